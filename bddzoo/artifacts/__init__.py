@@ -1,0 +1,1 @@
+"""Sources, download, digests and the cache."""

@@ -1,0 +1,200 @@
+"""What every command shares: global options, output, and access to the registry."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bddzoo.registry import Registry
+
+FORMATS = ("table", "json")
+
+
+@dataclass
+class App:
+    """Global options and the output of one run.
+
+    Data goes to stdout, everything else to stderr. `format` is None until a command line sets it,
+    so that a command can have its own default.
+    """
+
+    registry_path: Path | None = None
+    cache_dir: Path | None = None
+    format: str | None = None
+    verbosity: int = 0
+    color: bool = True
+    _registry: Registry | None = field(default=None, repr=False)
+
+    @property
+    def registry(self) -> Registry:
+        """The registry, loaded on first use."""
+        if self._registry is None:
+            from bddzoo.registry import load_registry
+
+            self._registry = load_registry(self.registry_path)
+        return self._registry
+
+    @property
+    def json(self) -> bool:
+        """Whether data is asked for as JSON."""
+        return self.format == "json"
+
+    @property
+    def quiet(self) -> bool:
+        """Whether only errors and data are wanted."""
+        return self.verbosity < 0
+
+    def console(self) -> Console:
+        """A rich console on stderr, for progress; imported late because rich is slow to import."""
+        from rich.console import Console
+
+        return Console(stderr=True, no_color=not self.color, highlight=False, soft_wrap=True)
+
+    def data(self, text: str) -> None:
+        """Print data to stdout."""
+        click.echo(text)
+
+    def data_json(self, value: object) -> None:
+        """Print data as JSON to stdout; NaN becomes null."""
+        click.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+    def say(self, text: str) -> None:
+        """Print a message to stderr, unless quiet."""
+        if not self.quiet:
+            click.echo(text, err=True)
+
+    def detail(self, text: str) -> None:
+        """Print a message to stderr with `-v` only."""
+        if self.verbosity > 0:
+            click.echo(text, err=True)
+
+    def warn(self, text: str) -> None:
+        """Print a warning to stderr, even when quiet."""
+        click.echo(self._mark("warning:", "yellow") + " " + text, err=True)
+
+    def error(self, text: str, *, hint: str | None = None) -> None:
+        """Print an error as one line to stderr."""
+        line = " ".join(text.split()) + (f"; {' '.join(hint.split())}" if hint else "")
+        click.echo(self._mark("error:", "red") + " " + line, err=True)
+
+    def _mark(self, word: str, colour: str) -> str:
+        return click.style(word, fg=colour) if self.color and sys.stderr.isatty() else word
+
+
+def _plain(value: object) -> Any:
+    """The value in JSON's own types: NaN and infinities as null, Decimals as numbers."""
+    from decimal import Decimal
+
+    if isinstance(value, float | Decimal):
+        number = float(value)
+        return number if number - number == 0 else None
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, str | int | bool) or value is None:
+        return value
+    if isinstance(value, Iterable):
+        return [_plain(v) for v in value]
+    return str(value)
+
+
+def _store(name: str, convert: Callable[[Any], Any] = lambda v: v) -> Callable[..., None]:
+    def callback(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+        # Given before or after the command's name alike; one that was not given changes nothing.
+        if value is not None and value is not False and value != 0:
+            setattr(ctx.ensure_object(App), name, convert(value))
+
+    return callback
+
+
+def global_options(formats: Sequence[str] = FORMATS) -> list[click.Option]:
+    """Fresh copies of the options that every command takes."""
+    path = click.Path(dir_okay=False, path_type=Path)
+    folder = click.Path(file_okay=False, path_type=Path)
+    return [
+        click.Option(
+            ["--registry", "_registry"],
+            type=path,
+            envvar="BDDZOO_REGISTRY",
+            expose_value=False,
+            callback=_store("registry_path"),
+            help="Registry file to use instead of the one that ships with bddzoo.",
+        ),
+        click.Option(
+            ["--cache", "_cache"],
+            type=folder,
+            envvar="BDDZOO_CACHE",
+            expose_value=False,
+            callback=_store("cache_dir"),
+            help="Cache folder.",
+        ),
+        click.Option(
+            ["--format", "_format"],
+            type=click.Choice(list(formats)),
+            expose_value=False,
+            callback=_store("format"),
+            help="How data is printed.",
+        ),
+        click.Option(
+            ["-v", "--verbose", "_verbose"],
+            count=True,
+            expose_value=False,
+            callback=_store("verbosity"),
+            help="Say more; twice for a lot.",
+        ),
+        click.Option(
+            ["-q", "--quiet", "_quiet"],
+            is_flag=True,
+            expose_value=False,
+            callback=_store("verbosity", lambda _: -1),
+            help="Print only data and errors.",
+        ),
+        click.Option(
+            ["--no-color", "_no_color"],
+            is_flag=True,
+            expose_value=False,
+            envvar="NO_COLOR",
+            callback=_store("color", lambda _: False),
+            help="No colours.",
+        ),
+    ]
+
+
+class ZooCommand(click.Command):
+    """A command that also takes the global options.
+
+    Args:
+        formats: Values of `--format` that this command knows; the first is its default.
+    """
+
+    def __init__(self, *args: Any, formats: Sequence[str] = FORMATS, **kwargs: Any) -> None:
+        kwargs.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
+        super().__init__(*args, **kwargs)
+        self.params.extend(global_options(formats))
+
+
+def complete_models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Shell completion of model ids."""
+    from bddzoo.registry import load_registry
+
+    path = os.environ.get("BDDZOO_REGISTRY")
+    registry = load_registry(Path(path) if path else None)
+    return [m.id for m in registry.models if m.id.startswith(incomplete)]
+
+
+def complete_methods(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Shell completion of method names."""
+    from bddzoo.registry import load_registry
+
+    path = os.environ.get("BDDZOO_REGISTRY")
+    names = dict.fromkeys(m.method.name for m in load_registry(Path(path) if path else None).models)
+    return [n for n in names if n.lower().startswith(incomplete.lower())]

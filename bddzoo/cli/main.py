@@ -1,0 +1,124 @@
+"""Entry point: a lazy command group, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from bddzoo import __version__
+from bddzoo.cli.app import App, ZooCommand
+from bddzoo.errors import BddzooError, ExitCode
+
+# name -> (module, one line of help). A command's module is imported only when it runs.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "list": ("bddzoo.cli.list", "List models: filter, sort, export."),
+    "info": ("bddzoo.cli.info", "Show everything that is known about one model."),
+    "fetch": ("bddzoo.cli.fetch", "Download and verify the files of models."),
+    "eval": ("bddzoo.cli.eval", "Run a model on a BDD100K folder and score it."),
+    "predict": ("bddzoo.cli.predict", "Run a model on your own pictures."),
+    "score": ("bddzoo.cli.score", "Score predictions on disk, as the official toolkit does."),
+    "tables": ("bddzoo.cli.tables", "Render result tables, or check them for drift."),
+    "results": ("bddzoo.cli.results", "Look at the records of measurements."),
+    "data": ("bddzoo.cli.data", "Make the synthetic mini data set; check a data set."),
+    "cache": ("bddzoo.cli.cache", "List, verify and clean the cache."),
+    "registry": ("bddzoo.cli.registry", "Check, import and export the registry."),
+    "selftest": ("bddzoo.cli.selftest", "Check that networks compute what upstream's software computed."),
+    "doctor": ("bddzoo.cli.doctor", "Report what this machine has, and what to do about the rest."),
+    "demo": ("bddzoo.cli.demo", "See the main job happen, without a GPU, weights or data."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(COMMANDS[cmd_name][0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, suggesting near names for an unknown one."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else "see 'bddzoo --help'"
+            ctx.fail(f"no such command '{args[0]}'; {hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the command list without importing a single one."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+class ZooGroup(ZooCommand, LazyGroup):
+    """The top group: lazy, and with the global options."""
+
+
+@click.group(
+    cls=ZooGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Examples:
+  bddzoo demo
+  bddzoo list --task sem_seg --where 'mIoU-val > 62' --sort mIoU-val
+  bddzoo fetch 'deeplabv3*' --verify
+  bddzoo eval mask_rcnn_r50_fpn_1x_ins_seg_bdd100k --data /data/bdd100k
+""",
+)
+@click.version_option(__version__, prog_name="bddzoo")
+def cli() -> None:
+    """Checkpoint registry and benchmarking CLI for the BDD100K model zoos."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line and exit the process with the documented status."""
+    sys.exit(run(argv))
+
+
+def run(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status instead of leaving the process."""
+    app = App()
+    try:
+        result = cli.main(args=argv, prog_name="bddzoo", standalone_mode=False, obj=app)
+        code = int(result) if isinstance(result, int) else int(ExitCode.OK)
+        sys.stdout.flush()
+        return code
+    except click.exceptions.Exit as error:
+        return int(error.exit_code)
+    except click.ClickException as error:
+        where = getattr(error, "ctx", None)
+        command = f" ({where.command_path} --help)" if where is not None else ""
+        app.error(f"{error.format_message()}{command}")
+        return int(ExitCode.USAGE)
+    except (KeyboardInterrupt, click.Abort):
+        app.error("interrupted")
+        return int(ExitCode.INTERRUPTED)
+    except BddzooError as error:
+        app.error(error.message, hint=error.hint)
+        return int(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output went away (`bddzoo list | head`): nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.OK)
+    except Exception as error:  # the last line of defence: our bug, said in one line
+        if app.verbosity > 0:
+            raise
+        app.error(
+            f"bug: {type(error).__name__}: {error}".replace("\n", " "),
+            hint="run again with -v for the traceback, and please report it",
+        )
+        return int(ExitCode.BUG)

@@ -1,0 +1,1 @@
+"""Networks from registry facts, strict and safe weights, the ops that mmcv compiled."""

@@ -1,0 +1,1 @@
+"""The BDD100K metrics, streaming and from disk."""

@@ -1,0 +1,1 @@
+"""Decode, preprocess, run, postprocess and write predictions."""

@@ -1,0 +1,1 @@
+"""Schema, loading, queries and checks of `registry.yaml`."""

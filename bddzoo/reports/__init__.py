@@ -1,0 +1,1 @@
+"""Tables and pages rendered from the registry and the records."""

@@ -1,0 +1,1 @@
+"""Records of measurements, and verdicts against what was reported."""
