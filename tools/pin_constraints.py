@@ -1,0 +1,67 @@
+"""Write `constraints.txt`: the versions that pip picks today for `.[dev]`, for several Pythons.
+
+    python tools/pin_constraints.py python3.10 python3.13
+
+Each interpreter resolves the project on its own (`pip install --dry-run`, nothing is installed). A version
+that all agree on is written plainly; one that differs gets a marker on the Python version.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+HEADER = """\
+# The versions that bddzoo was tested with; written by tools/pin_constraints.py, do not edit by hand.
+# torch and torchvision belong together: a pair from different builds may fail to load its operators.
+"""
+
+
+def resolve(python: str) -> tuple[tuple[int, int], dict[str, str]]:
+    """What pip would install for `.[dev]` with that interpreter: (major, minor) and name -> version."""
+    with tempfile.TemporaryDirectory() as folder:
+        venv, report = Path(folder) / "venv", Path(folder) / "report.json"
+        subprocess.run([python, "-m", "venv", str(venv)], check=True)
+        interpreter = str(venv / "bin" / "python")
+        command = [interpreter, "-m", "pip", "install", "--quiet", "--dry-run", "--report", str(report)]
+        subprocess.run([*command, f"{ROOT}[dev]"], check=True)
+        found = json.loads(report.read_text())["install"]
+        code = "import sys; print(*sys.version_info[:2])"
+        text = subprocess.run([interpreter, "-c", code], check=True, capture_output=True, text=True).stdout
+        major, minor = map(int, text.split())
+    versions = {i["metadata"]["name"].lower().replace("_", "-"): i["metadata"]["version"] for i in found}
+    versions.pop("bddzoo", None)
+    return (major, minor), versions
+
+
+def merge(resolved: dict[tuple[int, int], dict[str, str]]) -> list[str]:
+    """Lines of the constraints file; each Python's versions hold until the next listed Python."""
+    pythons = sorted(resolved)
+    lines = []
+    for name in sorted({n for versions in resolved.values() for n in versions}):
+        versions = [resolved[p].get(name) for p in pythons]
+        if len({v for v in versions if v}) == 1:
+            lines.append(f"{name}=={next(v for v in versions if v)}")
+            continue
+        for i, version in enumerate(versions):
+            if version is None:
+                continue
+            bounds = [f'python_version >= "{pythons[i][0]}.{pythons[i][1]}"'] if i else []
+            if i + 1 < len(pythons):
+                bounds.append(f'python_version < "{pythons[i + 1][0]}.{pythons[i + 1][1]}"')
+            lines.append(f"{name}=={version}; {' and '.join(bounds)}")
+    return lines
+
+
+def main() -> None:
+    """Resolve for every interpreter named on the command line and write the file."""
+    resolved = dict(resolve(python) for python in sys.argv[1:])
+    (ROOT / "constraints.txt").write_text(HEADER + "\n".join(merge(resolved)) + "\n")
+
+
+if __name__ == "__main__":
+    main()
