@@ -1,1 +1,29 @@
-"""Records of measurements, and verdicts against what was reported."""
+"""Records of measurements: writing, reading, comparing, and the verdict on a reported number."""
+
+from bddzoo.results.digests import digest_files, digest_names
+from bddzoo.results.environment import Environment, collect_environment, peak_memory_bytes
+from bddzoo.results.record import Fingerprint, Record, RunInfo, WeightsUsed, new_record
+from bddzoo.results.store import StoredRecord, default_root, load_records, scan_records, write_record
+from bddzoo.results.verdict import MetricVerdict, Verdict, VerdictReport, judge
+
+__all__ = [
+    "Environment",
+    "Fingerprint",
+    "MetricVerdict",
+    "Record",
+    "RunInfo",
+    "StoredRecord",
+    "Verdict",
+    "VerdictReport",
+    "WeightsUsed",
+    "collect_environment",
+    "default_root",
+    "digest_files",
+    "digest_names",
+    "judge",
+    "load_records",
+    "new_record",
+    "peak_memory_bytes",
+    "scan_records",
+    "write_record",
+]

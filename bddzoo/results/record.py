@@ -1,0 +1,201 @@
+"""One measured result with its provenance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from bddzoo.registry.types import Model
+from bddzoo.results.environment import Environment, collect_environment
+
+SCHEMA = 1
+
+DigestState = Literal["verified", "observed", "unknown"]
+
+
+class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every field that changes a number, besides the weights.
+
+    Attributes:
+        dataset: What the data set is: `bdd100k`, `bddzoo-mini` ...
+        split: `train`, `val` or `test`.
+        images: Number of images that were scored.
+        split_images: Number of images that the split has on disk; None when not counted.
+        limit: Value of `--limit`, or None for all images.
+        partial: Whether fewer images were scored than the split has.
+        skipped: Names of images that could not be used.
+        image_list: Digest of the list of scored images, see `digest_names`.
+        ground_truth: Digest of their label files, see `digest_files`.
+        scale: Size `(width, height)` that images were resized into, aspect kept.
+        float_resize: Whether the resize worked on float32.
+        mean: Per-channel mean that was subtracted, RGB, grey levels.
+        std: Per-channel divisor, RGB, grey levels.
+        pad_divisor: Multiple that the padded size is of.
+        mode: `whole` image or `slide`-ing windows.
+        crop: Window `(height, width)` of `slide`.
+        stride: Step `(height, width)` of `slide`.
+        flip: Whether the mirrored image was averaged in.
+        device: `cpu`, or `cuda` (its name is in the environment).
+        precision: `fp32`, `amp-fp16`, `amp-bf16`, `tf32` ...
+        batch_size: Images per forward pass.
+        evaluator: Definition of the metrics.
+        source: What was scored: our own `inference`, or published `predictions` / `scores`.
+        options: Anything else that changes a number.
+    """
+
+    dataset: str
+    split: str
+    images: int
+    split_images: int | None = None
+    limit: int | None = None
+    partial: bool = False
+    skipped: tuple[str, ...] = ()
+    image_list: str | None = None
+    ground_truth: str | None = None
+    scale: tuple[int, int] | None = None
+    float_resize: bool | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    pad_divisor: int | None = None
+    mode: str | None = None
+    crop: tuple[int, int] | None = None
+    stride: tuple[int, int] | None = None
+    flip: bool | None = None
+    device: str = "cpu"
+    precision: str = "fp32"
+    batch_size: int = 1
+    evaluator: str = "bdd100k"
+    source: Literal["inference", "predictions", "scores"] = "inference"
+    options: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, model: Model, **fields: Any) -> Fingerprint:
+        """Fingerprint of a run that followed the model's registered protocol.
+
+        Args:
+            model: Where the protocol's fields are taken from, if it has one.
+            fields: Fields of the run: `dataset`, `split`, `images` and whatever differs from the protocol.
+        """
+        values: dict[str, Any] = {}
+        if model.protocol is not None:
+            names = ("scale", "float_resize", "mean", "std", "pad_divisor", "mode", "crop", "stride", "flip")
+            values = {name: getattr(model.protocol, name) for name in (*names, "evaluator")}
+        return cls(**{**values, **fields})
+
+
+class WeightsUsed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The weights file of a measurement.
+
+    Attributes:
+        name: File name.
+        size_bytes: Size.
+        md5: 32 hexadecimal digits.
+        sha256: 64 hexadecimal digits.
+        state: `verified` against a digest of the registry, `observed` only, or `unknown`.
+        source: Where the file came from: a URL, or None for a local file.
+    """
+
+    name: str
+    size_bytes: int | None = None
+    md5: str | None = None
+    sha256: str | None = None
+    state: DigestState = "unknown"
+    source: str | None = None
+
+
+class RunInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Circumstances that do not change the number.
+
+    Attributes:
+        started: UTC time of the start, ISO 8601 with seconds and `Z`.
+        duration_s: Seconds from start to scores, by a clock that does not jump.
+        command: The command line.
+        seed: Seed of the run, or None where nothing was random.
+        images_per_s: Images per second, reading to scoring.
+        peak_memory_bytes: Largest resident memory of the process.
+        peak_device_memory_bytes: Largest memory held on the GPU; None on CPU.
+    """
+
+    started: str
+    duration_s: float
+    command: tuple[str, ...] = ()
+    seed: int | None = None
+    images_per_s: float | None = None
+    peak_memory_bytes: int | None = None
+    peak_device_memory_bytes: int | None = None
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One measured result with its provenance.
+
+    Attributes:
+        schema: Version of this layout.
+        model: Id of the model.
+        zoo: Id of its zoo.
+        task: Task.
+        summary: Metric to its value over all classes, in percent; None for a value that is not a number.
+        per_class: Metric to class to value, in percent; None where the class has no value.
+        absent_classes: Classes that do not occur in the ground truth.
+        protocol: Every field that changes the numbers.
+        weights: The weights file; None where predictions or scores were taken from elsewhere.
+        environment: Versions and machine.
+        run: Circumstances.
+    """
+
+    schema: int = SCHEMA
+    model: str
+    zoo: str
+    task: str
+    summary: dict[str, float | None]
+    per_class: dict[str, dict[str, float | None]] = {}
+    absent_classes: tuple[str, ...] = ()
+    protocol: Fingerprint
+    weights: WeightsUsed | None = None
+    environment: Environment
+    run: RunInfo
+
+
+def new_record(
+    model: Model,
+    *,
+    summary: Mapping[str, float],
+    per_class: Mapping[str, Mapping[str, float]],
+    protocol: Fingerprint,
+    run: RunInfo,
+    weights: WeightsUsed | None = None,
+    absent_classes: tuple[str, ...] = (),
+    environment: Environment | None = None,
+) -> Record:
+    """Make a record; NaN and infinities become None, so that the file is valid JSON.
+
+    Args:
+        model: The measured model.
+        summary: Metric to value in percent, e.g. `Scores.summary`.
+        per_class: Metric to class to value in percent, e.g. `Scores.table`.
+        protocol: See `Fingerprint.of`.
+        run: Circumstances of the run.
+        weights: The weights file, None where none was used.
+        absent_classes: Classes without ground truth.
+        environment: Collected now when None.
+    """
+    return Record(
+        model=model.id,
+        zoo=model.zoo.id,
+        task=model.task,
+        summary={metric: _finite(value) for metric, value in summary.items()},
+        per_class={
+            metric: {name: _finite(value) for name, value in row.items()} for metric, row in per_class.items()
+        },
+        absent_classes=tuple(absent_classes),
+        protocol=protocol,
+        weights=weights,
+        environment=environment or collect_environment(),
+        run=run,
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)

@@ -1,0 +1,226 @@
+"""Records on disk: one JSON file each, named by content, never overwritten."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from bddzoo.errors import IntegrityError, MissingError
+from bddzoo.results.environment import project_checkout
+from bddzoo.results.record import SCHEMA, Record
+
+NAME_DIGITS = 16
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StoredRecord:
+    """A record and the file it is in."""
+
+    path: Path
+    record: Record
+
+    @property
+    def id(self) -> str:
+        """The file's name without suffix: the first digits of its SHA-256."""
+        return self.path.stem
+
+
+def default_root(results: Path | None = None) -> Path:
+    """Folder that records are written to and read from.
+
+    In this order: the folder given with `--results`, `$BDDZOO_RESULTS`, `benchmarks/results` of the checkout
+    of this project that the current folder is in, `$XDG_DATA_HOME/bddzoo/results`.
+    """
+    if results is not None:
+        return results
+    if chosen := os.environ.get("BDDZOO_RESULTS"):
+        return Path(chosen)
+    with contextlib.suppress(OSError):
+        if checkout := project_checkout(Path.cwd()):
+            return checkout / "benchmarks" / "results"
+    data = os.environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "bddzoo" / "results"
+
+
+def encode_record(record: Record) -> bytes:
+    """The record as canonical JSON: sorted keys, two spaces of indent, one newline at the end."""
+    return msgspec.json.format(msgspec.json.encode(record, order="sorted"), indent=2) + b"\n"
+
+
+def decode_record(data: bytes, where: str) -> Record:
+    """Read a record from JSON.
+
+    Raises:
+        IntegrityError: Not valid JSON, or not a record of this schema.
+    """
+    try:
+        record = _DECODER.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        version = _schema_of(data)
+        if version is not None and version > SCHEMA:
+            raise IntegrityError(f"{where}: record of schema {version}", hint="update bddzoo") from error
+        raise IntegrityError(
+            f"{where}: not a record: {error}", hint="restore the file or remove it"
+        ) from error
+    if record.schema != SCHEMA:
+        raise IntegrityError(f"{where}: record of schema {record.schema}, not {SCHEMA}", hint="update bddzoo")
+    return record
+
+
+def write_record(record: Record, root: Path) -> Path:
+    """Write a record to `<root>/<zoo>/<task>/<model>/<first digits of its SHA-256>.json`.
+
+    The file appears whole or not at all. The same record written twice is one file; no file is overwritten.
+
+    Raises:
+        MissingError: The folder cannot be written to.
+        IntegrityError: A different file has the record's name.
+    """
+    data = encode_record(record)
+    folder = root.joinpath(*(_path_part(part) for part in (record.zoo, record.task, record.model)))
+    target = folder / f"{hashlib.sha256(data).hexdigest()[:NAME_DIGITS]}.json"
+    temporary = folder / f".{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            _publish(temporary, target, data)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise MissingError(
+            f"cannot write a record to {folder}: {error.strerror or error}",
+            hint="choose a folder with --results DIR or BDDZOO_RESULTS",
+        ) from error
+    return target
+
+
+def scan_records(
+    root: Path,
+    *,
+    zoo: str | None = None,
+    task: str | None = None,
+    model: str | None = None,
+    on_error: Callable[[IntegrityError], None] | None = None,
+) -> Iterator[StoredRecord]:
+    """Read the records under a folder, in the order of their paths.
+
+    A file that is corrupted is reported and skipped; the others are read all the same.
+
+    Args:
+        root: Results folder; a folder that does not exist holds no records.
+        zoo: Only this zoo.
+        task: Only this task.
+        model: Only this model.
+        on_error: Called with what is wrong with a skipped file; logs a warning by default.
+    """
+    report = on_error or (lambda error: logger.warning("%s", error))
+    for folder in _model_folders(root, (zoo, task, model)):
+        for name in _names(folder):
+            if not name.endswith(".json") or name.startswith("."):
+                continue
+            path = folder / name
+            try:
+                yield StoredRecord(path, read_record(path))
+            except IntegrityError as error:
+                report(error)
+
+
+def load_records(
+    root: Path,
+    *,
+    zoo: str | None = None,
+    task: str | None = None,
+    model: str | None = None,
+    on_error: Callable[[IntegrityError], None] | None = None,
+) -> list[Record]:
+    """The records under a folder, oldest first; see `scan_records`."""
+    stored = scan_records(root, zoo=zoo, task=task, model=model, on_error=on_error)
+    return sorted((s.record for s in stored), key=lambda record: record.run.started)
+
+
+def read_record(path: Path) -> Record:
+    """Read one record and check that its content is what its name says.
+
+    Raises:
+        IntegrityError: The file is unreadable, not a record, or was changed after it was written.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise IntegrityError(f"{path}: cannot be read: {error.strerror}") from error
+    record = decode_record(data, str(path))
+    if _CONTENT_NAME.fullmatch(path.stem) and not hashlib.sha256(data).hexdigest().startswith(path.stem):
+        raise IntegrityError(
+            f"{path}: content does not match its name: changed after it was written",
+            hint="restore the file or remove it",
+        )
+    return record
+
+
+def _publish(temporary: Path, target: Path, data: bytes) -> None:
+    # A hard link fails where the name is taken, in one step: two writers cannot overwrite each other.
+    try:
+        target.hardlink_to(temporary)
+    except FileExistsError:
+        if target.read_bytes() != data:
+            raise IntegrityError(
+                f"{target}: another content has this name", hint="the file is damaged: restore or remove it"
+            ) from None
+    except OSError:
+        # No hard links on this file system. The name is a digest: whoever wins wrote the same bytes.
+        if target.exists() and target.read_bytes() != data:
+            raise IntegrityError(f"{target}: another content has this name") from None
+        temporary.replace(target)
+
+
+def _model_folders(root: Path, wanted: tuple[str | None, str | None, str | None]) -> Iterator[Path]:
+    folders = [root]
+    for name in wanted:
+        if name is not None:
+            folders = [folder / _path_part(name) for folder in folders]
+        else:
+            folders = [f / n for f in folders for n in _names(f) if not n.startswith(".")]
+    yield from folders
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208 - names only: 10,000 Path objects cost half the time
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise MissingError(f"cannot read {folder}: {error.strerror}") from error
+
+
+def _path_part(name: str) -> str:
+    """The name as one folder name: a model id may hold characters that a path must not."""
+    part = re.sub(r"[^\w.+@=-]", "_", name)
+    return "_" + part if part.startswith(".") or not part else part
+
+
+def _schema_of(data: bytes) -> int | None:
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    version = value.get("schema") if isinstance(value, dict) else None
+    return version if isinstance(version, int) else None
+
+
+_DECODER = msgspec.json.Decoder(Record)
+_CONTENT_NAME = re.compile(rf"[0-9a-f]{{{NAME_DIGITS}}}")

@@ -1,0 +1,265 @@
+"""The verdict on a reported number, from one record.
+
+A number counts as reproduced only where nothing stands in the way of saying so: the protocols agree, the
+set is whole, every class occurs, the weights were verified, and the difference is within the tolerance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
+
+from bddzoo.errors import ExitCode
+from bddzoo.registry.types import Model, Reported
+from bddzoo.results.protocols import differing_fields, missing_images
+from bddzoo.results.record import Record
+
+
+class Verdict(str, Enum):
+    """What a measurement says about a reported number."""
+
+    REPRODUCED = "reproduced"
+    DRIFTED = "drifted"
+    BETTER = "better-than-reported"
+    INCOMPARABLE = "incomparable"
+    MISSING = "missing"
+    UNVERIFIED = "unverified"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Exit status that stands for this verdict."""
+        return _EXIT_CODES[self]
+
+
+_EXIT_CODES = {
+    Verdict.REPRODUCED: ExitCode.OK,
+    Verdict.DRIFTED: ExitCode.NOT_REPRODUCED,
+    Verdict.BETTER: ExitCode.NOT_REPRODUCED,
+    Verdict.INCOMPARABLE: ExitCode.INCOMPARABLE,
+    Verdict.MISSING: ExitCode.MISSING,
+    Verdict.UNVERIFIED: ExitCode.INTEGRITY,
+}
+
+# Worst first: a number that is known to be wrong outweighs one that could not be judged.
+SEVERITY = (
+    Verdict.DRIFTED,
+    Verdict.BETTER,
+    Verdict.UNVERIFIED,
+    Verdict.MISSING,
+    Verdict.INCOMPARABLE,
+    Verdict.REPRODUCED,
+)
+
+# Points of the metric that two correct runs of one network may differ by: other kernels, other JPEG decoders
+# and other GPUs move a logit in the last bits, which flips pixels at borders and the order of near-equal
+# detections. Average precision hangs on that order and on few instances of rare classes, so it moves further.
+DEFAULT_TOLERANCE: Mapping[str, Decimal] = {
+    "mIoU": Decimal("0.05"),
+    "fIoU": Decimal("0.05"),
+    "pAcc": Decimal("0.05"),
+    "PixelACC": Decimal("0.05"),
+    "AP": Decimal("0.10"),
+    "box_AP": Decimal("0.10"),
+}
+OTHER_TOLERANCE = Decimal("0.10")
+
+# Which per-class table must be without gaps for the mean over classes to mean what was reported.
+CLASS_TABLES: Mapping[str, tuple[str, ...]] = {
+    "mIoU": ("IoU", "mIoU"),
+    "AP": ("AP",),
+    "box_AP": ("box_AP",),
+}
+# What a zoo's metric is called in the official summary, where the names differ.
+SUMMARY_NAMES: Mapping[str, tuple[str, ...]] = {"mIoU": ("mIoU", "IoU"), "PixelACC": ("pAcc",)}
+
+
+@dataclass(frozen=True)
+class MetricVerdict:
+    """The verdict on one reported number.
+
+    Attributes:
+        metric: Our name of the metric.
+        column: The zoo's name of it.
+        verdict: See `Verdict`.
+        reported: Value in the zoo, percent.
+        measured: Value of the record, percent, not rounded.
+        difference: Measured minus reported, points.
+        tolerance: Largest absolute difference that counts as equal, points.
+        reasons: Why it is not `reproduced`; empty when it is.
+    """
+
+    metric: str
+    column: str
+    verdict: Verdict
+    reported: Decimal | None
+    measured: float | None
+    difference: float | None
+    tolerance: Decimal | None
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class VerdictReport:
+    """The verdict on a model from one record: the worst of its metrics.
+
+    Attributes:
+        model: Id of the model.
+        split: Split of the data set.
+        verdict: The worst verdict of `metrics`.
+        metrics: One entry for every number that the zoo reports on the split.
+        reasons: Why it is not `reproduced`, over all metrics, without repetition.
+    """
+
+    model: str
+    split: str
+    verdict: Verdict
+    metrics: tuple[MetricVerdict, ...]
+    reasons: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Exit status that stands for the verdict."""
+        return self.verdict.exit_code
+
+    @property
+    def worst(self) -> MetricVerdict | None:
+        """The metric that decided; the first of several."""
+        return next((m for m in self.metrics if m.verdict is self.verdict), None)
+
+    @property
+    def reported(self) -> Decimal | None:
+        """Reported value of the deciding metric, percent."""
+        return self.worst.reported if self.worst else None
+
+    @property
+    def measured(self) -> float | None:
+        """Measured value of the deciding metric, percent."""
+        return self.worst.measured if self.worst else None
+
+    @property
+    def difference(self) -> float | None:
+        """Measured minus reported of the deciding metric, points."""
+        return self.worst.difference if self.worst else None
+
+    @property
+    def tolerance(self) -> Decimal | None:
+        """Tolerance of the deciding metric, points."""
+        return self.worst.tolerance if self.worst else None
+
+
+def judge(model: Model, record: Record) -> VerdictReport:
+    """Compare a record with what the zoo reports for the model.
+
+    The order of the checks is: nothing to compare (`missing`); another protocol, a partial or skipped set or
+    an absent class (`incomparable`); outside of the tolerance (`drifted`, `better-than-reported`); weights
+    that were not verified or a protocol that is unknown (`unverified`); `reproduced`.
+
+    Args:
+        model: The model, as the registry has it.
+        record: A measurement of it.
+    """
+    split = record.protocol.split
+    reported = [r for r in model.reported if r.split == split and r.value is not None]
+    if record.model != model.id:
+        reason = f"the record is of model {record.model}"
+        return VerdictReport(model.id, split, Verdict.INCOMPARABLE, (), (reason,))
+    if not reported:
+        reason = f"the zoo reports no number on split '{split}'"
+        return VerdictReport(model.id, split, Verdict.MISSING, (), (reason,))
+    shared = _obstacles(model, record)
+    doubts = _doubts(model, record)
+    metrics = tuple(_judge_metric(model, record, number, shared, doubts) for number in reported)
+    verdict = worst(m.verdict for m in metrics)
+    reasons = tuple(dict.fromkeys(reason for m in metrics for reason in m.reasons))
+    return VerdictReport(model.id, split, verdict, metrics, reasons)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The worst of several verdicts; `missing` for none, because nothing was looked at."""
+    return min(verdicts, key=SEVERITY.index, default=Verdict.MISSING)
+
+
+def tolerance_of(model: Model, metric: str, value: Decimal) -> Decimal:
+    """Largest difference from a printed value that counts as equal, in points.
+
+    Half a unit of the last printed digit, because the zoo rounded, plus the registry's tolerance for the
+    metric, or else `DEFAULT_TOLERANCE`.
+    """
+    exponent = value.as_tuple().exponent
+    printed = Decimal(5).scaleb(exponent - 1) if isinstance(exponent, int) else Decimal(0)
+    chosen = model.protocol.tolerance.get(metric) if model.protocol else None
+    return printed + (chosen if chosen is not None else DEFAULT_TOLERANCE.get(metric, OTHER_TOLERANCE))
+
+
+def measured_value(record: Record, metric: str) -> float | None:
+    """The record's value of a reported metric in percent, or None."""
+    names = SUMMARY_NAMES.get(metric, (metric,))
+    return next((record.summary[name] for name in names if name in record.summary), None)
+
+
+def _judge_metric(
+    model: Model, record: Record, number: Reported, obstacles: tuple[str, ...], doubts: tuple[str, ...]
+) -> MetricVerdict:
+    assert number.value is not None
+    measured = measured_value(record, number.metric)
+    tolerance = tolerance_of(model, number.metric, number.value)
+
+    def verdict(kind: Verdict, reasons: tuple[str, ...], difference: float | None) -> MetricVerdict:
+        return MetricVerdict(
+            number.metric, number.column, kind, number.value, measured, difference, tolerance, reasons
+        )
+
+    if measured is None or not math.isfinite(measured):
+        known = measured_named(record, number.metric)
+        reason = f"measured {number.metric} is not a number" if known else f"{number.metric} was not measured"
+        return verdict(Verdict.MISSING, (reason, *obstacles), None)
+    difference = measured - float(number.value)
+    obstacles = (*obstacles, *_absent(record, number.metric))
+    if obstacles:
+        return verdict(Verdict.INCOMPARABLE, obstacles, difference)
+    # A float's exact value, so that the border itself is inside whatever the binary fraction.
+    if abs(Decimal(repr(measured)) - number.value) > tolerance:
+        kind = Verdict.BETTER if difference > 0 else Verdict.DRIFTED
+        reason = f"{number.metric} differs by {difference:+.3f} points, tolerance {tolerance}"
+        return verdict(kind, (reason, *doubts), difference)
+    return verdict(Verdict.UNVERIFIED if doubts else Verdict.REPRODUCED, doubts, difference)
+
+
+def measured_named(record: Record, metric: str) -> bool:
+    """Whether the record has the metric at all, be it without a value."""
+    return any(name in record.summary for name in SUMMARY_NAMES.get(metric, (metric,)))
+
+
+def _obstacles(model: Model, record: Record) -> tuple[str, ...]:
+    reasons = [
+        f"protocol field '{field}' differs: {ours} here, {theirs} in the zoo"
+        for field, theirs, ours in differing_fields(model, record)
+    ]
+    return (*reasons, *missing_images(record))
+
+
+def _doubts(model: Model, record: Record) -> tuple[str, ...]:
+    reasons = []
+    if record.protocol.source == "inference":
+        if record.weights is None:
+            reasons.append("the weights file is not recorded")
+        elif record.weights.state != "verified":
+            reasons.append(f"the digest of the weights is {record.weights.state}, not verified")
+    if model.protocol is None:
+        reasons.append("the zoo's test protocol is unknown")
+    return tuple(reasons)
+
+
+def _absent(record: Record, metric: str) -> tuple[str, ...]:
+    absent = list(record.absent_classes)
+    for table in CLASS_TABLES.get(metric, ()):
+        absent += [name for name, value in record.per_class.get(table, {}).items() if value is None]
+    if not absent:
+        return ()
+    return (f"classes without a value: {', '.join(dict.fromkeys(absent))}",)
