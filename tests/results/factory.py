@@ -1,0 +1,73 @@
+"""Small real models and records for the tests of this room."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from bddzoo.registry.types import Method, Model, Protocol, Reported, Zoo
+from bddzoo.results import Environment, Fingerprint, Record, RunInfo, WeightsUsed, new_record
+
+CLASSES = ("road", "car", "sky")
+ENVIRONMENT = Environment(
+    bddzoo="0.1.0",
+    python="3.11.7",
+    packages={"numpy": "2.1.0"},
+    platform="Linux 6.1 x86_64",
+    cpu="a cpu",
+    cores=2,
+)
+
+
+def make_model(
+    reported: dict[str, str | None] | None = None,
+    *,
+    protocol: bool = True,
+    tolerance: str | None = None,
+    **kw: Any,
+) -> Model:
+    task = kw.pop("task", "sem_seg")
+    values = {"mIoU": "61.59"} if reported is None else reported
+    return Model(
+        id=kw.pop("id", "fcn_r50"),
+        zoo=Zoo(id="bdd100k-models", title="BDD100K Models"),
+        task=task,
+        method=Method(name="FCN"),
+        backbone="R-50-D8",
+        settings={},
+        reported=tuple(
+            Reported("val", metric, f"{metric}-val", None if value is None else Decimal(value))
+            for metric, value in values.items()
+        ),
+        artifacts=(),
+        protocol=Protocol(
+            id="p",
+            dataset="bdd100k",
+            scale=(1280, 720),
+            tolerance={m: Decimal(tolerance) for m in values} if tolerance is not None else {},
+        )
+        if protocol
+        else None,
+        **kw,
+    )
+
+
+def make_record(model: Model | None = None, value: float = 61.592, **changes: Any) -> Record:
+    """A whole, verified record of `model` whose mIoU is `value`."""
+    model = model or make_model()
+    spread = changes.pop("per_class", {"IoU": dict.fromkeys(CLASSES, value)})
+    run = {"started": "2026-01-02T03:04:05Z", "duration_s": 10.0, "images_per_s": 100.0, "seed": 0}
+    run.update(changes.pop("run", {}))
+    fields: dict[str, Any] = {"dataset": "bdd100k", "split": "val", "images": 1000, "split_images": 1000}
+    fields.update(changes.pop("protocol", {}))
+    weights = changes.pop("weights", WeightsUsed(name="w.pth", size_bytes=3, md5="0" * 32, state="verified"))
+    return new_record(
+        model,
+        summary=changes.pop("summary", {"mIoU": value}),
+        per_class=spread,
+        protocol=Fingerprint.of(model, **fields),
+        run=RunInfo(**run),
+        weights=weights,
+        environment=ENVIRONMENT,
+        **changes,
+    )

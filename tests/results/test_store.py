@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bddzoo.errors import IntegrityError, MissingError
+from bddzoo.results import default_root, load_records, scan_records, write_record
+from bddzoo.results.store import decode_record, encode_record, read_record
+from tests.results.factory import make_model, make_record
+
+
+def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
+    record = make_record()
+    path = write_record(record, tmp_path)
+    assert path.relative_to(tmp_path).parts[:3] == ("bdd100k-models", "sem_seg", "fcn_r50")
+    assert read_record(path) == record
+    assert load_records(tmp_path) == [record]
+
+
+def test_the_same_record_is_one_file_and_is_not_touched_again(tmp_path: Path) -> None:
+    first = write_record(make_record(), tmp_path)
+    before = first.stat()
+    assert write_record(make_record(), tmp_path) == first
+    assert (first.stat().st_ino, first.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    other = write_record(make_record(value=60.0), tmp_path)
+    assert other != first
+    assert sorted(p.name for p in first.parent.iterdir()) == sorted([first.name, other.name])
+
+
+def test_a_damaged_file_under_the_same_name_is_never_overwritten(tmp_path: Path) -> None:
+    path = write_record(make_record(), tmp_path)
+    path.write_bytes(b"{}")
+    with pytest.raises(IntegrityError, match="another content"):
+        write_record(make_record(), tmp_path)
+    assert path.read_bytes() == b"{}"
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_nan_is_written_as_null(tmp_path: Path) -> None:
+    record = make_record(summary={"mIoU": float("nan")}, per_class={"IoU": {"car": float("nan"), "sky": 1.0}})
+    data = write_record(record, tmp_path).read_bytes()
+    assert b"NaN" not in data
+    assert msgspec.json.decode(data)["summary"] == {"mIoU": None}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a record"),
+        (b"{", "not a record"),
+        (b"\xff\xfe", "not a record"),
+        (b'{"schema": 1}', "missing required field"),
+        (b'{"schema": 99}', "update bddzoo"),
+        (b"[]", "not a record"),
+    ],
+)
+def test_a_corrupted_record_among_good_ones_is_reported_and_skipped(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    good = [make_record(value=v) for v in (60.0, 61.0)]
+    for record in good:
+        write_record(record, tmp_path)
+    bad = tmp_path / "bdd100k-models/sem_seg/fcn_r50/0123456789abcdef.json"
+    bad.write_bytes(content)
+    errors: list[IntegrityError] = []
+    found = [s.record for s in scan_records(tmp_path, on_error=errors.append)]
+    assert {r.summary["mIoU"] for r in found} == {60.0, 61.0}
+    assert len(errors) == 1
+    assert bad.name in str(errors[0])
+    assert message in str(errors[0])
+
+
+def test_an_edited_record_is_reported(tmp_path: Path) -> None:
+    path = write_record(make_record(), tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"61.592", b"99.999"))
+    errors: list[IntegrityError] = []
+    assert load_records(tmp_path, on_error=errors.append) == []
+    assert "changed after it was written" in str(errors[0])
+
+
+def test_an_unknown_field_is_an_error_that_names_it() -> None:
+    value = msgspec.json.decode(encode_record(make_record()))
+    value["protocol"]["splitt"] = "val"
+    with pytest.raises(IntegrityError, match="splitt"):
+        decode_record(msgspec.json.encode(value), "here")
+
+
+def test_a_file_in_place_of_the_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(MissingError, match="cannot write a record"):
+        write_record(make_record(), tmp_path / "results")
+
+
+def test_a_write_that_is_cut_short_leaves_nothing_behind(tmp_path: Path) -> None:
+    code = (
+        "import resource, signal, sys; from pathlib import Path;"
+        "from bddzoo.results import write_record; from tests.results.factory import make_record;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100));"
+        "write_record(make_record(), Path(sys.argv[1]))"
+    )
+    command = [sys.executable, "-B", "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    assert done.returncode != 0
+    assert "MissingError: cannot write a record" in done.stderr
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_selection_reads_only_what_was_asked_for(tmp_path: Path) -> None:
+    write_record(make_record(make_model(id="a")), tmp_path)
+    write_record(make_record(make_model(id="b")), tmp_path)
+    assert [r.model for r in load_records(tmp_path, model="b")] == ["b"]
+    assert load_records(tmp_path, zoo="elsewhere") == []
+    assert load_records(tmp_path / "absent") == []
+    assert len(load_records(tmp_path, task="sem_seg")) == 2
+
+
+def test_leftovers_and_foreign_files_are_not_records(tmp_path: Path) -> None:
+    path = write_record(make_record(), tmp_path)
+    (path.parent / f".{path.name}.1-2.tmp").write_bytes(b"half")
+    (path.parent / "notes.txt").write_text("x")
+    (tmp_path / "README.md").write_text("x")
+    errors: list[IntegrityError] = []
+    assert len(load_records(tmp_path, on_error=errors.append)) == 1
+    assert errors == []
+
+
+@given(st.text(min_size=1, max_size=40))
+def test_no_model_id_leaves_the_results_folder(name: str) -> None:
+    from bddzoo.results.store import _path_part
+
+    part = _path_part(name)
+    assert part not in ("", ".", "..")
+    assert "/" not in part
+    assert "\0" not in part
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e6, max_value=1e6))
+def test_encoding_is_canonical_and_keeps_every_bit(value: float) -> None:
+    record = make_record(value=value)
+    data = encode_record(record)
+    again = decode_record(data, "here")
+    assert again == record
+    assert encode_record(again) == data
+
+
+def test_default_root_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BDDZOO_RESULTS", str(tmp_path / "env"))
+    assert default_root(tmp_path / "given") == tmp_path / "given"
+    assert default_root() == tmp_path / "env"
+    monkeypatch.delenv("BDDZOO_RESULTS")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg"))
+    monkeypatch.chdir(tmp_path)
+    assert default_root() == tmp_path / "xdg" / "bddzoo" / "results"
+    (tmp_path / "co" / "bddzoo").mkdir(parents=True)
+    (tmp_path / "co" / ".git").mkdir()
+    (tmp_path / "co" / "registry.yaml").touch()
+    (tmp_path / "co" / "bddzoo" / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path / "co" / "bddzoo")
+    assert default_root() == tmp_path / "co" / "benchmarks" / "results"
+
+
+@pytest.mark.slow
+def test_ten_thousand_records_are_all_read(tmp_path: Path) -> None:
+    for model in range(100):
+        folder = write_record(make_record(make_model(id=f"m{model}"), 1.0), tmp_path).parent
+        data = (next(folder.iterdir())).read_bytes()
+        for i in range(99):
+            (folder / f"copy-{i}.json").write_bytes(data)
+    start = time.process_time()
+    assert len(load_records(tmp_path)) == 10_000
+    print(f"10,000 records in {time.process_time() - start:.2f} s of CPU time")

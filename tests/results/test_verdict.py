@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bddzoo.errors import ExitCode
+from bddzoo.results import Verdict, WeightsUsed, judge
+from bddzoo.results.verdict import DEFAULT_TOLERANCE, tolerance_of, worst
+from tests.results.factory import make_model, make_record
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"),
+    [
+        (61.59, Verdict.REPRODUCED),
+        (61.645, Verdict.REPRODUCED),  # 61.59 + 0.005 + 0.05, the border itself
+        (61.535, Verdict.REPRODUCED),
+        (61.6451, Verdict.BETTER),
+        (61.5349, Verdict.DRIFTED),
+        (0.0, Verdict.DRIFTED),
+        (100.0, Verdict.BETTER),
+    ],
+)
+def test_the_tolerance_is_half_a_printed_unit_and_the_default(value: float, verdict: Verdict) -> None:
+    report = judge(make_model(), make_record(value=value))
+    assert report.verdict is verdict
+    assert report.tolerance == Decimal("0.055")
+    assert report.difference == pytest.approx(value - 61.59)
+    assert (report.reasons == ()) == (verdict is Verdict.REPRODUCED)
+
+
+def test_the_printed_precision_counts() -> None:
+    model = make_model({"mIoU": "61.6"})
+    assert tolerance_of(model, "mIoU", Decimal("61.6")) == Decimal("0.10")
+    assert tolerance_of(model, "mIoU", Decimal("62")) == Decimal("0.55")
+    assert tolerance_of(model, "AP", Decimal("20.5")) == Decimal("0.15")
+
+
+def test_the_registry_overrides_the_default() -> None:
+    model = make_model(tolerance="0")
+    assert judge(model, make_record(model, 61.595)).verdict is Verdict.REPRODUCED
+    assert judge(model, make_record(model, 61.5951)).verdict is Verdict.BETTER
+    assert judge(make_model(tolerance="2"), make_record(value=60.0)).verdict is Verdict.REPRODUCED
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "reason"),
+    [
+        ({"protocol": {"limit": 5, "images": 5}}, Verdict.INCOMPARABLE, "limited to 5 images"),
+        ({"protocol": {"images": 999, "split_images": 999}}, Verdict.INCOMPARABLE, "999 of 1000"),
+        (
+            {"protocol": {"images": 999, "skipped": ("b1",)}},
+            Verdict.INCOMPARABLE,
+            "were skipped: b1",
+        ),
+        ({"protocol": {"skipped": ("b1",)}}, Verdict.INCOMPARABLE, "skipped"),
+        ({"protocol": {"partial": True}}, Verdict.INCOMPARABLE, "partial"),
+        ({"protocol": {"dataset": "bddzoo-mini"}}, Verdict.INCOMPARABLE, "'dataset' differs"),
+        ({"protocol": {"scale": (1024, 512)}}, Verdict.INCOMPARABLE, "'scale' differs"),
+        ({"protocol": {"mode": "slide"}}, Verdict.INCOMPARABLE, "'mode' differs"),
+        ({"protocol": {"flip": True}}, Verdict.INCOMPARABLE, "'flip' differs"),
+        ({"protocol": {"precision": "amp-fp16"}}, Verdict.INCOMPARABLE, "'precision' differs"),
+        ({"protocol": {"options": {"score-threshold": "0.3"}}}, Verdict.INCOMPARABLE, "score-threshold"),
+        ({"protocol": {"evaluator": "mmseg"}}, Verdict.INCOMPARABLE, "'evaluator' differs"),
+        ({"absent_classes": ("train",)}, Verdict.INCOMPARABLE, "without a value: train"),
+        ({"per_class": {"IoU": {"car": float("nan")}}}, Verdict.INCOMPARABLE, "without a value: car"),
+        ({"summary": {"mIoU": float("nan")}}, Verdict.MISSING, "not a number"),
+        ({"summary": {"fIoU": 61.59}}, Verdict.MISSING, "was not measured"),
+        ({"weights": WeightsUsed(name="w", state="observed")}, Verdict.UNVERIFIED, "observed, not verified"),
+        ({"weights": WeightsUsed(name="w", state="unknown")}, Verdict.UNVERIFIED, "unknown, not verified"),
+        ({"weights": None}, Verdict.UNVERIFIED, "not recorded"),
+        ({"protocol": {"split": "test"}}, Verdict.MISSING, "no number on split 'test'"),
+    ],
+)
+def test_what_is_never_reproduced(changes: dict, verdict: Verdict, reason: str) -> None:
+    report = judge(make_model(), make_record(**changes))
+    assert report.verdict is verdict
+    assert any(reason in text for text in report.reasons), report.reasons
+
+
+def test_batch_and_device_do_not_make_it_incomparable() -> None:
+    record = make_record(protocol={"device": "cuda", "batch_size": 8})
+    assert judge(make_model(), record).verdict is Verdict.REPRODUCED
+
+
+def test_unknown_protocol_is_unverified() -> None:
+    model = make_model(protocol=False)
+    report = judge(model, make_record(model))
+    assert report.verdict is Verdict.UNVERIFIED
+    assert "protocol is unknown" in report.reasons[0]
+
+
+def test_nothing_reported_is_missing_and_never_a_pass() -> None:
+    for reported in ({}, {"mIoU": None}):
+        model = make_model(reported)
+        assert judge(model, make_record(model)).verdict is Verdict.MISSING
+
+
+def test_a_record_of_another_model_is_incomparable() -> None:
+    assert judge(make_model(), make_record(make_model(id="other"))).verdict is Verdict.INCOMPARABLE
+
+
+def test_published_predictions_need_no_weights_nor_inference_fields() -> None:
+    record = make_record(weights=None, protocol={"source": "predictions", "scale": None, "mode": None})
+    assert judge(make_model(), record).verdict is Verdict.REPRODUCED
+
+
+def test_the_worst_metric_decides() -> None:
+    model = make_model({"AP": "20.5", "box_AP": "24.2"}, task="ins_seg")
+    tables = {"AP": {"car": 20.5}, "box_AP": {"car": 24.2}}
+    good = make_record(model, summary={"AP": 20.5, "box_AP": 24.2}, per_class=tables)
+    assert judge(model, good).verdict is Verdict.REPRODUCED
+    bad = make_record(model, summary={"AP": 20.5, "box_AP": 22.0}, per_class=tables)
+    report = judge(model, bad)
+    assert report.verdict is Verdict.DRIFTED
+    assert [m.verdict for m in report.metrics] == [Verdict.REPRODUCED, Verdict.DRIFTED]
+    assert report.worst is report.metrics[1]
+    part = make_record(model, summary={"AP": 20.5}, per_class={"AP": {"car": 20.5}})
+    assert judge(model, part).verdict is Verdict.MISSING
+
+
+def test_exit_codes() -> None:
+    codes = {v: v.exit_code for v in Verdict}
+    assert codes == {
+        Verdict.REPRODUCED: ExitCode.OK,
+        Verdict.DRIFTED: ExitCode.NOT_REPRODUCED,
+        Verdict.BETTER: ExitCode.NOT_REPRODUCED,
+        Verdict.INCOMPARABLE: ExitCode.INCOMPARABLE,
+        Verdict.MISSING: ExitCode.MISSING,
+        Verdict.UNVERIFIED: ExitCode.INTEGRITY,
+    }
+    assert worst([]) is Verdict.MISSING
+    assert worst([Verdict.REPRODUCED, Verdict.MISSING]) is Verdict.MISSING
+
+
+MAYBE = st.one_of(st.none(), st.floats(min_value=0, max_value=100))
+
+
+@given(
+    value=st.floats(min_value=0, max_value=100),
+    classes=st.lists(MAYBE, min_size=1, max_size=4),
+    limit=st.one_of(st.none(), st.integers(1, 1000)),
+    images=st.sampled_from([0, 1, 999, 1000]),
+    skipped=st.sampled_from([(), ("a",)]),
+    state=st.sampled_from(["verified", "observed", "unknown"]),
+)
+def test_reproduced_means_that_nothing_stands_in_the_way(
+    value: float, classes: list, limit: int | None, images: int, skipped: tuple, state: str
+) -> None:
+    model = make_model({"mIoU": "50.00"})
+    record = make_record(
+        model,
+        value,
+        per_class={"IoU": {str(i): v for i, v in enumerate(classes)}},
+        protocol={"limit": limit, "images": images, "skipped": skipped},
+        weights=WeightsUsed(name="w", state=state),  # type: ignore[arg-type]
+    )
+    whole = None not in classes and limit is None and images == 1000 and not skipped and state == "verified"
+    near = abs(Decimal(repr(value)) - 50) <= Decimal("0.005") + DEFAULT_TOLERANCE["mIoU"]
+    report = judge(model, record)
+    assert (report.verdict is Verdict.REPRODUCED) == (whole and near)
+    assert (not report.reasons) == (whole and near)
+
+
+def test_a_record_is_immutable() -> None:
+    record = make_record()
+    with pytest.raises(AttributeError):
+        record.model = "x"  # type: ignore[misc]
+    assert msgspec.structs.replace(record, model="x").model == "x"
