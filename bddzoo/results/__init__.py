@@ -3,7 +3,14 @@
 from bddzoo.results.digests import digest_files, digest_names
 from bddzoo.results.environment import Environment, collect_environment, peak_memory_bytes
 from bddzoo.results.record import Fingerprint, Record, RunInfo, WeightsUsed, new_record
-from bddzoo.results.store import StoredRecord, default_root, load_records, scan_records, write_record
+from bddzoo.results.store import (
+    StoredRecord,
+    default_root,
+    find_record,
+    load_records,
+    scan_records,
+    write_record,
+)
 from bddzoo.results.verdict import MetricVerdict, Verdict, VerdictReport, judge
 
 __all__ = [
@@ -20,6 +27,7 @@ __all__ = [
     "default_root",
     "digest_files",
     "digest_names",
+    "find_record",
     "judge",
     "load_records",
     "new_record",

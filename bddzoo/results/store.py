@@ -153,6 +153,36 @@ def load_records(
     return sorted((s.record for s in stored), key=lambda record: record.run.started)
 
 
+def find_record(root: Path, reference: str) -> StoredRecord:
+    """The record that a user names.
+
+    Args:
+        root: Results folder.
+        reference: A path; the id of a record or at least its first 4 digits; or the id of a model, which
+            stands for its newest record.
+
+    Raises:
+        MissingError: No record, or several, are meant by it.
+        IntegrityError: The record is damaged.
+    """
+    path = Path(reference)
+    if path.suffix == ".json" and path.is_file():
+        return StoredRecord(path, read_record(path))
+    if _ID_PREFIX.fullmatch(reference):
+        paths = [p for p in root.glob(f"*/*/*/{reference}*.json") if not p.name.startswith(".")]
+        if len(paths) > 1:
+            shown = ", ".join(p.stem for p in sorted(paths)[:4])
+            raise MissingError(
+                f"{len(paths)} records start with '{reference}': {shown}", hint="give more digits"
+            )
+        if paths:
+            return StoredRecord(paths[0], read_record(paths[0]))
+    of_model = list(scan_records(root, model=reference))
+    if not of_model:
+        raise MissingError(f"no record '{reference}' in {root}", hint="see 'bddzoo results ls'")
+    return max(of_model, key=lambda stored: stored.record.run.started)
+
+
 def read_record(path: Path) -> Record:
     """Read one record and check that its content is what its name says.
 
@@ -223,4 +253,5 @@ def _schema_of(data: bytes) -> int | None:
 
 
 _DECODER = msgspec.json.Decoder(Record)
+_ID_PREFIX = re.compile(r"[0-9a-f]{4,64}")
 _CONTENT_NAME = re.compile(rf"[0-9a-f]{{{NAME_DIGITS}}}")

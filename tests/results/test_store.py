@@ -102,7 +102,8 @@ def test_a_write_that_is_cut_short_leaves_nothing_behind(tmp_path: Path) -> None
     code = (
         "import resource, signal, sys; from pathlib import Path;"
         "from bddzoo.results import write_record; from tests.results.factory import make_record;"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100));"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100));"
         "write_record(make_record(), Path(sys.argv[1]))"
     )
     command = [sys.executable, "-B", "-c", code, str(tmp_path)]

@@ -1,0 +1,264 @@
+"""`bddzoo results`: look at the records of measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bddzoo.cli.app import App, ZooCommand, complete_models
+
+if TYPE_CHECKING:
+    from bddzoo.results import Record, StoredRecord, VerdictReport
+
+
+class ResultsGroup(ZooCommand, click.Group):
+    """A group with the global options."""
+
+
+def results_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The option that names the results folder."""
+    return click.option(
+        "--results",
+        type=click.Path(file_okay=False, path_type=Path),
+        envvar="BDDZOO_RESULTS",
+        help="Folder of records. Default: benchmarks/results of the checkout, else the user's data folder.",
+    )(function)
+
+
+@click.group(
+    cls=ResultsGroup,
+    epilog="""\b
+Examples:
+  bddzoo results ls --task sem_seg
+  bddzoo results show fcn_r50-d8_512x1024_40k_sem_seg_bdd100k
+  bddzoo results diff 3f2a 91bc
+""",
+)
+def command() -> None:
+    """Look at the records of measurements."""
+
+
+@command.command(
+    "ls",
+    cls=ZooCommand,
+    epilog="""\b
+Examples:
+  bddzoo results ls
+  bddzoo results ls 'deeplab*' --latest --format json
+""",
+)
+@click.argument("patterns", nargs=-1, shell_complete=complete_models)
+@results_option
+@click.option("--zoo", help="Only this zoo.")
+@click.option("--task", help="Only this task.")
+@click.option("--latest", is_flag=True, help="Only the newest record of each model.")
+@click.pass_obj
+def ls(
+    app: App,
+    *,
+    patterns: tuple[str, ...],
+    results: Path | None,
+    zoo: str | None,
+    task: str | None,
+    latest: bool,
+) -> None:
+    """List records, with the verdict that each gives. PATTERNS are shell patterns of model ids."""
+    from fnmatch import fnmatchcase
+
+    from bddzoo.results import default_root, scan_records
+
+    root = default_root(results)
+    stored = [
+        item
+        for item in scan_records(root, zoo=zoo, task=task, on_error=lambda error: app.warn(str(error)))
+        if not patterns or any(fnmatchcase(item.record.model, pattern) for pattern in patterns)
+    ]
+    stored.sort(
+        key=lambda item: (item.record.zoo, item.record.task, item.record.model, item.record.run.started)
+    )
+    if latest:
+        stored = list({(item.record.zoo, item.record.model): item for item in stored}.values())
+    reports = _judge_all(app, [item.record for item in stored])
+    if app.json:
+        app.data_json([_summary_json(i, r) for i, r in zip(stored, reports, strict=True)])
+        return
+    if not stored:
+        app.say(f"no records in {root}")
+        return
+    from tabulate import tabulate
+
+    rows = [_row(item, report) for item, report in zip(stored, reports, strict=True)]
+    head = ["record", "date", "model", "split", "images", "measured", "reported", "verdict"]
+    app.data(tabulate(rows, headers=head, disable_numparse=True))
+
+
+@command.command(
+    "show",
+    cls=ZooCommand,
+    epilog="""\b
+Examples:
+  bddzoo results show 3f2a91bc
+  bddzoo results show mask_rcnn_r50_fpn_1x_ins_seg_bdd100k --format json
+""",
+)
+@click.argument("record", shell_complete=complete_models)
+@results_option
+@click.pass_obj
+def show(app: App, record: str, results: Path | None) -> None:
+    """Show one record whole. RECORD is its id or the first digits, a path, or a model (its newest record)."""
+    import msgspec
+
+    from bddzoo.cli.verdicts import describe_verdict, verdict_json
+    from bddzoo.results import default_root, find_record
+
+    stored = find_record(default_root(results), record)
+    report = _judge_all(app, [stored.record])[0]
+    if app.json:
+        value = msgspec.to_builtins(stored.record)
+        app.data_json({"id": stored.id, "path": str(stored.path), "verdict": verdict_json(report), **value})
+        return
+    app.data(f"{stored.record.model}  record {stored.id}\n{stored.path}\n")
+    app.data(describe_verdict(report) if report else "the registry has no such model: no verdict")
+    app.data(_describe(stored.record))
+
+
+@command.command(
+    "diff",
+    cls=ZooCommand,
+    epilog="""\b
+Examples:
+  bddzoo results diff 3f2a 91bc
+  bddzoo results diff old.json new.json --format json
+""",
+)
+@click.argument("a", shell_complete=complete_models)
+@click.argument("b", shell_complete=complete_models)
+@results_option
+@click.option("--all", "everything", is_flag=True, help="Also show fields that cannot change a number.")
+@click.pass_obj
+def diff(app: App, a: str, b: str, results: Path | None, everything: bool) -> None:
+    """Explain which fields of two records differ, and what they did to each class."""
+    from dataclasses import asdict
+
+    from bddzoo.results import default_root, find_record
+    from bddzoo.results.diff import INCIDENTAL, diff_records
+
+    root = default_root(results)
+    first, second = find_record(root, a), find_record(root, b)
+    found = diff_records(first.record, second.record)
+    fields = [change for change in found.fields if everything or change.matters != INCIDENTAL]
+    if app.json:
+        app.data_json(
+            {
+                "a": first.id,
+                "b": second.id,
+                "explanation": found.explanation,
+                "fields": [asdict(change) for change in fields],
+                "summary": [{**asdict(c), "difference": c.difference} for c in found.summary],
+                "classes": {
+                    metric: [{**asdict(c), "difference": c.difference} for c in changes]
+                    for metric, changes in found.classes.items()
+                },
+            }
+        )
+        return
+    from tabulate import tabulate
+
+    from bddzoo.cli.verdicts import number
+
+    app.data(f"a  {first.id}  {first.record.model}\nb  {second.id}  {second.record.model}\n")
+    app.data(found.explanation + "\n")
+    if fields:
+        rows = [[c.field, _short(c.a), _short(c.b), c.matters] for c in fields]
+        app.data(tabulate(rows, headers=["field", "a", "b", "effect"], disable_numparse=True) + "\n")
+    head = ["metric", "class", "a", "b", "difference"]
+    rows = [[c.name, "", number(c.a), number(c.b), number(c.difference, "+")] for c in found.summary]
+    rows += [
+        [metric, c.name, number(c.a), number(c.b), number(c.difference, "+")]
+        for metric, changes in found.classes.items()
+        for c in changes
+    ]
+    app.data(tabulate(rows, headers=head, disable_numparse=True))
+
+
+def _judge_all(app: App, records: list[Record]) -> list[VerdictReport | None]:
+    from bddzoo.results import judge
+
+    models = {model.id: model for model in app.registry.models} if records else {}
+    return [judge(models[record.model], record) if record.model in models else None for record in records]
+
+
+def _row(item: StoredRecord, report: VerdictReport | None) -> list[str]:
+    from bddzoo.cli.verdicts import number
+
+    record = item.record
+    shown = report.worst if report else None
+    name = shown.metric if shown else next(iter(record.summary), "")
+    value = shown.measured if shown else record.summary.get(name)
+    return [
+        item.id,
+        record.run.started[:10],
+        record.model,
+        record.protocol.split,
+        str(record.protocol.images),
+        f"{name} {number(value)}",
+        str(shown.reported) if shown else "-",
+        str(report.verdict) if report else "not in the registry",
+    ]
+
+
+def _summary_json(item: StoredRecord, report: VerdictReport | None) -> dict[str, Any]:
+    from bddzoo.cli.verdicts import verdict_json
+
+    record = item.record
+    return {
+        "id": item.id,
+        "path": str(item.path),
+        "model": record.model,
+        "zoo": record.zoo,
+        "task": record.task,
+        "started": record.run.started,
+        "dataset": record.protocol.dataset,
+        "split": record.protocol.split,
+        "images": record.protocol.images,
+        "summary": record.summary,
+        "verdict": verdict_json(report),
+    }
+
+
+def _describe(record: Record) -> str:
+    import msgspec
+    from tabulate import tabulate
+
+    from bddzoo.cli.verdicts import number
+
+    parts = []
+    metrics = list(record.per_class)
+    classes = dict.fromkeys(name for row in record.per_class.values() for name in row)
+    if metrics:
+        rows = [[name, *(number(record.per_class[m].get(name)) for m in metrics)] for name in classes]
+        parts.append(tabulate(rows, headers=["class", *metrics], disable_numparse=True))
+    parts.append(tabulate([[k, number(v)] for k, v in record.summary.items()], disable_numparse=True))
+    for section in ("protocol", "weights", "environment", "run"):
+        value = msgspec.to_builtins(getattr(record, section))
+        if value is None:
+            parts.append(f"{section}: unknown")
+            continue
+        rows = [[name, _short(item, 100)] for name, item in value.items()]
+        parts.append(f"{section}\n" + tabulate(rows, tablefmt="plain", disable_numparse=True))
+    return "\n\n".join(["", *parts])
+
+
+def _short(value: Any, width: int = 40) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, dict):
+        text = ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
+        return text
+    if isinstance(value, list | tuple):
+        value = " ".join(str(item) for item in value) or "none"
+    text = str(value)
+    return text if len(text) <= width else text[: width - 3] + "..."

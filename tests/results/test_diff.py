@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bddzoo.errors import IntegrityError, MissingError
+from bddzoo.results import find_record, write_record
+from bddzoo.results.diff import diff_records
+from tests.results.factory import make_model, make_record
+
+
+def test_equal_records_have_no_differences() -> None:
+    found = diff_records(make_record(), make_record())
+    assert found.fields == ()
+    assert found.same_numbers
+    assert found.explanation == "the numbers are equal"
+
+
+def test_a_field_that_changes_the_number_is_named_first() -> None:
+    a = make_record()
+    b = make_record(
+        value=59.0,
+        protocol={"scale": (1024, 512), "batch_size": 4},
+        per_class={"IoU": {"road": 61.592, "car": 50.0, "sky": 62.0}},
+        run={"started": "2026-02-02T00:00:00Z"},
+    )
+    found = diff_records(a, b)
+    assert [c.field for c in found.fields] == ["protocol.scale", "protocol.batch_size", "run.started"]
+    assert "protocol.scale, which change them" in found.explanation
+    assert [c.name for c in found.classes["IoU"]] == ["car", "sky"]
+    assert found.classes["IoU"][0].difference == pytest.approx(-11.592)
+
+
+def test_an_unexplained_difference_is_said_to_be_unexplained() -> None:
+    found = diff_records(make_record(value=60.0), make_record(value=61.0))
+    assert "no recorded field does" in found.explanation
+
+
+def test_a_class_that_only_one_has_comes_first() -> None:
+    a = make_record(per_class={"IoU": {"car": 10.0, "sky": None}})
+    b = make_record(per_class={"IoU": {"car": 90.0, "sky": 1.0}})
+    first = diff_records(a, b).classes["IoU"][0]
+    assert (first.name, first.difference) == ("sky", None)
+
+
+def test_other_weights_change_the_number() -> None:
+    from bddzoo.results import WeightsUsed
+
+    a = make_record(weights=WeightsUsed(name="w", sha256="a" * 64, state="verified"))
+    b = make_record(weights=WeightsUsed(name="w", sha256="b" * 64, state="verified"), value=1.0)
+    assert "weights.sha256" in diff_records(a, b).explanation
+
+
+def test_records_are_found_by_id_path_and_model(tmp_path: Path) -> None:
+    old = write_record(make_record(run={"started": "2026-01-01T00:00:00Z"}), tmp_path)
+    new = write_record(make_record(run={"started": "2026-03-01T00:00:00Z"}), tmp_path)
+    assert find_record(tmp_path, old.stem).path == old
+    assert find_record(tmp_path, old.stem[:6]).path == old
+    assert find_record(tmp_path, str(new)).path == new
+    assert find_record(tmp_path, "fcn_r50").path == new
+
+
+def test_a_reference_to_nothing_or_to_several_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="no record 'abcd'"):
+        find_record(tmp_path, "abcd")
+    folder = write_record(make_record(), tmp_path).parent
+    for name in ("aaaa0", "aaaa1"):
+        (folder / f"{name}.json").write_bytes(b"{}")
+    with pytest.raises(MissingError, match="2 records start with 'aaaa'"):
+        find_record(tmp_path, "aaaa")
+    with pytest.raises(IntegrityError):
+        find_record(tmp_path, "aaaa0")
+
+
+def test_a_model_named_like_hex_digits_is_found(tmp_path: Path) -> None:
+    path = write_record(make_record(make_model(id="deadbeef")), tmp_path)
+    assert find_record(tmp_path, "deadbeef").path == path
