@@ -1,0 +1,59 @@
+"""Files that are either absent or complete."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from bddzoo.errors import MissingError
+
+
+@contextmanager
+def atomic_open(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that appears under its name only when the block ends without an error.
+
+    The bytes go to a temporary file beside the target, which is then renamed; a failure or an
+    interruption removes it. The folder is made where it is missing.
+
+    Raises:
+        MissingError: The folder or the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        # mkstemp makes private files; a result is as readable as any other file of the user.
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file at once; see `atomic_open`."""
+    with atomic_open(path) as file:
+        file.write(content)
+
+
+def cannot_write(path: Path, error: OSError) -> MissingError:
+    """The error for a file that cannot be written, with the system's reason."""
+    reason = error.strerror or str(error)
+    return MissingError(f"cannot write {path}: {reason}", hint="choose a folder that you may write to")
+
+
+def _umask() -> int:
+    # The only portable way to read the mask is to set it.
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

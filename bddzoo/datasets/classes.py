@@ -1,0 +1,104 @@
+"""Class lists and colours of the BDD100K segmentation tasks.
+
+Names are those of the model zoos' own configs: the first instance class is called `pedestrian`
+although semantic segmentation calls it `person`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Colour = tuple[int, int, int]
+
+IGNORED = 255
+"""Value of a label pixel that belongs to no class."""
+
+
+@dataclass(frozen=True)
+class ClassSet:
+    """Classes of a task.
+
+    Attributes:
+        task: Name of the task.
+        names: Class names; the position is the class id, from 0.
+        palette: One RGB colour per class, 0..255.
+    """
+
+    task: str
+    names: tuple[str, ...]
+    palette: tuple[Colour, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.palette):
+            raise ValueError(f"{self.task}: {len(self.names)} names but {len(self.palette)} colours")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, name: str) -> int:
+        """Class id of a name; ValueError where there is none."""
+        return self.names.index(name)
+
+
+SEM_SEG = ClassSet(
+    "sem_seg",
+    (
+        "road",
+        "sidewalk",
+        "building",
+        "wall",
+        "fence",
+        "pole",
+        "traffic light",
+        "traffic sign",
+        "vegetation",
+        "terrain",
+        "sky",
+        "person",
+        "rider",
+        "car",
+        "truck",
+        "bus",
+        "train",
+        "motorcycle",
+        "bicycle",
+    ),
+    (
+        (128, 64, 128),
+        (244, 35, 232),
+        (70, 70, 70),
+        (102, 102, 156),
+        (190, 153, 153),
+        (153, 153, 153),
+        (250, 170, 30),
+        (220, 220, 0),
+        (107, 142, 35),
+        (152, 251, 152),
+        (70, 130, 180),
+        (220, 20, 60),
+        (255, 0, 0),
+        (0, 0, 142),
+        (0, 0, 70),
+        (0, 60, 100),
+        (0, 80, 100),
+        (0, 0, 230),
+        (119, 11, 32),
+    ),
+)
+"""The 19 classes of semantic segmentation."""
+
+INS_SEG = ClassSet(
+    "ins_seg",
+    ("pedestrian", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"),
+    SEM_SEG.palette[11:],
+)
+"""The 8 classes of instance segmentation; bitmasks store class id + 1."""
+
+DRIVABLE = ClassSet(
+    "drivable",
+    ("direct", "alternative", "background"),
+    ((219, 94, 86), (86, 211, 219), (0, 0, 0)),
+)
+"""The classes of drivable area; `background` is not counted."""
+
+CLASS_SETS = {classes.task: classes for classes in (SEM_SEG, INS_SEG, DRIVABLE)}

@@ -1,0 +1,158 @@
+"""PNG files read to the bit: palette indices instead of colours, alpha not premultiplied."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bddzoo.errors import MissingError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
+_KINDS = {GREY: "grey", RGB: "RGB", PALETTE: "palette", GREY_ALPHA: "grey with alpha", RGBA: "RGBA"}
+
+
+@dataclass(frozen=True)
+class Header:
+    """The IHDR chunk: size in pixels, bits per sample, colour type."""
+
+    width: int
+    height: int
+    depth: int
+    colour: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.depth}-bit {_KINDS.get(self.colour, 'unknown')} PNG of {self.width}x{self.height} pixels"
+        )
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        MissingError: It is absent, not a file, or unreadable.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise MissingError(f"no such file: {path}") from None
+    except OSError as error:
+        raise MissingError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def check_png(content: bytes, path: Path) -> Header:
+    """Header of a PNG whose chunks are all there and have the right checksums (PNG 1.2, section 5).
+
+    Raises:
+        MissingError: It is no PNG, cut short, or damaged; the file is named.
+    """
+    if not content.startswith(SIGNATURE):
+        what = "empty" if not content else "not a PNG"
+        raise MissingError(f"{path} is {what}", hint="labels are single PNG files, one for each image")
+    header: Header | None = None
+    at = len(SIGNATURE)
+    while True:
+        if at + 12 > len(content):
+            raise _damaged(path, "it is cut short")
+        (length,) = struct.unpack_from(">I", content, at)
+        end = at + 12 + length
+        if end > len(content):
+            raise _damaged(path, "it is cut short")
+        kind = content[at + 4 : at + 8]
+        (checksum,) = struct.unpack_from(">I", content, end - 4)
+        if zlib.crc32(memoryview(content)[at + 4 : end - 4]) != checksum:
+            raise _damaged(path, "a checksum does not match")
+        if kind == b"IHDR" and length == 13:
+            width, height, depth, colour = struct.unpack_from(">IIBB", content, at + 8)
+            header = Header(width, height, depth, colour)
+        if kind == b"IEND":
+            break
+        at = end
+    if header is None:
+        raise _damaged(path, "it has no header")
+    return header
+
+
+def decode_indices(content: bytes, header: Header, path: Path) -> npt.NDArray[np.uint8]:
+    """Sample values of an 8-bit grey PNG, or palette indices of a palette PNG: (H, W) uint8.
+
+    OpenCV replaces palette indices by their colours. The pixel stream of a palette PNG is that of
+    a grey PNG of the same depth, so the header is rewritten to say grey; depths below 8 bits come
+    back spread over 0..255 and are divided again.
+    """
+    import numpy as np
+
+    scale = 1
+    if header.colour == PALETTE:
+        content = _as_grey(content, header)
+        scale = 255 // ((1 << header.depth) - 1)
+    pixels = _decode(content, path)
+    if pixels.shape != (header.height, header.width) or pixels.dtype != np.uint8:
+        raise _damaged(path, "its pixels are not what its header says")
+    return pixels // np.uint8(scale) if scale > 1 else pixels
+
+
+def decode_rgba(content: bytes, header: Header, path: Path) -> npt.NDArray[np.uint8]:
+    """Samples of an 8-bit RGBA PNG: (H, W, 4) uint8 in the order R, G, B, A, unchanged."""
+    import cv2
+    import numpy as np
+
+    pixels = _decode(content, path)
+    if pixels.shape != (header.height, header.width, 4) or pixels.dtype != np.uint8:
+        raise _damaged(path, "its pixels are not what its header says")
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA), np.uint8)
+
+
+def encode_png(pixels: npt.NDArray[np.uint8], path: Path) -> bytes:
+    """PNG bytes of a (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA picture of uint8."""
+    import cv2
+
+    if pixels.ndim == 3:
+        swap = cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR
+        done, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, swap))
+    else:
+        done, encoded = cv2.imencode(".png", pixels)
+    if not done:
+        raise MissingError(f"cannot encode {path} as PNG")
+    return encoded.tobytes()
+
+
+def _decode(content: bytes, path: Path) -> npt.NDArray[Any]:
+    import cv2
+    import numpy as np
+
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise _damaged(path, "its pixels cannot be decoded")
+    return pixels
+
+
+def _as_grey(content: bytes, header: Header) -> bytes:
+    """The same PNG with colour type grey and without palette or transparency."""
+    out = bytearray(SIGNATURE)
+    at = len(SIGNATURE)
+    while at < len(content):
+        (length,) = struct.unpack_from(">I", content, at)
+        kind = content[at + 4 : at + 8]
+        if kind == b"IHDR":
+            body = bytearray(content[at + 4 : at + 8 + length])
+            body[13] = GREY
+            out += struct.pack(">I", length) + body + struct.pack(">I", zlib.crc32(body))
+        elif kind in (b"IDAT", b"IEND"):
+            out += content[at : at + 12 + length]
+        if kind == b"IEND":
+            break
+        at += 12 + length
+    return bytes(out)
+
+
+def _damaged(path: Path, reason: str) -> MissingError:
+    return MissingError(f"{path} is damaged: {reason}", hint="copy or download it again")
