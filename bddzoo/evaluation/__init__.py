@@ -1,1 +1,16 @@
-"""The BDD100K metrics, streaming and from disk."""
+"""Exact BDD100K metrics: streaming accumulators and evaluation of files.
+
+Accumulators take one frame at a time, keep a few hundred bytes of each, can be merged across
+workers, and give the official toolkit's numbers:
+
+    scores = SemSegAccumulator(class_names)
+    scores.update(gt, pred, "frame-1")
+    scores.compute().summary["mIoU"]
+"""
+
+from bddzoo.evaluation.boxes import BoxAccumulator
+from bddzoo.evaluation.insseg import InsSegAccumulator
+from bddzoo.evaluation.scores import DEFINITIONS, Scores
+from bddzoo.evaluation.semseg import SemSegAccumulator
+
+__all__ = ["DEFINITIONS", "BoxAccumulator", "InsSegAccumulator", "Scores", "SemSegAccumulator"]

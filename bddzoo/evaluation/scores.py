@@ -1,0 +1,110 @@
+"""The result of an evaluation: per-class tables, summaries, and the official toolkit's JSON shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+NAN = float("nan")
+
+# Our metric name -> the toolkit's, in the toolkit's order, for each task.
+OFFICIAL_METRICS: dict[str, dict[str, str]] = {
+    "sem_seg": {"IoU": "IoU", "Precision": "Acc"},
+    "drivable": {"IoU": "IoU", "Precision": "Acc"},
+    "ins_seg": {
+        m: m for m in ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+    },
+    "pan_seg": {m: m for m in ("PQ", "SQ", "RQ", "N")},
+}
+# How the toolkit calls the value over all classes.
+OFFICIAL_TOTAL = {"sem_seg": "AVERAGE", "drivable": "AVERAGE", "ins_seg": "OVERALL", "pan_seg": "OVERALL"}
+# Metrics that are one number, without a value for each class.
+OFFICIAL_PLAIN = {"sem_seg": ("fIoU", "pAcc"), "drivable": ("fIoU", "pAcc")}
+# The summary name of a metric that has a table.
+SUMMARY_NAMES = {"IoU": "mIoU", "Precision": "mPrecision", "Recall": "mRecall"}
+
+DEFINITIONS: dict[str, str] = {
+    "IoU": "intersection over union of a class over all frames, percent",
+    "mIoU": "mean IoU over the classes that occur in the ground truth",
+    "fIoU": "IoU weighted by how often a class occurs in the ground truth",
+    "pAcc": "share of counted ground-truth pixels that are predicted right",
+    "Precision": "share of a class's predicted pixels (on counted ground truth) that are right; "
+    "the official toolkit prints this under the name 'Acc'",
+    "Recall": "share of a class's ground-truth pixels that are found",
+    "AP": "average precision of masks, mean over IoU .50:.05:.95, 101 recall points",
+    "box_AP": "average precision of detected boxes against the boxes of the ground-truth masks "
+    "[x1, y1, x2-x1+1, y2-y1+1], COCO style, crowd or ignored ground truth as iscrowd; "
+    "the official toolkit has no such metric",
+    "PQ": "panoptic quality: sum of matched IoU / (TP + FP/2 + FN/2), percent",
+    "N": "number of classes that a mean is taken over",
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Metrics of one prediction set against one ground truth.
+
+    Attributes:
+        task: `sem_seg`, `drivable`, `ins_seg` or `pan_seg`.
+        table: Metric -> class -> value in percent (`N` of pan_seg is a count). NaN where a class
+            has no value.
+        summary: Metric over all classes -> value in percent.
+        frames: Number of frames that were scored.
+        absent: Classes that do not occur in the ground truth (ins_seg: as an object that counts).
+        groups: pan_seg only: metric -> {"STUFF": value, "THING": value}.
+        partial: Whether some frames were left out (see `--allow-partial`).
+    """
+
+    task: str
+    table: Mapping[str, Mapping[str, float]]
+    summary: Mapping[str, float]
+    frames: int = 0
+    absent: tuple[str, ...] = ()
+    groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    partial: bool = False
+
+    def to_official(self) -> dict[str, Any]:
+        """The official toolkit's result shape: same keys, same order, NaN as NaN.
+
+        Returns:
+            `{metric: [{class: value, ...}, {"AVERAGE" | "OVERALL": value}]}`, and plain numbers for
+            fIoU and pAcc.
+        """
+        total = OFFICIAL_TOTAL[self.task]
+        out: dict[str, Any] = {}
+        for ours, theirs in OFFICIAL_METRICS[self.task].items():
+            if ours not in self.table:
+                continue
+            rows: list[dict[str, float]] = [dict(self.table[ours])]
+            if self.task == "pan_seg":
+                rows.append(dict(self.groups[ours]))
+            rows.append({total: self.summary[SUMMARY_NAMES.get(ours, ours)]})
+            out[theirs] = rows
+        for name in OFFICIAL_PLAIN.get(self.task, ()):
+            out[name] = self.summary[name]
+        return out
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, in JSON's own types: NaN as null, absent classes named."""
+        out: dict[str, Any] = {
+            "task": self.task,
+            "frames": self.frames,
+            "partial": self.partial,
+            "summary": _nulls(self.summary),
+            "per_class": {m: _nulls(row) for m, row in self.table.items()},
+            "absent_classes": list(self.absent),
+        }
+        if self.groups:
+            out["groups"] = {m: _nulls(row) for m, row in self.groups.items()}
+        out["definitions"] = {k: v for k, v in DEFINITIONS.items() if k in self.table or k in self.summary}
+        return out
+
+    def with_scores(self, other: Scores) -> Scores:
+        """These scores plus the metrics of another evaluation of the same frames (box AP)."""
+        return replace(self, table={**self.table, **other.table}, summary={**self.summary, **other.summary})
+
+
+def _nulls(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {k: (None if math.isnan(v) else float(v)) for k, v in values.items()}
