@@ -46,6 +46,9 @@ class Artifact:
         digests: What is known of its content; empty means unknown.
         digest_url: Where the zoo publishes the MD5 (a `.md5` file), if it does.
         size_bytes: Size, or None when unknown.
+        page: Web page that shows the file to people, where it differs from its download.
+        printed: The link as the zoo's own table prints it, where it is relative.
+        licence: Licence of this file, if anyone said.
     """
 
     kind: ArtifactKind
@@ -54,6 +57,9 @@ class Artifact:
     digests: tuple[Digest, ...] = ()
     digest_url: str | None = None
     size_bytes: int | None = None
+    page: str | None = None
+    printed: str | None = None
+    licence: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,10 +127,11 @@ class Network:
 
 @dataclass(frozen=True)
 class Person:
-    """An author, with a home page if the zoo links one."""
+    """An author, with a home page if the zoo links one; `mark` is `*` for equal contribution."""
 
     name: str
     url: str | None = None
+    mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,13 +144,26 @@ class Link:
 
 @dataclass(frozen=True)
 class Method:
-    """A heading of a zoo: a method with its paper, or for openseg.pytorch a data set."""
+    """A heading of a zoo: a method with its paper, or for openseg.pytorch a data set.
+
+    Attributes:
+        paper_id: Name of the paper in the registry.
+        caption: What the zoo says next to the heading, e.g. how it tested.
+        table: Name of the table style of the heading's table.
+        notes: What is known to be odd about the heading or its paper.
+        lint_ok: Acknowledged findings of `bddzoo registry lint`: code to reason.
+    """
 
     name: str
     paper: Link | None = None
     venue: str | None = None
     authors: tuple[Person, ...] = ()
     code: Link | None = None
+    paper_id: str | None = None
+    caption: str | None = None
+    table: str = "default"
+    notes: tuple[str, ...] = ()
+    lint_ok: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -156,6 +176,37 @@ class Zoo:
     commit: str | None = None
     licence: str | None = None
     synthetic: bool = False
+    weights_licence: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the weights were trained, as the zoo's config says.
+
+    Attributes:
+        schedule: Name of the schedule in the registry.
+        optimizer: The schedule's facts: optimizer, learning-rate policy, steps.
+        iters: Iterations, where the schedule counts them.
+        epochs: Epochs, where the schedule counts them.
+        crop: Training crop `(height, width)`.
+        init: What the backbone started from.
+        lr: Learning rate, where it differs from the schedule's.
+        batch: Images per step over all GPUs.
+        fp16: Trained in mixed precision.
+        multi_scale: Trained on several scales.
+    """
+
+    schedule: str | None = None
+    optimizer: Mapping[str, Any] = field(default_factory=dict)
+    iters: int | None = None
+    epochs: int | None = None
+    crop: tuple[int, int] | None = None
+    init: str | None = None
+    lr: float | None = None
+    batch: int | None = None
+    fp16: bool = False
+    multi_scale: bool = False
 
 
 @dataclass(frozen=True)
@@ -176,6 +227,31 @@ class Reported:
 
 
 @dataclass(frozen=True)
+class Elsewhere:
+    """Numbers for a row that were published in another place or at another time.
+
+    They never stand in for the row's own numbers.
+
+    Attributes:
+        source: Where, in words.
+        url: Where, pinned.
+        date: When, ISO date.
+        reported: The numbers; `column` is empty.
+        protocol_differs: How the protocol or schedule differs from the row's; None: it does not.
+        weights: URL of the weights that gave the numbers, if they were published with them.
+        note: Anything else.
+    """
+
+    source: str
+    reported: tuple[Reported, ...]
+    url: str | None = None
+    date: str | None = None
+    protocol_differs: str | None = None
+    weights: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
 class Model:
     """One row of a zoo.
 
@@ -186,6 +262,9 @@ class Model:
         network: Architecture, or None when the zoo's row is text only.
         protocol: Test protocol, or None when unknown.
         notes: What is known to be odd about the row.
+        training: How the weights were trained, or None when unknown.
+        elsewhere: Numbers that were published in other places.
+        lint_ok: Acknowledged findings of `bddzoo registry lint`: code to reason.
     """
 
     id: str
@@ -199,6 +278,9 @@ class Model:
     network: Network | None = None
     protocol: Protocol | None = None
     notes: tuple[str, ...] = ()
+    training: Training | None = None
+    elsewhere: tuple[Elsewhere, ...] = ()
+    lint_ok: Mapping[str, str] = field(default_factory=dict)
 
     def artifact(self, kind: ArtifactKind) -> Artifact | None:
         """The artifact of that kind, or None."""
@@ -207,3 +289,81 @@ class Model:
     def reported_value(self, metric: str, split: str = "val") -> Decimal | None:
         """The reported value of a metric on a split, or None where nothing was reported."""
         return next((r.value for r in self.reported if r.metric == metric and r.split == split), None)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a zoo's tables.
+
+    Attributes:
+        name: Its name in the registry.
+        kind: What its cells hold.
+        metric: For `metric`: split and metric.
+        links: For `links`: link text to artifact kind (`weights.md5` is the digest's link).
+    """
+
+    name: str
+    kind: Literal["backbone", "setting", "metric", "links"] = "setting"
+    metric: tuple[str, str] | None = None
+    links: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TableStyle:
+    """How a zoo prints a table, its oddities of spacing included.
+
+    Attributes:
+        columns: Columns in order.
+        titles: Column name to printed header, where they differ.
+        missing: What an empty cell holds.
+        missing_by_column: The same for single columns.
+        empty_links: Columns whose text is printed as a link to nowhere.
+        escape: Asterisks are printed with a backslash.
+        pad: Column name to the number of spaces before and after a cell's text; `(1, 1)` if absent.
+        header_pad: The same for the header's cells.
+        header_tail: Spaces after the header's last bar.
+        separator: Cells of the line below the header, spaces included; the last one is repeated.
+        pad_unless: Column and text of the rows that `pad` leaves alone.
+        row_tails: Model id to the number of spaces after the row's last bar.
+    """
+
+    columns: tuple[Column, ...]
+    titles: Mapping[str, str] = field(default_factory=dict)
+    missing: str = ""
+    missing_by_column: Mapping[str, str] = field(default_factory=dict)
+    empty_links: frozenset[str] = frozenset()
+    escape: bool = False
+    pad: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    header_pad: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    header_tail: int = 0
+    separator: tuple[str, ...] = (" :-: ",)
+    pad_unless: Mapping[str, str] = field(default_factory=dict)
+    row_tails: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A zoo's models of one task, as one document prints them.
+
+    Attributes:
+        page: The zoo's document, pinned.
+        layout: Methods under `headings` with papers, or tables in a plain `list`.
+        columns: All columns by name.
+        styles: Table styles by name.
+        methods: Headings in published order.
+        models: Models in published order.
+    """
+
+    zoo: Zoo
+    task: Task
+    page: str
+    layout: Literal["headings", "list"]
+    columns: Mapping[str, Column]
+    styles: Mapping[str, TableStyle]
+    methods: tuple[Method, ...]
+    models: tuple[Model, ...]
+    notes: tuple[str, ...] = ()
+
+    def models_of(self, method: Method) -> list[Model]:
+        """Models under one heading, in published order."""
+        return [m for m in self.models if m.method is method]

@@ -1,0 +1,95 @@
+"""The loaded registry and its questions: which models, which one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from bddzoo.errors import MissingError
+from bddzoo.registry.types import Model, Section, Task, Zoo
+
+
+class Registry:
+    """Everything that `registry.yaml` says.
+
+    Attributes:
+        path: The file, or None when it came from text.
+        zoos: Zoos in the file's order.
+        sections: One per zoo and task, with the zoo's table styles.
+        models: All models, zoo by zoo in published order.
+    """
+
+    def __init__(self, path: Path | None, zoos: tuple[Zoo, ...], sections: tuple[Section, ...]) -> None:
+        self.path = path
+        self.zoos = zoos
+        self.sections = sections
+        self.models: tuple[Model, ...] = tuple(m for s in sections for m in s.models)
+
+    @cached_property
+    def by_id(self) -> dict[str, Model]:
+        """Models by id."""
+        return {m.id: m for m in self.models}
+
+    def find(self, model_id: str) -> Model:
+        """The model of that id.
+
+        Raises:
+            MissingError: There is none; names near ones.
+        """
+        model = self.by_id.get(model_id)
+        if model is None:
+            from difflib import get_close_matches
+
+            near = get_close_matches(model_id, self.by_id, n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else "see 'bddzoo list'"
+            raise MissingError(f"no model '{model_id}'", hint=hint)
+        return model
+
+    def section(self, zoo: str, task: Task) -> Section:
+        """The section of a zoo and task.
+
+        Raises:
+            MissingError: The zoo is unknown or has no models of that task.
+        """
+        for section in self.sections:
+            if section.zoo.id == zoo and section.task == task:
+                return section
+        known = ", ".join(f"{s.zoo.id} {s.task}" for s in self.sections)
+        raise MissingError(f"no models of zoo '{zoo}' and task '{task}'", hint=f"there are: {known}")
+
+    def select(
+        self,
+        patterns: Sequence[str] = (),
+        zoo: str | None = None,
+        task: str | None = None,
+        method: str | None = None,
+        backbone: str | None = None,
+        where: Iterable[str] = (),
+    ) -> list[Model]:
+        """Models that match everything that is given, in published order.
+
+        Args:
+            patterns: Shell patterns for ids or zoos; any of them.
+            zoo: Id or pattern.
+            task: Task.
+            method: Name or pattern, case ignored.
+            backbone: Name or pattern, case ignored.
+            where: Conditions such as `mIoU-val > 62`; see `bddzoo.registry.query`.
+
+        Raises:
+            UsageError: A condition that cannot be read, or names no column.
+        """
+        from bddzoo.registry.query import matches, parse_conditions
+
+        conditions = parse_conditions(where, self.models)
+        return [
+            m
+            for m in self.models
+            if (not patterns or any(matches(p, m.id) or matches(p, m.zoo.id) for p in patterns))
+            and (zoo is None or matches(zoo, m.zoo.id))
+            and (task is None or m.task == task)
+            and (method is None or matches(method, m.method.name))
+            and (backbone is None or matches(backbone, m.backbone))
+            and all(c(m) for c in conditions)
+        ]

@@ -1,0 +1,140 @@
+"""Find every place where a document does not follow the schema; runs only after a failure."""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from bddzoo.registry.problems import PathLike, Problem, did_you_mean, dotted
+from bddzoo.registry.schema import Percent, RegistryDoc
+
+MAX_PROBLEMS = 1000
+
+
+def explain(data: Any) -> list[Problem]:
+    """All problems of a document that `msgspec.convert(data, RegistryDoc)` refuses."""
+    walker = _Walker()
+    walker.check(data, RegistryDoc, ())
+    if not walker.problems:
+        walker.note((), "does not follow the schema")
+    return walker.problems
+
+
+class _Walker:
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.model: tuple[str, int] | None = None
+
+    def note(self, path: PathLike, message: str) -> None:
+        if len(self.problems) >= MAX_PROBLEMS:
+            return
+        model, depth = self.model if self.model else (None, 0)
+        self.problems.append(Problem(path, message, model, dotted(path[depth:])))
+
+    def check(self, value: Any, kind: Any, path: PathLike) -> None:
+        """Note what is wrong with a value, as deep down as possible."""
+        origin = typing.get_origin(kind)
+        if kind == Percent:
+            self._percent(value, path)
+        elif isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            self._struct(value, kind, path)
+        elif origin is dict and isinstance(value, dict):
+            key_kind, value_kind = typing.get_args(kind)
+            for key, item in value.items():
+                self._key(key, key_kind, path)
+                self.check(item, value_kind, (*path, key))
+        elif origin is list and isinstance(value, list):
+            (item_kind,) = typing.get_args(kind)
+            for index, item in enumerate(value):
+                self.check(item, item_kind, (*path, index))
+        elif origin in (typing.Union, types.UnionType) and self._descend(value, kind, path):
+            return
+        else:
+            self._convert(value, kind, path)
+
+    def _descend(self, value: Any, kind: Any, path: PathLike) -> bool:
+        """Go into the one member of a union that a collection can only mean."""
+        for member in typing.get_args(kind):
+            struct = isinstance(member, type) and issubclass(member, msgspec.Struct)
+            collection = struct or typing.get_origin(member) is dict
+            if (collection and isinstance(value, dict)) or (
+                typing.get_origin(member) is list and isinstance(value, list)
+            ):
+                self.check(value, member, path)
+                return True
+        return False
+
+    def _struct(self, value: Any, kind: type[msgspec.Struct], path: PathLike) -> None:
+        if not isinstance(value, dict):
+            self.note(path, f"expected a mapping, got {show(value)}")
+            return
+        outer = self.model
+        if kind.__name__ == "ModelDoc" and isinstance(value.get("id"), str):
+            self.model = (value["id"], len(path))
+        hints = typing.get_type_hints(kind, include_extras=True)
+        fields = {f.encode_name: f for f in msgspec.structs.fields(kind)}
+        for key, item in value.items():
+            if key not in fields:
+                self.note((*path, key), f"unknown key{did_you_mean(key, fields)}")
+            else:
+                self.check(item, hints[fields[key].name], (*path, key))
+        for name, field in fields.items():
+            if field.required and name not in value:
+                self.note(path, f'needs "{name}"')
+        self.model = outer
+
+    def _key(self, key: str, kind: Any, path: PathLike) -> None:
+        try:
+            msgspec.convert(key, kind)
+        except msgspec.ValidationError as error:
+            choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
+            if choices:
+                self.note((*path, key), f"unknown key, expected {_one_of(choices)}")
+            else:
+                self.note((*path, key), _message(error, kind, key))
+
+    def _percent(self, value: Any, path: PathLike) -> None:
+        number = isinstance(value, int | Decimal) and not isinstance(value, bool)
+        if value is not None and not (number and 0 <= value <= 100):
+            self.note(path, f"expected a number between 0 and 100, got {show(value)}")
+
+    def _convert(self, value: Any, kind: Any, path: PathLike) -> None:
+        try:
+            msgspec.convert(value, kind)
+        except msgspec.ValidationError as error:
+            self.note(path, _message(error, kind, value))
+
+
+def _one_of(choices: tuple[Any, ...]) -> str:
+    return "one of " + ", ".join(str(c) for c in choices)
+
+
+def _message(error: Exception, kind: Any, value: Any) -> str:
+    """What was expected, in words, and what was there."""
+    for part in (kind, *typing.get_args(kind)):
+        for meta in getattr(part, "__metadata__", ()):
+            if getattr(meta, "description", None):
+                return f"expected {meta.description}; got {show(value)}"
+    for part in (kind, *typing.get_args(kind)):
+        if typing.get_origin(part) is typing.Literal:
+            choices = typing.get_args(part)
+            near = did_you_mean(str(value), [str(c) for c in choices])
+            return f"expected {_one_of(choices)}, got {show(value)}{near}"
+    text = str(error).split(" - at `$")[0]
+    text = text[0].lower() + text[1:] if text else "not what the schema expects"
+    return f"{text.replace('`', '')}, got {show(value)}" if ", got" not in text else text.replace("`", "")
+
+
+def show(value: Any) -> str:
+    """A value as one would write it, cut short."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    text = str(value) if isinstance(value, Decimal) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."

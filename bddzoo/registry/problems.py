@@ -1,0 +1,82 @@
+"""Several problems of one registry file, each with its place, as one error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bddzoo.errors import UsageError
+
+MAX_SHOWN = 20
+
+PathLike = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong at a place of the document.
+
+    Attributes:
+        path: Keys and indices from the document's root.
+        message: What is wrong.
+        model: Id of the model it belongs to, if any.
+        field: The place within the model (or the document), as people write it.
+    """
+
+    path: PathLike
+    message: str
+    model: str | None = None
+    field: str = ""
+
+
+class RegistryError(UsageError):
+    """A registry that does not follow the schema.
+
+    Attributes:
+        lines: One message per problem, each with file, line, model and field.
+        problems: The same as data.
+    """
+
+    def __init__(self, name: str, problems: Sequence[Problem], at: Mapping[PathLike, int]) -> None:
+        ordered = sorted(problems, key=lambda p: (line_of(p.path, at), str(p.path)))
+        self.problems = tuple(ordered)
+        self.lines = tuple(_text(name, p, at) for p in ordered[:MAX_SHOWN])
+        if len(ordered) > MAX_SHOWN:
+            self.lines += (f"{name}: and {len(ordered) - MAX_SHOWN} more problems",)
+        super().__init__("\n".join(self.lines))
+
+
+def line_of(path: PathLike, at: Mapping[PathLike, int]) -> int:
+    """The line of a path, or of the nearest thing around it that has one."""
+    for end in range(len(path), -1, -1):
+        if path[:end] in at:
+            return at[path[:end]]
+    return 1
+
+
+def dotted(path: Iterable[str | int]) -> str:
+    """A path as people write it: `reported.val.mIoU`, `methods[3].models[0]`."""
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        else:
+            text += f".{step}" if text else step
+    return text
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """`; did you mean "x"?`, or nothing where nothing is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def _text(name: str, problem: Problem, at: Mapping[PathLike, int]) -> str:
+    parts = [f"{name}:{line_of(problem.path, at)}"]
+    if problem.model:
+        parts.append(problem.model)
+    if problem.field:
+        parts.append(problem.field)
+    return " ".join((": ".join([*parts, problem.message])).split())
