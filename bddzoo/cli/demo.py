@@ -1,0 +1,225 @@
+"""`bddzoo demo`: the main job, step by step, with ordinary commands.
+
+The demo has no code of its own for listing, fetching, evaluating or rendering: it serves the demo zoo's files
+over HTTP, runs the commands that a user would type, and prints each as it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bddzoo.cli.app import App, ZooCommand
+from bddzoo.errors import ExitCode, MissingError, UsageError
+
+if TYPE_CHECKING:
+    from bddzoo.registry.types import Model
+
+DEMO_ZOO = "demo"
+MARKER = ".bddzoo-demo"
+# What the demo makes in its folder; nothing else is ever removed.
+PARTS = ("cache", "data", "results", "predictions")
+REAL_MODELS = ("deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100k", "mask_rcnn_r50_fpn_1x_ins_seg_bdd100k")
+PICTURES = 2
+GRACE_S = 3.0
+
+
+@click.command(
+    cls=ZooCommand,
+    epilog="""\b
+Examples:
+  bddzoo demo
+  bddzoo demo --dir /tmp/try --keep
+""",
+)
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path("bddzoo-demo"),
+    show_default=True,
+    help="Folder for everything that the demo makes: made anew, or left by an earlier demo.",
+)
+@click.option("--keep", is_flag=True, help="Keep what an earlier demo left there instead of starting afresh.")
+@click.pass_obj
+def command(app: App, folder: Path, keep: bool) -> int:
+    """See the main job happen, without a GPU, weights or data.
+
+    Lists the zoo, makes a small synthetic data set, downloads two small networks from an HTTP server on this
+    machine, verifies and runs them, and compares the measured numbers with the reported ones. Ends with the
+    exit status of the first step that falls short.
+    """
+    from bddzoo.cli.loopback import serve
+
+    models = [model for model in app.registry.models if model.zoo.id == DEMO_ZOO]
+    if not models:
+        raise MissingError(
+            f"{app.registry.path} has no models of zoo '{DEMO_ZOO}'", hint="run the demo without --registry"
+        )
+    files = package_files(models)
+    prepare(folder, keep=keep)
+    start = time.monotonic()
+    environment = {"BDDZOO_CACHE": str(folder / "cache"), "BDDZOO_RESULTS": str(folder / "results")}
+    with serve(files) as server:
+        shell = Shell(app, environment)
+        app.data("$ export " + " ".join(f"{name}={shlex.quote(v)}" for name, v in environment.items()))
+        for title, arguments in plan(models, folder, server.url):
+            app.data((f"\n# {title}\n" if title else "") + f"$ {as_typed(arguments)}")
+            code = shell.run(arguments)
+            if code != ExitCode.OK:
+                app.error(
+                    f"the step '{as_typed(arguments)}' ended with status {code}", hint="its message is above"
+                )
+                return code
+    app.data(f"\nDone in {time.monotonic() - start:.0f} s. Everything is in {folder}/:")
+    app.data(farewell(folder))
+    return int(ExitCode.OK)
+
+
+def package_files(models: list[Model]) -> dict[str, Path]:
+    """The files of the demo models that ship inside the package, by name.
+
+    Raises:
+        MissingError: A file is not where the registry says; the installation is not complete.
+    """
+    import bddzoo
+
+    package = Path(bddzoo.__file__).parent
+    files = {}
+    for model in models:
+        for artifact in model.artifacts:
+            inside = [s.partition(":")[2] for s in artifact.sources if s.startswith("package:")]
+            for relative in inside[:1]:
+                path = package / relative
+                if not path.is_file():
+                    raise MissingError(f"{path} of {model.id} is missing", hint="install bddzoo anew")
+                files[artifact.name] = path
+    return files
+
+
+def prepare(folder: Path, *, keep: bool) -> None:
+    """Make the demo's folder, or clean one that an earlier demo made.
+
+    Raises:
+        UsageError: The folder holds something else, or cannot be made.
+    """
+    marker = folder / MARKER
+    advice = "choose another with --dir"
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is not a folder", hint=advice)
+        if folder.is_dir() and any(folder.iterdir()) and not marker.exists():
+            raise UsageError(f"{folder} is not empty and not from a demo", hint=advice)
+        folder.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+        for part in () if keep else PARTS:
+            if (folder / part).exists():
+                shutil.rmtree(folder / part)
+    except OSError as error:
+        raise UsageError(f"cannot use {folder}: {error.strerror or error}", hint=advice) from error
+
+
+def plan(models: list[Model], folder: Path, url: str) -> Iterator[tuple[str, list[str]]]:
+    """The demo's steps: a title, empty to continue the last one, and the arguments of `bddzoo`.
+
+    Made one at a time, because a later step may depend on the files that an earlier one makes.
+    """
+    data = folder / "data"
+    yield "The zoo, and the demo models in it", ["list", "--zoo", DEMO_ZOO]
+    if not sample_pictures(data):
+        yield "A small synthetic data set in BDD100K's layout", ["data", "mini", "--out", str(data)]
+    yield (
+        "Download the weights over HTTP, verify them, put them into the cache",
+        ["fetch", *(model.id for model in models), "--verify", "--from", url],
+    )
+    title = "Run each network, score it, compare with the reported number"
+    for model in models:
+        yield title, ["eval", model.id, "--data", str(data)]
+        title = ""
+    title = "Run them on pictures: class maps, instances, overlays"
+    for model in models:
+        pictures = [str(path) for path in sample_pictures(data)]
+        yield title, ["predict", model.id, *pictures, "--out", str(folder / "predictions" / model.task)]
+        title = ""
+    yield "Reported and measured, side by side", ["tables", "--zoo", DEMO_ZOO, "--measured"]
+
+
+def sample_pictures(data: Path) -> list[Path]:
+    """The first pictures of the mini set's val split; empty where it was not made yet."""
+    folder = data / "images" / "10k" / "val"
+    return sorted(folder.glob("*.jpg"))[:PICTURES]
+
+
+class Shell:
+    """Runs `bddzoo` commands in processes of their own.
+
+    Args:
+        app: Global options, which are passed on.
+        environment: Variables to set for the commands.
+    """
+
+    def __init__(self, app: App, environment: Mapping[str, str]) -> None:
+        self.environment = {**os.environ, **environment}
+        if app.registry_path is not None:
+            self.environment["BDDZOO_REGISTRY"] = str(app.registry_path)
+        if not app.color:
+            self.environment["NO_COLOR"] = "1"
+
+    def run(self, arguments: list[str]) -> int:
+        """Run one command to its end; returns its exit status.
+
+        Ctrl-C reaches the command too: it is given time to clean up before it is stopped.
+        """
+        sys.stdout.flush()
+        process = subprocess.Popen([sys.executable, "-m", "bddzoo", *arguments], env=self.environment)
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            self._stop(process)
+            raise
+        return code if code >= 0 else 128 - code
+
+    @staticmethod
+    def _stop(process: subprocess.Popen[bytes]) -> None:
+        # A terminal sends SIGINT to both processes; `kill` only to this one, so pass it on if need be.
+        for number in (None, signal.SIGINT, signal.SIGKILL):
+            if number is not None:
+                process.send_signal(number)
+            try:
+                process.wait(GRACE_S)
+            except subprocess.TimeoutExpired:
+                continue
+            return
+
+
+def as_typed(arguments: list[str]) -> str:
+    """The command as one would type it."""
+    return shlex.join(["bddzoo", *arguments])
+
+
+def farewell(folder: Path) -> str:
+    """What lies where, and the commands that do the same with a real model and a real data set."""
+    sem_seg, ins_seg = REAL_MODELS
+    path = "" if shutil.which("bddzoo") else f'$ export PATH="{Path(sys.executable).parent}:$PATH"\n'
+    return f"""\
+  {folder}/results/      one record for each measurement: bddzoo results ls --results {folder}/results
+  {folder}/predictions/  class maps, instance masks, and overlays to look at
+  {folder}/data/         the synthetic data set
+
+The same with a real model and the real data set, the folder that holds images/ and labels/:
+{path}$ bddzoo list --task sem_seg --sort mIoU-val
+$ bddzoo fetch {sem_seg} {ins_seg} --verify
+$ bddzoo eval {sem_seg} --data /data/bdd100k
+$ bddzoo eval {ins_seg} --data /data/bdd100k
+$ bddzoo predict {ins_seg} your-pictures/ --out predictions/
+$ bddzoo tables --measured"""
