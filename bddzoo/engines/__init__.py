@@ -6,13 +6,37 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bddzoo.engines.build import build_network
+    from bddzoo.engines.checkpoint import read_checkpoint
+    from bddzoo.engines.ins_seg import InsSegRunner
+    from bddzoo.engines.load import find_device, load_model, make_runner
     from bddzoo.engines.ops import ops_in_use
+    from bddzoo.engines.sem_seg import SemSegRunner
+    from bddzoo.engines.weights import LoadReport, load_weights
 
-__all__ = ["build_network", "ops_in_use"]
+__all__ = [
+    "InsSegRunner",
+    "LoadReport",
+    "SemSegRunner",
+    "build_network",
+    "find_device",
+    "load_model",
+    "load_weights",
+    "make_runner",
+    "ops_in_use",
+    "read_checkpoint",
+]
 
 _HOMES = {
+    "InsSegRunner": "ins_seg",
+    "LoadReport": "weights",
+    "SemSegRunner": "sem_seg",
     "build_network": "build",
+    "find_device": "load",
+    "load_model": "load",
+    "load_weights": "weights",
+    "make_runner": "load",
     "ops_in_use": "ops",
+    "read_checkpoint": "checkpoint",
 }
 
 

@@ -26,8 +26,8 @@ def build_network(model: Model, *, train: bool = False) -> nn.Module:
             needs: evaluation mode, no gradients; its weights mean nothing until they are loaded.
 
     Returns:
-        The module on the CPU, float32, BN in place of SyncBN. State-dict names, shapes and dtypes are those of the upstream
-        configuration, so that its checkpoints load without renaming.
+        The module on the CPU, float32, BN in place of SyncBN. State-dict names, shapes and dtypes
+        are those of the upstream configuration, so that its checkpoints load without renaming.
 
     Raises:
         UsageError: The registry's facts make no network.

@@ -1,0 +1,260 @@
+"""Read a checkpoint file without executing anything in it."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bddzoo.artifacts.sniff import HEAD_BYTES, name_impostor
+from bddzoo.errors import IntegrityError, MissingError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_AGAIN = "fetch it again, or check where it comes from"
+_PREFIX = "module."  # torch.nn.DataParallel puts it before every name
+# Where the weights are in a file that holds more, in the order in which they are looked for.
+_KEYS = ("state_dict", "model", "model_state_dict")
+
+
+class Discarded:
+    """What becomes of a harmless object that is not weights.
+
+    Training states carry learning-curve buffers and NumPy scalars. Nothing here reads them, so
+    rather than letting a file build them, each of `_DISCARDED` builds one of these, which keeps nothing.
+    """
+
+    def __new__(cls, *_: object) -> Discarded:
+        """Take any arguments and keep none."""
+        return super().__new__(cls)
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+    def __setitem__(self, key: object, value: object) -> None:
+        pass
+
+    def append(self, value: object) -> None:
+        """Drop an item."""
+
+    def extend(self, values: object) -> None:
+        """Drop items."""
+
+
+# mmengine's history buffers pickle their methods through getattr; the stand-in looks nothing up.
+_DISCARDED = (
+    *(
+        f"{home}.{name}"
+        for home in ("numpy.core.multiarray", "numpy._core.multiarray")
+        for name in ("scalar", "_reconstruct")
+    ),
+    "numpy._core.numeric._frombuffer",
+    "numpy.core.numeric._frombuffer",
+    "numpy.ndarray",
+    "numpy.dtype",
+    *(
+        f"numpy.dtypes.{name}DType"
+        for name in (
+            *(f"Float{bits}" for bits in (16, 32, 64)),
+            *(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)),
+            "Bool",
+            "Str",
+            "Bytes",
+        )
+    ),
+    *(f"numpy.{name}" for name in ("float32", "float64", "int32", "int64", "bool_", "bool")),
+    "_codecs.encode",
+    "builtins.getattr",
+    "__builtin__.getattr",
+    "mmengine.logging.history_buffer.HistoryBuffer",
+    "mmcv.runner.log_buffer.LogBuffer",
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The weights in a file.
+
+    Attributes:
+        state: Entry name to tensor on the CPU, `module.` prefixes removed.
+        form: How the file holds them: `zip` or `legacy`, and the key they are under, if any.
+    """
+
+    state: dict[str, Tensor]
+    form: str
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """Read the weights in a checkpoint file.
+
+    Zip and legacy files, `{"state_dict": ...}`, `{"model": ...}` and bare dicts, names with and
+    without `module.`, with optimizer state and metadata or without. Read through `weights_only`:
+    a file never executes code.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Entry name to tensor, on the CPU, in the order of the file.
+
+    Raises:
+        MissingError: There is no such file, or it cannot be read.
+        IntegrityError: It is not a checkpoint, is damaged, or names objects that are not weights.
+    """
+    return open_checkpoint(path).state
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """As `read_checkpoint`, with what the file looked like."""
+    path = Path(path)
+    zipped = _check_format(path)
+    content = _load(path, zipped)
+    key, state = _find_state(path, content)
+    form = ("zip" if zipped else "legacy") + (f", under '{key}'" if key else ", bare")
+    return Checkpoint(_strip(path, state), form)
+
+
+def _check_format(path: Path) -> bool:
+    """Whether the file is a zip archive; raises on what is recognisably no checkpoint."""
+    if path.is_dir():
+        raise MissingError(f"{path} is a folder, not a checkpoint", hint="name the file in it")
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except FileNotFoundError as error:
+        raise MissingError(f"no checkpoint at {path}", hint="fetch it, or check the path") from error
+    except OSError as error:
+        raise MissingError(f"cannot read {path}: {error.strerror}", hint="check its permissions") from error
+    other = name_impostor(head, "weights.pth") or _name_format(head)
+    if other:
+        raise IntegrityError(f"{path} is {other}, not a checkpoint", hint=_AGAIN)
+    if head.startswith(b"\x80"):
+        return False
+    if not head.startswith(b"PK"):
+        raise IntegrityError(f"{path} is not a checkpoint: it begins with {head[:8].hex(' ')}", hint=_AGAIN)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError) as error:
+        size = path.stat().st_size
+        raise IntegrityError(
+            f"{path} is incomplete: {size} bytes, and its archive directory is missing", hint=_AGAIN
+        ) from error
+    inner = {name.partition("/")[2] for name in names}
+    if "constants.pkl" in inner:
+        raise IntegrityError(f"{path} is a TorchScript program, not a checkpoint", hint="use its state dict")
+    if "data.pkl" not in inner:
+        raise IntegrityError(
+            f"{path} is a zip archive without weights ({', '.join(names[:3])} ...)", hint=_AGAIN
+        )
+    return True
+
+
+def _name_format(head: bytes) -> str | None:
+    """A known format that is not a checkpoint, by its first bytes."""
+    if re.match(rb"\x08[\x01-\x20](\x12|:|B)", head) and not head.startswith(b"\x80"):
+        return "an ONNX model"
+    if re.match(rb"[\s\S]{6}\x00\x00\{", head):
+        return "a safetensors file"
+    if head.startswith(b"\x1f\x8b"):
+        return "a gzip file"
+    if head.startswith(b"\x89HDF"):
+        return "an HDF5 file"
+    if head.lstrip()[:1] in (b"<", b"{", b"[") or re.fullmatch(rb"[\t\r\n -~]+", head):
+        return "a text file"
+    return None
+
+
+def _load(path: Path, zipped: bool) -> Any:
+    import pickle
+
+    import torch
+
+    allowed = [(Discarded, name) for name in _DISCARDED]
+    try:
+        with torch.serialization.safe_globals(allowed):  # type: ignore[arg-type]
+            # Mapped, not read: the weights are copied once, into the network.
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True if zipped else None)
+    except (pickle.UnpicklingError, AttributeError, TypeError) as error:
+        names = _foreign_globals(path, zipped, str(error))
+        if names:
+            shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+            raise IntegrityError(
+                f"{path} is refused: loading it would run code, it names {shown}",
+                hint="save only its state dict with torch.save",
+            ) from error
+        raise IntegrityError(f"{path} is damaged: {_first_line(error)}", hint=_AGAIN) from error
+    except (RuntimeError, EOFError, OSError, ValueError, IndexError, KeyError, OverflowError) as error:
+        raise IntegrityError(f"{path} is damaged or incomplete: {_first_line(error)}", hint=_AGAIN) from error
+
+
+def _foreign_globals(path: Path, zipped: bool, message: str) -> list[str]:
+    """Names in the file that its reader refused; empty when it was refused for another reason."""
+    names = re.findall(r"GLOBAL (\S+) ", message)
+    if zipped:
+        import torch
+
+        try:
+            names += torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        except Exception:  # only asked for a fuller message; the file is refused either way
+            return sorted(set(names) - set(_DISCARDED))
+    elif names and not _is_whole_pickle(path):
+        return []  # a name cut in two looks foreign
+    return sorted(set(names) - set(_DISCARDED))
+
+
+def _is_whole_pickle(path: Path) -> bool:
+    """Whether the four pickles that a legacy file starts with are all there; nothing is executed."""
+    import pickletools
+
+    try:
+        with path.open("rb") as file:
+            for _ in range(4):
+                for _opcode in pickletools.genops(file):
+                    pass
+    except (ValueError, EOFError, IndexError):
+        return False
+    return True
+
+
+def _first_line(error: Exception) -> str:
+    text = re.sub(r"\x1b\[\d+m", "", str(error)).strip() or "it ends too early"
+    found = re.search(r"WeightsUnpickler error: (.*)", text)
+    line = found[1] if found else text.splitlines()[0]
+    if line.startswith("Unsupported global"):  # a name cut in two
+        return "it ends too early"
+    if line.startswith("Weights only load failed"):
+        return "its bytes make no sense"
+    return line[:200]
+
+
+def _find_state(path: Path, content: Any) -> tuple[str | None, Mapping[str, Tensor]]:
+    import torch
+
+    if not isinstance(content, Mapping):
+        kind = type(content).__name__
+        raise IntegrityError(f"{path} holds a {kind}, not a dict of weights", hint=_AGAIN)
+    key = next((k for k in _KEYS if isinstance(content.get(k), Mapping)), None)
+    state = content[key] if key else content
+    wrong = [str(k) for k, v in state.items() if not (isinstance(k, str) and isinstance(v, torch.Tensor))]
+    if wrong or not state:
+        found = f"entries that are no tensors: {', '.join(wrong[:5])}" if wrong else "no entries"
+        raise IntegrityError(f"{path} is not a checkpoint: {found}", hint=_AGAIN)
+    return key, state
+
+
+def _strip(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    plain: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        short = name.removeprefix(_PREFIX)
+        if short in plain:
+            raise IntegrityError(f"{path} holds '{short}' twice, with and without '{_PREFIX}'", hint=_AGAIN)
+        plain[short] = tensor.detach()
+    return plain

@@ -1,0 +1,81 @@
+"""From a model and its weights to something that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bddzoo.engines.build import build_network
+from bddzoo.engines.weights import load_weights
+from bddzoo.errors import MissingError, UsageError
+from bddzoo.registry.types import Model
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from bddzoo.engines.ins_seg import InsSegRunner
+    from bddzoo.engines.sem_seg import SemSegRunner
+
+    Runner = SemSegRunner | InsSegRunner
+
+
+def load_model(
+    model: Model, weights: str | Path | Mapping[str, Tensor], device: str | torch.device = "cpu"
+) -> Runner:
+    """Build a model's network, load its weights strictly, and put it on a device.
+
+    Args:
+        model: A model with network facts.
+        weights: A checkpoint file, or a state dict.
+        device: `cpu`, `cuda`, `cuda:N` or `auto` (the first GPU if there is one).
+
+    Returns:
+        A runner for the model's task.
+
+    Raises:
+        UsageError: The registry's facts make no network, or the device's name makes no sense.
+        MissingError: There is no such file or device, or a package is missing.
+        IntegrityError: The file is no checkpoint, or not this model's.
+    """
+    place = find_device(device)
+    module = build_network(model)
+    load_weights(module, weights, model)
+    return make_runner(module.to(place), model)
+
+
+def make_runner(module: nn.Module, model: Model) -> Runner:
+    """The runner for a network of `build_network(model)`."""
+    if model.task == "sem_seg":
+        from bddzoo.engines.sem_seg import SemSegRunner
+
+        return SemSegRunner(module, model)
+    from bddzoo.engines.ins_seg import InsSegRunner
+
+    return InsSegRunner(module, model)
+
+
+def find_device(name: str | torch.device = "auto") -> torch.device:
+    """The torch device of that name, checked to be there.
+
+    Raises:
+        UsageError: No such kind of device.
+        MissingError: No such device on this machine.
+    """
+    import torch
+
+    if str(name) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(f"no device is called '{name}'", hint="use auto, cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device '{name}' is not supported", hint="use auto, cpu, cuda or cuda:N")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            there = f"{count} GPU{'s' if count != 1 else ''}" if count else "no GPU that torch can use"
+            raise MissingError(f"device '{name}' does not exist: there is {there}", hint="use --device cpu")
+    return device

@@ -1,0 +1,118 @@
+"""Load weights into a network with every entry accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bddzoo.engines.checkpoint import open_checkpoint
+from bddzoo.engines.keymap import from_vis4d, is_vis4d
+from bddzoo.errors import IntegrityError
+from bddzoo.registry.types import Model
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What was loaded.
+
+    Attributes:
+        entries: Entries of the state dict, all of them set.
+        params: Number of parameters.
+        form: What the file looked like, e.g. `zip, under 'state_dict'`; `state dict` when none was read.
+        renamed: Entries whose name was translated from the zoo's own.
+        cast: Entries stored in another floating-point type than the network's.
+        defaulted: Batch counters that the zoo's files leave out; they don't enter the result.
+    """
+
+    entries: int
+    params: int
+    form: str
+    renamed: int = 0
+    cast: tuple[str, ...] = ()
+    defaulted: tuple[str, ...] = ()
+
+
+def load_weights(module: nn.Module, weights: str | Path | Mapping[str, Tensor], model: Model) -> LoadReport:
+    """Load weights into a network, or refuse.
+
+    Args:
+        module: A network of `build_network(model)`.
+        weights: A checkpoint file, or a state dict.
+        model: The model; decides which zoo's names are translated.
+
+    Returns:
+        What was loaded.
+
+    Raises:
+        MissingError: There is no such file.
+        IntegrityError: It is no checkpoint, or entries are missing, unexpected or of the wrong
+            shape or type; they are named. Nothing is changed in the network then.
+    """
+    if isinstance(weights, str | Path):
+        checkpoint = open_checkpoint(weights)
+        state, form, source = checkpoint.state, checkpoint.form, str(weights)
+    else:
+        state, form, source = dict(weights), "state dict", "the state dict"
+    own = module.state_dict()
+    renamed = 0
+    vis4d = model.network is not None and model.network.engine == "vis4d" and is_vis4d(state)
+    if vis4d:
+        translated = {from_vis4d(name): tensor for name, tensor in state.items()}
+        renamed = sum(from_vis4d(name) != name for name in state)
+        state = translated
+    missing = [name for name in own if name not in state]
+    # Vis4D's own loader takes files without batch counters.
+    defaulted = [name for name in missing if vis4d and name.endswith(".num_batches_tracked")]
+    missing = [name for name in missing if name not in defaulted]
+    _refuse_misfits(source, model.id, own, state, missing)
+    cast = [n for n, t in state.items() if t.dtype != own[n].dtype]
+    module.load_state_dict({**{n: own[n] for n in defaulted}, **state}, strict=True)
+    params = sum(p.numel() for p in module.parameters())
+    return LoadReport(len(own), params, form, renamed, tuple(cast), tuple(defaulted))
+
+
+def _refuse_misfits(
+    source: str, model_id: str, own: Mapping[str, Tensor], state: Mapping[str, Tensor], missing: Sequence[str]
+) -> None:
+    unexpected = [name for name in state if name not in own]
+    shared = [name for name in state if name in own]
+    shapes = [
+        f"{n} is {_shape(state[n])}, expected {_shape(own[n])}"
+        for n in shared
+        if state[n].shape != own[n].shape
+    ]
+    types = [
+        f"{n} is {_dtype(state[n])}, expected {_dtype(own[n])}"
+        for n in shared
+        if state[n].dtype.is_floating_point != own[n].dtype.is_floating_point or state[n].dtype.is_complex
+    ]
+    findings = [
+        f"{len(names)} {kind}: {'; '.join(names[:_SHOWN])}{' ...' if len(names) > _SHOWN else ''}"
+        for kind, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("mis-shaped", shapes),
+            ("mis-typed", types),
+        )
+        if names
+    ]
+    if findings:
+        raise IntegrityError(
+            f"{source} does not fit {model_id}: {', '.join(findings)}",
+            hint="these are another model's weights",
+        )
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(str(n) for n in tensor.shape) or "a scalar"
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
