@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.registry import schema as doc
-from bddzoo.registry.problems import PathLike, did_you_mean
+from bddzoo.registry.problems import PathLike, unknown
 from bddzoo.registry.types import Network, Protocol
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _expand(pool: Mapping[str, dict[str, Any]], part: str | Mapping[str, Any]) -
     while current is not None:
         if isinstance(current, str):
             if current not in pool:
-                raise _PartError(f'unknown part "{current}"{did_you_mean(current, pool)}')
+                raise _PartError(unknown("part", current, pool))
             current = pool[current]
         layers.append(current)
         if len(layers) > _MAX_BASES:
@@ -109,7 +109,8 @@ def build_network(
     classes = spec.num_classes or section.num_classes
     for what, value in (("engine", engine), ("arch", arch), ("num_classes", classes)):
         if value is None:
-            resolver.note((*at, "network"), f"needs {what}: neither the model nor its task says", row.id, depth)
+            message = f"needs {what}: neither the model nor its task says"
+            resolver.note((*at, "network"), message, row.id, depth)
     if "backbone" not in parts:
         resolver.note((*at, "network"), "needs a backbone", row.id, depth)
     if engine is None or arch is None or classes is None:

@@ -73,6 +73,11 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f'; did you mean "{near[0]}"?' if near else ""
 
 
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """`unknown paper "fcm"; did you mean "fcn"?`."""
+    return f'unknown {what} "{name}"{did_you_mean(name, known)}'
+
+
 def _text(name: str, problem: Problem, at: Mapping[PathLike, int]) -> str:
     parts = [f"{name}:{line_of(problem.path, at)}"]
     if problem.model:

@@ -11,13 +11,11 @@ from decimal import Decimal
 from typing import Any
 
 from bddzoo.registry import schema as doc
+from bddzoo.registry.files import build_artifacts, url_problem
 from bddzoo.registry.parts import build_network
-from bddzoo.registry.problems import PathLike, Problem, did_you_mean, dotted
+from bddzoo.registry.problems import PathLike, Problem, did_you_mean, dotted, unknown
+from bddzoo.registry.styles import build_column, build_style
 from bddzoo.registry.types import (
-    Artifact,
-    ArtifactKind,
-    Column,
-    Digest,
     Elsewhere,
     Link,
     Method,
@@ -32,17 +30,7 @@ from bddzoo.registry.types import (
     Zoo,
 )
 
-KINDS: tuple[ArtifactKind, ...] = (
-    "weights",
-    "scores-val",
-    "scores-test",
-    "preds",
-    "masks",
-    "visuals",
-    "config",
-)
 _AUTHOR = re.compile(r"^([^<>]+?)(\*?)(?: <([^<>]+)>)?$")
-_SCHEMES = ("https://", "http://", "package:")
 
 
 class Resolver:
@@ -71,7 +59,7 @@ class Resolver:
             at: PathLike = ("zoos", index)
             if any(z.id == spec.id for z in zoos):
                 self.note((*at, "id"), f'zoo "{spec.id}" is there twice')
-            self._url((*at, "url"), spec.url)
+            self.url((*at, "url"), spec.url)
             zoo = Zoo(
                 id=spec.id,
                 title=spec.title,
@@ -114,32 +102,32 @@ class Resolver:
         self.authors: dict[str, tuple[Person, ...]] = {}
         for name, paper in self.doc.papers.items():
             at: PathLike = ("papers", name)
-            self._url((*at, "url"), paper.url)
+            self.url((*at, "url"), paper.url)
             people = []
             for index, text in enumerate(paper.authors):
                 match = _AUTHOR.match(text)
                 if match is None:
                     self.note((*at, "authors", index), f'expected "Name" or "Name <URL>", got "{text}"')
                     continue
-                self._url((*at, "authors", index), match[3])
+                self.url((*at, "authors", index), match[3])
                 people.append(Person(match[1], match[3], match[2]))
             self.authors[name] = tuple(people)
 
-    def _url(self, at: PathLike, url: str | None, model: str | None = None, depth: int = 0) -> None:
-        if url is not None and (not url.startswith(_SCHEMES) or url.split() != [url]):
-            self.note(at, f'expected an https://, http:// or package: URL, got "{url}"', model, depth)
-        elif url is not None and url.startswith("package:") and _unsafe(url[len("package:") :]):
-            self.note(at, f'expected a path inside the package, got "{url}"', model, depth)
+    def url(self, at: PathLike, url: str | None, model: str | None = None, depth: int = 0) -> None:
+        """Note a URL that is not one we follow."""
+        problem = url_problem(url) if url is not None else None
+        if problem:
+            self.note(at, problem, model, depth)
 
     # -- sections ----------------------------------------------------------------------------------
 
     def _section(self, at: PathLike, zoo: Zoo, task: Task, spec: doc.SectionDoc) -> Section:
-        self._url((*at, "page"), spec.page)
-        columns = {name: _column(name, c) for name, c in spec.columns.items()}
-        styles = {name: self._style(at, name, spec, columns) for name in spec.tables}
+        self.url((*at, "page"), spec.page)
+        columns = {name: build_column(name, c) for name, c in spec.columns.items()}
+        styles = {name: build_style(self, at, name, spec, columns) for name in spec.tables}
         for kind, template in spec.artifacts.items():
             for key in ("url", "md5", "page"):
-                self._url((*at, "artifacts", kind, key), getattr(template, key))
+                self.url((*at, "artifacts", kind, key), getattr(template, key))
             self._template((*at, "artifacts", kind), template)
         methods: list[Method] = []
         models: list[Model] = []
@@ -148,7 +136,7 @@ class Resolver:
             method = self._method(here, entry)
             methods.append(method)
             if styles and entry.table not in styles:
-                self.note((*here, "table"), self._unknown("table style", entry.table, styles))
+                self.note((*here, "table"), unknown("table style", entry.table, styles))
             for number, row in enumerate(entry.models):
                 path: PathLike = (*here, "models", number)
                 models.append(self._model(path, zoo, task, spec, entry, method, row, styles))
@@ -173,34 +161,13 @@ class Resolver:
                 if field not in ("id", "commit", "name"):
                     self.note((*at, key), f"expected {{id}}, {{name}} or {{commit}}, got {{{field}}}")
 
-    def _style(
-        self, at: PathLike, name: str, spec: doc.SectionDoc, columns: Mapping[str, Column]
-    ) -> TableStyle:
-        style = spec.tables[name]
-        merged: dict[str, Any] = {}
-        if style.base is not None:
-            base = spec.tables.get(style.base)
-            if base is None or style.base == name:
-                where = (*at, "tables", name, "base")
-                self.note(where, self._unknown("table style", style.base, spec.tables))
-            else:
-                merged = {f: getattr(base, f) for f in base.__struct_fields__ if getattr(base, f)}
-        merged.update({f: getattr(style, f) for f in style.__struct_fields__ if getattr(style, f)})
-        merged.pop("base", None)
-        names = merged.pop("columns", [])
-        if not names:
-            self.note((*at, "tables", name), "a table style needs columns")
-        merged["separator"] = tuple(merged.get("separator", (" :-: ",)))
-        merged["empty_links"] = frozenset(merged.get("empty_links", ()))
-        return TableStyle(columns=tuple(columns.get(n) or Column(n) for n in names), **merged)
-
     def _method(self, at: PathLike, entry: doc.MethodDoc) -> Method:
-        self._url((*at, "code"), entry.code)
+        self.url((*at, "code"), entry.code)
         paper = self.doc.papers.get(entry.paper) if entry.paper is not None else None
         if entry.paper is not None and paper is None:
-            self.note((*at, "paper"), self._unknown("paper", entry.paper, self.doc.papers))
+            self.note((*at, "paper"), unknown("paper", entry.paper, self.doc.papers))
         if entry.protocol is not None and entry.protocol not in self.protocols:
-            self.note((*at, "protocol"), self._unknown("protocol", entry.protocol, self.protocols))
+            self.note((*at, "protocol"), unknown("protocol", entry.protocol, self.protocols))
         notes = tuple(entry.notes) + ((paper.note,) if paper and paper.note else ())
         return Method(
             name=entry.name,
@@ -214,10 +181,6 @@ class Resolver:
             notes=notes,
             lint_ok=entry.lint_ok,
         )
-
-    @staticmethod
-    def _unknown(what: str, name: str, known: Mapping[str, Any]) -> str:
-        return f'unknown {what} "{name}"{did_you_mean(name, known)}'
 
     # -- models ------------------------------------------------------------------------------------
 
@@ -238,7 +201,7 @@ class Resolver:
         self.ids[row.id] = at
         protocol = row.protocol or heading.protocol or section.protocol
         if row.protocol is not None and row.protocol not in self.protocols:
-            message = self._unknown("protocol", row.protocol, self.protocols)
+            message = unknown("protocol", row.protocol, self.protocols)
             self.note((*at, "protocol"), message, row.id, depth)
         style = styles.get(heading.table)
         resolved = self.protocols.get(protocol) if protocol else None
@@ -253,7 +216,7 @@ class Resolver:
             backbone=row.backbone,
             settings=self._settings(at, row, style),
             reported=self._reported(at, row, style),
-            artifacts=self._artifacts(at, zoo, section, row),
+            artifacts=build_artifacts(self, at, zoo, section, row),
             network=network,
             protocol=resolved,
             notes=tuple(row.notes),
@@ -283,21 +246,20 @@ class Resolver:
                 self._percent(path, value, row.id, len(at))
         if style is None:
             return _numbers(row.reported)
+        given: dict[tuple[str, str], int | Decimal | None]
+        given = {(split, metric): v for split, ns in row.reported.items() for metric, v in ns.items()}
         found: list[Reported] = []
         known: set[tuple[str, str]] = set()
         for column in style.columns:
             if column.metric is not None:
-                split, metric = column.metric
                 known.add(column.metric)
-                value = row.reported.get(split, {}).get(metric)  # type: ignore[call-overload]
-                found.append(
-                    Reported(split, metric, column.name, None if value is None else Decimal(value))
-                )
-        for split, numbers in row.reported.items():
-            for metric in numbers:
-                if (split, metric) not in known:
-                    path = (*at, "reported", split, metric)
-                    self.note(path, f"the table has no column for {metric} on {split}", row.id, len(at))
+                value = given.get(column.metric)
+                found.append(Reported(*column.metric, column.name, None if value is None else Decimal(value)))
+        for part, values in row.reported.items():
+            for name in values:
+                if (part, name) not in known:
+                    path = (*at, "reported", part, name)
+                    self.note(path, f"the table has no column for {name} on {part}", row.id, len(at))
         return tuple(found)
 
     def _percent(self, at: PathLike, value: int | Decimal | None, model: str, depth: int) -> None:
@@ -310,7 +272,7 @@ class Resolver:
             return None
         schedule = self.doc.schedules.get(spec.schedule or "")
         if spec.schedule is not None and schedule is None:
-            message = self._unknown("schedule", spec.schedule, self.doc.schedules)
+            message = unknown("schedule", spec.schedule, self.doc.schedules)
             self.note((*at, "training", "schedule"), message, row.id, len(at))
         return Training(
             schedule=spec.schedule,
@@ -328,7 +290,7 @@ class Resolver:
     def _elsewhere(self, at: PathLike, index: int, spec: doc.ElsewhereDoc, row: doc.ModelDoc) -> Elsewhere:
         here: PathLike = (*at, "elsewhere", index)
         for key in ("url", "weights"):
-            self._url((*here, key), getattr(spec, key), row.id, len(at))
+            self.url((*here, key), getattr(spec, key), row.id, len(at))
         for split, numbers in spec.reported.items():
             for metric, value in numbers.items():
                 self._percent((*here, "reported", split, metric), value, row.id, len(at))
@@ -342,85 +304,6 @@ class Resolver:
             note=spec.note,
         )
 
-    # -- artifacts ---------------------------------------------------------------------------------
-
-    def _artifacts(
-        self, at: PathLike, zoo: Zoo, section: doc.SectionDoc, row: doc.ModelDoc
-    ) -> tuple[Artifact, ...]:
-        commit = row.commit or zoo.commit or ""
-        found = []
-        for kind in KINDS:
-            template = section.artifacts.get(kind)
-            own = row.artifacts.get(kind)
-            if own is False or (own is None and (template is None or template.optional)):
-                continue
-            path: PathLike = (*at, "artifacts", kind)
-            if template is None and not isinstance(own, doc.ArtifactDoc):
-                self.note(path, "the task has no template for this kind of file", row.id, len(at))
-                continue
-            spec = own if isinstance(own, doc.ArtifactDoc) else None
-            if template is None or spec is not None:
-                for key in ("page", "md5"):
-                    self._url((*path, key), getattr(spec, key), row.id, len(at))
-                for index, url in enumerate((spec.sources if spec else None) or ()):
-                    self._url((*path, "sources", index), url, row.id, len(at))
-            found.append(self._artifact(path, kind, template, spec, row, commit, len(at)))
-        return tuple(found)
-
-    def _artifact(
-        self,
-        at: PathLike,
-        kind: ArtifactKind,
-        template: doc.TemplateDoc | None,
-        own: doc.ArtifactDoc | None,
-        row: doc.ModelDoc,
-        commit: str,
-        depth: int,
-    ) -> Artifact:
-        def fill(text: str | None, name: str = "") -> str | None:
-            if text is None or "{" not in text:
-                return text
-            return text.replace("{id}", row.id).replace("{name}", name).replace("{commit}", commit)
-
-        base = template or doc.TemplateDoc()
-        name = (own and own.name) or fill(base.name) or row.id
-        if _unsafe(name) or "/" in name:
-            self.note((*at, "name"), f'expected a plain file name, got "{name}"', row.id, depth)
-        url = fill(base.url, name)
-        sources = tuple(own.sources) if own and own.sources is not None else ((url,) if url else ())
-        return Artifact(
-            kind=kind,
-            name=name,
-            sources=sources,
-            digests=tuple(self._digest(at, i, d, row, depth) for i, d in enumerate(own.digests))
-            if own
-            else (),
-            digest_url=(own and own.md5) or fill(base.md5, name),
-            size_bytes=own.size if own else None,
-            page=(own and own.page) or fill(base.page, name),
-            printed=(own and own.printed) or fill(base.printed, name),
-            licence=own.licence if own else None,
-        )
-
-    def _digest(self, at: PathLike, index: int, text: str, row: doc.ModelDoc, depth: int) -> Digest:
-        value, origin, *date = text.split(" ")
-        algorithm, hexadecimal = value.split(":")
-        full = 32 if algorithm == "md5" else 64
-        if len(hexadecimal) != full and origin != "filename":
-            message = f"a {algorithm} has {full} hex digits, got {len(hexadecimal)}"
-            self.note((*at, "digests", index), message, row.id, depth)
-        return Digest(algorithm, hexadecimal, origin, date[0] if date else None)  # type: ignore[arg-type]
-
-
-def _column(name: str, spec: doc.ColumnDoc) -> Column:
-    if spec.backbone:
-        return Column(name, "backbone")
-    if spec.metric is not None:
-        return Column(name, "metric", metric=spec.metric)
-    if spec.links is not None:
-        return Column(name, "links", links=spec.links)
-    return Column(name)
-
 
 def _numbers(reported: Mapping[Any, Mapping[Any, int | Decimal | None]]) -> tuple[Reported, ...]:
     return tuple(
@@ -432,15 +315,3 @@ def _numbers(reported: Mapping[Any, Mapping[Any, int | Decimal | None]]) -> tupl
 
 def _triple(values: tuple[Any, Any, Any]) -> tuple[float, float, float]:
     return float(values[0]), float(values[1]), float(values[2])
-
-
-def _unsafe(path: str) -> bool:
-    """Whether a relative path leaves its folder, or cannot be a path on every system."""
-    return (
-        not path
-        or path.startswith(("/", "~"))
-        or "\\" in path
-        or "\x00" in path
-        or ":" in path
-        or any(part in ("", ".", "..") for part in path.split("/"))
-    )

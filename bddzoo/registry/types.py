@@ -106,7 +106,8 @@ class Network:
 
     Attributes:
         engine: `mmseg`, `mmdet`, `vis4d` or `openseg`.
-        arch: Class that holds the parts: `EncoderDecoder`, `CascadeEncoderDecoder`, `MaskRCNN`, `CascadeRCNN`.
+        arch: Class that holds the parts: `EncoderDecoder`, `CascadeEncoderDecoder`, `MaskRCNN`,
+            `CascadeRCNN`.
         parts: Role (`backbone`, `neck`, `decode_head`, `auxiliary_head`, `rpn_head`, `roi_head`,
             `test_cfg` ...) to the constructor arguments of that part, references resolved and
             deep-copied: callers may change them. `decode_head` is a list for cascades.

@@ -1,0 +1,115 @@
+"""The files of a model: templates filled in, names, digests and URLs checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bddzoo.registry import schema as doc
+from bddzoo.registry.problems import PathLike
+from bddzoo.registry.types import Artifact, ArtifactKind, Digest, Zoo
+
+if TYPE_CHECKING:
+    from bddzoo.registry.resolve import Resolver
+
+KINDS: tuple[ArtifactKind, ...] = (
+    "weights",
+    "scores-val",
+    "scores-test",
+    "preds",
+    "masks",
+    "visuals",
+    "config",
+)
+_SCHEMES = ("https://", "http://", "package:")
+
+
+def url_problem(url: str) -> str | None:
+    """What is wrong with a URL, or None."""
+    if not url.startswith(_SCHEMES) or url.split() != [url]:
+        return f'expected an https://, http:// or package: URL, got "{url}"'
+    if url.startswith("package:") and unsafe(url[len("package:") :]):
+        return f'expected a path inside the package, got "{url}"'
+    return None
+
+
+def unsafe(path: str) -> bool:
+    """Whether a relative path leaves its folder, or cannot be a path on every system."""
+    return (
+        not path
+        or path.startswith(("/", "~"))
+        or "\\" in path
+        or "\x00" in path
+        or ":" in path
+        or any(part in ("", ".", "..") for part in path.split("/"))
+    )
+
+
+def build_artifacts(
+    resolver: Resolver, at: PathLike, zoo: Zoo, section: doc.SectionDoc, row: doc.ModelDoc
+) -> tuple[Artifact, ...]:
+    """The files of a row: the task's templates, and what the row says otherwise."""
+    commit = row.commit or zoo.commit or ""
+    found = []
+    for kind in KINDS:
+        template = section.artifacts.get(kind)
+        own = row.artifacts.get(kind)
+        if own is False or (own is None and (template is None or template.optional)):
+            continue
+        path: PathLike = (*at, "artifacts", kind)
+        if template is None and not isinstance(own, doc.ArtifactDoc):
+            resolver.note(path, "the task has no template for this kind of file", row.id, len(at))
+            continue
+        spec = own if isinstance(own, doc.ArtifactDoc) else None
+        if spec is not None:
+            for key in ("page", "md5"):
+                resolver.url((*path, key), getattr(spec, key), row.id, len(at))
+            for index, url in enumerate(spec.sources or ()):
+                resolver.url((*path, "sources", index), url, row.id, len(at))
+        found.append(_artifact(resolver, path, kind, template, spec, row, commit, len(at)))
+    return tuple(found)
+
+
+def _artifact(
+    resolver: Resolver,
+    at: PathLike,
+    kind: ArtifactKind,
+    template: doc.TemplateDoc | None,
+    own: doc.ArtifactDoc | None,
+    row: doc.ModelDoc,
+    commit: str,
+    depth: int,
+) -> Artifact:
+    def fill(text: str | None, name: str = "") -> str | None:
+        if text is None or "{" not in text:
+            return text
+        return text.replace("{id}", row.id).replace("{name}", name).replace("{commit}", commit)
+
+    base = template or doc.TemplateDoc()
+    name = (own and own.name) or fill(base.name) or row.id
+    if unsafe(name) or "/" in name:
+        resolver.note((*at, "name"), f'expected a plain file name, got "{name}"', row.id, depth)
+    url = fill(base.url, name)
+    sources = tuple(own.sources) if own and own.sources is not None else ((url,) if url else ())
+    return Artifact(
+        kind=kind,
+        name=name,
+        sources=sources,
+        digests=tuple(_digest(resolver, at, i, d, row, depth) for i, d in enumerate(own.digests))
+        if own
+        else (),
+        digest_url=(own and own.md5) or fill(base.md5, name),
+        size_bytes=own.size if own else None,
+        page=(own and own.page) or fill(base.page, name),
+        printed=(own and own.printed) or fill(base.printed, name),
+        licence=own.licence if own else None,
+    )
+
+
+def _digest(resolver: Resolver, at: PathLike, index: int, text: str, row: doc.ModelDoc, depth: int) -> Digest:
+    value, origin, *date = text.split(" ")
+    algorithm, hexadecimal = value.split(":")
+    full = 32 if algorithm == "md5" else 64
+    if len(hexadecimal) != full and origin != "filename":
+        message = f"a {algorithm} has {full} hex digits, got {len(hexadecimal)}"
+        resolver.note((*at, "digests", index), message, row.id, depth)
+    return Digest(algorithm, hexadecimal, origin, date[0] if date else None)  # type: ignore[arg-type]
