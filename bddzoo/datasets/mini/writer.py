@@ -1,0 +1,209 @@
+"""Write the mini set in the official layout, as a whole or not at all.
+
+    images/10k/{train,val}/*.jpg                 1280x720
+    labels/sem_seg/masks/{train,val}/*.png       class ids 0..18, 255
+    labels/ins_seg/bitmasks/{train,val}/*.png    RGBA
+    labels/det_20/det_{train,val}.json           weather, scene, time of day and boxes of each frame
+    mini.json                                    how it was made
+
+The labels are the same to the bit on every machine; the bytes of the JPEG files may differ between
+versions of OpenCV and of the JPEG library.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bddzoo.errors import MissingError, UsageError
+
+if TYPE_CHECKING:
+    from bddzoo.datasets.mini.frame import MiniFrame
+
+GENERATOR = "bddzoo mini"
+VERSION = 1
+MARKER = "mini.json"
+DEFAULT_VAL = 24
+_JPEG_QUALITY = 92
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class MiniReport:
+    """What `make_mini` did.
+
+    Attributes:
+        root: The data set.
+        train, val: Number of frames of each split.
+        seed: Seed.
+        made: False where the same set was there already.
+    """
+
+    root: Path
+    train: int
+    val: int
+    seed: int
+    made: bool
+
+
+def frame_name(seed: int, split: str, index: int) -> str:
+    """Name of a frame without its suffix, shaped like those of BDD100K; unique over splits and seeds."""
+    return f"{seed:08x}-{'ab'[split == 'val']}{index:07x}"
+
+
+def make_mini(
+    root: Path, seed: int = 0, train: int = 0, val: int = DEFAULT_VAL, progress: Progress | None = None
+) -> MiniReport:
+    """Make the mini set.
+
+    It is built beside the target and renamed when complete, so that an interruption leaves nothing
+    half made. A folder that already holds the same set is left as it is; another mini set is replaced.
+
+    Args:
+        root: Folder to make; absent, empty, or a mini set.
+        seed: Seed, 0..2**32 - 1. A frame depends on seed, split and its own number alone.
+        train: Frames of split `train`.
+        val: Frames of split `val`.
+        progress: Called with (frames done, frames in all).
+
+    Raises:
+        UsageError: The folder holds something else, or the numbers make no sense.
+        MissingError: The folder cannot be written.
+    """
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"seed {seed} is out of range", hint="give a number from 0 to 4294967295")
+    if train < 0 or val < 0 or train + val == 0:
+        raise UsageError(
+            f"a set of {train} train and {val} val frames cannot be made", hint="give --val or --train"
+        )
+    root = Path(root)
+    meta = {"generator": GENERATOR, "version": VERSION, "seed": seed, "train": train, "val": val}
+    if _holds(root, meta):
+        return MiniReport(root, train, val, seed, made=False)
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".part", dir=root.parent))
+        try:
+            _build(draft, meta, progress)
+            draft.chmod(0o755)
+            _put(draft, root)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except OSError as error:
+        where = error.filename or root
+        raise MissingError(
+            f"cannot write {where}: {error.strerror or error}", hint="choose a folder that you may write to"
+        ) from error
+    return MiniReport(root, train, val, seed, made=True)
+
+
+def read_marker(root: Path) -> dict[str, Any] | None:
+    """How a mini set was made, or None where the folder holds none."""
+    try:
+        meta = json.loads((root / MARKER).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return meta if isinstance(meta, dict) and meta.get("generator") == GENERATOR else None
+
+
+def _holds(root: Path, meta: dict[str, Any]) -> bool:
+    """Whether the folder holds exactly this set; refuses folders that are not ours to replace."""
+    if not root.exists():
+        if root.is_symlink():
+            raise UsageError(f"{root} is a link to nothing", hint="remove it or choose another folder")
+        return False
+    if not root.is_dir():
+        raise UsageError(f"{root} is a file", hint="choose a folder")
+    there = read_marker(root)
+    if there is None:
+        if any(root.iterdir()):
+            raise UsageError(
+                f"{root} is not empty and holds no mini set", hint="choose a new folder; nothing was changed"
+            )
+        return False
+    return there == meta and all((root / path).is_file() for path in _files(meta))
+
+
+def _files(meta: dict[str, Any]) -> Iterable[str]:
+    for split in ("train", "val"):
+        for index in range(meta[split]):
+            name = frame_name(meta["seed"], split, index)
+            yield f"images/10k/{split}/{name}.jpg"
+            yield f"labels/sem_seg/masks/{split}/{name}.png"
+            yield f"labels/ins_seg/bitmasks/{split}/{name}.png"
+        if meta[split]:
+            yield f"labels/det_20/det_{split}.json"
+
+
+def _put(draft: Path, root: Path) -> None:
+    if not root.exists():
+        draft.rename(root)
+        return
+    # The old set steps aside first, so that its name never stands for a mixture of both.
+    aside = Path(tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".old", dir=root.parent))
+    try:
+        root.rename(aside / root.name)
+        draft.rename(root)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _build(draft: Path, meta: dict[str, Any], progress: Progress | None) -> None:
+    from bddzoo.datasets.mini.frame import render
+
+    done, total = 0, meta["train"] + meta["val"]
+    for split in ("train", "val"):
+        rows = []
+        for index in range(meta[split]):
+            frame = render(meta["seed"], split, index)
+            name = frame_name(meta["seed"], split, index)
+            _write_frame(draft, split, name, frame)
+            rows.append(_row(name, frame))
+            done += 1
+            if progress:
+                progress(done, total)
+        if rows:
+            path = draft / "labels" / "det_20" / f"det_{split}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+    (draft / MARKER).write_text(json.dumps(meta, indent=2) + "\n", "utf-8")
+
+
+def _write_frame(draft: Path, split: str, name: str, frame: MiniFrame) -> None:
+    import cv2
+
+    jpeg = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    png = [cv2.IMWRITE_PNG_COMPRESSION, 6]
+    for path, pixels, options in (
+        (draft / "images/10k" / split / f"{name}.jpg", cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR), jpeg),
+        (draft / "labels/sem_seg/masks" / split / f"{name}.png", frame.sem, png),
+        (
+            draft / "labels/ins_seg/bitmasks" / split / f"{name}.png",
+            cv2.cvtColor(frame.bitmask, cv2.COLOR_RGBA2BGRA),
+            png,
+        ),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        ok, content = cv2.imencode(path.suffix, pixels, options)
+        if not ok:
+            raise OSError(f"OpenCV cannot encode {path.suffix} files")
+        path.write_bytes(content.tobytes())
+
+
+def _row(name: str, frame: MiniFrame) -> dict[str, Any]:
+    labels = [
+        {
+            "id": str(number),
+            "attributes": {"occluded": box.occluded, "truncated": box.truncated, "crowd": box.crowd},
+            "category": box.category,
+            "box2d": dict(zip(("x1", "y1", "x2", "y2"), box.corners, strict=True)),
+        }
+        for number, box in enumerate(frame.boxes, 1)
+    ]
+    return {"name": f"{name}.jpg", "attributes": frame.attributes, "timestamp": 10000, "labels": labels}
