@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from bddzoo.registry import schema as doc
@@ -20,6 +21,7 @@ KINDS: tuple[ArtifactKind, ...] = (
     "visuals",
     "config",
 )
+_DIGEST = re.compile(doc.DIGEST)
 _SCHEMES = ("https://", "http://", "package:")
 
 
@@ -106,6 +108,10 @@ def _artifact(
 
 
 def _digest(resolver: Resolver, at: PathLike, index: int, text: str, row: doc.ModelDoc, depth: int) -> Digest:
+    if not _DIGEST.match(text):
+        message = f'expected {doc.DIGEST_WORDS}; got "{text}"'
+        resolver.note((*at, "digests", index), message, row.id, depth)
+        return Digest("md5", "", "observed")
     value, origin, *date = text.split(" ")
     algorithm, hexadecimal = value.split(":")
     full = 32 if algorithm == "md5" else 64

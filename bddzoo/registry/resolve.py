@@ -30,6 +30,7 @@ from bddzoo.registry.types import (
     Zoo,
 )
 
+_IDENT = re.compile(doc.IDENT)
 _AUTHOR = re.compile(r"^([^<>]+?)(\*?)(?: <([^<>]+)>)?$")
 
 
@@ -53,10 +54,14 @@ class Resolver:
     def sections(self) -> tuple[tuple[Zoo, ...], tuple[Section, ...]]:
         """Zoos and their sections, in the file's order."""
         self._papers()
+        for pool in ("protocols", "schedules", "papers"):
+            for name in getattr(self.doc, pool):
+                self.ident((pool, name), name)
         zoos: list[Zoo] = []
         sections: list[Section] = []
         for index, spec in enumerate(self.doc.zoos):
             at: PathLike = ("zoos", index)
+            self.ident((*at, "id"), spec.id)
             if any(z.id == spec.id for z in zoos):
                 self.note((*at, "id"), f'zoo "{spec.id}" is there twice')
             self.url((*at, "url"), spec.url)
@@ -74,6 +79,11 @@ class Resolver:
             for task, section in spec.tasks.items():
                 sections.append(self._section((*at, "tasks", task), zoo, task, section))
         return tuple(zoos), tuple(sections)
+
+    def ident(self, at: PathLike, text: str, model: str | None = None, depth: int = 0) -> None:
+        """Note a name that is not plain."""
+        if not _IDENT.match(text):
+            self.note(at, f'expected {doc.IDENT_WORDS}; got "{text}"', model, depth)
 
     # -- pools -------------------------------------------------------------------------------------
 
@@ -196,6 +206,7 @@ class Resolver:
         styles: Mapping[str, TableStyle],
     ) -> Model:
         depth = len(at)
+        self.ident((*at, "id"), row.id, row.id, depth)
         if row.id in self.ids:
             self.note((*at, "id"), "another model has the same id", row.id, depth)
         self.ids[row.id] = at

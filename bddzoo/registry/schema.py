@@ -14,12 +14,20 @@ from msgspec import Meta, Struct, field
 from bddzoo.registry.types import ArtifactKind, Task
 
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
+# Patterns are checked by `bddzoo.registry.resolve`, and only told to editors here: msgspec 0.22 crashes
+# when the process ends, or later, where `Meta(pattern=...)` stands in a union (msgspec issue 717).
+IDENT = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,119}$"
+IDENT_WORDS = "letters, digits and . _ + - only, starting with a letter or digit"
+DIGEST = (
+    r"^(md5:[0-9a-f]{6,32}|sha256:[0-9a-f]{6,64})"
+    r" (published|filename|observed|computed)( [0-9]{4}-[0-9]{2}-[0-9]{2})?$"
+)
+DIGEST_WORDS = (
+    "ALGORITHM:HEX ORIGIN [DATE], e.g. md5:0123... observed 2025-01-31, "
+    "where ORIGIN is published, filename, observed or computed"
+)
 Ident = Annotated[
-    str,
-    Meta(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,119}$",
-        description="letters, digits and . _ + - only, starting with a letter or digit",
-    ),
+    str, Meta(min_length=1, max_length=120, description=IDENT_WORDS, extra_json_schema={"pattern": IDENT})
 ]
 FileName = Annotated[str, Meta(min_length=1, max_length=200, description="a plain file name, no folders")]
 Url = Annotated[
@@ -38,15 +46,7 @@ Size = tuple[Positive, Positive]
 Triple = tuple[Number, Number, Number]
 Split = Literal["train", "val", "test"]
 Metric = Literal["mIoU", "AP", "box_AP", "PixelACC"]
-DigestText = Annotated[
-    str,
-    Meta(
-        pattern=r"^(md5:[0-9a-f]{6,32}|sha256:[0-9a-f]{6,64})"
-        r" (published|filename|observed|computed)( [0-9]{4}-[0-9]{2}-[0-9]{2})?$",
-        description="ALGORITHM:HEX ORIGIN [DATE], e.g. `md5:0123... observed 2025-01-31`; "
-        "origin is published, filename, observed or computed",
-    ),
-]
+DigestText = Annotated[str, Meta(description=DIGEST_WORDS, extra_json_schema={"pattern": DIGEST})]
 Part = Ident | dict[str, Any]
 
 
