@@ -1,0 +1,290 @@
+"""The cache: files by the SHA-256 of their content, and entries that say what they are.
+
+    CACHEDIR.TAG
+    objects/ab/abcd.../NAME             the content; its folder is its SHA-256
+    entries/MODEL/KIND.json             which object is which file of which model, and how we know
+    partial/MODEL/KIND/*.part, *.json   unfinished downloads
+    rejected/MODEL/NAME.rejected        bytes that were not what they should be, and why (.txt)
+
+Objects are renamed into place when they are whole, and entries after them, so that a process can be
+killed at any moment: a file is absent or whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from bddzoo.artifacts.digests import Hashes, first_mismatch, hashes_of, strongest
+from bddzoo.artifacts.disk import link_or_copy, write_whole
+from bddzoo.errors import UsageError
+from bddzoo.registry.types import Artifact, Digest, Model
+
+TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
+# This file is a cache directory tag created by bddzoo; see https://bford.info/cachedir/
+"""
+ENTRY_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the cache knows about one file.
+
+    Attributes:
+        model: Id of the model.
+        kind: Kind of the artifact.
+        name: File name.
+        size_bytes: Size.
+        md5: Of the content.
+        sha256: Of the content; also its address.
+        mtime_ns: Modification time of the object when it was last hashed.
+        source: Where the bytes came from.
+        fetched: When, ISO 8601 in UTC.
+        zoo: Id of the zoo.
+        task: Task of the model.
+        published: A digest that a source published for the file, as `algorithm:hex`, and where.
+        tensors: Digest of the tensors, if it was computed.
+    """
+
+    model: str
+    kind: str
+    name: str
+    size_bytes: int
+    md5: str
+    sha256: str
+    mtime_ns: int
+    source: str
+    fetched: str
+    zoo: str = ""
+    task: str = ""
+    published: str | None = None
+    published_at: str | None = None
+    tensors: str | None = None
+    schema: int = ENTRY_SCHEMA
+
+    @property
+    def hashes(self) -> Hashes:
+        """The digests as a value."""
+        return Hashes(self.md5, self.sha256, self.size_bytes)
+
+    @property
+    def published_digest(self) -> Digest | None:
+        """The digest that a source published, or None."""
+        algorithm, _, digits = (self.published or "").partition(":")
+        if not digits:
+            return None
+        return Digest("md5" if algorithm == "md5" else "sha256", digits, "published")
+
+
+class Cache:
+    """The store of downloaded files.
+
+    Args:
+        root: Its folder; None for `BDDZOO_CACHE`, else `bddzoo` in `XDG_CACHE_HOME` (`~/.cache`).
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = (root or default_root()).expanduser().absolute()
+
+    def prepare(self) -> None:
+        """Make the folder and its tag.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        tag = self.root / "CACHEDIR.TAG"
+        if not tag.exists():
+            write_whole(tag, TAG)
+
+    def object_path(self, sha256: str, name: str) -> Path:
+        """Where content lies, whether it does or not."""
+        return self.root / "objects" / sha256[:2] / sha256 / name
+
+    def path_of(self, entry: Entry) -> Path:
+        """Where the content of an entry lies."""
+        return self.object_path(entry.sha256, entry.name)
+
+    def partial_folder(self, model: Model, artifact: Artifact) -> Path:
+        """Where unfinished downloads of a file lie."""
+        return self.root / "partial" / safe(model.id) / safe(artifact.kind)
+
+    def entry(self, model_id: str, kind: str) -> Entry | None:
+        """The entry of a file, or None if there is none that can be read."""
+        return _read(self._entry_path(model_id, kind))
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries, by model and kind; damaged ones are left out."""
+        for path in self.entry_paths():
+            entry = _read(path)
+            if entry is not None:
+                yield entry
+
+    def entry_paths(self) -> list[Path]:
+        """Files that hold entries, sorted."""
+        return sorted((self.root / "entries").glob("*/*.json"))
+
+    def write_entry(self, entry: Entry) -> None:
+        """Write an entry; it appears whole."""
+        data = json.dumps(asdict(entry), indent=1, ensure_ascii=False).encode() + b"\n"
+        write_whole(self._entry_path(entry.model, entry.kind), data)
+
+    def remove_entry(self, entry: Entry) -> None:
+        """Forget what a file is; its content stays until the next `gc`."""
+        path = self._entry_path(entry.model, entry.kind)
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+
+    def admit(self, entry: Entry, place: Callable[[Path], object]) -> Entry:
+        """Take verified content in.
+
+        Args:
+            entry: What it is; its `mtime_ns` is set here.
+            place: Puts the content at the path it is given, in one step.
+
+        Returns:
+            The entry as it was written.
+        """
+        self.prepare()
+        target = self.path_of(entry)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        place(target)
+        entry = replace(entry, mtime_ns=target.stat().st_mtime_ns)
+        self.write_entry(entry)
+        return entry
+
+    def find(self, model: Model, artifact: Artifact) -> Entry | None:
+        """The entry of a file whose content fits what the registry says, untouched since it was hashed.
+
+        Content is found by its digest too, if it came in under another name. An object whose size or
+        time changed is hashed again; one that was changed is moved aside.
+        """
+        entry = self.entry(model.id, artifact.kind)
+        if entry is not None and not _fits(entry, artifact):
+            entry = None
+        if entry is None:
+            entry = self._find_by_digest(model, artifact)
+        if entry is None:
+            return None
+        path = self.path_of(entry)
+        try:
+            status = path.stat()
+        except OSError:
+            return None
+        if (status.st_size, status.st_mtime_ns) == (entry.size_bytes, entry.mtime_ns):
+            return entry
+        return entry if self.recheck(entry) else None
+
+    def recheck(self, entry: Entry) -> bool:
+        """Hash the content of an entry again; changed content is moved aside, and False returned."""
+        path = self.path_of(entry)
+        try:
+            mtime_ns = path.stat().st_mtime_ns
+            hashes = hashes_of(path)
+        except OSError:
+            return False
+        if hashes == entry.hashes:
+            if mtime_ns != entry.mtime_ns:
+                with contextlib.suppress(OSError):
+                    self.write_entry(replace(entry, mtime_ns=mtime_ns))
+            return True
+        why = f"changed since it was fetched: {explain_hashes(entry, hashes)}"
+        self.reject(path, entry.model, entry.name, why)
+        return False
+
+    def reject(self, path: Path, model_id: str, name: str, why: str) -> Path:
+        """Move bytes aside that are not what they should be, with a line saying so.
+
+        Returns:
+            Where they lie now. Only the last rejected copy of a file is kept.
+        """
+        target = self.root / "rejected" / safe(model_id) / f"{name}.rejected"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+        with contextlib.suppress(OSError):
+            write_whole(target.with_name(f"{name}.rejected.txt"), f"{why}\n".encode())
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+        return target
+
+    def _find_by_digest(self, model: Model, artifact: Artifact) -> Entry | None:
+        known = strongest(artifact.digests)
+        if known is None:
+            return None
+        for other in self.entries():
+            if _fits(other, artifact) and other.hashes.get(known.algorithm).startswith(known.hex.lower()):
+                source = self.path_of(other)
+                entry = replace(other, model=model.id, kind=artifact.kind, name=artifact.name)
+                entry = replace(entry, zoo=model.zoo.id, task=model.task)
+                with contextlib.suppress(OSError):
+                    target = self.path_of(entry)
+                    if not target.exists():
+                        link_or_copy(source, target)
+                    self.write_entry(entry)
+                    return entry
+        return None
+
+    def _entry_path(self, model_id: str, kind: str) -> Path:
+        return self.root / "entries" / safe(model_id) / f"{safe(kind)}.json"
+
+
+def default_root() -> Path:
+    """The cache folder where none is given."""
+    given = os.environ.get("BDDZOO_CACHE")
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "bddzoo"
+
+
+def safe(word: str) -> str:
+    """A word as one folder name: ids may hold anything in a private registry."""
+    quoted = quote(word, safe="+-_ ,=@")
+    return quoted.replace(".", "%2E", 1) if quoted.startswith(".") else quoted
+
+
+def unsafe(folder: str) -> str:
+    """The inverse of `safe`."""
+    return unquote(folder)
+
+
+def check_name(name: str) -> str:
+    """A file name that is no path.
+
+    Raises:
+        UsageError: It is empty, a path, or hidden.
+    """
+    if not name or name.startswith(".") or any(c in name for c in "/\\\0") or len(name.encode()) > 200:
+        raise UsageError(f"artifact name '{name}' is no plain file name", hint="correct it in the registry")
+    return name
+
+
+def explain_hashes(entry: Entry, hashes: Hashes) -> str:
+    """One line that holds what was expected beside what is there."""
+    return (
+        f"expected {entry.size_bytes} bytes, md5:{entry.md5}, sha256:{entry.sha256}; "
+        f"found {hashes.size_bytes} bytes, md5:{hashes.md5}, sha256:{hashes.sha256}"
+    )
+
+
+def _fits(entry: Entry, artifact: Artifact) -> bool:
+    """Whether an entry is the file that the registry means."""
+    if artifact.size_bytes is not None and entry.size_bytes != artifact.size_bytes:
+        return False
+    return first_mismatch(artifact.digests, entry.hashes) is None
+
+
+def _read(path: Path) -> Entry | None:
+    try:
+        raw = json.loads(path.read_bytes())
+        entry = Entry(**raw)
+        check_name(entry.name)
+    except (OSError, ValueError, TypeError, UsageError):
+        return None
+    plain = len(entry.sha256) == 64 and all(c in "0123456789abcdef" for c in entry.sha256)
+    return entry if plain and isinstance(entry.size_bytes, int) else None

@@ -1,0 +1,220 @@
+"""MD5 and SHA-256 of files and streams, and what they are compared with."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+from threading import Thread
+from typing import Any, Literal
+
+from bddzoo.registry.types import Digest
+
+Algorithm = Literal["md5", "sha256"]
+LENGTHS = {"md5": 32, "sha256": 64}
+CHUNK_BYTES = 1 << 20
+# A prefix shorter than this is no evidence: one file in 65536 has the same four digits.
+MIN_PREFIX = 8
+_INLINE_BYTES = 64 << 10
+
+
+@dataclass(frozen=True)
+class Hashes:
+    """Digests of some bytes: lower-case hexadecimal MD5 and SHA-256, and the size in bytes."""
+
+    md5: str
+    sha256: str
+    size_bytes: int
+
+    def get(self, algorithm: str) -> str:
+        """The digest by the name of its algorithm."""
+        return self.md5 if algorithm == "md5" else self.sha256
+
+
+def new_hash(algorithm: str) -> Any:
+    """A hash object; MD5 is asked for as a checksum, so that FIPS builds of OpenSSL give it too."""
+    return hashlib.new(algorithm, usedforsecurity=False)
+
+
+class _HashThread(Thread):
+    """Feeds one hash from a queue, so that hashing overlaps receiving (hashlib lets go of the GIL)."""
+
+    def __init__(self, algorithm: str) -> None:
+        super().__init__(name=f"hash-{algorithm}", daemon=True)
+        self.hash = new_hash(algorithm)
+        self.queue: Queue[Any] = Queue(maxsize=16)
+        self.failed: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Hash until the end mark; a callable in the queue is called in turn."""
+        while (item := self.queue.get()) is not None:
+            if self.failed is None:
+                try:
+                    item(self.hash) if callable(item) else self.hash.update(item)
+                except BaseException as error:
+                    self.failed = error
+
+
+class StreamHasher:
+    """MD5 and SHA-256 of a stream in one pass.
+
+    The first bytes are hashed in place; two threads take over when the stream turns out to be long.
+    """
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self._hashes: list[Any] = [new_hash("md5"), new_hash("sha256")]
+        self._threads: list[_HashThread] = []
+        self._closed = False
+
+    def update(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self.size_bytes += len(data)
+        if not self._threads and self.size_bytes > _INLINE_BYTES:
+            self._threads = [_HashThread("md5"), _HashThread("sha256")]
+            for thread, state in zip(self._threads, self._hashes, strict=True):
+                thread.hash = state
+        if self._threads:
+            for thread in self._threads:
+                thread.queue.put(data)
+        else:
+            for state in self._hashes:
+                state.update(data)
+
+    def mark(self, done: Callable[[int, str], None]) -> None:
+        """Call `done(size_bytes, sha256)` once everything so far has been hashed, maybe in a thread."""
+        size = self.size_bytes
+
+        def tell(state: Any) -> None:
+            done(size, state.copy().hexdigest())
+
+        if self._threads:
+            self._threads[1].queue.put(tell)
+        else:
+            tell(self._hashes[1])
+
+    def finish(self) -> Hashes:
+        """Wait for the rest and return the digests; further calls return the same."""
+        self.close()
+        return Hashes(self._hashes[0].hexdigest(), self._hashes[1].hexdigest(), self.size_bytes)
+
+    def close(self) -> None:
+        """End the threads after what they were given."""
+        if not self._closed:
+            self._closed = True
+            for thread in self._threads:
+                thread.queue.put(None)
+            for thread in self._threads:
+                thread.join()
+                if thread.failed is not None:
+                    raise thread.failed
+
+
+def hash_file(
+    path: Path,
+    algorithms: Sequence[Algorithm] = ("md5", "sha256"),
+    *,
+    limit_bytes: int | None = None,
+    each: Callable[[int], None] | None = None,
+) -> dict[str, str]:
+    """Digests of a file.
+
+    Args:
+        path: The file.
+        algorithms: Which digests.
+        limit_bytes: Hash only that many bytes from the start.
+        each: Called with the number of bytes of every piece hashed; may raise to stop.
+
+    Returns:
+        Lower-case hexadecimal digests by algorithm.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    states = {name: new_hash(name) for name in algorithms}
+    buffer = bytearray(CHUNK_BYTES)
+    view = memoryview(buffer)
+    left = limit_bytes
+    with path.open("rb", buffering=0) as file:
+        while left is None or left > 0:
+            count = file.readinto(view if left is None else view[: min(left, CHUNK_BYTES)])
+            if not count:
+                break
+            for state in states.values():
+                state.update(view[:count])
+            if left is not None:
+                left -= count
+            if each is not None:
+                each(count)
+    return {name: state.hexdigest() for name, state in states.items()}
+
+
+def hashes_of(path: Path) -> Hashes:
+    """Both digests and the size of a file."""
+    found = hash_file(path)
+    return Hashes(found["md5"], found["sha256"], path.stat().st_size)
+
+
+def is_usable(digest: Digest) -> bool:
+    """Whether a digest has enough digits to be evidence."""
+    return len(digest.hex) >= MIN_PREFIX
+
+
+def matches(digest: Digest, hashes: Hashes) -> bool:
+    """Whether the digests of some bytes agree with a known digest, which may be a prefix."""
+    return hashes.get(digest.algorithm).startswith(digest.hex.lower())
+
+
+def first_mismatch(digests: Iterable[Digest], hashes: Hashes) -> Digest | None:
+    """The first known digest that the bytes do not have, or None."""
+    return next((d for d in digests if is_usable(d) and not matches(d, hashes)), None)
+
+
+def strongest(digests: Iterable[Digest]) -> Digest | None:
+    """The digest that proves most: SHA-256 before MD5, whole before prefix; None if there is none."""
+    usable = [d for d in digests if is_usable(d)]
+    return max(usable, key=lambda d: (len(d.hex) == LENGTHS[d.algorithm], len(d.hex)), default=None)
+
+
+_LINE = re.compile(r"^\\?(?P<hex>[0-9a-fA-F]{32}|[0-9a-fA-F]{64})(?:[ \t]+\*?(?P<name>.*\S))?\s*$")
+_BSD = re.compile(
+    r"^(?:MD5|SHA2?-?256)\s*\((?P<name>.*)\)\s*=\s*(?P<hex>[0-9a-f]{32}|[0-9a-f]{64})\s*$", re.IGNORECASE
+)
+
+
+def parse_digest_file(data: bytes, name: str) -> Digest | None:
+    """Read a published digest file.
+
+    Knows the output of `md5sum` and `sha256sum` (text, binary and escaped lines, lists of several
+    files), a bare digest, the BSD style `MD5 (name) = digest`, upper case, Windows line ends, a
+    byte-order mark and UTF-16, which PowerShell writes.
+
+    Args:
+        data: The file's bytes.
+        name: Name of the file that the digest should be of.
+
+    Returns:
+        The digest, or None if there is none for that name. A file with one single line speaks for
+        the file beside it, whatever name the line gives.
+    """
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        text = data.decode("utf-16", "replace")
+    else:
+        text = data.decode("utf-8-sig", "replace")
+    found = []
+    for line in text.splitlines():
+        match = _LINE.match(line.strip()) or _BSD.match(line.strip())
+        if match is not None:
+            base = re.split(r"[\\/]", match["name"] or "")[-1]
+            found.append((base, match["hex"].lower()))
+    named = [digits for base, digits in found if base == name]
+    if not named and len(found) == 1:
+        named = [found[0][1]]
+    if not named or len(set(named)) > 1:
+        return None
+    algorithm: Algorithm = "md5" if len(named[0]) == LENGTHS["md5"] else "sha256"
+    return Digest(algorithm=algorithm, hex=named[0], origin="published")

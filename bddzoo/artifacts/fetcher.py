@@ -1,0 +1,354 @@
+"""Fetch files of models: cache, then every source in turn, and never a wrong byte under a final name."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Literal
+
+from bddzoo.artifacts.cache import Cache, Entry, check_name
+from bddzoo.artifacts.digests import LENGTHS, first_mismatch, strongest
+from bddzoo.artifacts.disk import explain
+from bddzoo.artifacts.download import Wanted, download
+from bddzoo.artifacts.failures import SourceError, Stopped
+from bddzoo.artifacts.locate import Locator, Place, configured_mirrors, digest_urls
+from bddzoo.artifacts.manners import Manners
+from bddzoo.artifacts.openers import Openers
+from bddzoo.artifacts.partial import Partial, new_partial, open_partial, sweep_partials
+from bddzoo.artifacts.progress import Progress, Silent
+from bddzoo.artifacts.published import find_published
+from bddzoo.errors import BddzooError, IntegrityError, MissingError, NetworkError
+from bddzoo.registry.types import Artifact, ArtifactKind, Digest, Model
+
+DigestState = Literal["verified", "observed", "unknown"]
+
+
+@dataclass(frozen=True)
+class FetchResult:
+    """One file in the cache.
+
+    Attributes:
+        path: Where it is.
+        size_bytes: Its size.
+        digest_state: `verified` if it has the digest that the registry or the zoo gives, `observed`
+            if nobody gives one and ours was recorded on the first download.
+        md5: Of the content.
+        sha256: Of the content.
+        source: Where the bytes came from, when they came.
+        model: Id of the model.
+        kind: Kind of the artifact.
+        cached: Whether it was in the cache already.
+        evidence: What it was verified against, in words.
+    """
+
+    path: Path
+    size_bytes: int
+    digest_state: DigestState
+    md5: str
+    sha256: str
+    source: str
+    model: str = ""
+    kind: str = "weights"
+    cached: bool = False
+    evidence: str = ""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How one source failed: its name and what happened."""
+
+    source: str
+    error: SourceError
+
+
+class Fetcher:
+    """Brings files of models into the cache.
+
+    Args:
+        cache: Where to.
+        extra_sources: Folders, bundles or base URLs that are asked before the registry's URLs;
+            the mirrors of `BDDZOO_MIRRORS` and of the user's config come after them by themselves.
+        offline: Open no connection; the cache and sources on this machine are still used.
+        jobs: Files at the same time, in `fetch_all`.
+        progress: Receives events.
+        manners: Timeouts, retries, limits.
+        force: Fetch again what the cache has.
+
+    Raises:
+        UsageError: A source that can never work.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        extra_sources: Sequence[str] = (),
+        offline: bool = False,
+        jobs: int = 4,
+        progress: Progress | None = None,
+        manners: Manners | None = None,
+        force: bool = False,
+    ) -> None:
+        self.cache = cache
+        self.offline = offline
+        self.jobs = max(1, jobs)
+        self.force = force
+        self.progress: Progress = progress or Silent()
+        self.stop = threading.Event()
+        self.failures: dict[str, tuple[Failure, ...]] = {}
+        self.manners = manners or Manners()
+        self.locator = Locator([*extra_sources, *configured_mirrors()])
+        self._openers = Openers(self.manners, self.stop, offline)
+
+    def fetch(self, model: Model, kind: ArtifactKind = "weights", verify: bool = False) -> FetchResult:
+        """Have one file of a model in the cache.
+
+        Args:
+            model: The model.
+            kind: Which of its files.
+            verify: Hash cached files again, and accept only what a known digest proves.
+
+        Raises:
+            MissingError: No source has the file, or the model has no such file.
+            IntegrityError: The bytes are others than they should be; with `verify` also where no
+                digest is known, or where the cached file was changed.
+            NetworkError: No source could be reached.
+            UsageError: The cache cannot be written.
+        """
+        artifact = model.artifact(kind)
+        if artifact is None:
+            hint = f"see: bddzoo info {model.id}"
+            raise MissingError(f"model {model.id}: its zoo gives no {kind}", hint=hint)
+        check_name(artifact.name)
+        key = f"{model.id}/{kind}"
+        self.progress.begin(key, artifact.name)
+        outcome = "failed"
+        try:
+            result = self._fetch(model, artifact, verify, key)
+            outcome = "cached" if result.cached else "done"
+            return result
+        except Stopped:
+            outcome = "stopped"
+            raise
+        except OSError as error:
+            raise explain(error, f"model {model.id}: writing to the cache {self.cache.root}") from error
+        finally:
+            self.progress.end(key, outcome)
+
+    def cached(self, model: Model, kind: ArtifactKind = "weights") -> FetchResult | None:
+        """The file if the cache has it, without asking anybody and without hashing."""
+        artifact = model.artifact(kind)
+        entry = self.cache.find(model, artifact) if artifact is not None else None
+        if artifact is None or entry is None:
+            return None
+        return self._result(entry, artifact, cached=True)
+
+    def abort(self) -> None:
+        """End all downloads soon, from another thread; what arrived stays resumable."""
+        self.stop.set()
+        self._openers.abort()
+
+    def _fetch(self, model: Model, artifact: Artifact, verify: bool, key: str) -> FetchResult:
+        if not self.force:
+            entry = self._from_cache(model, artifact, verify)
+            if entry is not None:
+                if verify and _proof(entry, artifact) is None:
+                    entry = self._ask_published(entry, model, artifact)
+                return self._judge(self._result(entry, artifact, cached=True), verify)
+        self.cache.prepare()
+        failures: list[Failure] = []
+        for place in self.locator.places(model, artifact):
+            missing = []
+            for url in self._openers.expand(place, model, artifact):
+                opener = self._openers.get(url)
+                if opener is None:
+                    break  # a remote source, offline
+                try:
+                    entry = self._bring(model, artifact, place, url, key)
+                except SourceError as error:
+                    self.progress.note(key, f"{url}: {error.text}")
+                    if error.kind == "missing":
+                        missing.append(error)
+                        continue
+                    failures.append(Failure(url, error))
+                    break
+                self.locator.remember(place, url)
+                return self._judge(self._result(entry, artifact, cached=False), verify)
+            else:
+                if missing:
+                    many = len(missing) > 1
+                    text = f"has no {artifact.name}" if many else missing[0].text
+                    failures.append(Failure(place.name, SourceError(text, kind="missing")))
+        raise self._give_up(model, artifact, failures)
+
+    def _from_cache(self, model: Model, artifact: Artifact, verify: bool) -> Entry | None:
+        """The cached entry, hashed again with `verify`."""
+        known = self.cache.entry(model.id, artifact.kind) if verify else None
+        if known is not None and self.cache.path_of(known).exists() and not self.cache.recheck(known):
+            raise IntegrityError(
+                f"model {model.id}: the cached {artifact.name} was changed since it was fetched and has been "
+                f"moved to {self.cache.root / 'rejected'}",
+                hint="the same command again fetches it anew",
+            )
+        entry = self.cache.find(model, artifact)
+        if entry is not None and verify and (known is None or entry.sha256 != known.sha256):
+            return entry if self.cache.recheck(entry) else None
+        return entry
+
+    def _bring(self, model: Model, artifact: Artifact, place: Place, url: str, key: str) -> Entry:
+        """Download from one address, compare, and admit.
+
+        Raises:
+            SourceError: The source failed or gave other bytes.
+        """
+        full = strongest(artifact.digests)
+        wanted = Wanted(artifact.name, artifact.size_bytes, trusted=full is not None)
+        folder = self.cache.partial_folder(model, artifact)
+        partial = open_partial(folder, trusted=wanted.trusted)
+        try:
+            entry = self._receive(model, artifact, url, partial, wanted, key)
+            if not _is_whole_digest(full):
+                entry = self._with_published(entry, model, artifact, place, url)
+            wrong = _wrong_digest(entry, artifact)
+            if wrong is not None and (partial.continued or partial.origin.total is None):
+                # A piece may have come from a bad source, or the end of the connection was not the
+                # end of the file: judge this source by one answer of its own.
+                self.progress.note(key, f"{url}: came to a wrong {wrong.algorithm}; starting over")
+                partial.discard()
+                partial = new_partial(folder)
+                again = self._receive(model, artifact, url, partial, wanted, key)
+                entry = replace(again, published=entry.published, published_at=entry.published_at)
+                wrong = _wrong_digest(entry, artifact)
+            if wrong is not None:
+                found = entry.hashes.get(wrong.algorithm)
+                text = f"expected {wrong.algorithm}:{wrong.hex} ({wrong.origin}), got {found}"
+                kept = self.cache.reject(partial.path, model.id, artifact.name, f"{url}: {text}")
+                partial.discard()
+                raise SourceError(f"gave other bytes: {text}; kept as {kept}", kind="integrity")
+            entry = self.cache.admit(entry, partial.give)
+        finally:
+            partial.suspend()
+        sweep_partials(folder)
+        return entry
+
+    def _receive(
+        self, model: Model, artifact: Artifact, url: str, partial: Partial, wanted: Wanted, key: str
+    ) -> Entry:
+        opener = self._openers.get(url)
+        assert opener is not None
+
+        def report(done: int, total: int | None) -> None:
+            self.progress.update(key, done, total, url)
+
+        def note(text: str) -> None:
+            self.progress.note(key, f"{url}: {text}")
+
+        download(url, opener, partial, wanted, self.manners, self.stop, report, note)
+        hashes = partial.finish()
+        return Entry(
+            model=model.id,
+            kind=artifact.kind,
+            name=artifact.name,
+            size_bytes=hashes.size_bytes,
+            md5=hashes.md5,
+            sha256=hashes.sha256,
+            mtime_ns=0,
+            source=url,
+            fetched=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            zoo=model.zoo.id,
+            task=model.task,
+        )
+
+    def _with_published(
+        self, entry: Entry, model: Model, artifact: Artifact, place: Place | None, url: str | None
+    ) -> Entry:
+        urls = digest_urls(model, artifact, place, url)
+        found = find_published(urls, self._openers.get, artifact.name)
+        if isinstance(found, list):
+            return entry
+        digest, where = found
+        return replace(entry, published=f"{digest.algorithm}:{digest.hex}", published_at=where)
+
+    def _ask_published(self, entry: Entry, model: Model, artifact: Artifact) -> Entry:
+        """Look for the published digest of a cached file that has none yet."""
+        source = entry.source if entry.source in artifact.sources else None
+        found = self._with_published(entry, model, artifact, None, source)
+        for place in self.locator.places(model, artifact):
+            if found.published is not None:
+                break
+            if place.name in self.locator.extra:
+                found = self._with_published(entry, model, artifact, place, None)
+        if found.published is None:
+            return entry
+        digest = found.published_digest
+        if digest is not None and first_mismatch((digest,), entry.hashes) is not None:
+            raise IntegrityError(
+                f"model {model.id}: the cached {artifact.name} has {digest.algorithm} "
+                f"{entry.hashes.get(digest.algorithm)}, but {found.published_at} says {digest.hex}",
+                hint="fetch it from another source with --force --from SOURCE",
+            )
+        self.cache.write_entry(found)
+        return found
+
+    def _result(self, entry: Entry, artifact: Artifact, *, cached: bool) -> FetchResult:
+        proof = _proof(entry, artifact)
+        return FetchResult(
+            path=self.cache.path_of(entry),
+            size_bytes=entry.size_bytes,
+            digest_state="observed" if proof is None else "verified",
+            md5=entry.md5,
+            sha256=entry.sha256,
+            source=entry.source,
+            model=entry.model,
+            kind=entry.kind,
+            cached=cached,
+            evidence=proof or "",
+        )
+
+    def _judge(self, result: FetchResult, verify: bool) -> FetchResult:
+        if verify and result.digest_state != "verified":
+            raise IntegrityError(
+                f"model {result.model}: {result.path.name} cannot be verified: neither the registry nor any "
+                f"source gives a digest (observed md5:{result.md5})",
+                hint="fetch it without --verify if you trust its source",
+            )
+        return result
+
+    def _give_up(self, model: Model, artifact: Artifact, failures: Sequence[Failure]) -> BddzooError:
+        self.failures[f"{model.id}/{artifact.kind}"] = tuple(failures)
+        what = f"model {model.id}: {artifact.name}"
+        if not failures and self.offline:
+            hint = "fetch it while online, or give --from FOLDER"
+            return MissingError(f"{what} is not in the cache and --offline allows no connection", hint=hint)
+        if not failures:
+            return MissingError(f"{what} has no source", hint="give one with --from SOURCE or BDDZOO_MIRRORS")
+        told = "; ".join(f"{f.source}: {f.error.text}" for f in failures)
+        kinds = {f.error.kind for f in failures}
+        hint = "try another source with --from SOURCE"
+        if "integrity" in kinds:
+            return IntegrityError(f"{what}: no source gave the right bytes: {told}", hint=hint)
+        if kinds == {"missing"}:
+            return MissingError(f"{what}: no source has it: {told}", hint=hint)
+        return NetworkError(f"{what}: no source could give it: {told}", hint=f"try again, or {hint}")
+
+
+def _is_whole_digest(digest: Digest | None) -> bool:
+    return digest is not None and len(digest.hex) == LENGTHS[digest.algorithm]
+
+
+def _wrong_digest(entry: Entry, artifact: Artifact) -> Digest | None:
+    """The first known digest that the content does not have."""
+    published = entry.published_digest
+    return first_mismatch([*artifact.digests, *([published] if published else [])], entry.hashes)
+
+
+def _proof(entry: Entry, artifact: Artifact) -> str | None:
+    """What an entry's content is verified by, in words, or None. The content fits the registry."""
+    known = strongest(artifact.digests)
+    if known is not None:
+        return f"registry {known.algorithm} ({known.origin})"
+    if entry.published_digest is not None and entry.published_at:
+        return f"{entry.published_digest.algorithm} published at {entry.published_at}"
+    return None

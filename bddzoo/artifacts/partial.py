@@ -1,0 +1,350 @@
+"""Unfinished downloads: one file per writer, with what is needed to go on in another process.
+
+Nothing here relies on locks, which do nothing on some cluster file systems. Every writer has a
+file of its own. A later process takes over the file of a dead one by renaming it (of two that try,
+one succeeds), and copies the file of one on another machine that has been silent for long. Beside
+the data lies a note: the source, its validator, and the SHA-256 of the bytes up to a checkpoint.
+Only bytes that still have that SHA-256 are resumed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from bddzoo.artifacts.digests import Hashes, StreamHasher
+from bddzoo.artifacts.disk import write_whole
+
+CHECKPOINT_EVERY_S = 1.0
+FOREIGN_SILENCE_S = 900.0
+_ACTIVE: set[str] = set()
+_ACTIVE_LOCK = threading.Lock()
+
+
+@dataclass
+class Origin:
+    """Where the bytes of a partial are from.
+
+    Attributes:
+        url: The source.
+        etag: Strong entity tag, or None.
+        last_modified: `Last-Modified` (HTTP) or the modification time (files), or None.
+        total: Size of the whole file in bytes, or None.
+    """
+
+    url: str = ""
+    etag: str | None = None
+    last_modified: str | None = None
+    total: int | None = None
+
+    @property
+    def validator(self) -> str | None:
+        """What proves that the source still has the same file."""
+        return self.etag or self.last_modified
+
+
+@dataclass
+class _Note:
+    origin: Origin = field(default_factory=Origin)
+    size: int = 0
+    sha256: str = ""
+    host: str = ""
+    pid: int = 0
+    started: str = ""
+
+
+class Partial:
+    """A file being written, hashed on the way.
+
+    Attributes:
+        path: The file.
+        origin: Where its bytes are from.
+        continued: Whether they came in more than one piece, so that a wrong digest may be the fault
+            of an earlier one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.origin = Origin()
+        self.continued = False
+        self._over = False
+        self._hasher = StreamHasher()
+        self._mark: tuple[int, str] | None = None
+        self._noted: tuple[int, str] | None = None
+        self._next_mark = time.monotonic() + CHECKPOINT_EVERY_S
+        self._fd: int | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes written so far."""
+        return self._hasher.size_bytes
+
+    def open(self, origin: Origin) -> None:
+        """Go on writing; `origin` is what the source says about itself now."""
+        self.origin = origin
+        if self._fd is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._write_note(self._mark or (0, ""))
+
+    def write(self, data: bytes) -> None:
+        """Append bytes.
+
+        Raises:
+            OSError: The disk is full, for example; what was written before stays resumable.
+        """
+        assert self._fd is not None
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+        self._hasher.update(data)
+        now = time.monotonic()
+        if now >= self._next_mark:
+            self._next_mark = now + CHECKPOINT_EVERY_S
+            if self._mark is not None and self._mark != self._noted:
+                self._write_note(self._mark)
+            self._hasher.mark(self._keep_mark)
+
+    def restart(self) -> None:
+        """Throw away what was written."""
+        self._stop_hashing()
+        self._hasher = StreamHasher()
+        self._mark = self._noted = None
+        self.continued = False
+        if self._fd is not None:
+            os.ftruncate(self._fd, 0)
+        else:
+            self.path.unlink(missing_ok=True)
+        self.origin = Origin()
+
+    def adopt_prefix(self, origin: Origin, size: int, sha256: str) -> bool:
+        """Take the first `size` bytes on disk as written, if they have that SHA-256."""
+        self._stop_hashing()
+        self._hasher = StreamHasher()
+        with self.path.open("r+b") as file:
+            while self._hasher.size_bytes < size:
+                data = file.read(min(1 << 20, size - self._hasher.size_bytes))
+                if not data:
+                    break
+                self._hasher.update(data)
+            seen: list[str] = []
+            done = threading.Event()
+
+            def tell(_: int, digest: str) -> None:
+                seen.append(digest)
+                done.set()
+
+            self._hasher.mark(tell)
+            done.wait()
+            if self._hasher.size_bytes != size or seen[0] != sha256:
+                self.restart()
+                return False
+            file.truncate(size)
+        self.origin = origin
+        self.continued = True
+        self._mark = (size, sha256)
+        return True
+
+    def finish(self) -> Hashes:
+        """End writing, make it last, and return the digests."""
+        hashes = self._hasher.finish()
+        if self._fd is not None:
+            with contextlib.suppress(OSError):
+                os.fdatasync(self._fd) if hasattr(os, "fdatasync") else os.fsync(self._fd)
+            os.close(self._fd)
+            self._fd = None
+        return hashes
+
+    def suspend(self) -> None:
+        """End writing for now: note a last checkpoint, so that everything written can be resumed."""
+        if self._over:
+            return
+        hashes = self._hasher.finish()
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+        if hashes.size_bytes:
+            self._write_note((hashes.size_bytes, hashes.sha256))
+        else:
+            self._remove()
+        self._release()
+
+    def give(self, target: Path) -> None:
+        """Rename the finished file to its final name."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self.path.replace(target)
+        with contextlib.suppress(OSError):
+            # Read-only, against slips; whoever means it can still change it, and `verify` sees it.
+            target.chmod(target.stat().st_mode & 0o444)
+        _note_path(self.path).unlink(missing_ok=True)
+        self._release()
+
+    def discard(self) -> None:
+        """Remove file and note."""
+        self._stop_hashing()
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+        self._remove()
+        self._release()
+
+    def _remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+        _note_path(self.path).unlink(missing_ok=True)
+
+    def _stop_hashing(self) -> None:
+        self._hasher.close()
+
+    def _keep_mark(self, size: int, sha256: str) -> None:
+        self._mark = (size, sha256)
+
+    def _write_note(self, mark: tuple[int, str]) -> None:
+        note = _Note(self.origin, mark[0], mark[1], *_identity())
+        # A note that cannot be written costs a resume, not the download.
+        with contextlib.suppress(OSError):
+            write_whole(_note_path(self.path), json.dumps(asdict(note)).encode())
+            self._noted = mark
+
+    def _release(self) -> None:
+        self._over = True
+        with _ACTIVE_LOCK:
+            _ACTIVE.discard(str(self.path))
+
+
+def open_partial(folder: Path, *, trusted: bool) -> Partial:
+    """A partial to write into: one that was left behind if it can be resumed, else a new one.
+
+    Args:
+        folder: Holds the partials of one artifact.
+        trusted: Whether the finished file will be compared with a known digest, so that bytes from
+            another source, or from one without validators, may be continued.
+    """
+    for path, note in sorted(_left_behind(folder), key=lambda pair: -pair[1].size):
+        if note.size == 0 or not (trusted or note.origin.validator):
+            continue
+        partial = new_partial(folder)
+        if not _take(path, note, partial.path):
+            partial.discard()
+            continue
+        if partial.adopt_prefix(note.origin, note.size, note.sha256):
+            return partial
+        partial.discard()
+    return new_partial(folder)
+
+
+def sweep_partials(folder: Path) -> int:
+    """Remove partials of one artifact whose writers are gone; returns the bytes freed."""
+    freed = 0
+    for path, _ in list(_left_behind(folder, with_damaged=True)):
+        with contextlib.suppress(OSError):
+            freed += path.stat().st_size
+            path.unlink(missing_ok=True)
+            _note_path(path).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+    return freed
+
+
+def resumable_bytes(folder: Path) -> int:
+    """Bytes of the longest partial that was left behind."""
+    return max((note.size for _, note in _left_behind(folder)), default=0)
+
+
+def new_partial(folder: Path) -> Partial:
+    """An empty partial that no other writer has."""
+    path = folder / f"{secrets.token_hex(8)}.part"
+    with _ACTIVE_LOCK:
+        _ACTIVE.add(str(path))
+    return Partial(path)
+
+
+def _take(path: Path, note: _Note, target: Path) -> bool:
+    try:
+        if note.host == _identity()[0]:
+            path.rename(target)
+        else:
+            # Its writer may be alive on a machine that we cannot ask: never write into its file.
+            shutil.copyfile(path, target)
+        _note_path(path).unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
+
+
+def _left_behind(folder: Path, *, with_damaged: bool = False) -> Iterator[tuple[Path, _Note]]:
+    """Partials whose writers are gone, with their notes."""
+    try:
+        paths = [p for p in folder.iterdir() if p.suffix == ".part"]
+    except OSError:
+        return
+    for path in paths:
+        with _ACTIVE_LOCK:
+            if str(path) in _ACTIVE:
+                continue
+        note = _read_note(path)
+        try:
+            silent = time.time() - path.stat().st_mtime > FOREIGN_SILENCE_S
+        except OSError:
+            continue
+        if note is None:
+            # Killed before the first note, or one about to write it.
+            if with_damaged and silent:
+                yield path, _Note()
+        elif _is_gone(note) or (note.host != _identity()[0] and silent):
+            yield path, note
+
+
+def _read_note(path: Path) -> _Note | None:
+    try:
+        raw = json.loads(_note_path(path).read_bytes())
+        return _Note(Origin(**raw.pop("origin")), **raw)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _note_path(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _is_gone(note: _Note) -> bool:
+    host, pid, _ = _identity()
+    if note.host != host:
+        return False
+    if note.pid == pid and note.started == _started(pid):
+        return True  # ours, and not active any more
+    try:
+        os.kill(note.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return note.started != _started(note.pid)
+
+
+def _identity() -> tuple[str, int, str]:
+    """Host with its process name space, process id, and when that process started."""
+    space = ""
+    with contextlib.suppress(OSError):
+        space = str(Path("/proc/self/ns/pid").readlink())
+    pid = os.getpid()
+    return f"{socket.gethostname()} {space}".strip(), pid, _started(pid)
+
+
+def _started(pid: int) -> str:
+    """Start time of a process in clock ticks since boot, to tell it from a later one of the same id."""
+    try:
+        # Field 22 of proc(5)'s stat, counted after the command name, which may hold spaces.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return ""
+    # A zombie writes nothing any more.
+    return "" if fields[0] in "ZX" else fields[19]
