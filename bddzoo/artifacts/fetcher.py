@@ -17,7 +17,7 @@ from bddzoo.artifacts.failures import SourceError, Stopped
 from bddzoo.artifacts.locate import Locator, Place, configured_mirrors, digest_urls
 from bddzoo.artifacts.manners import Manners
 from bddzoo.artifacts.openers import Openers
-from bddzoo.artifacts.partial import Partial, new_partial, open_partial, sweep_partials
+from bddzoo.artifacts.partial import Origin, Partial, new_partial, open_partial, sweep_partials
 from bddzoo.artifacts.progress import Progress, Silent
 from bddzoo.artifacts.published import find_published
 from bddzoo.errors import BddzooError, IntegrityError, MissingError, NetworkError
@@ -144,6 +144,27 @@ class Fetcher:
         if artifact is None or entry is None:
             return None
         return self._result(entry, artifact, cached=True)
+
+    def probe(self, model: Model, artifact: Artifact) -> tuple[int | None, str | None]:
+        """Ask the sources in turn whether they have a file, without fetching it.
+
+        Returns:
+            Size in bytes, if the source said it, and the address; both None if nobody has it.
+        """
+        for place in self.locator.places(model, artifact):
+            for url in self._openers.expand(place, model, artifact):
+                opener = self._openers.get(url)
+                if opener is None:
+                    break
+                try:
+                    stream = opener(url, 0, Origin())
+                except SourceError as error:
+                    if error.kind == "missing":
+                        continue
+                    break
+                stream.close()
+                return stream.origin.total, url
+        return None, None
 
     def abort(self) -> None:
         """End all downloads soon, from another thread; what arrived stays resumable."""

@@ -1,0 +1,87 @@
+"""Many files at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+from bddzoo.artifacts.failures import Stopped
+from bddzoo.artifacts.fetcher import Fetcher, FetchResult
+from bddzoo.errors import BddzooError
+from bddzoo.registry.types import ArtifactKind, Model
+
+# How long an interrupted run waits for its threads; what they were doing stays resumable anyway.
+PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to fetch."""
+
+    model: Model
+    kind: ArtifactKind
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file: a result or an error, or neither where the run was interrupted."""
+
+    job: Job
+    result: FetchResult | None = None
+    error: BddzooError | None = None
+
+
+def fetch_all(fetcher: Fetcher, jobs: Sequence[Job], verify: bool = False) -> list[Outcome]:
+    """Fetch files, `fetcher.jobs` at a time; one that fails does not stop the others.
+
+    Returns:
+        Outcomes in the order of `jobs`.
+
+    Raises:
+        KeyboardInterrupt: The user interrupted; what had arrived can be resumed.
+        Exception: A bug in a thread.
+    """
+    waiting: SimpleQueue[int] = SimpleQueue()
+    for index in range(len(jobs)):
+        waiting.put(index)
+    outcomes: dict[int, Outcome] = {}
+    bugs: list[BaseException] = []
+
+    def work() -> None:
+        while not fetcher.stop.is_set():
+            try:
+                index = waiting.get_nowait()
+            except Empty:
+                return
+            job = jobs[index]
+            try:
+                outcomes[index] = Outcome(job, result=fetcher.fetch(job.model, job.kind, verify))
+            except BddzooError as error:
+                outcomes[index] = Outcome(job, error=error)
+            except Stopped:
+                return
+            except BaseException as error:
+                bugs.append(error)
+                fetcher.stop.set()
+
+    # Daemons: a thread that waits for a silent server must not keep an interrupted process alive.
+    threads = [
+        threading.Thread(target=work, name=f"fetch-{n}", daemon=True)
+        for n in range(min(fetcher.jobs, len(jobs)))
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(0.1)
+    except KeyboardInterrupt:
+        fetcher.abort()
+        for thread in threads:
+            thread.join(PATIENCE_S / len(threads))
+        raise
+    if bugs:
+        raise bugs[0]
+    return [outcomes.get(index, Outcome(job)) for index, job in enumerate(jobs)]

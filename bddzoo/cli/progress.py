@@ -1,0 +1,206 @@
+"""How a download shows itself: bars on a terminal, lines elsewhere, events for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from bddzoo.artifacts.disk import format_size
+from bddzoo.artifacts.progress import Silent
+from bddzoo.cli.app import App
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+EVENT_EVERY_S = 1.0
+
+
+class Reporter(Silent):
+    """Base of the three: a context manager around a run of `count` files."""
+
+    def __init__(self, app: App, count: int) -> None:
+        self.app = app
+        self.count = count
+
+    def __enter__(self) -> Reporter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the terminal as it was."""
+
+
+class Lines(Reporter):
+    """A line per file on stderr when it is there, and one per trouble."""
+
+    def __init__(self, app: App, count: int) -> None:
+        super().__init__(app, count)
+        self._names: dict[str, str] = {}
+        self._seen: dict[str, tuple[float, int, int]] = {}
+        self._done = 0
+        self._lock = threading.Lock()
+
+    def begin(self, key: str, name: str) -> None:
+        """Remember the name."""
+        self._names[key] = name
+
+    def update(self, key: str, done: int, total: int | None, source: str) -> None:
+        """Remember how far it is."""
+        since, first, _ = self._seen.get(key, (time.monotonic(), done, done))
+        self._seen[key] = (since, first, done)
+
+    def end(self, key: str, outcome: str) -> None:
+        """One line; nothing for a failure, which the command itself reports."""
+        with self._lock:
+            self._done += 1
+        if outcome not in ("done", "cached"):
+            return
+        count = f"[{self._done}/{self.count}] " if self.count > 1 else ""
+        if outcome == "cached":
+            self.app.say(f"{count}{self._names[key]}: in the cache")
+            return
+        since, first, done = self._seen.get(key, (time.monotonic(), 0, 0))
+        took = max(time.monotonic() - since, 1e-3)
+        rate = f" in {took:.1f} s, {format_size(int((done - first) / took))}/s" if took > 0.2 else ""
+        self.app.say(f"{count}{self._names[key]}: {format_size(done)}{rate}")
+
+    def note(self, key: str, text: str) -> None:
+        """One line."""
+        self.app.say(f"{self._names.get(key, key)}: {text}")
+
+
+class Bars(Lines):
+    """Bars on a terminal: bytes, speed, time left; one per running file and one for all."""
+
+    def __init__(self, app: App, count: int) -> None:
+        super().__init__(app, count)
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        self._bars: RichProgress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=app.console(),
+            expand=True,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._sizes: dict[str, tuple[int, int | None]] = {}
+        self._all: TaskID | None = None
+
+    def __enter__(self) -> Reporter:
+        self._bars.start()
+        if self.count > 1:
+            self._all = self._bars.add_task(f"0/{self.count} files", total=None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop drawing; finished bars stay visible."""
+        self._bars.stop()
+
+    def update(self, key: str, done: int, total: int | None, source: str) -> None:
+        """Move the bars."""
+        super().update(key, done, total, source)
+        with self._lock:
+            if key not in self._tasks:
+                self._tasks[key] = self._bars.add_task(_short(self._names[key]), total=total)
+            self._sizes[key] = (done, total)
+        self._bars.update(self._tasks[key], completed=done, total=total)
+        self._move_all()
+
+    def end(self, key: str, outcome: str) -> None:
+        """Keep the bar of a finished file when there are few, hide it among many."""
+        task = self._tasks.get(key)
+        if task is not None:
+            self._bars.update(task, visible=self.count <= 8 or outcome == "failed")
+            self._bars.stop_task(task)
+        if outcome == "cached" and self.count <= 8:
+            self._bars.console.print(f"{self._names[key]}: in the cache", markup=False)
+        with self._lock:
+            self._done += 1
+        self._move_all()
+
+    def note(self, key: str, text: str) -> None:
+        """A line above the bars."""
+        if not self.app.quiet:
+            self._bars.console.print(f"{self._names.get(key, key)}: {text}", markup=False)
+
+    def _move_all(self) -> None:
+        if self._all is None:
+            return
+        with self._lock:
+            done = sum(d for d, _ in self._sizes.values())
+            known = [t for _, t in self._sizes.values() if t is not None]
+            whole = len(known) == self.count
+        self._bars.update(
+            self._all,
+            completed=done,
+            total=sum(known) if whole else None,
+            description=f"{self._done}/{self.count} files",
+        )
+
+
+class Events(Reporter):
+    """JSON lines on stderr, one per event, for programs that asked for JSON."""
+
+    def __init__(self, app: App, count: int) -> None:
+        super().__init__(app, count)
+        self._last: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, key: str, name: str) -> None:
+        """`begin`: work on a file starts."""
+        self._emit("begin", key, name=name)
+
+    def update(self, key: str, done: int, total: int | None, source: str) -> None:
+        """`progress`: at most one a second per file."""
+        now = time.monotonic()
+        if now - self._last.get(key, 0.0) >= EVENT_EVERY_S:
+            self._last[key] = now
+            self._emit("progress", key, done_bytes=done, total_bytes=total, source=source)
+
+    def end(self, key: str, outcome: str) -> None:
+        """`end`: `done`, `cached`, `failed` or `stopped`."""
+        self._emit("end", key, outcome=outcome)
+
+    def note(self, key: str, text: str) -> None:
+        """`note`: a source failed, a wait."""
+        self._emit("note", key, text=text)
+
+    def _emit(self, event: str, key: str, **fields: Any) -> None:
+        model, _, kind = key.rpartition("/")
+        line = json.dumps({"event": event, "model": model, "kind": kind, **fields}, ensure_ascii=False)
+        with self._lock:
+            self.app.say(line)
+
+
+def make_reporter(app: App, count: int) -> Reporter:
+    """The reporter that suits where stderr goes and what was asked for."""
+    if app.json:
+        return Events(app, count)
+    if app.quiet or not sys.stderr.isatty():
+        return Lines(app, count)
+    return Bars(app, count)
+
+
+def _short(name: str, width: int = 40) -> str:
+    """A name for a bar: the start and the end of a long one."""
+    from rich.markup import escape
+
+    return escape(name if len(name) <= width else f"{name[: width // 2 - 1]}…{name[-width // 2 :]}")
