@@ -108,7 +108,10 @@ def run(argv: list[str] | None = None) -> int:
         app.error("interrupted")
         return int(ExitCode.INTERRUPTED)
     except BddzooError as error:
-        app.error(error.message, hint=error.hint)
+        *first, last = error.message.splitlines() or [""]
+        for line in first:  # several problems of one file: one line each
+            app.error(line)
+        app.error(last, hint=error.hint)
         return int(error.exit_code)
     except BrokenPipeError:
         # The reader of our output went away (`bddzoo list | head`): nothing is wrong.

@@ -1,0 +1,30 @@
+"""`bddzoo info`: everything that is known about one model."""
+
+from __future__ import annotations
+
+import click
+
+from bddzoo.cli.app import App, ZooCommand, complete_models
+
+
+@click.command(
+    cls=ZooCommand,
+    epilog="""\b
+Examples:
+  bddzoo info deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100k
+  bddzoo info mask_rcnn_r50_fpn_1x_ins_seg_bdd100k --format json
+""",
+)
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...", shell_complete=complete_models)
+@click.pass_obj
+def command(app: App, models: tuple[str, ...]) -> int:
+    """Show everything that is known about a model; what is unknown is said to be unknown."""
+    from bddzoo.reports.model_page import as_data, as_text
+
+    found = [app.registry.find(name) for name in models]
+    if app.json:
+        pages = [as_data(m) for m in found]
+        app.data_json(pages[0] if len(pages) == 1 else pages)
+    else:
+        app.data("\n\n".join(as_text(m) for m in found))
+    return 0

@@ -1,0 +1,202 @@
+"""Everything that is known about one model, for people and as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from bddzoo.registry.types import Artifact, Digest, Model
+
+UNKNOWN = "unknown"
+_ORIGINS = {
+    "published": "published by the zoo",
+    "filename": "read off the file name",
+    "observed": "observed on a download",
+    "computed": "computed by this project from its own file",
+}
+_COLUMN = 14
+# Facts of training and of losses say nothing about what a part computes.
+_QUIET = ("type", "init_cfg", "loss_cls", "loss_bbox", "loss_mask", "loss_decode")
+
+
+def as_data(model: Model) -> dict[str, Any]:
+    """The model as plain data; what is unknown is None, or an empty list."""
+    data = asdict(model)
+    data["artifacts"] = {a.kind: {k: v for k, v in asdict(a).items() if k != "kind"} for a in model.artifacts}
+    return data
+
+
+def as_text(model: Model) -> str:
+    """The model as text for a terminal."""
+    lines = [model.id]
+    zoo, method = model.zoo, model.method
+    _row(lines, "zoo", f"{zoo.id}: {zoo.title}" + (" (synthetic)" if zoo.synthetic else ""))
+    _row(lines, "", " at ".join(t for t in (zoo.url, zoo.commit) if t))
+    _row(lines, "licence", f"{zoo.licence or UNKNOWN} (weights: {zoo.weights_licence or UNKNOWN})")
+    _row(lines, "task", model.task)
+    _row(lines, "method", method.name + (f" ({method.caption})" if method.caption else ""))
+    if method.paper:
+        _row(lines, "paper", method.paper.title + (f" [{method.venue}]" if method.venue else ""))
+        _row(lines, "", method.paper.url or UNKNOWN)
+    if method.authors:
+        _row(lines, "authors", ", ".join(a.name + a.mark for a in method.authors))
+    if method.code:
+        _row(lines, "code", method.code.url or UNKNOWN)
+    _row(lines, "backbone", model.backbone)
+    for name, text in model.settings.items():
+        _row(lines, name, text or "-")
+    _numbers(lines, model)
+    _network(lines, model)
+    _protocol(lines, model)
+    _training(lines, model)
+    _files(lines, model)
+    notes = [*model.notes, *method.notes, *zoo.notes]
+    if notes:
+        lines += ["", "notes", *(f"  - {note}" for note in notes)]
+    return "\n".join(lines)
+
+
+def _row(lines: list[str], name: str, text: str) -> None:
+    if text:
+        lines.append(f"  {name:{_COLUMN}}  {text}".rstrip())
+
+
+def _numbers(lines: list[str], model: Model) -> None:
+    lines += ["", "reported (percent, as printed)"]
+    if not model.reported:
+        lines.append(f"  {UNKNOWN}")
+    for entry in model.reported:
+        name = f"{entry.metric}-{entry.split}"
+        known = f'  (column "{entry.column}")' if entry.column not in ("", name) else ""
+        _row(lines, name, (UNKNOWN if entry.value is None else str(entry.value)) + known)
+    if model.elsewhere:
+        lines += ["", "published elsewhere"]
+    for other in model.elsewhere:
+        numbers = ", ".join(f"{r.metric}-{r.split} {r.value}" for r in other.reported)
+        lines.append(f"  {numbers}: {other.source}")
+        if other.protocol_differs:
+            lines.append(f"    protocol differs: {other.protocol_differs}")
+        for text in (other.note, other.url, f"weights: {other.weights}" if other.weights else None):
+            if text:
+                lines.append(f"    {text}")
+
+
+def _network(lines: list[str], model: Model) -> None:
+    network = model.network
+    lines += ["", "network"]
+    if network is None:
+        lines.append(f"  {UNKNOWN}")
+        return
+    _row(lines, "engine", f"{network.engine}, {network.arch}, {network.num_classes} classes")
+    params = UNKNOWN if network.params is None else f"{network.params:,}"
+    _row(lines, "parameters", f"{params} in {network.entries or UNKNOWN} state-dict entries")
+    if network.align_corners:
+        _row(lines, "heads", "align_corners")
+    for role, part in network.parts.items():
+        if role == "train_cfg":
+            continue
+        for index, one in enumerate(part if isinstance(part, list) else [part]):
+            _row(lines, role if index == 0 else "", describe_part(one))
+
+
+def describe_part(part: Any) -> str:
+    """A part in one line: `ResNetV1c(depth=50, strides=1 2 1 1)`."""
+    if not isinstance(part, Mapping):
+        return _value(part)
+    inner = ", ".join(f"{k}={_value(v)}" for k, v in part.items() if k not in _QUIET)
+    name = part.get("type")
+    return f"{name}({inner})" if name else inner
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return describe_part(value) if "type" in value else "{" + describe_part(value) + "}"
+    if isinstance(value, list | tuple):
+        if all(isinstance(v, str | int | float) for v in value):
+            return " ".join(str(v) for v in value)
+        return "[" + ", ".join(_value(v) for v in value) + "]"
+    return str(value)
+
+
+def _protocol(lines: list[str], model: Model) -> None:
+    protocol = model.protocol
+    lines += ["", "protocol"]
+    if protocol is None:
+        lines.append(f"  {UNKNOWN}")
+        return
+    _row(lines, "name", protocol.id)
+    _row(lines, "data set", f"{protocol.dataset}, scored by the definitions of {protocol.evaluator}")
+    if model.network is not None:
+        # Without a network nobody has written down how its input is made.
+        if protocol.scale:
+            how = "as float32" if protocol.float_resize else "as uint8"
+            size = " x ".join(str(n) for n in protocol.scale)
+            _row(lines, "resize", f"into {size}, aspect kept, {how}")
+        mean, std = (" ".join(f"{v:g}" for v in t) for t in (protocol.mean, protocol.std))
+        _row(lines, "normalise", f"RGB mean {mean}, std {std}")
+        if protocol.pad_divisor > 1:
+            _row(lines, "pad", f"right and below to a multiple of {protocol.pad_divisor}")
+        _row(lines, "mode", protocol.mode)
+        if protocol.crop and protocol.stride:
+            window, step = (" x ".join(str(n) for n in t) for t in (protocol.crop, protocol.stride))
+            _row(lines, "windows", f"{window}, step {step} (height x width)")
+    _row(lines, "flip", "averaged with the mirrored image" if protocol.flip else "no")
+    for metric, points in protocol.tolerance.items():
+        _row(lines, "tolerance", f"{metric} {points}")
+    _row(lines, "note", protocol.note or "")
+
+
+def _training(lines: list[str], model: Model) -> None:
+    training = model.training
+    lines += ["", "training"]
+    if training is None:
+        lines.append(f"  {UNKNOWN}")
+        return
+    schedule = training.schedule or UNKNOWN
+    facts = describe_part(dict(training.optimizer))
+    _row(lines, "schedule", f"{schedule}: {facts}" if facts else schedule)
+    if training.iters:
+        _row(lines, "iterations", f"{training.iters:,}")
+    if training.crop:
+        _row(lines, "crop", " x ".join(str(n) for n in training.crop) + " (height x width)")
+    if training.batch:
+        _row(lines, "batch", str(training.batch))
+    if training.lr is not None:
+        _row(lines, "lr", f"{training.lr:g}")
+    extras = [t for t, on in (("fp16", training.fp16), ("several scales", training.multi_scale)) if on]
+    _row(lines, "with", ", ".join(extras))
+    _row(lines, "start", training.init or "")
+
+
+def _files(lines: list[str], model: Model) -> None:
+    lines += ["", "files"]
+    if not model.artifacts:
+        lines.append("  none known")
+    for file in model.artifacts:
+        _row(lines, file.kind, file.name)
+        for source in file.sources:
+            _row(lines, "", source)
+        if not file.sources:
+            _row(lines, "", "no source: the zoo links nothing")
+        if file.page:
+            _row(lines, "", f"page {file.page}")
+        _row(lines, "", f"size {_size(file)}; digest {_digests(file)}")
+
+
+def _size(file: Artifact) -> str:
+    return UNKNOWN if file.size_bytes is None else f"{file.size_bytes:,} bytes"
+
+
+def _digests(file: Artifact) -> str:
+    if not file.digests:
+        return UNKNOWN + (f" (MD5 promised at {file.digest_url})" if file.digest_url else "")
+    return "; ".join(digest_text(d) for d in file.digests)
+
+
+def digest_text(digest: Digest) -> str:
+    """A digest and where it is from."""
+    date = f", {digest.date}" if digest.date else ""
+    full = {"md5": 32, "sha256": 64}[digest.algorithm]
+    prefix = " (first digits only)" if len(digest.hex) < full else ""
+    return f"{digest.algorithm}:{digest.hex}{prefix} {_ORIGINS[digest.origin]}{date}"
