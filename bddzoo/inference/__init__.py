@@ -1,1 +1,30 @@
-"""Decode, preprocess, run, postprocess and write predictions."""
+"""Decode, preprocess, batch, run, and draw: from pictures to predictions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bddzoo.inference.decode import read_picture
+    from bddzoo.inference.device import resolve_device
+    from bddzoo.inference.pipeline import Events, predict_frames
+    from bddzoo.inference.preprocess import prepare
+
+__all__ = ["Events", "predict_frames", "prepare", "read_picture", "resolve_device"]
+
+_HOMES = {
+    "Events": "pipeline",
+    "predict_frames": "pipeline",
+    "prepare": "preprocess",
+    "read_picture": "decode",
+    "resolve_device": "device",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Looked up late, so that importing this package imports neither torch nor OpenCV.
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,220 @@
+"""`bddzoo predict`: run a model on pictures and write what it sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bddzoo.cli.app import App, ZooCommand, complete_models
+from bddzoo.errors import BddzooError, ExitCode, MissingError, UsageError
+
+if TYPE_CHECKING:
+    from bddzoo.inference.outputs import PredictionSet
+    from bddzoo.registry.types import Model
+
+
+@click.command(
+    cls=ZooCommand,
+    epilog="""\b
+Written below --out:
+  sem_seg  masks/NAME.png (class ids), sem_seg.json (RLE), overlays/NAME.jpg
+  ins_seg  bitmasks/NAME.png, score.json, det.json, ins_seg.json (RLE), overlays/NAME.jpg
+\b
+Examples:
+  bddzoo predict mask_rcnn_r50_fpn_1x_ins_seg_bdd100k street.jpg --out predictions/
+  bddzoo predict fpn_r50_512x1024_40k_sem_seg_bdd100k pictures/ --out predictions/ --alpha 0.7
+""",
+)
+@click.argument("model_id", metavar="MODEL", shell_complete=complete_models)
+@click.argument("inputs", metavar="IMAGE_OR_DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Where to."
+)
+@click.option("--overwrite", is_flag=True, help="Replace predictions that are in --out already.")
+@click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to run."
+)
+@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Pictures per forward pass.")
+@click.option(
+    "--weights", type=click.Path(path_type=Path), metavar="FILE", help="Weights to use instead of the zoo's."
+)
+@click.option(
+    "--from",
+    "sources",
+    multiple=True,
+    metavar="SOURCE",
+    help="Folder, bundle or base URL to ask first for the weights; repeatable.",
+)
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="How much colour covers the picture in overlays.",
+)
+@click.option(
+    "--min-score",
+    type=click.FloatRange(0, 1),
+    default=0.3,
+    show_default=True,
+    help="Instances below this score are not drawn; the files hold them all.",
+)
+@click.pass_obj
+def command(
+    app: App,
+    model_id: str,
+    inputs: tuple[Path, ...],
+    out: Path,
+    overwrite: bool,
+    device: str,
+    batch_size: int | None,
+    weights: Path | None,
+    sources: tuple[str, ...],
+    alpha: float,
+    min_score: float,
+) -> int:
+    """Run a model on pictures of any size: class maps or instances, and overlays to look at.
+
+    A picture that cannot be used is reported; the others are written all the same, and the command ends
+    with status 5. Pictures are seen upright (EXIF), grey ones as three equal channels.
+    """
+    from bddzoo.cli.picture_bar import PictureBar
+    from bddzoo.cli.weights import obtain_weights
+    from bddzoo.inference.device import check_device_name
+    from bddzoo.inference.outputs import PredictionSet
+    from bddzoo.inference.pipeline import Events, predict_frames, protocol_of
+
+    model = app.registry.find(model_id)
+    check_device_name(device)
+    protocol_of(model)
+    pictures = find_pictures(inputs)
+    target = PredictionSet(out, model.task, rle=True, overlays=True, overwrite=overwrite)
+    path, _ = obtain_weights(app, model, weights, sources)
+    failures: list[str] = []
+    written: list[dict[str, Any]] = []
+
+    with PictureBar(app, model.id) as bar:
+
+        def bad(name: str, error: BddzooError) -> None:
+            failures.append(name)
+            bar.warn(f"{error.message}; skipped")
+
+        from bddzoo.engines.load import load_model
+        from bddzoo.inference.background import Sink
+        from bddzoo.inference.device import resolve_device
+
+        bar.step("loading the network")
+        place = resolve_device(device)
+        runner = load_model(model, path, place)
+        bar.step("predicting")
+        events = Events(
+            error=bad,
+            remark=lambda name, text: bar.warn(f"{name}: {text}"),
+            smaller_batch=lambda size: bar.warn(f"out of memory: going on with a batch size of {size}"),
+        )
+        with target:
+
+            def consume(prediction: tuple[str, Any]) -> None:
+                written.append(_write(model, target, pictures, prediction, alpha, min_score))
+
+            with Sink(consume, depth=4) as sink:
+                found = predict_frames(
+                    runner, model, list(pictures.items()), device=place, batch_size=batch_size, events=events
+                )
+                for done, prediction in enumerate(found, start=1):
+                    sink.put(prediction)
+                    bar.update(done + len(failures), len(pictures))
+            if not written:
+                raise MissingError(f"none of the {len(pictures)} pictures could be used")
+    _show(app, out, written, failures)
+    return int(ExitCode.MISSING if failures else ExitCode.OK)
+
+
+def find_pictures(inputs: Sequence[Path]) -> dict[str, Path]:
+    """Pictures of files and folders by file name, in the order given.
+
+    Raises:
+        MissingError: A file or folder is not there, or a folder holds no picture.
+        UsageError: The outputs of two pictures would have the same name.
+    """
+    from bddzoo.datasets.layout import IMAGE_SUFFIXES, walk
+
+    pictures: dict[str, Path] = {}
+    stems: dict[str, Path] = {}
+    for item in inputs:
+        if item.is_dir():
+            paths = walk(item, IMAGE_SUFFIXES)
+            if not paths:
+                raise MissingError(
+                    f"no picture in folder {item}", hint=f"looked for {', '.join(sorted(IMAGE_SUFFIXES))}"
+                )
+        elif item.exists():
+            paths = [item]
+        else:
+            raise MissingError(f"no such file or folder: {item}")
+        for path in paths:
+            other = stems.setdefault(path.stem, path)
+            if other is not path:
+                same = other.resolve() == path.resolve()
+                what = "is given twice" if same else f"and {other} would write outputs of the same name"
+                raise UsageError(
+                    f"{path} {what}", hint="give it once" if same else "rename one, or use two --out folders"
+                )
+            pictures[path.name] = path
+    return pictures
+
+
+def _write(
+    model: Model,
+    target: PredictionSet,
+    pictures: dict[str, Path],
+    prediction: tuple[str, Any],
+    alpha: float,
+    min_score: float,
+) -> dict[str, Any]:
+    """Write one prediction; returns what is said about it."""
+    import numpy as np
+
+    from bddzoo.datasets.classes import INS_SEG, SEM_SEG
+    from bddzoo.inference.decode import read_picture
+    from bddzoo.inference.overlay import draw_class_map, draw_instances
+
+    name, result = prediction
+    # Read again rather than carried along: decoding is cheap beside what a queue of pictures would hold.
+    pixels = read_picture(pictures[name]).pixels
+    row: dict[str, Any] = {"name": name, "width": pixels.shape[1], "height": pixels.shape[0]}
+    if model.task == "sem_seg":
+        target.add_class_map(name, result)
+        target.add_overlay(name, draw_class_map(pixels, result, alpha=alpha))
+        counts = np.bincount(result.ravel(), minlength=256)[: len(SEM_SEG)]
+        shares = counts / result.size
+        row["classes"] = {
+            SEM_SEG.names[i]: round(float(shares[i]), 4) for i in np.argsort(-counts) if counts[i]
+        }
+    else:
+        target.add_instances(name, result)
+        target.add_overlay(name, draw_instances(pixels, result, alpha=alpha, min_score=min_score))
+        shown = result.labels[result.scores >= min_score]
+        row["instances"] = len(result)
+        row["drawn"] = {INS_SEG.names[i]: int((shown == i).sum()) for i in np.unique(shown)}
+    return row
+
+
+def _show(app: App, out: Path, written: list[dict[str, Any]], failures: list[str]) -> None:
+    if app.json:
+        app.data_json({"out": str(out), "pictures": written, "failures": failures})
+        return
+    for row in written:
+        if "classes" in row:
+            largest = list(row["classes"].items())[:4]
+            text = ", ".join(f"{name} {share:.0%}" for name, share in largest)
+        else:
+            text = (
+                ", ".join(f"{count} {name}" for name, count in row["drawn"].items())
+                or "nothing above the score"
+            )
+        app.data(f"{row['name']}: {text}")
+    app.say(f"written to {out}/" + (f"; {len(failures)} could not be used" if failures else ""))

@@ -1,0 +1,52 @@
+"""Where a network runs."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from bddzoo.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+
+
+def check_device_name(name: str) -> str:
+    """The name, if it has the form of a device; needs no torch.
+
+    Raises:
+        UsageError: It has not.
+    """
+    if not DEVICE.fullmatch(name):
+        raise UsageError(f"no device is called '{name}'", hint="use auto, cpu, cuda or cuda:N")
+    return name
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of a name; `auto` is the first GPU, or the CPU where there is none.
+
+    On a GPU, TF32 is switched off for the whole process: float32 means float32.
+
+    Raises:
+        UsageError: The name makes no sense.
+        MissingError: There is no such device on this machine.
+    """
+    import torch
+
+    from bddzoo.engines.load import find_device
+
+    device = find_device(check_device_name(name))
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+    return device
+
+
+def default_batch_size(device: torch.device) -> int:
+    """Pictures per forward pass where nobody says otherwise.
+
+    One on the CPU, where larger batches only cost memory; some on a GPU, to keep it busy.
+    """
+    return 1 if device.type == "cpu" else 4
