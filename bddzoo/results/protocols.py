@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from bddzoo.registry.types import Model
 from bddzoo.results.record import Fingerprint, Record
-
-# Number of images of a whole split: of BDD100K's 10K set, which both segmentation tasks are on.
-SPLIT_IMAGES: Mapping[tuple[str, str], int] = {
-    ("bdd100k", "train"): 7000,
-    ("bdd100k", "val"): 1000,
-    ("bdd100k", "test"): 2000,
-}
 
 # Fields of the inference itself; they say nothing about predictions that were made elsewhere.
 INFERENCE_FIELDS = ("scale", "float_resize", "mean", "std", "pad_divisor", "mode", "crop", "stride", "flip")
@@ -53,7 +45,7 @@ def missing_images(record: Record) -> list[str]:
     """What keeps the scored images from being the whole split, one sentence each."""
     run = record.protocol
     reasons = []
-    expected = SPLIT_IMAGES.get((run.dataset, run.split)) or run.split_images
+    expected = whole_split(record)
     if run.limit is not None:
         reasons.append(f"partial data set: limited to {run.limit} images")
     elif expected is not None and run.images != expected:
@@ -66,6 +58,18 @@ def missing_images(record: Record) -> list[str]:
     if run.images == 0:
         reasons.append("no image was scored")
     return reasons
+
+
+def whole_split(record: Record) -> int | None:
+    """Number of images of the whole split; None where nobody knows.
+
+    For BDD100K it is the published number, whatever a data folder or a record claims.
+    """
+    from bddzoo.datasets.layout import OFFICIAL_COUNTS
+
+    run = record.protocol
+    published = OFFICIAL_COUNTS.get((record.task, run.split)) if run.dataset == "bdd100k" else None
+    return published or run.split_images
 
 
 def fingerprint_changes(a: Fingerprint, b: Fingerprint) -> list[tuple[str, object, object]]:

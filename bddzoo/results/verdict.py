@@ -14,7 +14,7 @@ from enum import Enum
 
 from bddzoo.errors import ExitCode
 from bddzoo.registry.types import Model, Reported
-from bddzoo.results.protocols import differing_fields, missing_images
+from bddzoo.results.protocols import differing_fields, missing_images, whole_split
 from bddzoo.results.record import Record
 
 
@@ -251,6 +251,8 @@ def _doubts(model: Model, record: Record) -> tuple[str, ...]:
             reasons.append("the weights file is not recorded")
         elif record.weights.state != "verified":
             reasons.append(f"the digest of the weights is {record.weights.state}, not verified")
+    if whole_split(record) is None:
+        reasons.append("the number of images of the whole split is unknown")
     if model.protocol is None:
         reasons.append("the zoo's test protocol is unknown")
     return tuple(reasons)

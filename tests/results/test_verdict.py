@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from decimal import Decimal
 
 import msgspec
@@ -171,3 +172,20 @@ def test_a_record_is_immutable() -> None:
     with pytest.raises(AttributeError):
         record.model = "x"  # type: ignore[misc]
     assert msgspec.structs.replace(record, model="x").model == "x"
+
+
+def test_a_set_of_unknown_size_is_unverified() -> None:
+    model = make_model()
+    other = dataclasses.replace(
+        model,
+        protocol=dataclasses.replace(model.protocol, dataset="own-set"),  # type: ignore[type-var]
+    )
+    fields = {"dataset": "own-set", "images": 12, "split_images": None}
+    assert judge(other, make_record(other, protocol=fields)).verdict is Verdict.UNVERIFIED
+    fields["split_images"] = 12
+    assert judge(other, make_record(other, protocol=fields)).verdict is Verdict.REPRODUCED
+
+
+def test_a_folder_that_claims_to_be_all_of_bdd100k_is_not_believed() -> None:
+    record = make_record(protocol={"images": 12, "split_images": 12})
+    assert judge(make_model(), record).verdict is Verdict.INCOMPARABLE

@@ -1,0 +1,40 @@
+"""Runs the command line as a user does: in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """This process's environment without bddzoo's own settings, with changes."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("BDDZOO_") or k == "BDDZOO_VENV"}
+    return {**kept, "COLUMNS": "200", "OMP_NUM_THREADS": "1", **changes}
+
+
+def bddzoo(
+    *arguments: object, env: dict[str, str] | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run `bddzoo ARGUMENTS` to its end."""
+    command = [sys.executable, "-m", "bddzoo", *map(str, arguments)]
+    options.setdefault("timeout", 300)
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment(**(env or {})), **options
+    )
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    """The command failed with this status and said so in exactly one line on stderr, nothing on stdout."""
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("error:")]
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert len(errors) == 1, done.stderr
+    assert lines[-1] == errors[0], done.stderr
+    for word in words:
+        assert word in errors[0], (word, errors[0])
