@@ -18,6 +18,7 @@ class SourceError(Exception):
         retry_after_s: How long the source asked us to wait, in seconds.
         unreachable: The host could not be connected to at all.
         stalled: Bytes came too slowly to be of use; these do not reset the retry counter.
+        status: HTTP status, if the source gave one that says no.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class SourceError(Exception):
         retry_after_s: float | None = None,
         unreachable: bool = False,
         stalled: bool = False,
+        status: int | None = None,
     ) -> None:
         super().__init__(text)
         self.text = text
@@ -37,6 +39,7 @@ class SourceError(Exception):
         self.retry_after_s = retry_after_s
         self.unreachable = unreachable
         self.stalled = stalled
+        self.status = status
 
 
 class Stopped(Exception):

@@ -181,28 +181,43 @@ class Fetcher:
         self.cache.prepare()
         failures: list[Failure] = []
         for place in self.locator.places(model, artifact):
-            missing = []
-            for url in self._openers.expand(place, model, artifact):
-                opener = self._openers.get(url)
-                if opener is None:
-                    break  # a remote source, offline
-                try:
-                    entry = self._bring(model, artifact, place, url, key)
-                except SourceError as error:
-                    self.progress.note(key, f"{url}: {error.text}")
-                    if error.kind == "missing":
-                        missing.append(error)
-                        continue
-                    failures.append(Failure(url, error))
-                    break
-                self.locator.remember(place, url)
-                return self._judge(self._result(entry, artifact, cached=False), verify)
-            else:
-                if missing:
-                    many = len(missing) > 1
-                    text = f"has no {artifact.name}" if many else missing[0].text
-                    failures.append(Failure(place.name, SourceError(text, kind="missing")))
+            found = self._from_place(model, artifact, place, key)
+            if isinstance(found, Entry):
+                return self._judge(self._result(found, artifact, cached=False), verify)
+            if found is not None:
+                failures.append(found)
         raise self._give_up(model, artifact, failures)
+
+    def _from_place(self, model: Model, artifact: Artifact, place: Place, key: str) -> Entry | Failure | None:
+        """Ask one source at each of its addresses.
+
+        Returns:
+            The admitted file, how the source failed, or None where it must not be asked.
+        """
+        urls = self._openers.expand(place, model, artifact)
+        worst: Failure | None = None
+        for url in urls:
+            if self._openers.get(url) is None:
+                return None  # a remote source, offline
+            try:
+                entry = self._bring(model, artifact, place, url, key)
+            except SourceError as error:
+                # Some object stores say 403 for what they do not have.
+                elsewhere = error.kind == "missing" or (error.status == 403 and len(urls) > 1)
+                if not elsewhere or len(urls) == 1:
+                    self.progress.note(key, f"{url}: {error.text}")
+                if not elsewhere:
+                    return Failure(url, error)
+                if worst is None or error.kind != "missing":
+                    worst = Failure(url, error)
+            else:
+                self.locator.remember(place, url)
+                return entry
+        if worst is None or (worst.error.kind == "missing" and len(urls) > 1):
+            text = f"has no {artifact.name}"
+            self.progress.note(key, f"{place.name}: {text}")
+            return Failure(place.name, SourceError(text, kind="missing"))
+        return worst
 
     def _from_cache(self, model: Model, artifact: Artifact, verify: bool) -> Entry | None:
         """The cached entry, hashed again with `verify`."""
@@ -230,7 +245,7 @@ class Fetcher:
         partial = open_partial(folder, trusted=wanted.trusted)
         try:
             entry = self._receive(model, artifact, url, partial, wanted, key)
-            if not _is_whole_digest(full):
+            if not _is_whole_digest(full) and entry.published is None:
                 entry = self._with_published(entry, model, artifact, place, url)
             wrong = _wrong_digest(entry, artifact)
             if wrong is not None and (partial.continued or partial.origin.total is None):
@@ -268,6 +283,12 @@ class Fetcher:
 
         download(url, opener, partial, wanted, self.manners, self.stop, report, note)
         hashes = partial.finish()
+        told = self._openers.testimony(url)
+        if told is not None and told.sha256 != hashes.sha256:
+            partial.restart()
+            raise SourceError(
+                f"is damaged: sha256 {hashes.sha256}, its list says {told.sha256}", kind="integrity"
+            )
         return Entry(
             model=model.id,
             kind=artifact.kind,
@@ -280,6 +301,8 @@ class Fetcher:
             fetched=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             zoo=model.zoo.id,
             task=model.task,
+            published=told.published if told else None,
+            published_at=told.published_at if told else None,
         )
 
     def _with_published(

@@ -128,13 +128,13 @@ class HttpClient:
         response.close()
         text = f"{status} {responses.get(status, '')}".strip()
         if status in (404, 410):
-            raise SourceError(text, kind="missing")
+            raise SourceError(text, kind="missing", status=status)
         if status in (401, 403):
             text += " (needs credentials? they are read from netrc)" if status == 401 else ""
-            raise SourceError(text)
+            raise SourceError(text, status=status)
         if retry_after is not None and retry_after > self.manners.retry_after_max_s:
             raise SourceError(f"{text}, asks to come back in {retry_after:.0f} s")
-        raise SourceError(text, retry=status in _RETRIED, retry_after_s=retry_after)
+        raise SourceError(text, retry=status in _RETRIED, retry_after_s=retry_after, status=status)
 
     def _read(self, raw: Any) -> Iterator[bytes]:
         """Bytes as they arrive; a window without enough of them is a stall."""

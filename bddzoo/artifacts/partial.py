@@ -185,7 +185,7 @@ class Partial:
         with contextlib.suppress(OSError):
             # Read-only, against slips; whoever means it can still change it, and `verify` sees it.
             target.chmod(target.stat().st_mode & 0o444)
-        _note_path(self.path).unlink(missing_ok=True)
+        note_path(self.path).unlink(missing_ok=True)
         self._release()
 
     def discard(self) -> None:
@@ -199,7 +199,7 @@ class Partial:
 
     def _remove(self) -> None:
         self.path.unlink(missing_ok=True)
-        _note_path(self.path).unlink(missing_ok=True)
+        note_path(self.path).unlink(missing_ok=True)
 
     def _stop_hashing(self) -> None:
         self._hasher.close()
@@ -211,7 +211,7 @@ class Partial:
         note = _Note(self.origin, mark[0], mark[1], *_identity())
         # A note that cannot be written costs a resume, not the download.
         with contextlib.suppress(OSError):
-            write_whole(_note_path(self.path), json.dumps(asdict(note)).encode())
+            write_whole(note_path(self.path), json.dumps(asdict(note)).encode())
             self._noted = mark
 
     def _release(self) -> None:
@@ -248,7 +248,7 @@ def sweep_partials(folder: Path) -> int:
         with contextlib.suppress(OSError):
             freed += path.stat().st_size
             path.unlink(missing_ok=True)
-            _note_path(path).unlink(missing_ok=True)
+            note_path(path).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder.rmdir()
     return freed
@@ -274,7 +274,7 @@ def _take(path: Path, note: _Note, target: Path) -> bool:
         else:
             # Its writer may be alive on a machine that we cannot ask: never write into its file.
             shutil.copyfile(path, target)
-        _note_path(path).unlink(missing_ok=True)
+        note_path(path).unlink(missing_ok=True)
     except OSError:
         return False
     return True
@@ -305,13 +305,19 @@ def _left_behind(folder: Path, *, with_damaged: bool = False) -> Iterator[tuple[
 
 def _read_note(path: Path) -> _Note | None:
     try:
-        raw = json.loads(_note_path(path).read_bytes())
+        raw = json.loads(note_path(path).read_bytes())
         return _Note(Origin(**raw.pop("origin")), **raw)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
-def _note_path(path: Path) -> Path:
+def is_abandoned(path: Path) -> bool:
+    """Whether a partial is there whose writer is gone."""
+    return any(path == left for left, _ in _left_behind(path.parent, with_damaged=True))
+
+
+def note_path(path: Path) -> Path:
+    """Where the note of a partial lies."""
     return path.with_suffix(".json")
 
 

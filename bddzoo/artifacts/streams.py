@@ -45,6 +45,8 @@ def local_path(url: str) -> Path | None:
         if inside.is_absolute() or ".." in inside.parts:
             return None
         return Path(bddzoo.__file__).parent / inside
+    if url.startswith("bundle:"):
+        return None
     if url.startswith("file:"):
         parts = urlsplit(url)
         return Path(unquote(parts.path)) if parts.netloc in ("", "localhost") else None

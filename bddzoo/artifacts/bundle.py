@@ -1,0 +1,267 @@
+"""Bundles: files of models in one archive, for machines without a network.
+
+A bundle is a zip archive, uncompressed because weights do not compress:
+
+    bddzoo-bundle.json          what is in it: model, kind, name, size, digests
+    registry.yaml               the part of the registry that the models need
+    LICENCES.txt                what is known of the licences
+    ZOO/TASK/KIND/NAME          the files, laid out so that the unpacked archive is a mirror
+
+Nothing is ever extracted by the name of a member: content is read through the list, hashed, and
+lands in the cache. Archives with names that would leave a folder are refused all the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from bddzoo.artifacts.cache import Cache, Entry, check_name
+from bddzoo.artifacts.digests import CHUNK_BYTES
+from bddzoo.artifacts.disk import temp_beside
+from bddzoo.errors import BddzooError, IntegrityError, MissingError, UsageError
+
+MANIFEST = "bddzoo-bundle.json"
+FORMAT = "bddzoo-bundle"
+MAX_MANIFEST_BYTES = 64 << 20
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class BundleFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One file of a bundle; `member` is its name in the archive."""
+
+    model: str
+    zoo: str
+    task: str
+    kind: str
+    name: str
+    size_bytes: int
+    md5: str
+    sha256: str
+    member: str
+    source: str = ""
+    fetched: str = ""
+    published: str | None = None
+    published_at: str | None = None
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The list of a bundle."""
+
+    format: str
+    version: int
+    files: list[BundleFile]
+
+
+def write_bundle(
+    path: Path,
+    cache: Cache,
+    entries: Sequence[Entry],
+    texts: Mapping[str, str] | None = None,
+    each: Callable[[int], None] | None = None,
+) -> int:
+    """Write cached files into a bundle; equal input gives equal bytes.
+
+    Args:
+        path: The bundle; it appears whole or not at all.
+        cache: Where the files are.
+        entries: Which files.
+        texts: Further members by name, e.g. `registry.yaml`.
+        each: Called with the number of bytes of every piece written.
+
+    Returns:
+        Size of the bundle in bytes.
+
+    Raises:
+        IntegrityError: A cached file was changed.
+        MissingError: A cached file is gone.
+        OSError: The bundle cannot be written.
+    """
+    files, sources = _list_files(cache, entries)
+    manifest = Manifest(FORMAT, 1, files)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temp = temp_beside(path)
+    try:
+        with zipfile.ZipFile(temp, "x", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            listing = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+            archive.writestr(_info(MANIFEST), listing)
+            for name, text in (texts or {}).items():
+                archive.writestr(_info(name), text.encode())
+            for member, entry in sources.items():
+                _write_member(archive, member, cache.path_of(entry), entry, each)
+        temp.replace(path)
+    except BaseException:
+        temp.unlink(missing_ok=True)
+        raise
+    return path.stat().st_size
+
+
+def _list_files(cache: Cache, entries: Iterable[Entry]) -> tuple[list[BundleFile], dict[str, Entry]]:
+    files: list[BundleFile] = []
+    sources: dict[str, Entry] = {}
+    for entry in entries:
+        member = f"{entry.zoo or 'zoo'}/{entry.task or 'task'}/{entry.kind}/{entry.name}"
+        if member in sources and sources[member].sha256 != entry.sha256:
+            # Two models with files of the same name: the second goes into a folder of its own.
+            member = (
+                f"{entry.zoo or 'zoo'}/{entry.task or 'task'}/{entry.kind}/{entry.sha256[:12]}/{entry.name}"
+            )
+        if not _is_safe(member):
+            raise UsageError(f"model {entry.model}: '{member}' cannot be a name in a bundle")
+        sources.setdefault(member, entry)
+        files.append(
+            BundleFile(
+                model=entry.model,
+                zoo=entry.zoo,
+                task=entry.task,
+                kind=entry.kind,
+                name=entry.name,
+                size_bytes=entry.size_bytes,
+                md5=entry.md5,
+                sha256=entry.sha256,
+                member=member,
+                source=entry.source,
+                fetched=entry.fetched,
+                published=entry.published,
+                published_at=entry.published_at,
+            )
+        )
+    return files, sources
+
+
+def _info(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, _EPOCH)
+    info.external_attr = 0o644 << 16
+    return info
+
+
+def _write_member(
+    archive: zipfile.ZipFile, member: str, path: Path, entry: Entry, each: Callable[[int], None] | None
+) -> None:
+    state = hashlib.sha256()
+    info = _info(member)
+    info.file_size = entry.size_bytes
+    try:
+        source = path.open("rb", buffering=0)
+    except FileNotFoundError:
+        raise MissingError(f"{path} is gone from the cache", hint="fetch the model again") from None
+    with source, archive.open(info, "w", force_zip64=True) as target:
+        while data := source.read(CHUNK_BYTES):
+            state.update(data)
+            target.write(data)
+            if each is not None:
+                each(len(data))
+    if state.hexdigest() != entry.sha256:
+        raise IntegrityError(
+            f"{path} was changed since it was fetched: sha256 {state.hexdigest()}, expected {entry.sha256}",
+            hint=f"fetch it again: bddzoo fetch --force {entry.model}",
+        )
+
+
+class Bundle:
+    """An opened bundle.
+
+    Args:
+        path: The archive.
+
+    Raises:
+        MissingError: It cannot be read.
+        IntegrityError: It is damaged, or its names would leave a folder.
+        UsageError: It is no bundle.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with zipfile.ZipFile(path) as archive:
+                self._check_members(archive)
+                self.manifest = self._read_manifest(archive)
+                self._members = set(archive.namelist())
+        except zipfile.BadZipFile as error:
+            raise self._no_bundle(f"it is no zip archive, or cut short ({error})") from None
+        except OSError as error:
+            raise MissingError(f"{path}: cannot be read: {error.strerror or error}") from None
+        for file in self.manifest.files:
+            self._check_file(file)
+
+    def find(self, model_id: str, kind: str, name: str) -> BundleFile | None:
+        """The file of a model, or one of that kind and name."""
+        files = [f for f in self.manifest.files if f.kind == kind]
+        by_model = next((f for f in files if f.model == model_id), None)
+        return by_model or next((f for f in files if f.name == name), None)
+
+    def by_member(self, member: str) -> BundleFile | None:
+        """The first file that is stored under a name."""
+        return next((f for f in self.manifest.files if f.member == member), None)
+
+    def text(self, name: str) -> str | None:
+        """A text member, or None if there is none."""
+        if name not in self._members:
+            return None
+        with zipfile.ZipFile(self.path) as archive:
+            if archive.getinfo(name).file_size > MAX_MANIFEST_BYTES:
+                return None
+            return archive.read(name).decode("utf-8", "replace")
+
+    def _check_members(self, archive: zipfile.ZipFile) -> None:
+        seen: set[str] = set()
+        for info in archive.infolist():
+            mode = info.external_attr >> 16
+            if not _is_safe(info.filename.rstrip("/")) or info.orig_filename != info.filename:
+                raise self._refuse(f"the name '{info.orig_filename}' would leave its folder")
+            if mode and stat.S_ISLNK(mode):
+                raise self._refuse(f"'{info.filename}' is a link")
+            if info.flag_bits & 1:
+                raise self._refuse(f"'{info.filename}' is encrypted")
+            if info.filename in seen:
+                raise self._refuse(f"'{info.filename}' is in it twice")
+            seen.add(info.filename)
+
+    def _read_manifest(self, archive: zipfile.ZipFile) -> Manifest:
+        try:
+            info = archive.getinfo(MANIFEST)
+        except KeyError:
+            raise self._no_bundle(f"it has no {MANIFEST}") from None
+        if info.file_size > MAX_MANIFEST_BYTES:
+            raise self._refuse(f"its list has {info.file_size} bytes")
+        try:
+            manifest = msgspec.json.decode(archive.read(info), type=Manifest)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise self._no_bundle(f"{MANIFEST}: {error}") from None
+        if manifest.format != FORMAT or manifest.version != 1:
+            raise self._no_bundle(f"format {manifest.format} {manifest.version} is not known here")
+        return manifest
+
+    def _check_file(self, file: BundleFile) -> None:
+        check_name(file.name)
+        digits = set("0123456789abcdef")
+        if len(file.sha256) != 64 or len(file.md5) != 32 or not digits.issuperset(file.sha256 + file.md5):
+            raise self._refuse(f"{file.model}: a digest that is none")
+        if file.member not in self._members:
+            raise self._refuse(f"{file.model}: '{file.member}' is not in it")
+
+    def _refuse(self, why: str) -> BddzooError:
+        return IntegrityError(
+            f"{self.path}: refused: {why}", hint="get the bundle again from whoever made it"
+        )
+
+    def _no_bundle(self, why: str) -> BddzooError:
+        return UsageError(f"{self.path} is no bundle: {why}", hint="bundles are made by 'bddzoo bundle'")
+
+
+def _is_safe(name: str) -> bool:
+    """Whether a member's name stays inside the folder that the archive is unpacked into."""
+    path = PurePosixPath(name)
+    return not (
+        not name
+        or path.is_absolute()
+        or any(part in ("..", ".") for part in name.split("/"))
+        or "\\" in name
+        or ":" in path.parts[0]
+        or any(ord(c) < 32 for c in name)
+    )
