@@ -76,13 +76,16 @@ def runs(
     return first[ends], second[ends], np.diff(ends, prepend=-1)
 
 
-def overlaps(gt: NDArray[np.uint8], pred: NDArray[np.uint8], name: str) -> Overlaps:
+def overlaps(
+    gt: NDArray[np.uint8], pred: NDArray[np.uint8], name: str, *, pred_attributes: bool = False
+) -> Overlaps:
     """Instances of both bitmasks and their common pixels.
 
     Args:
         gt: Ground truth (H, W, 4) uint8.
         pred: Prediction (H, W, 4) uint8.
         name: Name of the frame, for messages.
+        pred_attributes: Whether the G channel of a prediction means something (pan_seg).
 
     Raises:
         MissingError: Sizes differ, or an instance has pixels of two categories (or, in the ground
@@ -101,8 +104,10 @@ def overlaps(gt: NDArray[np.uint8], pred: NDArray[np.uint8], name: str) -> Overl
     gt_word = (unique >> np.uint64(32)).astype(np.int64)
     pred_word = (unique & np.uint64(0xFFFFFFFF)).astype(np.int64)
     truth, gt_index = _segments(gt_word, counts, name, "ground truth")
-    # Attributes of a prediction mean nothing; two sets of them are no contradiction.
-    found, pred_index = _segments(pred_word & ~0xFF00, counts, name, "prediction")
+    if not pred_attributes:
+        # They mean nothing; two sets of them in one instance are no contradiction.
+        pred_word &= ~0xFF00
+    found, pred_index = _segments(pred_word, counts, name, "prediction")
     pixels = np.zeros((found.ids.size + 1, truth.ids.size + 1), np.int64)
     np.add.at(pixels, (pred_index, gt_index), counts)
     return Overlaps(truth, found, pixels[1:, 1:], (gt.shape[0], gt.shape[1]))

@@ -1,0 +1,119 @@
+"""`bddzoo score`: predictions on disk against ground truth on disk."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bddzoo.cli.app import App, ZooCommand
+
+if TYPE_CHECKING:
+    from bddzoo.evaluation.options import Evaluation
+
+TASKS = ("sem_seg", "drivable", "ins_seg", "pan_seg")
+# A check for existence is left to the evaluation, which says what was expected there.
+PATH = click.Path(path_type=Path)
+
+
+@click.command(
+    cls=ZooCommand,
+    formats=("table", "json", "csv"),
+    epilog="""\b
+Examples:
+  bddzoo score -t sem_seg -g labels/sem_seg/masks/val -r out/masks
+  bddzoo score -t ins_seg -g labels/ins_seg/bitmasks/val -r out/bitmasks --score-file out/score.json
+  bddzoo score -t sem_seg -g sem_seg_val.json -r predictions.zip --nproc 4 --format json
+""",
+)
+@click.option("-t", "--task", type=click.Choice(TASKS), required=True, help="What was predicted.")
+@click.option(
+    "-g",
+    "--gt",
+    type=PATH,
+    required=True,
+    help="Ground truth: a folder of PNGs, RLE JSON, or a zip of either.",
+)
+@click.option("-r", "--result", type=PATH, required=True, help="Predictions, of the same kind.")
+@click.option("--score-file", type=PATH, help="Scores of predicted bitmasks (ins_seg).")
+@click.option("--out-file", type=PATH, help="Write the result there as JSON.")
+@click.option(
+    "--nproc", type=click.IntRange(1), help="Threads; all cores (at most 4) when not given.", metavar="N"
+)
+@click.option(
+    "--compat",
+    type=click.Choice(("strict", "official")),
+    default="strict",
+    show_default=True,
+    help="strict refuses input that the official toolkit scores silently wrong; official gives its number.",
+)
+@click.option("--allow-partial", is_flag=True, help="Score the frames that can be scored; marks the result.")
+@click.option("--lenient", is_flag=True, help="Score what only makes the official toolkit crash; says so.")
+@click.pass_obj
+def command(
+    app: App,
+    task: str,
+    gt: Path,
+    result: Path,
+    score_file: Path | None,
+    out_file: Path | None,
+    nproc: int | None,
+    compat: str,
+    allow_partial: bool,
+    lenient: bool,
+) -> None:
+    """Score predictions on disk, as the official BDD100K toolkit does.
+
+    Same letters, numbers and result file as `python -m bdd100k.eval.run`; without its silent failures
+    unless `--compat official` asks for them.
+    """
+    from bddzoo.cli.score_output import json_of, table_of, write_json
+    from bddzoo.evaluation.disk import evaluate
+    from bddzoo.evaluation.options import Options
+
+    options = Options(
+        official=compat == "official",
+        allow_partial=allow_partial,
+        lenient=lenient,
+        workers=nproc or min(4, os.cpu_count() or 1),
+    )
+    found = evaluate(task, gt, result, score_file=score_file, options=options, progress=_progress(app))
+    for line in found.warnings:
+        app.warn(line)
+    extras: dict[str, Any] = {}
+    if out_file:
+        write_json(out_file, json_of(found, options, extras))
+        app.say(f"wrote {out_file}")
+    if app.json:
+        app.data_json(json_of(found, options, extras))
+    else:
+        app.data(table_of(found, csv=app.format == "csv"))
+    _tell_differences(app, found)
+
+
+def _tell_differences(app: App, found: Evaluation) -> None:
+    """Say what a reader of the bare table would miss."""
+    if found.skipped:
+        app.warn(f"partial: {len(found.skipped)} frames were left out; this is no score of the whole set")
+    if found.official is not None:
+        from bddzoo.cli.score_output import headline
+
+        app.warn(f"--compat official would give {headline(found.official)}: {found.official_note}")
+    elif found.official_note:
+        app.warn(found.official_note)
+
+
+def _progress(app: App) -> Any:
+    """A counter on stderr for people; None for machines."""
+    if app.quiet or not sys.stderr.isatty():
+        return None
+
+    def show(done: int, total: int) -> None:
+        if done % 20 == 0 or done == total:
+            end = "\r" if done < total else "\r\033[K"
+            click.echo(f"{done} of {total} frames{end}", nl=False, err=True)
+
+    return show

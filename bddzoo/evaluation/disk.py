@@ -1,0 +1,296 @@
+"""Scores of prediction files: folders, archives and JSON files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from bddzoo.datasets.classes import DRIVABLE, INS_SEG, SEM_SEG
+from bddzoo.errors import MissingError, UsageError
+from bddzoo.evaluation.frames import JsonFrames
+from bddzoo.evaluation.insseg import InsSegAccumulator, MatchAccumulator
+from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
+from bddzoo.evaluation.mask_frames import FrameResult, MaskWork
+from bddzoo.evaluation.options import TASKS, Accumulator, Evaluation, Options
+from bddzoo.evaluation.pairing import pair_frames, pair_masks
+from bddzoo.evaluation.panseg import PanSegAccumulator
+from bddzoo.evaluation.remarks import Remarks
+from bddzoo.evaluation.rle_frames import RleWork
+from bddzoo.evaluation.scores import Scores
+from bddzoo.evaluation.semseg import SemSegAccumulator
+from bddzoo.evaluation.sources import Source, ZipSource, open_source
+
+CLASS_NAMES: dict[str, tuple[str, ...]] = {
+    "sem_seg": SEM_SEG.names,
+    "drivable": DRIVABLE.names[:2],
+    "ins_seg": INS_SEG.names,
+}
+SILENT = {"drivable": frozenset({"background"})}
+# Remarks after which the toolkit's number is another one.
+DIFFERING = ("suffix",)
+
+
+def evaluate(
+    task: str,
+    gt: Path,
+    pred: Path,
+    *,
+    score_file: Path | None = None,
+    options: Options | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Score prediction files against ground truth files.
+
+    Args:
+        task: `sem_seg`, `drivable`, `ins_seg` or `pan_seg`.
+        gt: Ground truth: a folder of PNGs, an RLE JSON file, a folder of JSON files, or a zip.
+        pred: Predictions of the same kind.
+        score_file: ins_seg from bitmasks: scores of the instances.
+        options: How strictly.
+        progress: Called with frames done and frames in all.
+
+    Returns:
+        Scores, statistics of each frame, and warnings.
+
+    Raises:
+        UsageError: Unknown task.
+        MissingError: Anything that cannot be scored; every bad file is named.
+    """
+    if task not in TASKS:
+        raise UsageError(f"unknown task {task!r}", hint="known are " + ", ".join(TASKS))
+    chosen = options or Options()
+    run = _Run(task, open_source(gt), open_source(pred), score_file, chosen, progress)
+    result = run.json() if run.is_json() else run.masks()
+    if not chosen.official and (result.skipped or any(k in run.remarks.places for k in DIFFERING)):
+        _add_official(result, lambda o: evaluate(task, gt, pred, score_file=score_file, options=o), chosen)
+    return result
+
+
+def _add_official(result: Evaluation, again: Callable[[Options], Evaluation], options: Options) -> None:
+    """Also the toolkit's number, where ours is another one."""
+    try:
+        theirs = again(replace(options, official=True, allow_partial=False, lenient=False))
+    except MissingError as error:
+        result.official_note = f"the official toolkit gives no number: {error.message}"
+        return
+    result.official = theirs.scores
+    result.official_note = "the official toolkit takes frames without a prediction for all wrong"
+
+
+class _Run:
+    """One evaluation: what is read, how, and what was remarked."""
+
+    def __init__(
+        self,
+        task: str,
+        gt: Source,
+        pred: Source,
+        score_file: Path | None,
+        options: Options,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self.task, self.gt, self.pred = task, gt, pred
+        self.score_file, self.options, self.progress = score_file, options, progress
+        self.remarks = Remarks()
+        self.skipped: list[str] = []
+
+    def is_json(self) -> bool:
+        """Whether the predictions are JSON files rather than PNGs.
+
+        Raises:
+            MissingError: Neither, or both.
+        """
+        members = list(self.pred.members)
+        junk = [] if isinstance(self.pred, ZipSource) else self.pred.junk
+        if self.options.official and not members and not junk:
+            # So the toolkit does: no file is "only JSON files".
+            return True
+        if not members:
+            raise MissingError(f"{self.pred.path} has no files to score")
+        pngs = [m for m in members if m.endswith(".png")]
+        texts = [m for m in members if m.endswith(".json")]
+        strays = sorted(set(members) - set(pngs) - set(texts)) + junk
+        if pngs and len(texts) == 1 and self._takes_scores(texts[0]):
+            texts = []
+        if bool(pngs) == bool(texts):
+            raise MissingError(
+                f"{self.pred.path} holds neither only PNG files nor only JSON files: "
+                f"{listing((strays or texts), 3)}",
+                hint="move the other files elsewhere",
+            )
+        if strays:
+            where = ", ".join(str(self.pred.where(m)) for m in strays[:3])
+            for kind, place in self.options.crashes("junk", where, "not a label file; remove it"):
+                self.remarks.add(kind, place)
+        return bool(texts)
+
+    def _takes_scores(self, member: str) -> bool:
+        """Whether a JSON file among bitmasks in an archive holds their scores."""
+        if self.task != "ins_seg" or self.score_file or not isinstance(self.pred, ZipSource):
+            return False
+        self._scores_inside = member
+        return True
+
+    _scores_inside: str | None = None
+
+    # From PNG files.
+
+    def masks(self) -> Evaluation:
+        """Score PNG files."""
+        if not self.options.official and not self.gt.with_suffix(".png"):
+            raise MissingError(
+                f"{self.gt.path} has no PNG files, the predictions in {self.pred.path} are PNG files",
+                hint="ground truth and predictions must be of the same kind",
+            )
+        by_name = self.options.official and self.task == "ins_seg"
+        pairs, missing = pair_masks(self.gt, self.pred, self.options, self.remarks, by_name=by_name)
+        if missing and (not self.options.official or self.task == "ins_seg"):
+            pairs = self._without(pairs, missing)
+        elif missing:
+            for name in missing:
+                self.remarks.add("missing", str(self.gt.where(name)))
+        if self.task == "ins_seg":
+            return self._instances(pairs)
+        names = CLASS_NAMES.get(self.task)
+        work = MaskWork(self.gt, self.pred, len(names) if names else 40, self.options)
+        if names is None:
+            panoptic = PanSegAccumulator()
+            self._collect(work.panoptic, pairs, panoptic.add)
+            return self._finish(panoptic, "bitmasks")
+        semantic = SemSegAccumulator(names, self.task)
+        self._collect(work.semantic, pairs, semantic.add)
+        return self._finish(semantic, "masks")
+
+    def _instances(self, pairs: list[Any]) -> Evaluation:
+        frames = self._score_frames()
+        index = {n.replace(".jpg", ".png"): i for i, n in enumerate(frames.names)}
+        if len(index) < len(frames) and not self.options.official:
+            raise MissingError(f"{self._score_path()} lists a frame more than once")
+        if not self.options.official:
+            # Bare names differ from PNG names by nothing else than a suffix.
+            index = {n if n.endswith(".png") else n + ".png": i for n, i in index.items()}
+        names = [PurePosixPath(p.pred).name for p in pairs]
+        absent = [n for n in names if n not in index]
+        if absent and not self.options.allow_partial:
+            raise MissingError(f"{self._score_path()} has no scores for {listing(absent)}")
+        if absent:
+            self.skipped += absent
+            pairs = [p for p, n in zip(pairs, names, strict=True) if n in index]
+        extra = index.keys() - set(names)
+        for name in sorted(extra):
+            self.remarks.add("extra-scores", name)
+        work = MaskWork(self.gt, self.pred, len(INS_SEG), self.options, frames, index)
+        scores = InsSegAccumulator(INS_SEG.names)
+        self._collect(work.instances, pairs, scores.add)
+        return self._finish(scores, "bitmasks")
+
+    def _score_path(self) -> Path:
+        if self._scores_inside:
+            return self.pred.where(self._scores_inside)
+        return self.score_file or Path()
+
+    def _score_frames(self) -> JsonFrames:
+        if self._scores_inside:
+            frames = JsonFrames(self.pred, [self._scores_inside])
+        elif self.score_file:
+            source = open_source(self.score_file)
+            frames = JsonFrames(source, source.members)
+        else:
+            raise MissingError(
+                f"{self.pred.path} holds bitmasks, which carry no scores", hint="give them with --score-file"
+            )
+        if not frames.bare:
+            where = str(self._score_path())
+            self.remarks.extend(
+                self.options.crashes("frames-key", where, "a score file is a list of frames, not an object")
+            )
+        return frames
+
+    # From JSON files.
+
+    def json(self) -> Evaluation:
+        """Score frames with RLE labels."""
+        if self.task == "pan_seg":
+            raise MissingError(f"{self.pred.path}: panoptic predictions are scored from bitmasks, not JSON")
+        gt_files = [m for m in self.gt.members if m.endswith(".json") and self._top(self.gt, m)]
+        pred_files = [m for m in self.pred.members if m.endswith(".json") and self._top(self.pred, m)]
+        if not gt_files and not self.options.official:
+            raise MissingError(
+                f"{self.gt.path} has no JSON files, the predictions in {self.pred.path} are JSON",
+                hint="ground truth and predictions must be of the same kind",
+            )
+        gt, pred = JsonFrames(self.gt, gt_files), JsonFrames(self.pred, pred_files)
+        pairs, missing = pair_frames(gt, pred, self.options, self.remarks)
+        if missing and not self.options.official:
+            pairs = self._without(pairs, missing)
+        for name in missing if self.options.official else ():
+            self.remarks.add("missing", name)
+        names = CLASS_NAMES[self.task]
+        work = RleWork(gt, pred, names, self.options, SILENT.get(self.task, frozenset()))
+        if self.task == "ins_seg":
+            instances = MatchAccumulator(names)
+            self._collect(work.instances, pairs, instances.add)
+            result = self._finish(instances, "rle")
+            if not any(m.classes.size for m in instances.per_frame()):
+                result.scores = _nothing_found(instances, result.scores)
+            return result
+        semantic = SemSegAccumulator(names, self.task)
+        self._collect(work.semantic, pairs, semantic.add)
+        return self._finish(semantic, "rle")
+
+    def _top(self, source: Source, member: str) -> bool:
+        # The toolkit looks for JSON files in the folder itself only; archives often nest one folder.
+        return isinstance(source, ZipSource) or "/" not in member
+
+    # Both.
+
+    def _without(self, pairs: list[Any], missing: list[str]) -> list[Any]:
+        """The pairs that have a prediction."""
+        if not self.options.allow_partial:
+            raise MissingError(
+                f"{self.pred.path} has no prediction for {len(missing)} of {len(pairs)} frames: "
+                f"{listing(missing)}",
+                hint="--allow-partial scores the rest and says so",
+            )
+        self.skipped += missing
+        return [p for p in pairs if p.pred is not None]
+
+    def _collect(
+        self, work: Callable[[Any], FrameResult], pairs: Sequence[Any], add: Callable[[str, Any], None]
+    ) -> None:
+        errors: list[MissingError] = []
+        for done, (pair, result) in enumerate(run_jobs(work, pairs, self.options.workers), 1):
+            if isinstance(result, MissingError):
+                errors.append(result)
+                self.skipped.append(pair.name)
+            else:
+                add(pair.name, result.stats)
+                self.remarks.extend(result.remarks)
+            if self.progress:
+                self.progress(done, len(pairs))
+        if not self.options.allow_partial:
+            raise_all(errors, "frames")
+        if errors and len(errors) == len(pairs):
+            raise errors[0]
+        for error in errors:
+            self.remarks.add("bad", error.message)
+
+    def _finish(self, accumulator: Accumulator, source: str) -> Evaluation:
+        scores = replace(accumulator.compute(), partial=bool(self.skipped))
+        return Evaluation(scores, accumulator, source, self.remarks.lines(), self.skipped)
+
+
+def _nothing_found(accumulator: MatchAccumulator, scores: Scores) -> Scores:
+    """The toolkit's result for an RLE set without a single prediction: 0 for every class that occurs."""
+    present = [False] * len(accumulator.class_names)
+    for matches in accumulator.per_frame():
+        present = [a or bool(b) for a, b in zip(present, matches.present.tolist(), strict=True)]
+    row = {n: 0.0 if p else float("nan") for n, p in zip(accumulator.class_names, present, strict=True)}
+    total = 0.0 if any(present) else float("nan")
+    return replace(
+        scores,
+        table=dict.fromkeys(scores.table, row),
+        summary=dict.fromkeys(scores.summary, total),
+    )

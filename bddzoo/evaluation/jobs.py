@@ -1,0 +1,72 @@
+"""Work on many frames at once: bounded, ordered, and with every failure told."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from bddzoo.errors import MissingError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+MAX_LISTED = 10
+
+
+def run_jobs(
+    work: Callable[[Job], Result], jobs: Iterable[Job], workers: int
+) -> Iterator[tuple[Job, Result | MissingError]]:
+    """Apply `work` to each job; yields jobs and results, or the `MissingError` it raised, in order.
+
+    Threads, not processes: decoding and counting release the interpreter lock, nothing is pickled,
+    and no worker can be lost and waited for forever. Only a few frames are in flight at a time, so
+    memory does not grow with their number.
+    """
+
+    def attempt(job: Job) -> Result | MissingError:
+        try:
+            return work(job)
+        except MissingError as error:
+            return error
+
+    if workers <= 1:
+        for job in jobs:
+            yield job, attempt(job)
+        return
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(workers)
+    waiting: deque[tuple[Job, Future[Result | MissingError]]] = deque()
+    try:
+        for job in jobs:
+            waiting.append((job, pool.submit(attempt, job)))
+            if len(waiting) > 4 * workers:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def raise_all(errors: list[MissingError], what: str) -> None:
+    """Raise one error that lists all (up to a limit); returns if there are none."""
+    if not errors:
+        return
+    if len(errors) == 1:
+        raise errors[0]
+    listed = "; ".join(e.message for e in errors[:MAX_LISTED])
+    more = f"; and {len(errors) - MAX_LISTED} more" if len(errors) > MAX_LISTED else ""
+    raise MissingError(
+        f"{len(errors)} {what} cannot be scored: {listed}{more}",
+        hint=errors[0].hint or "--allow-partial scores the rest and says so",
+    )
+
+
+def listing(names: Iterable[str], limit: int = MAX_LISTED) -> str:
+    """Names for a message, the rest counted."""
+    items = list(names)
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + more

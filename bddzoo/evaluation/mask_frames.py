@@ -1,0 +1,136 @@
+"""Statistics of one frame from a pair of PNG files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bddzoo.datasets.png import GREY, PALETTE
+from bddzoo.errors import MissingError
+from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, overlaps
+from bddzoo.evaluation.confusion import confusion
+from bddzoo.evaluation.decode import decode_bitmask, decode_loose, decode_mask, header_of
+from bddzoo.evaluation.frames import JsonFrames
+from bddzoo.evaluation.insseg import match_frame, score_entries
+from bddzoo.evaluation.options import TOOLKIT_LIMIT, Options
+from bddzoo.evaluation.pairing import MaskPair
+from bddzoo.evaluation.panseg import match_panoptic, pan_counts
+from bddzoo.evaluation.semseg import shape_text
+from bddzoo.evaluation.sources import Source
+
+
+@dataclass
+class FrameResult:
+    """Statistics of a frame for its accumulator, and remarks (kind, where)."""
+
+    stats: Any
+    remarks: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class MaskWork:
+    """Scores pairs of PNG files of one task.
+
+    Attributes:
+        gt: Ground truth.
+        pred: Predictions.
+        classes: Number of classes.
+        options: How strictly.
+        scores: ins_seg: score entries, and the position of each PNG's frame in them.
+        score_index: See `scores`.
+    """
+
+    gt: Source
+    pred: Source
+    classes: int
+    options: Options
+    scores: JsonFrames | None = None
+    score_index: dict[str, int] = field(default_factory=dict)
+
+    def semantic(self, pair: MaskPair) -> FrameResult:
+        """Confusion matrix (classes, classes + 1) of two class maps."""
+        remarks: list[tuple[str, str]] = []
+        gt = self._class_map(self.gt, pair.gt, "gt", remarks)
+        pred = None if pair.pred is None else self._class_map(self.pred, pair.pred, "pred", remarks)
+        gt_path = self.gt.where(pair.gt)
+        if pred is not None and pair.pred is not None:
+            alike = pred.size == gt.size if self.options.official else pred.shape == gt.shape
+            if not alike:
+                raise _sizes(self.pred, pair, gt, pred)
+        counts, unknown = confusion(gt, pred, self.classes)
+        if unknown:
+            remarks += self.options.crashes("value", str(gt_path), f"{unknown} pixels are of no class")
+        return FrameResult(counts, remarks)
+
+    def _class_map(
+        self, source: Source, member: str, slot: str, remarks: list[tuple[str, str]]
+    ) -> NDArray[np.uint8]:
+        path = source.where(member)
+        content = source.read(member)
+        if self.options.official:
+            header = header_of(content, path)
+            if not (header.colour == GREY and header.depth == 8):
+                return decode_loose(content, path)
+        pixels, header = decode_mask(content, path, slot)
+        if header.colour == PALETTE:
+            remarks.append(("palette", str(path)))
+        return pixels
+
+    def instances(self, pair: MaskPair) -> FrameResult:
+        """`FrameMatches` of two bitmasks and their scores."""
+        assert pair.pred is not None
+        assert self.scores is not None
+        gt, pred, path = self._bitmasks(pair)
+        at = self.score_index[pair.pred.rsplit("/", 1)[-1]]
+        entries = score_entries([(e.index, e.score) for e in self.scores.scores(at)], self.scores.where(at))
+        both = overlaps(gt, pred, path)
+        remarks: list[tuple[str, str]] = []
+        truth = str(self.gt.where(pair.gt))
+        if both.gt.ids.size > TOOLKIT_LIMIT:
+            remarks += self.options.crashes("many", truth, f"{both.gt.ids.size} instances, more than 100")
+        scored = np.isin(both.pred.ids, [e[0] for e in entries])
+        for where, covered in ((truth, both.gt.areas.sum()), (path, both.pred.areas[scored].sum())):
+            if covered == both.shape[0] * both.shape[1]:
+                remarks += self.options.crashes("full", where, "no pixel of background is left")
+        if ((both.gt.attributes & (CROWD_BIT | IGNORE_BIT)) == CROWD_BIT).any():
+            remarks.append(("crowd", truth))
+        matches, left_out = match_frame(both, entries, self.classes, path)
+        if left_out:
+            remarks.append(("unscored", path))
+        return FrameResult(matches, remarks)
+
+    def panoptic(self, pair: MaskPair) -> FrameResult:
+        """Statistics (4, classes) of two panoptic bitmasks."""
+        truth = self.gt.where(pair.gt)
+        if pair.pred is None:
+            gt = decode_bitmask(self.gt.read(pair.gt), truth, "gt")
+            return FrameResult(pan_counts(gt, None, self.classes, str(truth)))
+        gt, pred, path = self._bitmasks(pair)
+        both = overlaps(gt, pred, path, pred_attributes=True)
+        remarks: list[tuple[str, str]] = []
+        if both.pred.ids.size > TOOLKIT_LIMIT:
+            remarks += self.options.crashes("many", path, f"{both.pred.ids.size} segments, more than 100")
+        if not both.pred.ids.size and both.gt.ids.size:
+            remarks += self.options.crashes("blank", path, "no segment at all")
+        return FrameResult(match_panoptic(both, self.classes), remarks)
+
+    def _bitmasks(self, pair: MaskPair) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
+        assert pair.pred is not None
+        path = self.pred.where(pair.pred)
+        gt = decode_bitmask(self.gt.read(pair.gt), self.gt.where(pair.gt), "gt")
+        pred = decode_bitmask(self.pred.read(pair.pred), path, "pred")
+        if gt.shape != pred.shape:
+            raise _sizes(self.pred, pair, gt, pred)
+        return gt, pred, str(path)
+
+
+def _sizes(source: Source, pair: MaskPair, gt: NDArray[np.uint8], pred: NDArray[np.uint8]) -> MissingError:
+    turned = gt.shape[:2] == pred.shape[1::-1]
+    return MissingError(
+        f"{source.where(pair.pred or '')} is {shape_text(pred)}, the ground truth is {shape_text(gt)}"
+        + (" (transposed?)" if turned else ""),
+        hint="predictions are scored at the size of the ground truth",
+    )

@@ -1,0 +1,72 @@
+"""How strictly files are scored, and what an evaluation hands back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bddzoo.errors import MissingError
+from bddzoo.evaluation.boxes import BoxAccumulator
+from bddzoo.evaluation.insseg import InsSegAccumulator, MatchAccumulator
+from bddzoo.evaluation.panseg import PanSegAccumulator
+from bddzoo.evaluation.scores import Scores
+from bddzoo.evaluation.semseg import SemSegAccumulator
+
+TASKS = ("sem_seg", "drivable", "ins_seg", "pan_seg")
+MASK_HEIGHT, MASK_WIDTH = 720, 1280
+# The official toolkit crashes on frames with more ground-truth instances, or more panoptic segments.
+TOOLKIT_LIMIT = 100
+LENIENT_HINT = "the official toolkit crashes on it; --lenient scores it and says so"
+OFFICIAL_HINT = "the official toolkit crashes on it; --compat strict --lenient scores it"
+
+Accumulator = SemSegAccumulator | InsSegAccumulator | BoxAccumulator | MatchAccumulator | PanSegAccumulator
+
+
+@dataclass(frozen=True)
+class Options:
+    """How files are scored.
+
+    Attributes:
+        official: The official toolkit's numbers wherever it gives one, even where it is silently
+            wrong; otherwise such input is refused.
+        allow_partial: Score the frames that can be scored, and mark the result.
+        lenient: Score, with a warning, what makes the toolkit crash but has an obvious meaning.
+        workers: Threads.
+    """
+
+    official: bool = False
+    allow_partial: bool = False
+    lenient: bool = False
+    workers: int = 1
+
+    def crashes(self, kind: str, where: str, why: str) -> list[tuple[str, str]]:
+        """A remark if lenient.
+
+        Raises:
+            MissingError: If not.
+        """
+        if self.official or not self.lenient:
+            raise MissingError(f"{where}: {why}", hint=OFFICIAL_HINT if self.official else LENIENT_HINT)
+        return [(kind, where)]
+
+
+@dataclass
+class Evaluation:
+    """Scores of files, with everything that should be said about them.
+
+    Attributes:
+        scores: The scores.
+        accumulator: Statistics of each frame; for slices and intervals.
+        source: `masks`, `bitmasks` or `rle`.
+        warnings: One line each.
+        skipped: Frames that were left out (only with `allow_partial`).
+        official: The toolkit's scores where they differ, or None.
+        official_note: Why they differ, or why the toolkit gives none.
+    """
+
+    scores: Scores
+    accumulator: Accumulator
+    source: str
+    warnings: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    official: Scores | None = None
+    official_note: str = ""

@@ -1,0 +1,142 @@
+"""Which prediction belongs to which ground truth."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from bddzoo.errors import MissingError
+from bddzoo.evaluation.frames import JsonFrames
+from bddzoo.evaluation.jobs import listing
+from bddzoo.evaluation.options import Options
+from bddzoo.evaluation.remarks import Remarks
+from bddzoo.evaluation.sources import Source
+
+
+@dataclass(frozen=True, slots=True)
+class MaskPair:
+    """Ground truth and prediction of a frame, as members of their sources."""
+
+    name: str
+    gt: str
+    pred: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FramePair:
+    """Ground truth and prediction of a frame, as positions in their JSON files."""
+
+    name: str
+    gt: int
+    pred: int | None
+
+
+def stem(name: str) -> str:
+    """File name without folders and suffix: what the toolkit matches masks by."""
+    return PurePosixPath(name).stem
+
+
+def pair_masks(
+    gt: Source, pred: Source, options: Options, remarks: Remarks, *, by_name: bool = False
+) -> tuple[list[MaskPair], list[str]]:
+    """Pairs in the order of the ground truth's paths, and the frames without a prediction.
+
+    Args:
+        gt: Ground truth.
+        pred: Predictions.
+        options: Strict refuses duplicates; official lets the last one win.
+        remarks: Extra predictions are noted here.
+        by_name: Official mode: ground truth with the same file name is one frame (ins_seg).
+
+    Raises:
+        MissingError: Nothing to score, or duplicate names.
+    """
+    truth, found = gt.with_suffix(".png"), pred.with_suffix(".png")
+    if not options.official:
+        if not truth:
+            raise MissingError(
+                f"{gt.path} has no PNG files", hint="ground truth and predictions must be alike"
+            )
+        for source, members in ((gt, truth), (pred, found)):
+            _refuse_duplicates(source, members)
+    by_stem = {stem(m): m for m in found}
+    if by_name:
+        first = {PurePosixPath(m).name: m for m in reversed(truth)}
+        last = {PurePosixPath(m).name: m for m in truth}
+        pairs = [MaskPair(first[n], last[n], by_stem.get(stem(n))) for n in last]
+    else:
+        pairs = [MaskPair(m, m, by_stem.get(stem(m))) for m in truth]
+    extra = by_stem.keys() - {stem(m) for m in truth}
+    for name in sorted(extra):
+        remarks.add("extra", str(pred.where(by_stem[name])))
+    return pairs, [p.name for p in pairs if p.pred is None]
+
+
+def _refuse_duplicates(source: Source, members: Sequence[str]) -> None:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for member in members:
+        groups[stem(member)].append(member)
+    twice = [g for g in groups.values() if len(g) > 1]
+    if twice:
+        raise MissingError(
+            f"{source.path} has {len(twice)} file name(s) more than once: {listing(twice[0])}",
+            hint="frames are matched by bare file name; one of them would be scored at random",
+        )
+
+
+def pair_frames(
+    gt: JsonFrames, pred: JsonFrames, options: Options, remarks: Remarks
+) -> tuple[list[FramePair], list[str]]:
+    """Pairs in the order of the ground truth, and the frames without a prediction.
+
+    Strict mode also pairs names that differ only in their suffix.
+
+    Raises:
+        MissingError: Nothing to score, or duplicate names.
+    """
+    # Names may recur where every frame tells its video.
+    videos = len(set(pred.names)) < len(pred) and all(pred.videos) and all(gt.videos)
+    gt_keys = _keys(gt, videos)
+    pred_keys = _keys(pred, videos)
+    if not options.official:
+        if not gt_keys:
+            raise MissingError(f"{gt.source.path} has no frames")
+        for frames, keys in ((gt, gt_keys), (pred, pred_keys)):
+            if len(set(keys)) < len(keys):
+                seen: set[str] = set()
+                twice = next(k for k in keys if k in seen or seen.add(k))  # type: ignore[func-returns-value]
+                raise MissingError(f"{frames.source.path} has frame {twice} more than once")
+    index = {key: i for i, key in enumerate(pred_keys)}
+    loose = {} if options.official else {_loose(key): i for i, key in enumerate(pred_keys)}
+    pairs: list[FramePair] = []
+    used: set[int] = set()
+    names: set[str] = set()
+    for i, key in enumerate(gt_keys):
+        at = index.get(key)
+        if at is None and (at := loose.get(_loose(key))) is not None:
+            remarks.add("suffix", f"{pred_keys[at]} for {key}")
+        # The same frame twice, which only the official mode allows, is counted twice.
+        name = key if key not in names else f"{key}\0{i}"
+        names.add(name)
+        pairs.append(FramePair(name, i, at))
+        if at is not None:
+            used.add(at)
+    for i, key in enumerate(pred_keys):
+        if i not in used:
+            remarks.add("extra", f"{pred.source.path}, frame {key}")
+    return pairs, [p.name for p in pairs if p.pred is None]
+
+
+def _keys(frames: JsonFrames, videos: bool) -> list[str]:
+    if not videos:
+        return frames.names
+    return [f"{v}/{n}" for v, n in zip(frames.videos, frames.names, strict=True)]
+
+
+def _loose(key: str) -> str:
+    for suffix in (".jpg", ".png", ".jpeg"):
+        if key.endswith(suffix):
+            return key[: -len(suffix)]
+    return key

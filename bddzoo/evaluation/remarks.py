@@ -1,0 +1,55 @@
+"""What is worth telling about frames that were scored all the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bddzoo.evaluation.jobs import listing
+
+# Kind -> what it means; the files or frames are listed behind it.
+KINDS: dict[str, str] = {
+    "palette": "palette PNGs are counted by index, whatever their colours look like",
+    "unscored": "predicted instances without an entry in the score file are not counted",
+    "crowd": "crowd objects are there: from bitmasks the official evaluation counts them as ordinary "
+    "objects, from RLE it ignores them, so the two inputs give different numbers",
+    "suffix": "frames matched although their names end differently (.jpg and .png); the official toolkit "
+    "takes them for missing",
+    "category": "labels of unknown categories are left out",
+    "overlap": "predictions share pixels, so all predictions of these frames are dropped, as the "
+    "official toolkit does",
+    "extra": "predictions without ground truth are not looked at",
+    "extra-scores": "score entries of frames without ground truth are not looked at",
+    "missing": "no prediction, everything in them is missed",
+    "junk": "files that are no labels were passed over",
+    "many": "more than 100 objects in a frame, where the official toolkit crashes",
+    "full": "not a single background pixel, where the official toolkit crashes",
+    "blank": "predictions without any segment, where the official toolkit crashes",
+    "value": "ground-truth pixels of a value that is no class are not counted; the official toolkit crashes",
+    "frames-key": "the score file has a 'frames' key, which the official toolkit refuses",
+    "bad": "left out because they cannot be scored",
+    "size": "frames are not 1280x720, where the official toolkit crashes",
+}
+
+
+@dataclass
+class Remarks:
+    """Remarks by kind, with where they apply."""
+
+    places: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, kind: str, where: str) -> None:
+        """Note that a kind of remark applies somewhere."""
+        self.places.setdefault(kind, []).append(where)
+
+    def extend(self, items: list[tuple[str, str]]) -> None:
+        """Add several."""
+        for kind, where in items:
+            self.add(kind, where)
+
+    def lines(self) -> list[str]:
+        """One line for each kind."""
+        out = []
+        for kind, places in self.places.items():
+            unique = list(dict.fromkeys(places))
+            out.append(f"{KINDS[kind]}: {listing(unique, 5)}")
+        return out

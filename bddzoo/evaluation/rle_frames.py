@@ -1,0 +1,233 @@
+"""Statistics of one frame from a pair of frames with RLE labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bddzoo.errors import MissingError
+from bddzoo.evaluation.boxes import match_coco_frame
+from bddzoo.evaluation.frames import Frame, JsonFrames, Label
+from bddzoo.evaluation.mask_frames import FrameResult
+from bddzoo.evaluation.options import MASK_HEIGHT, MASK_WIDTH, Options
+from bddzoo.evaluation.pairing import FramePair
+from bddzoo.evaluation.rle import (
+    ClassRuns,
+    RleError,
+    area,
+    check_size,
+    class_runs,
+    overlapping,
+    run_edges,
+    runs_confusion,
+)
+
+# Names that mean one of the eight instance classes, and names that mean an ignored one of them.
+INS_ALIASES = {
+    "bike": "bicycle",
+    "caravan": "car",
+    "motor": "motorcycle",
+    "person": "pedestrian",
+    "van": "car",
+}
+INS_IGNORED = {"other person": "pedestrian", "other vehicle": "car", "trailer": "truck"}
+_FALSE_WORDS = {"", "0", "off", "f", "false", "n", "no"}
+
+
+@dataclass(frozen=True)
+class RleWork:
+    """Scores pairs of frames with RLE labels.
+
+    Attributes:
+        gt: Ground truth.
+        pred: Predictions.
+        class_names: Names of the classes.
+        options: How strictly.
+        silent: Categories that may occur without being a class (drivable's background).
+    """
+
+    gt: JsonFrames
+    pred: JsonFrames
+    class_names: Sequence[str]
+    options: Options
+    silent: frozenset[str] = frozenset()
+    _index: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._index.update({n: i for i, n in enumerate(self.class_names)})
+
+    def semantic(self, pair: FramePair) -> FrameResult:
+        """Confusion matrix (classes, classes + 1) of two frames."""
+        remarks: list[tuple[str, str]] = []
+        gt, gt_size = self._runs(self.gt, pair.gt, remarks)
+        if pair.pred is None:
+            pred, pred_size = class_runs([], [], gt.pixels), gt_size
+        else:
+            pred, pred_size = self._runs(self.pred, pair.pred, remarks)
+        gt_size, pred_size = gt_size or pred_size, pred_size or gt_size
+        if gt_size != pred_size and pair.pred is not None:
+            raise MissingError(f"{self.pred.where(pair.pred)}: {pred_size}, the ground truth is {gt_size}")
+        # A side without labels is as large as the other one.
+        pixels = max(pred.pixels if pred_size else 0, gt.pixels if gt_size else 0)
+        if pixels:
+            gt, pred = (ClassRuns(r.starts, r.values, pixels) for r in (gt, pred))
+        return FrameResult(runs_confusion(gt, pred, len(self.class_names)), remarks)
+
+    def _runs(self, frames: JsonFrames, at: int, remarks: list[tuple[str, str]]) -> tuple[ClassRuns, str]:
+        """Class map of a frame, and its size as text ("" without labels)."""
+        where = frames.where(at)
+        labels, classes = [], []
+        for label in _with_masks(frames.frame(at), where):
+            if label.category in self._index:
+                labels.append(label)
+                classes.append(self._index[label.category])
+            elif label.category not in self.silent:
+                remarks.append(("category", f"{where} ({label.category})"))
+        pixels, size = self._size(labels, where, remarks)
+        return class_runs(_edges(labels, pixels, where), classes, pixels), size
+
+    def _size(self, labels: Sequence[Label], where: str, remarks: list[tuple[str, str]]) -> tuple[int, str]:
+        sizes = {label.rle.size for label in labels if label.rle}
+        standard = (MASK_HEIGHT, MASK_WIDTH)
+        if not sizes:
+            return MASK_HEIGHT * MASK_WIDTH, ""
+        if len(sizes) > 1:
+            raise MissingError(f"{where}: masks of different sizes: {sorted(sizes)}")
+        (size,) = sizes
+        if size != standard:
+            remarks += self.options.crashes("size", where, f"masks of {size[1]}x{size[0]}, not 1280x720")
+        return _pixels(size, where), f"{size[1]}x{size[0]}"
+
+    def instances(self, pair: FramePair) -> FrameResult:
+        """`FrameMatches` of two frames, as COCO matches masks."""
+        remarks: list[tuple[str, str]] = []
+        gt, gt_class, gt_ignored = self._objects(self.gt, pair.gt, remarks)
+        pred: list[Label] = []
+        pred_class = np.zeros(0, np.int64)
+        where = ""
+        if pair.pred is not None:
+            where = self.pred.where(pair.pred)
+            pred, pred_class, _ = self._objects(self.pred, pair.pred, remarks)
+            for label in pred:
+                if label.score is None or not np.isfinite(label.score):
+                    raise MissingError(f"{where}: a label of category {label.category} has no score")
+        gt_edges = _edges_by_size(gt, self.gt.where(pair.gt))
+        pred_edges = _edges_by_size(pred, where)
+        if self._overlap(pred, pred_edges):
+            remarks.append(("overlap", where))
+            pred, pred_class, pred_edges = [], np.zeros(0, np.int64), []
+        iou = mask_iou(pred, pred_class, gt, gt_class, gt_ignored)
+        if (iou < 0).any() and not self.options.official:
+            raise MissingError(f"{where}: masks of another size than the ground truth's")
+        matches = match_coco_frame(
+            iou,
+            scores=np.array([label.score for label in pred], np.float64),
+            pred_class=pred_class,
+            pred_areas=np.array([area(e) for e in pred_edges], np.float64),
+            gt_class=gt_class,
+            gt_areas=np.array([area(e) for e in gt_edges], np.float64),
+            gt_crowd=gt_ignored,
+            classes=len(self.class_names),
+        )
+        return FrameResult(matches, remarks)
+
+    def _objects(
+        self, frames: JsonFrames, at: int, remarks: list[tuple[str, str]]
+    ) -> tuple[list[Label], NDArray[np.int64], NDArray[np.bool_]]:
+        """Labels with masks, their class indices, and whether they are crowd or ignored."""
+        where = frames.where(at)
+        labels, classes, ignored = [], [], []
+        crowd_only = False
+        frame = frames.frame(at)
+        for label in frame.labels or []:
+            name = INS_ALIASES.get(label.category or "", label.category)
+            neutral = name in INS_IGNORED
+            name = INS_IGNORED.get(name or "", name)
+            if name not in self._index:
+                raise MissingError(
+                    f"{where}: unknown category {label.category!r}",
+                    hint="known are " + ", ".join((*self.class_names, *INS_ALIASES, *INS_IGNORED)),
+                )
+            if label.rle is None:
+                continue
+            crowd = _flag(label, "crowd")
+            neutral |= _flag(label, "ignored")
+            crowd_only |= crowd and not neutral
+            labels.append(label)
+            classes.append(self._index[name])
+            ignored.append(crowd or neutral)
+        _with_masks(frame, where)
+        if crowd_only and frames is self.gt:
+            remarks.append(("crowd", where))
+        return labels, np.array(classes, np.int64), np.array(ignored, np.bool_)
+
+    def _overlap(self, labels: Sequence[Label], edges: Sequence[NDArray[np.int64]]) -> bool:
+        sizes = {label.rle.size for label in labels if label.rle}
+        return len(sizes) == 1 and overlapping(edges)
+
+
+def mask_iou(
+    pred: Sequence[Label],
+    pred_class: NDArray[np.int64],
+    gt: Sequence[Label],
+    gt_class: NDArray[np.int64],
+    crowd: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """(pred, gt) IoU of masks of the same class by pycocotools; over the prediction for crowds."""
+    from pycocotools import mask as coco
+
+    out = np.zeros((len(pred), len(gt)))
+
+    def objects(labels: Sequence[Label], which: NDArray[np.int64]) -> list[dict[str, object]]:
+        found = [labels[i].rle for i in which.tolist()]
+        return [{"size": list(r.size), "counts": r.counts.encode()} for r in found if r]
+
+    for c in np.unique(pred_class).tolist():
+        rows, columns = np.flatnonzero(pred_class == c), np.flatnonzero(gt_class == c)
+        if columns.size:
+            pairs = coco.iou(objects(pred, rows), objects(gt, columns), crowd[columns].astype(int).tolist())
+            out[np.ix_(rows, columns)] = pairs
+    return out
+
+
+def _with_masks(frame: Frame, where: str) -> list[Label]:
+    labels = frame.labels or []
+    for label in labels:
+        if label.rle is None and label.poly2d:
+            raise MissingError(
+                f"{where}: a polygon instead of an RLE mask",
+                hint="the data set's rles folder has the same labels as masks",
+            )
+    return [label for label in labels if label.rle is not None]
+
+
+def _edges(labels: Sequence[Label], pixels: int, where: str) -> list[NDArray[np.int64]]:
+    try:
+        return run_edges([label.rle.counts.encode() for label in labels if label.rle], pixels)
+    except RleError as error:
+        label = labels[int(error.args[0])]
+        raise MissingError(
+            f"{where}: the RLE of category {label.category} does not describe {pixels} pixels"
+        ) from None
+
+
+def _edges_by_size(labels: Sequence[Label], where: str) -> list[NDArray[np.int64]]:
+    sizes = {label.rle.size for label in labels if label.rle}
+    if len(sizes) == 1:
+        return _edges(labels, _pixels(sizes.pop(), where), where)
+    return [_edges([label], _pixels(label.rle.size, where), where)[0] for label in labels if label.rle]
+
+
+def _pixels(size: tuple[int, int], where: str) -> int:
+    try:
+        return check_size(size)
+    except RleError:
+        raise MissingError(f"{where}: an RLE of size {list(size)}, which can't be meant") from None
+
+
+def _flag(label: Label, name: str) -> bool:
+    value = (label.attributes or {}).get(name, False)
+    return value.lower() not in _FALSE_WORDS if isinstance(value, str) else bool(value)
