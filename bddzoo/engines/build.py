@@ -36,6 +36,8 @@ def build_network(model: Model, *, train: bool = False) -> nn.Module:
     config = expand(model, train=train)
     ensure_ops()
     module = _construct(model, _SCOPE[network_of(model).engine], config)
+    # Advice to those who choose sizes; ours are the registry's, and it would be said for each image.
+    warnings.filterwarnings("ignore", message="When align_corners=True", module=r"mmseg\.models")
     if train:
         module.train()
     else:

@@ -1,0 +1,127 @@
+"""`bddzoo selftest`: do networks compute what upstream's software computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bddzoo.cli.app import App, ZooCommand, complete_models
+from bddzoo.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from bddzoo.engines.selftest.measures import Finding
+    from bddzoo.engines.selftest.run import Selftest
+    from bddzoo.registry.types import Model
+
+
+@click.command(
+    cls=ZooCommand,
+    formats=("table", "json", "md"),
+    epilog="""\b
+Examples:
+  bddzoo selftest
+  bddzoo selftest 'upernet_swin*' --device cuda
+  bddzoo selftest --all --format json
+  bddzoo selftest --golden /data/golden --format md
+""",
+)
+@click.argument("patterns", nargs=-1, shell_complete=complete_models)
+@click.option("--all", "everything", is_flag=True, help="Every model that an engine can build.")
+@click.option(
+    "--golden",
+    type=click.Path(path_type=Path),
+    help="Folder of golden data in place of the one that ships with bddzoo; checks all models in it.",
+)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N or auto.")
+@click.pass_obj
+def command(app: App, patterns: tuple[str, ...], everything: bool, golden: Path | None, device: str) -> int:
+    """Check networks and operators against golden tensors; needs no weights and no data set.
+
+    PATTERNS are shell patterns for model ids. Networks are filled with deterministic weights, run on
+    stored pictures, and compared with what the zoo's own configurations gave on the software they
+    were written for. Without PATTERNS, --all or --golden: the operators and one small model a task.
+    Exits with 3 if anything differs.
+    """
+    if patterns and everything:
+        raise UsageError("name models or give --all, not both")
+    from bddzoo.engines.load import find_device
+    from bddzoo.engines.selftest.folder import GoldenFolder, packaged
+    from bddzoo.engines.selftest.run import Selftest
+    from bddzoo.inference.preprocess import prepare
+
+    place = find_device(device)
+    with packaged() as own:
+        test = Selftest(GoldenFolder(golden or own), app.registry.models, place, prepare)
+        models = _chosen(app, test, patterns, everything, golden is not None)
+        findings = _run(app, test, models, operators=not patterns, strays=golden is not None and not patterns)
+    _show(app, findings)
+    statuses = {f.status for f in findings}
+    if "differs" in statuses:
+        return int(ExitCode.NOT_REPRODUCED)
+    return int(ExitCode.MISSING) if "unknown" in statuses else int(ExitCode.OK)
+
+
+def _chosen(
+    app: App, test: Selftest, patterns: Sequence[str], everything: bool, in_folder: bool
+) -> list[Model]:
+    from bddzoo.engines.config import network_of
+    from bddzoo.engines.selftest.run import testable
+
+    if patterns:
+        models = app.registry.select(patterns=patterns)
+        for model in models:
+            network_of(model)
+        return [m for m in models if testable(m)]
+    if everything:
+        return [m for m in app.registry.models if testable(m)]
+    known = test.known()
+    if in_folder:
+        return known
+    sizes = {m.id: (m.network.params or 0) if m.network else 0 for m in known}
+    smallest = [
+        min((m for m in known if m.task == task), key=lambda m: sizes[m.id], default=None)
+        for task in ("sem_seg", "ins_seg")
+    ]
+    return [m for m in smallest if m is not None]
+
+
+def _run(
+    app: App, test: Selftest, models: Sequence[Model], *, operators: bool, strays: bool
+) -> list[Finding]:
+    findings: list[Finding] = []
+    if operators:
+        findings += test.operators()
+    if strays:
+        findings += test.strays()
+    for number, model in enumerate(models, start=1):
+        app.say(f"[{number}/{len(models)}] {model.id}")
+        found = test.model(model)
+        findings += found
+        for finding in found:
+            if finding.status == "differs":
+                app.warn(f"{finding.subject}: {finding.check} differs: {finding.note}")
+    return findings
+
+
+def _show(app: App, findings: Sequence[Finding]) -> None:
+    from tabulate import tabulate
+
+    from bddzoo.engines.ops import ops_in_use
+    from bddzoo.engines.selftest import report
+
+    if app.json:
+        app.data_json({"ops": ops_in_use(), "findings": [f.to_dict() for f in findings]})
+        return
+    rows = report.rows(findings)
+    if app.format == "md":
+        app.data(tabulate(_escaped(rows), headers=report.HEADER, tablefmt="github", disable_numparse=True))
+    else:
+        app.data(tabulate(rows, headers=report.HEADER, disable_numparse=True))
+    app.say(report.summary(findings))
+
+
+def _escaped(rows: Iterable[Sequence[str]]) -> list[list[str]]:
+    return [[cell.replace("|", "\\|") for cell in row] for row in rows]

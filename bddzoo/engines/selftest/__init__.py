@@ -1,0 +1,1 @@
+"""Check networks and operators against golden tensors of upstream's own software."""

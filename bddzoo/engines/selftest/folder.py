@@ -1,0 +1,226 @@
+"""A folder of golden data: what it holds, under which names, and with which weights it was made.
+
+Layout: `manifests/TASK/NAME.json.gz` (state-dict entries), `TASK/NAME.npz` (full pictures),
+`TASK_b` (other picture and weights), `TASK_small`, `TASK_small_b` (two crops), `ops/*.npz`, with
+index files that give each golden's gain and say which models share one. Nothing about which models
+there are is known outside the folder and the registry.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bddzoo.engines.recipe import Variant
+from bddzoo.errors import IntegrityError, MissingError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+Arrays = dict[str, "npt.NDArray[Any]"]
+TASKS = ("sem_seg", "ins_seg")
+# The two crops of the first picture, (rows, columns).
+CROPS = {"even": (slice(200, 328), slice(300, 556)), "odd": (slice(100, 197), slice(500, 661))}
+
+
+class Kind(NamedTuple):
+    """One kind of golden: folder suffix, weight variant, and whether it is of crops."""
+
+    name: str
+    suffix: str
+    variant: Variant
+    small: bool
+
+
+KINDS = (
+    Kind("small_b", "_small_b", "b", True),
+    Kind("small", "_small", "base", True),
+    Kind("full", "", "base", False),
+    Kind("full_b", "_b", "b", False),
+)
+
+
+class Golden(NamedTuple):
+    """One golden file of a model."""
+
+    name: str
+    kind: Kind
+    path: Path
+    gain: float
+    weights_sha256: str | None
+
+
+class GoldenFolder:
+    """Access to a folder of golden data.
+
+    Args:
+        root: The folder.
+
+    Raises:
+        MissingError: There is no such folder, or nothing of the layout in it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise MissingError(f"no folder at {self.root}", hint="name a folder of golden data")
+        kinds = [task + kind.suffix for task in TASKS for kind in KINDS]
+        if not any((self.root / name).is_dir() for name in ("manifests", "ops", *kinds)):
+            raise MissingError(
+                f"{self.root} holds no golden data",
+                hint="expected manifests/, ops/, sem_seg/, sem_seg_small_b/ ...",
+            )
+
+    def manifest(self, task: str, name: str) -> list[list[Any]] | None:
+        """State-dict entries `[name, shape, dtype, param or buffer]` in order, or None if unknown."""
+        for candidate in self._names(task, name):
+            path = self.root / "manifests" / task / f"{candidate}.json.gz"
+            if path.is_file():
+                try:
+                    entries: list[list[Any]] = json.loads(gzip.decompress(path.read_bytes()))["entries"]
+                except (OSError, EOFError, ValueError, KeyError) as error:
+                    raise IntegrityError(f"{path} is no manifest: {error}", hint="copy it again") from error
+                return entries
+        return None
+
+    def goldens(self, task: str, name: str) -> Iterator[Golden]:
+        """All golden files that apply to a model."""
+        for kind in KINDS:
+            for candidate in self._names(task, name):
+                path = self.root / (task + kind.suffix) / f"{candidate}.npz"
+                if path.is_file():
+                    facts = self._weights(task, kind, candidate)
+                    yield Golden(candidate, kind, path, float(facts["gain"]), facts.get("weights_sha256"))
+                    break
+
+    def files(self) -> Iterator[tuple[str, str]]:
+        """Task and name of every manifest and golden in the folder."""
+        for task in TASKS:
+            found = {
+                p.name.removesuffix(".json.gz") for p in (self.root / "manifests" / task).glob("*.json.gz")
+            }
+            for kind in KINDS:
+                found |= {p.stem for p in (self.root / (task + kind.suffix)).glob("*.npz")}
+            yield from ((task, name) for name in sorted(found))
+
+    def applies_to(self, task: str, name: str) -> set[str]:
+        """Names of the files that a model of that name is checked with."""
+        there = {n for t, n in self.files() if t == task}
+        return {n for n in self._names(task, name) if n in there}
+
+    def picture(self, variant: Variant) -> npt.NDArray[np.uint8] | None:
+        """The (H, W, 3) uint8 BGR picture of a variant, or None when the folder has crops only."""
+        name = "input_b_600x1000.png" if variant == "b" else "input_720x1280.png"
+        return _read_picture(self.root / name)
+
+    def crop(self, name: str) -> npt.NDArray[np.uint8]:
+        """The (h, w, 3) uint8 BGR crop `even` or `odd` of the first picture."""
+        picture = self.picture("base")
+        found = picture[CROPS[name]] if picture is not None else _read_picture(self.root / f"crop_{name}.png")
+        if found is None:
+            raise MissingError(f"{self.root} has no input_720x1280.png", hint="copy the folder again, whole")
+        return found
+
+    def class_map(self, golden: Golden) -> npt.NDArray[np.uint8] | None:
+        """The (H, W) uint8 class map beside a full golden, or None."""
+        return _read_picture(golden.path.with_suffix(".png"))
+
+    def operators(self) -> dict[str, Path]:
+        """Name to file of the operator goldens."""
+        return {p.stem: p for p in sorted((self.root / "ops").glob("*.npz"))}
+
+    def _names(self, task: str, name: str) -> list[str]:
+        """The model's own name, then the goldens that the folder says it shares."""
+        names: list[Any] = [name]
+        for entry in self._models:
+            if entry.get("name") == name and entry.get("task", task) == task:
+                names += [entry.get("golden"), entry.get("alias_32bs_of")]
+        for index in (f"{task}_index.json", f"{task}_b_index.json", "small_b_index.json"):
+            names.append(self._index(index).get(name, {}).get("golden"))
+        return list(dict.fromkeys(n for n in names if n))
+
+    def _weights(self, task: str, kind: Kind, golden: str) -> dict[str, Any]:
+        """Gain and digest of the weights that a golden was made with."""
+        if kind.variant == "b":
+            facts = self._index("small_b_index.json" if kind.small else f"{task}_b_index.json").get(
+                golden, {}
+            )
+        else:
+            facts = self._index(f"{task}_index.json").get(golden, {})
+        if "gain" in facts:
+            return facts
+        # The gain is a property of the model; only the digest is the variant's own.
+        for entry in self._models:
+            if golden in (entry.get("golden"), entry.get("name")) and "gain" in entry:
+                return {"gain": entry["gain"]}
+        raise MissingError(
+            f"{self.root} does not say with which gain {task}{kind.suffix}/{golden}.npz was made",
+            hint="copy the folder again, with its index files",
+        )
+
+    @cached_property
+    def _models(self) -> list[dict[str, Any]]:
+        found = self._read_json("models.json")
+        return found if isinstance(found, list) else []
+
+    def _index(self, name: str) -> dict[str, dict[str, Any]]:
+        if name not in self._indices:
+            found = self._read_json(name)
+            self._indices[name] = found if isinstance(found, dict) else {}
+        return self._indices[name]
+
+    @cached_property
+    def _indices(self) -> dict[str, dict[str, dict[str, Any]]]:
+        return {}
+
+    def _read_json(self, name: str) -> Any:
+        path = self.root / name
+        if not path.is_file():
+            return None
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise IntegrityError(f"{path} is no JSON: {error}", hint="copy it again") from error
+
+
+def read_arrays(path: Path) -> Arrays:
+    """All arrays of an .npz file, never unpickling.
+
+    Raises:
+        IntegrityError: It is not an .npz file, or is damaged.
+    """
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise IntegrityError(f"{path} cannot be read: {error}", hint="copy it again") from error
+
+
+def _read_picture(path: Path) -> npt.NDArray[np.uint8] | None:
+    if not path.is_file():
+        return None
+    import cv2
+
+    pixels: npt.NDArray[np.uint8] | None = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)  # type: ignore[assignment]
+    if pixels is None:
+        raise IntegrityError(f"{path} is no picture", hint="copy it again")
+    return pixels
+
+
+@contextmanager
+def packaged() -> Iterator[Path]:
+    """The folder of compact golden data that ships with this package."""
+    from importlib.resources import as_file, files
+
+    with as_file(files("bddzoo.engines") / "golden") as folder:
+        yield folder

@@ -1,0 +1,145 @@
+"""How far a result is from its golden, and how far it may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+Status = Literal["equal", "differs", "no golden", "unknown"]
+
+# Deviations of logits and features, in units of the golden's standard deviation. Kernels and
+# thread counts of upstream's own stack move results by up to 5e-6; the smallest of the deliberate
+# mistakes that were tried, a wrong epsilon in LayerNorm, by 6e-5.
+STD_LIMIT = 3e-5
+# Sums are taken in another order on a GPU, and its convolutions are transformed ones.
+STD_LIMIT_GPU = 1e-4
+# Resizing in float differs by one unit in the last place between OpenCV versions.
+INPUT_LIMIT = 2e-6
+SCORE_LIMIT = 3e-5
+BOX_LIMIT_PX = 0.02
+MASK_LIMIT_PX = 20
+MASK_IOU_LIMIT = 0.95
+
+
+@dataclass
+class Measure:
+    """One deviation and its limit; `value` is at most `limit` when the result is right.
+
+    Attributes:
+        name: What was compared.
+        unit: `std` (of the golden), `px`, `score`, `count`, or `1 - IoU`.
+        where: The worst place, e.g. the stage of the network.
+    """
+
+    name: str
+    value: float
+    limit: float
+    unit: str
+    where: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the limit holds; NaN never does."""
+        return self.value <= self.limit
+
+
+@dataclass
+class Finding:
+    """The outcome of one check.
+
+    Attributes:
+        subject: A model's id, or `ops`.
+        check: `keys`, or the kind of golden.
+        golden: Name of the golden file, if it is not the subject's own.
+        status: `equal`, `differs`, `no golden` (only the counts of the registry were checked) or
+            `unknown` (golden data of a model that the registry does not have).
+        measures: What was measured.
+        note: What differs, or why nothing was compared; one line.
+        seconds: Wall time.
+    """
+
+    subject: str
+    check: str
+    status: Status
+    golden: str = ""
+    measures: list[Measure] = field(default_factory=list)
+    note: str = ""
+    seconds: float = 0.0
+
+    def settle(self) -> Finding:
+        """Set the status from the measures and say which one fails."""
+        failed = [m for m in self.measures if not m.ok]
+        self.status = "differs" if failed else "equal"
+        if failed and not self.note:
+            self.note = "; ".join(
+                f"{m.name} off by {m.value:.3g} {m.unit}, limit {m.limit:.3g}"
+                + (f" at {m.where}" if m.where else "")
+                for m in failed
+            )
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, for JSON."""
+        return {
+            "subject": self.subject,
+            "check": self.check,
+            "golden": self.golden or None,
+            "status": self.status,
+            "measures": {
+                m.name: {"value": m.value, "limit": m.limit, "unit": m.unit, "where": m.where}
+                for m in self.measures
+            },
+            "note": self.note,
+            "seconds": round(self.seconds, 2),
+        }
+
+
+class Stages:
+    """The largest deviation over many arrays, each in units of its own golden's standard deviation."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self.worst = 0.0
+        self.where = ""
+
+    def compare(
+        self, name: str, mine: npt.NDArray[Any], golden: npt.NDArray[Any], std: float | None = None
+    ) -> None:
+        """Compare one array; one of another shape is infinitely far away."""
+        import numpy as np
+
+        if mine.shape != golden.shape:
+            value = float("inf")
+        else:
+            scale = float(std if std is not None else np.std(golden.astype(np.float64))) or 1.0
+            gap = np.abs(mine.astype(np.float64) - golden.astype(np.float64))
+            value = float(gap.max()) / scale if gap.size else 0.0
+        # Written so that a NaN counts as worse than anything.
+        if not value <= self.worst:
+            self.worst, self.where = value, name
+
+    def compare_sampled(self, name: str, mine: npt.NDArray[Any], arrays: dict[str, npt.NDArray[Any]]) -> None:
+        """Compare with `NAME_shape`, `NAME_sample` and `NAME_stats` of a golden file."""
+        if tuple(mine.shape) != tuple(arrays[f"{name}_shape"].tolist()):
+            self.worst, self.where = float("inf"), name
+            return
+        sample = arrays[f"{name}_sample"]
+        self.compare(name, strided(mine, sample.size), sample, float(arrays[f"{name}_stats"][1]))
+
+    def measure(self, name: str) -> Measure:
+        """The worst deviation as a measure."""
+        return Measure(name, self.worst, self.limit, "std", self.where)
+
+
+def strided(array: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    """`count` evenly spaced values of an array in C order, as the goldens were sampled."""
+    import numpy as np
+
+    count = min(count, array.size)
+    step = array.size // count
+    picked: npt.NDArray[np.generic] = array.reshape(-1)[np.arange(count) * step + array.size // (2 * count)]
+    return picked

@@ -1,0 +1,216 @@
+"""Run the checks: keys, weights, outputs and operators, model by model."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from bddzoo.engines.build import build_network
+from bddzoo.engines.config import DETECTORS, SEGMENTORS, expand
+from bddzoo.engines.load import make_runner
+from bddzoo.engines.ops import ensure_ops
+from bddzoo.engines.selftest.folder import Golden, GoldenFolder, read_arrays
+from bddzoo.engines.selftest.measures import STD_LIMIT, STD_LIMIT_GPU, Finding, Measure
+from bddzoo.registry.types import Model
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from bddzoo.engines.selftest.semantic import Prepare
+
+
+def testable(model: Model) -> bool:
+    """Whether an engine of this package builds the model's network."""
+    network = model.network
+    return network is not None and (
+        (network.engine in ("mmseg", "vis4d") and network.arch in SEGMENTORS)
+        or (network.engine == "mmdet" and network.arch in DETECTORS)
+    )
+
+
+class Selftest:
+    """Checks of models against one folder of goldens.
+
+    Args:
+        folder: The goldens.
+        registry: All models that there are; a model without a golden of its own is checked with
+            that of one whose network is the same.
+        device: Where to run.
+        prepare: The preprocessing, from a picture and a protocol to a network's input.
+    """
+
+    def __init__(
+        self, folder: GoldenFolder, registry: Sequence[Model], device: torch.device, prepare: Prepare
+    ) -> None:
+        self.folder = folder
+        self.device = device
+        self.prepare = prepare
+        self.limit = STD_LIMIT if device.type == "cpu" else STD_LIMIT_GPU
+        self._twins: dict[str, list[Model]] = {}
+        for model in registry:
+            if testable(model):
+                self._twins.setdefault(_graph(model), []).append(model)
+        self._done: dict[str, list[Finding]] = {}
+
+    def known(self) -> list[Model]:
+        """The models that the folder holds something of, in the registry's order."""
+        files = set(self.folder.files())
+        models = [m for twins in self._twins.values() for m in twins]
+        order = {m.id: i for i, m in enumerate(models)}
+        return sorted((m for m in models if self._sources(m, files)), key=lambda m: order[m.id])
+
+    def strays(self) -> Iterator[Finding]:
+        """Files of the folder that no model of the registry answers for."""
+        models = [m for twins in self._twins.values() for m in twins]
+        used = {(m.task, name) for m in models for name in self.folder.applies_to(m.task, m.id)}
+        for task, name in self.folder.files():
+            if (task, name) not in used:
+                yield Finding(
+                    name, "golden", "unknown", note=f"no {task} model of the registry has this golden"
+                )
+
+    def operators(self) -> Iterator[Finding]:
+        """Check every operator golden of the folder."""
+        ensure_ops()
+        from bddzoo.engines.selftest.operators import check_operator
+
+        for name, path in self.folder.operators().items():
+            start = time.perf_counter()
+            with exact():
+                measures = check_operator(name, read_arrays(path), self.device, self.prepare)
+            finding = Finding("ops", name, "unknown", seconds=time.perf_counter() - start)
+            if measures is None:
+                finding.note = "no check is known for this file"
+                yield finding
+            else:
+                finding.measures = measures
+                yield finding.settle()
+
+    def model(self, model: Model) -> list[Finding]:
+        """Check one model: its keys, and its outputs with every golden that applies."""
+        sources = self._sources(model, set(self.folder.files()))
+        source = model if model in sources or not sources else sources[0]
+        key = json.dumps([_graph(model), sorted(self.folder.applies_to(source.task, source.id))])
+        if key in self._done:
+            return [_renamed(f, model.id) for f in self._done[key]]
+        module = build_network(model)
+        findings = [self._keys(model, source, module)]
+        state_of: dict[tuple[str, float], Any] = {}
+        for golden in self.folder.goldens(source.task, source.id):
+            weights = (golden.kind.variant, golden.gain)
+            if weights not in state_of:
+                state_of.clear()  # one set of weights at a time
+                state_of[weights] = self._fill(module, *weights)
+            findings.append(self._outputs(model, module, golden, state_of[weights]))
+        self._done[key] = findings
+        return findings
+
+    def _sources(self, model: Model, files: set[tuple[str, str]]) -> list[Model]:
+        """The model itself, or others with the same network, that the folder knows."""
+        own = self.folder.applies_to(model.task, model.id)
+        if own:
+            return [model]
+        return [m for m in self._twins.get(_graph(model), []) if self.folder.applies_to(m.task, m.id)]
+
+    def _keys(self, model: Model, source: Model, module: nn.Module) -> Finding:
+        parameters = dict(module.named_parameters())
+        mine = [
+            [n, list(t.shape), str(t.dtype).removeprefix("torch."), "param" if n in parameters else "buffer"]
+            for n, t in module.state_dict().items()
+        ]
+        manifest = self.folder.manifest(source.task, source.id)
+        finding = Finding(model.id, "keys", "no golden", golden=source.id if source is not model else "")
+        if manifest is not None:
+            wrong = [a[0] for a, b in zip(manifest, mine, strict=False) if list(a) != b]
+            count = len(wrong) + abs(len(manifest) - len(mine))
+            where = wrong[0] if wrong else ""
+            finding.measures = [Measure("entries", count, 0, "count", where)]
+            return finding.settle()
+        network = model.network
+        assert network is not None
+        counts = (
+            ("entries", len(mine), network.entries),
+            ("params", sum(p.numel() for p in parameters.values()), network.params),
+        )
+        finding.measures = [
+            Measure(name, abs(count - known), 0, "count")
+            for name, count, known in counts
+            if known is not None
+        ]
+        finding.settle()
+        if finding.status == "equal":
+            finding.status = "no golden"
+            finding.note = "no golden is known; counts of entries and parameters are the registry's"
+        return finding
+
+    def _fill(self, module: nn.Module, variant: Any, gain: float) -> str:
+        """Load the deterministic weights; returns their digest."""
+        from bddzoo.engines.recipe import recipe_state, state_sha256
+
+        module.to("cpu")
+        state = recipe_state(module, gain, variant)
+        module.load_state_dict(state, strict=True)
+        module.to(self.device)
+        return state_sha256(state)
+
+    def _outputs(self, model: Model, module: nn.Module, golden: Golden, sha256: str) -> Finding:
+        start = time.perf_counter()
+        finding = Finding(
+            model.id, golden.kind.name, "differs", golden.name if golden.name != model.id else ""
+        )
+        if golden.weights_sha256:
+            finding.measures.append(Measure("weights", float(sha256 != golden.weights_sha256), 0, "count"))
+        arrays = read_arrays(golden.path)
+        runner: Any = make_runner(module, model)
+        checks: Any
+        if model.task == "sem_seg":
+            from bddzoo.engines.selftest import semantic as checks
+        else:
+            from bddzoo.engines.selftest import instance as checks
+        arguments = (runner, self.folder, golden, arrays, self.limit)
+        with exact():
+            if golden.kind.small:
+                finding.measures += checks.check_small(*arguments)
+            else:
+                finding.measures += checks.check_full(*arguments, self.prepare)
+        finding.seconds = time.perf_counter() - start
+        return finding.settle()
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Full float32 on GPUs: TF32 rounds to 10 bits and would drown what is looked for."""
+    import torch
+
+    backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = False
+    try:
+        yield
+    finally:
+        for backend, value in zip(backends, before, strict=True):
+            backend.allow_tf32 = value
+
+
+def _graph(model: Model) -> str:
+    """Equal for models that compute the same from the same input and weights."""
+    assert model.protocol is None or model.network is not None
+    protocol = model.protocol
+    front = (
+        [protocol.scale, protocol.float_resize, protocol.mean, protocol.std, protocol.pad_divisor]
+        if protocol
+        else []
+    )
+    return json.dumps([model.task, expand(model), front], sort_keys=True, default=str)
+
+
+def _renamed(finding: Finding, subject: str) -> Finding:
+    other = copy.copy(finding)
+    other.subject, other.golden, other.seconds = subject, finding.golden or finding.subject, 0.0
+    return other

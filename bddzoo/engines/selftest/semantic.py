@@ -1,0 +1,143 @@
+"""Check a semantic segmentation network against its goldens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bddzoo.engines.selftest.folder import CROPS, Arrays, Golden, GoldenFolder
+from bddzoo.engines.selftest.measures import INPUT_LIMIT, Measure, Stages, strided
+from bddzoo.registry.types import Protocol
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from bddzoo.engines.sem_seg import SemSegRunner
+
+Prepare = Callable[["npt.NDArray[np.uint8]", Protocol], Any]
+
+
+def check_small(
+    runner: SemSegRunner, folder: GoldenFolder, golden: Golden, arrays: Arrays, limit: float
+) -> list[Measure]:
+    """Logits and class maps of the plain network on the two crops."""
+    stages, wrong = Stages(limit), 0
+    for crop in CROPS:
+        if f"{crop}_logits" not in arrays:
+            continue
+        x = normalise(folder.crop(crop), runner.device)
+        logits = runner.encode(x)[0]
+        std = float(arrays[f"{crop}_stats"][1])
+        stages.compare(crop, to_numpy(logits[:, 4::8, 4::8]), arrays[f"{crop}_logits"], std)
+        wrong += _wrong_pixels(logits, arrays[f"{crop}_class"], limit * std)
+    return [stages.measure("logits"), Measure("class map", wrong, 0, "px")]
+
+
+def check_full(
+    runner: SemSegRunner, folder: GoldenFolder, golden: Golden, arrays: Arrays, limit: float, prepare: Prepare
+) -> list[Measure]:
+    """The whole protocol on a full picture: preprocessing, windows, stages, logits, class map."""
+    picture = folder.picture(golden.kind.variant)
+    protocol = runner.model.protocol
+    if picture is None or protocol is None:
+        return [Measure("input picture", float("nan"), 0, "count", "missing")]
+    ready = prepare(picture, protocol)
+    size = ready.original_size
+    x = torch.from_numpy(ready.pixels)[None].to(runner.device)
+    inputs, stages, outputs = Stages(INPUT_LIMIT), Stages(limit), Stages(limit)
+    whole = protocol.mode == "whole"
+    compare_input(inputs, x, arrays)
+    with recorded(runner.module) as record:
+        logits = runner.logits(x, size)[0]
+    if whole:
+        _compare_stages(stages, record, arrays)
+    std = float(arrays["logits_stats"][1])
+    grid = to_numpy(logits)[:, arrays["rows"]][:, :, arrays["cols"]]
+    outputs.compare("logits", grid, arrays["logits"], std)
+    measures = [inputs.measure("input"), outputs.measure("logits")]
+    if whole:
+        measures.insert(1, stages.measure("stages"))
+    labels = folder.class_map(golden)
+    if labels is not None:
+        measures.append(Measure("class map", _wrong_pixels(logits, labels, limit * std), 0, "px"))
+    return measures
+
+
+def normalise(picture: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
+    """A BGR crop as (1, 3, h, w) network input with the zoo's mean and deviation, not resized."""
+    mean = np.array([123.675, 116.28, 103.53], np.float32)
+    std = np.array([58.395, 57.12, 57.375], np.float32)
+    pixels = (picture[:, :, ::-1].astype(np.float32) - mean) / std
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None].to(device)
+
+
+def to_numpy(tensor: Tensor) -> npt.NDArray[Any]:
+    """A tensor's values on the CPU."""
+    array: npt.NDArray[Any] = tensor.detach().float().cpu().numpy()
+    return array
+
+
+def compare_input(stages: Stages, x: Tensor, arrays: Arrays) -> None:
+    """Compare a network's input with a sample of the golden's, in units of about one deviation."""
+    if tuple(x.shape) != tuple(arrays["input_shape"].tolist()):
+        stages.worst, stages.where = float("inf"), "shape"
+        return
+    sample = arrays["input_sample"]
+    stages.compare("input", strided(to_numpy(x), sample.size), sample, 1.0)
+
+
+def _compare_stages(stages: Stages, record: dict[str, Any], arrays: Arrays) -> None:
+    for index, features in enumerate(flatten(record.get("backbone", ()))):
+        if f"backbone{index}_sample" in arrays:
+            stages.compare_sampled(f"backbone{index}", to_numpy(features), arrays)
+    for name in ("coarse_raw0", "decode_raw0"):
+        if f"{name}_sample" in arrays and record.get(name) is not None:
+            stages.compare_sampled(name, to_numpy(record[name]), arrays)
+
+
+def flatten(outputs: Any) -> Iterator[Tensor]:
+    """The tensors in nested tuples, in order."""
+    if isinstance(outputs, Tensor):
+        yield outputs
+    else:
+        for item in outputs:
+            yield from flatten(item)
+
+
+@contextmanager
+def recorded(module: Any) -> Iterator[dict[str, Any]]:
+    """Keep what the backbone and the head put out during a run.
+
+    The head's `forward` is wrapped rather than hooked, because upstream calls it by that name.
+    """
+    record: dict[str, Any] = {}
+    cascade = isinstance(module.decode_head, torch.nn.ModuleList)
+    head, name = (module.decode_head[0], "coarse_raw0") if cascade else (module.decode_head, "decode_raw0")
+    forward = head.forward
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        record[name] = forward(*args, **kwargs)
+        return record[name]
+
+    hook = module.backbone.register_forward_hook(lambda _m, _i, out: record.update(backbone=out))
+    head.forward = wrapped
+    try:
+        yield record
+    finally:
+        del head.forward
+        hook.remove()
+
+
+def _wrong_pixels(logits: Tensor, labels: npt.NDArray[np.uint8], tolerance: float) -> int:
+    """Pixels of another class whose margin is larger than what the tolerance can turn."""
+    best, classes = logits.max(dim=0)
+    golden = torch.from_numpy(labels.astype(np.int64)).to(logits.device)
+    if classes.shape != golden.shape:
+        return golden.numel()
+    theirs = logits.gather(0, golden[None])[0]
+    return int(((classes != golden) & (best - theirs > 2 * tolerance)).sum())
