@@ -70,7 +70,7 @@ def command(
     elif reverse:
         models = models[::-1]
     if app.json:
-        app.data_json([_as_json(m) for m in models])
+        app.data_json([as_json(m) for m in models])
         return 0
     names = [c.strip() for c in columns.split(",") if c.strip()] if columns else []
     names = [check_column(n, registry.models) for n in names]
@@ -147,7 +147,8 @@ def _fitting(names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
     return keep
 
 
-def _as_json(model: Model) -> dict[str, object]:
+def as_json(model: Model) -> dict[str, object]:
+    """A model's row as data."""
     network, protocol = model.network, model.protocol
     reported: dict[str, dict[str, object]] = {}
     for entry in model.reported:

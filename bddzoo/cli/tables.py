@@ -1,0 +1,167 @@
+"""`bddzoo tables`: result tables, printed, written into documents, or checked for drift."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bddzoo.cli.app import App, ZooCommand
+from bddzoo.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from bddzoo.registry.types import Section
+    from bddzoo.reports.blocks import Block
+
+STYLES = ("compact", "full", "measured")
+BLOCKS = {"tables": ("zoo", "task", "style", "results")}
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command(
+    cls=ZooCommand,
+    formats=("md", "json"),
+    epilog="""\b
+Examples:
+  bddzoo tables --zoo bdd100k-models --task ins_seg
+  bddzoo tables --like upstream --zoo openseg.pytorch --task sem_seg
+  bddzoo tables --zoo demo --measured --results bddzoo-demo/results
+  bddzoo tables --check README.md --check docs/zoo/vis4d-sem_seg.md
+\b
+A block of a document is rendered between these two lines; zoo, task, style (compact, full, measured)
+and results (a folder, relative to the document) may be left out:
+  <!-- bddzoo:tables zoo=bdd100k-models task=sem_seg style=compact -->
+  <!-- /bddzoo:tables -->
+""",
+)
+@click.option("--zoo", help="Zoo, or a pattern.")
+@click.option("--task", help="Task.")
+@click.option("--style", type=click.Choice(STYLES), default="compact", help="What the tables hold.")
+@click.option("--like", type=click.Choice(["upstream"]), help="Print as the zoo itself does, byte for byte.")
+@click.option("--measured", is_flag=True, help="Measured beside reported; the same as --style measured.")
+@click.option(
+    "--results",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the records of measurements.",
+)
+@click.option("--write", type=_FILE, multiple=True, metavar="FILE", help="Render the blocks of a document.")
+@click.option("--check", type=_FILE, multiple=True, metavar="FILE", help="Exit 3 where a block has drifted.")
+@click.pass_obj
+def command(
+    app: App,
+    zoo: str | None,
+    task: str | None,
+    style: str,
+    like: str | None,
+    measured: bool,
+    results: Path | None,
+    write: tuple[Path, ...],
+    check: tuple[Path, ...],
+) -> int:
+    """Render result tables from the registry, or check documents for drift."""
+    if write or check:
+        if like or measured or zoo or task:
+            raise UsageError("--write and --check take zoo, task and style from the document's markers")
+        drifted = [path for path in check if _document(app, path, results, write=False)]
+        for path in write:
+            _document(app, path, results, write=True)
+        return int(ExitCode.NOT_REPRODUCED) if drifted else 0
+    sections = _sections(app, zoo, task)
+    if app.json:
+        app.data_json(_as_json(sections))
+    elif like:
+        from bddzoo.reports.upstream import render_document
+
+        app.data("\n".join(render_document(s) for s in sections).rstrip("\n"))
+    else:
+        app.data(_render(sections, "measured" if measured else style, results))
+    return 0
+
+
+def _sections(app: App, zoo: str | None, task: str | None, where: str = "") -> list[Section]:
+    from bddzoo.registry.problems import did_you_mean
+    from bddzoo.registry.query import matches
+
+    found = [
+        s
+        for s in app.registry.sections
+        if (zoo is None or matches(zoo, s.zoo.id)) and (task is None or s.task == task)
+    ]
+    if not found:
+        names = [s.zoo.id for s in app.registry.sections]
+        asked = " and ".join(
+            t for t in (f"zoo '{zoo}'" if zoo else "", f"task '{task}'" if task else "") if t
+        )
+        known = ", ".join(f"{s.zoo.id} {s.task}" for s in app.registry.sections)
+        near = did_you_mean(zoo, names) if zoo and zoo not in names else ""
+        raise UsageError(
+            f"{where}no tables of {asked or 'an empty registry'}{near}", hint=f"there are: {known}"
+        )
+    return found
+
+
+def _render(sections: list[Section], style: str, results: Path | None) -> str:
+    if style == "measured":
+        from bddzoo.reports.measured import measured_tables
+        from bddzoo.results import default_root
+
+        return measured_tables(sections, default_root(results))
+    if style == "full":
+        from bddzoo.reports.pages import render_page
+
+        return "\n\n".join(render_page(s) for s in sections)
+    from bddzoo.reports.tables import compact_table, section_tables
+
+    return compact_table(sections[0]) if len(sections) == 1 else section_tables(sections)
+
+
+def _document(app: App, path: Path, results: Path | None, *, write: bool) -> bool:
+    """Whether the document's blocks had drifted; writes them anew if asked to."""
+    from bddzoo.reports.blocks import diff, fill, find_blocks, read_document, write_document
+
+    old = read_document(path)
+    blocks = find_blocks(old, str(path), BLOCKS)
+    if not blocks:
+        raise UsageError(
+            f"{path} has no block to render",
+            hint="mark one with <!-- bddzoo:tables --> and <!-- /bddzoo:tables -->",
+        )
+
+    def render(block: Block) -> str:
+        where = f"{path}:{block.start + 1}: "
+        options = block.options
+        style = options.get("style", "compact")
+        if style not in STYLES:
+            raise UsageError(f"{where}unknown style '{style}'", hint=f"styles: {', '.join(STYLES)}")
+        folder = path.parent / options["results"] if "results" in options else results
+        return _render(_sections(app, options.get("zoo"), options.get("task"), where), style, folder)
+
+    new = fill(old, blocks, render)
+    if new == old:
+        app.say(f"{path}: {len(blocks)} block{'s' if len(blocks) != 1 else ''} up to date")
+        return False
+    if write:
+        write_document(path, new)
+        app.say(f"{path}: written")
+        return True
+    app.data(diff(old, new, str(path)))
+    app.error(f"{path} has drifted from the registry", hint=f"render it with: bddzoo tables --write {path}")
+    return True
+
+
+def _as_json(sections: list[Section]) -> list[Mapping[str, object]]:
+    from bddzoo.cli.list import as_json
+
+    return [
+        {
+            "zoo": s.zoo.id,
+            "task": s.task,
+            "page": s.page,
+            "methods": [
+                {"name": m.name, "models": [as_json(model) for model in s.models_of(m)]} for m in s.methods
+            ],
+        }
+        for s in sections
+    ]

@@ -1,0 +1,92 @@
+"""Tables that put what was measured beside what is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_HALF_EVEN, Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bddzoo.registry.types import Model, Section
+from bddzoo.reports.tables import UNKNOWN, link, reported_on
+from bddzoo.reports.text import markdown_table
+
+if TYPE_CHECKING:
+    from bddzoo.results import Record
+
+HEADERS = ("Model", "Metric", "Reported", "Measured", "Difference", "Verdict", "Date")
+NO_RECORD = "missing"
+
+
+def latest_records(root: Path, sections: Sequence[Section]) -> dict[str, Record]:
+    """Model id to its newest record under a results folder."""
+    from bddzoo.results import load_records
+
+    found: dict[str, Record] = {}
+    for section in sections:
+        for record in load_records(root, zoo=section.zoo.id, task=section.task):
+            found[record.model] = record  # oldest first, so the newest stays
+    return found
+
+
+def measured_rows(model: Model, record: Record | None) -> list[tuple[str, ...]]:
+    """One row per number that the zoo reports on the record's split (val where there is no record)."""
+    from bddzoo.results import judge
+
+    if record is None:
+        return [
+            (f"{r.metric}-{r.split}", str(r.value), UNKNOWN, UNKNOWN, NO_RECORD, UNKNOWN)
+            for r in reported_on(model, "val")
+        ]
+    report = judge(model, record)
+    date = record.run.started[:10]
+    rows = []
+    for entry in report.metrics:
+        places = entry.reported.as_tuple().exponent if entry.reported is not None else -2
+        step = Decimal(1).scaleb(places if isinstance(places, int) else -2)
+        measured = UNKNOWN if entry.measured is None else _rounded(entry.measured, step)
+        difference = UNKNOWN if entry.difference is None else _signed(entry.difference, step)
+        rows.append(
+            (
+                f"{entry.metric}-{report.split}",
+                UNKNOWN if entry.reported is None else str(entry.reported),
+                measured,
+                difference,
+                str(entry.verdict),
+                date,
+            )
+        )
+    return rows or [(f"({report.split})", UNKNOWN, UNKNOWN, UNKNOWN, str(report.verdict), date)]
+
+
+def measured_table(section: Section, records: Mapping[str, Record]) -> str:
+    """Reported and measured side by side; a model without a record is `missing`, never a pass."""
+    rows = [
+        (f"`{model.id}`", *row)
+        for model in section.models
+        for row in measured_rows(model, records.get(model.id))
+    ]
+    return markdown_table(HEADERS, rows, [False, False, True, True, True, False, False])
+
+
+def measured_tables(sections: Sequence[Section], root: Path) -> str:
+    """Measured tables of several sections, each under its zoo and task."""
+    records = latest_records(root, sections)
+    blocks = []
+    for section in sections:
+        done = sum(1 for m in section.models if m.id in records)
+        title = link(section.zoo.title, section.page) + (" (synthetic)" if section.zoo.synthetic else "")
+        blocks.append(
+            f"**{title}**, `{section.zoo.id}`, `{section.task}`, {done} of {len(section.models)} measured\n\n"
+            + measured_table(section, records)
+        )
+    return "\n\n".join(blocks)
+
+
+def _rounded(value: float, step: Decimal) -> str:
+    return str(Decimal(repr(value)).quantize(step, ROUND_HALF_EVEN))
+
+
+def _signed(value: float, step: Decimal) -> str:
+    rounded = Decimal(repr(value)).quantize(step, ROUND_HALF_EVEN)
+    return f"{rounded + 0:+}" if rounded else str(abs(rounded))

@@ -1,0 +1,145 @@
+"""Result tables of the registry in our own style: compact, with absolute and pinned links."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bddzoo.registry.types import Artifact, Model, Reported, Section
+from bddzoo.reports.text import markdown_table
+
+UNKNOWN = "–"
+TICK = "✓"
+
+
+def link(text: str, url: str | None) -> str:
+    """A Markdown link, or the plain text where there is nothing to link."""
+    if not url:
+        return text
+    return f"[{text}]({url.replace(' ', '%20').replace('(', '%28').replace(')', '%29')})"
+
+
+def compact_table(section: Section, models: Sequence[Model] | None = None) -> str:
+    """One table for a whole section: a row per model, its settings in one cell.
+
+    Args:
+        section: Which models, and which numbers they report.
+        models: Only these; all of the section when None.
+    """
+    chosen = section.models if models is None else models
+    metrics = metric_columns(section)
+    headers = [
+        "Method",
+        "Model",
+        "Backbone",
+        "Settings",
+        *[f"{m} {s}" for s, m in metrics],
+        "Params",
+        "Files",
+    ]
+    rows = [
+        [
+            model.method.name,
+            link(f"`{model.id}`", config_page(model)),
+            model.backbone,
+            settings_text(model),
+            *[number_text(model, split, metric) for split, metric in metrics],
+            params_text(model),
+            files_text(model, ("weights", "scores-val", "preds", "masks")),
+        ]
+        for model in chosen
+    ]
+    right = [False] * 4 + [True] * (len(metrics) + 1) + [False]
+    return _without_empty(headers, rows, right)
+
+
+def section_tables(sections: Sequence[Section]) -> str:
+    """Compact tables of several sections, each under its zoo and task."""
+    blocks = []
+    for section in sections:
+        zoo = section.zoo
+        name = link(zoo.title, section.page) + (" (synthetic)" if zoo.synthetic else "")
+        count = len(section.models)
+        blocks.append(
+            f"**{name}**, `{zoo.id}`, `{section.task}`, {count} model{'s' if count != 1 else ''}\n\n"
+            + compact_table(section)
+        )
+    return "\n\n".join(blocks)
+
+
+def metric_columns(section: Section) -> list[tuple[str, str]]:
+    """Split and metric of every number that some table of the section has a column for, val first."""
+    found: dict[tuple[str, str], None] = {}
+    for style in section.styles.values():
+        found.update({c.metric: None for c in style.columns if c.metric is not None})
+    for model in section.models:
+        found.update({(r.split, r.metric): None for r in model.reported})
+    order = {"val": 0, "test": 1, "train": 2}
+    return sorted(found, key=lambda key: order.get(key[0], 3))
+
+
+def number_text(model: Model, split: str, metric: str) -> str:
+    """A reported number as printed, or a dash."""
+    value = model.reported_value(metric, split)
+    return UNKNOWN if value is None else str(value)
+
+
+def settings_text(model: Model) -> str:
+    """The row's other columns in one cell: `40K, 512 × 1024, GN`."""
+    parts = []
+    for name, text in model.settings.items():
+        if text == TICK:
+            parts.append(name)
+        elif text not in ("", "-"):
+            plain = text.replace(" * ", " × ")
+            # A bare number says nothing without its column's name.
+            parts.append(f"{name} {plain}" if plain.isdigit() else plain)
+    return ", ".join(parts)
+
+
+def params_text(model: Model) -> str:
+    """Number of parameters in millions, or a dash."""
+    if model.network is None or model.network.params is None:
+        return UNKNOWN
+    return f"{model.network.params / 1e6:.1f} M"
+
+
+def config_page(model: Model) -> str | None:
+    """Where people can read the model's config, pinned."""
+    config = model.artifact("config")
+    return None if config is None else url_of(config)
+
+
+def url_of(artifact: Artifact) -> str | None:
+    """The page of a file, or its first web source."""
+    web = [s for s in artifact.sources if s.startswith(("https://", "http://"))]
+    return artifact.page or (web[0] if web else None)
+
+
+def files_text(model: Model, kinds: Sequence[str]) -> str:
+    """Links to the files that have one; files without a link are not mentioned."""
+    links = []
+    for artifact in model.artifacts:
+        if artifact.kind in kinds:
+            url = url_of(artifact)
+            if url:
+                links.append(link(artifact.kind, url))
+            if artifact.kind == "weights" and artifact.digest_url:
+                links.append(link("md5", artifact.digest_url))
+    return " · ".join(links)
+
+
+def _without_empty(headers: list[str], rows: list[list[str]], right: list[bool]) -> str:
+    """The table without columns that hold nothing in any row."""
+    keep = [
+        i
+        for i, name in enumerate(headers)
+        if name in ("Method", "Model") or any(row[i] not in ("", UNKNOWN) for row in rows)
+    ]
+    return markdown_table(
+        [headers[i] for i in keep], [[row[i] for i in keep] for row in rows], [right[i] for i in keep]
+    )
+
+
+def reported_on(model: Model, split: str) -> list[Reported]:
+    """The numbers that a zoo reports for a model on a split."""
+    return [r for r in model.reported if r.split == split and r.value is not None]
