@@ -1,5 +1,6 @@
 """Records of measurements: writing, reading, comparing, and the verdict on a reported number."""
 
+from bddzoo.results.best import best_record
 from bddzoo.results.digests import digest_files, digest_names
 from bddzoo.results.environment import Environment, collect_environment, peak_memory_bytes
 from bddzoo.results.record import Fingerprint, Record, RunInfo, WeightsUsed, new_record
@@ -23,6 +24,7 @@ __all__ = [
     "Verdict",
     "VerdictReport",
     "WeightsUsed",
+    "best_record",
     "collect_environment",
     "default_root",
     "digest_files",

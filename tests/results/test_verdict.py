@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bddzoo.errors import ExitCode
-from bddzoo.results import Verdict, WeightsUsed, judge
+from bddzoo.results import Verdict, WeightsUsed, best_record, judge
 from bddzoo.results.verdict import DEFAULT_TOLERANCE, tolerance_of, worst
 from tests.results.factory import make_model, make_record
 
@@ -189,3 +189,13 @@ def test_a_set_of_unknown_size_is_unverified() -> None:
 def test_a_folder_that_claims_to_be_all_of_bdd100k_is_not_believed() -> None:
     record = make_record(protocol={"images": 12, "split_images": 12})
     assert judge(make_model(), record).verdict is Verdict.INCOMPARABLE
+
+
+def test_a_quick_look_does_not_push_a_whole_measurement_aside() -> None:
+    model = make_model()
+    old = make_record(value=61.0, run={"started": "2026-01-01T00:00:00Z"})
+    whole = make_record(value=61.592, run={"started": "2026-01-02T00:00:00Z"})
+    quick = make_record(protocol={"limit": 5, "images": 5}, run={"started": "2026-01-03T00:00:00Z"})
+    assert best_record(model, [whole, quick, old]) is whole
+    assert best_record(model, [quick]) is quick
+    assert best_record(model, [quick], split="test") is None
