@@ -44,7 +44,7 @@ and results (a folder, relative to the document) may be left out:
 @click.option(
     "--results",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the records of measurements.",
+    help="Folder of the measurements' records.",
 )
 @click.option("--write", type=_FILE, multiple=True, metavar="FILE", help="Render the blocks of a document.")
 @click.option("--check", type=_FILE, multiple=True, metavar="FILE", help="Exit 3 where a block has drifted.")
@@ -91,14 +91,11 @@ def _sections(app: App, zoo: str | None, task: str | None, where: str = "") -> l
     ]
     if not found:
         names = [s.zoo.id for s in app.registry.sections]
-        asked = " and ".join(
-            t for t in (f"zoo '{zoo}'" if zoo else "", f"task '{task}'" if task else "") if t
-        )
+        asked = " and ".join(f"{what} '{name}'" for what, name in (("zoo", zoo), ("task", task)) if name)
         known = ", ".join(f"{s.zoo.id} {s.task}" for s in app.registry.sections)
         near = did_you_mean(zoo, names) if zoo and zoo not in names else ""
-        raise UsageError(
-            f"{where}no tables of {asked or 'an empty registry'}{near}", hint=f"there are: {known}"
-        )
+        message = f"{where}no tables of {asked or 'an empty registry'}{near}"
+        raise UsageError(message, hint=f"there are: {known}")
     return found
 
 

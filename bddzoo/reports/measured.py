@@ -29,7 +29,7 @@ def latest_records(root: Path, sections: Sequence[Section]) -> dict[str, Record]
     return found
 
 
-def measured_rows(model: Model, record: Record | None) -> list[tuple[str, ...]]:
+def measured_rows(model: Model, record: Record | None) -> Sequence[tuple[str, ...]]:
     """One row per number that the zoo reports on the record's split (val where there is no record)."""
     from bddzoo.results import judge
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bddzoo.registry.types import Column, Method, Model, Section
-from bddzoo.reports.tables import UNKNOWN, config_page, link, number_text, params_text, url_of
+from bddzoo.reports.tables import UNKNOWN, config_page, count, link, number_text, params_text, url_of
 from bddzoo.reports.text import markdown_table
 
 
@@ -16,17 +16,15 @@ def render_page(section: Section) -> str:
 
 def _blocks(section: Section) -> Iterator[str]:
     zoo = section.zoo
+    source = f"Source: {link('the zoo’s own page', section.page)} of {link(zoo.title, zoo.url)}"
+    if zoo.commit and zoo.url:
+        source += f", repository at {link(zoo.commit, f'{zoo.url}/tree/{zoo.commit}')}"
     facts = [
-        f"Source: {link('the zoo’s own page', section.page)}"
-        + (f" of {link(zoo.title, zoo.url)}" if zoo.url else f" of {zoo.title}")
-        + (
-            f", repository at {link(zoo.commit, f'{zoo.url}/tree/{zoo.commit}')}"
-            if zoo.commit and zoo.url
-            else ""
-        ),
+        source,
         f"Licence of the repository: {zoo.licence or 'unknown'}. "
         f"Licence of the weights: {zoo.weights_licence or 'unknown'}.",
-        f"{len(section.models)} models under {len(section.methods)} headings; {UNKNOWN} stands for unknown.",
+        f"{count(section.models, 'model')} under {count(section.methods, 'heading')}; "
+        f"{UNKNOWN} stands for unknown.",
     ]
     if zoo.synthetic:
         facts.insert(0, "These models are synthetic: made by this project to show the main job.")

@@ -18,6 +18,11 @@ def link(text: str, url: str | None) -> str:
     return f"[{text}]({url.replace(' ', '%20').replace('(', '%28').replace(')', '%29')})"
 
 
+def count(things: Sequence[object], noun: str) -> str:
+    """`1 model`, `2 models`."""
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
+
+
 def compact_table(section: Section, models: Sequence[Model] | None = None) -> str:
     """One table for a whole section: a row per model, its settings in one cell.
 
@@ -27,15 +32,8 @@ def compact_table(section: Section, models: Sequence[Model] | None = None) -> st
     """
     chosen = section.models if models is None else models
     metrics = metric_columns(section)
-    headers = [
-        "Method",
-        "Model",
-        "Backbone",
-        "Settings",
-        *[f"{m} {s}" for s, m in metrics],
-        "Params",
-        "Files",
-    ]
+    numbers = [f"{metric} {split}" for split, metric in metrics]
+    headers = ["Method", "Model", "Backbone", "Settings", *numbers, "Params", "Files"]
     rows = [
         [
             model.method.name,
@@ -44,7 +42,7 @@ def compact_table(section: Section, models: Sequence[Model] | None = None) -> st
             settings_text(model),
             *[number_text(model, split, metric) for split, metric in metrics],
             params_text(model),
-            files_text(model, ("weights", "scores-val", "preds", "masks")),
+            files_text(model, ("weights",)),
         ]
         for model in chosen
     ]
@@ -58,9 +56,8 @@ def section_tables(sections: Sequence[Section]) -> str:
     for section in sections:
         zoo = section.zoo
         name = link(zoo.title, section.page) + (" (synthetic)" if zoo.synthetic else "")
-        count = len(section.models)
         blocks.append(
-            f"**{name}**, `{zoo.id}`, `{section.task}`, {count} model{'s' if count != 1 else ''}\n\n"
+            f"**{name}**, `{zoo.id}`, `{section.task}`, {count(section.models, 'model')}\n\n"
             + compact_table(section)
         )
     return "\n\n".join(blocks)
