@@ -77,6 +77,8 @@ def draw_instances(
         mask = instances.masks[i]
         colour = _vary(classes.palette[int(instances.labels[i])], int(i))
         if mask.any():
+            # Lighter than the fill, to be seen on dark pictures too.
+            edge = tuple(c + (255 - c) // 2 for c in colour[::-1])
             rows, columns = _window(mask)
             part = mask[rows, columns]
             fill = np.broadcast_to(np.array(colour[::-1], np.uint8), (*part.shape, 3))
@@ -84,7 +86,7 @@ def draw_instances(
             outlines, _ = cv2.findContours(part.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
             for outline in outlines:
                 shifted = outline + np.array([columns.start, rows.start])
-                cv2.drawContours(drawn, [shifted], -1, colour[::-1], thickness, cv2.LINE_AA)
+                cv2.drawContours(drawn, [shifted], -1, edge, thickness, cv2.LINE_AA)
     # Names last, so that no mask covers them.
     for i in shown:
         x1, y1 = instances.boxes[i, :2]

@@ -1,0 +1,101 @@
+import threading
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bddzoo.inference.background import Sink, map_ahead
+
+
+@settings(max_examples=40, deadline=None)
+@given(count=st.integers(0, 30), workers=st.integers(1, 5), ahead=st.integers(1, 7))
+def test_results_come_in_order(count, workers, ahead):
+    def work(n: int) -> int:
+        time.sleep((n * 7 % 5) / 5000)
+        return n * n
+
+    assert list(map_ahead(work, range(count), workers=workers, ahead=ahead)) == [n * n for n in range(count)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(workers=st.integers(1, 4), ahead=st.integers(1, 6))
+def test_no_more_than_so_many_are_ahead(workers, ahead):
+    taken = 0
+
+    def items():
+        nonlocal taken
+        for n in range(40):
+            taken += 1
+            yield n
+
+    for used, _ in enumerate(map_ahead(lambda n: n, items(), workers=workers, ahead=ahead), start=1):
+        assert taken - used < ahead
+
+
+def test_an_error_comes_out_in_its_place():
+    def work(n: int) -> int:
+        if n == 3:
+            raise ValueError("three")
+        return n
+
+    results = map_ahead(work, range(9), workers=2, ahead=4)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="three"):
+        next(results)
+
+
+def test_leaving_early_stops_the_threads():
+    before = threading.active_count()
+    results = map_ahead(lambda n: n, iter(range(10**9)), workers=3, ahead=5)
+    assert next(results) == 0
+    results.close()
+    assert threading.active_count() == before
+
+
+def test_sink_consumes_everything_in_order():
+    seen = []
+    with Sink(seen.append, depth=2) as sink:
+        for n in range(50):
+            sink.put(n)
+    assert seen == list(range(50))
+
+
+def test_sink_holds_no_more_than_its_depth():
+    release = threading.Event()
+    with Sink(lambda n: release.wait(5), depth=2) as sink:
+        for n in range(3):
+            sink.put(n)
+        blocked = threading.Thread(target=sink.put, args=(3,))
+        blocked.start()
+        blocked.join(0.1)
+        waiting = blocked.is_alive()
+        release.set()
+        blocked.join(5)
+    assert waiting
+
+
+def test_an_error_of_the_consumer_reaches_the_caller():
+    def fail(n: int) -> None:
+        raise KeyError(n)
+
+    with pytest.raises(KeyError), Sink(fail) as sink:
+        sink.put(1)
+    with pytest.raises(KeyError), Sink(fail) as sink:
+        for n in range(1000):
+            sink.put(n)
+            time.sleep(0.001)
+
+
+def test_an_error_of_the_caller_abandons_what_waits():
+    seen = []
+
+    def slow(n: int) -> None:
+        time.sleep(0.02)
+        seen.append(n)
+
+    with pytest.raises(RuntimeError), Sink(slow, depth=100) as sink:
+        for n in range(100):
+            sink.put(n)
+        raise RuntimeError
+    assert len(seen) < 100

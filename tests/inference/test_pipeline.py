@@ -1,0 +1,215 @@
+"""Order, batches, bad pictures and memory of the pipeline, with a network that is easy to foresee."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bddzoo.datasets.instances import Instances, no_instances
+from bddzoo.errors import MissingError, UsageError
+from bddzoo.inference import Events, predict_frames, resolve_device
+from bddzoo.inference.device import check_device_name
+from bddzoo.registry.types import Method, Model, Protocol, Zoo
+
+SIZES = ((20, 30), (24, 16), (30, 20))
+
+
+def model(task="sem_seg", **fields) -> Model:
+    protocol = Protocol("p", "bdd100k", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), **fields)
+    return Model("m", Zoo("z", "Z"), task, Method("M"), "B", {}, (), (), protocol=protocol)
+
+
+class Brightest:
+    """The class of a pixel is its brightest channel: 0 red, 1 green, 2 blue."""
+
+    def __init__(self, room=10**9):
+        self.room = room
+        self.batches = []
+
+    def logits(self, x, out_size):
+        if len(x) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
+        self.batches.append(len(x))
+        return torch.nn.functional.interpolate(x, size=out_size)
+
+
+class OneBox:
+    """Finds one instance per class, in falling order of class; the box tells the sizes it was given."""
+
+    def detect(self, x, img_shapes, ori_shapes, scale_factors):
+        found = []
+        for image, original, scale in zip(img_shapes, ori_shapes, scale_factors, strict=True):
+            boxes = np.array([[*image, *scale]] * 3, np.float32)
+            masks = np.ones((3, *original), bool)
+            found.append(Instances(boxes, np.array([0.9, 0.8, 0.7], np.float32), np.array([2, 1, 0]), masks))
+        return found
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> list[tuple[str, Path]]:
+    folder = tmp_path_factory.mktemp("pictures")
+    items = []
+    for index in range(12):
+        rng = np.random.default_rng(index)
+        image = rng.integers(0, 256, (*SIZES[(index // 2) % 3], 3)).astype(np.uint8)
+        path = folder / f"{index}.png"
+        cv2.imwrite(str(path), image)
+        items.append((path.name, path))
+    return items
+
+
+def expected(path: Path) -> np.ndarray:
+    return cv2.imread(str(path))[..., ::-1].argmax(axis=-1)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batch_size=st.integers(1, 5), workers=st.integers(1, 4), order=st.permutations(range(12)))
+def test_every_picture_once_in_order_whatever_the_batches(pictures, batch_size, workers, order):
+    chosen = [pictures[i] for i in order]
+    runner = Brightest()
+    results = list(predict_frames(runner, model(), chosen, batch_size=batch_size, workers=workers))
+    assert [name for name, _ in results] == [name for name, _ in chosen]
+    for (_, result), (_, path) in zip(results, chosen, strict=True):
+        assert result.dtype == np.uint8
+        assert np.array_equal(result, expected(path))
+    assert max(runner.batches) <= batch_size
+    assert sum(runner.batches) == 12
+
+
+def test_neighbours_of_equal_size_share_a_batch(pictures):
+    runner = Brightest()
+    list(predict_frames(runner, model(), pictures, batch_size=4))
+    assert runner.batches == [2] * 6
+
+
+def test_results_are_at_the_original_size(pictures):
+    for scale in ((60, 40), (7, 5)):
+        for (_, result), (_, path) in zip(
+            predict_frames(Brightest(), model(scale=scale), pictures), pictures, strict=True
+        ):
+            assert result.shape == expected(path).shape
+
+
+def test_instances_come_class_by_class_with_the_sizes_of_their_picture(pictures):
+    task = model("ins_seg", scale=(60, 40), float_resize=False, pad_divisor=32)
+    for (_, found), (_, path) in zip(
+        predict_frames(OneBox(), task, pictures, batch_size=3), pictures, strict=True
+    ):
+        height, width = expected(path).shape
+        assert found.labels.tolist() == [0, 1, 2]
+        assert found.scores.tolist() == pytest.approx([0.7, 0.8, 0.9])
+        assert found.size == (height, width)
+        image_height, image_width, x, y = found.boxes[0].tolist()
+        assert max(image_height, image_width) <= 60
+        assert (x, y) == pytest.approx((image_width / width, image_height / height))
+
+
+def test_a_bad_picture_is_reported_in_its_place(pictures, tmp_path):
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"nonsense")
+    chosen = [*pictures[:3], ("bad.jpg", bad), *pictures[3:5]]
+    said = []
+    events = Events(error=lambda name, error: said.append((name, error.message)))
+    names = [name for name, _ in predict_frames(Brightest(), model(), chosen, batch_size=4, events=events)]
+    assert names == [name for name, _ in pictures[:5]]
+    assert [name for name, _ in said] == ["bad.jpg"]
+    assert "bad.jpg is damaged or no picture" in said[0][1]
+    results = predict_frames(Brightest(), model(), chosen, batch_size=4)
+    assert [next(results)[0] for _ in range(3)] == [name for name, _ in pictures[:3]]
+    with pytest.raises(MissingError, match=r"bad\.jpg"):
+        next(results)
+
+
+def test_remarks_are_passed_on(tmp_path):
+    cv2.imwrite(str(tmp_path / "grey.png"), np.zeros((8, 8), np.uint8))
+    said = []
+    events = Events(remark=lambda name, text: said.append((name, text)))
+    list(predict_frames(Brightest(), model(), [("g", tmp_path / "grey.png")], events=events))
+    assert said == [("g", "grey: its one channel is used three times")]
+
+
+def test_too_little_memory_halves_the_batch_and_loses_nothing(tmp_path):
+    items = []
+    for index in range(11):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((8, 8, 3), index, np.uint8))
+        items.append((str(index), tmp_path / f"{index}.png"))
+    sizes = []
+    runner = Brightest(room=2)
+    events = Events(smaller_batch=sizes.append)
+    results = list(predict_frames(runner, model(), items, batch_size=8, events=events))
+    assert [name for name, _ in results] == [name for name, _ in items]
+    assert sizes == [4, 2]
+    assert max(runner.batches) == 2
+    with pytest.raises(MissingError, match=r"cpu has too little memory for 0 as a 8x8 input"):
+        list(predict_frames(Brightest(room=0), model(), items, batch_size=8))
+
+
+def test_other_errors_of_the_network_are_not_taken_for_memory(pictures):
+    class Broken:
+        def logits(self, x, out_size):
+            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1"):
+        list(predict_frames(Broken(), model(), pictures))
+
+
+def test_only_a_few_pictures_are_in_memory(pictures):
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        for index in range(600):
+            taken += 1
+            yield f"{index}", pictures[index % 12][1]
+
+    workers, batch = 3, 2
+    for used, _ in enumerate(
+        predict_frames(Brightest(), model(), endless(), batch_size=batch, workers=workers), 1
+    ):
+        assert taken - used <= workers + 2 * batch
+    assert taken == 600
+
+
+def test_no_pictures_no_predictions():
+    assert list(predict_frames(Brightest(), model(), [])) == []
+
+
+def test_the_first_of_equal_logits_wins():
+    from bddzoo.inference.pipeline import class_maps
+
+    logits = torch.zeros(2, 19, 3, 4)
+    logits[1, 5:] = 1
+    assert class_maps(logits)[0].max() == 0
+    assert (class_maps(logits)[1] == 5).all()
+
+
+def test_requests_that_make_no_sense(pictures):
+    with pytest.raises(UsageError, match="batch size 0"):
+        list(predict_frames(Brightest(), model(), pictures, batch_size=0))
+    unknown = Model("m", Zoo("z", "Z"), "sem_seg", Method("M"), "B", {}, (), ())
+    with pytest.raises(UsageError, match="test protocol is unknown"):
+        list(predict_frames(Brightest(), unknown, pictures))
+    with pytest.raises(UsageError, match="mirrored"):
+        list(predict_frames(Brightest(), model(flip=True), pictures))
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:-1", "cpu:0", "mps", "", "auto "])
+def test_names_that_are_no_device(name):
+    with pytest.raises(UsageError, match="no device is called"):
+        check_device_name(name)
+
+
+def test_devices():
+    assert resolve_device("cpu").type == "cpu"
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    assert resolve_device("auto").type == ("cuda" if count else "cpu")
+    with pytest.raises(MissingError, match="does not exist"):
+        resolve_device("cuda:99")
+
+
+def test_empty_instances_are_ordered_too():
+    assert len(no_instances(3, 4).by_class()) == 0
