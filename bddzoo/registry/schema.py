@@ -230,7 +230,7 @@ class StyleDoc(Doc):
 class SectionDoc(Doc):
     """A zoo's models of one task."""
 
-    page: Url
+    page: Url | None = None
     engine: Literal["mmseg", "mmdet", "vis4d", "openseg"] | None = None
     arch: Ident | None = None
     num_classes: Positive | None = None

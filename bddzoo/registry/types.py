@@ -347,7 +347,7 @@ class Section:
     """A zoo's models of one task, as one document prints them.
 
     Attributes:
-        page: The zoo's document, pinned.
+        page: The zoo's document, pinned; None when unknown.
         layout: Methods under `headings` with papers, or tables in a plain `list`.
         columns: All columns by name.
         styles: Table styles by name.
@@ -357,7 +357,7 @@ class Section:
 
     zoo: Zoo
     task: Task
-    page: str
+    page: str | None
     layout: Literal["headings", "list"]
     columns: Mapping[str, Column]
     styles: Mapping[str, TableStyle]
