@@ -67,16 +67,15 @@ def command(app: App, patterns: tuple[str, ...], everything: bool, golden: Path 
 def _chosen(
     app: App, test: Selftest, patterns: Sequence[str], everything: bool, in_folder: bool
 ) -> list[Model]:
-    from bddzoo.engines.config import network_of
-    from bddzoo.engines.selftest.run import testable
+    from bddzoo.engines.config import is_buildable, network_of
 
     if patterns:
         models = app.registry.select(patterns=patterns)
         for model in models:
             network_of(model)
-        return [m for m in models if testable(m)]
+        return [m for m in models if is_buildable(m)]
     if everything:
-        return [m for m in app.registry.models if testable(m)]
+        return [m for m in app.registry.models if is_buildable(m)]
     known = test.known()
     if in_folder:
         return known

@@ -29,6 +29,15 @@ def network_of(model: Model) -> Network:
     return model.network
 
 
+def is_buildable(model: Model) -> bool:
+    """Whether an engine of this package builds the model's network."""
+    network = model.network
+    return network is not None and (
+        (network.engine in ("mmseg", "vis4d") and network.arch in SEGMENTORS)
+        or (network.engine == "mmdet" and network.arch in DETECTORS)
+    )
+
+
 def expand(model: Model, *, train: bool = False) -> dict[str, Any]:
     """The constructor arguments of the whole network, `type` included.
 
@@ -46,10 +55,9 @@ def expand(model: Model, *, train: bool = False) -> dict[str, Any]:
         UsageError: The registry's facts make no network.
     """
     network = network_of(model)
-    if network.engine in ("mmseg", "vis4d") and network.arch in SEGMENTORS:
-        return _segmentor(model, network, train)
-    if network.engine == "mmdet" and network.arch in DETECTORS:
-        return _detector(model, network, train)
+    if is_buildable(model):
+        build = _detector if network.engine == "mmdet" else _segmentor
+        return build(model, network, train)
     raise UsageError(
         f"model {model.id}: no engine builds a {network.arch} of '{network.engine}'",
         hint=f"mmseg and vis4d build {', '.join(SEGMENTORS)}; mmdet builds {', '.join(DETECTORS)}",

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.engines.build import build_network
-from bddzoo.engines.config import DETECTORS, SEGMENTORS, expand
+from bddzoo.engines.config import expand, is_buildable
 from bddzoo.engines.load import make_runner
 from bddzoo.engines.ops import ensure_ops
 from bddzoo.engines.selftest.folder import Golden, GoldenFolder, read_arrays
@@ -22,15 +22,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from bddzoo.engines.selftest.semantic import Prepare
-
-
-def testable(model: Model) -> bool:
-    """Whether an engine of this package builds the model's network."""
-    network = model.network
-    return network is not None and (
-        (network.engine in ("mmseg", "vis4d") and network.arch in SEGMENTORS)
-        or (network.engine == "mmdet" and network.arch in DETECTORS)
-    )
 
 
 class Selftest:
@@ -53,7 +44,7 @@ class Selftest:
         self.limit = STD_LIMIT if device.type == "cpu" else STD_LIMIT_GPU
         self._twins: dict[str, list[Model]] = {}
         for model in registry:
-            if testable(model):
+            if is_buildable(model):
                 self._twins.setdefault(_graph(model), []).append(model)
         self._done: dict[str, list[Finding]] = {}
 
@@ -187,7 +178,7 @@ def exact() -> Iterator[None]:
     """Full float32 on GPUs: TF32 rounds to 10 bits and would drown what is looked for."""
     import torch
 
-    backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [backend.allow_tf32 for backend in backends]
     for backend in backends:
         backend.allow_tf32 = False

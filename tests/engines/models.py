@@ -1,0 +1,62 @@
+"""Small models of the two tasks, made of the same parts as the zoo's, for tests that build networks."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from bddzoo.registry import Registry, load_registry
+from bddzoo.registry.types import Model
+
+
+@cache
+def registry() -> Registry:
+    return load_registry(None)
+
+
+def with_parts(model: Model, **changes: dict[str, Any]) -> Model:
+    """The model with constructor arguments of some parts replaced."""
+    assert model.network is not None
+    parts = copy.deepcopy(model.network.parts)
+    for role, arguments in changes.items():
+        parts[role].update(arguments)
+    return replace(model, network=replace(model.network, parts=parts, params=None, entries=None))
+
+
+def narrow_segmentor() -> Model:
+    """Semantic FPN on a ResNet-18 of 8 channels: 0.1 million parameters."""
+    model = registry().find("fpn_r50_512x1024_40k_sem_seg_bdd100k")
+    return with_parts(
+        model,
+        backbone={"depth": 18, "base_channels": 8, "stem_channels": 8},
+        neck={"in_channels": [8, 16, 32, 64], "out_channels": 16},
+        decode_head={"in_channels": [16] * 4, "channels": 16},
+    )
+
+
+def narrow_vis4d() -> Model:
+    """The same network as Vis4D names it."""
+    model = registry().find("semantic_fpn_r50_40k_bdd100k")
+    assert model.network is not None
+    network = narrow_segmentor().network
+    assert network is not None
+    return replace(model, network=replace(model.network, parts=network.parts, params=None, entries=None))
+
+
+def narrow_detector() -> Model:
+    """Mask R-CNN on a ResNet-18 of 8 channels."""
+    model = registry().find("mask_rcnn_r50_fpn_1x_ins_seg_bdd100k")
+    assert model.network is not None
+    head = copy.deepcopy(model.network.parts["roi_head"])
+    head["bbox_roi_extractor"]["out_channels"] = head["mask_roi_extractor"]["out_channels"] = 16
+    head["bbox_head"].update(in_channels=16, fc_out_channels=32)
+    head["mask_head"].update(in_channels=16, conv_out_channels=16, num_convs=1)
+    return with_parts(
+        model,
+        backbone={"depth": 18, "base_channels": 8},
+        neck={"in_channels": [8, 16, 32, 64], "out_channels": 16},
+        rpn_head={"in_channels": 16, "feat_channels": 16},
+        roi_head=head,
+    )

@@ -1,0 +1,207 @@
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bddzoo.engines import kernels
+from bddzoo.engines.ops import EXTENSION, StandIn, ensure_ops, load_torchvision, ops_in_use
+from bddzoo.engines.selftest.folder import GoldenFolder, packaged, read_arrays
+from bddzoo.engines.selftest.operators import CHECKS, check_operator
+from bddzoo.errors import MissingError
+from bddzoo.inference.preprocess import prepare
+from tests.shared import shared
+
+CPU = torch.device("cpu")
+SHIPPED = sorted(set(CHECKS) - {"nms_big"})
+
+
+def check(path, device=CPU):
+    ensure_ops()
+    measures = check_operator(path.stem, read_arrays(path), device, prepare)
+    assert measures
+    for measure in measures:
+        assert measure.ok, measure
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_operators_equal_compiled_mmcv(name):
+    with packaged() as folder:
+        check(GoldenFolder(folder).operators()[name])
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_operators_on_a_gpu(name):
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+    with packaged() as folder:
+        check(GoldenFolder(folder).operators()[name], torch.device("cuda"))
+
+
+@pytest.mark.parametrize("name", ["nms_big", "image_ops"])
+def test_more_operators(name):
+    check(shared(f"golden/ops/{name}.npz"))
+
+
+def test_no_golden_operator_is_left_out():
+    for name in GoldenFolder(shared("golden")).operators():
+        assert name in {*CHECKS, "image_ops"}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.tuples(*[st.integers(1, 5)] * 2),
+    st.tuples(*[st.integers(0, 4)] * 2),
+    st.integers(1, 2),
+    st.integers(0, 1),
+)
+def test_psa_mask_by_definition(size, half, count, kind):
+    height, width = size
+    h_mask, w_mask = 2 * half[0] + 1, 2 * half[1] + 1
+    mask = torch.randn(count, h_mask * w_mask, height, width)
+    output = torch.full((count, height * width, height, width), torch.nan)
+    kernels.psamask_forward(
+        mask,
+        output,
+        psa_type=kind,
+        num_=count,
+        h_feature=height,
+        w_feature=width,
+        h_mask=h_mask,
+        w_mask=w_mask,
+        half_h_mask=half[0],
+        half_w_mask=half[1],
+    )
+    expected = torch.zeros_like(output)
+    for y in range(height):
+        for x in range(width):
+            for dy in range(h_mask):
+                for dx in range(w_mask):
+                    oy, ox = y + dy - half[0], x + dx - half[1]
+                    if not (0 <= oy < height and 0 <= ox < width):
+                        continue
+                    value = mask[:, dy * w_mask + dx, y, x]
+                    if kind == 0:
+                        expected[:, oy * width + ox, y, x] = value
+                    else:
+                        expected[:, y * width + x, oy, ox] = value
+    assert torch.equal(output, expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 30), st.sampled_from([0.3, 0.5, 0.7]), st.integers(0, 1), st.integers(0, 2**31 - 1))
+def test_nms_keeps_exactly_what_no_better_box_covers(count, threshold, offset, seed):
+    load_torchvision()
+    generator = torch.Generator().manual_seed(seed)
+    corner = torch.rand(count, 2, generator=generator) * 40
+    boxes = torch.cat([corner, corner + 1 + torch.rand(count, 2, generator=generator) * 40], dim=1)
+    scores = torch.rand(count, generator=generator)
+    kept = kernels.nms(boxes, scores, iou_threshold=threshold, offset=offset).tolist()
+    alive = []
+    for index in scores.sort(descending=True, stable=True).indices.tolist():
+        if all(iou(boxes[index], boxes[other], offset) <= threshold for other in alive):
+            alive.append(index)
+    assert kept == alive
+
+
+def iou(a, b, offset):
+    size = (torch.minimum(a[2:], b[2:]) - torch.maximum(a[:2], b[:2]) + offset).clamp(min=0)
+    overlap = size.prod()
+    areas = (a[2:] - a[:2] + offset).prod() + (b[2:] - b[:2] + offset).prod()
+    return float(overlap / (areas - overlap))
+
+
+def test_roi_align_gradient():
+    ensure_ops()
+    from mmcv.ops.roi_align import roi_align
+
+    x = torch.randn(1, 2, 6, 7, dtype=torch.float64, requires_grad=True)
+    rois = torch.tensor([[0, 1.0, 1.5, 9.0, 8.0], [0, 0.2, 0.1, 3.0, 11.0]], dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda v: roi_align(v, rois, 3, 0.5, 2, "avg", True), x)
+
+
+def test_other_operators_say_what_they_need():
+    ensure_ops()
+    module = sys.modules[EXTENSION]
+    if not isinstance(module, StandIn):
+        pytest.skip("a compiled mmcv is installed")
+    with pytest.raises(MissingError, match="nms_rotated"):
+        module.nms_rotated(1, 2)
+
+
+def python(script, **environment):
+    import os
+
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_import_order_does_not_matter():
+    # mmcv, and a failed attempt at its operators, before us.
+    assert (
+        python("""
+        import mmcv
+        try:
+            import mmcv.ops
+        except ImportError:
+            pass
+        from bddzoo.engines.ops import ensure_ops
+        kind = ensure_ops()
+        import mmcv.ops
+        print(ensure_ops() == kind)
+        """)
+        == "True"
+    )
+
+
+def test_no_mmcv_at_all():
+    assert "torchvision" in python("""
+        import sys
+        sys.modules["mmcv"] = None
+        from bddzoo.engines.ops import ops_in_use
+        print(ops_in_use()["nms"])
+        """)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"), [("nms = 1", "mmcv"), ("raise ImportError('undefined symbol: x')", "torchvision")]
+)
+def test_compiled_mmcv_goes_first_if_it_works(tmp_path, body, expected):
+    package = tmp_path / "mmcv"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "_ext.py").write_text(body)
+    said = python(
+        """
+        from bddzoo.engines.ops import ensure_ops, ops_in_use
+        print(ensure_ops(), ops_in_use()["roi_align"])
+        """,
+        PYTHONPATH=str(tmp_path),
+    )
+    assert said.startswith(expected)
+    assert ("undefined symbol: x" in said) == (expected == "torchvision")
+
+
+def test_ops_in_use_names_every_operator():
+    assert set(ops_in_use()) == {"nms", "roi_align", "deform_conv2d", "psa_mask"}
+
+
+def test_engines_import_no_torch():
+    assert (
+        python("""
+        import sys
+        import bddzoo.engines
+        print("torch" in sys.modules, "numpy" in sys.modules)
+        """)
+        == "False False"
+    )

@@ -1,0 +1,186 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bddzoo.cli.main import run
+from bddzoo.engines.selftest.folder import GoldenFolder, packaged
+from bddzoo.engines.selftest.run import Selftest
+from bddzoo.errors import ExitCode, MissingError
+from bddzoo.inference.preprocess import prepare
+from tests.engines.models import registry, with_parts
+
+DATA = Path(__file__).parents[1] / "data/engines/golden"
+CPU = torch.device("cpu")
+
+
+def selftest(folder, models=None):
+    return Selftest(GoldenFolder(folder), models or registry().models, CPU, prepare)
+
+
+def statuses(findings):
+    return [(f.check, f.status, f.note) for f in findings]
+
+
+# One of each family whose mistakes show only with live gates, and both kinds of detectors.
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fpn_r50_512x1024_40k_sem_seg_bdd100k",
+        "pointrend_r50_512x1024_40k_sem_seg_bdd100k",
+        "psanet_r50-d8_512x1024_40k_sem_seg_bdd100k",
+        "emanet_r50-d8_769x769_40k_sem_seg_bdd100k",
+        "upernet_swin-t_512x1024_40k_sem_seg_bdd100k",
+        "upernet_convnext-t_fp16_512x1024_40k_sem_seg_bdd100k",
+        "mask_rcnn_r50_fpn_dconv_1x_ins_seg_bdd100k",
+        "cascade_mask_rcnn_r50_fpn_1x_ins_seg_bdd100k",
+    ],
+)
+def test_shipped_goldens(name):
+    with packaged() as folder:
+        findings = selftest(folder).model(registry().find(name))
+    assert [f.status for f in findings] == ["equal", "equal"], statuses(findings)
+    assert {f.check for f in findings} == {"keys", "small_b"}
+    for finding in findings:
+        for measure in finding.measures:
+            if measure.unit == "std":
+                assert measure.value < 1.5e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100k", "mask_rcnn_r50_fpn_1x_ins_seg_bdd100k"]
+)
+def test_full_pictures(name):
+    findings = selftest(DATA).model(registry().find(name))
+    full = next(f for f in findings if f.check == "full")
+    assert full.status == "equal", full.note
+    names = {m.name for m in full.measures}
+    assert names >= {"weights", "input", "stages"}
+    assert names >= (
+        {"logits", "class map"} if "sem_seg" in name else {"boxes", "scores", "mask areas", "masks"}
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("fpn_r50_512x1024_40k_sem_seg_bdd100k", {"backbone": {"norm_cfg": {"type": "BN", "eps": 1e-3}}}),
+        (
+            "upernet_swin-t_512x1024_40k_sem_seg_bdd100k",
+            {"backbone": {"norm_cfg": {"type": "LN", "eps": 1e-6}}},
+        ),
+        ("emanet_r50-d8_769x769_40k_sem_seg_bdd100k", {"decode_head": {"num_stages": 2}}),
+    ],
+)
+def test_mistakes_are_found(name, change):
+    wrong = with_parts(registry().find(name), **change)
+    with packaged() as folder:
+        findings = selftest(folder, [wrong]).model(wrong)
+    assert [f.status for f in findings] == ["equal", "differs"]
+    assert "logits off by" in findings[1].note
+
+
+def test_models_with_the_same_network_share_a_golden():
+    with packaged() as folder:
+        test = selftest(folder)
+        findings = test.model(registry().find("semantic_fpn_r50_40k_bdd100k"))
+    assert {f.golden for f in findings} == {"fpn_r50_512x1024_40k_sem_seg_bdd100k"}
+    assert {f.status for f in findings} == {"equal"}
+
+
+def test_a_model_without_golden_is_not_called_equal():
+    with packaged() as folder:
+        findings = selftest(folder).model(registry().find("dpt_vit_512x1024_80k_sem_seg_bdd100k"))
+    assert [(f.check, f.status) for f in findings] == [("keys", "no golden")]
+
+
+def test_wrong_counts_are_found_without_golden():
+    model = registry().find("dpt_vit_512x1024_80k_sem_seg_bdd100k")
+    wrong = replace(model, network=replace(model.network, params=1))
+    with packaged() as folder:
+        assert selftest(folder).model(wrong)[0].status == "differs"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of two models, as somebody else might lay it out."""
+    names = ["fpn_r50_512x1024_40k_sem_seg_bdd100k"]
+    target = tmp_path / "golden"
+    with packaged() as source:
+        for name in names:
+            for relative in (f"sem_seg_small_b/{name}.npz", f"manifests/sem_seg/{name}.json.gz"):
+                (target / relative).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source / relative, target / relative)
+        for file in ("small_b_index.json", "crop_even.png", "crop_odd.png"):
+            shutil.copyfile(source / file, target / file)
+    return target
+
+
+def test_a_folder_is_checked_whole(folder, capsys):
+    assert run(["selftest", "--golden", str(folder), "--format", "json"]) == ExitCode.OK
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == {"ops", "findings"}
+    checked = {(f["subject"], f["check"], f["status"]) for f in found["findings"]}
+    name = "fpn_r50_512x1024_40k_sem_seg_bdd100k"
+    # Its schedule variant and Vis4D's model are the same network, so they are checked with it.
+    assert {(name, "keys", "equal"), (name, "small_b", "equal")} < checked
+    assert {status for _, _, status in checked} == {"equal"}
+
+
+def test_a_difference_exits_with_3(folder, capsys):
+    path = folder / "sem_seg_small_b/fpn_r50_512x1024_40k_sem_seg_bdd100k.npz"
+    with np.load(path) as arrays:
+        changed = {k: arrays[k].copy() for k in arrays.files}
+    changed["odd_logits"][3, 2, 1] += 1e-4 * changed["odd_stats"][1]
+    np.savez(path, **changed)
+    assert run(["selftest", "--golden", str(folder)]) == ExitCode.NOT_REPRODUCED
+    assert "limit 3e-05 at odd" in capsys.readouterr().err
+
+
+def test_other_weights_than_the_golden_had(folder):
+    index = folder / "small_b_index.json"
+    facts = json.loads(index.read_text())
+    facts["fpn_r50_512x1024_40k_sem_seg_bdd100k"]["weights_sha256"] = "0" * 64
+    index.write_text(json.dumps(facts))
+    assert run(["selftest", "--golden", str(folder)]) == ExitCode.NOT_REPRODUCED
+
+
+def test_a_golden_of_nobody_is_no_pass(folder, capsys):
+    source = folder / "sem_seg_small_b/fpn_r50_512x1024_40k_sem_seg_bdd100k.npz"
+    source.rename(source.with_name("somebody_elses_model.npz"))
+    assert run(["selftest", "--golden", str(folder)]) == ExitCode.MISSING
+    assert "somebody_elses_model" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", ["truncate", "rename"])
+def test_damaged_folders(folder, damage, capsys):
+    if damage == "truncate":
+        path = folder / "sem_seg_small_b/fpn_r50_512x1024_40k_sem_seg_bdd100k.npz"
+        path.write_bytes(path.read_bytes()[:1000])
+        assert run(["selftest", "--golden", str(folder)]) == ExitCode.INTEGRITY
+    else:
+        assert run(["selftest", "--golden", str(folder / "nowhere")]) == ExitCode.MISSING
+    assert capsys.readouterr().err.count("error:") == 1
+
+
+def test_an_empty_folder(tmp_path):
+    with pytest.raises(MissingError, match="no golden data"):
+        GoldenFolder(tmp_path)
+
+
+def test_models_or_all_not_both(capsys):
+    assert run(["selftest", "--all", "fpn_r50*"]) == ExitCode.USAGE
+
+
+def test_markdown(folder, capsys):
+    assert run(["selftest", "--golden", str(folder), "--format", "md"]) == ExitCode.OK
+    out = capsys.readouterr().out
+    assert out.startswith("| model")
+    assert "equal" in out
