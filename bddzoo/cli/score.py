@@ -50,6 +50,13 @@ Examples:
     show_default=True,
     help="strict refuses input that the official toolkit scores silently wrong; official gives its number.",
 )
+@click.option(
+    "--evaluator",
+    type=click.Choice(("bddzoo", "official")),
+    default="bddzoo",
+    show_default=True,
+    help="official runs the installed bdd100k toolkit itself (the oracle extra).",
+)
 @click.option("--allow-partial", is_flag=True, help="Score the frames that can be scored; marks the result.")
 @click.option("--lenient", is_flag=True, help="Score what only makes the official toolkit crash; says so.")
 @click.pass_obj
@@ -62,6 +69,7 @@ def command(
     out_file: Path | None,
     nproc: int | None,
     compat: str,
+    evaluator: str,
     allow_partial: bool,
     lenient: bool,
 ) -> None:
@@ -80,10 +88,13 @@ def command(
         lenient=lenient,
         workers=nproc or min(4, os.cpu_count() or 1),
     )
-    found = evaluate(task, gt, result, score_file=score_file, options=options, progress=_progress(app))
+    extras: dict[str, Any] = {}
+    if evaluator == "official":
+        found = _ask_toolkit(task, gt, result, score_file, extras)
+    else:
+        found = evaluate(task, gt, result, score_file=score_file, options=options, progress=_progress(app))
     for line in found.warnings:
         app.warn(line)
-    extras: dict[str, Any] = {}
     if out_file:
         write_json(out_file, json_of(found, options, extras))
         app.say(f"wrote {out_file}")
@@ -92,6 +103,19 @@ def command(
     else:
         app.data(table_of(found, csv=app.format == "csv"))
     _tell_differences(app, found)
+
+
+def _ask_toolkit(
+    task: str, gt: Path, result: Path, score_file: Path | None, extras: dict[str, Any]
+) -> Evaluation:
+    """Scores of the installed toolkit, labelled as such."""
+    from bddzoo.evaluation.options import Evaluation
+    from bddzoo.evaluation.oracle import evaluate_official
+    from bddzoo.evaluation.semseg import SemSegAccumulator
+
+    scores, versions = evaluate_official(task, gt, result, score_file)
+    extras["evaluator"] = " with ".join(f"{name} {version}" for name, version in versions.items())
+    return Evaluation(scores, SemSegAccumulator(()), "the official toolkit")
 
 
 def _tell_differences(app: App, found: Evaluation) -> None:

@@ -99,7 +99,8 @@ def _text(scores: Scores, head: list[str], rows: list[list[Any]]) -> str:
     plain = _plain(scores)
     if plain:
         lines.append("   ".join(f"{n} {_number(scores.summary[n])}" for n in plain))
-    lines.append(f"{scores.frames} frames" + (", PARTIAL: not the whole set" if scores.partial else ""))
+    if scores.frames:
+        lines.append(f"{scores.frames} frames" + (", PARTIAL: not the whole set" if scores.partial else ""))
     if absent and scores.task != "pan_seg":
         lines.append("not in the ground truth (*, left out of means): " + ", ".join(scores.absent))
     if "Precision" in head:

@@ -1,0 +1,47 @@
+"""Recorded cases: small inputs and what the official toolkit does with them."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from tests.shared import ROOT as SHARED
+
+OWN = Path(__file__).parents[1] / "data" / "evalcases"
+FOREIGN = SHARED / "evalcases"
+
+
+def runs(only=lambda name, outcome: True):
+    """(case folder, argv, outcome) of scoring runs, as pytest parameters named `case-run`."""
+    out = []
+    folders = sorted(p for p in OWN.iterdir() if p.is_dir())
+    # The toolkit's own test files are read where they lie.
+    folders += sorted(FOREIGN.glob("tk-*")) if FOREIGN.is_dir() else []
+    for folder in folders:
+        case = json.loads((folder / "case.json").read_text())
+        expected = json.loads((folder / "expected.json").read_text())
+        for run, argv in case["runs"].items():
+            name, outcome = f"{folder.name}-{run}", expected[run].get("nproc1")
+            if case["modules"][run] == "bdd100k.eval.run" and only(name, outcome):
+                out.append(pytest.param(folder, argv, outcome, id=name))
+    return out
+
+
+def assert_same(ours, theirs, where="") -> None:
+    """Same keys in the same order, same numbers to a relative 1e-9, null for NaN."""
+    if isinstance(theirs, dict):
+        assert list(ours) == list(theirs), where
+        for key, value in theirs.items():
+            assert_same(ours[key], value, f"{where}/{key}")
+    elif isinstance(theirs, list):
+        assert len(ours) == len(theirs), where
+        for mine, other in zip(ours, theirs, strict=True):
+            assert_same(mine, other, where)
+    elif theirs == "NaN" or theirs != theirs:
+        assert ours is None or math.isnan(ours), (where, ours)
+    else:
+        assert ours is not None, where
+        assert math.isclose(ours, theirs, rel_tol=1e-9, abs_tol=1e-12), (where, ours, theirs)
