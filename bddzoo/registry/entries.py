@@ -63,9 +63,7 @@ def author_text(person: Person) -> str:
     return person.name + person.mark + (f" <{person.url}>" if person.url else "")
 
 
-def _section(
-    document: Document, task: str, page: str | None, papers: Mapping[str, Any]
-) -> dict[str, Any]:
+def _section(document: Document, task: str, page: str | None, papers: Mapping[str, Any]) -> dict[str, Any]:
     templates = _templates(document)
     section: dict[str, Any] = {"page": page} if page else {}
     if document.layout != "headings":

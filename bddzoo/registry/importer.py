@@ -140,7 +140,12 @@ def _heading(block: Block, columns: Mapping[str, Column], name: str, warnings: l
 
 
 def _row(
-    heading: str, cells: Sequence[Cell], columns: Sequence[Column], escape: bool, where: str, empty: frozenset[str]
+    heading: str,
+    cells: Sequence[Cell],
+    columns: Sequence[Column],
+    escape: bool,
+    where: str,
+    empty: frozenset[str],
 ) -> Row:
     backbone = ""
     settings: dict[str, str] = {}

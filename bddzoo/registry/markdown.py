@@ -105,9 +105,8 @@ def blocks(text: str) -> Iterator[Block]:
                     current = None
                 level = len(heading[1])
                 # `#### Results` under a method's heading belongs to the method.
-                if current is None or level <= current.level or current.caption is not None:
-                    current = parent = Block(heading[2], level, None, [])
-                elif heading[2] != "Results":
+                inside = current is not None and level > current.level and current.caption is None
+                if not (inside and heading[2] == "Results"):
                     current = parent = Block(heading[2], level, None, [])
             elif (item := _ITEM.match(line)) and index + 1 < len(lines):
                 if current is not None and current.table is not None:
@@ -126,7 +125,9 @@ def blocks(text: str) -> Iterator[Block]:
 def _table_follows(lines: list[str], index: int) -> bool:
     while index < len(lines) and not lines[index].strip():
         index += 1
-    return index + 1 < len(lines) and split_row(lines[index]) is not None and bool(_RULE.match(lines[index + 1]))
+    return (
+        index + 1 < len(lines) and split_row(lines[index]) is not None and bool(_RULE.match(lines[index + 1]))
+    )
 
 
 def _table(lines: list[str], index: int) -> tuple[Table | None, int]:
