@@ -238,7 +238,10 @@ class Bundle:
         return manifest
 
     def _check_file(self, file: BundleFile) -> None:
-        check_name(file.name)
+        try:
+            check_name(file.name)
+        except UsageError as error:
+            raise self._refuse(error.message) from None
         digits = set("0123456789abcdef")
         if len(file.sha256) != 64 or len(file.md5) != 32 or not digits.issuperset(file.sha256 + file.md5):
             raise self._refuse(f"{file.model}: a digest that is none")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -49,7 +50,16 @@ def fetch_all(fetcher: Fetcher, jobs: Sequence[Job], verify: bool = False) -> li
     outcomes: dict[int, Outcome] = {}
     bugs: list[BaseException] = []
 
+    # Not Thread.join: interrupted, it takes a thread for ended that is not (CPython issue 89437).
+    ended = threading.Semaphore(0)
+
     def work() -> None:
+        try:
+            work_on()
+        finally:
+            ended.release()
+
+    def work_on() -> None:
         while not fetcher.stop.is_set():
             try:
                 index = waiting.get_nowait()
@@ -73,14 +83,15 @@ def fetch_all(fetcher: Fetcher, jobs: Sequence[Job], verify: bool = False) -> li
     ]
     for thread in threads:
         thread.start()
+    left = len(threads)
     try:
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(0.1)
+        while left:
+            left -= ended.acquire(timeout=0.2)
     except KeyboardInterrupt:
         fetcher.abort()
-        for thread in threads:
-            thread.join(PATIENCE_S / len(threads))
+        until = time.monotonic() + PATIENCE_S
+        while left and time.monotonic() < until:
+            left -= ended.acquire(timeout=0.1)
         raise
     if bugs:
         raise bugs[0]

@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tables": ("bddzoo.cli.tables", "Render result tables, or check them for drift."),
     "results": ("bddzoo.cli.results", "Look at the records of measurements."),
     "data": ("bddzoo.cli.data", "Make the synthetic mini data set; check a data set."),
+    "adopt": ("bddzoo.cli.adopt", "Take files that are on this machine already into the cache."),
+    "bundle": ("bddzoo.cli.bundle", "Write models into one file for machines without a network."),
     "cache": ("bddzoo.cli.cache", "List, verify and clean the cache."),
     "registry": ("bddzoo.cli.registry", "Check, import and export the registry."),
     "selftest": ("bddzoo.cli.selftest", "Check that networks compute what upstream's software computed."),

@@ -1,0 +1,235 @@
+"""Take files that the user already has into the cache, after looking at them."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from bddzoo.artifacts.cache import Cache, Entry, check_name
+from bddzoo.artifacts.digests import (
+    LENGTHS,
+    Hashes,
+    first_mismatch,
+    hashes_of,
+    matches,
+    parse_digest_file,
+    strongest,
+)
+from bddzoo.artifacts.disk import copy_whole, link_or_copy
+from bddzoo.artifacts.sniff import HEAD_BYTES, name_cut, name_impostor
+from bddzoo.errors import BddzooError, IntegrityError, MissingError, UsageError
+from bddzoo.registry.types import Artifact, Digest, Model
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """One file taken in.
+
+    Attributes:
+        path: The user's file.
+        entry: Its entry in the cache.
+        verified: Whether a known digest proves it.
+        how: `reflink`, `hardlink` or `copy`; `cached` if the cache had the content.
+    """
+
+    path: Path
+    entry: Entry
+    verified: bool
+    how: str
+
+
+class Adopter:
+    """Finds out which file of which model a user's file is.
+
+    Args:
+        cache: Where files go.
+        models: Models that may be meant.
+        copy: Never link: the cache shares nothing with the user's file.
+        verify: Take only what a known digest proves.
+    """
+
+    def __init__(
+        self, cache: Cache, models: Iterable[Model], *, copy: bool = False, verify: bool = False
+    ) -> None:
+        self.cache = cache
+        self._verify = verify
+        self._copy = copy
+        self._by_name: dict[str, list[tuple[Model, Artifact]]] = defaultdict(list)
+        self._known: list[tuple[Model, Artifact]] = []
+        for model in models:
+            for artifact in model.artifacts:
+                self._by_name[artifact.name].append((model, artifact))
+                digest = strongest(artifact.digests)
+                if digest is not None and len(digest.hex) == LENGTHS[digest.algorithm]:
+                    self._known.append((model, artifact))
+
+    def adopt(self, path: Path) -> Adopted | None:
+        """Take one file in.
+
+        Returns:
+            What was taken, or None if the file is none of the models'.
+
+        Raises:
+            IntegrityError: It has the name of a model's file, and other content.
+            UsageError: Its name may mean several files, and nothing tells which.
+            OSError: It cannot be read, or the cache cannot be written.
+        """
+        size = path.stat().st_size
+        named = self._by_name.get(path.name, [])
+        sized = [(m, a) for m, a in self._known if a.size_bytes in (None, size)]
+        if not named and not sized:
+            return None
+        with path.open("rb") as file:
+            impostor = name_impostor(file.read(HEAD_BYTES), path.name)
+        if impostor is not None:
+            if not named:
+                return None
+            raise IntegrityError(f"{path} is {impostor}", hint="fetch it again")
+        before = path.stat()
+        hashes = hashes_of(path)
+        if (path.stat().st_mtime_ns, path.stat().st_size) != (before.st_mtime_ns, before.st_size):
+            raise IntegrityError(f"{path} is being written", hint="adopt it when it is whole")
+        proven = [(m, a) for m, a in sized if _is_proven(a, hashes)]
+        if proven:
+            by_name = [pair for pair in proven if pair in named]
+            return self._admit(path, hashes, *(by_name or proven)[0], verified=True)
+        if not named:
+            return None
+        return self._adopt_named(path, hashes, named)
+
+    def _adopt_named(self, path: Path, hashes: Hashes, named: Sequence[tuple[Model, Artifact]]) -> Adopted:
+        fitting = [(m, a) for m, a in named if _fits(a, hashes)]
+        if not fitting:
+            model, artifact = named[0]
+            raise IntegrityError(
+                _explain(path, model, artifact, hashes), hint="it is kept where it is; fetch anew"
+            )
+        if len(fitting) > 1:
+            # Scores, predictions and pictures of a model share a name; the zoo's folders tell them apart.
+            fitting = [(m, a) for m, a in fitting if _is_placed(path, a)] or fitting
+        if len(fitting) > 1:
+            kinds = ", ".join(f"{m.id} {a.kind}" for m, a in fitting[:4])
+            raise UsageError(
+                f"{path} may be any of: {kinds}", hint="put it into a folder named after its kind"
+            )
+        model, artifact = fitting[0]
+        cut = name_cut(path, artifact.name)
+        if cut is not None:
+            raise IntegrityError(f"{path} is {cut}", hint="fetch it again")
+        published = _published_beside(path)
+        if published is not None and first_mismatch((published[0],), hashes) is not None:
+            digest, where = published
+            found = hashes.get(digest.algorithm)
+            raise IntegrityError(
+                f"{path} has {digest.algorithm} {found}, but {where} says {digest.hex}", hint="fetch it again"
+            )
+        verified = strongest(artifact.digests) is not None or published is not None
+        if self._verify and not verified:
+            raise IntegrityError(
+                f"{path} cannot be verified: no digest of {model.id}'s {artifact.kind} is known",
+                hint="adopt it without --verify if you trust it",
+            )
+        adopted = self._admit(path, hashes, model, artifact, verified=verified)
+        if published is None:
+            return adopted
+        digest, where = published
+        entry = replace(adopted.entry, published=f"{digest.algorithm}:{digest.hex}", published_at=str(where))
+        self.cache.write_entry(entry)
+        return replace(adopted, entry=entry)
+
+    def _admit(
+        self, path: Path, hashes: Hashes, model: Model, artifact: Artifact, *, verified: bool
+    ) -> Adopted:
+        entry = Entry(
+            model=model.id,
+            kind=artifact.kind,
+            name=check_name(artifact.name),
+            size_bytes=hashes.size_bytes,
+            md5=hashes.md5,
+            sha256=hashes.sha256,
+            mtime_ns=0,
+            source=str(path.absolute()),
+            fetched=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            zoo=model.zoo.id,
+            task=model.task,
+        )
+        how = "cached"
+
+        def place(target: Path) -> None:
+            nonlocal how
+            if target.exists() and hashes_of(target) == hashes:
+                return
+            if self._copy:
+                copy_whole(path, target)
+                how = "copy"
+            else:
+                how = link_or_copy(path, target)
+
+        return Adopted(path, self.cache.admit(entry, place), verified, how)
+
+
+def walk_files(paths: Iterable[Path], cache_root: Path) -> Iterator[Path]:
+    """Files named on the command line, and all files in named folders; the cache itself is left out.
+
+    Raises:
+        MissingError: One of the paths is not there.
+    """
+    for path in paths:
+        if path.is_file():
+            yield path
+        elif path.is_dir():
+            for folder, folders, names in os.walk(path):
+                folders[:] = sorted(f for f in folders if (Path(folder) / f).absolute() != cache_root)
+                for name in sorted(names):
+                    found = Path(folder) / name
+                    if found.is_file():
+                        yield found
+        else:
+            raise MissingError(f"no file or folder {path}", hint="check the path")
+
+
+def explain_error(error: OSError, path: Path) -> BddzooError:
+    """One line for a file that cannot be taken in."""
+    from bddzoo.artifacts.disk import explain
+
+    if error.filename is not None and Path(str(error.filename)) == path:
+        return MissingError(f"{path}: cannot be read: {error.strerror or error}")
+    return explain(error, f"adopting {path}")
+
+
+def _is_proven(artifact: Artifact, hashes: Hashes) -> bool:
+    digest = strongest(artifact.digests)
+    return digest is not None and matches(digest, hashes) and first_mismatch(artifact.digests, hashes) is None
+
+
+def _fits(artifact: Artifact, hashes: Hashes) -> bool:
+    size_fits = artifact.size_bytes in (None, hashes.size_bytes)
+    return size_fits and first_mismatch(artifact.digests, hashes) is None
+
+
+def _is_placed(path: Path, artifact: Artifact) -> bool:
+    """Whether the file's folder speaks for a kind: its name, or the folder of the kind's URL."""
+    folder = path.absolute().parent.name
+    return folder == artifact.kind or any(u.split("/")[-2:-1] == [folder] for u in artifact.sources)
+
+
+def _explain(path: Path, model: Model, artifact: Artifact, hashes: Hashes) -> str:
+    what = f"{path} has the name of {model.id}'s {artifact.kind}, but"
+    if artifact.size_bytes not in (None, hashes.size_bytes):
+        return f"{what} {hashes.size_bytes} bytes instead of {artifact.size_bytes}"
+    wrong = first_mismatch(artifact.digests, hashes)
+    assert wrong is not None
+    return f"{what} {wrong.algorithm} {hashes.get(wrong.algorithm)} instead of {wrong.hex}"
+
+
+def _published_beside(path: Path) -> tuple[Digest, Path] | None:
+    for beside in (path.with_name(path.name + ".md5"), path.with_suffix(".md5")):
+        if beside.is_file() and beside != path and beside.stat().st_size < 1 << 20:
+            digest = parse_digest_file(beside.read_bytes(), path.name)
+            if digest is not None:
+                return digest, beside
+    return None

@@ -1,0 +1,68 @@
+"""The part of a registry file that some models need, with every number as it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from bddzoo.errors import UsageError
+from bddzoo.registry.types import Model
+
+
+def slice_registry(text: str, models: Collection[str]) -> str:
+    """Leave only some models in a registry file.
+
+    Works on the tree of YAML nodes, not on values: 62.30 stays 62.30. Pools of parts, protocols and
+    papers are kept whole; comments are lost.
+
+    Args:
+        text: The registry file.
+        models: Ids of the models to keep.
+    """
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    root = yaml.compose(text, Loader=loader)
+    if not isinstance(root, yaml.MappingNode):
+        raise UsageError("the registry is not a mapping", hint="see 'bddzoo registry lint'")
+    for zoos in _values(root, "zoos"):
+        for zoo in zoos.value:
+            for tasks in _values(zoo, "tasks"):
+                for _, section in tasks.value:
+                    for methods in _values(section, "methods"):
+                        for method in methods.value:
+                            for rows in _values(method, "models"):
+                                rows.value = [row for row in rows.value if _id(row) in models]
+                        methods.value = [
+                            m for m in methods.value if any(v.value for v in _values(m, "models"))
+                        ]
+                tasks.value = [(k, s) for k, s in tasks.value if any(v.value for v in _values(s, "methods"))]
+        zoos.value = [z for z in zoos.value if any(v.value for v in _values(z, "tasks"))]
+    return str(yaml.serialize(root, Dumper=yaml.SafeDumper, allow_unicode=True, width=110))
+
+
+def licence_notes(models: Iterable[Model]) -> str:
+    """What is known of the licences of models' files, as text for people."""
+    lines = ["What the registry knows of the licences of these files. Unknown is unknown, not free.", ""]
+    for model in models:
+        zoo = model.zoo
+        lines.append(f"{model.id} (zoo {zoo.id}: {zoo.title}{', ' + zoo.url if zoo.url else ''})")
+        lines.append(
+            f"  weights: {zoo.weights_licence or 'unknown'}; the zoo's code: {zoo.licence or 'unknown'}"
+        )
+        lines += [f"  {a.kind}: {a.licence}" for a in model.artifacts if a.licence]
+    return "\n".join(lines) + "\n"
+
+
+def _values(node: object, key: str) -> list[Any]:
+    """The value of a key of a mapping node, as a list of none or one."""
+    import yaml
+
+    if not isinstance(node, yaml.MappingNode):
+        return []
+    return [value for name, value in node.value if name.value == key]
+
+
+def _id(node: object) -> str:
+    found = _values(node, "id")
+    return str(found[0].value) if found else ""

@@ -1,0 +1,88 @@
+"""`bddzoo adopt`: take files that are on this machine already into the cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bddzoo.cli.app import App, ZooCommand
+from bddzoo.errors import BddzooError, ExitCode, MissingError
+
+
+@click.command(
+    cls=ZooCommand,
+    epilog="""\b
+Examples:
+  bddzoo adopt ~/Downloads/fcn_r50-d8_512x1024_40k_sem_seg_bdd100k.pth
+  bddzoo adopt /mnt/old-mirror --copy
+  bddzoo adopt work_dirs --verify
+""",
+)
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--verify", is_flag=True, help="Take only files that a known digest proves.")
+@click.option(
+    "--copy", is_flag=True, help="Copy instead of linking: the cache shares nothing with the files."
+)
+@click.pass_obj
+def command(app: App, paths: tuple[Path, ...], verify: bool, copy: bool) -> int:
+    """Take files into the cache that are on this machine already.
+
+    Files are recognised by name, and by digest under any name where the registry knows one. Folders
+    are searched. Files are linked where the file system can, so that they take no room twice; they
+    are left where they are.
+    """
+    from bddzoo.artifacts import Cache
+    from bddzoo.artifacts.adopt import Adopter, explain_error, walk_files
+    from bddzoo.artifacts.disk import format_size
+
+    cache = Cache(app.cache_dir)
+    adopter = Adopter(cache, app.registry.models, copy=copy, verify=verify)
+    taken, failed, others = [], [], 0
+    for path in walk_files(paths, cache.root):
+        try:
+            adopted = adopter.adopt(path)
+        except BddzooError as error:
+            failed.append(error)
+            continue
+        except OSError as error:
+            failed.append(explain_error(error, path))
+            continue
+        if adopted is None:
+            others += 1
+            app.detail(f"{path}: no model's file")
+        else:
+            taken.append(adopted)
+    if app.json:
+        keys = ("model", "kind", "size_bytes", "md5", "sha256")
+        app.data_json(
+            [
+                {
+                    "from": a.path,
+                    "path": cache.path_of(a.entry),
+                    "digest_state": "verified" if a.verified else "observed",
+                    "how": a.how,
+                    **{k: getattr(a.entry, k) for k in keys},
+                }
+                for a in taken
+            ]
+        )
+    else:
+        for a in taken:
+            state = "verified" if a.verified else "observed"
+            app.data(
+                f"{cache.path_of(a.entry)}  {format_size(a.entry.size_bytes)}  {state}  {a.how} of {a.path}"
+            )
+    for failure in failed[:-1]:
+        app.error(failure.message, hint=failure.hint)
+    if failed:
+        raise failed[-1]
+    if not taken:
+        raise MissingError(
+            f"none of {others} files is a file of a model",
+            hint="names must be as in the zoo; see 'bddzoo info MODEL'",
+        )
+    unproved = sum(not a.verified for a in taken)
+    if unproved:
+        app.warn(f"{unproved} files: no digest is known to compare with; observed ones were recorded")
+    return int(ExitCode.OK)

@@ -1,0 +1,392 @@
+"""fetch, adopt, bundle and cache as a user runs them: in processes of their own."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.artifacts.registry import weights, write_registry
+from tests.artifacts.zoo import make_bytes
+from tests.cli.command import assert_one_line, bddzoo, environment
+from tests.support.server import Fault, Server
+
+DATA = make_bytes(200_000)
+OTHER = make_bytes(90_000, seed=1)
+
+
+@pytest.fixture
+def server():
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a command with the test's registry and cache."""
+
+    def run(command, *arguments, **options):
+        names = [*command.split(), *arguments]
+        where = ["--registry", tmp_path / "registry.yaml", "--cache", tmp_path / "cache"]
+        return bddzoo(*names, *where, **options)
+
+    return run
+
+
+@pytest.fixture
+def zoo(server, tmp_path):
+    """Two models: one with a known digest, one without."""
+    write_registry(
+        tmp_path / "registry.yaml",
+        {
+            "net_a": weights("net_a.pth", server.put("net_a.pth", DATA), data=DATA),
+            "net_b": weights("net_b.pth", server.put("net_b.pth", OTHER)),
+        },
+    )
+    return server
+
+
+def objects(tmp_path: Path) -> list[Path]:
+    return sorted(p for p in (tmp_path / "cache" / "objects").rglob("*") if p.is_file())
+
+
+def change(path: Path) -> None:
+    """Change a byte of a file and keep its size and times."""
+    status = path.stat()
+    path.chmod(0o644)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+class TestFetch:
+    def test_prints_path_size_state_and_source(self, zoo, run):
+        done = run("fetch", "net_a", "--verify")
+        path, size, state, source = done.stdout.strip().split("  ")
+        assert done.returncode == 0, done.stderr
+        assert Path(path).read_bytes() == DATA
+        assert (size, state, source) == ("200.0 kB", "verified", f"{zoo.url}/net_a.pth")
+
+    def test_json_is_one_document_and_events_are_lines(self, zoo, run):
+        done = run("fetch", "--all", "--format", "json")
+        rows = json.loads(done.stdout)
+        assert [(r["model"], r["digest_state"]) for r in rows] == [
+            ("net_a", "verified"),
+            ("net_b", "observed"),
+        ]
+        events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+        assert {e["event"] for e in events} >= {"begin", "end"}
+
+    def test_patterns_tasks_and_quiet(self, zoo, run):
+        assert run("fetch", "net_?", "--task", "sem_seg", "-q").stdout.count("\n") == 2
+        assert_one_line(run("fetch", "--task", "drivable"), 2, "known: sem_seg")
+        assert_one_line(run("fetch", "nat_a"), 5, "did you mean net_a")
+        assert_one_line(run("fetch", "zzz*"), 5, "no model fits 'zzz*'")
+        assert_one_line(run("fetch"), 2, "no model given")
+
+    def test_one_bad_file_does_not_stop_the_others(self, zoo, run, tmp_path):
+        zoo.faults = [Fault("wrong-bytes", pattern="net_a")]
+        done = run("fetch", "--all")
+        assert done.returncode == 6
+        assert "net_b.pth" in done.stdout
+        assert "net_a.pth" not in done.stdout
+        assert "expected md5:" in done.stderr
+        assert [p.name for p in objects(tmp_path)] == ["net_b.pth"]
+        aside = tmp_path / "cache" / "rejected" / "net_a" / "net_a.pth.rejected.txt"
+        assert hashlib.md5(DATA).hexdigest() in aside.read_text()
+
+    def test_verify_fails_on_unknown_changed_and_wrong(self, zoo, run, tmp_path):
+        assert_one_line(run("fetch", "net_b", "--verify"), 6, "cannot be verified")
+        assert run("fetch", "net_a").returncode == 0
+        change(next(p for p in objects(tmp_path) if p.name == "net_a.pth"))
+        assert run("fetch", "net_a").returncode == 0, "without --verify size and time are believed"
+        assert_one_line(run("fetch", "net_a", "--verify"), 6, "was changed since")
+        assert run("fetch", "net_a", "--verify").returncode == 0
+
+    def test_offline_and_sources(self, zoo, run, tmp_path):
+        assert_one_line(run("fetch", "net_a", "--offline"), 5, "--offline allows no connection")
+        mirror = tmp_path / "mirror"
+        mirror.mkdir()
+        (mirror / "net_a.pth").write_bytes(DATA)
+        done = run(
+            "fetch", "net_a", "--offline", env={"BDDZOO_MIRRORS": f"{mirror}, https://127.0.0.1:9/zoo"}
+        )
+        assert str(mirror) in done.stdout, done.stderr
+        assert_one_line(run("fetch", "net_a", "--from", "/no/such"), 2, "no such folder")
+        assert_one_line(run("fetch", "net_a", "--from", "gopher://x"), 2, "unknown scheme")
+
+    def test_mirrors_of_the_config_file(self, zoo, run, tmp_path):
+        config = tmp_path / "config" / "bddzoo" / "config.yaml"
+        config.parent.mkdir(parents=True)
+        config.write_text(f"mirrors: [{zoo.url}/mirror]\n")
+        zoo.put("mirror/sem_seg/weights/net_a.pth", DATA[::-1])
+        zoo.put("mirror/testzoo/sem_seg/net_a.pth", DATA)
+        done = run("fetch", "net_a", env={"XDG_CONFIG_HOME": str(tmp_path / "config")})
+        assert f"{zoo.url}/mirror/testzoo/sem_seg/net_a.pth" in done.stdout, done.stderr
+        config.write_text("mirrors: {a: b}\n")
+        done = run("fetch", "net_a", env={"XDG_CONFIG_HOME": str(tmp_path / "config")})
+        assert_one_line(done, 2, "config.yaml", "must be a list")
+
+    def test_dry_run_says_what_from_where_and_fetches_nothing(self, zoo, run, tmp_path):
+        done = run("fetch", "--all", "--dry-run", "--format", "json")
+        rows = json.loads(done.stdout)
+        assert [(r["state"], r["size_bytes"]) for r in rows] == [("fetch", len(DATA)), ("fetch", len(OTHER))]
+        assert "to fetch: 290.0 kB" in done.stderr
+        assert not (tmp_path / "cache").exists()
+        zoo.faults = [Fault("404", pattern="net_b")]
+        assert run("fetch", "--all", "--dry-run").returncode == 5
+
+    def test_dest_gets_copies_and_keeps_what_differs(self, zoo, run, tmp_path):
+        dest = tmp_path / "dest"
+        assert run("fetch", "net_a", "--dest", dest).stdout.startswith(str(dest / "net_a.pth"))
+        (dest / "net_a.pth").write_bytes(b"mine")
+        assert_one_line(run("fetch", "net_a", "--dest", dest), 2, "exists and is different")
+        assert (dest / "net_a.pth").read_bytes() == b"mine"
+        assert run("fetch", "net_a", "--dest", dest, "--force").returncode == 0
+        assert (dest / "net_a.pth").read_bytes() == DATA
+
+    def test_dead_network_names_each_source(self, run, tmp_path):
+        with Server() as gone:
+            address = gone.url
+        write_registry(
+            tmp_path / "registry.yaml",
+            {
+                "net_a": weights(
+                    "net_a.pth", f"{address}/a/net_a.pth", "http://no-such-host.invalid/net_a.pth"
+                )
+            },
+        )
+        done = run("fetch", "net_a", "--retries", 0)
+        assert_one_line(
+            done, 7, f"{address}/a/net_a.pth: no connection", "no-such-host.invalid/net_a.pth: no conn"
+        )
+
+    def test_unwritable_cache_is_one_line(self, zoo, run, tmp_path):
+        (tmp_path / "file").write_text("")
+        done = bddzoo(
+            "fetch", "net_a", "--registry", tmp_path / "registry.yaml", "--cache", tmp_path / "file" / "x"
+        )
+        assert_one_line(done, 2, "writing to the cache", "use another --cache")
+
+    def test_ctrl_c_keeps_what_arrived_and_the_next_run_goes_on(self, zoo, run, tmp_path):
+        zoo.faults = [Fault("drip", chunk=5000, delay=0.05)]
+        command = [sys.executable, "-m", "bddzoo", "fetch", "net_a", "--registry", tmp_path / "registry.yaml"]
+        process = subprocess.Popen(
+            [*map(str, command), "--cache", str(tmp_path / "cache")],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while not any(p.stat().st_size > 20_000 for p in (tmp_path / "cache").rglob("*.part")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == 130, err
+        assert "unfinished downloads are kept" in err
+        assert err.strip().endswith("error: interrupted")
+        assert not out
+        assert not objects(tmp_path)
+        zoo.faults.clear()
+        zoo.requests.clear()
+        assert run("fetch", "net_a", "--verify").returncode == 0
+        assert int(zoo.requests[0].headers["Range"].removeprefix("bytes=").removesuffix("-")) > 20_000
+
+    def test_kinds_with_one_name_come_from_their_own_folders(self, server, run, tmp_path):
+        kinds = {
+            kind: {"name": "net_a.json", "sources": [f"https://127.0.0.1:9/sem_seg/{kind}/net_a.json"]}
+            for kind in ("scores-val", "preds")
+        }
+        write_registry(tmp_path / "registry.yaml", {"net_a": kinds})
+        server.put("m/sem_seg/scores-val/net_a.json", b'{"scores": 1}')
+        server.put("m/preds/net_a.json", b'{"preds": 1}')
+        server.put("m/net_a.json", b'{"neither": 1}')
+        done = run(
+            "fetch", "net_a", "--what", "scores,preds", "--from", f"{server.url}/m", "--format", "json"
+        )
+        rows = json.loads(done.stdout)
+        assert [Path(r["path"]).read_bytes() for r in rows] == [b'{"scores": 1}', b'{"preds": 1}']
+        assert_one_line(run("fetch", "net_a"), 5, "no zoo gives weights")
+        assert_one_line(run("fetch", "net_a", "--what", "weight"), 2, "no kind 'weight'")
+
+
+class TestCache:
+    def test_ls_and_rm(self, zoo, run, tmp_path):
+        assert run("fetch", "--all").returncode == 0
+        rows = json.loads(run("cache ls", "--format", "json").stdout)
+        assert [(r["model"], r["size_bytes"]) for r in rows] == [("net_a", len(DATA)), ("net_b", len(OTHER))]
+        assert run("cache rm", "net_a").returncode == 0
+        assert [p.name for p in objects(tmp_path)] == ["net_b.pth"]
+        assert_one_line(run("cache rm", "net_a"), 5, "nothing in the cache fits")
+        assert_one_line(run("cache rm"), 2, "no model given")
+        assert run("cache rm", "--all").returncode == 0
+        assert not (tmp_path / "cache").exists()
+
+    def test_verify_finds_changed_missing_and_extra(self, zoo, run, tmp_path):
+        assert run("fetch", "--all").returncode == 0
+        assert run("cache verify").returncode == 0
+        a, b = sorted(objects(tmp_path), key=lambda p: p.name)
+        change(a)
+        b.unlink()
+        (tmp_path / "cache" / "objects" / "stray").write_text("?")
+        (tmp_path / "cache" / "entries" / "net_a" / "broken.json").write_text("{")
+        done = run("cache verify", "--format", "json")
+        states = {(f["state"], Path(f["path"]).name) for f in json.loads(done.stdout)}
+        assert done.returncode == 6
+        assert states == {
+            ("changed", a.name),
+            ("missing", b.name),
+            ("extra", "stray"),
+            ("unreadable", "broken.json"),
+        }
+
+    def test_gc_leaves_what_is_needed(self, zoo, run, tmp_path):
+        assert run("fetch", "--all").returncode == 0
+        (tmp_path / "cache" / "entries" / "net_b" / "weights.json").unlink()
+        zoo.faults = [Fault("wrong-bytes")]
+        assert run("fetch", "net_a", "--force").returncode == 6
+        done = run("cache gc", "--older-than", "0", "--format", "json")
+        assert [Path(f["path"]).name for f in json.loads(done.stdout)] == [
+            "net_a.pth.rejected",
+            "net_a.pth.rejected.txt",
+        ], "an object as young as this may still wait for its entry"
+        assert run("cache verify").returncode == 0
+
+    def test_export_and_import(self, zoo, run, tmp_path):
+        assert run("fetch", "--all", "-q").returncode == 0
+        archive = tmp_path / "zoo.zip"
+        assert run("cache export", archive).returncode == 0
+        first = archive.read_bytes()
+        assert run("cache export", archive).returncode == 0
+        assert archive.read_bytes() == first, "equal input gives equal bytes"
+        other = ["--cache", tmp_path / "second"]
+        assert bddzoo("cache", "import", archive, *other).returncode == 0
+        done = bddzoo(
+            "fetch", "net_a", "--verify", "--offline", "--registry", tmp_path / "registry.yaml", *other
+        )
+        assert done.returncode == 0, done.stderr
+        change(objects(tmp_path)[0])
+        assert_one_line(run("cache export", archive), 6, "was changed since")
+        assert archive.read_bytes() == first
+
+
+class TestBundle:
+    @pytest.fixture
+    def bundle(self, zoo, run, tmp_path):
+        done = run("bundle", "net_*", "-o", tmp_path / "net.zip")
+        assert done.returncode == 0, done.stderr
+        return tmp_path / "net.zip"
+
+    def test_serves_an_empty_machine(self, bundle, tmp_path):
+        with zipfile.ZipFile(bundle) as archive:
+            assert "testzoo/sem_seg/weights/net_a.pth" in archive.namelist()
+            assert "net_a (zoo testzoo: Test zoo)" in archive.read("LICENCES.txt").decode()
+            (tmp_path / "slice.yaml").write_bytes(archive.read("registry.yaml"))
+        done = bddzoo(
+            "fetch", "net_a", "--verify", "--offline", "--from", bundle, "--cache", tmp_path / "second",
+            "--registry", tmp_path / "slice.yaml",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert Path(done.stdout.split("  ")[0]).read_bytes() == DATA
+
+    def test_unpacked_is_a_mirror(self, bundle, run, tmp_path):
+        with zipfile.ZipFile(bundle) as archive:
+            archive.extractall(tmp_path / "unpacked")
+        assert run("cache rm", "--all").returncode == 0
+        assert run("fetch", "net_a", "--verify", "--offline", "--from", tmp_path / "unpacked").returncode == 0
+
+    def test_slice_of_the_real_registry_loads_with_numbers_as_printed(self):
+        from bddzoo.artifacts.slices import slice_registry
+        from bddzoo.registry import default_path, load_registry, load_text
+
+        ids = [m.id for m in load_registry().models][::40]
+        part = load_text(slice_registry(default_path().read_text(encoding="utf-8"), ids), "slice")
+        assert [m.id for m in part.models] == ids
+        whole = load_registry()
+        assert [m.reported for m in part.models] == [whole.find(i).reported for i in ids]
+
+    @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "C:/evil", "a\\..\\evil"])
+    def test_path_traversal_is_refused(self, bundle, run, tmp_path, name):
+        with zipfile.ZipFile(bundle, "a") as archive:
+            archive.writestr(name, b"evil")
+        assert_one_line(run("cache import", bundle), 6, "would leave its folder")
+        assert_one_line(run("fetch", "net_a", "--force", "--from", bundle), 6, "would leave its folder")
+
+    def test_links_and_wrong_lists_are_refused(self, bundle, run, tmp_path):
+        data = bundle.read_bytes()
+        info = zipfile.ZipInfo("link")
+        info.external_attr = 0o120777 << 16
+        with zipfile.ZipFile(bundle, "a") as archive:
+            archive.writestr(info, "/etc/passwd")
+        assert_one_line(run("cache import", bundle), 6, "is a link")
+        with zipfile.ZipFile(bundle, "w") as archive:
+            with zipfile.ZipFile(io.BytesIO(data)) as good:
+                listing = good.read("bddzoo-bundle.json")
+            archive.writestr("bddzoo-bundle.json", listing)
+        assert_one_line(run("cache import", bundle), 6, "is not in it")
+        with zipfile.ZipFile(bundle, "w") as archive:
+            archive.writestr("bddzoo-bundle.json", listing.replace(b'"net_a.pth"', b'"../../net_a.pth"'))
+            archive.writestr("testzoo/sem_seg/weights/net_a.pth", DATA)
+        assert run("cache import", bundle).returncode == 6
+        bundle.write_bytes(data[: len(data) // 2])
+        assert_one_line(run("cache import", bundle), 2, "is no bundle")
+        assert_one_line(run("fetch", "net_a", "--force", "--from", bundle), 2, "is no bundle")
+
+    def test_damage_inside_is_found(self, bundle, run, tmp_path):
+        data = bytearray(bundle.read_bytes())
+        data[data.find(DATA[:64]) + 1000] ^= 1
+        bundle.write_bytes(data)
+        assert run("cache rm", "--all").returncode == 0
+        assert_one_line(run("cache import", bundle), 6, "damaged")
+        assert_one_line(run("fetch", "net_a", "--offline", "--from", bundle), 6, "damaged")
+        assert not objects(tmp_path)
+
+
+class TestAdopt:
+    def test_by_name_and_by_digest(self, zoo, run, tmp_path):
+        mine = tmp_path / "mine"
+        mine.mkdir()
+        (mine / "renamed (1).pth").write_bytes(DATA)
+        (mine / "net_b.pth").write_bytes(OTHER)
+        (mine / "notes.txt").write_text("not weights")
+        done = run("adopt", mine, "--format", "json")
+        rows = json.loads(done.stdout)
+        assert [(r["model"], r["digest_state"]) for r in rows] == [
+            ("net_b", "observed"),
+            ("net_a", "verified"),
+        ]
+        assert {r["how"] for r in rows} <= {"hardlink", "reflink"}
+        assert run("fetch", "net_a", "--verify", "--offline").returncode == 0
+        assert (mine / "net_b.pth").read_bytes() == OTHER
+
+    def test_refuses_what_only_has_the_name(self, zoo, run, tmp_path):
+        path = tmp_path / "net_a.pth"
+        path.write_bytes(DATA[:-1])
+        assert_one_line(run("adopt", path), 6, "199999 bytes instead of 200000")
+        path.write_bytes(DATA[::-1])
+        assert_one_line(run("adopt", path), 6, f"instead of {hashlib.md5(DATA).hexdigest()}")
+        path.write_bytes(b"<html><title>404</title></html>")
+        assert_one_line(run("adopt", path), 6, "an HTML page")
+        assert_one_line(run("adopt", tmp_path / "gone.pth"), 5, "no file or folder")
+        assert path.exists()
+
+    def test_verify_needs_a_digest_and_takes_the_one_beside(self, zoo, run, tmp_path):
+        path = tmp_path / "net_b.pth"
+        path.write_bytes(OTHER)
+        assert_one_line(run("adopt", path, "--verify"), 6, "cannot be verified")
+        (tmp_path / "net_b.md5").write_text(hashlib.md5(DATA).hexdigest())
+        assert_one_line(run("adopt", path), 6, "net_b.md5 says")
+        (tmp_path / "net_b.md5").write_text(hashlib.md5(OTHER).hexdigest().upper() + "\r\n")
+        assert run("adopt", path, "--verify", "--copy").returncode == 0
+        assert run("fetch", "net_b", "--verify", "--offline").returncode == 0
