@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,6 +31,36 @@ def bddzoo(
     return subprocess.run(
         command, capture_output=True, text=True, check=False, env=environment(**(env or {})), **options
     )
+
+
+def run_here(capsys: pytest.CaptureFixture[str], *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run `bddzoo ARGUMENTS` in this process: for what would import torch again and again."""
+    from bddzoo.cli.main import run
+
+    capsys.readouterr()
+    code = run([str(argument) for argument in arguments])
+    said = capsys.readouterr()
+    return subprocess.CompletedProcess(list(arguments), code, said.out, said.err)
+
+
+def interrupt(
+    command: list[object], ready: Callable[[], object], env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Start a command, send Ctrl-C when `ready()`, and return how it ended."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bddzoo", *map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(**(env or {})),
+        cwd=ROOT,
+    )
+    deadline = time.monotonic() + 120
+    while not ready() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:

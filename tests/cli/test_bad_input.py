@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.artifacts.registry import weights, write_registry
 from tests.artifacts.zoo import make_bytes
-from tests.cli.command import ROOT, assert_one_line, bddzoo, environment
+from tests.cli.command import assert_one_line, bddzoo, interrupt
 from tests.support.server import Fault, Server
 
 DATA = make_bytes(400_000)
@@ -135,24 +131,6 @@ def test_cache_that_cannot_be_written(registry: Path, tmp_path: Path, place: str
     done = bddzoo("fetch", "net_a", "--registry", registry, "--cache", place, *QUICK)
     assert done.returncode in (2, 5), done.stderr
     assert_one_line(done, done.returncode, "--cache")
-
-
-def interrupt(command: list[object], ready, env: dict[str, str] | None = None):
-    """Start a command, send Ctrl-C when `ready()`, and return how it ended."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bddzoo", *map(str, command)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(**(env or {})),
-        cwd=ROOT,
-    )
-    deadline = time.monotonic() + 120
-    while not ready() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def test_ctrl_c_in_the_middle_of_a_download(server: Server, registry: Path, tmp_path: Path) -> None:

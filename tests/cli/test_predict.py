@@ -1,0 +1,218 @@
+"""`bddzoo predict` on tiny real networks: files, any size, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from bddzoo.datasets.formats import decode_rle, read_bitmask, read_mask
+from tests.cli.command import ROOT, environment
+from tests.cli.inprocess import Done, runner
+from tests.shared import shared
+from tests.support import tiny
+
+TASKS = {"sem_seg": tiny.SEM_SEG, "ins_seg": tiny.INS_SEG}
+SIZES = {"a.jpg": (48, 80), "b.png": (33, 47), "c.jpg": (120, 40), "d.png": (7, 200), "e.bmp": (1, 1)}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """A registry whose protocols rescale, weights, and pictures of mixed sizes."""
+    folder = tmp_path_factory.mktemp("world")
+    registry = tiny.write_registry(folder / "registry.yaml", scale=[128, 72])
+    for task in TASKS:
+        tiny.make_weights(registry, task, folder / f"{task}.pth")
+    (folder / "pictures").mkdir()
+    for name, (height, width) in SIZES.items():
+        rng = np.random.default_rng(len(name) + height)
+        cv2.imwrite(
+            str(folder / "pictures" / name), rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+        )
+    return folder
+
+
+@pytest.fixture
+def cli(capsys, world, tmp_path):
+    call = runner(capsys)
+
+    def predict(task: str, *inputs: object, **replaced: Any) -> Done:
+        values = {
+            "registry": world / "registry.yaml",
+            "weights": world / f"{task}.pth",
+            "out": tmp_path / "out",
+            "device": "cpu",
+            **replaced,
+        }
+        options = [x for name, value in values.items() if value is not None for x in (f"--{name}", value)]
+        return call("predict", TASKS[task], *inputs, *options)
+
+    return predict
+
+
+def files(folder: Path) -> set[str]:
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_semantic_predictions_of_mixed_sizes(cli, world, tmp_path, batch):
+    done = cli("sem_seg", world / "pictures", "--batch-size", batch)
+    assert done.code == 0, done.err
+    out = tmp_path / "out"
+    stems = [Path(name).stem for name in SIZES]
+    assert files(out) == {
+        "sem_seg.json",
+        *(f"masks/{stem}.png" for stem in stems),
+        *(f"overlays/{stem}.jpg" for stem in stems),
+    }
+    frames = {f["name"]: f for f in json.loads((out / "sem_seg.json").read_text())["frames"]}
+    assert set(frames) == set(SIZES)
+    for name, size in SIZES.items():
+        mask = read_mask(out / "masks" / f"{Path(name).stem}.png")
+        assert mask.shape == size
+        assert cv2.imread(str(out / "overlays" / f"{Path(name).stem}.jpg")).shape[:2] == size
+        assert sum(decode_rle(la["rle"]).sum() for la in frames[name]["labels"]) == mask.size
+        assert name in done.out
+
+
+def test_instance_predictions_of_mixed_sizes(cli, world, tmp_path):
+    done = cli("ins_seg", world / "pictures", "--format", "json")
+    assert done.code == 0, done.err
+    out = tmp_path / "out"
+    result = json.loads(done.out)
+    scores = {f["name"]: f["labels"] for f in json.loads((out / "score.json").read_text())}
+    rles = {f["name"]: f["labels"] for f in json.loads((out / "ins_seg.json").read_text())["frames"]}
+    for row in result["pictures"]:
+        size = SIZES[row["name"]]
+        bitmask = read_bitmask(out / "bitmasks" / f"{Path(row['name']).stem}.png")
+        assert (row["height"], row["width"]) == bitmask.shape[:2] == size
+        ids = bitmask[..., 2].astype(int) << 8 | bitmask[..., 3]
+        assert row["instances"] == len(scores[row["name"]]) >= ids.max()
+        assert sum(decode_rle(la["rle"]).sum() for la in rles[row["name"]]) == (ids > 0).sum()
+    assert {row["name"] for row in result["pictures"]} == set(SIZES)
+
+
+def test_a_large_score_threshold_draws_nothing(cli, world, tmp_path):
+    picture = world / "pictures/b.png"
+    done = cli("ins_seg", picture, "--min-score", 1)
+    assert "nothing above the score" in done.out
+    drawn = cv2.imread(str(tmp_path / "out/overlays/b.jpg")).astype(int)
+    assert np.abs(drawn - cv2.imread(str(picture))).mean() < 25  # JPEG of noise
+
+
+def test_a_bad_picture_does_not_keep_the_others(cli, world, tmp_path):
+    bad = tmp_path / "pictures" / "bad.jpg"
+    bad.parent.mkdir()
+    bad.write_bytes((world / "pictures/a.jpg").read_bytes()[:300])
+    done = cli("sem_seg", world / "pictures/b.png", bad, world / "pictures/a.jpg")
+    assert done.code == 5
+    assert done.err.count("warning:") == 1
+    assert f"{bad} is damaged: it is cut short; skipped" in done.err
+    assert "1 could not be used" in done.err
+    assert {p.name for p in (tmp_path / "out/masks").iterdir()} == {"a.png", "b.png"}
+    done = cli("sem_seg", bad, out=tmp_path / "other")
+    assert done.code == 5
+    assert "none of the 1 pictures could be used" in done.errors[0]
+    assert files(tmp_path / "other") == set()
+
+
+def test_unusual_pictures_are_remarked_on(cli, tmp_path):
+    grey = tmp_path / "grey.png"
+    cv2.imwrite(str(grey), np.zeros((30, 40), np.uint16))
+    done = cli("sem_seg", grey)
+    assert done.code == 0
+    assert "grey.png: grey: its one channel is used three times" in done.err
+    assert "grey.png: 16 bits a channel" in done.err
+
+
+def test_equal_names_are_refused_before_anything_runs(cli, world, tmp_path):
+    twin = tmp_path / "twin" / "a.png"
+    twin.parent.mkdir()
+    cv2.imwrite(str(twin), np.zeros((5, 5, 3), np.uint8))
+    done = cli("sem_seg", world / "pictures/a.jpg", twin, weights=tmp_path / "never-looked-at")
+    assert done.code == 2
+    assert "would write outputs of the same name" in done.errors[0]
+    assert str(twin) in done.errors[0]
+    done = cli("sem_seg", world / "pictures/a.jpg", world / "pictures")
+    assert "is given twice" in done.errors[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_earlier_predictions_are_kept_unless_asked(cli, world, tmp_path):
+    assert cli("sem_seg", world / "pictures/a.jpg").code == 0
+    done = cli("sem_seg", world / "pictures/b.png")
+    assert done.code == 2
+    assert "holds predictions already" in done.errors[0]
+    assert cli("sem_seg", world / "pictures/b.png", "--overwrite").code == 0
+    assert {p.name for p in (tmp_path / "out/masks").iterdir()} == {"b.png"}
+
+
+def test_inputs_that_are_not_there(cli, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("no picture")
+    done = cli("sem_seg", tmp_path / "empty")
+    assert done.code == 5
+    assert "no picture in folder" in done.errors[0]
+    done = cli("sem_seg", tmp_path / "nowhere.jpg")
+    assert done.code == 5
+    assert "no such file or folder" in done.errors[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--alpha", "2"], 2),
+        (["--device", "npu"], 2),
+        (["--device", "cuda:50"], 5),
+        (["--min-score", "-1"], 2),
+    ],
+)
+def test_options_that_make_no_sense(cli, world, options, code):
+    done = cli("sem_seg", world / "pictures/a.jpg", *options)
+    assert done.code == code
+    assert len(done.errors) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_ctrl_c_leaves_nothing_half_written(world, tmp_path):
+    many = tmp_path / "many"
+    many.mkdir()
+    for index in range(3000):
+        os.link(world / "pictures/a.jpg", many / f"{index:04d}.jpg")
+    out = tmp_path / "out"
+    arguments = ["--registry", world / "registry.yaml", "--weights", world / "ins_seg.pth", "--out", out]
+    command = [sys.executable, "-m", "bddzoo", "predict", tiny.INS_SEG, many, *arguments]
+    process = subprocess.Popen(
+        [str(c) for c in command], stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment()
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (out.exists() and any(out.rglob("*.jpg"))):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert said.splitlines()[-1] == "error: interrupted"
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_real_photographs(cli, tmp_path, task):
+    folder = shared("images")
+    done = cli(task, folder)
+    assert done.code == 0, done.err
+    pictures = [p for p in folder.iterdir() if p.suffix in (".jpg", ".png")]
+    for path in pictures:
+        assert (
+            cv2.imread(str(tmp_path / "out/overlays" / f"{path.stem}.jpg")).shape
+            == cv2.imread(str(path)).shape
+        )
