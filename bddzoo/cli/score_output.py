@@ -45,7 +45,6 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write JSON with NaN as null; the file appears only when complete."""
     from bddzoo.datasets.atomic import write_bytes
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_nulls(value), indent=2, ensure_ascii=False, allow_nan=False)
     write_bytes(path, (text + "\n").encode())
 

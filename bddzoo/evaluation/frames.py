@@ -1,17 +1,17 @@
-"""Frames of Scalabel JSON files, kept as undecoded bytes until they are needed."""
+"""Frames of Scalabel JSON files, read when they are needed."""
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from bddzoo.errors import MissingError
+from bddzoo.evaluation.json_index import OutlineError, frame_regions
 from bddzoo.evaluation.sources import Source
+
+CHUNK_BYTES = 1 << 22
 
 
 class Rle(msgspec.Struct, gc=False):
@@ -57,10 +57,6 @@ class _Head(msgspec.Struct, gc=False):
     videoName: str | None = None
 
 
-class _Dataset(msgspec.Struct):
-    frames: list[msgspec.Raw]
-
-
 class JsonFrames:
     """Frames of one or several JSON files, in order.
 
@@ -71,44 +67,55 @@ class JsonFrames:
     """
 
     def __init__(self, source: Source, members: list[str]) -> None:
-        self._raw: list[tuple[Path, msgspec.Raw]] = []
-        self._stack = ExitStack()
         self.source = source
         self.names: list[str] = []
         self.videos: list[str | None] = []
         self.bare = True
-        head = msgspec.json.Decoder(_Head)
+        # Member, start and end of each frame: the frames themselves are read when they are needed.
+        self._places: list[tuple[str, int, int]] = []
+        # Members of an archive cannot be read in parts; their bytes are held.
+        self._held: dict[str, bytes] = {}
         for member in members:
-            where = source.where(member)
-            for raw in self._frames(source, member, where):
-                try:
-                    found = head.decode(raw)
-                except msgspec.DecodeError as error:
-                    raise MissingError(f"{where}, frame {len(self.names) + 1}: {error}") from None
-                self._raw.append((where, raw))
-                self.names.append(str(found.name))
-                self.videos.append(found.videoName)
+            self._add(member)
 
-    def _frames(self, source: Source, member: str, where: Path) -> list[msgspec.Raw]:
-        content = self._stack.enter_context(source.buffer(member))
-        start = _first_byte(content)
+    def _add(self, member: str) -> None:
+        where = self.source.where(member)
         try:
-            if start == b"{":
-                self.bare = False
-                return msgspec.json.decode(content, type=_Dataset).frames
-            return msgspec.json.decode(content, type=list[msgspec.Raw])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            regions, bare = frame_regions(self._chunks(member))
+        except OutlineError as error:
             raise MissingError(
                 f"{where} is no list of frames: {error}",
                 hint='expected [frame, ...] or {"frames": [...]}; a file that was cut short ends like this',
             ) from None
+        self.bare &= bare
+        for start, end in regions:
+            self._places.append((member, start, end))
+            try:
+                found = _HEAD.decode(self._bytes(len(self._places) - 1))
+            except msgspec.DecodeError as error:
+                raise MissingError(f"{where}, frame {len(self._places)}: {error}") from None
+            self.names.append(str(found.name))
+            self.videos.append(found.videoName)
+
+    def _chunks(self, member: str) -> Iterator[bytes]:
+        if self.source.seekable:
+            yield from self.source.chunks(member, CHUNK_BYTES)
+        else:
+            self._held[member] = self.source.read(member)
+            yield self._held[member]
+
+    def _bytes(self, index: int) -> bytes:
+        member, start, end = self._places[index]
+        if member in self._held:
+            return self._held[member][start:end]
+        return self.source.read_part(member, start, end - start)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def where(self, index: int) -> str:
         """File and name of a frame, for messages."""
-        return f"{self._raw[index][0]}, frame {self.names[index]}"
+        return f"{self.source.where(self._places[index][0])}, frame {self.names[index]}"
 
     def frame(self, index: int) -> Frame:
         """Decode one frame.
@@ -125,21 +132,11 @@ class JsonFrames:
 
     def _decode(self, index: int, decoder: msgspec.json.Decoder[Any]) -> Any:
         try:
-            return decoder.decode(self._raw[index][1])
+            return decoder.decode(self._bytes(index))
         except msgspec.DecodeError as error:
             raise MissingError(f"{self.where(index)}: {error}") from None
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(len(self)))
 
 
 _FRAME = msgspec.json.Decoder(Frame)
 _SCORES = msgspec.json.Decoder(ScoreFrame)
-
-
-def _first_byte(content: bytes | mmap.mmap) -> bytes:
-    for start in range(0, min(len(content), 1 << 16), 256):
-        text = content[start : start + 256].lstrip()
-        if text:
-            return text[:1]
-    return b""
+_HEAD = msgspec.json.Decoder(_Head)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import threading
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from bddzoo.errors import MissingError
@@ -25,7 +23,10 @@ class Source:
         path: The folder, file or archive.
         members: Relative paths (with `/`) of all files, sorted.
         junk: Files that are no labels but are commonly found beside them (`.DS_Store`).
+        seekable: Whether a member can be read in parts.
     """
+
+    seekable = False
 
     def __init__(self, path: Path, members: list[str], junk: list[str]) -> None:
         self.path = path
@@ -44,10 +45,13 @@ class Source:
         """
         raise MissingError(f"cannot read {self.where(member)}")
 
-    @contextmanager
-    def buffer(self, member: str) -> Iterator[bytes | mmap.mmap]:
-        """The bytes of a member, mapped instead of copied where possible."""
+    def chunks(self, member: str, size: int) -> Iterator[bytes]:
+        """The bytes of a member, piece by piece."""
         yield self.read(member)
+
+    def read_part(self, member: str, start: int, size: int) -> bytes:
+        """Some bytes of a member."""
+        return self.read(member)[start : start + size]
 
     def with_suffix(self, suffix: str) -> list[str]:
         """Members whose names end so."""
@@ -56,6 +60,8 @@ class Source:
 
 class FolderSource(Source):
     """Files of a folder and its subfolders, or a single file."""
+
+    seekable = True
 
     def __init__(self, path: Path) -> None:
         members: list[str] = []
@@ -84,23 +90,25 @@ class FolderSource(Source):
         except OSError as error:
             raise _unreadable(path, error) from None
 
-    @contextmanager
-    def buffer(self, member: str) -> Iterator[bytes | mmap.mmap]:
-        """The file, mapped into memory."""
+    def chunks(self, member: str, size: int) -> Iterator[bytes]:
+        """The file, piece by piece."""
         path = self.where(member)
         try:
-            file = path.open("rb")
+            with path.open("rb") as file:
+                while piece := file.read(size):
+                    yield piece
         except OSError as error:
             raise _unreadable(path, error) from None
-        with file:
-            try:
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except ValueError:
-                raise MissingError(f"{path} is empty") from None
-            except OSError as error:
-                raise _unreadable(path, error) from None
-            # Not closed here: frames cut out of it may live on; it goes with the last of them.
-            yield mapped
+
+    def read_part(self, member: str, start: int, size: int) -> bytes:
+        """Some bytes of the file."""
+        path = self.where(member)
+        try:
+            with path.open("rb", buffering=0) as file:
+                file.seek(start)
+                return file.read(size)
+        except OSError as error:
+            raise _unreadable(path, error) from None
 
 
 class ZipSource(Source):

@@ -1,0 +1,136 @@
+"""Where the frames of a large JSON file start and end, found without decoding or holding it.
+
+A dataset file is a list of frames, or an object whose key `frames` holds one. Everything but the
+frames themselves is small. So the file is read in chunks; of each outermost object (a frame, or
+`config`) only the position is kept and its number written in its place; what remains is decoded as
+ordinary JSON and says which of the numbers are frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+QUOTE, BACKSLASH, OPEN, CLOSE = b'"\\{}'
+SPACE = b" \t\r\n"
+# What surrounds the frames of a file; more means that there are none.
+MAX_REMAINDER = 1 << 26
+
+
+class OutlineError(ValueError):
+    """The file is no list of frames; says why."""
+
+
+@dataclass
+class _Scan:
+    """State between chunks."""
+
+    offset: int = 0
+    base: int = -1
+    depth: int = 0
+    in_string: bool = False
+    escaped: bool = False
+    start: int = 0
+    remainder: bytearray = field(default_factory=bytearray)
+    regions: list[tuple[int, int]] = field(default_factory=list)
+
+
+def frame_regions(chunks: Iterable[bytes]) -> tuple[list[tuple[int, int]], bool]:
+    """Offsets (start, end) of the frames, and whether the file is a bare list.
+
+    Args:
+        chunks: The file's bytes, in pieces of any size.
+
+    Raises:
+        OutlineError: It is cut short or something else.
+    """
+    scan = _Scan()
+    for chunk in chunks:
+        _add(scan, chunk)
+        if len(scan.remainder) > MAX_REMAINDER:
+            raise OutlineError("no frames in it")
+    if scan.depth > max(scan.base, 0):
+        raise OutlineError("it ends within a frame")
+    try:
+        outline = msgspec.json.decode(scan.remainder)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise OutlineError(str(error)) from None
+    bare = isinstance(outline, list)
+    frames = outline if bare else outline.get("frames") if isinstance(outline, dict) else None
+    if not isinstance(frames, list) or not all(type(f) is int for f in frames):
+        raise OutlineError("no list of objects in it")
+    # A number that stood there itself has no place among the regions.
+    if not all(0 <= f < len(scan.regions) for f in frames) or sorted(set(frames)) != frames:
+        raise OutlineError("no list of objects in it")
+    return [scan.regions[f] for f in frames], bare
+
+
+def _add(scan: _Scan, chunk: bytes) -> None:
+    """Scan one chunk."""
+    if scan.base < 0:
+        text = chunk.lstrip(SPACE)
+        if not text:
+            scan.offset += len(chunk)
+            return
+        # Frames lie one level deeper where the whole is an object.
+        scan.base = 1 if text[0] == OPEN else 0
+    data = np.frombuffer(chunk, np.uint8)
+    quotes = _real_quotes(scan, data)
+    braces = np.flatnonzero((data == OPEN) | (data == CLOSE))
+    outside = (np.searchsorted(quotes, braces) + scan.in_string) % 2 == 0
+    braces = braces[outside]
+    depth = scan.depth + np.cumsum(np.where(data[braces] == OPEN, 1, -1))
+    opening = data[braces] == OPEN
+    starts = braces[opening & (depth == scan.base + 1)]
+    ends = braces[~opening & (depth == scan.base)] + 1
+    inside = scan.depth > scan.base
+    at = 0
+    first = 0
+    if inside:
+        if not ends.size:
+            at = len(chunk)
+        else:
+            at = int(ends[0])
+            scan.regions.append((scan.start, scan.offset + at))
+            first = 1
+    for k, start in enumerate(starts.tolist()):
+        scan.remainder += chunk[at:start] + b" %d " % len(scan.regions)
+        scan.start = scan.offset + start
+        if k + first < ends.size:
+            at = int(ends[k + first])
+            scan.regions.append((scan.start, scan.offset + at))
+        else:
+            at = len(chunk)
+    scan.remainder += chunk[at:]
+    scan.in_string ^= bool(quotes.size % 2)
+    scan.depth = int(depth[-1]) if depth.size else scan.depth
+    scan.offset += len(chunk)
+
+
+def _real_quotes(scan: _Scan, data: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Positions of the quotes that are not escaped; carries an escape over to the next chunk."""
+    quotes = np.flatnonzero(data == QUOTE)
+    suspects = quotes[data[quotes - 1] == BACKSLASH]
+    escaped = []
+    for at in suspects.tolist():
+        run = _backslashes(data, at)
+        # A run that reaches the start of the chunk goes on where the last chunk ended.
+        if (run + (scan.escaped and run == at)) % 2:
+            escaped.append(at)
+    if scan.escaped and quotes.size and quotes[0] == 0:
+        escaped.append(0)
+    trailing = _backslashes(data, data.size)
+    scan.escaped = bool((trailing + (scan.escaped and trailing == data.size)) % 2)
+    return np.setdiff1d(quotes, escaped, assume_unique=True) if escaped else quotes
+
+
+def _backslashes(data: NDArray[np.uint8], end: int) -> int:
+    """Length of the run of backslashes that ends before a position."""
+    at = end
+    while at > 0 and data[at - 1] == BACKSLASH:
+        at -= 1
+    return end - at

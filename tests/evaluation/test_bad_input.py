@@ -1,0 +1,315 @@
+"""Files that cannot be scored: one line that names them, exit 5, no hang, no score."""
+
+import json
+import struct
+import zipfile
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+
+from bddzoo.cli.main import run
+from bddzoo.errors import MissingError
+from bddzoo.evaluation import disk
+from bddzoo.evaluation.disk import evaluate
+from bddzoo.evaluation.mask_frames import MaskWork
+from bddzoo.evaluation.options import Options
+from tests.evaluation import scenes
+from tests.evaluation.test_oracle import label, write_png
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+def masks(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        truth = scenes.class_map(rng)
+        write_png(tmp_path / f"gt/f{i}.png", truth)
+        write_png(tmp_path / f"pred/f{i}.png", scenes.disturbed(rng, truth))
+    return tmp_path
+
+
+def refused(capsys, root, *more, task="sem_seg", gt="gt", pred="pred"):
+    """The one line that a refusal prints."""
+    out = root / "out.json"
+    code = run(
+        ["score", "-t", task, "-g", str(root / gt), "-r", str(root / pred), "--out-file", str(out), *more]
+    )
+    shown = capsys.readouterr()
+    assert code == 5
+    assert shown.out == ""
+    assert not out.exists()
+    lines = shown.err.strip().splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.mark.parametrize("nproc", ["1", "3"])
+def test_all_bad_files_are_listed(masks, capsys, nproc):
+    for i in (1, 4):
+        path = masks / f"pred/f{i}.png"
+        path.write_bytes(path.read_bytes()[:-20])
+    (masks / "pred/f5.png").write_bytes(b"no picture")
+    line = refused(capsys, masks, "--nproc", nproc)
+    assert "3 frames cannot be scored" in line
+    assert all(f"f{i}.png" in line for i in (1, 4, 5))
+
+
+def test_many_bad_files_are_counted(tmp_path, capsys):
+    truth = scenes.class_map(np.random.default_rng(0))
+    for i in range(30):
+        write_png(tmp_path / f"gt/f{i:02}.png", truth)
+        (tmp_path / "pred").mkdir(exist_ok=True)
+        (tmp_path / f"pred/f{i:02}.png").write_bytes(b"")
+    line = refused(capsys, tmp_path)
+    assert "30 frames" in line
+    assert "and 20 more" in line
+    assert "is empty" in line
+
+
+def test_one_truncated_png_among_a_thousand(tmp_path, capsys):
+    done, content = cv2.imencode(".png", scenes.class_map(np.random.default_rng(0), (8, 8)))
+    assert done
+    for side in ("gt", "pred"):
+        (tmp_path / side).mkdir()
+        for i in range(1000):
+            (tmp_path / side / f"f{i:04}.png").write_bytes(content.tobytes())
+    bad = tmp_path / "pred/f0777.png"
+    bad.write_bytes(bad.read_bytes()[:-9])
+    assert "pred/f0777.png is damaged" in refused(capsys, tmp_path)
+    assert (
+        run(
+            [
+                "score",
+                "-t",
+                "sem_seg",
+                "-g",
+                str(tmp_path / "gt"),
+                "-r",
+                str(tmp_path / "pred"),
+                "--allow-partial",
+            ]
+        )
+        == 0
+    )
+    shown = capsys.readouterr()
+    assert "999 frames, PARTIAL" in shown.out
+    assert "f0777.png" in shown.err
+
+
+def test_a_file_that_vanishes_meanwhile(masks, monkeypatch):
+    work = MaskWork.semantic
+
+    def vanish(self, pair):
+        (masks / "pred/f3.png").unlink(missing_ok=True)
+        return work(self, pair)
+
+    monkeypatch.setattr(disk.MaskWork, "semantic", vanish)
+    with pytest.raises(MissingError, match=r"no such file: .*f3\.png"):
+        evaluate("sem_seg", masks / "gt", masks / "pred", options=Options(workers=2))
+
+
+def bomb(width, height):
+    """A PNG of a few bytes that claims many pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    out = b"\x89PNG\r\n\x1a\n"
+    for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 1000)), (b"IEND", b"")):
+        out += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    return out
+
+
+def test_decompression_bombs_are_not_inflated(masks, capsys):
+    (masks / "pred/f2.png").write_bytes(bomb(100_000, 100_000))
+    assert "f2.png claims 100000x100000 pixels" in refused(capsys, masks)
+    # A picture whose data end early is no picture either.
+    (masks / "pred/f2.png").write_bytes(bomb(40, 24 * 1000))
+    assert "f2.png" in refused(capsys, masks)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "text"),
+    [
+        (np.zeros((24, 40), np.uint16), "16-bit grey"),
+        (np.zeros((24, 40, 3), np.uint8), "RGB"),
+        (np.zeros((24, 40, 4), np.uint8), "RGBA"),
+        (np.zeros((40, 24), np.uint8), "transposed"),
+        (np.zeros((12, 80), np.uint8), "80x12"),
+    ],
+)
+def test_pictures_of_another_kind(masks, capsys, pixels, text):
+    assert cv2.imwrite(str(masks / "pred/f1.png"), pixels)
+    line = refused(capsys, masks)
+    assert "pred/f1.png" in line
+    assert text in line
+
+
+def test_a_class_map_is_no_bitmask(masks, capsys):
+    (masks / "score.json").write_text(json.dumps([{"name": f"f{i}.jpg"} for i in range(6)]))
+    line = refused(capsys, masks, "--score-file", str(masks / "score.json"), task="ins_seg")
+    assert "is no bitmask: 8-bit grey" in line
+
+
+def test_ground_truth_values_that_are_no_class(masks, capsys):
+    truth = np.full((24, 40), 33, np.uint8)
+    truth[:3] = 2
+    write_png(masks / "gt/f0.png", truth)
+    assert "gt/f0.png: 840 pixels are of no class" in refused(capsys, masks)
+
+
+def frames_json(path, count=3, *, scored=True, name="f{}.jpg", **more):
+    mask = np.zeros((720, 1280), bool)
+    mask[100:200, 100:300] = True
+    extra = {"score": 0.5} if scored else {}
+    frames = [
+        {"name": name.format(i), "labels": [label(1, "car", mask, **extra, **more)]} for i in range(count)
+    ]
+    path.write_text(json.dumps(frames))
+    return path
+
+
+@pytest.fixture
+def rles(tmp_path):
+    frames_json(tmp_path / "gt.json", scored=False)
+    frames_json(tmp_path / "pred.json")
+    return tmp_path
+
+
+@pytest.mark.parametrize("task", ["sem_seg", "ins_seg"])
+@pytest.mark.parametrize("nproc", ["1", "2"])
+def test_json_that_was_cut_in_the_middle(rles, capsys, task, nproc):
+    text = (rles / "pred.json").read_text()
+    (rles / "pred.json").write_text(text[: len(text) // 2])
+    line = refused(capsys, rles, "--nproc", nproc, task=task, gt="gt.json", pred="pred.json")
+    assert "pred.json is no list of frames" in line
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda f: f[1].pop("name"), "frame 2"),
+        (lambda f: f[1]["labels"][0]["rle"].update(counts="0000"), "frame f1.jpg: the RLE of category car"),
+        (
+            lambda f: f[1]["labels"][0]["rle"].update(counts="\x7f\x7f"),
+            "frame f1.jpg: the RLE of category car",
+        ),
+        (lambda f: f[1]["labels"][0]["rle"].update(counts=""), "frame f1.jpg: the RLE of category car"),
+        (lambda f: f[1]["labels"][0]["rle"].update(counts="P" * 40), "frame f1.jpg: the RLE of category car"),
+        (lambda f: f[1]["labels"][0]["rle"].update(counts=[1, 2]), "frame f1.jpg: Expected `str`"),
+        (lambda f: f[1]["labels"][0]["rle"].update(size=[10**6, 10**6]), "frame f1.jpg"),
+        (lambda f: f[1]["labels"][0].update(rle=None, poly2d=[{"vertices": [[0, 0]]}]), "f1.jpg: a polygon"),
+        (lambda f: f[1].update(labels=3), "frame f1.jpg: Expected `array"),
+        (lambda f: f[1].update(name="f0.jpg"), "has frame f0.jpg more than once"),
+        (lambda f: f.pop(), "no prediction for 1 of 3 frames: f2.jpg"),
+    ],
+)
+@pytest.mark.parametrize("task", ["sem_seg", "ins_seg"])
+@pytest.mark.parametrize("nproc", ["1", "2"])
+def test_broken_frames(rles, capsys, change, text, task, nproc):
+    # With more than one process, the official toolkit hangs forever on an invalid RLE.
+    frames = json.loads((rles / "pred.json").read_text())
+    change(frames)
+    (rles / "pred.json").write_text(json.dumps(frames))
+    line = refused(capsys, rles, "--nproc", nproc, task=task, gt="gt.json", pred="pred.json")
+    assert "pred.json" in line
+    assert text in line
+
+
+@pytest.mark.parametrize("content", ["", "3", '{"labels": []}', "[" * 100_000, "\0" * 1000, '["a"]'])
+def test_json_of_another_kind(rles, capsys, content):
+    (rles / "pred.json").write_text(content)
+    assert "pred.json" in refused(capsys, rles, gt="gt.json", pred="pred.json")
+
+
+def test_a_two_gigabyte_file_of_nothing_takes_no_memory(rles, capsys):
+    with (rles / "pred.json").open("wb") as file:
+        file.write(b"[")
+        file.truncate(2 << 30)
+    line = refused(capsys, rles, gt="gt.json", pred="pred.json")
+    assert "pred.json is no list of frames" in line
+
+
+def test_scores_that_do_not_fit_the_bitmasks(tmp_path, capsys):
+    mask = scenes.paint([(1, 3, 0, 2, 9, 2, 9)])
+    for side in ("gt", "pred"):
+        write_png(tmp_path / side / "f.png", mask)
+    scores = tmp_path / "s.json"
+    for content, text in (
+        ([{"name": "g.jpg"}], "has no scores for f.png"),
+        ([{"name": "f.jpg"}, {"name": "f.png"}], "lists a frame more than once"),
+        ([{"name": "f.jpg", "labels": [{"index": "a", "score": 1}]}], "s.json, frame f.jpg"),
+        ([{"name": "f.jpg", "labels": [{"index": 1}]}], "s.json, frame f.jpg"),
+    ):
+        scores.write_text(json.dumps(content))
+        assert text in refused(capsys, tmp_path, "--score-file", str(scores), task="ins_seg")
+
+
+def pack(folder, path, prefix=""):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.rglob("*") if folder.is_dir() else [folder]):
+            if file.is_file():
+                archive.write(file, prefix + file.name)
+
+
+def test_archives_give_the_numbers_of_folders(masks, rles):
+    pack(masks / "gt", masks / "gt.zip", "gt/")
+    pack(masks / "pred", masks / "pred.zip", "some/folder/")
+    plain = evaluate("sem_seg", masks / "gt", masks / "pred").scores
+    for workers in (1, 3):
+        packed = evaluate("sem_seg", masks / "gt.zip", masks / "pred.zip", options=Options(workers=workers))
+        assert packed.scores == plain
+    pack(rles / "pred.json", rles / "predictions.zip", "x/")
+    scores = evaluate("ins_seg", rles / "gt.json", rles / "predictions.zip").scores
+    assert scores.summary["AP50"] == pytest.approx(100)
+
+
+def test_scores_are_found_in_the_archive_of_the_bitmasks(tmp_path):
+    rng = np.random.default_rng(4)
+    gt, pred, scores = scenes.ins_frame(rng)
+    write_png(tmp_path / "gt/f.png", gt)
+    write_png(tmp_path / "pred/f.png", pred)
+    (tmp_path / "pred/score.json").write_text(json.dumps([{"name": "f.jpg", "labels": scores}]))
+    pack(tmp_path / "pred", tmp_path / "pred.zip")
+    (tmp_path / "pred/score.json").rename(tmp_path / "score.json")
+    apart = evaluate("ins_seg", tmp_path / "gt", tmp_path / "pred", score_file=tmp_path / "score.json")
+    assert (
+        evaluate("ins_seg", tmp_path / "gt", tmp_path / "pred.zip").scores.to_json() == apart.scores.to_json()
+    )
+
+
+def test_broken_archives(masks, capsys):
+    pack(masks / "pred", masks / "pred.zip")
+    content = bytearray((masks / "pred.zip").read_bytes())
+    content[60:90] = bytes(30)
+    (masks / "pred.zip").write_bytes(content)
+    assert "f0.png" in refused(capsys, masks, pred="pred.zip")
+    (masks / "pred.zip").write_bytes(content[: len(content) // 2])
+    assert "pred.zip is not a readable zip archive" in refused(capsys, masks, pred="pred.zip")
+
+
+def test_archives_that_inflate_to_gigabytes(rles, capsys):
+    with zipfile.ZipFile(rles / "pred.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("pred.json", b" " * (40 << 20))
+    assert "claims 41943040 bytes" in refused(capsys, rles, gt="gt.json", pred="pred.zip")
+
+
+def test_archive_junk_is_passed_over(masks):
+    pack(masks / "pred", masks / "pred.zip")
+    with zipfile.ZipFile(masks / "pred.zip", "a") as archive:
+        archive.writestr("__MACOSX/._f0.png", b"x")
+        archive.writestr(".DS_Store", b"x")
+    assert evaluate("sem_seg", masks / "gt", masks / "pred.zip").scores.frames == 6
+
+
+def test_no_read_permission_and_folders_in_place_of_files(masks, capsys):
+    (masks / "pred/f0.png").unlink()
+    (masks / "pred/f0.png").symlink_to(masks / "nowhere.png")
+    assert "f0.png" in refused(capsys, masks)
+
+
+def test_a_result_that_cannot_be_written_says_so(masks, capsys):
+    (masks / "file").write_text("")
+    argv = ["score", "-t", "sem_seg", "-g", str(masks / "gt"), "-r", str(masks / "pred")]
+    assert run([*argv, "--out-file", str(masks / "file/out.json")]) == 5
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
