@@ -75,16 +75,23 @@ def test_sink_holds_no_more_than_its_depth():
     assert waiting
 
 
+def pour(consume, count, *, depth=2, pause_s=0.0, then=None):
+    with Sink(consume, depth=depth) as sink:
+        for n in range(count):
+            sink.put(n)
+            time.sleep(pause_s)
+        if then:
+            raise then
+
+
 def test_an_error_of_the_consumer_reaches_the_caller():
     def fail(n: int) -> None:
         raise KeyError(n)
 
     with pytest.raises(KeyError), Sink(fail) as sink:
         sink.put(1)
-    with pytest.raises(KeyError), Sink(fail) as sink:
-        for n in range(1000):
-            sink.put(n)
-            time.sleep(0.001)
+    with pytest.raises(KeyError):
+        pour(fail, 1000, pause_s=0.001)
 
 
 def test_an_error_of_the_caller_abandons_what_waits():
@@ -94,8 +101,6 @@ def test_an_error_of_the_caller_abandons_what_waits():
         time.sleep(0.02)
         seen.append(n)
 
-    with pytest.raises(RuntimeError), Sink(slow, depth=100) as sink:
-        for n in range(100):
-            sink.put(n)
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        pour(slow, 100, depth=100, then=RuntimeError())
     assert len(seen) < 100
