@@ -46,7 +46,9 @@ def import_markdown(text: str, name: str) -> Document:
         _check_width(block, name)
     columns = _columns(found)
     warnings: list[str] = []
-    headings = tuple(_heading(b, columns, name, warnings) for b in found)
+    headings = tuple(_heading(b, columns, name) for b in found)
+    for block, heading in zip(found, headings, strict=True):
+        warnings += _mojibake(heading, f"{name}:{block.table.line if block.table else 1}")
     layout = "list" if all(b.caption is not None for b in found) else "headings"
     seen = Counter(row.id for heading in headings for row in heading.rows)
     doubled = [i for i, n in seen.items() if n > 1]
@@ -110,7 +112,22 @@ def metric_of(title: str) -> tuple[str, str] | None:
     return (split, metric) if metric else None
 
 
-def _heading(block: Block, columns: Mapping[str, Column], name: str, warnings: list[str]) -> Heading:
+def _mojibake(heading: Heading, where: str) -> list[str]:
+    """Names whose UTF-8 bytes were once read in another encoding."""
+    found = []
+    for person in heading.authors:
+        for encoding in ("mac_roman", "cp1252"):
+            try:
+                right = person.name.encode(encoding).decode("utf-8")
+            except UnicodeError:
+                continue
+            if right != person.name:
+                found.append(f'{where}: heading {heading.name}: "{person.name}" reads like a mis-encoded "{right}"')
+                break
+    return found
+
+
+def _heading(block: Block, columns: Mapping[str, Column], name: str) -> Heading:
     table = block.table
     assert table is not None
     chosen = tuple(columns[c.text] for c in table.header)

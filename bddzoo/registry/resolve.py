@@ -89,6 +89,12 @@ class Resolver:
 
     def _protocol(self, name: str, spec: doc.ProtocolDoc) -> Protocol:
         at: PathLike = ("protocols", name)
+        for key in ("mean", "std"):
+            if not all(Decimal(v).is_finite() and (v > 0 or key == "mean") for v in getattr(spec, key)):
+                self.note((*at, key), "expected three finite numbers" + ("" if key == "mean" else " above 0"))
+        for metric, points in spec.tolerance.items():
+            if not (Decimal(points).is_finite() and points >= 0):
+                self.note((*at, "tolerance", metric), f"expected points of the metric, got {points}")
         if spec.mode == "slide" and (spec.crop is None or spec.stride is None):
             self.note(at, "mode slide needs crop and stride")
         return Protocol(
@@ -133,6 +139,8 @@ class Resolver:
 
     def _section(self, at: PathLike, zoo: Zoo, task: Task, spec: doc.SectionDoc) -> Section:
         self.url((*at, "page"), spec.page)
+        if spec.protocol is not None and spec.protocol not in self.protocols:
+            self.note((*at, "protocol"), unknown("protocol", spec.protocol, self.protocols))
         columns = {name: build_column(name, c) for name, c in spec.columns.items()}
         styles = {name: build_style(self, at, name, spec, columns) for name in spec.tables}
         for kind, template in spec.artifacts.items():
@@ -274,7 +282,7 @@ class Resolver:
         return tuple(found)
 
     def _percent(self, at: PathLike, value: int | Decimal | None, model: str, depth: int) -> None:
-        if value is not None and not 0 <= value <= 100:
+        if value is not None and not (Decimal(value).is_finite() and 0 <= value <= 100):
             self.note(at, f"expected a number between 0 and 100, got {value}", model, depth)
 
     def _training(self, at: PathLike, row: doc.ModelDoc) -> Training | None:

@@ -19,7 +19,7 @@ Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 IDENT = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,119}$"
 IDENT_WORDS = "letters, digits and . _ + - only, starting with a letter or digit"
 DIGEST = (
-    r"^(md5:[0-9a-f]{6,32}|sha256:[0-9a-f]{6,64})"
+    r"^(md5:[0-9a-f]{6,32}|sha256:[0-9a-f]{6,64}|tensors:[0-9a-f]{64})"
     r" (published|filename|observed|computed)( [0-9]{4}-[0-9]{2}-[0-9]{2})?$"
 )
 DIGEST_WORDS = (

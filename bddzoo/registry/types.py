@@ -21,14 +21,15 @@ class Digest:
     """A digest and where it is from.
 
     Attributes:
-        algorithm: `md5` or `sha256`.
+        algorithm: `md5` or `sha256` of the file, or `tensors`: of the weights in it, whatever the
+            container (`bddzoo.artifacts.tensors`).
         hex: Lower-case hexadecimal digits; fewer than the full length when only a prefix is known.
         origin: `published` by the zoo, read off the `filename`, `observed` on a download, or
             `computed` by this project from files it made itself.
         date: ISO date of the observation, if any.
     """
 
-    algorithm: Literal["md5", "sha256"]
+    algorithm: Literal["md5", "sha256", "tensors"]
     hex: str
     origin: DigestOrigin
     date: str | None = None

@@ -10,7 +10,7 @@ from typing import Any
 
 WIDTH = 112
 # Plain scalars that need no quotes, also between brackets.
-_PLAIN = re.compile(r"[A-Za-z0-9_./✓(][^\x00-\x1f\"'`#:,\[\]{}&*!|>%@\\]*\Z")
+_PLAIN = re.compile(r"[A-Za-z0-9_./✓(][^\x00-\x1f\"'`#:,\[\]{}&!|>%@\\]*\Z")
 _URL = re.compile(r"https?://[^\s,\[\]{}\"'#]+(#[^\s,\[\]{}\"']*)?\Z")
 _READS_ELSE = re.compile(
     r"(?:[-+.]?[0-9][0-9_.eE+-]*|null|true|false|yes|no|on|off|~|\.|.*\s)\Z", re.IGNORECASE | re.DOTALL
