@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bddzoo.cli.app import App, ZooCommand
+from bddzoo.errors import UsageError
 
 if TYPE_CHECKING:
     from bddzoo.evaluation.options import Evaluation
@@ -27,6 +28,7 @@ Examples:
   bddzoo score -t sem_seg -g labels/sem_seg/masks/val -r out/masks
   bddzoo score -t ins_seg -g labels/ins_seg/bitmasks/val -r out/bitmasks --score-file out/score.json
   bddzoo score -t sem_seg -g sem_seg_val.json -r predictions.zip --nproc 4 --format json
+  bddzoo score -t sem_seg -g masks/val -r out --ci --by weather,timeofday --attributes det_val.json
 """,
 )
 @click.option("-t", "--task", type=click.Choice(TASKS), required=True, help="What was predicted.")
@@ -57,6 +59,12 @@ Examples:
     show_default=True,
     help="official runs the installed bdd100k toolkit itself (the oracle extra).",
 )
+@click.option("--by", help="Also score slices by frame attribute: weather,scene,timeofday.", metavar="NAMES")
+@click.option("--attributes", type=PATH, help="Label JSON (or a folder of them) with the frames' attributes.")
+@click.option("--ci", is_flag=True, help="Bootstrap 95% intervals over images.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
+@click.option("--worst", type=click.IntRange(1), metavar="N", help="List the N worst frames.")
+@click.option("--plots", type=PATH, metavar="DIR", help="Draw confusion matrix or precision-recall curves.")
 @click.option("--allow-partial", is_flag=True, help="Score the frames that can be scored; marks the result.")
 @click.option("--lenient", is_flag=True, help="Score what only makes the official toolkit crash; says so.")
 @click.pass_obj
@@ -70,6 +78,12 @@ def command(
     nproc: int | None,
     compat: str,
     evaluator: str,
+    by: str | None,
+    attributes: Path | None,
+    ci: bool,
+    seed: int,
+    worst: int | None,
+    plots: Path | None,
     allow_partial: bool,
     lenient: bool,
 ) -> None:
@@ -78,10 +92,17 @@ def command(
     Same letters, numbers and result file as `python -m bdd100k.eval.run`; without its silent failures
     unless `--compat official` asks for them.
     """
+    from bddzoo.cli.score_extras import Extras
     from bddzoo.cli.score_output import json_of, table_of, write_json
     from bddzoo.evaluation.disk import evaluate
     from bddzoo.evaluation.options import Options
+    from bddzoo.evaluation.slices import read_attributes
 
+    keys = [k.strip() for k in by.split(",") if k.strip()] if by else []
+    if bool(keys) != bool(attributes):
+        raise UsageError("--by and --attributes go together")
+    if evaluator == "official" and (keys or ci or worst or plots):
+        raise UsageError("--evaluator official gives no more than its result", hint="leave it out")
     options = Options(
         official=compat == "official",
         allow_partial=allow_partial,
@@ -89,19 +110,25 @@ def command(
         workers=nproc or min(4, os.cpu_count() or 1),
     )
     extras: dict[str, Any] = {}
+    # Before the long work: a mistake in it should not cost a whole evaluation.
+    known = read_attributes(attributes) if attributes else {}
     if evaluator == "official":
         found = _ask_toolkit(task, gt, result, score_file, extras)
     else:
         found = evaluate(task, gt, result, score_file=score_file, options=options, progress=_progress(app))
     for line in found.warnings:
         app.warn(line)
+    more = Extras(keys, known, ci, seed, worst, plots)
+    blocks = more.add(found, extras)
     if out_file:
         write_json(out_file, json_of(found, options, extras))
         app.say(f"wrote {out_file}")
     if app.json:
         app.data_json(json_of(found, options, extras))
     else:
-        app.data(table_of(found, csv=app.format == "csv"))
+        app.data(
+            "\n".join([table_of(found, csv=app.format == "csv"), *([] if app.format == "csv" else blocks)])
+        )
     _tell_differences(app, found)
 
 

@@ -97,7 +97,7 @@ def _text(scores: Scores, head: list[str], rows: list[list[Any]]) -> str:
     lines = [tabulate(shown, headers=head, tablefmt="simple", stralign="right", colalign=("left",))]
     plain = _plain(scores)
     if plain:
-        lines.append("   ".join(f"{n} {_number(scores.summary[n])}" for n in plain))
+        lines.append("   ".join(f"{n} {number(scores.summary[n])}" for n in plain))
     if scores.frames:
         lines.append(f"{scores.frames} frames" + (", PARTIAL: not the whole set" if scores.partial else ""))
     if absent and scores.task != "pan_seg":
@@ -122,8 +122,9 @@ def _total(scores: Scores, metric: str) -> float:
 
 def headline(scores: Scores) -> str:
     """The most looked-at numbers in one line."""
-    return ", ".join(f"{n} {_number(scores.summary[n])}" for n in HEADLINE[scores.task])
+    return ", ".join(f"{n} {number(scores.summary[n])}" for n in HEADLINE[scores.task])
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """A percentage for people."""
     return "-" if math.isnan(value) else f"{value:.2f}"

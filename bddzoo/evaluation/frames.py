@@ -52,6 +52,10 @@ class ScoreFrame(msgspec.Struct, gc=False):
     labels: list[ScoreEntry] | None = None
 
 
+class _Attributes(msgspec.Struct, gc=False):
+    attributes: dict[str, Any] | None = None
+
+
 class _Head(msgspec.Struct, gc=False):
     name: str | int
     videoName: str | None = None
@@ -130,6 +134,10 @@ class JsonFrames:
         """Decode the score entries of one frame."""
         return self._decode(index, _SCORES).labels or []
 
+    def attributes(self, index: int) -> dict[str, Any]:
+        """Decode the attributes of one frame: weather and the like."""
+        return self._decode(index, _ATTRIBUTES).attributes or {}
+
     def _decode(self, index: int, decoder: msgspec.json.Decoder[Any]) -> Any:
         try:
             return decoder.decode(self._bytes(index))
@@ -139,4 +147,5 @@ class JsonFrames:
 
 _FRAME = msgspec.json.Decoder(Frame)
 _SCORES = msgspec.json.Decoder(ScoreFrame)
+_ATTRIBUTES = msgspec.json.Decoder(_Attributes)
 _HEAD = msgspec.json.Decoder(_Head)

@@ -67,6 +67,11 @@ class SemSegAccumulator:
         diagonal = np.diagonal(counts)
         self._frames[name] = np.stack((diagonal, counts.sum(1), counts[:, :-1].sum(0)))
 
+    def restore(self, names: Sequence[str], counts: NDArray[np.int64], matrix: NDArray[np.int64]) -> None:
+        """Start from stored statistics: `names`, `per_frame()` and `matrix` of another accumulator."""
+        self.matrix = matrix.astype(np.int64)
+        self._frames = dict(zip(names, counts, strict=True))
+
     def merge(self, other: SemSegAccumulator) -> None:
         """Add the frames of another accumulator (another worker's)."""
         both = self._frames.keys() & other._frames.keys()

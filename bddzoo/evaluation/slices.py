@@ -1,0 +1,120 @@
+"""Scores of some of the frames: by attribute, and of single frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bddzoo.errors import MissingError, UsageError
+from bddzoo.evaluation.average_precision import ap_scores, by_class, precision_recall
+from bddzoo.evaluation.frames import JsonFrames
+from bddzoo.evaluation.insseg import MatchAccumulator
+from bddzoo.evaluation.options import Accumulator
+from bddzoo.evaluation.panseg import PanSegAccumulator, pan_scores
+from bddzoo.evaluation.scores import Scores
+from bddzoo.evaluation.semseg import SemSegAccumulator, semseg_scores
+from bddzoo.evaluation.sources import open_source
+
+# BDD100K's frame attributes.
+ATTRIBUTES = ("weather", "scene", "timeofday")
+UNKNOWN = "unknown"
+
+
+def read_attributes(path: Path) -> dict[str, dict[str, str]]:
+    """Attributes of frames by name without suffix, from a label JSON or a folder of them.
+
+    Raises:
+        MissingError: Not readable, or no frame in it has attributes.
+    """
+    source = open_source(path)
+    frames = JsonFrames(source, source.with_suffix(".json"))
+    out: dict[str, dict[str, str]] = {}
+    for i, name in enumerate(frames.names):
+        found = frames.attributes(i)
+        if found:
+            out[_stem(name)] = {k: str(v) for k, v in found.items()}
+    if not out:
+        raise MissingError(f"{path} has no frame with attributes", hint="expected weather, scene, timeofday")
+    return out
+
+
+def slice_scores(
+    accumulator: Accumulator, attributes: Mapping[str, Mapping[str, str]], by: Sequence[str]
+) -> dict[str, dict[str, Scores]]:
+    """Scores for each value of each attribute; frames without one are `unknown`.
+
+    Raises:
+        UsageError: No frame has an attribute of that name.
+    """
+    out: dict[str, dict[str, Scores]] = {}
+    known = {key for values in attributes.values() for key in values}
+    for key in by:
+        if key not in known:
+            raise UsageError(
+                f"no frame has an attribute {key!r}", hint="there are " + ", ".join(sorted(known))
+            )
+        values = np.array([attributes.get(_stem(n), {}).get(key, UNKNOWN) for n in accumulator.names])
+        out[key] = {str(v): subset_scores(accumulator, values == v) for v in np.unique(values)}
+    return out
+
+
+def subset_scores(accumulator: Accumulator, chosen: NDArray[np.bool_]) -> Scores:
+    """Scores of some frames.
+
+    Args:
+        accumulator: Statistics of each frame.
+        chosen: (frames,) bool, in the order of `accumulator.names`.
+    """
+    count = int(chosen.sum())
+    if isinstance(accumulator, SemSegAccumulator):
+        counts = accumulator.per_frame()[chosen].sum(axis=0)
+        return semseg_scores(counts, accumulator.class_names, count, accumulator.task)
+    if isinstance(accumulator, PanSegAccumulator):
+        sums = accumulator.per_frame()[chosen].sum(axis=0)
+        return pan_scores(sums, accumulator.class_names, accumulator.stuff, count)
+    frames = [f for f, c in zip(accumulator.per_frame(), chosen.tolist(), strict=True) if c]
+    return ap_scores(frames, accumulator.class_names, prefix=accumulator.prefix)
+
+
+def frame_scores(accumulator: Accumulator) -> tuple[str, NDArray[np.float64]]:
+    """One number for each frame: its metric, and the values (NaN where a frame has nothing to find).
+
+    mIoU over the classes in the frame, AP50 of the frame alone, or its PQ; in percent.
+    """
+    if isinstance(accumulator, SemSegAccumulator):
+        found, actual, predicted = np.moveaxis(accumulator.per_frame().astype(np.float64), 1, 0)
+        union = np.maximum(actual + predicted - found, 1)
+        present = actual > 0
+        with np.errstate(invalid="ignore"):
+            values = 100 * (found / union * present).sum(axis=1) / present.sum(axis=1)
+        return "mIoU", values
+    if isinstance(accumulator, PanSegAccumulator):
+        names, stuff = accumulator.class_names, accumulator.stuff
+        rows = [pan_scores(f, names, stuff, 1).summary for f in accumulator.per_frame()]
+        return "PQ", np.array([r["PQ"] if r["N"] else np.nan for r in rows])
+    return "AP50", np.array([_frame_ap50(accumulator, i) for i in range(len(accumulator))])
+
+
+def _frame_ap50(accumulator: MatchAccumulator, index: int) -> float:
+    frame = accumulator.per_frame()[index]
+    values = []
+    for c, found in enumerate(by_class([frame], len(accumulator.class_names))):
+        positives = int(frame.positives[c, 0])
+        if positives:
+            values.append(precision_recall(found, 0, positives, 100)[0][0].mean())
+    return float(100 * np.mean(values)) if values else float("nan")
+
+
+def worst_frames(accumulator: Accumulator, count: int) -> tuple[str, list[tuple[str, float]]]:
+    """The frames with the lowest values of `frame_scores`, worst first."""
+    metric, values = frame_scores(accumulator)
+    order = [i for i in np.argsort(values, kind="stable").tolist() if not np.isnan(values[i])]
+    names = accumulator.names
+    return metric, [(names[i], float(values[i])) for i in order[:count]]
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name.split("\0", maxsplit=1)[0]).stem
