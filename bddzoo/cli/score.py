@@ -96,7 +96,7 @@ def command(
     from bddzoo.cli.score_output import json_of, table_of, write_json
     from bddzoo.evaluation.disk import evaluate
     from bddzoo.evaluation.options import Options
-    from bddzoo.evaluation.slices import read_attributes
+    from bddzoo.evaluation.slices import check_keys, read_attributes
 
     keys = [k.strip() for k in by.split(",") if k.strip()] if by else []
     if bool(keys) != bool(attributes):
@@ -112,6 +112,7 @@ def command(
     extras: dict[str, Any] = {}
     # Before the long work: a mistake in it should not cost a whole evaluation.
     known = read_attributes(attributes) if attributes else {}
+    check_keys(known, keys)
     if evaluator == "official":
         found = _ask_toolkit(task, gt, result, score_file, extras)
     else:

@@ -41,6 +41,18 @@ def read_attributes(path: Path) -> dict[str, dict[str, str]]:
     return out
 
 
+def check_keys(attributes: Mapping[str, Mapping[str, str]], by: Sequence[str]) -> None:
+    """Refuse an attribute that no frame has.
+
+    Raises:
+        UsageError: It is named, and those that exist.
+    """
+    known = sorted({key for values in attributes.values() for key in values})
+    for key in by:
+        if key not in known:
+            raise UsageError(f"no frame has an attribute {key!r}", hint="there are " + ", ".join(known))
+
+
 def slice_scores(
     accumulator: Accumulator, attributes: Mapping[str, Mapping[str, str]], by: Sequence[str]
 ) -> dict[str, dict[str, Scores]]:
@@ -49,13 +61,9 @@ def slice_scores(
     Raises:
         UsageError: No frame has an attribute of that name.
     """
+    check_keys(attributes, by)
     out: dict[str, dict[str, Scores]] = {}
-    known = {key for values in attributes.values() for key in values}
     for key in by:
-        if key not in known:
-            raise UsageError(
-                f"no frame has an attribute {key!r}", hint="there are " + ", ".join(sorted(known))
-            )
         values = np.array([attributes.get(_stem(n), {}).get(key, UNKNOWN) for n in accumulator.names])
         out[key] = {str(v): subset_scores(accumulator, values == v) for v in np.unique(values)}
     return out
