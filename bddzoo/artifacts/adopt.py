@@ -20,7 +20,9 @@ from bddzoo.artifacts.digests import (
     strongest,
 )
 from bddzoo.artifacts.disk import copy_whole, link_or_copy
+from bddzoo.artifacts.proof import tensors_known
 from bddzoo.artifacts.sniff import HEAD_BYTES, name_cut, name_impostor
+from bddzoo.artifacts.tensors import TensorDigester
 from bddzoo.errors import BddzooError, IntegrityError, MissingError, UsageError
 from bddzoo.registry.types import Artifact, Digest, Model
 
@@ -50,19 +52,31 @@ class Adopter:
         models: Models that may be meant.
         copy: Never link: the cache shares nothing with the user's file.
         verify: Take only what a known digest proves.
+        tensors: Computes the digest of the tensors in a weights file; with it a copy in another
+            container is taken where the registry knows that digest.
     """
 
     def __init__(
-        self, cache: Cache, models: Iterable[Model], *, copy: bool = False, verify: bool = False
+        self,
+        cache: Cache,
+        models: Iterable[Model],
+        *,
+        copy: bool = False,
+        verify: bool = False,
+        tensors: TensorDigester | None = None,
     ) -> None:
         self.cache = cache
         self._verify = verify
+        self._tensors = tensors
         self._copy = copy
         self._by_name: dict[str, list[tuple[Model, Artifact]]] = defaultdict(list)
         self._known: list[tuple[Model, Artifact]] = []
         for model in models:
             for artifact in model.artifacts:
                 self._by_name[artifact.name].append((model, artifact))
+                if tensors is not None and tensors_known(artifact) is not None:
+                    twin = artifact.name.removesuffix(".pth") + ".safetensors"
+                    self._by_name[twin].append((model, artifact))
                 digest = strongest(artifact.digests)
                 if digest is not None and len(digest.hex) == LENGTHS[digest.algorithm]:
                     self._known.append((model, artifact))
@@ -105,6 +119,10 @@ class Adopter:
         fitting = [(m, a) for m, a in named if _fits(a, hashes)]
         if not fitting:
             model, artifact = named[0]
+            if self._tensors is not None and tensors_known(artifact) is not None:
+                tensors = self._tensors(path)
+                if tensors == tensors_known(artifact):
+                    return self._admit(path, hashes, model, artifact, verified=True, tensors=tensors)
             raise IntegrityError(
                 _explain(path, model, artifact, hashes), hint="it is kept where it is; fetch anew"
             )
@@ -142,7 +160,14 @@ class Adopter:
         return replace(adopted, entry=entry)
 
     def _admit(
-        self, path: Path, hashes: Hashes, model: Model, artifact: Artifact, *, verified: bool
+        self,
+        path: Path,
+        hashes: Hashes,
+        model: Model,
+        artifact: Artifact,
+        *,
+        verified: bool,
+        tensors: str | None = None,
     ) -> Adopted:
         entry = Entry(
             model=model.id,
@@ -156,6 +181,7 @@ class Adopter:
             fetched=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             zoo=model.zoo.id,
             task=model.task,
+            tensors=tensors,
         )
         how = "cached"
 

@@ -20,8 +20,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from bddzoo.artifacts.digests import Hashes, first_mismatch, hashes_of, strongest
+from bddzoo.artifacts.digests import Hashes, hashes_of, strongest
 from bddzoo.artifacts.disk import link_or_copy, write_whole
+from bddzoo.artifacts.proof import fits
 from bddzoo.errors import UsageError
 from bddzoo.registry.types import Artifact, Digest, Model
 
@@ -165,7 +166,7 @@ class Cache:
         time changed is hashed again; one that was changed is moved aside.
         """
         entry = self.entry(model.id, artifact.kind)
-        if entry is not None and not _fits(entry, artifact):
+        if entry is not None and not fits(entry, artifact):
             entry = None
         if entry is None:
             entry = self._find_by_digest(model, artifact)
@@ -217,7 +218,7 @@ class Cache:
         if known is None:
             return None
         for other in self.entries():
-            if _fits(other, artifact) and other.hashes.get(known.algorithm).startswith(known.hex.lower()):
+            if fits(other, artifact) and other.hashes.get(known.algorithm).startswith(known.hex.lower()):
                 source = self.path_of(other)
                 entry = replace(other, model=model.id, kind=artifact.kind, name=artifact.name)
                 entry = replace(entry, zoo=model.zoo.id, task=model.task)
@@ -270,13 +271,6 @@ def explain_hashes(entry: Entry, hashes: Hashes) -> str:
         f"expected {entry.size_bytes} bytes, md5:{entry.md5}, sha256:{entry.sha256}; "
         f"found {hashes.size_bytes} bytes, md5:{hashes.md5}, sha256:{hashes.sha256}"
     )
-
-
-def _fits(entry: Entry, artifact: Artifact) -> bool:
-    """Whether an entry is the file that the registry means."""
-    if artifact.size_bytes is not None and entry.size_bytes != artifact.size_bytes:
-        return False
-    return first_mismatch(artifact.digests, entry.hashes) is None
 
 
 def _read(path: Path) -> Entry | None:

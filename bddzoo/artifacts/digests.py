@@ -160,8 +160,8 @@ def hashes_of(path: Path) -> Hashes:
 
 
 def is_usable(digest: Digest) -> bool:
-    """Whether a digest has enough digits to be evidence."""
-    return len(digest.hex) >= MIN_PREFIX
+    """Whether a digest is one of the file's bytes, with enough digits to be evidence."""
+    return digest.algorithm in LENGTHS and len(digest.hex) >= MIN_PREFIX
 
 
 def matches(digest: Digest, hashes: Hashes) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from bddzoo.artifacts.cache import Cache, Entry, check_name
-from bddzoo.artifacts.digests import LENGTHS, first_mismatch, strongest
+from bddzoo.artifacts.digests import first_mismatch, strongest
 from bddzoo.artifacts.disk import explain
 from bddzoo.artifacts.download import Wanted, download
 from bddzoo.artifacts.failures import SourceError, Stopped
@@ -19,9 +19,11 @@ from bddzoo.artifacts.manners import Manners
 from bddzoo.artifacts.openers import Openers
 from bddzoo.artifacts.partial import Origin, Partial, new_partial, open_partial, sweep_partials
 from bddzoo.artifacts.progress import Progress, Silent
+from bddzoo.artifacts.proof import is_settled, proof_of, same_tensors, tensors_known, wrong_digest
 from bddzoo.artifacts.published import find_published
+from bddzoo.artifacts.tensors import TensorDigester
 from bddzoo.errors import BddzooError, IntegrityError, MissingError, NetworkError
-from bddzoo.registry.types import Artifact, ArtifactKind, Digest, Model
+from bddzoo.registry.types import Artifact, ArtifactKind, Model
 
 DigestState = Literal["verified", "observed", "unknown"]
 
@@ -76,6 +78,8 @@ class Fetcher:
         progress: Receives events.
         manners: Timeouts, retries, limits.
         force: Fetch again what the cache has.
+        tensors: Computes the digest of the tensors in a weights file; with it a copy in another
+            container is accepted where the registry knows that digest.
 
     Raises:
         UsageError: A source that can never work.
@@ -90,11 +94,13 @@ class Fetcher:
         progress: Progress | None = None,
         manners: Manners | None = None,
         force: bool = False,
+        tensors: TensorDigester | None = None,
     ) -> None:
         self.cache = cache
         self.offline = offline
         self.jobs = max(1, jobs)
         self.force = force
+        self._tensors = tensors
         self.progress: Progress = progress or Silent()
         self.stop = threading.Event()
         self.failures: dict[str, tuple[Failure, ...]] = {}
@@ -175,7 +181,7 @@ class Fetcher:
         if not self.force:
             entry = self._from_cache(model, artifact, verify)
             if entry is not None:
-                if verify and _proof(entry, artifact) is None:
+                if verify and proof_of(entry, artifact) is None:
                     entry = self._ask_published(entry, model, artifact)
                 return self._judge(self._result(entry, artifact, cached=True), verify)
         self.cache.prepare()
@@ -239,15 +245,17 @@ class Fetcher:
         Raises:
             SourceError: The source failed or gave other bytes.
         """
-        full = strongest(artifact.digests)
-        wanted = Wanted(artifact.name, artifact.size_bytes, trusted=full is not None)
+        repacked = self._tensors is not None and tensors_known(artifact) is not None
+        # A copy in another container has another size; its tensors will decide.
+        size = None if repacked else artifact.size_bytes
+        wanted = Wanted(artifact.name, size, trusted=strongest(artifact.digests) is not None)
         folder = self.cache.partial_folder(model, artifact)
         partial = open_partial(folder, trusted=wanted.trusted)
         try:
             entry = self._receive(model, artifact, url, partial, wanted, key)
-            if not _is_whole_digest(full) and entry.published is None:
+            if not is_settled(artifact) and entry.published is None:
                 entry = self._with_published(entry, model, artifact, place, url)
-            wrong = _wrong_digest(entry, artifact)
+            wrong = wrong_digest(entry, artifact)
             if wrong is not None and (partial.continued or partial.origin.total is None):
                 # A piece may have come from a bad source, or the end of the connection was not the
                 # end of the file: judge this source by one answer of its own.
@@ -256,8 +264,10 @@ class Fetcher:
                 partial = new_partial(folder)
                 again = self._receive(model, artifact, url, partial, wanted, key)
                 entry = replace(again, published=entry.published, published_at=entry.published_at)
-                wrong = _wrong_digest(entry, artifact)
-            if wrong is not None:
+                wrong = wrong_digest(entry, artifact)
+            if (wrong is not None or strongest(artifact.digests) is None) and repacked:
+                entry = self._with_tensors(entry, partial, artifact)
+            if wrong is not None and not same_tensors(entry, artifact):
                 found = entry.hashes.get(wrong.algorithm)
                 text = f"expected {wrong.algorithm}:{wrong.hex} ({wrong.origin}), got {found}"
                 kept = self.cache.reject(partial.path, model.id, artifact.name, f"{url}: {text}")
@@ -315,6 +325,17 @@ class Fetcher:
         digest, where = found
         return replace(entry, published=f"{digest.algorithm}:{digest.hex}", published_at=where)
 
+    def _with_tensors(self, entry: Entry, partial: Partial, artifact: Artifact) -> Entry:
+        """The entry with the digest of its tensors, if they can be read at all."""
+        assert self._tensors is not None
+        try:
+            return replace(entry, tensors=self._tensors(partial.path))
+        except BddzooError as error:
+            self.progress.note(
+                f"{entry.model}/{entry.kind}", f"its tensors cannot be compared: {error.message}"
+            )
+            return entry
+
     def _ask_published(self, entry: Entry, model: Model, artifact: Artifact) -> Entry:
         """Look for the published digest of a cached file that has none yet."""
         source = entry.source if entry.source in artifact.sources else None
@@ -337,7 +358,7 @@ class Fetcher:
         return found
 
     def _result(self, entry: Entry, artifact: Artifact, *, cached: bool) -> FetchResult:
-        proof = _proof(entry, artifact)
+        proof = proof_of(entry, artifact)
         return FetchResult(
             path=self.cache.path_of(entry),
             size_bytes=entry.size_bytes,
@@ -376,23 +397,3 @@ class Fetcher:
         if kinds == {"missing"}:
             return MissingError(f"{what}: no source has it: {told}", hint=hint)
         return NetworkError(f"{what}: no source could give it: {told}", hint=f"try again, or {hint}")
-
-
-def _is_whole_digest(digest: Digest | None) -> bool:
-    return digest is not None and len(digest.hex) == LENGTHS[digest.algorithm]
-
-
-def _wrong_digest(entry: Entry, artifact: Artifact) -> Digest | None:
-    """The first known digest that the content does not have."""
-    published = entry.published_digest
-    return first_mismatch([*artifact.digests, *([published] if published else [])], entry.hashes)
-
-
-def _proof(entry: Entry, artifact: Artifact) -> str | None:
-    """What an entry's content is verified by, in words, or None. The content fits the registry."""
-    known = strongest(artifact.digests)
-    if known is not None:
-        return f"registry {known.algorithm} ({known.origin})"
-    if entry.published_digest is not None and entry.published_at:
-        return f"{entry.published_digest.algorithm} published at {entry.published_at}"
-    return None

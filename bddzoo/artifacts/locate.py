@@ -146,6 +146,10 @@ def relative_paths(model: Model, artifact: Artifact) -> list[tuple[str, str]]:
     found.setdefault(f"{zoo}/{task}/{artifact.kind}/{name}", "zoo/task/kind/name")
     if unique or artifact.kind != "weights":
         found.setdefault(f"{artifact.kind}/{name}", "kind/name")
+    if any(d.algorithm == "tensors" for d in artifact.digests) and name.endswith(".pth"):
+        twin = name.removesuffix(".pth") + ".safetensors"
+        found.setdefault(twin, "safetensors")
+        found.setdefault(f"{zoo}/{task}/{twin}", "zoo/task/safetensors")
     for source in artifact.sources:
         if "://" in source:
             for depth, tail in enumerate(url_tails(source)):

@@ -35,9 +35,10 @@ def command(app: App, paths: tuple[Path, ...], verify: bool, copy: bool) -> int:
     from bddzoo.artifacts import Cache
     from bddzoo.artifacts.adopt import Adopter, explain_error, walk_files
     from bddzoo.artifacts.disk import format_size
+    from bddzoo.cli.tensors import digest_tensors
 
     cache = Cache(app.cache_dir)
-    adopter = Adopter(cache, app.registry.models, copy=copy, verify=verify)
+    adopter = Adopter(cache, app.registry.models, copy=copy, verify=verify, tensors=digest_tensors)
     taken, failed, others = [], [], 0
     for path in walk_files(paths, cache.root):
         try:

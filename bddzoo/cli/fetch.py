@@ -90,6 +90,7 @@ def command(
     from bddzoo.artifacts import Cache, Fetcher, Manners
     from bddzoo.artifacts.pool import fetch_all
     from bddzoo.cli.progress import make_reporter
+    from bddzoo.cli.tensors import digest_tensors
 
     todo = plan(select_models(app, patterns, task, everything), parse_kinds(what))
     patience: dict[str, Any] = {}
@@ -98,7 +99,13 @@ def command(
     if retries is not None:
         patience.update(attempts=retries + 1, connect_attempts=min(retries + 1, 2))
     fetcher = Fetcher(
-        Cache(app.cache_dir), sources, offline=offline, jobs=jobs, manners=Manners(**patience), force=force
+        Cache(app.cache_dir),
+        sources,
+        offline=offline,
+        jobs=jobs,
+        manners=Manners(**patience),
+        force=force,
+        tensors=digest_tensors,
     )
     if dry_run:
         from bddzoo.cli.fetch_plan import show_plan

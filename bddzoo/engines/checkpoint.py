@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.artifacts.sniff import HEAD_BYTES, name_impostor
+from bddzoo.artifacts.tensors import is_safetensors, read_safetensors
 from bddzoo.errors import IntegrityError, MissingError
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Checkpoint:
 
     Attributes:
         state: Entry name to tensor on the CPU, `module.` prefixes removed.
-        form: How the file holds them: `zip` or `legacy`, and the key they are under, if any.
+        form: How the file holds them: `safetensors`, `zip` or `legacy`, and the key they are under.
     """
 
     state: dict[str, Tensor]
@@ -94,7 +95,7 @@ class Checkpoint:
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     """Read the weights in a checkpoint file.
 
-    Zip and legacy files, `{"state_dict": ...}`, `{"model": ...}` and bare dicts, names with and
+    Safetensors, zip and legacy files, `{"state_dict": ...}`, `{"model": ...}` and bare dicts, names with and
     without `module.`, with optimizer state and metadata or without. Read through `weights_only`:
     a file never executes code.
 
@@ -114,6 +115,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
 def open_checkpoint(path: str | Path) -> Checkpoint:
     """As `read_checkpoint`, with what the file looked like."""
     path = Path(path)
+    if is_safetensors(path):
+        return Checkpoint(_strip(path, read_safetensors(path)), "safetensors")
     zipped = _check_format(path)
     content = _load(path, zipped)
     key, state = _find_state(path, content)
@@ -161,8 +164,6 @@ def _name_format(head: bytes) -> str | None:
     """A known format that is not a checkpoint, by its first bytes."""
     if re.match(rb"\x08[\x01-\x20](\x12|:|B)", head) and not head.startswith(b"\x80"):
         return "an ONNX model"
-    if re.match(rb"[\s\S]{6}\x00\x00\{", head):
-        return "a safetensors file"
     if head.startswith(b"\x1f\x8b"):
         return "a gzip file"
     if head.startswith(b"\x89HDF"):
