@@ -122,7 +122,9 @@ def _mojibake(heading: Heading, where: str) -> list[str]:
             except UnicodeError:
                 continue
             if right != person.name:
-                found.append(f'{where}: heading {heading.name}: "{person.name}" reads like a mis-encoded "{right}"')
+                found.append(
+                    f'{where}: heading {heading.name}: "{person.name}" reads like a mis-encoded "{right}"'
+                )
                 break
     return found
 

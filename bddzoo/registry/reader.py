@@ -96,6 +96,8 @@ def parse(text: str, name: str, lines: dict[Path_, int] | None = None) -> Any:
             line = mark.line + 1
         if "cannot start any token" in str(problem) and line is not None and _has_tab(text, line):
             raise YamlError(name, line, "a tab; YAML indents with spaces") from None
+        if line is not None:  # the end of the file counts as its last line
+            line = min(line, max(1, text.count("\n") + (not text.endswith("\n"))))
         raise YamlError(name, line, f"YAML syntax: {problem}") from None
 
 

@@ -116,7 +116,7 @@ def _value(value: Any) -> str:
         if all(isinstance(v, str | int | float) for v in value):
             return " ".join(str(v) for v in value)
         return "[" + ", ".join(_value(v) for v in value) + "]"
-    return str(value)
+    return "none" if value is None else str(value)
 
 
 def _protocol(lines: list[str], model: Model) -> None:

@@ -154,7 +154,7 @@ def test_many_problems_are_cut_short() -> None:
     ("text", "said"),
     [
         ("schema: 1\n\tzoos: []\n", "r.yaml:2: "),
-        ("schema: 1\nzoos: [1, 2\n", "r.yaml:3: YAML syntax"),
+        ("schema: 1\nzoos: [1, 2\n", "r.yaml:2: YAML syntax"),
         ("schema: 1\nschema: 1\n", 'r.yaml:2: key "schema" is there twice'),
         ("a: &x 1\nb: *x\n", "r.yaml:2: alias *x is not allowed here"),
         ("a: !!python/object/apply:os.system [ls]\n", "r.yaml:1: tag"),
