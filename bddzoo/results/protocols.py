@@ -65,11 +65,15 @@ def whole_split(record: Record) -> int | None:
 
     For BDD100K it is the published number, whatever a data folder or a record claims.
     """
+    run = record.protocol
+    return published_images(run.dataset, record.task, run.split) or run.split_images
+
+
+def published_images(dataset: str, task: str, split: str) -> int | None:
+    """Number of images of a published split, or None where it is not known."""
     from bddzoo.datasets.layout import OFFICIAL_COUNTS
 
-    run = record.protocol
-    published = OFFICIAL_COUNTS.get((record.task, run.split)) if run.dataset == "bdd100k" else None
-    return published or run.split_images
+    return OFFICIAL_COUNTS.get((task, split)) if dataset == "bdd100k" else None
 
 
 def fingerprint_changes(a: Fingerprint, b: Fingerprint) -> list[tuple[str, object, object]]:

@@ -185,14 +185,16 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     return min(verdicts, key=SEVERITY.index, default=Verdict.MISSING)
 
 
-def tolerance_of(model: Model, metric: str, value: Decimal) -> Decimal:
+def tolerance_of(model: Model, metric: str, value: Decimal, *, exact: bool = False) -> Decimal:
     """Largest difference from a printed value that counts as equal, in points.
 
     Half a unit of the last printed digit, because the zoo rounded, plus the registry's tolerance for the
-    metric, or else `DEFAULT_TOLERANCE`.
+    metric, or else `DEFAULT_TOLERANCE`; with `exact` the half unit only.
     """
     exponent = value.as_tuple().exponent
     printed = Decimal(5).scaleb(exponent - 1) if isinstance(exponent, int) else Decimal(0)
+    if exact:
+        return printed
     chosen = model.protocol.tolerance.get(metric) if model.protocol else None
     return printed + (chosen if chosen is not None else DEFAULT_TOLERANCE.get(metric, OTHER_TOLERANCE))
 
@@ -208,7 +210,9 @@ def _judge_metric(
 ) -> MetricVerdict:
     assert number.value is not None
     measured = measured_value(record, number.metric)
-    tolerance = tolerance_of(model, number.metric, number.value)
+    # Scoring is exact: only inference may differ from machine to machine.
+    exact = record.protocol.source != "inference"
+    tolerance = tolerance_of(model, number.metric, number.value, exact=exact)
 
     def verdict(kind: Verdict, reasons: tuple[str, ...], difference: float | None) -> MetricVerdict:
         return MetricVerdict(

@@ -1,0 +1,236 @@
+"""`bddzoo check`: test the chain of evidence behind reported numbers, link by link."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bddzoo.cli.app import App, ZooCommand, complete_models
+from bddzoo.errors import MissingError, UsageError
+
+if TYPE_CHECKING:
+    from bddzoo.registry.types import ArtifactKind, Model
+    from bddzoo.results.links import Link, LinkResult, ModelCheck
+
+LINK_NAMES = ("registry", "scores", "predictions", "weights")
+_PATH = click.Path(path_type=Path)
+
+
+@click.command(
+    cls=ZooCommand,
+    formats=("table", "json", "junit", "github"),
+    epilog="""\b
+Links, in this order; the first that breaks is named:
+  registry     the number is what the zoo's own document says (--document)
+  scores       the published scores file gives that number, to its printed precision
+  predictions  the published predictions, scored here, give it too (--data)
+  weights      inference with the verified weights gives it, within tolerance (--data)
+\b
+Exit status:
+  0 everything that was asked for is reproduced; else by the worst: 3 not reproduced,
+  4 incomparable, 5 missing, 6 unverified
+\b
+Examples:
+  bddzoo check fpn_r50_512x1024_40k_sem_seg_bdd100k --data /data/bdd100k
+  bddzoo check 'mask_rcnn*' --link scores --from /mnt/zoo-mirror
+  bddzoo check --all --link scores --link predictions --data /data/bdd100k --format junit
+""",
+)
+@click.argument("patterns", metavar="[MODEL|PATTERN]...", nargs=-1, shell_complete=complete_models)
+@click.option("--all", "everything", is_flag=True, help="All models.")
+@click.option("--task", help="Only models of this task.")
+@click.option(
+    "--link", "links", multiple=True, type=click.Choice(LINK_NAMES), help="Only this link; repeatable."
+)
+@click.option("--data", type=_PATH, metavar="ROOT", help="BDD100K folder: holds images/ and labels/.")
+@click.option("--document", type=_PATH, metavar="FILE", help="The zoo's Markdown document.")
+@click.option("--from-scores", type=_PATH, metavar="FILE", help="Scores file instead of the published one.")
+@click.option("--from-preds", type=_PATH, metavar="PATH", help="Predictions instead of the published ones.")
+@click.option("--from-weights", is_flag=True, help="Run the network now instead of taking a record.")
+@click.option(
+    "--from",
+    "sources",
+    multiple=True,
+    metavar="SOURCE",
+    help="Folder, bundle or base URL to ask first for files; repeatable.",
+)
+@click.option("--offline", is_flag=True, help="Open no connection.")
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]")
+@click.option("--split", default="val", show_default=True, type=click.Choice(["train", "val"]))
+@click.option(
+    "--results",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder of the records.",
+)
+@click.pass_obj
+def command(
+    app: App,
+    patterns: tuple[str, ...],
+    everything: bool,
+    task: str | None,
+    links: tuple[Link, ...],
+    data: Path | None,
+    document: Path | None,
+    from_scores: Path | None,
+    from_preds: Path | None,
+    from_weights: bool,
+    sources: tuple[str, ...],
+    offline: bool,
+    device: str,
+    split: str,
+    results: Path | None,
+) -> int:
+    """Test what stands behind reported numbers, and name the first link that breaks.
+
+    All links are tested unless --link or one of the --from-... options says which. A link that cannot be
+    looked at is `missing`, never a pass.
+    """
+    from bddzoo.cli.fetch import select_models
+    from bddzoo.reports.checks import render
+    from bddzoo.results.links import LINKS, ModelCheck
+    from bddzoo.results.verdict import Verdict, worst
+
+    models = select_models(app, patterns, task, everything)
+    if len(models) > 1 and (from_scores or from_preds):
+        raise UsageError("--from-scores and --from-preds are files of one model", hint="name one model")
+    given: dict[Link, object] = {
+        "registry": document,
+        "scores": from_scores,
+        "predictions": from_preds,
+        "weights": from_weights,
+    }
+    asked = links or (
+        tuple(n for n in LINKS if given[n]) if from_scores or from_preds or from_weights else LINKS
+    )
+    looker = Looker(
+        app, data, document, from_scores, from_preds, from_weights, sources, offline, device, split, results
+    )
+    checks: list[ModelCheck] = []
+    for model in models:
+        app.detail(f"checking {model.id}")
+        checks.append(
+            ModelCheck(model.id, model.zoo.id, tuple(looker.look(model, n) for n in LINKS if n in asked))
+        )
+    form = app.format or "table"
+    if form == "json":
+        from bddzoo.reports.checks import as_json
+
+        app.data_json([as_json(check) for check in checks])
+    else:
+        app.data(render(checks, form))
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if form == "github" and summary:
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(render(checks, "summary") + "\n")
+    verdict = worst(check.verdict for check in checks)
+    good = sum(check.verdict is Verdict.REPRODUCED for check in checks)
+    app.say(f"{good} of {len(checks)} reproduced; links: {', '.join(n for n in LINKS if n in asked)}")
+    return int(verdict.exit_code)
+
+
+@dataclass(frozen=True)
+class Looker:
+    """Finds what each link needs and looks at it; the fields are the command's options."""
+
+    app: App
+    data: Path | None
+    document: Path | None
+    from_scores: Path | None
+    from_preds: Path | None
+    from_weights: bool
+    sources: tuple[str, ...]
+    offline: bool
+    device: str
+    split: str
+    results: Path | None
+
+    def look(self, model: Model, link: Link) -> LinkResult:
+        """Look at one link of one model; whatever prevents it becomes the link's verdict."""
+        from bddzoo.results.links import look
+
+        checks: dict[str, Callable[[Model], LinkResult]] = {
+            "registry": self._registry,
+            "scores": self._scores,
+            "predictions": self._predictions,
+            "weights": self._weights,
+        }
+        return look(link, lambda: checks[link](model))
+
+    def _registry(self, model: Model) -> LinkResult:
+        from bddzoo.results.links import check_registry
+
+        if self.document is None:
+            raise MissingError("no document of the zoo to compare with: give --document FILE")
+        return check_registry(model, self.document, self.split)
+
+    def _scores(self, model: Model) -> LinkResult:
+        from bddzoo.results.links import check_scores
+
+        file = self.from_scores or self._fetch(model, f"scores-{self.split}")
+        return check_scores(model, file, self.split)
+
+    def _predictions(self, model: Model) -> LinkResult:
+        from bddzoo.datasets.layout import BddLayout
+        from bddzoo.results.links import check_predictions
+
+        if self.data is None:
+            raise MissingError("no ground truth to score predictions against: give --data ROOT")
+        truth = BddLayout(self.data).label_folder(model.task, self.split)
+        if not truth.is_dir():
+            raise MissingError(f"{self.data} has no labels {truth.relative_to(self.data)}")
+        predictions = self.from_preds or self._fetch(model, "preds")
+        workers = min(4, os.cpu_count() or 1)
+        return check_predictions(model, truth, predictions, self.data, self.split, workers)
+
+    def _weights(self, model: Model) -> LinkResult:
+        from bddzoo.results import best_record, default_root, judge, scan_records, write_record
+        from bddzoo.results.links import from_report
+
+        root = default_root(self.results)
+        if not self.from_weights:
+            known = scan_records(
+                root,
+                zoo=model.zoo.id,
+                task=model.task,
+                model=model.id,
+                on_error=lambda e: self.app.warn(str(e)),
+            )
+            own = [stored.record for stored in known if stored.record.protocol.source == "inference"]
+            record = best_record(model, own, self.split)
+            if record is not None:
+                return from_report("weights", judge(model, record), f"record of {record.run.started}", record)
+            if self.data is None:
+                raise MissingError("never measured, and no data set to run on: give --data ROOT")
+        if self.data is None:
+            raise MissingError("no data set to run on: give --data ROOT")
+        from bddzoo.cli.weights import obtain_weights
+        from bddzoo.results.measure import Options, Watcher, measure
+
+        path, used = obtain_weights(self.app, model, None, self.sources)
+        options = Options(split=self.split, device=self.device)
+        watcher = Watcher(warn=self.app.warn)
+        outcome = measure(model, self.data, path, used, options, watcher, command=["bddzoo", *sys.argv[1:]])
+        if outcome.record is None:
+            name, reason = outcome.failures[0]
+            raise MissingError(f"{len(outcome.failures)} pictures could not be used: {name}: {reason}")
+        write_record(outcome.record, root)
+        return from_report("weights", judge(model, outcome.record), str(self.data), outcome.record)
+
+    def _fetch(self, model: Model, kind: str) -> Path:
+        from typing import cast
+
+        from bddzoo.artifacts import Cache, Fetcher
+
+        wanted = cast("ArtifactKind", kind)
+        artifact = model.artifact(wanted)
+        if artifact is None or not (artifact.sources or self.sources):
+            raise MissingError(f"the zoo links no {kind} for this model")
+        fetcher = Fetcher(Cache(self.app.cache_dir), self.sources, offline=self.offline)
+        return fetcher.fetch(model, wanted).path

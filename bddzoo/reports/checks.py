@@ -1,0 +1,146 @@
+"""Checked chains as a table, JSON, JUnit XML, GitHub annotations and a Markdown summary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from bddzoo.reports.text import markdown_table
+
+if TYPE_CHECKING:
+    from bddzoo.results import MetricVerdict
+    from bddzoo.results.links import LinkResult, ModelCheck
+
+
+def render(checks: Sequence[ModelCheck], form: str) -> str:
+    """The checks as text.
+
+    Args:
+        checks: One for each model.
+        form: `table`, `junit`, `github` (annotations) or `summary` (Markdown).
+    """
+    forms = {"table": _table, "junit": junit, "github": annotations, "summary": summary}
+    return forms[form](checks)
+
+
+def as_json(check: ModelCheck) -> dict[str, Any]:
+    """One check in JSON's types."""
+    first = check.first_broken
+    return {
+        "model": check.model,
+        "zoo": check.zoo,
+        "verdict": str(check.verdict),
+        "first_broken": first.link if first else None,
+        "links": [
+            {
+                "link": link.link,
+                "verdict": str(link.verdict),
+                "source": link.source,
+                "reasons": list(link.reasons),
+                "metrics": [
+                    {
+                        "metric": metric.metric,
+                        "reported": metric.reported,
+                        "found": metric.measured,
+                        "difference": metric.difference,
+                        "tolerance": metric.tolerance,
+                        "verdict": str(metric.verdict),
+                    }
+                    for metric in link.metrics
+                ],
+            }
+            for link in check.links
+        ],
+    }
+
+
+def junit(checks: Sequence[ModelCheck]) -> str:
+    """JUnit XML: a suite for each model, a case for each link.
+
+    A number that differs is a failure, everything that could not be judged an error; nothing is `skipped`,
+    which readers of such files take for a pass.
+    """
+    from bddzoo.results.verdict import Verdict
+
+    root = ElementTree.Element("testsuites", name="bddzoo check")
+    for check in checks:
+        suite = ElementTree.SubElement(root, "testsuite", name=check.model)
+        counts = {"tests": len(check.links), "failures": 0, "errors": 0}
+        for link in check.links:
+            case = ElementTree.SubElement(
+                suite, "testcase", classname=f"{check.zoo}.{check.model}", name=link.link
+            )
+            if link.verdict is Verdict.REPRODUCED:
+                continue
+            differs = link.verdict in (Verdict.DRIFTED, Verdict.BETTER)
+            counts["failures" if differs else "errors"] += 1
+            ElementTree.SubElement(
+                case, "failure" if differs else "error", type=str(link.verdict), message=_why(link)
+            )
+        for name, count in counts.items():
+            suite.set(name, str(count))
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode")
+
+
+def annotations(checks: Sequence[ModelCheck]) -> str:
+    """Workflow commands of GitHub Actions: an error for each model's first broken link."""
+    lines = []
+    for check in checks:
+        first = check.first_broken
+        if first is None:
+            lines.append(f"::notice title={_property(check.model)}::reproduced")
+        else:
+            text = f"{first.link}: {first.verdict}: {_why(first)}"
+            lines.append(f"::error title={_property(check.model)}::{_message(text)}")
+    return "\n".join(lines)
+
+
+def summary(checks: Sequence[ModelCheck]) -> str:
+    """A Markdown table: a row for each model, a column for each link."""
+    names = list(dict.fromkeys(link.link for check in checks for link in check.links))
+    rows = []
+    for check in checks:
+        verdicts = {link.link: str(link.verdict) for link in check.links}
+        first = check.first_broken
+        broken = "" if first is None else f"{first.link}: {_why(first)}"
+        rows.append((f"`{check.model}`", *(verdicts.get(n, "") for n in names), str(check.verdict), broken))
+    head = ("Model", *names, "Verdict", "First broken link")
+    return markdown_table(head, rows, [False] * len(head))
+
+
+def _table(checks: Sequence[ModelCheck]) -> str:
+    from tabulate import tabulate
+
+    rows = []
+    for check in checks:
+        for link in check.links:
+            numbers = ", ".join(_number(m) for m in link.metrics)
+            rows.append([check.model, link.link, str(link.verdict), numbers, _why(link)])
+    table = tabulate(
+        rows, headers=["model", "link", "verdict", "reported / found", "why"], disable_numparse=True
+    )
+    lines = [table, ""]
+    for check in checks:
+        first = check.first_broken
+        end = "the chain holds" if first is None else f"the first link that breaks is '{first.link}'"
+        lines.append(f"{check.model}: {check.verdict}; {end}")
+    return "\n".join(lines)
+
+
+def _number(metric: MetricVerdict) -> str:
+    found = "-" if metric.measured is None else f"{metric.measured:.2f}"
+    return f"{metric.metric} {metric.reported} / {found} ±{metric.tolerance}"
+
+
+def _why(link: LinkResult) -> str:
+    return "; ".join(link.reasons)
+
+
+def _message(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _message(text).replace(":", "%3A").replace(",", "%2C")

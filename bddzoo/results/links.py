@@ -1,0 +1,314 @@
+"""The chain of evidence from a reported number down to the weights, link by link.
+
+    registry     the registry's number is what the zoo's document says
+    scores       the published scores file gives that number, to its printed precision
+    predictions  the published predictions, scored here, give it too
+    weights      inference with the verified weights gives it, within tolerance
+
+A link that could not be looked at is `missing`, never a pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bddzoo.errors import BddzooError, ExitCode
+from bddzoo.registry.types import Model
+from bddzoo.results.record import Fingerprint, Record, RunInfo, new_record
+from bddzoo.results.verdict import MetricVerdict, Verdict, VerdictReport, judge, worst
+
+if TYPE_CHECKING:
+    from bddzoo.evaluation.options import Evaluation
+    from bddzoo.registry.document import Document, Row
+
+Link = Literal["registry", "scores", "predictions", "weights"]
+LINKS: tuple[Link, ...] = ("registry", "scores", "predictions", "weights")
+
+# What went wrong with looking, and what that means for the link.
+_VERDICT_OF = {
+    ExitCode.INTEGRITY: Verdict.UNVERIFIED,
+    ExitCode.INCOMPARABLE: Verdict.INCOMPARABLE,
+}
+
+
+@dataclass(frozen=True)
+class LinkResult:
+    """What one link showed.
+
+    Attributes:
+        link: Which.
+        verdict: See `Verdict`.
+        source: What was looked at, in words; empty where there was nothing.
+        metrics: One entry for each reported number.
+        reasons: Why it is not `reproduced`.
+        record: The measurement behind it, if one was made.
+    """
+
+    link: Link
+    verdict: Verdict
+    source: str = ""
+    metrics: tuple[MetricVerdict, ...] = ()
+    reasons: tuple[str, ...] = ()
+    record: Record | None = None
+
+
+@dataclass(frozen=True)
+class ModelCheck:
+    """The chain of one model.
+
+    Attributes:
+        model: Id of the model.
+        zoo: Id of its zoo.
+        links: The links that were asked for, in order.
+    """
+
+    model: str
+    zoo: str
+    links: tuple[LinkResult, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of the links."""
+        return worst(link.verdict for link in self.links)
+
+    @property
+    def first_broken(self) -> LinkResult | None:
+        """The first link that does not hold, or None."""
+        return next((link for link in self.links if link.verdict is not Verdict.REPRODUCED), None)
+
+
+def look(link: Link, check: Callable[[], LinkResult]) -> LinkResult:
+    """Run the check of a link; what keeps it from being looked at becomes its verdict."""
+    try:
+        return check()
+    except BddzooError as error:
+        verdict = _VERDICT_OF.get(error.exit_code, Verdict.MISSING)
+        return LinkResult(link, verdict, reasons=(error.message,))
+
+
+def check_registry(model: Model, document: Path, split: str = "val") -> LinkResult:
+    """Compare the registry's numbers with the zoo's own document, decimals included.
+
+    Args:
+        model: The model.
+        document: The zoo's Markdown document.
+        split: Split whose numbers are compared.
+
+    Raises:
+        MissingError: The document cannot be read.
+        UsageError: It holds no tables that can be read.
+    """
+    from bddzoo.errors import MissingError
+    from bddzoo.registry.importer import import_markdown
+
+    try:
+        text = document.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MissingError(f"cannot read the document {document}: {error}") from error
+    parsed = import_markdown(text, str(document))
+    row = _row_of(model, parsed)
+    if row is None:
+        reason = f"{document} has no row for {model.id}"
+        return LinkResult("registry", Verdict.MISSING, str(document), reasons=(reason,))
+    metrics = []
+    for number in model.reported:
+        if number.split != split or number.value is None:
+            continue
+        printed = row.numbers.get((split, number.metric))
+        same = printed is not None and str(printed) == str(number.value)
+        kind = Verdict.REPRODUCED if same else Verdict.MISSING if printed is None else Verdict.DRIFTED
+        said = "nothing" if printed is None else str(printed)
+        reasons = () if same else (f"{number.column}: the registry has {number.value}, the document {said}",)
+        difference = None if printed is None else float(printed - number.value)
+        found = None if printed is None else float(printed)
+        metrics.append(
+            MetricVerdict(
+                number.metric, number.column, kind, number.value, found, difference, Decimal(0), reasons
+            )
+        )
+    return _result("registry", metrics, str(document), model, split)
+
+
+def _row_of(model: Model, document: Document) -> Row | None:
+    """The model's row: the one with its id, else the only one with its heading, backbone and settings."""
+    rows = [(heading, row) for heading in document.headings for row in heading.rows]
+    named = [row for _, row in rows if row.id == model.id]
+    alike = [
+        row
+        for heading, row in rows
+        if (heading.name, row.backbone) == (model.method.name, model.backbone)
+        and dict(row.settings) == dict(model.settings)
+    ]
+    found = named or alike
+    return found[0] if len(found) == 1 else None
+
+
+def check_scores(model: Model, file: Path, split: str = "val") -> LinkResult:
+    """Compare a published scores file with the reported numbers, to their printed precision.
+
+    Raises:
+        MissingError: The file cannot be read or is not a scores file.
+    """
+    summary, classes = read_scores(file)
+    record = _record(model, summary, classes, _published(model, split, "scores"), (str(file),))
+    return from_report("scores", judge(model, record), str(file), record)
+
+
+def check_predictions(
+    model: Model, truth: Path, predictions: Path, data: Path, split: str = "val", workers: int = 1
+) -> LinkResult:
+    """Score published predictions and compare with the reported numbers.
+
+    Args:
+        model: The model.
+        truth: Ground-truth labels of the split.
+        predictions: Folder, JSON file or archive.
+        data: Data set that the labels are of.
+        split: Split.
+        workers: Threads.
+
+    Raises:
+        MissingError: Something cannot be scored.
+    """
+    from bddzoo.datasets.identity import dataset_id, split_size
+    from bddzoo.evaluation.disk import evaluate
+    from bddzoo.evaluation.options import Options
+
+    # `predict` and the zoo's own script write the scores beside the folder of bitmasks.
+    places = (predictions / "score.json", predictions.parent / "score.json") if predictions.is_dir() else ()
+    result: Evaluation = evaluate(
+        model.task,
+        truth,
+        predictions,
+        score_file=next((place for place in places if place.is_file()), None),
+        options=Options(workers=workers),
+    )
+    scores = result.scores
+    protocol = Fingerprint(
+        dataset=dataset_id(data),
+        split=split,
+        images=scores.frames,
+        split_images=split_size(data, model.task, split),
+        skipped=tuple(sorted(result.skipped)),
+        partial=scores.partial,
+        evaluator="bdd100k",
+        source="predictions",
+    )
+    record = new_record(
+        model,
+        summary=scores.summary,
+        per_class=scores.table,
+        absent_classes=scores.absent,
+        protocol=protocol,
+        run=_run((str(predictions),)),
+    )
+    return from_report("predictions", judge(model, record), str(predictions), record)
+
+
+def from_report(link: Link, report: VerdictReport, source: str, record: Record | None) -> LinkResult:
+    """A link's result from the verdict on a record."""
+    return LinkResult(link, report.verdict, source, report.metrics, report.reasons, record)
+
+
+def read_scores(file: Path) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Read a scores file: the official toolkit's result, or ours.
+
+    Returns:
+        Metric to value over all classes, and metric to class to value; percent, in our names. A value that is
+        not a number is NaN.
+
+    Raises:
+        MissingError: The file cannot be read, or holds no metric.
+    """
+    import json
+
+    from bddzoo.errors import MissingError
+
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MissingError(f"{file} is not a scores file: {error}") from error
+    summary: dict[str, float] = {}
+    classes: dict[str, dict[str, float]] = {}
+    if not isinstance(content, dict):
+        raise MissingError(f"{file} is not a scores file: no JSON object")
+    if isinstance(content.get("summary"), dict):
+        summary = _numbers(content["summary"])
+        tables = content.get("per_class")
+        if isinstance(tables, dict):
+            classes = {str(k): _numbers(v) for k, v in tables.items() if isinstance(v, dict)}
+    else:
+        for name, value in content.items():
+            if not isinstance(value, list):
+                summary.update({_OURS.get(k, k): v for k, v in _numbers({name: value}).items()})
+                continue
+            merged: dict[str, float] = {}
+            for row in value:
+                merged.update(_numbers(row) if isinstance(row, dict) else {})
+            totals = [v for k, v in merged.items() if k in _TOTALS]
+            classes[name] = {k: v for k, v in merged.items() if k not in _TOTALS}
+            summary.update({_OURS.get(str(name), str(name)): v for v in totals[:1]})
+    if not summary:
+        raise MissingError(f"{file} is not a scores file: no metric over all classes in it")
+    return summary, classes
+
+
+_TOTALS = frozenset({"AVERAGE", "OVERALL"})
+# The official result file's names that differ from those of our summaries.
+_OURS = {"IoU": "mIoU", "Acc": "mPrecision"}
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, value in values.items():
+        if value is None or value == "NaN":
+            found[name] = float("nan")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[name] = float(value)
+    return found
+
+
+def _published(model: Model, split: str, source: Literal["scores", "predictions"]) -> Fingerprint:
+    # The zoo says that its numbers follow its own protocol on the whole split: there is nothing to differ.
+    from bddzoo.results.protocols import published_images
+
+    protocol = model.protocol
+    dataset = protocol.dataset if protocol else "unknown"
+    images = published_images(dataset, model.task, split) or 1
+    return Fingerprint(
+        dataset=dataset,
+        split=split,
+        images=images,
+        split_images=images,
+        evaluator=protocol.evaluator if protocol else "unknown",
+        source=source,
+    )
+
+
+def _record(
+    model: Model,
+    summary: Mapping[str, float],
+    classes: Mapping[str, Mapping[str, float]],
+    protocol: Fingerprint,
+    command: tuple[str, ...],
+) -> Record:
+    return new_record(model, summary=summary, per_class=classes, protocol=protocol, run=_run(command))
+
+
+def _run(command: tuple[str, ...]) -> RunInfo:
+    from datetime import datetime, timezone
+
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return RunInfo(started=now, duration_s=0.0, command=command)
+
+
+def _result(link: Link, metrics: list[MetricVerdict], source: str, model: Model, split: str) -> LinkResult:
+    if not metrics:
+        reason = f"the zoo reports no number on split '{split}' for {model.id}"
+        return LinkResult(link, Verdict.MISSING, source, reasons=(reason,))
+    reasons = tuple(reason for metric in metrics for reason in metric.reasons)
+    return LinkResult(link, worst(m.verdict for m in metrics), source, tuple(metrics), reasons)

@@ -1,0 +1,194 @@
+"""The chain of evidence, all four links, with real networks, real files and real HTTP."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.cli.command import assert_one_line, run_here
+from tests.cli.conftest import TinyZoo
+from tests.support.server import Server
+from tests.support.tiny import INS_SEG, SEM_SEG
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+MODELS = {"sem_seg": SEM_SEG, "ins_seg": INS_SEG}
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs `bddzoo` with cache and results in the test's own folder."""
+    monkeypatch.setenv("BDDZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("BDDZOO_RESULTS", str(tmp_path / "results"))
+    return lambda *arguments: run_here(capsys, *arguments)
+
+
+@pytest.fixture
+def published(run: Run, tiny: TinyZoo, tmp_path: Path) -> Path:
+    """A zoo's files as it would publish them: registry, document, scores and predictions, all of one run."""
+    folder = tmp_path / "published"
+    numbers: dict[str, dict[str, str]] = {}
+    for task, model in MODELS.items():
+        weights = tiny.weights[task]
+        done = run(
+            *("eval", model, "--registry", tiny.registry, "--data", tiny.data, "--weights", weights),
+            *("--out", folder / task, "--results", tmp_path / "theirs", "--format", "json"),
+        )
+        scores = json.loads(done.stdout)["scores"]
+        (folder / f"{task}-scores.json").write_text(json.dumps(scores))
+        metrics = ("mIoU",) if task == "sem_seg" else ("AP", "box_AP")
+        numbers[task] = {metric: f"{scores['summary'][metric]:.2f}" for metric in metrics}
+    registry = tiny.report(folder / "registry.yaml", numbers)
+    for task in MODELS:
+        document = run(
+            "tables", "--like", "upstream", "--zoo", "tiny", "--task", task, "--registry", registry
+        )
+        assert document.returncode == 0, document.stderr
+        (folder / f"{task}.md").write_text(document.stdout)
+    return folder
+
+
+def check(
+    run: Run, tiny: TinyZoo, published: Path, task: str, *more: object
+) -> subprocess.CompletedProcess[str]:
+    return run("check", MODELS[task], "--registry", published / "registry.yaml", "--from", tiny.folder, *more)
+
+
+def predictions(published: Path, task: str) -> Path:
+    return published / task / ("masks" if task == "sem_seg" else "bitmasks")
+
+
+def verdicts(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    return {link["link"]: link["verdict"] for link in json.loads(done.stdout)[0]["links"]}
+
+
+def test_all_four_links_of_a_semantic_model_hold(run: Run, tiny: TinyZoo, published: Path) -> None:
+    links = ("--link", "registry", "--link", "scores", "--link", "predictions", "--link", "weights")
+    files = (
+        *("--document", published / "sem_seg.md", "--from-scores", published / "sem_seg-scores.json"),
+        *("--from-preds", predictions(published, "sem_seg"), "--from-weights", "--data", tiny.data),
+    )
+    done = check(run, tiny, published, "sem_seg", *links, *files, "--format", "json")
+    assert verdicts(done) == dict.fromkeys(("registry", "scores", "predictions", "weights"), "reproduced")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)[0]["first_broken"] is None
+
+
+def test_links_of_an_instance_model(run: Run, tiny: TinyZoo, published: Path) -> None:
+    files = (
+        *("--data", tiny.data, "--from-weights"),
+        *("--from-scores", published / "ins_seg-scores.json"),
+        *("--from-preds", predictions(published, "ins_seg")),
+    )
+    done = check(run, tiny, published, "ins_seg", *files, "--format", "json")
+    found = verdicts(done)
+    assert (found["scores"], found["weights"]) == ("reproduced", "reproduced"), done.stdout
+    # Masks alone are what the official format holds: the boxes' number has nothing to be compared with.
+    metrics = {m["metric"]: m["verdict"] for m in json.loads(done.stdout)[0]["links"][1]["metrics"]}
+    assert metrics == {"AP": "reproduced", "box_AP": "missing"}
+    assert done.returncode == 5
+
+
+def test_what_cannot_be_looked_at_is_missing_and_never_a_pass(
+    run: Run, tiny: TinyZoo, published: Path
+) -> None:
+    done = check(run, tiny, published, "sem_seg", "--format", "json")
+    assert verdicts(done) == dict.fromkeys(("registry", "scores", "predictions", "weights"), "missing")
+    assert done.returncode == 5
+    assert json.loads(done.stdout)[0]["first_broken"] == "registry"
+
+
+def test_a_record_that_is_there_is_used_instead_of_running(run: Run, tiny: TinyZoo, published: Path) -> None:
+    first = check(run, tiny, published, "sem_seg", "--link", "weights", "--data", tiny.data)
+    assert first.returncode == 0
+    again = check(run, tiny, published, "sem_seg", "--link", "weights", "--format", "json")
+    assert again.returncode == 0
+    assert json.loads(again.stdout)[0]["links"][0]["source"].startswith("record of")
+
+
+def test_a_document_that_says_something_else(run: Run, tiny: TinyZoo, published: Path) -> None:
+    document = published / "sem_seg.md"
+    text = document.read_text()
+    number = json.loads((published / "sem_seg-scores.json").read_text())["summary"]["mIoU"]
+    document.write_text(text.replace(f"{number:.2f}", "99.90"))
+    done = check(run, tiny, published, "sem_seg", "--link", "registry", "--document", document)
+    assert done.returncode == 3
+    assert "the document 99.90" in done.stdout
+    assert "the first link that breaks is 'registry'" in done.stdout
+
+
+def test_scores_that_differ_in_the_last_printed_digit(run: Run, tiny: TinyZoo, published: Path) -> None:
+    file = published / "sem_seg-scores.json"
+    value = json.loads(file.read_text())["summary"]["mIoU"]
+    for shift, code in ((0.011, 3), (-0.011, 3)):
+        file.write_text(json.dumps({"IoU": [{"road": 1.0}, {"AVERAGE": round(value, 2) + shift}]}))
+        assert check(run, tiny, published, "sem_seg", "--from-scores", file).returncode == code
+    file.write_text(json.dumps({"IoU": [{"road": 1.0, "car": "NaN"}, {"AVERAGE": value}]}))
+    assert check(run, tiny, published, "sem_seg", "--from-scores", file).returncode == 4
+    file.write_text(json.dumps({"IoU": [{"road": 1.0}, {"AVERAGE": "NaN"}]}))
+    assert check(run, tiny, published, "sem_seg", "--from-scores", file).returncode == 5
+    file.write_text("[]")
+    assert check(run, tiny, published, "sem_seg", "--from-scores", file).returncode == 5
+
+
+def test_a_missing_prediction_is_no_pass(run: Run, tiny: TinyZoo, published: Path) -> None:
+    masks = predictions(published, "sem_seg")
+    min(masks.glob("*.png")).unlink()
+    done = check(run, tiny, published, "sem_seg", "--from-preds", masks, "--data", tiny.data)
+    assert done.returncode == 5, done.stdout
+
+
+def test_other_predictions_drift(run: Run, tiny: TinyZoo, published: Path) -> None:
+    masks = predictions(published, "sem_seg")
+    one, two = sorted(masks.glob("*.png"))[:2]
+    one.write_bytes(two.read_bytes())
+    done = check(run, tiny, published, "sem_seg", "--from-preds", masks, "--data", tiny.data)
+    assert done.returncode == 3, done.stdout
+
+
+def test_weights_without_a_digest_are_unverified(run: Run, tiny: TinyZoo, published: Path) -> None:
+    registry = published / "registry.yaml"
+    lines = registry.read_text().splitlines()
+    kept = [line for line in lines if "md5:" not in line and "digests:" not in line]
+    registry.write_text("\n".join(kept) + "\n")
+    done = check(run, tiny, published, "sem_seg", "--from-weights", "--data", tiny.data)
+    assert done.returncode == 6, done.stdout + done.stderr
+    assert "not verified" in done.stdout
+
+
+def test_reports_for_machines(
+    run: Run, tiny: TinyZoo, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = ("check", "--all", "--registry", published / "registry.yaml", "--link", "scores")
+    junit = run(*common, "--format", "junit")
+    assert junit.returncode == 5
+    root = ElementTree.fromstring(junit.stdout.encode())
+    assert [s.get("errors") for s in root] == ["1", "1"]
+    assert root.findall(".//skipped") == []
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    github = run(*common, "--format", "github")
+    assert github.stdout.count("::error title=") == 2
+    assert "| Model |" in (tmp_path / "summary.md").read_text()
+
+
+def test_scores_come_over_http(run: Run, tiny: TinyZoo, published: Path) -> None:
+    registry = published / "registry.yaml"
+    with Server() as server:
+        url = server.put("scores.json", (published / "sem_seg-scores.json").read_bytes())
+        text = registry.read_text()
+        entry = f"artifacts:\n            scores-val: {{name: s.json, sources: ['{url}']}}\n"
+        assert text.count("artifacts:\n") == 2
+        registry.write_text(text.replace("artifacts:\n", entry, 1))
+        done = check(run, tiny, published, "sem_seg", "--link", "scores")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_bad_arguments(run: Run, tiny: TinyZoo) -> None:
+    registry = ("--registry", tiny.registry)
+    assert_one_line(run("check", *registry), 2, "no model given")
+    assert_one_line(run("check", "no-such", *registry), 5, "no-such")
+    assert_one_line(run("check", "--all", "--from-scores", "x.json", *registry), 2, "one model")
