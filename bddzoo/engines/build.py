@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.engines.config import expand, network_of
+from bddzoo.engines.homes import modules_of, types_of
+from bddzoo.engines.lean import FIRST, lean_imports, registries_as_they_are
 from bddzoo.engines.ops import INSTALL, ensure_ops
 from bddzoo.errors import BddzooError, MissingError, UsageError
 from bddzoo.registry.types import Model
@@ -35,9 +39,10 @@ def build_network(model: Model, *, train: bool = False) -> nn.Module:
     """
     config = expand(model, train=train)
     ensure_ops()
-    module = _construct(model, _SCOPE[network_of(model).engine], config)
-    # Advice to those who choose sizes; ours are the registry's, and it would be said for each image.
+    module = _construct(model, _SCOPE[network_of(model).engine], config, train)
+    # Advice to those who write networks, which would be said for each image.
     warnings.filterwarnings("ignore", message="When align_corners=True", module=r"mmseg\.models")
+    warnings.filterwarnings("ignore", message="To copy construct from a tensor", module=r"mmdet\.models")
     if train:
         module.train()
     else:
@@ -46,11 +51,12 @@ def build_network(model: Model, *, train: bool = False) -> nn.Module:
     return module
 
 
-def _construct(model: Model, scope: str, config: dict[str, Any]) -> nn.Module:
+def _construct(model: Model, scope: str, config: dict[str, Any], train: bool) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _from_registry(scope, config)
+            module = None if train else _build_lean(scope, config)
+            return module if module is not None else _build_plain(scope, config)
     except BddzooError:
         raise
     except ImportError as error:
@@ -62,13 +68,33 @@ def _construct(model: Model, scope: str, config: dict[str, Any]) -> nn.Module:
         ) from error
 
 
-def _from_registry(scope: str, config: dict[str, Any]) -> nn.Module:
-    from importlib import import_module
+def _build_plain(scope: str, config: dict[str, Any]) -> nn.Module:
+    """Import all of the library, then build."""
+    import_module(f"{scope}.models")
+    if any(name.startswith("mmpretrain.") for name in types_of(config)):
+        import_module("mmpretrain.models")
+    return _from_registry(scope, config)
 
+
+def _build_lean(scope: str, config: dict[str, Any]) -> nn.Module | None:
+    """Build from the parts' own modules alone; None where that cannot be had."""
+    modules = modules_of(scope, config)
+    if modules is None or f"{scope}.models" in sys.modules:
+        return None
+    try:
+        with lean_imports():
+            for name in (*FIRST, *modules):
+                import_module(name)
+            with registries_as_they_are({name.partition(".")[0] for name in modules}):
+                return _from_registry(scope, config)
+    except Exception:  # whatever it is, the plain way either works or says it better
+        return None
+
+
+def _from_registry(scope: str, config: dict[str, Any]) -> nn.Module:
     from mmengine.config import ConfigDict
 
-    import_module(f"{scope}.models")
-    if str(config["backbone"].get("type", "")).startswith("mmpretrain."):
-        import_module("mmpretrain.models")
-    module: nn.Module = import_module(f"{scope}.registry").MODELS.build(ConfigDict(config))
+    # With the scope said, another library's default scope in the same process does not matter.
+    models = import_module(f"{scope}.registry").MODELS
+    module: nn.Module = models.build(ConfigDict({**config, "_scope_": scope}))
     return module

@@ -1,0 +1,163 @@
+"""Import single modules of mmengine, mmcv, mmsegmentation and mmdet without all of their siblings.
+
+The packages' `__init__` files import everything beside them: hundreds of modules, and through them
+scipy, torchvision and torch's distributed training, to build one network. While `lean_imports` is
+active, a package whose `__init__` does nothing but import gets a stand-in that looks a name up when
+it is asked for. Afterwards the stand-ins are taken out of `sys.modules`, so that a later ordinary
+import finds nothing changed: it runs the real `__init__`, which meets the modules that are already there.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+ROOTS = ("mmengine", "mmcv", "mmseg", "mmdet", "mmpretrain")
+# These do more than import, but nothing that a network needs: they look at torch's version to decide
+# whether to import its sharded training, which takes longer than everything else together.
+_BY_FORCE = ("mmengine.model", "mmengine.model.wrappers")
+# Registrations that replace each other, so that their order matters; the packages import them so.
+FIRST = ("mmcv.cnn.bricks.conv", "mmcv.cnn.bricks.wrappers")
+
+
+class Names(NamedTuple):
+    """What an `__init__` file imports from its submodules.
+
+    Attributes:
+        single: Name in the package to (submodule, name there).
+        whole: Submodules of which everything is imported.
+    """
+
+    single: dict[str, tuple[str, str]]
+    whole: tuple[str, ...]
+
+
+class LeanPackage(ModuleType):
+    """A package that imports a submodule when one of its names is asked for."""
+
+    def __init__(self, name: str, names: Names) -> None:
+        super().__init__(name)
+        self.__dict__["_names"] = names
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name != "__version__":
+            raise AttributeError(name)
+        found = self._find(name)
+        if found is None:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{self.__name__}.{found[0]}"), found[1])
+        self.__dict__[name] = value
+        return value
+
+    def _find(self, name: str) -> tuple[str, str] | None:
+        names: Names = self.__dict__["_names"]
+        if name in names.single:
+            return names.single[name]
+        for submodule in names.whole:
+            module = import_module(f"{self.__name__}.{submodule}")
+            if module._find(name) if isinstance(module, LeanPackage) else hasattr(module, name):
+                return submodule, name
+        return None
+
+
+class _Finder(MetaPathFinder, Loader):
+    """Gives out `LeanPackage` for packages that only import."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, LeanPackage] = {}
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname.partition(".")[0] not in ROOTS:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is None or not spec.submodule_search_locations or not spec.origin:
+            return spec
+        names = read_names(Path(spec.origin), force=fullname in _BY_FORCE)
+        if names is None:
+            return spec
+        lean = ModuleSpec(fullname, self, origin=spec.origin, is_package=True)
+        lean.submodule_search_locations = list(spec.submodule_search_locations)
+        lean.loader_state = names
+        return lean
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        package = LeanPackage(spec.name, spec.loader_state)
+        self.made[spec.name] = package
+        return package
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing: that is the point."""
+
+
+def read_names(path: Path, *, force: bool = False) -> Names | None:
+    """The imports of an `__init__` file; None if it does anything else, unless that is to be ignored."""
+    single: dict[str, tuple[str, str]] = {}
+    whole: list[str] = []
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree) if force else tree.body:
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
+            for alias in node.names:
+                if alias.name == "*":
+                    whole.append(node.module)
+                else:
+                    single[alias.asname or alias.name] = (node.module, alias.name)
+        elif not (force or _is_harmless(node)):
+            return None
+    return Names(single, tuple(whole))
+
+
+def _is_harmless(node: ast.AST) -> bool:
+    """A docstring, or `__all__`."""
+    if isinstance(node, ast.Assign):
+        return [getattr(t, "id", "") for t in node.targets] == ["__all__"]
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+@contextmanager
+def lean_imports() -> Iterator[None]:
+    """Serve packages that only import as `LeanPackage` while the context lasts."""
+    finder = _Finder()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for name, package in finder.made.items():
+            if sys.modules.get(name) is package:
+                del sys.modules[name]
+                parent, _, child = name.rpartition(".")
+                # The real package, imported later, takes the stand-in's place as an attribute, too.
+                if getattr(sys.modules.get(parent), "__dict__", {}).get(child) is package:
+                    delattr(sys.modules[parent], child)
+
+
+@contextmanager
+def registries_as_they_are(packages: Iterable[str]) -> Iterator[None]:
+    """Keep the model registries of those packages from importing everything at the first look-up.
+
+    A registry remembers that it has imported its packages; that memory is put back afterwards.
+    """
+    found = [
+        getattr(import_module(f"{package}.registry"), name, None)
+        for package in {"mmengine", *packages} - {"mmcv"}
+        for name in ("MODELS", "TASK_UTILS")
+    ]
+    registries = [registry for registry in found if registry is not None]
+    before = [registry._imported for registry in registries]
+    try:
+        for registry in registries:
+            registry._imported = True
+        yield
+    finally:
+        for registry, imported in zip(registries, before, strict=True):
+            registry._imported = imported
