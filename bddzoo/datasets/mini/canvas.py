@@ -95,7 +95,7 @@ class Canvas:
         glow: (HEIGHT, WIDTH, 3) uint8, RGB light that things give off themselves.
         owner: (HEIGHT, WIDTH) uint16, index into `surfaces`.
         surfaces: What each index is; index 0 is nothing.
-        outlines: For instances, lights and signs: index to the polygons it was painted with, hidden parts included.
+        outlines: For instances, lights and signs: index to its polygons, hidden parts included.
     """
 
     def __init__(self) -> None:

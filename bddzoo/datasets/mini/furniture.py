@@ -173,8 +173,8 @@ def board(canvas: Canvas, plan: Plan, draw: Draw, z: float) -> Item:
             pole,
             shade(steel, 0.9),
         )
-        for x, wide in panels:
-            wide = min(wide, right - left - x)
+        for x, most in panels:
+            wide = min(most, right - left - x)
             if wide < 1.0:
                 continue
             canvas.shape(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 
@@ -49,8 +51,6 @@ def paint_sky(canvas: Canvas, plan: Plan, draw: Draw) -> None:
     clouds = {"partly cloudy": 9, "overcast": 5, "rainy": 6, "clear": 2}.get(plan.weather, 0)
     if clouds and not plan.night:
         _clouds(canvas, plan, draw, clouds)
-    if plan.night:
-        canvas.glow[:] = (canvas.image * 0.9).astype(np.uint8)
 
 
 def _clouds(canvas: Canvas, plan: Plan, draw: Draw, count: int) -> None:
@@ -161,7 +161,7 @@ def _marks(canvas: Canvas, plan: Plan, draw: Draw, asphalt: Colour) -> None:
         canvas.detail([patch], shade(asphalt, draw.uniform(0.8, 1.12)))
     lanes = sorted([0.0, *plan.own_lanes])
     start = draw.uniform(0, 6)
-    for x in [(a + b) / 2 for a, b in zip(lanes, lanes[1:], strict=False)]:
+    for x in [(a + b) / 2 for a, b in itertools.pairwise(lanes)]:
         _dashes(canvas, camera, x, start, paint)
     left, right = lanes[0] - LANE_M / 2, lanes[-1] + LANE_M / 2
     canvas.detail([strip(camera, right - 0.07, right + 0.07)], paint)

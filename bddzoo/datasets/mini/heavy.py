@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,7 +85,7 @@ def _slices(
         z0 = solid.z + box.start
         count = max(1, round((box.end - box.start) / 1.6))
         cuts = [z0 + (box.end - box.start) * i / count for i in range(count + 1)]
-        for a, b in zip(cuts, cuts[1:], strict=False):
+        for a, b in itertools.pairwise(cuts):
             items.append(((a + b) / 2, lambda box=box, a=a, b=b: side_slice(box, a, b)))  # type: ignore[misc]
         if z0 > NEAR_M:
             items.append((z0 - 0.01, lambda box=box, z=z0: end_face(box, z)))  # type: ignore[misc]
@@ -224,7 +225,7 @@ def train(canvas: Canvas, plan: Plan, draw: Draw, x: float, z: float, oncoming: 
 
 
 def trailer(canvas: Canvas, plan: Plan, draw: Draw, x: float, z: float) -> list[Item]:
-    """A parked trailer: no class of its own, an ignored instance of truck, as BDD100K's converters have it."""
+    """A parked trailer: no class of its own, an ignored truck, as BDD100K's converters have it."""
     solid = Solid(x, z, 2.1, 3.6, False)
     index = canvas.surface(VOID, z, TRUCK[1], ignored=True)
     colour = draw.vary((224, 220, 210), 8)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.datasets.mini.canvas import HEIGHT, VOID, WIDTH, Canvas
+from bddzoo.datasets.mini.canvas import HEIGHT, WIDTH, Canvas
 from bddzoo.datasets.mini.draw import Draw
 from bddzoo.datasets.mini.plan import Plan
 
@@ -36,7 +38,8 @@ _VISIBILITY_M = {
 }
 
 Image = NDArray[np.uint8]
-Real = NDArray[np.float32]
+# OpenCV's stubs know no element types; what it returns for float32 is float32.
+Real = NDArray[Any]
 
 
 def _table(values: dict[int, float], default: float = 0.0) -> Real:
@@ -78,7 +81,8 @@ def _wet(image: Real, sem: Image) -> Real:
     small = cv2.resize(image, (WIDTH // 4, HEIGHT // 4), interpolation=cv2.INTER_AREA)
     mirror = cv2.resize(cv2.blur(small[::-1], (3, 31)), (WIDTH, HEIGHT))
     share = cv2.LUT(sem, _table({0: 0.35, 1: 0.22}))[..., None]
-    return image * (1 - 0.35 * (share > 0)) * (1 - share) + mirror * share
+    wet: Real = image * (1 - 0.35 * (share > 0)) * (1 - share) + mirror * share
+    return wet
 
 
 def _illuminate(image: Real, canvas: Canvas, plan: Plan, depth: Real) -> Real:
@@ -88,13 +92,12 @@ def _illuminate(image: Real, canvas: Canvas, plan: Plan, depth: Real) -> Real:
         )
         return image * np.array(tint, np.float32)
     if plan.timeofday == "dawn/dusk":
-        return image * np.array((0.80, 0.66, 0.60), np.float32)
+        return image * np.array((0.98, 0.84, 0.76), np.float32)
     # Night: a dim blue ambient, street lamps that fade with distance, and the car's own headlights.
     columns = (np.arange(WIDTH, dtype=np.float32) - plan.camera.centre_x) / plan.camera.focal_px
     cone = np.exp(-((columns / 0.42) ** 2)).astype(np.float32)[None, :]
-    rows = np.clip((np.arange(HEIGHT, dtype=np.float32) - plan.camera.horizon_y + 130) / 130, 0.15, 1)[
-        :, None
-    ]
+    below = np.arange(HEIGHT, dtype=np.float32) - plan.camera.horizon_y
+    rows = np.clip((below + 130) / 130, 0.15, 1)[:, None]
     beam = 0.95 * cone * rows * np.exp(-depth / 34.0)
     street = 0.34 * np.exp(-depth / 60.0) if plan.scene != "highway" else 0.2 * np.exp(-depth / 60.0)
     light = (0.20 + beam + street)[..., None]
@@ -116,22 +119,19 @@ def _haze(image: Real, plan: Plan, depth: Real) -> Real:
 def _glow(image: Real, canvas: Canvas, plan: Plan) -> Real:
     if not canvas.glow.any():
         return image
-    small = cv2.resize(canvas.glow, (WIDTH // 4, HEIGHT // 4), interpolation=cv2.INTER_AREA).astype(
-        np.float32
-    )
-    halo = cv2.GaussianBlur(small, (0, 0), 3) * 0.8 + cv2.GaussianBlur(small, (0, 0), 14) * 0.9
+    quarter = (WIDTH // 4, HEIGHT // 4)
+    small = cv2.resize(canvas.glow, quarter, interpolation=cv2.INTER_AREA).astype(np.float32)
+    halo: Real = cv2.GaussianBlur(small, (0, 0), 3) * 0.8 + cv2.GaussianBlur(small, (0, 0), 14) * 0.9
     strength = {"daytime": 0.12, "dawn/dusk": 0.5, "night": 1.0}[plan.timeofday]
-    return (
-        image
-        + cv2.resize(halo, (WIDTH, HEIGHT)) * strength
-        + canvas.glow.astype(np.float32) * (0.7 * strength)
-    )
+    halo = cv2.resize(halo, (WIDTH, HEIGHT)) * strength
+    lit: Real = image + halo + canvas.glow.astype(np.float32) * (0.7 * strength)
+    return lit
 
 
 def _falling(image: Real, plan: Plan, draw: Draw) -> Real:
     if plan.weather not in ("rainy", "snowy"):
         return image
-    layer = np.zeros((HEIGHT, WIDTH), np.uint8)
+    layer: Real = np.zeros((HEIGHT, WIDTH), np.uint8)
     if plan.weather == "rainy":
         slant = draw.uniform(-0.25, 0.25)
         for _ in range(260):
@@ -155,8 +155,4 @@ def _sensor(image: Real, plan: Plan, draw: Draw) -> Image:
     image = cv2.GaussianBlur(image, (0, 0), draw.uniform(0.55, 0.85))
     level = 4.5 if plan.timeofday == "daytime" else 8.0
     grain = draw.noise(HEIGHT, WIDTH).astype(np.float32) - 127.5
-    image += (grain * (level / 74.0))[..., None]
-    return np.clip(image, 0, 255).astype(np.uint8)
-
-
-__all__ = ["VOID", "develop"]
+    return np.clip(image + (grain * (level / 74.0))[..., None], 0, 255).astype(np.uint8)

@@ -13,8 +13,8 @@ from bddzoo.datasets.mini.vehicles import Item
 
 PERSON, RIDER, MOTORCYCLE, BICYCLE = (11, 1), (12, 2), (17, 7), (18, 8)
 _CLOTHES: list[Colour] = [
-    (160, 44, 48), (44, 72, 130), (58, 62, 70), (206, 204, 198), (206, 160, 60), (66, 110, 82), (120, 84, 130),
-    (34, 34, 40), (214, 120, 70), (110, 140, 170),
+    (160, 44, 48), (44, 72, 130), (58, 62, 70), (206, 204, 198), (206, 160, 60), (66, 110, 82),
+    (120, 84, 130), (34, 34, 40), (214, 120, 70), (110, 140, 170),
 ]  # fmt: skip
 _TROUSERS: list[Colour] = [(42, 48, 66), (56, 56, 60), (110, 96, 76), (30, 32, 36), (84, 88, 100)]
 _SKIN: list[Colour] = [(224, 182, 150), (190, 140, 104), (132, 92, 66), (96, 66, 50)]
@@ -176,11 +176,10 @@ def _rim(figure: Figure, x: float, radius: float, index: int, thick: float) -> N
     inner = figure.disc(x, radius, radius - thick, radius - thick)
     ring = np.concatenate([hub, hub[:1], inner[:1], inner[::-1]])
     c.detail([ring], _DARK)
-    centre = (x, radius)
     rim = radius - thick / 2
     spokes = [(rim, 0.0), (0.5 * rim, 0.866 * rim), (-0.5 * rim, 0.866 * rim)]
-    c.detail([figure.limb((centre[0] - sx, centre[1] - sy), (centre[0] + sx, centre[1] + sy), 0.02) for sx, sy in spokes],
-             (150, 150, 154))  # fmt: skip
+    bars = [figure.limb((x - sx, radius - sy), (x + sx, radius + sy), 0.02) for sx, sy in spokes]
+    c.detail(bars, (150, 150, 154))
 
 
 def _bicycle_side(figure: Figure, draw: Draw, index: int, plan: Plan, oncoming: bool) -> None:

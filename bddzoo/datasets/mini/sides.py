@@ -144,7 +144,7 @@ def barriers(canvas: Canvas, plan: Plan, draw: Draw) -> list[Item]:
     """Walls, fences and hedges behind the sidewalk, or beside a highway."""
     items: list[Item] = []
     sides = [-1.0, 1.0] if draw.chance(0.5) else [1.0, -1.0]
-    kinds = [k for k in ("wall", "fence") if k in plan.wants]
+    kinds: list[str] = [k for k in ("wall", "fence") if k in plan.wants]
     if len(kinds) == 1 and draw.chance(0.5):
         kinds.append(draw.pick(["hedge", "fence", "wall"]))
     for side, kind in zip(sides, kinds, strict=False):

@@ -1,0 +1,179 @@
+"""`bddzoo data`: make the synthetic mini set; check a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bddzoo.cli.app import App, ZooCommand
+from bddzoo.errors import ExitCode, MissingError
+
+if TYPE_CHECKING:
+    from bddzoo.datasets.doctor import DataReport, SplitReport
+
+TASKS = ("sem_seg", "ins_seg", "drivable")
+SPLITS = ("train", "val", "test")
+
+
+class DataGroup(ZooCommand, click.Group):
+    """A group with the global options."""
+
+
+@click.group(
+    cls=DataGroup,
+    epilog="""\b
+Examples:
+  bddzoo data mini --out mini
+  bddzoo data check /data/bdd100k
+""",
+)
+def command() -> None:
+    """Make the synthetic mini data set; check a data set."""
+
+
+@command.command(
+    "mini",
+    cls=ZooCommand,
+    epilog="""\b
+Examples:
+  bddzoo data mini --out mini
+  bddzoo data mini --out mini --val 100 --train 500 --seed 3
+""",
+)
+@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="Folder to make.")
+@click.option("--val", type=click.IntRange(min=0), default=24, show_default=True, help="Frames of split val.")
+@click.option(
+    "--train", type=click.IntRange(min=0), default=0, show_default=True, help="Frames of split train."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Seed; a frame depends on seed, split and number alone.",
+)
+@click.pass_obj
+def mini(app: App, out: Path, val: int, train: int, seed: int) -> None:
+    """Make a synthetic street-scene data set in the layout of BDD100K.
+
+    1280x720 images, class maps, instance bitmasks and frame attributes. The same seed gives the same
+    labels on every machine. A folder that holds something else is left alone.
+    """
+    from bddzoo.cli.picture_bar import PictureBar
+
+    _need_pixels()
+    from bddzoo.datasets.mini import make_mini
+
+    with PictureBar(app, "drawing") as bar:
+        report = make_mini(out, seed=seed, train=train, val=val, progress=bar.update)
+    if app.json:
+        app.data_json(
+            {
+                "root": report.root,
+                "train": report.train,
+                "val": report.val,
+                "seed": report.seed,
+                "made": report.made,
+            }
+        )
+        return
+    state = "made" if report.made else "there already, unchanged"
+    app.data(f"{report.root}: {report.train} train and {report.val} val frames, seed {report.seed} ({state})")
+
+
+@command.command(
+    "check",
+    cls=ZooCommand,
+    epilog="""\b
+Examples:
+  bddzoo data check /data/bdd100k
+  bddzoo data check /data/bdd100k --task sem_seg --split val
+  bddzoo data check /data/bdd100k --quick --format json
+""",
+)
+@click.argument("root", type=click.Path(path_type=Path))
+@click.option("--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Task; all by default.")
+@click.option("--split", "splits", multiple=True, type=click.Choice(SPLITS), help="Split; all by default.")
+@click.option("--quick", is_flag=True, help="Look at names and counts only; open no file.")
+@click.pass_obj
+def check(app: App, root: Path, tasks: tuple[str, ...], splits: tuple[str, ...], quick: bool) -> int:
+    """Say what a BDD100K folder holds, what is missing and what is broken.
+
+    Exit status 5 when nothing in it can be evaluated, or something that is there is broken.
+    """
+    from bddzoo.cli.picture_bar import PictureBar
+
+    if not quick:
+        _need_pixels()
+    from bddzoo.datasets.doctor import examine
+
+    with PictureBar(app, "reading") as bar:
+        report = examine(root, tasks or TASKS, splits or SPLITS, quick=quick, progress=bar.update)
+    if app.json:
+        app.data_json(_plain(report))
+    else:
+        _show(app, report)
+    if not report.usable:
+        broken = [f"{s.task} {s.split}" for s in report.splits if s.state == "broken"]
+        what = f"broken: {', '.join(broken)}" if broken else "nothing in it can be evaluated"
+        notes = [s.note for s in report.splits if s.note]
+        app.error(f"{report.root}: {what}", hint="see above" if broken or not notes else notes[0])
+        return int(ExitCode.MISSING)
+    return int(ExitCode.OK)
+
+
+def _need_pixels() -> None:
+    try:
+        import cv2  # noqa: F401
+        import numpy  # noqa: F401
+    except ImportError as error:
+        raise MissingError(
+            f"{error.name or 'a package'} is not installed", hint="pip install 'bddzoo[score]'"
+        ) from None
+
+
+def _plain(report: DataReport) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    splits = [{**asdict(s), "usable": s.usable} for s in report.splits]
+    return {"root": report.root, "mini": report.mini, "usable": report.usable, "splits": splits}
+
+
+def _show(app: App, report: DataReport) -> None:
+    from tabulate import tabulate
+
+    if report.mini:
+        app.data(f"{report.root} is a synthetic mini set (seed {report.mini.get('seed')})\n")
+    header = ("task", "split", "state", "images", "labels", "expected", "attributes", "size")
+    app.data(tabulate([_cells(s) for s in report.splits], header, tablefmt="simple"))
+    for split in report.splits:
+        for finding in split.findings:
+            mark = "broken" if finding.fatal else "note"
+            app.data(f"\n{split.task} {split.split}: {mark}: {finding.count} {finding.what}")
+            for example in finding.examples:
+                app.data(f"  {example}")
+            if finding.count > len(finding.examples) > 0:
+                app.data(f"  and {finding.count - len(finding.examples)} more")
+    for split in report.splits:
+        if split.state == "absent" and split.note:
+            app.detail(f"{split.task} {split.split}: {split.note}")
+
+
+def _cells(split: SplitReport) -> tuple[object, ...]:
+    if split.state == "absent":
+        return (split.task, split.split, "absent", "-", "-", split.expected, "-", "-")
+    sizes = ", ".join(
+        f"{size} ({count})" if len(split.sizes) > 1 else size for size, count in split.sizes.items()
+    )
+    return (
+        split.task,
+        split.split,
+        split.state,
+        split.images,
+        split.labels,
+        split.expected,
+        split.attributes,
+        sizes or "-",
+    )

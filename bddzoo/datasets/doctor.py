@@ -1,0 +1,249 @@
+"""The data-set doctor: what of a BDD100K folder is there, what is missing, what is broken.
+
+Looks at every split of every task on its own, so that a folder with validation data alone is fine.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bddzoo.datasets.classes import CLASS_SETS, IGNORED
+from bddzoo.datasets.layout import OFFICIAL_COUNTS, SPLITS, BddLayout, Listing
+from bddzoo.datasets.masks import read_bitmask, read_mask
+from bddzoo.datasets.mini import read_marker
+from bddzoo.datasets.png import SIGNATURE, check_png, read_bytes
+from bddzoo.errors import MissingError
+
+TASKS = ("sem_seg", "ins_seg", "drivable")
+MAX_EXAMPLES = 5
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Finding:
+    """One thing that is wrong, with the first few files it is wrong with.
+
+    Attributes:
+        what: In words.
+        count: Number of files.
+        examples: Some of them, or the full explanation of each.
+        fatal: Whether an evaluation of the split cannot go on with it.
+    """
+
+    what: str
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+    fatal: bool = True
+
+    def add(self, example: str) -> None:
+        """Count one more file."""
+        self.count += 1
+        if len(self.examples) < MAX_EXAMPLES:
+            self.examples.append(example)
+
+
+@dataclass
+class SplitReport:
+    """What one split of one task holds.
+
+    Attributes:
+        task, split: Which.
+        state: `complete` as published, `partial` (usable, but not all of the published images),
+            `broken` (a fault that stops an evaluation), or `absent`.
+        images, labels: Files found.
+        expected: Images of the published data set, or of the mini set as it was made.
+        attributes: Frames whose weather, scene and time of day are known.
+        sizes: Image sizes `WxH` and how many images have them.
+        findings: What is wrong.
+        note: Why it is absent.
+    """
+
+    task: str
+    split: str
+    state: str = "absent"
+    images: int = 0
+    labels: int = 0
+    expected: int = 0
+    attributes: int = 0
+    sizes: dict[str, int] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    note: str | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether an evaluation can run on it."""
+        return self.state in ("complete", "partial")
+
+
+@dataclass
+class DataReport:
+    """What the doctor found.
+
+    Attributes:
+        root: The folder.
+        mini: How it was made, if it is a mini set.
+        splits: One report for each task and split that was looked at.
+    """
+
+    root: Path
+    mini: dict[str, Any] | None
+    splits: list[SplitReport]
+
+    @property
+    def usable(self) -> bool:
+        """Something can be evaluated, and nothing that is there is broken."""
+        return any(s.usable for s in self.splits) and not any(s.state == "broken" for s in self.splits)
+
+
+def examine(
+    root: Path,
+    tasks: Iterable[str] = TASKS,
+    splits: Iterable[str] = SPLITS,
+    *,
+    quick: bool = False,
+    progress: Progress | None = None,
+) -> DataReport:
+    """Examine a BDD100K folder.
+
+    Args:
+        root: The folder that holds `images/` and `labels/`.
+        tasks: Tasks to look at.
+        splits: Splits to look at.
+        quick: Names and counts alone; no file is opened.
+        progress: Called with (files read, files in all).
+
+    Raises:
+        MissingError: There is no such folder.
+    """
+    layout = BddLayout(root)
+    mini = read_marker(layout.root)
+    found: list[tuple[SplitReport, Listing | None]] = []
+    for task in tasks:
+        for split in splits:
+            found.append(_list(layout, task, split, mini))
+    if not quick:
+        total = sum(len(listing.frames) for _, listing in found if listing)
+        done = 0
+        for report, listing in found:
+            for frame in listing.frames if listing else ():
+                _read(report, frame.image, frame.label)
+                done += 1
+                if progress:
+                    progress(done, total)
+    for report, listing in found:
+        if listing is not None:
+            report.state = _state(report)
+    return DataReport(layout.root, mini, [report for report, _ in found])
+
+
+def _list(
+    layout: BddLayout, task: str, split: str, mini: dict[str, Any] | None
+) -> tuple[SplitReport, Listing | None]:
+    expected = OFFICIAL_COUNTS.get((task, split), 0)
+    if mini is not None:
+        expected = int(mini.get(split, 0)) if task != "drivable" else 0
+    report = SplitReport(task, split, expected=expected)
+    folders = [layout.image_folder(task, split), layout.label_folder(task, split)]
+    try:
+        listing = layout.listing(task, split)
+    except MissingError as error:
+        report.note = str(error)
+        # Both halves are there and do not make a split: that is a fault, not an absence.
+        if folders[0].is_dir() and folders[1].is_dir():
+            report.state = "broken"
+            report.findings.append(Finding(error.message, 1))
+        return report, None
+    report.images = len(listing.frames) + len(listing.without_label)
+    report.labels = sum(f.label is not None for f in listing.frames) + len(listing.without_image)
+    report.attributes = sum(bool(f.attributes) for f in listing.frames)
+    for stems, what, fatal in (
+        (listing.without_image, "labels without an image", True),
+        (listing.without_label, "images without a label", False),
+    ):
+        if stems:
+            report.findings.append(Finding(what, len(stems), list(stems[:MAX_EXAMPLES]), fatal))
+    return report, listing
+
+
+def _state(report: SplitReport) -> str:
+    if any(f.fatal for f in report.findings):
+        return "broken"
+    return "complete" if report.images >= report.expected and not report.findings else "partial"
+
+
+def _finding(report: SplitReport, what: str, fatal: bool = True) -> Finding:
+    for finding in report.findings:
+        if finding.what == what:
+            return finding
+    report.findings.append(Finding(what, fatal=fatal))
+    return report.findings[-1]
+
+
+def _read(report: SplitReport, image: Path, label: Path | None) -> None:
+    try:
+        width, height = picture_size(image)
+    except MissingError as error:
+        _finding(report, "images that cannot be read").add(str(error))
+        return
+    sizes = Counter(report.sizes)
+    sizes[f"{width}x{height}"] += 1
+    report.sizes = dict(sizes.most_common())
+    if label is None:
+        return
+    try:
+        shape, strange = _label(report.task, label)
+    except MissingError as error:
+        _finding(report, "labels that cannot be read").add(str(error))
+        return
+    if shape != (height, width):
+        text = f"{label}: {shape[1]}x{shape[0]}, its image is {width}x{height}"
+        _finding(report, "labels of another size than their image").add(text)
+    if strange:
+        text = f"{label}: {', '.join(map(str, strange[:MAX_EXAMPLES]))}"
+        _finding(report, "labels with values that are no class").add(text)
+
+
+def _label(task: str, path: Path) -> tuple[tuple[int, int], list[int]]:
+    """Height and width of a label, and the values in it that mean nothing."""
+    import numpy as np
+
+    classes = len(CLASS_SETS[task])
+    if task == "ins_seg":
+        pixels = read_bitmask(path)
+        values = np.bincount(pixels[..., 0].ravel(), minlength=256).nonzero()[0]
+        strange = [int(v) for v in values if v > classes]
+    else:
+        pixels = read_mask(path)
+        values = np.bincount(pixels.ravel(), minlength=256).nonzero()[0]
+        strange = [int(v) for v in values if v >= classes and v != IGNORED]
+    return (pixels.shape[0], pixels.shape[1]), strange
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Width and height of a JPEG or PNG file that is whole; nothing is decoded.
+
+    Raises:
+        MissingError: It is absent, cut short, or neither.
+    """
+    content = read_bytes(path)
+    if content.startswith(SIGNATURE):
+        header = check_png(content, path)
+        return header.width, header.height
+    if not content.startswith(b"\xff\xd8"):
+        what = "is empty" if not content else "is neither JPEG nor PNG"
+        raise MissingError(f"{path} {what}", hint="copy or download it again")
+    if content.rstrip(b"\0")[-2:] != b"\xff\xd9":
+        raise MissingError(f"{path} is damaged: it is cut short", hint="copy or download it again")
+    at = 2
+    while at + 9 < len(content) and content[at] == 0xFF:
+        kind = content[at + 1]
+        # Start-of-frame markers hold the size (ITU-T T.81, B.2.2); C4, C8 and CC are no such.
+        if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
+            height, width = (int.from_bytes(content[at + i : at + i + 2], "big") for i in (5, 7))
+            return width, height
+        at += 1 if kind == 0xFF else 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    raise MissingError(f"{path} is damaged: it has no frame header", hint="copy or download it again")
