@@ -27,6 +27,7 @@ class Label(msgspec.Struct, gc=False):
     category: str | None = None
     rle: Rle | None = None
     score: float | None = None
+    index: int | None = None
     attributes: dict[str, Any] | None = None
     poly2d: list[Any] | None = None
 

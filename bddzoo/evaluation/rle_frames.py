@@ -153,8 +153,8 @@ class RleWork:
                 )
             if label.rle is None:
                 continue
-            crowd = _flag(label, "crowd")
-            neutral |= _flag(label, "ignored")
+            crowd = label_flag(label, "crowd")
+            neutral |= label_flag(label, "ignored")
             crowd_only |= crowd and not neutral
             labels.append(label)
             classes.append(self._index[name])
@@ -228,6 +228,30 @@ def _pixels(size: tuple[int, int], where: str) -> int:
         raise MissingError(f"{where}: an RLE of size {list(size)}, which can't be meant") from None
 
 
-def _flag(label: Label, name: str) -> bool:
+def label_flag(label: Label, name: str) -> bool:
+    """Whether a label has an attribute; words like "false" count as they read."""
     value = (label.attributes or {}).get(name, False)
     return value.lower() not in _FALSE_WORDS if isinstance(value, str) else bool(value)
+
+
+def prediction_problem(task: str, frames: JsonFrames, at: int) -> str | None:
+    """What a server would hold against the predictions of a frame, or None.
+
+    Raises:
+        MissingError: Labels that cannot be read at all.
+    """
+    from bddzoo.datasets.classes import CLASS_SETS
+
+    where = frames.where(at)
+    labels = _with_masks(frames.frame(at), where)
+    known = {*CLASS_SETS[task].names, *(INS_ALIASES if task == "ins_seg" else ())}
+    for label in labels:
+        if label.category not in known:
+            return f"unknown category {label.category!r}"
+        if label.rle and label.rle.size != (MASK_HEIGHT, MASK_WIDTH):
+            return f"a mask of {label.rle.size[1]}x{label.rle.size[0]}, not {MASK_WIDTH}x{MASK_HEIGHT}"
+        if task == "ins_seg" and (label.score is None or not np.isfinite(label.score)):
+            return f"a label of category {label.category} has no score"
+    if overlapping(_edges(labels, MASK_HEIGHT * MASK_WIDTH, where)):
+        return "masks share pixels" + (", so all of them would be dropped" if task == "ins_seg" else "")
+    return None

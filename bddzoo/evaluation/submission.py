@@ -1,0 +1,193 @@
+"""Checks and packs predictions of a test set, whose labels nobody has."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from bddzoo.datasets.atomic import atomic_open
+from bddzoo.datasets.classes import CLASS_SETS
+from bddzoo.datasets.png import PALETTE
+from bddzoo.errors import MissingError
+from bddzoo.evaluation.bitmask import segments
+from bddzoo.evaluation.decode import decode_bitmask, decode_mask
+from bddzoo.evaluation.frames import JsonFrames
+from bddzoo.evaluation.insseg import score_entries
+from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
+from bddzoo.evaluation.options import MASK_HEIGHT, MASK_WIDTH
+from bddzoo.evaluation.panseg import PAN_CLASSES
+from bddzoo.evaluation.rle_frames import prediction_problem
+from bddzoo.evaluation.sources import Source, open_source
+
+# Frames of BDD100K's test sets: segmentation on the 10K images, drivable area on the 100K images.
+TEST_FRAMES = {"sem_seg": 2000, "ins_seg": 2000, "pan_seg": 2000, "drivable": 20000}
+# Archives of the same predictions are the same bytes.
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass
+class Packed:
+    """What was packed: frames, files, and the size of the archive."""
+
+    frames: int
+    files: int
+    size_bytes: int
+    warnings: list[str] = field(default_factory=list)
+
+
+def pack(
+    task: str,
+    predictions: Path,
+    out: Path,
+    *,
+    score_file: Path | None = None,
+    images: Path | None = None,
+    count: int | None = None,
+    workers: int = 1,
+) -> Packed:
+    """Check predictions as a server would, and pack them into a zip.
+
+    Args:
+        task: `sem_seg`, `drivable`, `ins_seg` or `pan_seg`.
+        predictions: Folder of PNGs, or RLE JSON.
+        out: Archive to write.
+        score_file: Scores of bitmasks (ins_seg).
+        images: Folder of the test images: their names must be those of the predictions.
+        count: Number of frames expected; the official test set's where neither is given.
+        workers: Threads.
+
+    Raises:
+        MissingError: Anything that the server would refuse, or score as wrong; all bad frames are named.
+    """
+    source = open_source(predictions)
+    pngs, texts = source.with_suffix(".png"), source.with_suffix(".json")
+    strays = [m for m in source.members if m not in pngs and m not in texts]
+    if strays:
+        raise MissingError(f"{source.path} has files that are no predictions: {listing(strays)}")
+    if bool(pngs) == bool(texts):
+        raise MissingError(f"{source.path} must hold PNG files or JSON files, and only these")
+    names = [PurePosixPath(m).stem for m in pngs]
+    jobs: list[tuple[str, str | int]] = [(n, m) for n, m in zip(names, pngs, strict=True)]
+    check: Callable[[tuple[str, str | int]], None]
+    files = [(f"{n}.png", source, m) for n, m in zip(names, pngs, strict=True)]
+    if texts:
+        if task == "pan_seg":
+            raise MissingError(f"{source.path}: panoptic predictions are bitmasks")
+        frames = JsonFrames(source, texts)
+        names = [PurePosixPath(n).stem for n in frames.names]
+        jobs = list(zip(names, range(len(frames)), strict=True))
+        check = _json_check(task, frames)
+        files = [(PurePosixPath(m).name, source, m) for m in texts]
+    else:
+        scores = _scores(task, source, score_file, names, files)
+        check = _png_check(task, source, scores)
+    _names(names, source, images, TEST_FRAMES[task] if count is None and not images else count)
+    raise_all([r for _, r in run_jobs(check, jobs, workers) if isinstance(r, MissingError)], "frames")
+    _write(out, files)
+    return Packed(len(names), len(files), out.stat().st_size)
+
+
+def _names(names: list[str], source: Source, images: Path | None, count: int | None) -> None:
+    """Refuse duplicates, missing and surplus frames."""
+    if len(set(names)) < len(names):
+        seen: set[str] = set()
+        twice = [n for n in names if n in seen or seen.add(n)]  # type: ignore[func-returns-value]
+        raise MissingError(f"{source.path} has frames more than once: {listing(twice)}")
+    if images:
+        expected = {PurePosixPath(m).stem for m in open_source(images).members}
+        missing, surplus = sorted(expected - set(names)), sorted(set(names) - expected)
+        if missing:
+            raise MissingError(
+                f"{source.path} lacks {len(missing)} of {len(expected)} frames: {listing(missing)}"
+            )
+        if surplus:
+            raise MissingError(f"{source.path} has frames that are not in {images}: {listing(surplus)}")
+    if count is not None and len(names) != count:
+        raise MissingError(
+            f"{source.path} has {len(names)} frames, the test set {count}",
+            hint="--images FOLDER says which are missing; --count N for another set",
+        )
+
+
+def _scores(
+    task: str, source: Source, score_file: Path | None, names: list[str], files: list[tuple[str, Source, str]]
+) -> tuple[JsonFrames, dict[str, int]] | None:
+    if task != "ins_seg":
+        return None
+    if not score_file:
+        raise MissingError(f"{source.path} holds bitmasks, which carry no scores", hint="give --score-file")
+    place = open_source(score_file)
+    frames = JsonFrames(place, place.members)
+    index = {PurePosixPath(n).stem: i for i, n in enumerate(frames.names)}
+    absent = [n for n in names if n not in index]
+    if absent:
+        raise MissingError(f"{score_file} has no scores for {listing(absent)}")
+    files.append(("score.json", place, place.members[0]))
+    return frames, index
+
+
+def _png_check(
+    task: str, source: Source, scores: tuple[JsonFrames, dict[str, int]] | None
+) -> Callable[[tuple[str, str | int]], None]:
+    def check(job: tuple[str, str | int]) -> None:
+        name, member = job[0], str(job[1])
+        path = source.where(member)
+        content = source.read(member)
+        if task in ("sem_seg", "drivable"):
+            pixels, header = decode_mask(content, path, "pred")
+            if header.colour == PALETTE:
+                raise MissingError(f"{path} is a palette PNG; the server may read its colours")
+            limit = len(CLASS_SETS[task])
+            odd = np.unique(pixels[(pixels >= limit) & (pixels != 255)])
+            if odd.size:
+                raise MissingError(f"{path} has pixels of value {int(odd[0])}; classes are 0 to {limit - 1}")
+        else:
+            pixels = decode_bitmask(content, path, "pred")
+            found = segments(pixels, str(path))
+            limit = len(PAN_CLASSES) if task == "pan_seg" else len(CLASS_SETS[task])
+            odd = found.categories[(found.categories < 1) | (found.categories > limit)]
+            if odd.size:
+                raise MissingError(
+                    f"{path} has an instance of category {int(odd[0])}; known are 1 to {limit}"
+                )
+            if scores:
+                _scored(found.ids.tolist(), *scores, name, str(path))
+        if pixels.shape[:2] != (MASK_HEIGHT, MASK_WIDTH):
+            raise MissingError(
+                f"{path} is {pixels.shape[1]}x{pixels.shape[0]}, not {MASK_WIDTH}x{MASK_HEIGHT}"
+            )
+
+    return check
+
+
+def _scored(ids: list[int], frames: JsonFrames, index: dict[str, int], name: str, path: str) -> None:
+    at = index[name]
+    entries = score_entries([(e.index, e.score) for e in frames.scores(at)], frames.where(at))
+    bare = sorted(set(ids) - {e[0] for e in entries})
+    if bare:
+        raise MissingError(f"{path}: instances without a score: {listing(map(str, bare), 5)}")
+
+
+def _json_check(task: str, frames: JsonFrames) -> Callable[[tuple[str, str | int]], None]:
+    def check(job: tuple[str, str | int]) -> None:
+        problem = prediction_problem(task, frames, int(job[1]))
+        if problem:
+            raise MissingError(f"{frames.where(int(job[1]))}: {problem}")
+
+    return check
+
+
+def _write(out: Path, files: list[tuple[str, Source, str]]) -> None:
+    # PNGs are compressed already.
+    with atomic_open(out) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, source, member in sorted(files, key=lambda f: f[0]):
+            info = zipfile.ZipInfo(name, EPOCH)
+            info.external_attr = 0o644 << 16
+            info.compress_type = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
+            with archive.open(info, "w", force_zip64=True) as target:
+                for piece in source.chunks(member, 1 << 22):
+                    target.write(piece)

@@ -1,0 +1,139 @@
+import json
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+
+from bddzoo.cli.main import run
+from bddzoo.evaluation.disk import evaluate
+from tests.evaluation import scenes
+from tests.evaluation.test_oracle import label, write_png
+
+SHAPE = (720, 1280)
+
+
+def pack(root, task, *more, what="pred", out="s.zip"):
+    return run(["pack", "-t", task, str(root / what), "-o", str(root / out), *more])
+
+
+@pytest.fixture
+def masks(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        truth = scenes.class_map(rng, SHAPE)
+        write_png(tmp_path / f"gt/f{i}.png", truth)
+        write_png(tmp_path / f"pred/f{i}.png", scenes.disturbed(rng, truth, odd=(255,)))
+        (tmp_path / "images").mkdir(exist_ok=True)
+        (tmp_path / f"images/f{i}.jpg").touch()
+    return tmp_path
+
+
+def test_a_good_submission_is_packed_and_scores_the_same(masks, capsys):
+    assert pack(masks, "sem_seg", "--images", str(masks / "images")) == 0
+    assert "3 frames in 3 files" in capsys.readouterr().err
+    packed = evaluate("sem_seg", masks / "gt", masks / "s.zip").scores
+    assert packed == evaluate("sem_seg", masks / "gt", masks / "pred").scores
+    first = (masks / "s.zip").read_bytes()
+    assert pack(masks, "sem_seg", "--count", "3") == 0
+    assert (masks / "s.zip").read_bytes() == first
+
+
+def spoil_size(root):
+    write_png(root / "pred/f1.png", np.zeros((360, 640), np.uint8))
+
+
+def spoil_value(root):
+    write_png(root / "pred/f1.png", np.full(SHAPE, 24, np.uint8))
+
+
+def spoil_depth(root):
+    assert cv2.imwrite(str(root / "pred/f1.png"), np.zeros(SHAPE, np.uint16))
+
+
+def spoil_stray(root):
+    (root / "pred/notes.txt").write_text("x")
+
+
+def spoil_name(root):
+    (root / "pred/f1.png").rename(root / "pred/g1.png")
+
+
+def spoil_twice(root):
+    write_png(root / "pred/a/f1.png", np.zeros(SHAPE, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        (spoil_size, "f1.png is 640x360, not 1280x720"),
+        (spoil_value, "f1.png has pixels of value 24; classes are 0 to 18"),
+        (spoil_depth, "16-bit grey"),
+        (spoil_stray, "notes.txt"),
+        (spoil_name, "lacks 1 of 3 frames: f1"),
+        (spoil_twice, "more than once: f1"),
+    ],
+)
+def test_what_the_server_would_refuse(masks, capsys, spoil, text):
+    spoil(masks)
+    assert pack(masks, "sem_seg", "--images", str(masks / "images")) == 5
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert text in lines[0]
+    assert not (masks / "s.zip").exists()
+
+
+def test_the_official_number_of_frames(masks, capsys):
+    assert pack(masks, "sem_seg") == 5
+    assert "has 3 frames, the test set 2000" in capsys.readouterr().err
+
+
+def frames(root, change=lambda labels: None):
+    out = []
+    for i in range(2):
+        first, second = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
+        first[10:50, 10:50] = True
+        second[60:90, 60:90] = True
+        labels = [label(1, "car", first, score=0.9), label(2, "person", second, score=0.8)]
+        if i:
+            change(labels)
+        out.append({"name": f"f{i}.jpg", "labels": labels})
+    (root / "pred.json").write_text(json.dumps(out))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda labels: labels[1].update(category="tank"), "frame f1.jpg: unknown category 'tank'"),
+        (lambda labels: labels[1].pop("score"), "frame f1.jpg: a label of category person has no score"),
+        (lambda labels: labels.append({**labels[0]}), "frame f1.jpg: masks share pixels"),
+        (lambda labels: labels[1]["rle"].update(size=[1280, 720]), "frame f1.jpg: a mask of 720x1280"),
+    ],
+)
+def test_rle_submissions(tmp_path, capsys, change, text):
+    frames(tmp_path)
+    assert pack(tmp_path, "ins_seg", "--count", "2", what="pred.json") == 0
+    assert zipfile.ZipFile(tmp_path / "s.zip").namelist() == ["pred.json"]
+    frames(tmp_path, change)
+    assert pack(tmp_path, "ins_seg", "--count", "2", what="pred.json", out="t.zip") == 5
+    assert text in capsys.readouterr().err
+    assert not (tmp_path / "t.zip").exists()
+
+
+def test_bitmask_submissions(tmp_path, capsys):
+    mask = scenes.paint([(1, 3, 0, 2, 9, 2, 9), (300, 8, 0, 20, 29, 20, 29)], SHAPE)
+    write_png(tmp_path / "pred/f.png", mask)
+    scores = tmp_path / "scores.json"
+    entries = [{"index": 1, "score": 0.5}, {"index": 300, "score": 0.5}]
+    scores.write_text(json.dumps([{"name": "f.jpg", "labels": entries}]))
+    more = ["--count", "1", "--score-file", str(scores)]
+    assert pack(tmp_path, "ins_seg", *more) == 0
+    assert zipfile.ZipFile(tmp_path / "s.zip").namelist() == ["f.png", "score.json"]
+    assert evaluate("ins_seg", tmp_path / "pred", tmp_path / "s.zip").scores.summary["AP50"] > 99
+    scores.write_text(json.dumps([{"name": "f.jpg", "labels": entries[:1]}]))
+    assert pack(tmp_path, "ins_seg", *more) == 5
+    assert "instances without a score: 300" in capsys.readouterr().err
+    write_png(tmp_path / "pred/f.png", scenes.paint([(1, 9, 0, 2, 9, 2, 9)], SHAPE))
+    assert pack(tmp_path, "ins_seg", *more) == 5
+    assert "category 9; known are 1 to 8" in capsys.readouterr().err
+    assert pack(tmp_path, "pan_seg", "--count", "1") == 0
