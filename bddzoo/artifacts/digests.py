@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Queue
+from queue import Queue, SimpleQueue
 from threading import Thread
 from typing import Any, Literal
 
@@ -96,6 +96,12 @@ class StreamHasher:
             self._threads[1].queue.put(tell)
         else:
             tell(self._hashes[1])
+
+    def sha256_so_far(self) -> str:
+        """SHA-256 of the bytes up to now."""
+        done: SimpleQueue[str] = SimpleQueue()
+        self.mark(lambda _, digest: done.put(digest))
+        return done.get()
 
     def finish(self) -> Hashes:
         """Wait for the rest and return the digests; further calls return the same."""

@@ -24,7 +24,7 @@ from pathlib import Path
 from bddzoo.artifacts.digests import Hashes, StreamHasher
 from bddzoo.artifacts.disk import write_whole
 
-CHECKPOINT_EVERY_S = 1.0
+CHECKPOINT_EVERY_S = 0.5
 FOREIGN_SILENCE_S = 900.0
 _ACTIVE: set[str] = set()
 _ACTIVE_LOCK = threading.Lock()
@@ -53,7 +53,18 @@ class Origin:
 
 
 @dataclass
-class _Note:
+class Note:
+    """What lies beside a partial: the source, a checkpoint, and who writes.
+
+    Attributes:
+        origin: Where the bytes are from.
+        size: Bytes up to the checkpoint.
+        sha256: Of those bytes.
+        host: The writer's machine.
+        pid: The writer's process.
+        started: When that process started.
+    """
+
     origin: Origin = field(default_factory=Origin)
     size: int = 0
     sha256: str = ""
@@ -91,10 +102,11 @@ class Partial:
     def open(self, origin: Origin) -> None:
         """Go on writing; `origin` is what the source says about itself now."""
         self.origin = origin
-        if self._fd is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # The note first: data without a note would be nobody's.
         self._write_note(self._mark or (0, ""))
+        if self._fd is None:
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def write(self, data: bytes) -> None:
         """Append bytes.
@@ -126,32 +138,39 @@ class Partial:
             self.path.unlink(missing_ok=True)
         self.origin = Origin()
 
-    def adopt_prefix(self, origin: Origin, size: int, sha256: str) -> bool:
-        """Take the first `size` bytes on disk as written, if they have that SHA-256."""
-        self._stop_hashing()
-        self._hasher = StreamHasher()
+    def take_over(self, path: Path, note: Note) -> bool:
+        """Go on where another writer stopped.
+
+        Args:
+            path: Its file. It is renamed; the file of a writer on another machine, which may be alive
+                after all, is copied, so that two never write into one.
+            note: Its note.
+
+        Returns:
+            Whether the bytes up to the note's checkpoint are still what they were.
+
+        Raises:
+            OSError: Somebody else took it first, or it cannot be read.
+        """
+        self.origin = note.origin
+        # The note first, as always: killed between the two, the data still has one.
+        self._write_note((note.size, note.sha256))
+        if note.host == _identity()[0]:
+            path.rename(self.path)
+        else:
+            shutil.copyfile(path, self.path)
+        note_path(path).unlink(missing_ok=True)
         with self.path.open("r+b") as file:
-            while self._hasher.size_bytes < size:
-                data = file.read(min(1 << 20, size - self._hasher.size_bytes))
+            while self.size_bytes < note.size:
+                data = file.read(min(1 << 20, note.size - self.size_bytes))
                 if not data:
-                    break
+                    return False
                 self._hasher.update(data)
-            seen: list[str] = []
-            done = threading.Event()
-
-            def tell(_: int, digest: str) -> None:
-                seen.append(digest)
-                done.set()
-
-            self._hasher.mark(tell)
-            done.wait()
-            if self._hasher.size_bytes != size or seen[0] != sha256:
-                self.restart()
+            if self._hasher.sha256_so_far() != note.sha256:
                 return False
-            file.truncate(size)
-        self.origin = origin
+            file.truncate(note.size)
         self.continued = True
-        self._mark = (size, sha256)
+        self._mark = (note.size, note.sha256)
         return True
 
     def finish(self) -> Hashes:
@@ -208,7 +227,7 @@ class Partial:
         self._mark = (size, sha256)
 
     def _write_note(self, mark: tuple[int, str]) -> None:
-        note = _Note(self.origin, mark[0], mark[1], *_identity())
+        note = Note(self.origin, mark[0], mark[1], *_identity())
         # A note that cannot be written costs a resume, not the download.
         with contextlib.suppress(OSError):
             write_whole(note_path(self.path), json.dumps(asdict(note)).encode())
@@ -232,10 +251,11 @@ def open_partial(folder: Path, *, trusted: bool) -> Partial:
         if note.size == 0 or not (trusted or note.origin.validator):
             continue
         partial = new_partial(folder)
-        if not _take(path, note, partial.path):
-            partial.discard()
-            continue
-        if partial.adopt_prefix(note.origin, note.size, note.sha256):
+        try:
+            taken = partial.take_over(path, note)
+        except OSError:
+            taken = False
+        if taken:
             return partial
         partial.discard()
     return new_partial(folder)
@@ -250,8 +270,24 @@ def sweep_partials(folder: Path) -> int:
             path.unlink(missing_ok=True)
             note_path(path).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            _sweep_note(path)
         folder.rmdir()
     return freed
+
+
+def _sweep_note(path: Path) -> None:
+    """Remove a note without data, or one that was never finished, if its writer is gone."""
+    if path.suffix == ".tmp":
+        if time.time() - path.stat().st_mtime > FOREIGN_SILENCE_S:
+            path.unlink(missing_ok=True)
+        return
+    data = path.with_suffix(".part")
+    note = _read_note(data)
+    with _ACTIVE_LOCK:
+        active = str(data) in _ACTIVE
+    if path.suffix == ".json" and not active and not data.exists() and note is not None and _is_gone(note):
+        path.unlink(missing_ok=True)
 
 
 def resumable_bytes(folder: Path) -> int:
@@ -267,20 +303,7 @@ def new_partial(folder: Path) -> Partial:
     return Partial(path)
 
 
-def _take(path: Path, note: _Note, target: Path) -> bool:
-    try:
-        if note.host == _identity()[0]:
-            path.rename(target)
-        else:
-            # Its writer may be alive on a machine that we cannot ask: never write into its file.
-            shutil.copyfile(path, target)
-        note_path(path).unlink(missing_ok=True)
-    except OSError:
-        return False
-    return True
-
-
-def _left_behind(folder: Path, *, with_damaged: bool = False) -> Iterator[tuple[Path, _Note]]:
+def _left_behind(folder: Path, *, with_damaged: bool = False) -> Iterator[tuple[Path, Note]]:
     """Partials whose writers are gone, with their notes."""
     try:
         paths = [p for p in folder.iterdir() if p.suffix == ".part"]
@@ -298,15 +321,15 @@ def _left_behind(folder: Path, *, with_damaged: bool = False) -> Iterator[tuple[
         if note is None:
             # Killed before the first note, or one about to write it.
             if with_damaged and silent:
-                yield path, _Note()
+                yield path, Note()
         elif _is_gone(note) or (note.host != _identity()[0] and silent):
             yield path, note
 
 
-def _read_note(path: Path) -> _Note | None:
+def _read_note(path: Path) -> Note | None:
     try:
         raw = json.loads(note_path(path).read_bytes())
-        return _Note(Origin(**raw.pop("origin")), **raw)
+        return Note(Origin(**raw.pop("origin")), **raw)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
@@ -321,7 +344,7 @@ def note_path(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def _is_gone(note: _Note) -> bool:
+def _is_gone(note: Note) -> bool:
     host, pid, _ = _identity()
     if note.host != host:
         return False

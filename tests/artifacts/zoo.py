@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from pathlib import Path
 from typing import Any
 
-from bddzoo.artifacts import Cache, Fetcher, Manners
+from bddzoo.artifacts import Cache, Fetcher, Manners, partial
 from bddzoo.registry.types import Artifact, Digest, Method, Model, Zoo
 
 # Quick enough for tests; the numbers of real life are the defaults.
 QUICK = Manners(
     connect_s=2, read_s=0.5, stall_s=0.5, stall_bytes=1000, attempts=4, backoff_s=0.01, backoff_max_s=0.05
 )
+CALM = Manners(connect_s=10, read_s=20, backoff_s=0.01, backoff_max_s=0.1)
 
 
 def make_bytes(size: int, seed: int = 0) -> bytes:
@@ -60,5 +62,14 @@ def make_fetcher(folder: Path, **options: Any) -> Fetcher:
 
 
 def leftovers(cache: Cache) -> list[Path]:
-    """Temporary and partial files in a cache."""
-    return [p for p in cache.root.rglob("*") if p.is_file() and (p.suffix in (".tmp", ".part"))]
+    """Unfinished downloads in a cache."""
+    return [p for p in cache.root.rglob("*.part") if p.is_file()]
+
+
+def fetch_in_process(folder: str, model: Model, verify: bool) -> None:
+    """What a child process does: fetch, and end with 0 if the content is right."""
+    # As often as a large download would in its many seconds.
+    partial.CHECKPOINT_EVERY_S = 0.02
+    result = make_fetcher(Path(folder), manners=CALM).fetch(model, verify=verify)
+    found = hashlib.sha256(result.path.read_bytes()).hexdigest()
+    os._exit(0 if found == result.sha256 == result.path.parent.name else 1)

@@ -303,7 +303,7 @@ class _Handler(BaseHTTPRequestHandler):
                     self.owner.closing.wait(faults["stall"].delay)
                 self.close_connection = True
                 return
-            if drip:
+            if drip and done < len(sent):
                 time.sleep(drip.delay)
         if chunked:
             self.wfile.write(b"0\r\n\r\n")
