@@ -1,0 +1,98 @@
+"""CPU time of reading the registry and of the commands that need nothing else.
+
+    python benchmarks/speed/registry.py [--repeat N]
+
+Prints, in milliseconds of CPU time (best of N): load and check of the full registry, the same with ten
+times as many rows, PyYAML's C loader alone on the same file, and `bddzoo list` and `bddzoo --help` beyond
+an empty Python start. Exits 1 where a promise is broken: 60 ms for the registry, at most ten times that
+for ten times the rows, 150 ms for the commands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from bddzoo.registry import default_path, load_text
+
+LIMITS_MS = {"load": 60.0, "load, 10 x the rows": 600.0, "bddzoo list": 150.0, "bddzoo --help": 150.0}
+
+
+def best_ms(call: Callable[[], object], repeat: int) -> float:
+    """Least CPU time of a call in this process."""
+    times = []
+    for _ in range(repeat):
+        start = time.process_time()
+        call()
+        times.append(time.process_time() - start)
+    return min(times) * 1000
+
+
+def process_ms(arguments: list[str], repeat: int) -> float:
+    """Least CPU time of a process, user and system."""
+    times = []
+    for _ in range(repeat):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(
+            [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(times) * 1000
+
+
+def ten_times(text: str) -> str:
+    """The registry with its zoos ten times over, ids and all made different."""
+    head, mark, zoos = text.partition("\nzoos:\n")
+    copies = [zoos]
+    for number in range(1, 10):
+        # The zoo's or model's id is all that has to differ.
+        copy = [
+            line.replace("id: ", f"id: x{number}_", 1)
+            if line.lstrip().startswith(("- id: ", "- {id: "))
+            else line
+            for line in zoos.split("\n")
+            if not line.lstrip().startswith("row_tails")
+        ]
+        copies.append("\n".join(copy))
+    return head + mark + "\n".join(copies)
+
+
+def main() -> int:
+    """Measure, print, and compare with the promises."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeat", type=int, default=7)
+    repeat = parser.parse_args().repeat
+
+    import yaml
+
+    text = default_path().read_text(encoding="utf-8")
+    large = ten_times(text)
+    assert len(load_text(large, "x").models) == 10 * len(load_text(text, "x").models)
+    empty = process_ms(["-c", "pass"], repeat)
+    found = {
+        "load": best_ms(lambda: load_text(text, "registry.yaml"), repeat),
+        "load, 10 x the rows": best_ms(lambda: load_text(large, "registry.yaml"), repeat),
+        "PyYAML C loader alone": best_ms(lambda: yaml.load(text, Loader=yaml.CSafeLoader), repeat),
+        "bddzoo list": process_ms(["-m", "bddzoo", "list"], repeat) - empty,
+        "bddzoo --help": process_ms(["-m", "bddzoo", "--help"], repeat) - empty,
+    }
+    code = 0
+    for name, value in found.items():
+        limit = LIMITS_MS.get(name)
+        late = limit is not None and value > limit
+        code |= late
+        print(f"{name:24}{value:9.1f} ms" + (f"  (at most {limit:.0f})" if limit else "") + (" LATE" * late))
+    ratio = found["load, 10 x the rows"] / found["load"]
+    print(f"{'ten times the rows':24}{ratio:9.1f} times the time  (at most 10)" + (" LATE" * (ratio > 10)))
+    return int(code or ratio > 10)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
