@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 DEMO_ZOO = "demo"
 MARKER = ".bddzoo-demo"
-# What the demo makes in its folder; nothing else is ever removed.
-PARTS = ("cache", "data", "results", "predictions")
+# What the demo makes in its folder; nothing else is ever removed. `--keep` leaves the first group.
+PARTS = (("cache", "data", "results"), ("predictions",))
 REAL_MODELS = ("deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100k", "mask_rcnn_r50_fpn_1x_ins_seg_bdd100k")
 PICTURES = 2
 GRACE_S = 3.0
@@ -122,7 +122,7 @@ def prepare(folder: Path, *, keep: bool) -> None:
             raise UsageError(f"{folder} is not empty and not from a demo", hint=advice)
         folder.mkdir(parents=True, exist_ok=True)
         marker.touch()
-        for part in () if keep else PARTS:
+        for part in PARTS[1] if keep else (*PARTS[0], *PARTS[1]):
             if (folder / part).exists():
                 shutil.rmtree(folder / part)
     except OSError as error:
@@ -135,7 +135,8 @@ def plan(models: list[Model], folder: Path, url: str) -> Iterator[tuple[str, lis
     Made one at a time, because a later step may depend on the files that an earlier one makes.
     """
     data = folder / "data"
-    yield "The zoo, and the demo models in it", ["list", "--zoo", DEMO_ZOO]
+    yield "The zoo: what the registry holds, and the demo models in it", ["registry", "check"]
+    yield "", ["list", "--zoo", DEMO_ZOO]
     if not sample_pictures(data):
         yield "A small synthetic data set in BDD100K's layout", ["data", "mini", "--out", str(data)]
     yield (

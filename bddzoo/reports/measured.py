@@ -19,13 +19,18 @@ NO_RECORD = "missing"
 
 
 def latest_records(root: Path, sections: Sequence[Section]) -> dict[str, Record]:
-    """Model id to its newest record under a results folder."""
-    from bddzoo.results import load_records
+    """Model id to the record that speaks for it: the newest comparable one, else the newest."""
+    from bddzoo.results import best_record, load_records
 
     found: dict[str, Record] = {}
     for section in sections:
+        records: dict[str, list[Record]] = {}
         for record in load_records(root, zoo=section.zoo.id, task=section.task):
-            found[record.model] = record  # oldest first, so the newest stays
+            records.setdefault(record.model, []).append(record)
+        for model in section.models:
+            best = best_record(model, records.get(model.id, ()))
+            if best is not None:
+                found[model.id] = best
     return found
 
 
