@@ -46,7 +46,11 @@ class Openers:
             return self._open_bundled
         if local_path(url) is not None:
             return _open_file
-        return None if self._offline else _open_unknown
+        if self._offline:
+            return None
+        from bddzoo.artifacts.filesystems import open_remote
+
+        return open_remote
 
     def expand(self, place: Place, model: Model, artifact: Artifact) -> tuple[str, ...]:
         """The addresses of a source in turn; none if it is a bundle without the file.
@@ -131,7 +135,3 @@ def _read_bundled(data: Any) -> Iterator[bytes]:
         yield from read_chunks(data)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise SourceError(f"damaged: {error}", kind="integrity") from None
-
-
-def _open_unknown(url: str, offset: int, known: Origin) -> Stream:
-    raise SourceError(f"no way to open '{url.partition(':')[0]}' addresses")

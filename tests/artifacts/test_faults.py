@@ -284,10 +284,10 @@ def test_dead_host_is_asked_once_for_many_files(tmp_path):
     from bddzoo.artifacts.pool import Job, fetch_all
 
     with Server() as server:
-        good = make_bytes(1000)
+        good = [make_bytes(1000, i) for i in range(6)]
         models = [
-            make_model(good, model_id=f"n{i}", sources=("http://127.0.0.1:9/x", server.put(f"{i}.pth", good)))
-            for i in range(6)
+            make_model(data, model_id=f"n{i}", sources=("http://127.0.0.1:9/x", server.put(f"{i}.pth", data)))
+            for i, data in enumerate(good)
         ]
         fetcher = make_fetcher(tmp_path, jobs=1, progress=(notes := Notes()))
         outcomes = fetch_all(fetcher, [Job(m, "weights") for m in models])

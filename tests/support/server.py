@@ -229,7 +229,7 @@ class _Handler(BaseHTTPRequestHandler):
             at = min(faults["wrong-bytes"].after, len(data) - 1)
             data = data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]
         start, status = 0, 200
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         condition = self.headers.get("If-Range")
         if asked and "ignore-range" not in faults and condition in (None, etag, modified):
             start = int(asked[1])
@@ -237,13 +237,14 @@ class _Handler(BaseHTTPRequestHandler):
                 self._short(416, b"", {"Content-Range": f"bytes */{len(data)}"})
                 return
             status = 206
-        sent = data[start:]
+        stop = min(len(data), int(asked[2]) + 1) if asked and asked[2] and status == 206 else len(data)
+        sent = data[start:stop]
         headers = {"Accept-Ranges": "bytes", "ETag": etag, "Last-Modified": modified}
         if "no-validators" in faults:
             del headers["ETag"], headers["Last-Modified"]
         if status == 206:
             first = start + 7 if "bad-range" in faults else start
-            headers["Content-Range"] = f"bytes {first}-{len(data) - 1}/{len(data)}"
+            headers["Content-Range"] = f"bytes {first}-{stop - 1}/{len(data)}"
         if "200-for-206" in faults and status == 206:
             status = 200
             del headers["Content-Range"]
