@@ -21,7 +21,9 @@ class RegistryGroup(ZooCommand, click.Group):
 Examples:
   bddzoo registry check
   bddzoo registry check my-zoo.yaml
+  bddzoo registry lint
   bddzoo registry import README.md --zoo my-zoo --task sem_seg > my-zoo.yaml
+  bddzoo registry schema > registry.schema.json
 """,
 )
 def command() -> None:
@@ -99,4 +101,71 @@ def import_(app: App, file: Path, zoo: str, title: str | None, task: str, page: 
     else:
         app.data(text.rstrip("\n"))
     app.say(f"{len(registry.models)} models under {len(document.headings)} headings")
+    return 0
+
+
+@command.command(
+    "lint",
+    cls=ZooCommand,
+    epilog="""\b
+Examples:
+  bddzoo registry lint
+  bddzoo registry lint --all --code GAP01 --code MON01
+  bddzoo registry lint --rules
+\b
+A finding that is right as it is gets acknowledged at the row, heading, task, zoo, paper or file that it
+belongs to: lint_ok: {CODE: reason}
+""",
+)
+@click.argument("file", type=_FILE, required=False)
+@click.option("--all", "everything", is_flag=True, help="Acknowledged findings, too, with their reason.")
+@click.option("--code", "codes", multiple=True, metavar="CODE", help="Only this rule.")
+@click.option("--rules", is_flag=True, help="List the rules.")
+@click.pass_obj
+def lint_(app: App, file: Path | None, everything: bool, codes: tuple[str, ...], rules: bool) -> int:
+    """Check across rows; exits 3 where a finding is not acknowledged."""
+    from bddzoo.errors import ExitCode, UsageError
+    from bddzoo.registry import load_registry
+    from bddzoo.registry.lint import RULES, lint
+    from bddzoo.registry.lint.places import located
+    from bddzoo.registry.problems import did_you_mean
+
+    if rules:
+        if app.json:
+            app.data_json(RULES)
+        else:
+            app.data("\n".join(f"{code}  {title}" for code, title in RULES.items()))
+        return 0
+    for code in codes:
+        if code not in RULES:
+            raise UsageError(
+                f"no rule {code}{did_you_mean(code, RULES)}", hint="see 'bddzoo registry lint --rules'"
+            )
+    registry = load_registry(file) if file is not None else app.registry
+    found = located(registry, lint(registry, codes or None))
+    shown = [f for f in found if everything or f.finding.reason is None]
+    if app.json:
+        app.data_json([f.as_data() for f in shown])
+    else:
+        for item in shown:
+            app.data(item.as_text(str(registry.path)))
+    remaining = sum(f.finding.reason is None for f in found)
+    app.say(f"{remaining} open, {len(found) - remaining} acknowledged")
+    return int(ExitCode.NOT_REPRODUCED) if remaining else 0
+
+
+@command.command(
+    "schema",
+    cls=ZooCommand,
+    epilog="""\b
+Examples:
+  bddzoo registry schema > registry.schema.json
+""",
+)
+@click.pass_obj
+def schema(app: App) -> int:
+    """Print the registry's JSON Schema, for editors that complete and check YAML."""
+    from bddzoo.registry.json_schema import schema_text
+
+    app.data(schema_text().rstrip("\n"))
     return 0

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bddzoo.errors import MissingError
+from bddzoo.registry.schema import RegistryDoc
 from bddzoo.registry.types import Model, Section, Task, Zoo
 
 
@@ -18,10 +19,18 @@ class Registry:
         zoos: Zoos in the file's order.
         sections: One per zoo and task, with the zoo's table styles.
         models: All models, zoo by zoo in published order.
+        document: The file as it is spelt, checked but with no reference followed.
     """
 
-    def __init__(self, path: Path | None, zoos: tuple[Zoo, ...], sections: tuple[Section, ...]) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        zoos: tuple[Zoo, ...],
+        sections: tuple[Section, ...],
+        document: RegistryDoc | None = None,
+    ) -> None:
         self.path = path
+        self.document = document
         self.zoos = zoos
         self.sections = sections
         self.models: tuple[Model, ...] = tuple(m for s in sections for m in s.models)

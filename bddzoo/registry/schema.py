@@ -62,6 +62,7 @@ class PaperDoc(Doc):
     venue: Text | None = None
     authors: list[Text] = []
     note: Text | None = None
+    lint_ok: dict[Ident, Text] = {}
 
 
 class ProtocolDoc(Doc):
@@ -239,8 +240,9 @@ class SectionDoc(Doc):
     artifacts: dict[ArtifactKind, TemplateDoc] = {}
     columns: dict[Text, ColumnDoc] = {}
     tables: dict[Ident, StyleDoc] = {}
-    methods: list[MethodDoc] = []
+    lint_ok: dict[Ident, Text] = {}
     notes: list[Text] = []
+    methods: list[MethodDoc] = []
 
 
 class ZooDoc(Doc):
@@ -253,6 +255,7 @@ class ZooDoc(Doc):
     licence: Text | None = None
     weights_licence: Text | None = None
     synthetic: bool = False
+    lint_ok: dict[Ident, Text] = {}
     notes: list[Text] = []
     tasks: dict[Task, SectionDoc] = {}
 
@@ -265,4 +268,5 @@ class RegistryDoc(Doc):
     schedules: dict[Ident, dict[str, Any]] = {}
     parts: PartsDoc = field(default_factory=PartsDoc)
     papers: dict[Ident, PaperDoc] = {}
+    lint_ok: dict[Ident, Text] = {}
     zoos: list[ZooDoc] = []

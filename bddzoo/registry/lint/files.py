@@ -1,0 +1,96 @@
+"""Rules on files: what is missing, and what leads nowhere."""
+
+from __future__ import annotations
+
+from bddzoo.registry.lint.findings import Found, Rule, World
+
+
+def no_digest(world: World) -> Found:
+    """Weights that nothing can be verified against."""
+    for entry in world.entries:
+        weights = entry.model.artifact("weights")
+        if weights is not None and weights.sources and not weights.digests:
+            yield entry.subject, "no digest of the weights is known"
+
+
+def no_size(world: World) -> Found:
+    """Weights of unknown size."""
+    for entry in world.entries:
+        weights = entry.model.artifact("weights")
+        if weights is not None and weights.sources and weights.size_bytes is None:
+            yield entry.subject, "the size of the weights is unknown"
+
+
+def no_licence(world: World) -> Found:
+    """Weights under no known licence."""
+    for entry in world.entries:
+        weights = entry.model.artifact("weights")
+        known = entry.model.zoo.weights_licence or (weights and weights.licence)
+        if weights is not None and weights.sources and not known:
+            yield entry.subject, "nothing says under which licence the weights are"
+
+
+def no_config(world: World) -> Found:
+    """Models without a config."""
+    for entry in world.entries:
+        config = entry.model.artifact("config")
+        if (config is None or not config.sources) and not entry.model.zoo.synthetic:
+            yield entry.subject, "no config is linked"
+
+
+def nowhere(world: World) -> Found:
+    """Files that the zoo lists with an empty link."""
+    for entry in world.entries:
+        empty = [a.kind for a in entry.model.artifacts if not a.sources]
+        if empty:
+            yield entry.subject, f"unreachable by design, links to nowhere: {', '.join(empty)}"
+
+
+def no_file(world: World) -> Found:
+    """Models without a single file."""
+    for entry in world.entries:
+        if not entry.model.artifacts:
+            yield entry.subject, "no file is known"
+
+
+def no_number(world: World) -> Found:
+    """Models without a single number."""
+    for entry in world.entries:
+        if all(r.value is None for r in entry.model.reported):
+            yield entry.subject, "no number is reported"
+
+
+def pinned_elsewhere(world: World) -> Found:
+    """Configs that exist only at another commit than the zoo's."""
+    for heading in world.headings:
+        for entry in heading.entries:
+            config = entry.model.artifact("config")
+            commit = entry.model.zoo.commit
+            if config is not None and commit and config.page and f"/{commit}/" not in config.page:
+                yield entry.subject, f"its config is not at {commit}, but at {config.page}"
+
+
+def elsewhere(world: World) -> Found:
+    """Rows whose number was published differently in another place or at another time."""
+    for entry in world.entries:
+        for other in entry.model.elsewhere:
+            for number in other.reported:
+                mine = entry.model.reported_value(number.metric, number.split)
+                if mine is not None and mine != number.value and not other.protocol_differs:
+                    yield (
+                        entry.subject,
+                        f"{number.metric}-{number.split} {mine}, but {number.value} in: {other.source}",
+                    )
+
+
+RULES = (
+    Rule("DIG01", "no digest of the weights", no_digest),
+    Rule("SIZ01", "no size of the weights", no_size),
+    Rule("LIC01", "no licence of the weights", no_licence),
+    Rule("CFG01", "no config", no_config),
+    Rule("CFG02", "a config that exists only at another commit", pinned_elsewhere),
+    Rule("NIL01", "links to nowhere", nowhere),
+    Rule("NIL02", "no file at all", no_file),
+    Rule("NIL03", "no number at all", no_number),
+    Rule("OLD01", "published with another number elsewhere", elsewhere),
+)

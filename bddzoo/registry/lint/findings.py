@@ -1,0 +1,155 @@
+"""What a rule finds, and on what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bddzoo.registry import schema as doc
+from bddzoo.registry.catalog import Registry
+from bddzoo.registry.problems import PathLike
+from bddzoo.registry.types import Method, Model, Section
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A place of the registry that a finding is about.
+
+    Attributes:
+        name: Id of the model, or the heading, paper or zoo in words.
+        path: Place in the YAML.
+        acknowledged: Code to reason, from the place itself and everything around it.
+    """
+
+    name: str
+    path: PathLike
+    acknowledged: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding.
+
+    Attributes:
+        code: Stable code of the rule, e.g. `MON01`.
+        subject: What it is about.
+        message: What is odd, with the numbers.
+        reason: Why it is as it is, where somebody acknowledged it; None: it is open.
+    """
+
+    code: str
+    subject: Subject
+    message: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model and its places."""
+
+    model: Model
+    section: Section
+    subject: Subject
+    heading: Subject
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading, its models and its place."""
+
+    method: Method
+    section: Section
+    subject: Subject
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper and its place."""
+
+    id: str
+    doc: doc.PaperDoc
+    subject: Subject
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that rules look at."""
+
+    registry: Registry
+    headings: tuple[Heading, ...]
+    papers: tuple[Paper, ...]
+
+    @property
+    def entries(self) -> Iterator[Entry]:
+        """All models."""
+        for heading in self.headings:
+            yield from heading.entries
+
+
+Found = Iterable[tuple[Subject, str]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule: its code, what it looks for, and how."""
+
+    code: str
+    title: str
+    check: Callable[[World], Found]
+
+
+def world_of(registry: Registry) -> World:
+    """The registry with the place and acknowledgements of everything in it."""
+    document = registry.document
+    assert document is not None
+    sections = iter(registry.sections)
+    headings: list[Heading] = []
+    for z, zoo in enumerate(document.zoos):
+        for task, spec in zoo.tasks.items():
+            section = next(sections)
+            at: PathLike = ("zoos", z, "tasks", task)
+            around = {**document.lint_ok, **zoo.lint_ok, **spec.lint_ok}
+            for m, (heading, method) in enumerate(zip(spec.methods, section.methods, strict=True)):
+                headings.append(_heading((*at, "methods", m), section, method, heading, around))
+    papers = tuple(
+        Paper(name, paper, Subject(f"paper {name}", ("papers", name), {**document.lint_ok, **paper.lint_ok}))
+        for name, paper in document.papers.items()
+    )
+    return World(registry, tuple(headings), papers)
+
+
+def _heading(
+    at: PathLike, section: Section, method: Method, spec: doc.MethodDoc, around: Mapping[str, str]
+) -> Heading:
+    known = {**around, **spec.lint_ok}
+    subject = Subject(f"{section.zoo.id} {section.task} {method.name}", at, known)
+    entries = tuple(
+        Entry(
+            model,
+            section,
+            Subject(model.id, (*at, "models", index), {**known, **row.lint_ok}),
+            subject,
+        )
+        for index, (model, row) in enumerate(zip(section.models_of(method), spec.models, strict=True))
+    )
+    return Heading(method, section, subject, entries)
+
+
+def acknowledgements(document: doc.RegistryDoc) -> Iterator[tuple[PathLike, str]]:
+    """Every acknowledgement of the file: where it stands, and its code."""
+    places: list[tuple[PathLike, Mapping[str, str]]] = [((), document.lint_ok)]
+    for name, paper in document.papers.items():
+        places.append((("papers", name), paper.lint_ok))
+    for z, zoo in enumerate(document.zoos):
+        places.append((("zoos", z), zoo.lint_ok))
+        for task, section in zoo.tasks.items():
+            at: PathLike = ("zoos", z, "tasks", task)
+            places.append((at, section.lint_ok))
+            for m, method in enumerate(section.methods):
+                places.append(((*at, "methods", m), method.lint_ok))
+                rows: Sequence[doc.ModelDoc] = method.models
+                places += [((*at, "methods", m, "models", i), row.lint_ok) for i, row in enumerate(rows)]
+    for path, codes in places:
+        for code in codes:
+            yield (*path, "lint_ok", code), code

@@ -1,0 +1,194 @@
+"""Rules on reported numbers."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from decimal import ROUND_HALF_UP, Decimal
+from itertools import pairwise
+from statistics import median
+
+from bddzoo.registry.lint.findings import Entry, Found, Rule, World
+from bddzoo.registry.query import quantity
+from bddzoo.registry.types import Model
+
+MAX_SPREAD = 4.0
+MIN_SIBLINGS = 8
+_DEPTH = re.compile(r"^R-([0-9]+)")
+_LENGTH = ("Iters", "Lr schd")
+
+
+def value(model: Model, split: str, metric: str) -> Decimal | None:
+    """A reported number."""
+    return model.reported_value(metric, split)
+
+
+def gap(world: World) -> Found:
+    """Val minus test far from what the other rows of the section have.
+
+    Distance from the median in units of the scaled median absolute deviation; medians, so that the
+    outliers themselves do not hide it.
+    """
+    groups: dict[tuple[str, str, str], list[tuple[Entry, Decimal]]] = defaultdict(list)
+    for entry in world.entries:
+        for metric in {r.metric for r in entry.model.reported}:
+            val, test = (value(entry.model, split, metric) for split in ("val", "test"))
+            if val is not None and test is not None:
+                groups[entry.section.zoo.id, entry.section.task, metric].append((entry, val - test))
+    for (_, _, metric), rows in groups.items():
+        if len(rows) < MIN_SIBLINGS:
+            continue
+        middle = median(g for _, g in rows)
+        spread = Decimal("1.4826") * median(abs(g - middle) for _, g in rows)
+        for entry, mine in rows:
+            if spread and abs(mine - middle) / spread > MAX_SPREAD:
+                yield (
+                    entry.subject,
+                    f"{metric} val minus test is {mine}, the median of {len(rows)} rows is {middle}",
+                )
+
+
+def ranks(world: World) -> Found:
+    """A deeper backbone below its shallower sibling on val but above it on test."""
+    for metric, shallow, deep in _pairs(world, _depth, "backbone"):
+        val = _less(deep, shallow, "val", metric)
+        test = _less(deep, shallow, "test", metric)
+        if val is True and test is False:
+            yield (
+                deep.subject,
+                f"{metric} is below {shallow.model.id} on val "
+                f"({value(deep.model, 'val', metric)} < {value(shallow.model, 'val', metric)}) "
+                f"but not on test",
+            )
+
+
+def longer_is_worse(world: World) -> Found:
+    """A longer schedule that scores lower, all else equal."""
+    for metric, short, long in _pairs(world, _length, "schedule"):
+        if _less(long, short, "val", metric):
+            yield long.subject, _compare(long, short, metric)
+
+
+def deeper_is_worse(world: World) -> Found:
+    """A deeper backbone that scores lower, all else equal."""
+    for metric, shallow, deep in _pairs(world, _depth, "backbone"):
+        if _less(deep, shallow, "val", metric):
+            yield deep.subject, _compare(deep, shallow, metric)
+
+
+def half_is_worse(world: World) -> Found:
+    """Training in fp16 that scores lower, all else equal."""
+    for metric, full, half in _pairs(world, _fp16, "fp16"):
+        if _less(half, full, "val", metric):
+            yield half.subject, _compare(half, full, metric)
+
+
+def equal_values(world: World) -> Found:
+    """A number that equals another model's, as far as its printed digits go."""
+    seen: dict[tuple[str, str, str], list[tuple[Entry, Decimal]]] = defaultdict(list)
+    for entry in world.entries:
+        if entry.model.zoo.synthetic:
+            continue
+        for r in entry.model.reported:
+            if r.value is None:
+                continue
+            key = (entry.model.task, r.split, r.metric)
+            same = [other for other, theirs in seen[key] if _equal(r.value, theirs)]
+            if r.split == "val" and r.metric in ("mIoU", "AP") and same:
+                names = ", ".join(o.model.id for o in same)
+                yield entry.subject, f"{r.metric}-{r.split} {r.value} is also that of {names}"
+            seen[key].append((entry, r.value))
+
+
+def digits(world: World) -> Found:
+    """A number with fewer digits than the metric has everywhere else."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for entry in world.entries:
+        for r in entry.model.reported:
+            if r.value is not None:
+                places[r.metric].append(_places(r.value))
+    usual = {metric: max(set(found), key=found.count) for metric, found in places.items()}
+    for entry in world.entries:
+        for r in entry.model.reported:
+            if r.value is not None and _places(r.value) < usual[r.metric]:
+                yield (
+                    entry.subject,
+                    f"{r.metric}-{r.split} {r.value} has fewer than {usual[r.metric]} decimals",
+                )
+
+
+def _places(number: Decimal) -> int:
+    exponent = number.as_tuple().exponent
+    return -exponent if isinstance(exponent, int) else 0
+
+
+def _equal(a: Decimal, b: Decimal) -> bool:
+    step = Decimal(1).scaleb(-min(_places(a), _places(b)))
+    return a.quantize(step, ROUND_HALF_UP) == b.quantize(step, ROUND_HALF_UP)
+
+
+def _less(a: Entry, b: Entry, split: str, metric: str) -> bool | None:
+    mine, theirs = value(a.model, split, metric), value(b.model, split, metric)
+    return None if mine is None or theirs is None else mine < theirs
+
+
+def _compare(a: Entry, b: Entry, metric: str) -> str:
+    mine, theirs = (value(e.model, "val", metric) for e in (a, b))
+    return f"{metric}-val {mine} is below {theirs} of {b.model.id}"
+
+
+def _depth(model: Model) -> Decimal | None:
+    match = _DEPTH.match(model.backbone)
+    return Decimal(match[1]) if match else None
+
+
+def _length(model: Model) -> Decimal | None:
+    for name in _LENGTH:
+        text = model.settings.get(name, "")
+        number = Decimal(text[:-1]) if re.fullmatch(r"[0-9]+x", text) else quantity(text)
+        if number is not None:
+            return number
+    return None
+
+
+def _fp16(model: Model) -> Decimal | None:
+    return Decimal(model.settings["FP16"] == "✓") if "FP16" in model.settings else None
+
+
+def _pairs(world: World, measure: object, what: str) -> list[tuple[str, Entry, Entry]]:
+    """Rows of one heading that differ in one thing: `(metric, the smaller, the next larger)`."""
+    assert callable(measure)
+    found: list[tuple[str, Entry, Entry]] = []
+    for heading in world.headings:
+        groups: dict[object, list[tuple[Decimal, Entry]]] = defaultdict(list)
+        for entry in heading.entries:
+            size = measure(entry.model)
+            if size is not None:
+                groups[_rest(entry.model, what)].append((size, entry))
+        for rows in groups.values():
+            rows.sort(key=lambda r: r[0])
+            for (small, a), (large, b) in pairwise(rows):
+                if small < large:
+                    metrics = [r.metric for r in a.model.reported if r.split == "val"]
+                    found += [(metric, a, b) for metric in metrics]
+    return found
+
+
+def _rest(model: Model, what: str) -> object:
+    """Everything about a row that must be equal for two rows to be compared."""
+    skip = {"schedule": {*_LENGTH, "MS-train"}, "fp16": {"FP16"}}.get(what, set())
+    settings: Mapping[str, str] = {k: v for k, v in model.settings.items() if k not in skip}
+    backbone = _DEPTH.sub("R", model.backbone) if what == "backbone" else model.backbone
+    return (backbone, tuple(sorted(settings.items())))
+
+
+RULES = (
+    Rule("GAP01", "val minus test out of line with the section", gap),
+    Rule("GAP02", "a deeper backbone that is worse on val but not on test", ranks),
+    Rule("MON01", "a longer schedule that scores lower", longer_is_worse),
+    Rule("MON02", "a deeper backbone that scores lower", deeper_is_worse),
+    Rule("MON03", "fp16 that scores lower", half_is_worse),
+    Rule("DUP01", "a number that equals another model's", equal_values),
+    Rule("NUM01", "a number with fewer decimals than usual", digits),
+)

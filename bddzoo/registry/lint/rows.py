@@ -1,0 +1,183 @@
+"""Rules on ids, columns and links of rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+
+from bddzoo.registry.lint.findings import Found, Rule, Subject, World
+from bddzoo.registry.types import Model
+
+TICK = "✓"
+_ITERS = re.compile(r"_([0-9]+)k(?:_|$)")
+_INPUT = re.compile(r"_([0-9]+)x([0-9]+)(?:_|$)")
+_BATCH = re.compile(r"_([0-9]+)bs(?:_|$)")
+_EPOCHS = re.compile(r"_([0-9]+x)(?:_|$)")
+
+
+def same_url(world: World) -> Found:
+    """One URL under two models."""
+    owners: dict[str, str] = {}
+    for entry in world.entries:
+        for artifact in entry.model.artifacts:
+            for url in (*artifact.sources, artifact.digest_url):
+                if url and owners.setdefault(url, entry.model.id) != entry.model.id:
+                    yield entry.subject, f"{url} is also a file of {owners[url]}"
+
+
+def stems(world: World) -> Found:
+    """A file that is named after another model."""
+    for entry in world.entries:
+        for artifact in entry.model.artifacts:
+            for url in (*artifact.sources, artifact.digest_url):
+                stem = PurePosixPath(url or "").stem
+                if url and stem != entry.model.id:
+                    yield entry.subject, f"{artifact.kind} is named {stem}"
+
+
+def iterations(world: World) -> Found:
+    """Id, column and config disagree on the number of iterations."""
+    for entry in world.entries:
+        model = entry.model
+        said = {
+            "id": _int(_ITERS.search(model.id), 1000),
+            "column": _int(re.match(r"([0-9]+)K$", model.settings.get("Iters", "")), 1000),
+            "config": model.training.iters if model.training else None,
+        }
+        yield from _disagreement(entry.subject, "iterations", said)
+
+
+def input_size(world: World) -> Found:
+    """Id, column, config and protocol disagree on the input size."""
+    for entry in world.entries:
+        model = entry.model
+        cell = re.match(r"([0-9]+) \* ([0-9]+)$", model.settings.get("Input", ""))
+        training = model.training
+        said = {
+            "id": _pair(_INPUT.search(model.id)),
+            "column": _pair(cell),
+            "config": training.crop if training else None,
+            "protocol": model.protocol.crop if model.protocol else None,
+        }
+        yield from _disagreement(entry.subject, "input", said)
+
+
+def precision(world: World) -> Found:
+    """Id, column and config disagree on training in mixed precision."""
+    for entry in world.entries:
+        model = entry.model
+        said: dict[str, object] = {"id": "_fp16_" in f"_{model.id}_"}
+        if "FP16" in model.settings:
+            said["column"] = model.settings["FP16"] == TICK
+        if model.training is not None:
+            said["config"] = model.training.fp16
+        yield from _disagreement(entry.subject, "fp16", said)
+
+
+def batch_size(world: World) -> Found:
+    """Id, column and config disagree on the batch size, where 16 is what nobody mentions."""
+    for entry in world.entries:
+        model = entry.model
+        if "Lr schd" not in model.settings:
+            continue
+        said: dict[str, object] = {"id": _int(_BATCH.search(model.id)) or 16}
+        if "Batch Size" in model.settings:
+            said["column"] = int(model.settings["Batch Size"])
+        if model.training is not None:
+            said["config"] = model.training.batch or 16
+        yield from _disagreement(entry.subject, "batch size", said)
+
+
+def schedule(world: World) -> Found:
+    """Id, column and config disagree on the schedule."""
+    for entry in world.entries:
+        model = entry.model
+        if "Lr schd" not in model.settings:
+            continue
+        match = _EPOCHS.search(model.id)
+        said: dict[str, object] = {"id": match[1] if match else None, "column": model.settings["Lr schd"]}
+        if model.training is not None and model.training.schedule:
+            said["config"] = model.training.schedule.rpartition("-")[2]
+        yield from _disagreement(entry.subject, "schedule", said)
+
+
+def ticks_in_id(world: World) -> Found:
+    """A ticked column that the id does not mention, or the other way round."""
+    for entry in world.entries:
+        for column, word in (("GN", "_gn_"), ("Deform. Conv.", "_dconv_")):
+            if column in entry.model.settings:
+                ticked = entry.model.settings[column] == TICK
+                if ticked != (word in entry.model.id):
+                    yield entry.subject, f"column {column} and id disagree"
+
+
+def backbone_in_id(world: World) -> Found:
+    """An id that does not carry the backbone that its row names."""
+    for entry in world.entries:
+        wanted = _backbone_word(entry.model)
+        if wanted and wanted not in entry.model.id.lower():
+            yield entry.subject, f"backbone {entry.model.backbone}, but the id has no '{wanted}'"
+
+
+def heading_in_id(world: World) -> Found:
+    """Ids that begin with another name than their heading's."""
+    for heading in world.headings:
+        slug = re.sub(r"[^a-z0-9+]", "", heading.method.name.lower())
+        first = {e.model.id.split("_")[0] for e in heading.entries if "_" in e.model.id}
+        odd = sorted(f for f in first if f.replace("-", "") != slug and not slug.startswith(f))
+        if odd and heading.method.paper is not None:
+            yield heading.subject, f"ids begin with {', '.join(odd)}"
+
+
+def awkward_id(world: World) -> Found:
+    """Ids with characters that URLs, regular expressions and some stores treat as special."""
+    for entry in world.entries:
+        odd = sorted(set(re.findall(r"[^A-Za-z0-9._-]", entry.model.id)))
+        if odd:
+            yield entry.subject, f"the id contains {' '.join(odd)}"
+
+
+def _backbone_word(model: Model) -> str | None:
+    """The form that a backbone's name has in ids: `R-50-D8` is `r50`, `HRNet48` is `hr48`."""
+    text = model.backbone.lower()
+    if match := re.match(r"r-([0-9]+)", text):
+        return f"r{match[1]}"
+    if match := re.match(r"hrnet-?(w?[0-9]+)$", text):
+        return match[1] if match[1].startswith("w") else f"hr{match[1]}"
+    return text if re.match(r"(vit|deit|swin|convnext)-[a-z]$", text) else None
+
+
+def _int(match: re.Match[str] | None, factor: int = 1) -> int | None:
+    return int(match[1]) * factor if match else None
+
+
+def _pair(match: re.Match[str] | None) -> tuple[int, int] | None:
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def _disagreement(subject: Subject, what: str, said: Mapping[str, object]) -> Iterator[tuple[Subject, str]]:
+    known = {k: v for k, v in said.items() if v is not None}
+    if len(set(known.values())) > 1:
+        yield subject, f"{what}: " + ", ".join(f"{k} says {_show(v)}" for k, v in known.items())
+
+
+def _show(value: object) -> str:
+    if isinstance(value, tuple):
+        return " x ".join(str(v) for v in value)
+    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+
+RULES = (
+    Rule("URL01", "the same URL under two models", same_url),
+    Rule("URL02", "a file named after another model", stems),
+    Rule("COL01", "iterations: id, column and config disagree", iterations),
+    Rule("COL02", "input: id, column, config and protocol disagree", input_size),
+    Rule("COL03", "fp16: id, column and config disagree", precision),
+    Rule("COL04", "batch size: id, column and config disagree", batch_size),
+    Rule("COL05", "schedule: id, column and config disagree", schedule),
+    Rule("COL06", "a tick that the id does not mention, or the other way round", ticks_in_id),
+    Rule("ID01", "an id without its row's backbone", backbone_in_id),
+    Rule("ID02", "ids that begin with another name than their heading's", heading_in_id),
+    Rule("ID03", "an id with awkward characters", awkward_id),
+)

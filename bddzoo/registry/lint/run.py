@@ -1,0 +1,50 @@
+"""Run all rules; hold findings against acknowledgements, and acknowledgements against findings."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from bddzoo.registry.catalog import Registry
+from bddzoo.registry.lint import files, networks, numbers, papers, rows
+from bddzoo.registry.lint.findings import Finding, Rule, Subject, acknowledgements, world_of
+from bddzoo.registry.problems import did_you_mean
+
+STALE = "ACK01"
+_CHECKS: tuple[Rule, ...] = (*rows.RULES, *numbers.RULES, *files.RULES, *networks.RULES, *papers.RULES)
+RULES: dict[str, str] = {
+    **{rule.code: rule.title for rule in _CHECKS},
+    STALE: "an acknowledgement of something that is not found, or of no known code",
+}
+
+
+def lint(registry: Registry, codes: Collection[str] | None = None) -> list[Finding]:
+    """All findings, rule by rule, acknowledged ones with their reason.
+
+    Args:
+        registry: A registry that was loaded from YAML.
+        codes: Only these rules; all when None.
+    """
+    world = world_of(registry)
+    found: list[Finding] = []
+    for rule in _CHECKS:
+        for subject, message in rule.check(world):
+            found.append(Finding(rule.code, subject, message, subject.acknowledged.get(rule.code)))
+    found += _stale(registry, found)
+    return found if codes is None else [f for f in found if f.code in codes]
+
+
+def _stale(registry: Registry, found: list[Finding]) -> Iterator[Finding]:
+    """Acknowledgements that nothing under their place needs."""
+    assert registry.document is not None
+    for path, code in acknowledgements(registry.document):
+        place = path[:-2]
+        subject = Subject(f"lint_ok.{code}", path)
+        if code not in RULES:
+            yield Finding(STALE, subject, f"no rule has the code {code}{did_you_mean(code, RULES)}")
+        elif not any(f.code == code and f.subject.path[: len(place)] == place for f in found):
+            yield Finding(STALE, subject, f"{code} finds nothing here any more")
+
+
+def open_findings(found: list[Finding]) -> list[Finding]:
+    """Findings that nobody acknowledged."""
+    return [f for f in found if f.reason is None]
