@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,9 +70,15 @@ def _chosen(
     from bddzoo.engines.config import is_buildable, network_of
 
     if patterns:
-        models = app.registry.select(patterns=patterns)
-        for model in models:
-            network_of(model)
+        for pattern in patterns:
+            if not app.registry.select([pattern]):
+                app.registry.find(pattern)  # says which ids are near
+        models = app.registry.select(patterns)
+        if not any(is_buildable(m) for m in models):
+            network_of(models[0])
+            raise UsageError(
+                f"no engine builds {models[0].id}", hint="'bddzoo selftest --all' shows what can run"
+            )
         return [m for m in models if is_buildable(m)]
     if everything:
         return [m for m in app.registry.models if is_buildable(m)]
@@ -114,13 +120,30 @@ def _show(app: App, findings: Sequence[Finding]) -> None:
     if app.json:
         app.data_json({"ops": ops_in_use(), "findings": [f.to_dict() for f in findings]})
         return
-    rows = report.rows(findings)
     if app.format == "md":
-        app.data(tabulate(_escaped(rows), headers=report.HEADER, tablefmt="github", disable_numparse=True))
+        app.data(report.document(findings, _environment()))
     else:
-        app.data(tabulate(rows, headers=report.HEADER, disable_numparse=True))
+        app.data(tabulate(report.rows(findings), headers=report.HEADER, disable_numparse=True))
     app.say(report.summary(findings))
 
 
-def _escaped(rows: Iterable[Sequence[str]]) -> list[list[str]]:
-    return [[cell.replace("|", "\\|") for cell in row] for row in rows]
+def _environment() -> dict[str, str]:
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"Python": platform.python_version()}
+    for package in (
+        "torch",
+        "torchvision",
+        "mmengine",
+        "mmcv-lite",
+        "mmcv",
+        "mmsegmentation",
+        "mmdet",
+        "mmpretrain",
+    ):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -123,6 +123,38 @@ def _is_harmless(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
+class _BindingLoader(SourceFileLoader):
+    """Runs a real `__init__` after all, with the submodules that are already there as attributes.
+
+    Python sets a submodule on its package when it imports it, and these were imported before.
+    """
+
+    def exec_module(self, module: ModuleType) -> None:
+        start = f"{module.__name__}."
+        for name, child in list(sys.modules.items()):
+            if name.startswith(start) and "." not in name[len(start) :]:
+                setattr(module, name[len(start) :], child)
+        super().exec_module(module)
+
+
+class _Binder(MetaPathFinder):
+    """Finds the packages whose stand-in was taken away."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(fullname, path, target) if fullname in self.names else None
+        if spec is not None and spec.origin:
+            spec.loader = _BindingLoader(fullname, spec.origin)
+        return spec
+
+
+_BINDER = _Binder()
+
+
 @contextmanager
 def lean_imports() -> Iterator[None]:
     """Serve packages that only import as `LeanPackage` while the context lasts."""
@@ -132,6 +164,9 @@ def lean_imports() -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(finder)
+        if finder.made and _BINDER not in sys.meta_path:
+            sys.meta_path.insert(0, _BINDER)
+        _BINDER.names.update(finder.made)
         for name, package in finder.made.items():
             if sys.modules.get(name) is package:
                 del sys.modules[name]

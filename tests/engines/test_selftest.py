@@ -182,5 +182,19 @@ def test_models_or_all_not_both(capsys):
 def test_markdown(folder, capsys):
     assert run(["selftest", "--golden", str(folder), "--format", "md"]) == ExitCode.OK
     out = capsys.readouterr().out
-    assert out.startswith("| model")
-    assert "equal" in out
+    assert out.startswith("# Selftest")
+    assert "| fpn_r50_512x1024_40k_sem_seg_bdd100k" in out
+
+
+def test_a_network_that_cannot_be_built_differs():
+    wrong = with_parts(registry().find("fpn_r50_512x1024_40k_sem_seg_bdd100k"), neck={"type": "FishNeck"})
+    with packaged() as folder:
+        findings = selftest(folder, [wrong]).model(wrong)
+    assert [f.status for f in findings] == ["differs"]
+    assert "FishNeck" in findings[0].note
+
+
+def test_unknown_models(capsys):
+    assert run(["selftest", "fpn_r51"]) == ExitCode.MISSING
+    assert run(["selftest", "--device", "cuda:42", "fpn_r50*"]) == ExitCode.MISSING
+    assert capsys.readouterr().err.count("error:") == 2

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from bddzoo.engines.selftest.measures import Finding, Measure
+from bddzoo.engines.selftest.measures import (
+    BOX_LIMIT_PX,
+    MASK_LIMIT_PX,
+    SCORE_LIMIT,
+    STD_LIMIT,
+    STD_LIMIT_GPU,
+    Finding,
+    Measure,
+)
 
 _STD = ("input", "stages", "logits", "values")
 _COLUMNS = (
@@ -24,6 +32,37 @@ def rows(findings: Iterable[Finding]) -> list[tuple[str, ...]]:
         name = f"ops/{finding.check}" if finding.subject == "ops" else finding.subject
         grouped.setdefault(name, []).append(finding)
     return [_row(name, group) for name, group in grouped.items()]
+
+
+def document(findings: Sequence[Finding], environment: Mapping[str, str]) -> str:
+    """The whole run as a Markdown page: what was compared, with what, and the worst deviations."""
+    from tabulate import tabulate
+
+    versions = ", ".join(f"{name} {version}" for name, version in environment.items())
+    table = [[cell.replace("|", "\\|") for cell in row] for row in rows(findings)]
+    shown = tabulate(table, headers=HEADER, tablefmt="github", disable_numparse=True)
+    return f"{_TEXT.format(summary=summary(findings), versions=versions)}\n{shown}"
+
+
+_TEXT = f"""# Selftest: equal to upstream
+
+Each network is filled with deterministic weights and compared with what the zoo's own, unmodified
+configuration computed on the software it was written for. Made by
+`bddzoo selftest --all --golden DIR --format md`, with DIR a folder of golden data.
+
+Result: {{summary}}.
+
+With: {{versions}}.
+
+* golden: `small_b`, `small` are the plain network on two crops, with two sets of weights; `full`, `full_b`
+  are the whole protocol on two pictures, from the picture to class map or masks; `ops` are operators
+  against a compiled mmcv. A model without a golden had its state dict's entries and parameters counted.
+* values: the largest deviation of logits, or of features, proposals and heads, in units of the golden's
+  standard deviation; the limit is {STD_LIMIT:g}, on a GPU {STD_LIMIT_GPU:g}.
+* class map: pixels that differ although their margin is larger than the limit; none may.
+* boxes, scores, mask areas: of the final detections; the limits are {BOX_LIMIT_PX:g} px, {SCORE_LIMIT:g} and
+  {MASK_LIMIT_PX} px.
+"""
 
 
 def _row(name: str, group: Sequence[Finding]) -> tuple[str, ...]:

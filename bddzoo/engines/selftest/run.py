@@ -15,6 +15,7 @@ from bddzoo.engines.load import make_runner
 from bddzoo.engines.ops import ensure_ops
 from bddzoo.engines.selftest.folder import Golden, GoldenFolder, read_arrays
 from bddzoo.engines.selftest.measures import STD_LIMIT, STD_LIMIT_GPU, Finding, Measure
+from bddzoo.errors import UsageError
 from bddzoo.registry.types import Model
 
 if TYPE_CHECKING:
@@ -50,10 +51,9 @@ class Selftest:
 
     def known(self) -> list[Model]:
         """The models that the folder holds something of, in the registry's order."""
-        files = set(self.folder.files())
         models = [m for twins in self._twins.values() for m in twins]
         order = {m.id: i for i, m in enumerate(models)}
-        return sorted((m for m in models if self._sources(m, files)), key=lambda m: order[m.id])
+        return sorted((m for m in models if self._sources(m)), key=lambda m: order[m.id])
 
     def strays(self) -> Iterator[Finding]:
         """Files of the folder that no model of the registry answers for."""
@@ -84,12 +84,15 @@ class Selftest:
 
     def model(self, model: Model) -> list[Finding]:
         """Check one model: its keys, and its outputs with every golden that applies."""
-        sources = self._sources(model, set(self.folder.files()))
+        sources = self._sources(model)
         source = model if model in sources or not sources else sources[0]
         key = json.dumps([_graph(model), sorted(self.folder.applies_to(source.task, source.id))])
         if key in self._done:
             return [_renamed(f, model.id) for f in self._done[key]]
-        module = build_network(model)
+        try:
+            module = build_network(model)
+        except UsageError as error:
+            return [Finding(model.id, "keys", "differs", note=str(error))]
         findings = [self._keys(model, source, module)]
         state_of: dict[tuple[str, float], Any] = {}
         for golden in self.folder.goldens(source.task, source.id):
@@ -101,7 +104,7 @@ class Selftest:
         self._done[key] = findings
         return findings
 
-    def _sources(self, model: Model, files: set[tuple[str, str]]) -> list[Model]:
+    def _sources(self, model: Model) -> list[Model]:
         """The model itself, or others with the same network, that the folder knows."""
         own = self.folder.applies_to(model.task, model.id)
         if own:
@@ -191,7 +194,6 @@ def exact() -> Iterator[None]:
 
 def _graph(model: Model) -> str:
     """Equal for models that compute the same from the same input and weights."""
-    assert model.protocol is None or model.network is not None
     protocol = model.protocol
     front = (
         [protocol.scale, protocol.float_resize, protocol.mean, protocol.std, protocol.pad_divisor]

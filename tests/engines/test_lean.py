@@ -1,0 +1,92 @@
+"""Importing only what a network is made of, and leaving no trace of it."""
+
+from pathlib import Path
+
+import pytest
+
+from bddzoo.engines.lean import read_names
+from tests.engines.test_ops import python
+
+BUILD = """
+    import sys
+    from bddzoo.registry import load_registry
+    from bddzoo.engines import build_network
+    registry = load_registry(None)
+    names = ["upernet_swin-t_512x1024_40k_sem_seg_bdd100k",
+             "upernet_convnext-t_fp16_512x1024_40k_sem_seg_bdd100k",
+             "cascade_mask_rcnn_r50_fpn_1x_ins_seg_bdd100k", "mask_rcnn_r50_fpn_dconv_1x_ins_seg_bdd100k"]
+    networks = {name: build_network(registry.find(name)) for name in names}
+"""
+
+
+def test_siblings_are_not_imported():
+    said = python(
+        BUILD
+        + """
+    big = ("mmseg.models", "mmdet.models", "mmpretrain.models", "mmengine.model", "mmengine.runner")
+    print([name for name in (*big, "torchvision") if name in sys.modules])
+    """
+    )
+    assert said == "[]"
+
+
+def test_a_later_import_is_whole():
+    said = python(
+        BUILD
+        + """
+    import mmcv, mmcv.cnn, mmcv.ops, mmengine.model, mmseg.apis, mmdet.apis
+    import mmseg.models, mmdet.models, mmpretrain.models
+    from mmseg.registry import MODELS as seg
+    from mmdet.registry import MODELS as det
+    swin, convnext, cascade, dcn = networks.values()
+    print(
+        isinstance(swin, mmseg.models.EncoderDecoder),
+        isinstance(swin.backbone, mmseg.models.SwinTransformer),
+        isinstance(convnext.backbone, mmpretrain.models.ConvNeXt),
+        isinstance(cascade, mmdet.models.CascadeRCNN),
+        isinstance(dcn.backbone.layer2[0].conv2, mmcv.ops.DeformConv2dPack),
+        seg.get("SegformerHead") is mmseg.models.SegformerHead,
+        det.get("FCOSHead") is mmdet.models.FCOSHead,
+        mmcv.cnn.ConvModule is type(swin.decode_head.bottleneck),
+        callable(mmcv.imread), mmcv.cnn.__file__.endswith("__init__.py"),
+    )
+    """
+    )
+    assert set(said.split()) == {"True"}
+
+
+def test_another_library_in_the_same_process_does_not_matter():
+    said = python(
+        """
+    from bddzoo.engines.ops import ensure_ops
+    ensure_ops()
+    import mmdet.models, mmseg.models
+    from mmengine.registry import DefaultScope
+    DefaultScope.get_instance("somebody", scope_name="mmdet")
+    """
+        + BUILD
+        + """
+    print(*(len(n.state_dict()) == registry.find(k).network.entries for k, n in networks.items()))
+    print(DefaultScope.get_current_instance().scope_name)
+    """
+    )
+    assert said.split() == ["True"] * 4 + ["mmdet"]
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ('"""Doc."""\nfrom .a import (B, C as D)\nfrom .e import *\n__all__ = ["B"]\n', True),
+        ("import os\n", False),
+        ("from .a import B\nB.setup()\n", False),
+        ("from os import path\n", False),
+    ],
+)
+def test_only_packages_that_import_and_nothing_else(tmp_path: Path, text, known):
+    path = tmp_path / "__init__.py"
+    path.write_text(text)
+    names = read_names(path)
+    assert (names is not None) == known
+    if names is not None:
+        assert names.single == {"B": ("a", "B"), "D": ("a", "C")}
+        assert names.whole == ("e",)
