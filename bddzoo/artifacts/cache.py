@@ -21,7 +21,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from bddzoo.artifacts.digests import Hashes, hashes_of, strongest
-from bddzoo.artifacts.disk import link_or_copy, write_whole
+from bddzoo.artifacts.disk import boot_id, link_or_copy, write_whole
 from bddzoo.artifacts.proof import fits
 from bddzoo.errors import UsageError
 from bddzoo.registry.types import Artifact, Digest, Model
@@ -50,6 +50,8 @@ class Entry:
         task: Task of the model.
         published: A digest that a source published for the file, as `algorithm:hex`, and where.
         tensors: Digest of the tensors, if it was computed.
+        boot: The run of the machine in which the file was written; None once it has been hashed in
+            another, or on another machine: a power cut cannot have taken anything of it any more.
     """
 
     model: str
@@ -66,6 +68,7 @@ class Entry:
     published: str | None = None
     published_at: str | None = None
     tensors: str | None = None
+    boot: str | None = None
     schema: int = ENTRY_SCHEMA
 
     @property
@@ -155,7 +158,7 @@ class Cache:
         target = self.path_of(entry)
         target.parent.mkdir(parents=True, exist_ok=True)
         place(target)
-        entry = replace(entry, mtime_ns=target.stat().st_mtime_ns)
+        entry = replace(entry, mtime_ns=target.stat().st_mtime_ns, boot=boot_id())
         self.write_entry(entry)
         return entry
 
@@ -163,7 +166,8 @@ class Cache:
         """The entry of a file whose content fits what the registry says, untouched since it was hashed.
 
         Content is found by its digest too, if it came in under another name. An object whose size or
-        time changed is hashed again; one that was changed is moved aside.
+        time changed, or that was written before the machine was last started, is hashed again; one
+        that was changed is moved aside.
         """
         entry = self.entry(model.id, artifact.kind)
         if entry is not None and not fits(entry, artifact):
@@ -177,7 +181,8 @@ class Cache:
             status = path.stat()
         except OSError:
             return None
-        if (status.st_size, status.st_mtime_ns) == (entry.size_bytes, entry.mtime_ns):
+        settled = entry.boot is None or entry.boot == boot_id()
+        if settled and (status.st_size, status.st_mtime_ns) == (entry.size_bytes, entry.mtime_ns):
             return entry
         return entry if self.recheck(entry) else None
 
@@ -190,9 +195,10 @@ class Cache:
         except OSError:
             return False
         if hashes == entry.hashes:
-            if mtime_ns != entry.mtime_ns:
+            boot = entry.boot if entry.boot == boot_id() else None
+            if (mtime_ns, boot) != (entry.mtime_ns, entry.boot):
                 with contextlib.suppress(OSError):
-                    self.write_entry(replace(entry, mtime_ns=mtime_ns))
+                    self.write_entry(replace(entry, mtime_ns=mtime_ns, boot=boot))
             return True
         why = f"changed since it was fetched: {explain_hashes(entry, hashes)}"
         self.reject(path, entry.model, entry.name, why)

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 from bddzoo.errors import BddzooError, MissingError, UsageError
@@ -83,6 +84,15 @@ def _reflink(source: Path, target: Path) -> bool:
             target.unlink()
         return False
     return True
+
+
+@cache
+def boot_id() -> str | None:
+    """What tells this run of the machine from the next one, or None where that cannot be told."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() or None
+    except OSError:
+        return None
 
 
 def free_bytes(path: Path) -> int | None:

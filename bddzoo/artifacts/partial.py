@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bddzoo.artifacts.digests import Hashes, StreamHasher
-from bddzoo.artifacts.disk import write_whole
+from bddzoo.artifacts.disk import boot_id, write_whole
 
 CHECKPOINT_EVERY_S = 0.5
 FOREIGN_SILENCE_S = 900.0
@@ -174,11 +174,14 @@ class Partial:
         return True
 
     def finish(self) -> Hashes:
-        """End writing, make it last, and return the digests."""
+        """End writing and return the digests."""
         hashes = self._hasher.finish()
         if self._fd is not None:
-            with contextlib.suppress(OSError):
-                os.fdatasync(self._fd) if hasattr(os, "fdatasync") else os.fsync(self._fd)
+            if boot_id() is None:
+                # Elsewhere the cache hashes a file again when the machine was started since, which
+                # finds what a power cut took and does not make every download wait for the disk.
+                with contextlib.suppress(OSError):
+                    os.fsync(self._fd)
             os.close(self._fd)
             self._fd = None
         return hashes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 
 import pytest
 
@@ -217,8 +218,6 @@ def test_offline_opens_no_connection(server, tmp_path):
 
 
 def test_changed_cached_file_fails_verify_even_with_size_and_time_kept(server, tmp_path):
-    import os
-
     model = make_model(DATA, sources=(server.put("net_a.pth", DATA),))
     path = make_fetcher(tmp_path).fetch(model).path
     status = path.stat()
@@ -229,6 +228,25 @@ def test_changed_cached_file_fails_verify_even_with_size_and_time_kept(server, t
         make_fetcher(tmp_path).fetch(model, verify=True)
     assert not path.exists()
     assert make_fetcher(tmp_path).fetch(model, verify=True).path.read_bytes() == DATA
+
+
+def test_file_from_before_a_restart_is_hashed_again_once(server, tmp_path):
+    from dataclasses import replace
+
+    model = make_model(DATA, sources=(server.put("net_a.pth", DATA),))
+    fetcher = make_fetcher(tmp_path)
+    path = fetcher.fetch(model).path
+    entry = fetcher.cache.entry("net_a", "weights")
+    assert entry.boot
+    fetcher.cache.write_entry(replace(entry, boot="an earlier one"))
+    assert make_fetcher(tmp_path, offline=True).fetch(model).path == path
+    assert fetcher.cache.entry("net_a", "weights").boot is None
+    # What a power cut leaves: right size and time, zeros inside.
+    fetcher.cache.write_entry(replace(entry, boot="an earlier one"))
+    path.chmod(0o644)
+    path.write_bytes(bytes(len(DATA)))
+    os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
+    assert make_fetcher(tmp_path).fetch(model).path.read_bytes() == DATA
 
 
 def test_fetch_imports_no_networks():
