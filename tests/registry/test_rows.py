@@ -155,3 +155,23 @@ def test_methods_against_the_documents(registry: Registry) -> None:
             assert got == want
             code = [c["url"] for c in expected["code_links"] if c["text"] == "Code"]
             assert ([method.code.url] if method.code else []) == code
+
+
+def test_numbers_from_elsewhere_stay_beside_the_rows(registry: Registry) -> None:
+    found = {
+        (m.id, str(number.value)): other
+        for m in registry.models
+        for other in m.elsewhere
+        for number in other.reported
+    }
+    assert {value for _, value in found} == {
+        "64.03", "63.12", "79.49", "79.55", "79.63", "81.09", "44.62", "46.19", "56.72", "55.11", "39.61", "40.20",
+    }  # fmt: skip
+    assert all(other.url and other.source for other in found.values())
+    # Where iterations or the way of testing differ from the row's, the entry says so.
+    differing = {value for (_, value), other in found.items() if other.protocol_differs}
+    assert differing == {"81.09", "44.62", "46.19", "55.11", "39.61", "40.20"}
+    assert registry.find("ccnet_r101-d8_512x1024_80k_sem_seg_bdd100k").reported_value("mIoU") == Decimal(
+        "60.44"
+    )
+    assert registry.find("ocr-hrnetv2-48-lip").reported_value("mIoU") is None
