@@ -220,7 +220,7 @@ class Looker:
         if outcome.record is None:
             name, reason = outcome.failures[0]
             raise MissingError(f"{len(outcome.failures)} pictures could not be used: {name}: {reason}")
-        write_record(outcome.record, root)
+        write_record(outcome.record, root, outcome.statistics)
         return from_report("weights", judge(model, outcome.record), str(self.data), outcome.record)
 
     def _fetch(self, model: Model, kind: str) -> Path:

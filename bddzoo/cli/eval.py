@@ -126,7 +126,7 @@ def command(
         outcome = measure(model, root, path, used, options, watcher, command=_command_line())
     report = record_path = None
     if outcome.record is not None:
-        record_path = write_record(outcome.record, default_root(results))
+        record_path = write_record(outcome.record, default_root(results), outcome.statistics)
         report = judge(model, outcome.record)
     _show(app, model, outcome, report, record_path)
     if report is None:

@@ -1,14 +1,15 @@
-"""`bddzoo results`: look at the records of measurements."""
+"""`bddzoo results`: look at the records of measurements; three more are in `results_more`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bddzoo.cli.app import App, ZooCommand, complete_models
+from bddzoo.cli.results_more import COMMANDS
+from bddzoo.cli.results_option import results_option
 
 if TYPE_CHECKING:
     from bddzoo.results import Record, StoredRecord, VerdictReport
@@ -18,16 +19,6 @@ class ResultsGroup(ZooCommand, click.Group):
     """A group with the global options."""
 
 
-def results_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The option that names the results folder."""
-    return click.option(
-        "--results",
-        type=click.Path(file_okay=False, path_type=Path),
-        envvar="BDDZOO_RESULTS",
-        help="Folder of records. Default: benchmarks/results of the checkout, else the user's data folder.",
-    )(function)
-
-
 @click.group(
     cls=ResultsGroup,
     epilog="""\b
@@ -35,10 +26,15 @@ Examples:
   bddzoo results ls --task sem_seg
   bddzoo results show fcn_r50-d8_512x1024_40k_sem_seg_bdd100k
   bddzoo results diff 3f2a 91bc
+  bddzoo results compare 3f2a 91bc
 """,
 )
 def command() -> None:
     """Look at the records of measurements."""
+
+
+for _more in COMMANDS:
+    command.add_command(_more)
 
 
 @command.command(

@@ -118,7 +118,7 @@ def diff_records(a: Record, b: Record) -> RecordDiff:
 def _fields(record: Record) -> dict[str, Any]:
     value = msgspec.to_builtins(record)
     assert isinstance(value, dict)
-    return {k: v for k, v in value.items() if k not in ("summary", "per_class", "schema")}
+    return {k: v for k, v in value.items() if k not in ("summary", "per_class", "schema", "statistics")}
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

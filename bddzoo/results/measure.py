@@ -8,7 +8,7 @@ they come.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -76,12 +76,14 @@ class Measurement:
             over an accidental part of the set is not a result.
         failures: Name and reason of each picture that could not be used.
         total: Pictures that were to be used.
+        statistics: What was counted on each picture, to be written beside the record.
     """
 
     scores: Scores
     record: Record | None
     failures: tuple[tuple[str, str], ...]
     total: int
+    statistics: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def measure(
@@ -136,7 +138,8 @@ def measure(
         reason = f": {failures[0][0]}: {failures[0][1]}" if failures else ""
         raise MissingError(f"no picture of {data} could be used{reason}")
     scores = run.scorer.compute()
-    record = None
+    record: Record | None = None
+    statistics: dict[str, bytes] = {}
     if not failures or options.skip_bad:
         counted = [frame for frame in frames if frame.name in run.scored]
         dataset = dataset_id(data)
@@ -157,6 +160,7 @@ def measure(
             batch_size=run.batch_size or batch_size,
             evaluator=EVALUATOR,
         )
+        statistics = run.scorer.statistics()
         record = new_record(
             model,
             summary=scores.summary,
@@ -165,6 +169,7 @@ def measure(
             protocol=fingerprint,
             weights=used,
             environment=collect_environment(ops_in_use()),
+            statistics=statistics,
             run=RunInfo(
                 started=started.strftime("%Y-%m-%dT%H:%M:%SZ"),
                 duration_s=round(time.monotonic() - clock, 3),
@@ -174,7 +179,8 @@ def measure(
                 peak_device_memory_bytes=_peak_device_memory(device),
             ),
         )
-    return Measurement(scores, record, tuple(failures), len(frames) + len(listing.without_image))
+    total = len(frames) + len(listing.without_image)
+    return Measurement(scores, record, tuple(failures), total, statistics)
 
 
 def check_listing(listing: Listing, options: Options, watcher: Watcher) -> Listing:

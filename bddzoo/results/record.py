@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -143,6 +144,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         weights: The weights file; None where predictions or scores were taken from elsewhere.
         environment: Versions and machine.
         run: Circumstances.
+        statistics: What was counted on each image, for intervals and paired comparison: name to the SHA-256
+            of a file beside the record (see `bddzoo.evaluation.statistics`).
     """
 
     schema: int = SCHEMA
@@ -156,6 +159,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     weights: WeightsUsed | None = None
     environment: Environment
     run: RunInfo
+    statistics: dict[str, str] = {}
 
 
 def new_record(
@@ -168,6 +172,7 @@ def new_record(
     weights: WeightsUsed | None = None,
     absent_classes: tuple[str, ...] = (),
     environment: Environment | None = None,
+    statistics: Mapping[str, bytes] | None = None,
 ) -> Record:
     """Make a record; NaN and infinities become None, so that the file is valid JSON.
 
@@ -180,6 +185,7 @@ def new_record(
         weights: The weights file, None where none was used.
         absent_classes: Classes without ground truth.
         environment: Collected now when None.
+        statistics: Contents of the files that `write_record` puts beside the record.
     """
     return Record(
         model=model.id,
@@ -194,6 +200,7 @@ def new_record(
         weights=weights,
         environment=environment or collect_environment(),
         run=run,
+        statistics={name: hashlib.sha256(data).hexdigest() for name, data in (statistics or {}).items()},
     )
 
 

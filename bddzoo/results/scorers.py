@@ -10,6 +10,7 @@ from bddzoo.datasets.instances import Instances
 from bddzoo.datasets.layout import Frame
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.evaluation import BoxAccumulator, InsSegAccumulator, Scores, SemSegAccumulator
+from bddzoo.evaluation.statistics import dump
 from bddzoo.registry.types import Model
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ class SemSegScorer:
         """Scores so far."""
         return self._counts.compute()
 
+    def statistics(self) -> dict[str, bytes]:
+        """What was counted on each frame, for `bddzoo.evaluation.statistics.load`."""
+        return {"masks": dump(self._counts)}
+
     def remarks(self) -> list[str]:
         """What was odd about the ground truth."""
         if not self._unknown:
@@ -67,6 +72,10 @@ class InsSegScorer:
     def compute(self) -> Scores:
         """Scores so far: mask AP, and box AP beside it."""
         return self._masks.compute().with_scores(self._boxes.compute())
+
+    def statistics(self) -> dict[str, bytes]:
+        """What was counted on each frame, for `bddzoo.evaluation.statistics.load`."""
+        return {"masks": dump(self._masks), "boxes": dump(self._boxes)}
 
     def remarks(self) -> list[str]:
         """What was odd about the ground truth."""

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,29 +78,35 @@ def decode_record(data: bytes, where: str) -> Record:
     return record
 
 
-def write_record(record: Record, root: Path) -> Path:
+def record_path(record: Record, root: Path) -> Path:
+    """Where a record belongs: `<root>/<zoo>/<task>/<model>/<first digits of its SHA-256>.json`."""
+    folder = root.joinpath(*(_path_part(part) for part in (record.zoo, record.task, record.model)))
+    return folder / f"{hashlib.sha256(encode_record(record)).hexdigest()[:NAME_DIGITS]}.json"
+
+
+def write_record(record: Record, root: Path, statistics: Mapping[str, bytes] | None = None) -> Path:
     """Write a record to `<root>/<zoo>/<task>/<model>/<first digits of its SHA-256>.json`.
 
     The file appears whole or not at all. The same record written twice is one file; no file is overwritten.
+
+    Args:
+        record: The record.
+        root: Results folder.
+        statistics: Contents of the files that the record names in `statistics`; written first, so that a
+            record never names a file that is not there.
 
     Raises:
         MissingError: The folder cannot be written to.
         IntegrityError: A different file has the record's name.
     """
     data = encode_record(record)
-    folder = root.joinpath(*(_path_part(part) for part in (record.zoo, record.task, record.model)))
-    target = folder / f"{hashlib.sha256(data).hexdigest()[:NAME_DIGITS]}.json"
-    temporary = folder / f".{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
+    target = record_path(record, root)
+    folder = target.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            _publish(temporary, target, data)
-        finally:
-            temporary.unlink(missing_ok=True)
+        for content in (statistics or {}).values():
+            _write_once(folder / statistics_name(hashlib.sha256(content).hexdigest()), content)
+        _write_once(target, data)
     except OSError as error:
         raise MissingError(
             f"cannot write a record to {folder}: {error.strerror or error}",
@@ -200,6 +206,46 @@ def read_record(path: Path) -> Record:
             hint="restore the file or remove it",
         )
     return record
+
+
+def read_statistics(stored: StoredRecord, name: str) -> bytes:
+    """Content of one of the files that a record names in `statistics`.
+
+    Raises:
+        MissingError: The record names no such file, or it is not there.
+        IntegrityError: It is not what the record says.
+    """
+    record = stored.record
+    digest = record.statistics.get(name)
+    if digest is None:
+        raise MissingError(
+            f"record {stored.id} of {record.model} kept no statistics of '{name}'", hint="measure it again"
+        )
+    path = stored.path.parent / statistics_name(digest)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise MissingError(f"{path}: {error.strerror}", hint="it belongs beside the record") from error
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise IntegrityError(f"{path}: content does not match its record", hint="restore the file")
+    return data
+
+
+def statistics_name(digest: str) -> str:
+    """File name of statistics with that SHA-256."""
+    return f"{digest[:NAME_DIGITS]}.npz"
+
+
+def _write_once(target: Path, data: bytes) -> None:
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        _publish(temporary, target, data)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _publish(temporary: Path, target: Path, data: bytes) -> None:
