@@ -1,0 +1,398 @@
+"""The pieces of fetch one by one, with what must hold for any input."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bddzoo.artifacts import hash_file, partial, verify_file
+from bddzoo.artifacts.cache import Cache, check_name, safe, unsafe
+from bddzoo.artifacts.digests import StreamHasher, parse_digest_file
+from bddzoo.artifacts.disk import copy_whole, format_size, free_bytes, link_or_copy, write_whole
+from bddzoo.artifacts.http import _retry_after_s
+from bddzoo.artifacts.locate import Locator, digest_urls, relative_paths, split_sources
+from bddzoo.artifacts.manners import Manners
+from bddzoo.artifacts.partial import Origin, new_partial, note_path, open_partial, sweep_partials
+from bddzoo.artifacts.sniff import name_cut, name_impostor
+from bddzoo.errors import IntegrityError, MissingError, UsageError
+from bddzoo.registry.types import Artifact, Digest
+from tests.artifacts.zoo import make_bytes, make_fetcher, make_model
+from tests.support.server import Fault, Server
+
+MD5 = "0123456789abcdef0123456789abcdef"
+
+
+class TestDigests:
+    @settings(max_examples=40, deadline=None)
+    @given(st.lists(st.one_of(st.binary(max_size=50), st.integers(0, 300_000).map(bytes)), max_size=12))
+    def test_stream_equals_hashlib_however_it_is_cut(self, pieces):
+        hasher, marks = StreamHasher(), []
+        for piece in pieces:
+            hasher.update(piece)
+            hasher.mark(lambda size, digest: marks.append((size, digest)))
+        whole = b"".join(pieces)
+        found = hasher.finish()
+        assert (found.md5, found.sha256) == (
+            hashlib.md5(whole).hexdigest(),
+            hashlib.sha256(whole).hexdigest(),
+        )
+        assert found.size_bytes == len(whole)
+        assert marks == [(n, hashlib.sha256(whole[:n]).hexdigest()) for n, _ in marks]
+        assert len(marks) == len(pieces)
+
+    @settings(max_examples=150, deadline=None)
+    @given(
+        digest=st.one_of(
+            st.text("0123456789abcdefABCDEF", min_size=32, max_size=32),
+            st.text("0123456789abcdefABCDEF", min_size=64, max_size=64),
+        ),
+        form=st.sampled_from(
+            [
+                "{d}",
+                "{d}  {n}",
+                "{d} *{n}",
+                "\\{d}  {n}",
+                "{d}\t{n}",
+                "{d}  /data/x/{n}",
+                "{d}  C:\\x\\{n}",
+                "{b}",
+            ]
+        ),
+        name=st.sampled_from(["net.pth", "deeplabv3+_r50.pth", "with space.pth"]),
+        end=st.sampled_from(["", "\n", "\r\n", "\r\n\r\n", " \n"]),
+        encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    )
+    def test_published_forms(self, digest, form, name, end, encoding):
+        kind = "MD5" if len(digest) == 32 else "SHA256"
+        text = form.format(d=digest, n=name, b=f"{kind} ({name}) = {digest}") + end
+        found = parse_digest_file(text.encode(encoding), name)
+        assert found is not None
+        assert found.hex == digest.lower()
+        assert found.algorithm == kind.lower()
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.binary(max_size=200))
+    def test_noise_is_no_digest(self, data):
+        found = parse_digest_file(data, "net.pth")
+        assert found is None or found.hex.encode() in data.lower().replace(b"\0", b"")
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "not found",
+            MD5[:-1],
+            MD5 + "0",
+            f"{MD5}  a.pth\n{MD5[::-1]}  b.pth\n",
+            f"{MD5}  net.pth\n{MD5[::-1]}  net.pth\n",
+            f"<html>{MD5}</html>",
+        ],
+    )
+    def test_doubt_is_no_digest(self, text):
+        assert parse_digest_file(text.encode(), "net.pth") is None
+
+    def test_hash_file_and_limit(self, tmp_path):
+        data = make_bytes(3_000_000)
+        path = tmp_path / "x"
+        path.write_bytes(data)
+        assert hash_file(path) == {
+            "md5": hashlib.md5(data).hexdigest(),
+            "sha256": hashlib.sha256(data).hexdigest(),
+        }
+        seen: list[int] = []
+        found = hash_file(path, ("md5",), limit_bytes=1_500_000, each=seen.append)
+        assert found == {"md5": hashlib.md5(data[:1_500_000]).hexdigest()}
+        assert sum(seen) == 1_500_000
+
+
+class TestVerifyFile:
+    def test_says_what_it_is(self, tmp_path):
+        path = tmp_path / "net.pth"
+        path.write_bytes(b"weights")
+        digest = hashlib.md5(b"weights").hexdigest()
+
+        def artifact(*digests, **fields):
+            return Artifact("weights", "net.pth", digests=digests, **fields)
+
+        assert verify_file(path, artifact()) == "unknown"
+        assert verify_file(path, artifact(Digest("md5", digest, "published"))) == "verified"
+        assert verify_file(path, artifact(Digest("md5", digest[:8], "filename"))) == "verified"
+        assert verify_file(path, artifact(Digest("md5", digest[:6], "filename"))) == "unknown"
+        with pytest.raises(IntegrityError, match="expected 0123"):
+            verify_file(path, artifact(Digest("md5", MD5, "published")))
+        with pytest.raises(IntegrityError, match="has 7 bytes, the registry knows 8"):
+            verify_file(path, artifact(size_bytes=8))
+        path.write_bytes(b"<!doctype html><title>Not &amp; found</title>")
+        with pytest.raises(IntegrityError, match='an HTML page titled "Not & found"'):
+            verify_file(path, artifact())
+        with pytest.raises(MissingError, match="cannot be read"):
+            verify_file(tmp_path / "gone", artifact())
+
+
+class TestSniff:
+    @pytest.mark.parametrize(
+        ("head", "words"),
+        [
+            (b"", "an empty file"),
+            (
+                b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7\n",
+                "a Git LFS pointer for a file of 7",
+            ),
+            (b"\xef\xbb\xbf\n <!DOCTYPE HTML><title>x", "an HTML page"),
+            (b"<HTML><HEAD><TITLE>\n404 Not\n Found</TITLE>", 'titled "404 Not Found"'),
+            (b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code>', "an XML error message (NoSuchKey)"),
+        ],
+    )
+    def test_names_impostors(self, head, words):
+        assert words in (name_impostor(head, "net.pth") or "")
+
+    @pytest.mark.parametrize("head", [b"PK\x03\x04", b"\x80\x02}q", b'{"a": 1}', b"_base_ = [", b"\x89PNG"])
+    def test_leaves_files_alone(self, head):
+        assert name_impostor(head, "net.pth") is None
+
+    def test_leaves_html_alone_where_html_is_wanted(self):
+        assert name_impostor(b"<!doctype html>", "index.html") is None
+
+    def test_cut_files(self, tmp_path):
+        path = tmp_path / "x"
+        for data, name, cut in [
+            (b'[1, 2, 3', "x.json", True),
+            (b'[1, 2, 3]\n', "x.json", False),
+            (b"PK\x03\x04 and no directory", "x.pth", True),
+            (b"PK\x03\x04 PK\x05\x06" + bytes(18), "x.zip", False),
+            (b"\x80\x02 legacy", "x.pth", False),
+        ]:  # fmt: skip
+            path.write_bytes(data)
+            assert (name_cut(path, name) is not None) == cut, data
+
+
+class TestPartial:
+    @settings(max_examples=40, deadline=None)
+    @given(
+        st.binary(min_size=1, max_size=4000),
+        st.integers(0, 4000),
+        st.sampled_from(["nothing", "append", "flip", "cut", "note", "gone"]),
+        st.booleans(),
+    )
+    def test_only_proven_bytes_are_resumed(self, tmp_path_factory, data, at, damage, validator):
+        folder = tmp_path_factory.mktemp("p")
+        first = new_partial(folder)
+        first.open(Origin("http://x/", etag='"1"' if validator else None, total=9999))
+        first.write(data)
+        first.suspend()
+        note = note_path(first.path)
+        if damage == "append":
+            first.path.write_bytes(data + b"tail")
+        elif damage == "flip":
+            changed = bytearray(data)
+            changed[at % len(data)] ^= 1
+            first.path.write_bytes(changed)
+        elif damage == "cut":
+            first.path.write_bytes(data[: at % len(data)])
+        elif damage == "note":
+            note.write_text("{")
+        elif damage == "gone":
+            first.path.unlink()
+        second = open_partial(folder, trusted=False)
+        whole = damage in ("nothing", "append") and validator
+        assert second.size_bytes == (len(data) if whole else 0)
+        second.open(second.origin)
+        second.write(b"rest")
+        hashes = second.finish()
+        expected = (data if whole else b"") + b"rest"
+        assert second.path.read_bytes() == expected
+        assert hashes.sha256 == hashlib.sha256(expected).hexdigest()
+        second.give(folder.parent / f"{folder.name}-done")
+        sweep_partials(folder)
+        left = list(folder.iterdir()) if folder.exists() else []
+        # Data with a note that cannot be read may belong to a writer on another machine.
+        assert left == ([] if damage != "note" else left)
+
+    def test_live_writer_is_left_alone(self, tmp_path):
+        alive = new_partial(tmp_path)
+        alive.open(Origin("http://x/", etag='"1"'))
+        alive.write(b"data")
+        other = open_partial(tmp_path, trusted=True)
+        assert other.size_bytes == 0
+        sweep_partials(tmp_path)
+        assert alive.path.exists()
+
+    def test_file_of_another_machine_is_copied_when_silent(self, tmp_path, monkeypatch):
+        first = new_partial(tmp_path)
+        first.open(Origin("http://x/", etag='"1"'))
+        first.write(b"data")
+        first.suspend()
+        note = json.loads(note_path(first.path).read_text())
+        note_path(first.path).write_text(json.dumps(note | {"host": "elsewhere"}))
+        assert open_partial(tmp_path, trusted=True).size_bytes == 0, "it may be alive"
+        old = time.time() - partial.FOREIGN_SILENCE_S - 10
+        os.utime(first.path, (old, old))
+        assert open_partial(tmp_path, trusted=True).size_bytes == 4
+        assert first.path.read_bytes() == b"data", "never written into"
+
+
+class TestLocate:
+    MODEL = make_model(
+        None,
+        model_id="deeplabv3+_x",
+        sources=("https://host/bdd100k/sem_seg/models/deeplabv3+_x.pth",),
+        digest_url="https://host/bdd100k/sem_seg/models/deeplabv3+_x.md5",
+    )
+
+    def test_addresses_at_a_mirror(self):
+        artifact = self.MODEL.artifacts[0]
+        place = next(iter(Locator(["https://mirror/a/"]).places(self.MODEL, artifact)))
+        assert place.urls == (
+            "https://mirror/a/deeplabv3%2B_x.pth",
+            "https://mirror/a/testzoo/sem_seg/deeplabv3%2B_x.pth",
+            "https://mirror/a/testzoo/sem_seg/weights/deeplabv3%2B_x.pth",
+            "https://mirror/a/weights/deeplabv3%2B_x.pth",
+            "https://mirror/a/bdd100k/sem_seg/models/deeplabv3%2B_x.pth",
+            "https://mirror/a/sem_seg/models/deeplabv3%2B_x.pth",
+            "https://mirror/a/models/deeplabv3%2B_x.pth",
+        )
+
+    def test_layout_that_answered_comes_first_for_the_next_file(self):
+        artifact, locator = self.MODEL.artifacts[0], Locator(["https://mirror"])
+        place = next(iter(locator.places(self.MODEL, artifact)))
+        locator.remember(place, place.urls[-1])
+        assert next(iter(locator.places(self.MODEL, artifact))).urls[0] == place.urls[-1]
+
+    def test_digest_lies_at_the_zoo_or_beside_the_file(self):
+        artifact = self.MODEL.artifacts[0]
+        place = next(iter(Locator(["https://mirror"]).places(self.MODEL, artifact)))
+        urls = digest_urls(self.MODEL, artifact, place, "https://mirror/q/deeplabv3%2B_x.pth?v=1")
+        assert urls[:3] == [
+            artifact.digest_url,
+            "https://mirror/q/deeplabv3%2B_x.pth.md5?v=1",
+            "https://mirror/q/deeplabv3%2B_x.md5?v=1",
+        ]
+        assert "https://mirror/sem_seg/models/deeplabv3%2B_x.md5" in urls
+
+    @given(st.text(max_size=60))
+    def test_no_url_leads_out_of_a_folder(self, tail):
+        model = make_model(None, sources=(f"https://host/{tail}",))
+        for _, path in relative_paths(model, model.artifacts[0]):
+            assert not path.startswith("/")
+            assert ".." not in Path(path).parts
+
+    def test_sources_are_checked(self, tmp_path):
+        for bad in ("ftp://x/y", "https://", str(tmp_path / "gone")):
+            with pytest.raises(UsageError):
+                Locator([bad])
+        assert split_sources(" a,b  c,\n,d ") == ["a", "b", "c", "d"]
+
+
+class TestSmallThings:
+    @given(st.text(min_size=1, max_size=40))
+    def test_any_id_is_one_folder(self, word):
+        word = word.encode("utf-8", "ignore").decode()
+        folder = safe(word or "x")
+        assert unsafe(folder) == (word or "x")
+        assert "/" not in folder
+        assert not folder.startswith(".")
+
+    @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", ".hidden", "a\0b", "x" * 201])
+    def test_names_that_are_paths_are_refused(self, name):
+        with pytest.raises(UsageError):
+            check_name(name)
+
+    def test_retry_after_forms(self):
+        from email.utils import formatdate
+
+        assert _retry_after_s("7") == 7
+        assert _retry_after_s("-7") == 0
+        assert 20 < (_retry_after_s(formatdate(time.time() + 30, usegmt=True)) or 0) <= 31
+        assert _retry_after_s("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+        assert _retry_after_s("soon") is None
+        assert _retry_after_s(None) is None
+
+    def test_waits_double_up_to_a_bound(self):
+        manners = Manners(backoff_s=1, backoff_max_s=8)
+        for failures, bound in [(1, 1), (2, 2), (3, 4), (4, 8), (9, 8)]:
+            waits = [manners.wait_s(failures) for _ in range(50)]
+            assert bound / 2 <= min(waits) <= max(waits) <= bound
+            assert len(set(waits)) > 1
+
+    def test_sizes_for_people(self):
+        sizes = [None, 0, 999, 1000, 262_441_012, 999_999_999, 10**15]
+        texts = ["unknown", "0 B", "999 B", "1.0 kB", "262.4 MB", "1.0 GB", "1000.0 TB"]
+        assert [format_size(n) for n in sizes] == texts
+
+    def test_files_are_written_whole(self, tmp_path):
+        target = tmp_path / "a" / "b"
+        write_whole(target, b"one")
+        copy_whole(target, tmp_path / "c")
+        assert link_or_copy(target, tmp_path / "d") in ("reflink", "hardlink", "copy")
+        assert (tmp_path / "c").read_bytes() == (tmp_path / "d").read_bytes() == b"one"
+        with pytest.raises(OSError, match="No such file"):
+            copy_whole(tmp_path / "gone", tmp_path / "e")
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "c", "d"]
+        assert free_bytes(tmp_path / "not" / "there") == free_bytes(tmp_path)
+
+    def test_content_is_shared_between_models(self, tmp_path):
+        data = make_bytes(1000)
+        with Server() as server:
+            one = make_model(data, model_id="one", sources=(server.put("x.pth", data),))
+            two = make_model(data, model_id="two", sources=("http://127.0.0.1:9/x",))
+            make_fetcher(tmp_path).fetch(one)
+            result = make_fetcher(tmp_path, offline=True).fetch(two, verify=True)
+        assert result.path.name == "two.pth"
+        assert {e.model for e in Cache(tmp_path / "cache").entries()} == {"one", "two"}
+
+
+class TestManners:
+    def test_says_who_it_is_and_asks_for_plain_bytes(self, tmp_path):
+        with Server() as server:
+            make_fetcher(tmp_path).fetch(make_model(b"x", sources=(server.put("x.pth", b"x"),)))
+            headers = server.requests[0].headers
+        assert headers["User-Agent"].startswith("bddzoo/")
+        assert headers["Accept-Encoding"] == "identity"
+
+    def test_proxy_and_netrc_of_the_environment(self, tmp_path, monkeypatch):
+        netrc = tmp_path / "netrc"
+        netrc.write_text("machine zoo.invalid login me password secret\n")
+        netrc.chmod(0o600)
+        monkeypatch.setenv("NETRC", str(netrc))
+        with Server() as proxy:
+            monkeypatch.setenv("http_proxy", proxy.url)
+            proxy.put("x.pth", b"x")
+            result = make_fetcher(tmp_path).fetch(make_model(b"x", sources=("http://zoo.invalid/x.pth",)))
+            assert result.path.read_bytes() == b"x"
+            assert proxy.requests[0].headers["Authorization"] == "Basic bWU6c2VjcmV0"
+
+    def test_retry_after_is_waited_for_unless_it_is_long(self, tmp_path):
+        with Server() as server:
+            url = server.put("x.pth", b"x")
+            server.faults = [Fault("429", delay=1, times=1)]
+            start = time.monotonic()
+            make_fetcher(tmp_path).fetch(make_model(b"x", sources=(url,)))
+            assert time.monotonic() - start >= 1
+            server.faults = [Fault("429", delay=3600)]
+            other = server.put("y.pth", b"x")
+            server.faults[0].pattern = "x.pth"
+            result = make_fetcher(tmp_path, force=True).fetch(make_model(b"x", sources=(url, other)))
+            assert result.source == other
+
+    def test_counter_resets_when_bytes_arrive(self, tmp_path):
+        data = make_bytes(50_000)
+        with Server() as server:
+            server.faults = [Fault("cut", after=3000)]
+            make_fetcher(tmp_path).fetch(make_model(data, sources=(server.put("x.pth", data),)))
+            assert len(server.requests) == 17, "many more tries than are allowed without progress"
+
+    def test_no_progress_for_ever_ends(self, tmp_path):
+        data = make_bytes(50_000)
+        with Server() as server:
+            server.faults = [Fault("cut", after=3000), Fault("ignore-range")]
+            model = make_model(data, sources=(server.put("x.pth", data),))
+            with pytest.raises(Exception, match="closed after 3000 of 50000 bytes"):
+                make_fetcher(tmp_path).fetch(model)
+            assert len(server.requests) < 12
