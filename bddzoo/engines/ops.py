@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,6 +60,9 @@ def ensure_ops() -> str:
     from bddzoo.engines import kernels
 
     module = StandIn(EXTENSION, "Operators of bddzoo.engines.kernels in place of mmcv's compiled ones.")
+    # Without a spec, looking for the module (mmengine does when it reverts SyncBN) raises an error; one
+    # without a loader says truly that no compiled module can be loaded.
+    module.__spec__ = ModuleSpec(EXTENSION, None)
     for name, function in kernels.functions().items():
         setattr(module, name, function)
     sys.modules[EXTENSION] = module
