@@ -27,7 +27,8 @@ def check_device_name(name: str) -> str:
 def resolve_device(name: str) -> torch.device:
     """The device of a name; `auto` is the first GPU, or the CPU where there is none.
 
-    On a GPU, TF32 is switched off for the whole process: float32 means float32.
+    The process is made ready for it: on a GPU, TF32 is switched off, so that float32 means float32; on
+    the CPU, freed memory is kept (see `bddzoo.inference.allocator`).
 
     Raises:
         UsageError: The name makes no sense.
@@ -36,8 +37,11 @@ def resolve_device(name: str) -> torch.device:
     import torch
 
     from bddzoo.engines.load import find_device
+    from bddzoo.inference.allocator import keep_freed_memory
 
     device = find_device(check_device_name(name))
+    if device.type == "cpu":
+        keep_freed_memory()
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
