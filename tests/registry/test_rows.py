@@ -165,7 +165,8 @@ def test_numbers_from_elsewhere_stay_beside_the_rows(registry: Registry) -> None
         for number in other.reported
     }
     assert {value for _, value in found} == {
-        "64.03", "63.12", "79.49", "79.55", "79.63", "81.09", "44.62", "46.19", "56.72", "55.11", "39.61", "40.20",
+        "64.03", "63.12", "79.49", "79.55", "79.63", "81.09", "44.62", "46.19", "56.72", "55.11",
+        "39.61", "40.20",
     }  # fmt: skip
     assert all(other.url and other.source for other in found.values())
     # Where iterations or the way of testing differ from the row's, the entry says so.
