@@ -60,7 +60,7 @@ def _construct(model: Model, scope: str, config: dict[str, Any], train: bool) ->
     except BddzooError:
         raise
     except ImportError as error:
-        raise MissingError(f"cannot import what a network of {scope} needs: {error}", hint=INSTALL) from error
+        raise MissingError(f"cannot import what {model.id} needs: {error}", hint=INSTALL) from error
     except (TypeError, KeyError, ValueError, AssertionError, AttributeError) as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         raise UsageError(
@@ -70,9 +70,15 @@ def _construct(model: Model, scope: str, config: dict[str, Any], train: bool) ->
 
 def _build_plain(scope: str, config: dict[str, Any]) -> nn.Module:
     """Import all of the library, then build."""
-    import_module(f"{scope}.models")
+    libraries = [scope]
     if any(name.startswith("mmpretrain.") for name in types_of(config)):
-        import_module("mmpretrain.models")
+        libraries.append("mmpretrain")
+    for library in libraries:
+        try:
+            import_module(f"{library}.models")
+        except (ImportError, AssertionError) as error:  # they assert each other's versions
+            text = " ".join(str(error).split())
+            raise MissingError(f"cannot import {library}: {text}", hint=INSTALL) from error
     return _from_registry(scope, config)
 
 

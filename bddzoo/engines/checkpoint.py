@@ -117,15 +117,18 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     if is_safetensors(path):
         return Checkpoint(_strip(path, read_safetensors(path)), "safetensors")
-    zipped = _check_format(path)
-    content = _load(path, zipped)
+    zipped, stored = _check_format(path)
+    content = _load(path, zipped, stored)
     key, state = _find_state(path, content)
     form = ("zip" if zipped else "legacy") + (f", under '{key}'" if key else ", bare")
     return Checkpoint(_strip(path, state), form)
 
 
-def _check_format(path: Path) -> bool:
-    """Whether the file is a zip archive; raises on what is recognisably no checkpoint."""
+def _check_format(path: Path) -> tuple[bool, bool]:
+    """Whether the file is a zip archive, and one without compression.
+
+    Raises on what is recognisably no checkpoint.
+    """
     if path.is_dir():
         raise MissingError(f"{path} is a folder, not a checkpoint", hint="name the file in it")
     try:
@@ -139,12 +142,13 @@ def _check_format(path: Path) -> bool:
     if other:
         raise IntegrityError(f"{path} is {other}, not a checkpoint", hint=_AGAIN)
     if head.startswith(b"\x80"):
-        return False
+        return False, False
     if not head.startswith(b"PK"):
         raise IntegrityError(f"{path} is not a checkpoint: it begins with {head[:8].hex(' ')}", hint=_AGAIN)
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+            stored = all(m.compress_type == zipfile.ZIP_STORED for m in archive.infolist())
     except (zipfile.BadZipFile, OSError) as error:
         size = path.stat().st_size
         raise IntegrityError(
@@ -157,7 +161,7 @@ def _check_format(path: Path) -> bool:
         raise IntegrityError(
             f"{path} is a zip archive without weights ({', '.join(names[:3])} ...)", hint=_AGAIN
         )
-    return True
+    return True, stored
 
 
 def _name_format(head: bytes) -> str | None:
@@ -173,7 +177,7 @@ def _name_format(head: bytes) -> str | None:
     return None
 
 
-def _load(path: Path, zipped: bool) -> Any:
+def _load(path: Path, zipped: bool, stored: bool) -> Any:
     import pickle
 
     import torch
@@ -181,8 +185,9 @@ def _load(path: Path, zipped: bool) -> Any:
     allowed = [(Discarded, name) for name in _DISCARDED]
     try:
         with torch.serialization.safe_globals(allowed):  # type: ignore[arg-type]
-            # Mapped, not read: the weights are copied once, into the network.
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=True if zipped else None)
+            # Mapped, not read: the weights are copied once, into the network. An archive that was
+            # packed again with compression has to be read, mapping would take its bytes as they are.
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True if stored else None)
     except (pickle.UnpicklingError, AttributeError, TypeError) as error:
         names = _foreign_globals(path, zipped, str(error))
         if names:

@@ -137,6 +137,17 @@ def test_torchscript(tmp_path):
         read_checkpoint(tmp_path / "w.pt")
 
 
+def test_archives_packed_again_with_compression(tmp_path):
+    source = save({"state_dict": {"a": torch.arange(1000.0)}}, tmp_path / "w.pth")
+    with (
+        zipfile.ZipFile(source) as old,
+        zipfile.ZipFile(tmp_path / "z.pth", "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    assert torch.equal(read_checkpoint(tmp_path / "z.pth")["a"], torch.arange(1000.0))
+
+
 def test_another_zip(tmp_path):
     with zipfile.ZipFile(tmp_path / "w.pth", "w") as archive:
         archive.writestr("readme.txt", "hello")

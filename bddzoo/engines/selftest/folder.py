@@ -122,7 +122,12 @@ class GoldenFolder:
     def crop(self, name: str) -> npt.NDArray[np.uint8]:
         """The (h, w, 3) uint8 BGR crop `even` or `odd` of the first picture."""
         picture = self.picture("base")
-        found = picture[CROPS[name]] if picture is not None else _read_picture(self.root / f"crop_{name}.png")
+        if picture is not None:
+            return picture[CROPS[name]]
+        found = _read_picture(self.root / f"crop_{name}.png")
+        if found is None:
+            with packaged() as own:
+                found = _read_picture(own / f"crop_{name}.png")
         if found is None:
             raise MissingError(f"{self.root} has no input_720x1280.png", hint="copy the folder again, whole")
         return found
@@ -148,13 +153,13 @@ class GoldenFolder:
     def _weights(self, task: str, kind: Kind, golden: str) -> dict[str, Any]:
         """Gain and digest of the weights that a golden was made with."""
         if kind.variant == "b":
-            facts = self._index("small_b_index.json" if kind.small else f"{task}_b_index.json").get(
-                golden, {}
-            )
+            index = self._index("small_b_index.json" if kind.small else f"{task}_b_index.json")
         else:
-            facts = self._index(f"{task}_index.json").get(golden, {})
-        if "gain" in facts:
-            return facts
+            index = self._index(f"{task}_index.json")
+        sharing = [facts for facts in index.values() if facts.get("golden") == golden]
+        for facts in (index.get(golden, {}), *sharing):
+            if "gain" in facts:
+                return facts
         # The gain is a property of the model; only the digest is the variant's own.
         for entry in self._models:
             if golden in (entry.get("golden"), entry.get("name")) and "gain" in entry:

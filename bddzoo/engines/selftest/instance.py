@@ -52,8 +52,8 @@ def check_full(
     """The whole protocol on a full picture, and every stage of it."""
     picture = folder.picture(golden.kind.variant)
     protocol = runner.model.protocol
-    if picture is None or protocol is None:
-        return [Measure("input picture", float("nan"), 0, "count", "missing")]
+    assert picture is not None
+    assert protocol is not None
     ready = prepare(picture, protocol)
     x = torch.from_numpy(ready.pixels)[None].to(runner.device)
     inputs, stages, pairs = Stages(INPUT_LIMIT), Stages(limit), Pairs()

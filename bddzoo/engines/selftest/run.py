@@ -159,6 +159,9 @@ class Selftest:
         )
         if golden.weights_sha256:
             finding.measures.append(Measure("weights", float(sha256 != golden.weights_sha256), 0, "count"))
+        if not golden.kind.small and self.folder.picture(golden.kind.variant) is None:
+            finding.status, finding.note = "unknown", f"{self.folder.root} lacks the picture it was made from"
+            return finding
         arrays = read_arrays(golden.path)
         runner: Any = make_runner(module, model)
         checks: Any

@@ -44,8 +44,8 @@ def check_full(
     """The whole protocol on a full picture: preprocessing, windows, stages, logits, class map."""
     picture = folder.picture(golden.kind.variant)
     protocol = runner.model.protocol
-    if picture is None or protocol is None:
-        return [Measure("input picture", float("nan"), 0, "count", "missing")]
+    assert picture is not None
+    assert protocol is not None
     ready = prepare(picture, protocol)
     size = ready.original_size
     x = torch.from_numpy(ready.pixels)[None].to(runner.device)
