@@ -20,7 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("bddzoo.cli.eval", "Run a model on a BDD100K folder and score it."),
     "predict": ("bddzoo.cli.predict", "Run a model on your own pictures."),
     "score": ("bddzoo.cli.score", "Score predictions on disk, as the official toolkit does."),
-    "convert-labels": ("bddzoo.cli.convert_labels", "Convert labels between masks, bitmasks, RLE, COCO, colours."),
+    "convert-labels": ("bddzoo.cli.convert_labels", "Convert labels: masks, bitmasks, RLE, COCO, colour maps."),
     "pack": ("bddzoo.cli.pack", "Check and pack a test-set submission."),
     "check": ("bddzoo.cli.check", "Test what stands behind reported numbers, link by link."),
     "tables": ("bddzoo.cli.tables", "Render result tables, or check them for drift."),

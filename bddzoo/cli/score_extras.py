@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.cli.score_output import HEADLINE, number
+from bddzoo.cli.score_output import HEADLINE, number, text_table
 
 if TYPE_CHECKING:
     from bddzoo.evaluation.options import Evaluation
@@ -68,8 +68,6 @@ class Extras:
         return "\n" + "\n".join(lines)
 
     def _slices(self, found: Evaluation, out: dict[str, Any]) -> str:
-        from tabulate import tabulate
-
         from bddzoo.evaluation.slices import slice_scores
 
         slices = slice_scores(found.accumulator, self.attributes, self.by)
@@ -82,11 +80,11 @@ class Extras:
         }
         metrics = HEADLINE[found.scores.task]
         rows = [
-            [key, value, scores.frames, *(number(scores.summary[m]) for m in metrics)]
+            [key, value, str(scores.frames), *(number(scores.summary[m]) for m in metrics)]
             for key, values in slices.items()
             for value, scores in values.items()
         ]
-        return "\n" + tabulate(rows, headers=["by", "value", "frames", *metrics], tablefmt="simple")
+        return "\n" + text_table(["by", "value", "frames", *metrics], rows, left=2)
 
     def _worst(self, found: Evaluation, out: dict[str, Any], count: int) -> str:
         from bddzoo.evaluation.slices import worst_frames

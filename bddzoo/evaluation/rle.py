@@ -25,6 +25,35 @@ class RleError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class MaskRuns:
+    """Foreground runs of several masks of one size, in column order, mask by mask.
+
+    Attributes:
+        starts: (N,) int64, first pixel of each run.
+        ends: (N,) int64, the pixel behind its last; above its start.
+        masks: (N,) int64, which mask it belongs to.
+        count: Number of masks.
+        pixels: Height times width.
+    """
+
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    masks: NDArray[np.int64]
+    count: int
+    pixels: int
+
+    def areas(self) -> NDArray[np.int64]:
+        """Pixels of each mask, (count,)."""
+        sums = np.bincount(self.masks, self.ends - self.starts, minlength=self.count)
+        return sums.astype(np.int64)
+
+    def overlapping(self) -> bool:
+        """Whether any two masks share a pixel."""
+        order = np.argsort(self.starts)
+        return bool((self.ends[order][:-1] > self.starts[order][1:]).any())
+
+
+@dataclass(frozen=True, slots=True)
 class ClassRuns:
     """A class map as runs in column order.
 
@@ -39,8 +68,8 @@ class ClassRuns:
     pixels: int
 
 
-def run_edges(counts: Sequence[bytes], pixels: int) -> list[NDArray[np.int64]]:
-    """Ends of the alternating runs (background first) of each mask.
+def decode_runs(counts: Sequence[bytes], pixels: int) -> MaskRuns:
+    """Runs of masks from their compressed counts; all masks are decoded at once.
 
     Args:
         counts: Compressed counts of masks of one size.
@@ -49,51 +78,59 @@ def run_edges(counts: Sequence[bytes], pixels: int) -> list[NDArray[np.int64]]:
     Raises:
         RleError: With the position of the first bad mask as its argument.
     """
-    joined = np.frombuffer(b"".join(counts), np.uint8)
-    digits = joined - np.uint8(48)
-    finals = np.flatnonzero((digits & 0x20) == 0)
-    sizes = np.array([len(c) for c in counts], np.int64)
-    # How many values each mask has: values end at final digits, masks must end with one.
-    lasts = np.cumsum(sizes) - 1
-    bounds = np.searchsorted(finals, lasts, side="right")
-    first = np.empty_like(finals)
-    if finals.size:
-        first[0] = 0
-        first[1:] = finals[:-1] + 1
-    widths = finals - first + 1
-    ok = not (digits > 63).any() and (not widths.size or int(widths.max()) <= MAX_DIGITS)
-    if not ok:
+    total = len(counts)
+    if not total:
+        none = np.zeros(0, np.int64)
+        return MaskRuns(none, none, none, 0, pixels)
+    digits = np.frombuffer(b"".join(counts), np.uint8) - np.uint8(48)
+    more = (digits & 0x20) != 0
+    finals = np.flatnonzero(~more)
+    lasts = np.cumsum([len(c) for c in counts]) - 1
+    # Every value ends with a final digit, and so must every mask.
+    if not all(counts) or more[lasts].any() or (digits > 63).any():
         raise RleError(_first_bad(counts, pixels))
+    widths = np.diff(finals, prepend=-1)
+    widest = int(widths.max())
+    if widest > MAX_DIGITS:
+        raise RleError(_first_bad(counts, pixels))
+    first = finals - widths + 1
     values = (digits[first] & 0x1F).astype(np.int64)
-    for k in range(1, int(widths.max()) if widths.size else 0):
+    for k in range(1, widest):
         long = np.flatnonzero(widths > k)
         values[long] |= (digits[first[long] + k] & 0x1F).astype(np.int64) << (5 * k)
     negative = np.flatnonzero(digits[finals] & 0x10)
     values[negative] -= np.int64(1) << (5 * widths[negative])
-    out = []
-    start = 0
-    for i, stop in enumerate(bounds.tolist()):
-        mine = values[start:stop]
-        if not len(counts[i]) or digits[lasts[i]] & 0x20:
-            raise RleError(i)
-        np.cumsum(mine[1::2], out=mine[1::2])
-        np.cumsum(mine[2::2], out=mine[2::2])
-        edges = np.cumsum(mine)
-        if (mine < 0).any() or edges[-1] != pixels:
-            raise RleError(i)
-        out.append(edges)
-        start = stop
-    return out
+
+    stops = np.searchsorted(finals, lasts, side="right")
+    sizes = np.diff(stops, prepend=0)
+    begins = stops - sizes
+    masks = np.repeat(np.arange(total), sizes)
+    place = np.arange(values.size) - begins[masks]
+    odd = (place & 1).astype(np.bool_)
+    # Counts 1, 3, 5 ... are running sums of their own, and so are 2, 4, 6 ...; count 0 stands alone.
+    lengths = values.copy()
+    for chain in (odd, ~odd & (place > 0)):
+        part = np.where(chain, values, 0)
+        sums = np.cumsum(part)
+        sums -= (sums[begins] - part[begins])[masks]
+        np.copyto(lengths, sums, where=chain)
+    edges = np.cumsum(lengths)
+    if (lengths < 0).any() or (edges[stops - 1] != pixels * np.arange(1, total + 1)).any():
+        raise RleError(_first_bad(counts, pixels))
+    # Each mask sums up to `pixels`, so the sum over all masks tells the place in each of them.
+    at = np.flatnonzero(odd & (lengths > 0))
+    base = masks[at] * pixels
+    return MaskRuns(edges[at] - lengths[at] - base, edges[at] - base, masks[at], total, pixels)
 
 
 def _first_bad(counts: Sequence[bytes], pixels: int) -> int:
-    """Which of several masks is malformed, when the bytes of all were looked at together."""
-    for i, one in enumerate(counts):
-        digits = np.frombuffer(one, np.uint8) - np.uint8(48)
-        finals = np.flatnonzero((digits & 0x20) == 0)
-        widths = np.diff(finals, prepend=-1)
-        if (digits > 63).any() or not finals.size or int(widths.max()) > MAX_DIGITS:
-            return i
+    """Which of several masks is malformed; they are looked at one by one."""
+    if len(counts) > 1:
+        for i, one in enumerate(counts):
+            try:
+                decode_runs([one], pixels)
+            except RleError:
+                return i
     return 0
 
 
@@ -109,43 +146,32 @@ def check_size(size: Sequence[int]) -> int:
     return height * width
 
 
-def class_runs(edges: Sequence[NDArray[np.int64]], classes: Sequence[int], pixels: int) -> ClassRuns:
+def class_runs(runs: MaskRuns, classes: NDArray[np.uint8]) -> ClassRuns:
     """Class map of several masks; where they overlap, a later one wins.
 
     Args:
-        edges: Ends of the runs of each mask, see `run_edges`.
-        classes: Class of each mask.
-        pixels: Pixels of the map.
+        runs: The masks.
+        classes: (masks,) class of each.
     """
-    starts, ends, values = [], [], []
-    for edge, value in zip(edges, classes, strict=True):
-        count = edge.size // 2
-        starts.append(edge[0 : 2 * count : 2])
-        ends.append(edge[1 : 2 * count : 2])
-        values.append(np.full(count, value, np.uint8))
-    if not starts:
-        return ClassRuns(np.zeros(1, np.int64), np.full(1, IGNORE, np.uint8), pixels)
-    low, high, kind = np.concatenate(starts), np.concatenate(ends), np.concatenate(values)
-    keep = high > low
-    low, high, kind = low[keep], high[keep], kind[keep]
-    order = np.argsort(low, kind="stable")
-    low, high, kind = low[order], high[order], kind[order]
+    order = np.argsort(runs.starts)
+    low, high = runs.starts[order], runs.ends[order]
     if (high[:-1] > low[1:]).any():
-        return _painted(edges, classes, pixels)
+        return _painted(runs, classes)
     corners = np.empty(2 * low.size + 1, np.int64)
     corners[0], corners[1::2], corners[2::2] = 0, low, high
     colours = np.full(corners.size, IGNORE, np.uint8)
-    colours[1::2] = kind
-    return ClassRuns(corners, colours, pixels)
+    colours[1::2] = classes[runs.masks[order]]
+    return ClassRuns(corners, colours, runs.pixels)
 
 
-def _painted(edges: Sequence[NDArray[np.int64]], classes: Sequence[int], pixels: int) -> ClassRuns:
-    canvas = np.full(pixels, IGNORE, np.uint8)
-    for edge, value in zip(edges, classes, strict=True):
-        lengths = np.diff(edge, prepend=0)
-        canvas[np.repeat(np.arange(edge.size) % 2 == 1, lengths)] = value
+def _painted(runs: MaskRuns, classes: NDArray[np.uint8]) -> ClassRuns:
+    canvas = np.full(runs.pixels, IGNORE, np.uint8)
+    values = classes[runs.masks].tolist()
+    # Runs lie mask by mask, so that later masks are painted over earlier ones.
+    for start, end, value in zip(runs.starts.tolist(), runs.ends.tolist(), values, strict=True):
+        canvas[start:end] = value
     starts = np.concatenate(([0], np.flatnonzero(canvas[1:] != canvas[:-1]) + 1)).astype(np.int64)
-    return ClassRuns(starts, canvas[starts], pixels)
+    return ClassRuns(starts, canvas[starts], runs.pixels)
 
 
 def runs_confusion(gt: ClassRuns, pred: ClassRuns, classes: int) -> NDArray[np.int64]:
@@ -153,8 +179,7 @@ def runs_confusion(gt: ClassRuns, pred: ClassRuns, classes: int) -> NDArray[np.i
     both = np.concatenate((gt.starts, pred.starts))
     # Two sorted halves: a stable sort merges them in linear time.
     order = np.argsort(both, kind="stable")
-    from_gt = order < gt.starts.size
-    at = np.cumsum(from_gt)
+    at = np.cumsum(order < gt.starts.size)
     g = gt.values[at - 1]
     # Until the first run of the prediction is reached only empty stretches have been passed.
     p = pred.values[np.maximum(np.arange(1, both.size + 1) - at, 1) - 1]
@@ -163,20 +188,3 @@ def runs_confusion(gt: ClassRuns, pred: ClassRuns, classes: int) -> NDArray[np.i
     keys = (clip * (classes + 1))[g] + clip[p]
     counts = np.bincount(keys, lengths, minlength=(classes + 1) ** 2)
     return counts.astype(np.int64).reshape(classes + 1, classes + 1)[:classes]
-
-
-def overlapping(edges: Sequence[NDArray[np.int64]]) -> bool:
-    """Whether any two masks share a pixel."""
-    if len(edges) < 2:
-        return False
-    low = np.concatenate([e[0 : 2 * (e.size // 2) : 2] for e in edges])
-    high = np.concatenate([e[1 : 2 * (e.size // 2) : 2] for e in edges])
-    keep = high > low
-    low, high = low[keep], high[keep]
-    order = np.argsort(low, kind="stable")
-    return bool((high[order][:-1] > low[order][1:]).any())
-
-
-def area(edges: NDArray[np.int64]) -> int:
-    """Pixels of a mask."""
-    return int(np.diff(edges, prepend=0)[1::2].sum())

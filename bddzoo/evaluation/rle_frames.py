@@ -16,12 +16,11 @@ from bddzoo.evaluation.options import MASK_HEIGHT, MASK_WIDTH, Options
 from bddzoo.evaluation.pairing import FramePair
 from bddzoo.evaluation.rle import (
     ClassRuns,
+    MaskRuns,
     RleError,
-    area,
     check_size,
     class_runs,
-    overlapping,
-    run_edges,
+    decode_runs,
     runs_confusion,
 )
 
@@ -34,6 +33,7 @@ INS_ALIASES = {
     "van": "car",
 }
 INS_IGNORED = {"other person": "pedestrian", "other vehicle": "car", "trailer": "truck"}
+_NO_CLASSES = np.zeros(0, np.uint8)
 _FALSE_WORDS = {"", "0", "off", "f", "false", "n", "no"}
 
 
@@ -64,7 +64,7 @@ class RleWork:
         remarks: list[tuple[str, str]] = []
         gt, gt_size = self._runs(self.gt, pair.gt, remarks)
         if pair.pred is None:
-            pred, pred_size = class_runs([], [], gt.pixels), gt_size
+            pred, pred_size = class_runs(decode_runs([], gt.pixels), _NO_CLASSES), gt_size
         else:
             pred, pred_size = self._runs(self.pred, pair.pred, remarks)
         gt_size, pred_size = gt_size or pred_size, pred_size or gt_size
@@ -87,18 +87,19 @@ class RleWork:
             elif label.category not in self.silent:
                 remarks.append(("category", f"{where} ({label.category})"))
         pixels, size = self._size(labels, where, remarks)
-        return class_runs(_edges(labels, pixels, where), classes, pixels), size
+        return class_runs(_decode(labels, pixels, where), np.array(classes, np.uint8)), size
 
     def _size(self, labels: Sequence[Label], where: str, remarks: list[tuple[str, str]]) -> tuple[int, str]:
-        sizes = {label.rle.size for label in labels if label.rle}
         standard = (MASK_HEIGHT, MASK_WIDTH)
+        if labels and all(label.rle and label.rle.size == standard for label in labels):
+            return MASK_HEIGHT * MASK_WIDTH, "1280x720"
+        sizes = {label.rle.size for label in labels if label.rle}
         if not sizes:
             return MASK_HEIGHT * MASK_WIDTH, ""
         if len(sizes) > 1:
             raise MissingError(f"{where}: masks of different sizes: {sorted(sizes)}")
         (size,) = sizes
-        if size != standard:
-            remarks += self.options.crashes("size", where, f"masks of {size[1]}x{size[0]}, not 1280x720")
+        remarks += self.options.crashes("size", where, f"masks of {size[1]}x{size[0]}, not 1280x720")
         return _pixels(size, where), f"{size[1]}x{size[0]}"
 
     def instances(self, pair: FramePair) -> FrameResult:
@@ -114,11 +115,11 @@ class RleWork:
             for label in pred:
                 if label.score is None or not np.isfinite(label.score):
                     raise MissingError(f"{where}: a label of category {label.category} has no score")
-        gt_edges = _edges_by_size(gt, self.gt.where(pair.gt))
-        pred_edges = _edges_by_size(pred, where)
-        if self._overlap(pred, pred_edges):
+        gt_areas, _ = _areas(gt, self.gt.where(pair.gt))
+        pred_areas, overlap = _areas(pred, where)
+        if overlap:
             remarks.append(("overlap", where))
-            pred, pred_class, pred_edges = [], np.zeros(0, np.int64), []
+            pred, pred_class, pred_areas = [], np.zeros(0, np.int64), np.zeros(0)
         iou = mask_iou(pred, pred_class, gt, gt_class, gt_ignored)
         if (iou < 0).any() and not self.options.official:
             raise MissingError(f"{where}: masks of another size than the ground truth's")
@@ -126,9 +127,9 @@ class RleWork:
             iou,
             scores=np.array([label.score for label in pred], np.float64),
             pred_class=pred_class,
-            pred_areas=np.array([area(e) for e in pred_edges], np.float64),
+            pred_areas=pred_areas,
             gt_class=gt_class,
-            gt_areas=np.array([area(e) for e in gt_edges], np.float64),
+            gt_areas=gt_areas,
             gt_crowd=gt_ignored,
             classes=len(self.class_names),
         )
@@ -163,10 +164,6 @@ class RleWork:
         if crowd_only and frames is self.gt:
             remarks.append(("crowd", where))
         return labels, np.array(classes, np.int64), np.array(ignored, np.bool_)
-
-    def _overlap(self, labels: Sequence[Label], edges: Sequence[NDArray[np.int64]]) -> bool:
-        sizes = {label.rle.size for label in labels if label.rle}
-        return len(sizes) == 1 and overlapping(edges)
 
 
 def mask_iou(
@@ -204,9 +201,9 @@ def _with_masks(frame: Frame, where: str) -> list[Label]:
     return [label for label in labels if label.rle is not None]
 
 
-def _edges(labels: Sequence[Label], pixels: int, where: str) -> list[NDArray[np.int64]]:
+def _decode(labels: Sequence[Label], pixels: int, where: str) -> MaskRuns:
     try:
-        return run_edges([label.rle.counts.encode() for label in labels if label.rle], pixels)
+        return decode_runs([label.rle.counts.encode() for label in labels if label.rle], pixels)
     except RleError as error:
         label = labels[int(error.args[0])]
         raise MissingError(
@@ -214,11 +211,14 @@ def _edges(labels: Sequence[Label], pixels: int, where: str) -> list[NDArray[np.
         ) from None
 
 
-def _edges_by_size(labels: Sequence[Label], where: str) -> list[NDArray[np.int64]]:
+def _areas(labels: Sequence[Label], where: str) -> tuple[NDArray[np.float64], bool]:
+    """Pixels of each mask, and whether any two share one."""
     sizes = {label.rle.size for label in labels if label.rle}
     if len(sizes) == 1:
-        return _edges(labels, _pixels(sizes.pop(), where), where)
-    return [_edges([label], _pixels(label.rle.size, where), where)[0] for label in labels if label.rle]
+        runs = _decode(labels, _pixels(sizes.pop(), where), where)
+        return runs.areas().astype(np.float64), runs.overlapping()
+    parts = [_decode([label], _pixels(label.rle.size, where), where) for label in labels if label.rle]
+    return np.array([p.areas()[0] for p in parts], np.float64), False
 
 
 def _pixels(size: tuple[int, int], where: str) -> int:
@@ -252,6 +252,6 @@ def prediction_problem(task: str, frames: JsonFrames, at: int) -> str | None:
             return f"a mask of {label.rle.size[1]}x{label.rle.size[0]}, not {MASK_WIDTH}x{MASK_HEIGHT}"
         if task == "ins_seg" and (label.score is None or not np.isfinite(label.score)):
             return f"a label of category {label.category} has no score"
-    if overlapping(_edges(labels, MASK_HEIGHT * MASK_WIDTH, where)):
+    if _decode(labels, MASK_HEIGHT * MASK_WIDTH, where).overlapping():
         return "masks share pixels" + (", so all of them would be dropped" if task == "ins_seg" else "")
     return None
