@@ -98,7 +98,7 @@ def _attempt(
         partial.restart()
         known = Origin()
     offset = partial.size_bytes
-    if offset and offset == (wanted.size_bytes or known.total) and (wanted.trusted or known.url == url):
+    if offset and offset == (wanted.size_bytes or known.total) and (wanted.trusted or known.is_of(url)):
         return  # an earlier process was stopped between the last byte and the rename
     stream = opener(url, offset, known)
     try:
@@ -115,7 +115,7 @@ def _may_continue(partial: Partial, url: str, wanted: Wanted) -> bool:
     """Whether the bytes in a partial may be continued from this address."""
     if wanted.size_bytes is not None and partial.size_bytes > wanted.size_bytes:
         return False
-    return wanted.trusted or (partial.origin.url == url and partial.origin.validator is not None)
+    return wanted.trusted or (partial.origin.is_of(url) and partial.origin.validator is not None)
 
 
 def _receive(

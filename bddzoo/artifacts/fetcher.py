@@ -17,7 +17,14 @@ from bddzoo.artifacts.failures import SourceError, Stopped
 from bddzoo.artifacts.locate import Locator, Place, configured_mirrors, digest_urls
 from bddzoo.artifacts.manners import Manners
 from bddzoo.artifacts.openers import Openers
-from bddzoo.artifacts.partial import Origin, Partial, new_partial, open_partial, sweep_partials
+from bddzoo.artifacts.partial import (
+    Origin,
+    Partial,
+    new_partial,
+    open_partial,
+    sweep_partials,
+    without_password,
+)
 from bddzoo.artifacts.progress import Progress, Silent
 from bddzoo.artifacts.proof import is_settled, proof_of, same_tensors, tensors_known, wrong_digest
 from bddzoo.artifacts.published import find_published
@@ -211,18 +218,19 @@ class Fetcher:
                 # Some object stores say 403 for what they do not have.
                 elsewhere = error.kind == "missing" or (error.status == 403 and len(urls) > 1)
                 if not elsewhere or len(urls) == 1:
-                    self.progress.note(key, f"{url}: {error.text}")
+                    self.progress.note(key, f"{without_password(url)}: {error.text}")
                 if not elsewhere:
-                    return Failure(url, error)
+                    return Failure(without_password(url), error)
                 if worst is None or error.kind != "missing":
-                    worst = Failure(url, error)
+                    worst = Failure(without_password(url), error)
             else:
                 self.locator.remember(place, url)
                 return entry
         if worst is None or (worst.error.kind == "missing" and len(urls) > 1):
             text = f"has no {artifact.name}"
-            self.progress.note(key, f"{place.name}: {text}")
-            return Failure(place.name, SourceError(text, kind="missing"))
+            name = without_password(place.name)
+            self.progress.note(key, f"{name}: {text}")
+            return Failure(name, SourceError(text, kind="missing"))
         return worst
 
     def _from_cache(self, model: Model, artifact: Artifact, verify: bool) -> Entry | None:
@@ -259,7 +267,9 @@ class Fetcher:
             if wrong is not None and (partial.continued or partial.origin.total is None):
                 # A piece may have come from a bad source, or the end of the connection was not the
                 # end of the file: judge this source by one answer of its own.
-                self.progress.note(key, f"{url}: came to a wrong {wrong.algorithm}; starting over")
+                self.progress.note(
+                    key, f"{without_password(url)}: came to a wrong {wrong.algorithm}; starting over"
+                )
                 partial.discard()
                 partial = new_partial(folder)
                 again = self._receive(model, artifact, url, partial, wanted, key)
@@ -267,10 +277,14 @@ class Fetcher:
                 wrong = wrong_digest(entry, artifact)
             if (wrong is not None or strongest(artifact.digests) is None) and repacked:
                 entry = self._with_tensors(entry, partial, artifact)
+                if wrong is None and entry.tensors != tensors_known(artifact):
+                    wrong = next(d for d in artifact.digests if d.algorithm == "tensors")
             if wrong is not None and not same_tensors(entry, artifact):
-                found = entry.hashes.get(wrong.algorithm)
+                found = entry.tensors if wrong.algorithm == "tensors" else entry.hashes.get(wrong.algorithm)
                 text = f"expected {wrong.algorithm}:{wrong.hex} ({wrong.origin}), got {found}"
-                kept = self.cache.reject(partial.path, model.id, artifact.name, f"{url}: {text}")
+                kept = self.cache.reject(
+                    partial.path, model.id, artifact.name, f"{without_password(url)}: {text}"
+                )
                 partial.discard()
                 raise SourceError(f"gave other bytes: {text}; kept as {kept}", kind="integrity")
             entry = self.cache.admit(entry, partial.give)
@@ -285,11 +299,13 @@ class Fetcher:
         opener = self._openers.get(url)
         assert opener is not None
 
+        shown = without_password(url)
+
         def report(done: int, total: int | None) -> None:
-            self.progress.update(key, done, total, url)
+            self.progress.update(key, done, total, shown)
 
         def note(text: str) -> None:
-            self.progress.note(key, f"{url}: {text}")
+            self.progress.note(key, f"{shown}: {text}")
 
         download(url, opener, partial, wanted, self.manners, self.stop, report, note)
         hashes = partial.finish()
@@ -307,7 +323,7 @@ class Fetcher:
             md5=hashes.md5,
             sha256=hashes.sha256,
             mtime_ns=0,
-            source=url,
+            source=shown,
             fetched=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             zoo=model.zoo.id,
             task=model.task,
@@ -323,7 +339,9 @@ class Fetcher:
         if isinstance(found, list):
             return entry
         digest, where = found
-        return replace(entry, published=f"{digest.algorithm}:{digest.hex}", published_at=where)
+        return replace(
+            entry, published=f"{digest.algorithm}:{digest.hex}", published_at=without_password(where)
+        )
 
     def _with_tensors(self, entry: Entry, partial: Partial, artifact: Artifact) -> Entry:
         """The entry with the digest of its tensors, if they can be read at all."""

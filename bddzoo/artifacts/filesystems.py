@@ -40,7 +40,7 @@ def open_remote(url: str, offset: int, known: Origin) -> Stream:
         if info.get("type") == "directory":
             raise SourceError("is a folder", kind="missing")
         origin = Origin(url=url, etag=_validator(info), total=info.get("size"))
-        if offset and (origin.total != known.total or (known.url == url and known.etag != origin.etag)):
+        if offset and (origin.total != known.total or (known.is_of(url) and known.etag != origin.etag)):
             offset = 0
         file = system.open(path, "rb", block_size=BLOCK_BYTES, cache_type="readahead")
         file.seek(offset)

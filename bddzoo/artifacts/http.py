@@ -59,7 +59,7 @@ class HttpClient:
         host = urlsplit(url).netloc.rpartition("@")[2]
         with ExitStack() as stack:
             stack.enter_context(self.hosts.slot(host))
-            response = self._get(url, host, offset, known if known.url == url else Origin())
+            response = self._get(url, host, offset, known if known.is_of(url) else Origin())
             stack.callback(response.close)
             if offset and not _continues(response, url, offset, known):
                 # The answer is the whole file, another version of it, or a part that claims to be
@@ -219,7 +219,7 @@ def _continues(response: requests.Response, url: str, offset: int, known: Origin
     if total != "*" and (known.total not in (None, int(total)) or int(end) != int(total) - 1):
         return False
     etag = response.headers.get("ETag")
-    return not (known.url == url and known.etag and etag and etag != known.etag)
+    return not (known.is_of(url) and known.etag and etag and etag != known.etag)
 
 
 def _is_whole(response: requests.Response) -> bool:

@@ -89,7 +89,7 @@ class Openers:
         if file is None:
             raise SourceError(f"has no '{member}'", kind="missing")
         origin = Origin(url=url, etag=file.sha256, total=file.size_bytes)
-        offset = offset if known.url == url and known.etag == file.sha256 else 0
+        offset = offset if known.is_of(url) and known.etag == file.sha256 else 0
         archive = zipfile.ZipFile(path)
         try:
             data = archive.open(member)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -35,7 +36,7 @@ class Origin:
     """Where the bytes of a partial are from.
 
     Attributes:
-        url: The source.
+        url: The source, without a password that may be in it.
         etag: Strong entity tag, or None.
         last_modified: `Last-Modified` (HTTP) or the modification time (files), or None.
         total: Size of the whole file in bytes, or None.
@@ -45,6 +46,13 @@ class Origin:
     etag: str | None = None
     last_modified: str | None = None
     total: int | None = None
+
+    def __post_init__(self) -> None:
+        self.url = without_password(self.url)
+
+    def is_of(self, url: str) -> bool:
+        """Whether the bytes are from that address."""
+        return self.url == without_password(url)
 
     @property
     def validator(self) -> str | None:
@@ -240,6 +248,11 @@ class Partial:
         self._over = True
         with _ACTIVE_LOCK:
             _ACTIVE.discard(str(self.path))
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be printed and kept: user and password masked."""
+    return re.sub(r"(?<=://)[^/@\s]*@", "***@", url)
 
 
 def open_partial(folder: Path, *, trusted: bool) -> Partial:

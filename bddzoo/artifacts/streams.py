@@ -69,7 +69,7 @@ def open_local(path: Path, offset: int, known: Origin, url: str) -> Stream:
     except OSError as error:
         raise SourceError(f"cannot be read: {error.strerror or error}") from None
     origin = Origin(url=url, last_modified=str(status.st_mtime_ns), total=status.st_size)
-    if offset and (known.total != origin.total or (known.url == url and known.validator != origin.validator)):
+    if offset and (known.total != origin.total or (known.is_of(url) and known.validator != origin.validator)):
         offset = 0
     file.seek(offset)
     return Stream(origin, offset, read_chunks(file), file.close)

@@ -134,6 +134,8 @@ class Bars(Lines):
             self._bars.console.print(f"{self._names[key]}: in the cache", markup=False)
         with self._lock:
             self._done += 1
+            if key not in self._sizes or outcome == "failed":
+                self._sizes[key] = (0, 0)  # nothing more to wait for
         self._move_all()
 
     def note(self, key: str, text: str) -> None:

@@ -21,7 +21,7 @@ from bddzoo.artifacts.locate import Locator, digest_urls, relative_paths, split_
 from bddzoo.artifacts.manners import Manners
 from bddzoo.artifacts.partial import Origin, new_partial, note_path, open_partial, sweep_partials
 from bddzoo.artifacts.sniff import name_cut, name_impostor
-from bddzoo.errors import IntegrityError, MissingError, UsageError
+from bddzoo.errors import IntegrityError, MissingError, NetworkError, UsageError
 from bddzoo.registry.types import Artifact, Digest
 from tests.artifacts.zoo import make_bytes, make_fetcher, make_model
 from tests.support.server import Fault, Server
@@ -367,6 +367,21 @@ class TestManners:
             result = make_fetcher(tmp_path).fetch(make_model(b"x", sources=("http://zoo.invalid/x.pth",)))
             assert result.path.read_bytes() == b"x"
             assert proxy.requests[0].headers["Authorization"] == "Basic bWU6c2VjcmV0"
+
+    def test_password_in_a_source_is_not_shown_or_kept(self, tmp_path):
+        with Server() as server:
+            base = server.url.replace("://", "://me:secret@")
+            server.put("net_a.pth", b"x" * 5000)
+            server.faults = [Fault("cut", after=3000, times=2)]
+            with pytest.raises(NetworkError) as caught:
+                make_fetcher(tmp_path, extra_sources=[base], manners=Manners(attempts=1)).fetch(
+                    make_model(b"y")
+                )
+            assert "secret" not in str(caught.value)
+            result = make_fetcher(tmp_path, extra_sources=[base]).fetch(make_model(None))
+            assert server.requests[-1].headers["Authorization"] == "Basic bWU6c2VjcmV0"
+        assert result.source == server.url.replace("://", "://***@") + "/net_a.pth"
+        assert not any(b"secret" in p.read_bytes() for p in (tmp_path / "cache").rglob("*") if p.is_file())
 
     def test_retry_after_is_waited_for_unless_it_is_long(self, tmp_path):
         with Server() as server:

@@ -160,6 +160,17 @@ def test_other_weights_in_the_same_container_are_rejected(checkpoint, tmp_path):
     assert_one_line(done, 6, "gave other bytes")
 
 
+def test_tensors_decide_where_no_other_digest_is_known(checkpoint, tmp_path):
+    server, data = checkpoint
+    entry = weights("net_a.pth", server.put("net_a.pth", data), digests=[f"tensors:{DIGEST} computed"])
+    write_registry(tmp_path / "registry.yaml", {"net_a": entry})
+    assert bddzoo("fetch", "net_a", "--verify", *options(tmp_path)).returncode == 0
+    torch.save({"state_dict": {"w": torch.zeros(1)}}, tmp_path / "other.pth")
+    server.put("net_a.pth", (tmp_path / "other.pth").read_bytes())
+    done = bddzoo("fetch", "net_a", "--force", *options(tmp_path))
+    assert_one_line(done, 6, f"expected tensors:{DIGEST}")
+
+
 def test_adopts_a_repacked_copy(checkpoint, tmp_path):
     torch.save(STATE, tmp_path / "net_a.pth")
     done = bddzoo("adopt", tmp_path / "net_a.pth", "--verify", *options(tmp_path))

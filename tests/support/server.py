@@ -280,11 +280,17 @@ class _Handler(BaseHTTPRequestHandler):
         if not body:
             return
         self.owner.opened(1)
+        self._counted = True
         try:
             self._body(sent[:length], chunked, faults)
         except OSError:
             self.close_connection = True
         finally:
+            self._uncount()
+
+    def _uncount(self) -> None:
+        if self._counted:
+            self._counted = False
             self.owner.opened(-1)
 
     def _body(self, sent: bytes, chunked: bool, faults: dict[str, Fault]) -> None:
@@ -296,6 +302,9 @@ class _Handler(BaseHTTPRequestHandler):
             piece = sent[done : done + size]
             if cut is not None and done + len(piece) > cut:
                 piece = piece[: cut - done]
+            if done + len(piece) >= len(sent):
+                # Once the last bytes are sent, the client may ask for the next file at any moment.
+                self._uncount()
             if piece:
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
                 done += len(piece)
