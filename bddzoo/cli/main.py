@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "convert-labels": ("bddzoo.cli.convert_labels", "Convert labels: masks, bitmasks, RLE, COCO, colour maps."),
     "pack": ("bddzoo.cli.pack", "Check and pack a test-set submission."),
     "check": ("bddzoo.cli.check", "Test what stands behind reported numbers, link by link."),
+    "sweep": ("bddzoo.cli.sweep", "Measure many models, one process each; resumable."),
     "tables": ("bddzoo.cli.tables", "Render result tables, or check them for drift."),
     "results": ("bddzoo.cli.results", "Look at the records of measurements."),
     "data": ("bddzoo.cli.data", "Make the synthetic mini data set; check a data set."),

@@ -15,7 +15,10 @@ def number(value: float | None, sign: str = "") -> str:
         value: Percent or points, None for unknown.
         sign: `+` to show the sign of positive values too.
     """
-    return "-" if value is None else f"{value:{sign}.2f}"
+    if value is None:
+        return "-"
+    # A difference that rounds to nothing has no direction.
+    return f"{value:{sign}.2f}" if abs(value) >= 0.005 else "0.00"
 
 
 def describe_verdict(report: VerdictReport) -> str:

@@ -80,12 +80,17 @@ def measured_tables(sections: Sequence[Section], root: Path) -> str:
     blocks = []
     for section in sections:
         done = sum(1 for m in section.models if m.id in records)
-        title = link(section.zoo.title, section.page) + (" (synthetic)" if section.zoo.synthetic else "")
+        title = link(section.zoo.title, section.page) + _mark(section)
         blocks.append(
             f"**{title}**, `{section.zoo.id}`, `{section.task}`, {done} of {len(section.models)} measured\n\n"
             + measured_table(section, records)
         )
     return "\n\n".join(blocks)
+
+
+def _mark(section: Section) -> str:
+    needed = section.zoo.synthetic and "synthetic" not in section.zoo.title.lower()
+    return " (synthetic)" if needed else ""
 
 
 def _rounded(value: float, step: Decimal) -> str:

@@ -12,7 +12,7 @@ from bddzoo.results.protocols import HARMLESS_FIELDS
 from bddzoo.results.record import Record
 
 # Fields that follow from the measurement itself: they differ always and explain nothing.
-_INCIDENTAL = frozenset({"run.started", "run.duration_s", "run.images_per_s", "run.command"})
+_INCIDENTAL = frozenset({"run.started", "run.duration_s", "run.images_per_s", "run.command", "run.sweep"})
 _INCIDENTAL_PREFIXES = ("run.peak_",)
 
 

@@ -7,6 +7,7 @@ they come.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -177,6 +178,7 @@ def measure(
                 images_per_s=round(len(counted) / seconds, 4) if seconds > 0 else None,
                 peak_memory_bytes=peak_memory_bytes(),
                 peak_device_memory_bytes=_peak_device_memory(device),
+                sweep=os.environ.get("BDDZOO_SWEEP"),
             ),
         )
     total = len(frames) + len(listing.without_image)

@@ -118,6 +118,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         images_per_s: Images per second, reading to scoring.
         peak_memory_bytes: Largest resident memory of the process.
         peak_device_memory_bytes: Largest memory held on the GPU; None on CPU.
+        sweep: Id of the sweep that it is of, or None.
     """
 
     started: str
@@ -127,6 +128,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     images_per_s: float | None = None
     peak_memory_bytes: int | None = None
     peak_device_memory_bytes: int | None = None
+    sweep: str | None = None
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -80,7 +80,7 @@ def decode_record(data: bytes, where: str) -> Record:
 
 def record_path(record: Record, root: Path) -> Path:
     """Where a record belongs: `<root>/<zoo>/<task>/<model>/<first digits of its SHA-256>.json`."""
-    folder = root.joinpath(*(_path_part(part) for part in (record.zoo, record.task, record.model)))
+    folder = root.joinpath(*(path_part(part) for part in (record.zoo, record.task, record.model)))
     return folder / f"{hashlib.sha256(encode_record(record)).hexdigest()[:NAME_DIGITS]}.json"
 
 
@@ -268,7 +268,7 @@ def _model_folders(root: Path, wanted: tuple[str | None, str | None, str | None]
     folders = [root]
     for name in wanted:
         if name is not None:
-            folders = [folder / _path_part(name) for folder in folders]
+            folders = [folder / path_part(name) for folder in folders]
         else:
             folders = [f / n for f in folders for n in _names(f) if not n.startswith(".")]
     yield from folders
@@ -283,8 +283,8 @@ def _names(folder: Path) -> list[str]:
         raise MissingError(f"cannot read {folder}: {error.strerror}") from error
 
 
-def _path_part(name: str) -> str:
-    """The name as one folder name: a model id may hold characters that a path must not."""
+def path_part(name: str) -> str:
+    """The name as one file name: a model id may hold characters that a path must not."""
     part = re.sub(r"[^\w.+@=-]", "_", name)
     return "_" + part if part.startswith(".") or not part else part
 

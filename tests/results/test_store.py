@@ -134,9 +134,9 @@ def test_leftovers_and_foreign_files_are_not_records(tmp_path: Path) -> None:
 
 @given(st.text(min_size=1, max_size=40))
 def test_no_model_id_leaves_the_results_folder(name: str) -> None:
-    from bddzoo.results.store import _path_part
+    from bddzoo.results.store import path_part
 
-    part = _path_part(name)
+    part = path_part(name)
     assert part not in ("", ".", "..")
     assert "/" not in part
     assert "\0" not in part
