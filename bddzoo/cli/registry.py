@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.registry_edit import add, pin
+from bddzoo.cli.registry_health import health
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -169,3 +171,8 @@ def schema(app: App) -> int:
 
     app.data(schema_text().rstrip("\n"))
     return 0
+
+
+command.add_command(health)
+command.add_command(pin)
+command.add_command(add)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bddzoo.reports.blocks import Block
 
 STYLES = ("compact", "full", "measured")
-BLOCKS = {"tables": ("zoo", "task", "style", "results")}
+BLOCKS = {"tables": ("zoo", "task", "style", "results"), "hosts": ("history",)}
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -34,6 +34,9 @@ A block of a document is rendered between these two lines; zoo, task, style (com
 and results (a folder, relative to the document) may be left out:
   <!-- bddzoo:tables zoo=bdd100k-models task=sem_seg style=compact -->
   <!-- /bddzoo:tables -->
+The hosts that files lie on, and when they were last alive:
+  <!-- bddzoo:hosts history=benchmarks/health.json -->
+  <!-- /bddzoo:hosts -->
 """,
 )
 @click.option("--zoo", help="Zoo, or a pattern.")
@@ -129,6 +132,8 @@ def _document(app: App, path: Path, results: Path | None, *, write: bool) -> boo
     def render(block: Block) -> str:
         where = f"{path}:{block.start + 1}: "
         options = block.options
+        if block.name == "hosts":
+            return _hosts(app, path.parent / options["history"] if "history" in options else None)
         style = options.get("style", "compact")
         if style not in STYLES:
             raise UsageError(f"{where}unknown style '{style}'", hint=f"styles: {', '.join(STYLES)}")
@@ -146,6 +151,13 @@ def _document(app: App, path: Path, results: Path | None, *, write: bool) -> boo
     app.data(diff(old, new, str(path)))
     app.error(f"{path} has drifted from the registry", hint=f"render it with: bddzoo tables --write {path}")
     return True
+
+
+def _hosts(app: App, history: Path | None) -> str:
+    """The hosts of the registry's files, with what a history of probes knows of them."""
+    from bddzoo.reports.hosts import History, hosts_table, read_history
+
+    return hosts_table(read_history(history) if history is not None else History(), app.registry.models)
 
 
 def _as_json(sections: list[Section]) -> list[Mapping[str, object]]:

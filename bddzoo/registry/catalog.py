@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bddzoo.errors import MissingError
 from bddzoo.registry.schema import RegistryDoc
-from bddzoo.registry.types import Model, Section, Task, Zoo
+from bddzoo.registry.types import Model, Section, Zoo
 
 
 class Registry:
@@ -55,7 +55,7 @@ class Registry:
             raise MissingError(f"no model '{model_id}'", hint=hint)
         return model
 
-    def section(self, zoo: str, task: Task) -> Section:
+    def section(self, zoo: str, task: str) -> Section:
         """The section of a zoo and task.
 
         Raises:

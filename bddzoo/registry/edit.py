@@ -52,6 +52,14 @@ class Editor:
                     return path
         raise MissingError(f"{self.name} has no model '{model_id}'", hint="see 'bddzoo list'")
 
+    def model_data(self, model_id: str) -> dict[str, Any]:
+        """A model's entry as it is spelt.
+
+        Raises:
+            MissingError: The file has no such model.
+        """
+        return dict(self._get(self.model_path(model_id)))
+
     def set_model_key(self, model_id: str, key: str, value: Any) -> None:
         """Set one key of a model; None takes it away.
 

@@ -76,8 +76,8 @@ def emit_items(lines: list[str], indent: int, items: Sequence[Any]) -> None:
     """Append list items."""
     space = " " * indent
     for item in items:
-        if not isinstance(item, Mapping):
-            text = flow(item) if isinstance(item, list | tuple) else scalar(item)
+        if not isinstance(item, Mapping) or not item:
+            text = flow(item) if isinstance(item, Mapping | list | tuple) else scalar(item)
             lines.append(f"{space}- {text}")
             continue
         start = len(lines)

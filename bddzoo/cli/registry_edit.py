@@ -1,0 +1,281 @@
+"""`bddzoo registry pin` and `add`: change the registry in place, comments and order kept."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bddzoo.cli.app import App, ZooCommand, complete_methods, complete_models
+
+if TYPE_CHECKING:
+    from bddzoo.artifacts import Entry
+    from bddzoo.registry.edit import Editor
+    from bddzoo.registry.types import Model
+
+
+@click.command(
+    "pin",
+    cls=ZooCommand,
+    epilog="""\b
+Examples:
+  bddzoo registry pin --dry-run
+  bddzoo registry pin 'mask_rcnn*'
+""",
+)
+@click.argument("patterns", nargs=-1, shell_complete=complete_models)
+@click.option("--dry-run", is_flag=True, help="Print the changes, write nothing.")
+@click.pass_obj
+def pin(app: App, patterns: tuple[str, ...], dry_run: bool) -> int:
+    """Fill in digests and sizes that were observed, from files that are in the cache."""
+    from bddzoo.artifacts import Cache
+    from bddzoo.errors import MissingError
+
+    editor, path = _editor(app)
+    chosen = {m.id: m for m in app.registry.select(patterns)}
+    entries = [e for e in Cache(app.cache_dir).entries() if e.model in chosen]
+    if not entries:
+        raise MissingError(
+            "no file of these models is in the cache", hint="download some with 'bddzoo fetch'"
+        )
+    changed = []
+    for entry in entries:
+        if _pin_one(editor, chosen[entry.model], entry):
+            changed.append((entry.model, entry.kind))
+            app.detail(f"{entry.model}: {entry.kind}")
+    _finish(app, editor, path, dry_run)
+    if app.json:
+        app.data_json([{"model": model, "kind": kind} for model, kind in changed])
+    app.say(f"{len(changed)} of {len(entries)} files in the cache {'would be' if dry_run else 'were'} pinned")
+    return 0
+
+
+def _pin_one(editor: Editor, model: Model, entry: Entry) -> bool:
+    """Fill in one file's digests and size; whether anything was new."""
+    from bddzoo.errors import IntegrityError
+    from bddzoo.registry.edit import pin_text, pinned
+
+    artifact = next((a for a in model.artifacts if a.kind == entry.kind), None)
+    if artifact is None:
+        return False
+    for digest in artifact.digests:
+        if not entry.hashes.get(digest.algorithm).startswith(digest.hex):
+            raise IntegrityError(
+                f"{model.id}: {entry.kind} in the cache has another {digest.algorithm} than the registry",
+                hint="check it with 'bddzoo cache verify'",
+            )
+    day = entry.fetched[:10]
+    published = entry.published_digest
+    texts = [pin_text(published.algorithm, published.hex, "published", day)] if published else []
+    texts += [pin_text("md5", entry.md5, "observed", day), pin_text("sha256", entry.sha256, "observed", day)]
+    have = {d.algorithm for d in artifact.digests}
+    if artifact.size_bytes is not None and {"md5", "sha256"} <= have:
+        return False
+    own = editor.model_data(model.id).get("artifacts", {})
+    new = {**own, entry.kind: pinned(own.get(entry.kind), texts, entry.size_bytes)}
+    editor.set_model_key(model.id, "artifacts", new)
+    return True
+
+
+def _editor(app: App) -> tuple[Editor, Path]:
+    from bddzoo.errors import UsageError
+    from bddzoo.registry.edit import Editor
+    from bddzoo.registry.reader import read_text
+
+    path = app.registry.path
+    if path is None:
+        raise UsageError("this registry is not a file")
+    return Editor(read_text(path), str(path)), path
+
+
+def _finish(app: App, editor: Editor, path: Path, dry_run: bool) -> None:
+    """Write the file, or show what would change."""
+    from bddzoo.registry.reader import read_text
+    from bddzoo.reports.blocks import diff, write_document
+
+    old = read_text(path)
+    if editor.text == old:
+        return
+    if dry_run:
+        if not app.json:
+            app.data(diff(old, editor.text, str(path)))
+        return
+    write_document(path, editor.text)
+
+
+_PAIR = "NAME=VALUE"
+
+
+@click.command(
+    "add",
+    cls=ZooCommand,
+    epilog="""\b
+Examples:
+  bddzoo registry add my_fpn_r50_40k_sem_seg_bdd100k --like fpn_r50_512x1024_40k_sem_seg_bdd100k \\
+      --val mIoU=60.12 --weights my.pth --url https://example.org/my.pth --dry-run
+  bddzoo registry add my_net --zoo bdd100k-models --task sem_seg --method FCN --backbone R-50-D8 \\
+      --setting Iters=40K --val mIoU=60.12 --test mIoU=53.00
+""",
+)
+@click.argument("model_id", metavar="ID")
+@click.option("--like", shell_complete=complete_models, help="Model to take everything else from.")
+@click.option("--zoo", help="Zoo.")
+@click.option("--task", help="Task.")
+@click.option("--method", shell_complete=complete_methods, help="Heading.")
+@click.option("--backbone", help="Backbone, as the table prints it.")
+@click.option("--setting", "settings", multiple=True, metavar=_PAIR, help="A column: Iters=40K.")
+@click.option("--val", multiple=True, metavar=_PAIR, help="A number on val: mIoU=60.12.")
+@click.option("--test", multiple=True, metavar=_PAIR, help="A number on test.")
+@click.option(
+    "--weights", type=click.Path(dir_okay=False, path_type=Path), help="Local file to take digests of."
+)
+@click.option("--url", help="Where the weights are published; downloaded for digests without --weights.")
+@click.option("--note", "notes", multiple=True, help="What is odd about the model.")
+@click.option("--dry-run", is_flag=True, help="Print the changes, write nothing.")
+@click.pass_obj
+def add(app: App, /, model_id: str, dry_run: bool, **given: Any) -> int:
+    """Add a model: checks it with schema and lint, and says what its zoo would still ask for."""
+    from bddzoo.errors import ExitCode, UsageError
+    from bddzoo.registry import load_text
+    from bddzoo.registry.lint import lint
+    from bddzoo.registry.lint.run import open_findings
+
+    if model_id in app.registry.by_id:
+        raise UsageError(f"there is a model '{model_id}' already", hint="change its entry in the file")
+    editor, path = _editor(app)
+    like = app.registry.find(given["like"]) if given["like"] else None
+    zoo = given["zoo"] or (like.zoo.id if like else None) or _ask("zoo", given)
+    task = given["task"] or (like.task if like else None) or _ask("task", given)
+    method = given["method"] or (like.method.name if like else None) or _ask("method", given)
+    section = app.registry.section(zoo, task)
+    index = next(i for i, z in enumerate(app.registry.zoos) if z.id == zoo)
+    entry = _entry(editor, model_id, like, given)
+    before = {(f.code, f.subject.name, f.message) for f in open_findings(lint(app.registry))}
+    editor.add_model(("zoos", index, "tasks", section.task), method, entry)
+    if given["weights"] or given["url"]:
+        _add_weights(app, editor, model_id, given["weights"], given["url"])
+    registry = load_text(editor.text, str(path), path)
+    fresh = [f for f in open_findings(lint(registry)) if (f.code, f.subject.name, f.message) not in before]
+    missing = missing_facts(registry.find(model_id))
+    _finish(app, editor, path, dry_run)
+    if app.json:
+        findings = [{"code": f.code, "subject": f.subject.name, "message": f.message} for f in fresh]
+        app.data_json({"id": model_id, "missing": missing, "findings": findings})
+    else:
+        for finding in fresh:
+            app.data(f"{finding.code} {finding.subject.name}: {finding.message}")
+        for what in missing:
+            app.data(f"missing: {what}")
+    app.say(f"{model_id} {'would be' if dry_run else 'was'} added to {path}")
+    return int(ExitCode.NOT_REPRODUCED) if fresh else 0
+
+
+def _ask(what: str, given: Mapping[str, Any]) -> str:
+    """A value from the user, where there is one to ask."""
+    from bddzoo.errors import UsageError
+
+    if not sys.stdin.isatty():
+        raise UsageError(f"which {what}?", hint=f"say it with --{what}, or name a model with --like")
+    return str(click.prompt(what, err=True))
+
+
+def _entry(editor: Editor, model_id: str, like: Model | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The new entry: what was given, over what a like model has of architecture and training."""
+    base = editor.model_data(like.id) if like else {}
+    backbone = given["backbone"] or base.get("backbone") or _ask("backbone", given)
+    entry: dict[str, Any] = {"id": model_id, "backbone": backbone}
+    settings = {**base.get("settings", {}), **_pairs(given["settings"], "--setting")}
+    if settings:
+        entry["settings"] = {k: int(v) if str(v).isdigit() else v for k, v in settings.items()}
+    reported = {
+        split: {k: _number(v, f"--{split} {k}") for k, v in _pairs(given[split], f"--{split}").items()}
+        for split in ("val", "test")
+    }
+    reported = {split: numbers for split, numbers in reported.items() if numbers}
+    if reported:
+        entry["reported"] = reported
+    entry.update({k: base[k] for k in ("network", "counts", "protocol", "training") if k in base})
+    if given["notes"]:
+        entry["notes"] = list(given["notes"])
+    return entry
+
+
+def _pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
+    from bddzoo.errors import UsageError
+
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip() or not value.strip():
+            raise UsageError(f"cannot read {option} '{text}'", hint=f"write it as {_PAIR}")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def _number(text: str, what: str) -> Any:
+    from decimal import Decimal, InvalidOperation
+
+    from bddzoo.errors import UsageError
+
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite() or not 0 <= value <= 100:
+        raise UsageError(f"{what}: expected a number between 0 and 100, got '{text}'")
+    return value
+
+
+def _add_weights(app: App, editor: Editor, model_id: str, file: Path | None, url: str | None) -> None:
+    """Source, size and digests of the weights, from a local file or from a download."""
+    from datetime import datetime, timezone
+
+    from bddzoo.artifacts import Cache, Fetcher
+    from bddzoo.artifacts.digests import hash_file
+    from bddzoo.errors import MissingError
+    from bddzoo.registry import load_text
+    from bddzoo.registry.edit import pin_text
+
+    weights: dict[str, Any] = {"sources": [url]} if url else {"name": file.name} if file else {}
+    if file is not None:
+        try:
+            found = hash_file(file)
+            size = file.stat().st_size
+        except OSError as error:
+            raise MissingError(f"cannot read {file}: {error.strerror or error}") from None
+    else:
+        editor.set_model_key(model_id, "artifacts", {"weights": weights})
+        model = load_text(editor.text, editor.name).find(model_id)
+        result = Fetcher(Cache(app.cache_dir)).fetch(model, "weights")
+        found, size = {"md5": result.md5, "sha256": result.sha256}, result.size_bytes
+    day = datetime.now(timezone.utc).date().isoformat()
+    weights["digests"] = [pin_text(name, digits, "observed", day) for name, digits in found.items()]
+    weights["size"] = size
+    editor.set_model_key(model_id, "artifacts", {"weights": weights})
+
+
+def missing_facts(model: Model) -> list[str]:
+    """What the zoos' rules for contributions ask for and the entry does not have."""
+    found = []
+    for split in ("val", "test"):
+        if not any(r.split == split and r.value is not None for r in model.reported):
+            found.append(f"scores on {split}")
+    weights = model.artifact("weights")
+    if weights is None or not weights.sources:
+        found.append("weights")
+    if weights is None or not (weights.digests or weights.digest_url):
+        found.append("MD5 of the weights")
+    for kind, words in (("preds", "predictions"), ("visuals", "visuals"), ("config", "config")):
+        artifact = next((a for a in model.artifacts if a.kind == kind), None)
+        if artifact is None or not artifact.sources:
+            found.append(words)
+    if model.method.paper is None or not model.method.paper.url:
+        found.append("paper")
+    if model.method.code is None:
+        found.append("code")
+    if model.network is None or model.network.params is None:
+        found.append("number of parameters")
+    return found

@@ -1,0 +1,332 @@
+"""Changes in place: the asked-for lines change, all others stay."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import io
+import json
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bddzoo.errors import MissingError, UsageError
+from bddzoo.registry import default_path, load_registry, load_text
+from bddzoo.registry.edit import Editor, pinned
+from bddzoo.registry.reader import parse
+from bddzoo.registry.yaml_text import emit, emit_items
+from tests.cli.inprocess import Done, runner
+from tests.registry.facts import rows
+from tests.support.server import Fault, Server
+
+TEXT = default_path().read_text(encoding="utf-8")
+IDS = [row[3] for row in rows()]
+LIKE = "fpn_r50_512x1024_40k_sem_seg_bdd100k"
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    return runner(capsys)
+
+
+def changes(old: str, new: str) -> tuple[list[str], list[str]]:
+    lines = list(difflib.ndiff(old.split("\n"), new.split("\n")))
+    return [x[2:] for x in lines if x[0] == "-"], [x[2:] for x in lines if x[0] == "+"]
+
+
+def test_a_new_key_takes_its_place() -> None:
+    editor = Editor(TEXT, "r")
+    editor.set_model_key("fcn_r50-d8_512x1024_40k_sem_seg_bdd100k", "artifacts", {"visuals": False})
+    gone, come = changes(TEXT, editor.text)
+    assert (gone, come) == ([], ["          artifacts: {visuals: false}"])
+    assert (
+        load_text(editor.text, "r").find("fcn_r50-d8_512x1024_40k_sem_seg_bdd100k").artifact("visuals")
+        is None
+    )
+
+
+def test_a_key_is_replaced_and_taken_away() -> None:
+    editor = Editor(TEXT, "r")
+    name = "ccnet_r101-d8_512x1024_80k_sem_seg_bdd100k"
+    editor.set_model_key(name, "notes", ["one", "two: three"])
+    editor.set_model_key(name, "elsewhere", None)
+    model = load_text(editor.text, "r").find(name)
+    assert model.notes == ("one", "two: three")
+    assert model.elsewhere == ()
+    editor.set_model_key(name, "notes", None)
+    assert load_text(editor.text, "r").find(name).notes == ()
+
+
+def test_an_entry_in_one_line_becomes_a_block() -> None:
+    editor = Editor(TEXT, "r")
+    editor.set_model_key("fcn-3x3-resnet101-lip", "notes", ["x"])
+    gone, come = changes(TEXT, editor.text)
+    assert len(gone) == 1
+    assert [c.strip() for c in come] == [
+        "- id: fcn-3x3-resnet101-lip",
+        "backbone: 3x3-ResNet101",
+        "settings: {Methods: FCN, BS: 32, Iters: 10W}",
+        "notes: [x]",
+    ]
+
+
+def test_a_model_is_added_after_its_siblings() -> None:
+    editor = Editor(TEXT, "r")
+    entry = {"id": "new_sem_seg", "backbone": "R-50-D8", "settings": {"Iters": "40K", "Input": "512 * 1024"}}
+    editor.add_model(("zoos", 0, "tasks", "sem_seg"), "PSPNet", entry)
+    gone, come = changes(TEXT, editor.text)
+    assert gone == []
+    assert len(come) == 3
+    names = [m.id for m in load_text(editor.text, "r").models if m.method.name == "PSPNet"]
+    assert names[-2:] == ["pspnet_r101-d8_512x1024_80k_sem_seg_bdd100k", "new_sem_seg"]
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda e: e.set_model_key("nothing", "notes", ["x"]), MissingError),
+        (lambda e: e.set_model_key(IDS[0], "nots", ["x"]), UsageError),
+        (lambda e: e.set_model_key(IDS[0], "protocol", "nothing"), UsageError),
+        (lambda e: e.set_model_key(IDS[0], "backbone", None), UsageError),
+        (lambda e: e.set_model_key(IDS[0], "id", IDS[1]), UsageError),
+        (lambda e: e.add_model(("zoos", 0, "tasks", "sem_seg"), "None", {"id": "x"}), MissingError),
+        (lambda e: e.add_model(("zoos", 0, "tasks", "sem_seg"), "FCN", {"id": "x"}), UsageError),
+    ],
+)
+def test_a_change_that_breaks_the_registry_is_not_taken(call: Callable, error: type) -> None:
+    editor = Editor(TEXT, "r")
+    with pytest.raises(error):
+        call(editor)
+    assert editor.text == TEXT
+
+
+WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(name=st.sampled_from(IDS), notes=st.lists(WORDS, min_size=1, max_size=3))
+def test_comments_order_and_everything_else_survive(name: str, notes: list[str]) -> None:
+    editor = Editor(TEXT, "r")
+    editor.set_model_key(name, "notes", notes)
+    assert load_text(editor.text, "r").find(name).notes == tuple(notes)
+    gone, _ = changes(TEXT, editor.text)
+    # Nothing is lost but the entry's own notes, or the one line of an entry in one line.
+    start = next(i for i, line in enumerate(TEXT.split("\n")) if f"id: {name}" in line)
+    assert len(gone) <= len(load_text(TEXT, "r").find(name).notes) + 1
+    assert all(line in TEXT.split("\n")[start : start + 40] for line in gone)
+    assert editor.text.count("#") == TEXT.count("#") + sum(note.count("#") for note in notes)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.decimals(0, 100, places=2) | WORDS | st.just(""),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(key=WORDS, value=VALUES)
+def test_what_is_written_reads_the_same(key: str, value: object) -> None:
+    lines: list[str] = []
+    emit(lines, 0, key, value)
+    assert parse("\n".join(lines), "r") == {key: value}
+    items: list[str] = []
+    emit_items(items, 2, [value])
+    assert parse("x:\n" + "\n".join(items), "r") == {"x": [value]}
+
+
+def test_pins_keep_what_is_there() -> None:
+    old = {"digests": ["md5:" + "a" * 32 + " published"], "size": 5}
+    new = pinned(old, ["md5:" + "b" * 32 + " observed", "sha256:" + "c" * 64 + " observed"], 7)
+    assert new == {
+        "digests": ["md5:" + "a" * 32 + " published", "sha256:" + "c" * 64 + " observed"],
+        "size": 5,
+    }
+    assert pinned(None, ["md5:x"], 7) == {"digests": ["md5:x"], "size": 7}
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    path = tmp_path / "registry.yaml"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+def served(path: Path, server: Server) -> dict[str, bytes]:
+    """Point the registry at a server of ours, and serve the weights of two models there."""
+    path.write_text(TEXT.replace("https://dl.cv.ethz.ch", server.url), encoding="utf-8")
+    data = {}
+    for name in (LIKE, "fcn_r50-d8_512x1024_40k_sem_seg_bdd100k"):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr("archive/data.pkl", name)
+        data[name] = buffer.getvalue()
+        server.put(f"bdd100k/sem_seg/models/{name}.pth", data[name])
+    return data
+
+
+def test_pin_from_the_cache(run: Callable[..., Done], own: Path, tmp_path: Path) -> None:
+    with Server() as server:
+        data = served(own, server)
+        common = ("--registry", own, "--cache", tmp_path / "cache")
+        nothing = run("registry", "pin", *common)
+        assert (nothing.code, len(nothing.errors)) == (5, 1)
+        assert run("fetch", *data, *common, "-q").code == 0
+        before = own.read_text(encoding="utf-8")
+        dry = run("registry", "pin", "--dry-run", *common)
+        assert dry.code == 0
+        assert "+" in dry.out
+        assert own.read_text(encoding="utf-8") == before
+        assert run("registry", "pin", *common).code == 0
+        registry = load_registry(own)
+        for name, content in data.items():
+            weights = registry.find(name).artifact("weights")
+            assert weights is not None
+            assert weights.size_bytes == len(content)
+            assert {d.hex for d in weights.digests} == {
+                hashlib.md5(content).hexdigest(), hashlib.sha256(content).hexdigest(),
+            }  # fmt: skip
+            assert {d.origin for d in weights.digests} == {"observed"}
+            assert all(d.date for d in weights.digests)
+        gone, come = changes(before, own.read_text(encoding="utf-8"))
+        assert gone == []
+        assert len(come) <= 2 * 6
+        again = own.read_text(encoding="utf-8")
+        assert "0 of 2" in run("registry", "pin", *common).err
+        assert own.read_text(encoding="utf-8") == again
+        # What the registry has is not written over by a cache that holds something else.
+        own.write_text(again.replace(hashlib.md5(data[LIKE]).hexdigest(), "0" * 32), encoding="utf-8")
+        assert run("registry", "pin", *common).code == 6
+
+
+def test_add_like_another(run: Callable[..., Done], own: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "mine.pth"
+    weights.write_bytes(b"weights")
+    arguments = (
+        "registry", "add", "mine_fpn_r50_512x1024_40k_sem_seg", "--like", LIKE, "--registry", own,
+        "--val", "mIoU=60.10", "--weights", weights, "--url", "https://example.org/mine.pth",
+    )  # fmt: skip
+    dry = run(*arguments, "--dry-run")
+    assert own.read_text(encoding="utf-8") == TEXT
+    assert "+        - id: mine_fpn_r50_512x1024_40k_sem_seg" in dry.out
+    done = run(*arguments)
+    model = load_registry(own).find("mine_fpn_r50_512x1024_40k_sem_seg")
+    like = load_registry(own).find(LIKE)
+    assert model.network is not None
+    assert like.network is not None
+    assert model.network.parts == like.network.parts
+    assert str(model.reported_value("mIoU")) == "60.10"
+    file = model.artifact("weights")
+    assert file is not None
+    assert (file.sources, file.size_bytes) == (("https://example.org/mine.pth",), 7)
+    assert {d.algorithm for d in file.digests} == {"md5", "sha256"}
+    assert "missing: scores on test" in done.out
+    # The file is named after another model than the row: lint says so, and the command ends with 3.
+    assert "URL02 mine_fpn" in done.out
+    assert done.code == 3
+    gone, _ = changes(TEXT, own.read_text(encoding="utf-8"))
+    assert gone == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([LIKE, "--like", LIKE], 2, "there is a model"),
+        (["new", "--like", "nothing"], 5, "no model 'nothing'"),
+        (["new"], 2, "which zoo?"),
+        (
+            ["new", "--zoo", "vis4d", "--task", "sem_seg", "--method", "X", "--backbone", "R"],
+            5,
+            "no heading 'X'",
+        ),
+        (["new", "--like", LIKE, "--val", "mIoU=big"], 2, "expected a number between 0 and 100"),
+        (["new", "--like", LIKE, "--val", "mIoU"], 2, "cannot read --val 'mIoU'"),
+        (["new", "--like", LIKE, "--val", "mIuO=3"], 2, "mIuO"),
+        (["new", "--like", LIKE, "--setting", "Itres=40K"], 2, "Itres"),
+        (["a b", "--like", LIKE], 2, "expected letters, digits"),
+        (["new", "--like", LIKE, "--weights", "/nonexistent.pth"], 5, "cannot read /nonexistent.pth"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_add_with_mistakes(
+    run: Callable[..., Done],
+    own: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list,
+    code: int,
+    said: str,
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO())  # nobody to ask
+    done = run("registry", "add", *arguments, "--registry", own)
+    assert done.code == code, done.err
+    assert said in done.errors[0]
+    assert own.read_text(encoding="utf-8") == TEXT
+
+
+def test_health_remembers_and_notices_deaths(run: Callable[..., Done], own: Path, tmp_path: Path) -> None:
+    history = tmp_path / "health.json"
+    command = ("registry", "health", "fcn_r50-d8_*", "fpn_r50_512x1024_40k*", "--registry", own)
+    command = (*command, "--history", history, "--timeout", "2")
+    with Server() as server:
+        data = served(own, server)
+        text = own.read_text(encoding="utf-8").replace("https://raw.githubusercontent.com", server.url)
+        own.write_text(text, encoding="utf-8")
+        first = run(*command)
+        assert first.code == 0, first.err
+        assert f"2 of {3 * 8 - 2} files alive" in first.err
+        stored = json.loads(history.read_text(encoding="utf-8"))
+        assert len(stored["files"]) == 2
+        url = f"{server.url}/bdd100k/sem_seg/models/{LIKE}.pth"
+        assert stored["files"][url]["size_bytes"] == len(data[LIKE])
+        assert stored["files"][url]["status"] == 200
+        assert all(r.method == "HEAD" for r in server.requests)
+        # One file goes: exit 7, and it says which; asked once more, it is no news.
+        del server.files[f"/bdd100k/sem_seg/models/{LIKE}.pth"]
+        second = run(*command)
+        assert second.code == 7
+        assert [e for e in second.errors if LIKE in e and "404" in e]
+        assert run(*command).code == 0
+        document = tmp_path / "doc.md"
+        document.write_text(
+            "<!-- bddzoo:hosts history=health.json -->\n<!-- /bddzoo:hosts -->\n", encoding="utf-8"
+        )
+        assert run("tables", "--registry", own, "--write", document).code == 0
+        assert "partly alive" in document.read_text(encoding="utf-8")
+    third = run(*command)
+    assert third.code == 7
+    assert "dead, 0 of" in third.out
+    assert stored["files"][url]["last_seen"] in history.read_text(encoding="utf-8")
+
+
+def test_probe_of_servers_without_head(tmp_path: Path) -> None:
+    from bddzoo.artifacts.manners import Manners
+    from bddzoo.artifacts.probe import Prober
+
+    with Server() as server:
+        url = server.put("file.bin", b"x" * 1000)
+        gone = f"{server.url}/none"
+        server.faults.append(Fault("500", pattern="failing"))
+        failing = server.put("failing", b"x")
+        prober = Prober(jobs=4, manners=Manners(connect_s=2, read_s=2))
+        found = {p.url: p for p in prober.probe_all([url, gone, failing, url])}
+        assert (found[url].state, found[url].size_bytes) == ("alive", 1000)
+        assert (found[gone].state, found[gone].status) == ("gone", 404)
+        assert (found[failing].state, found[failing].status) == ("failing", 500)
+        again = prober._ask(url, "GET")
+        assert (again.state, again.size_bytes, again.status) == ("alive", 1000, 206)
+    after = prober.probe(url)
+    assert (after.state, after.status) == ("unreachable", None)
+    assert after.note
+
+
+def test_a_damaged_history_is_refused(run: Callable[..., Done], own: Path, tmp_path: Path) -> None:
+    history = tmp_path / "health.json"
+    history.write_text("{", encoding="utf-8")
+    done = run("registry", "health", "--registry", own, "--history", history)
+    assert (done.code, len(done.errors)) == (2, 1)
+    assert history.read_text(encoding="utf-8") == "{"
