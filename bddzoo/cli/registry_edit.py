@@ -75,7 +75,7 @@ def _pin_one(editor: Editor, model: Model, entry: Entry) -> bool:
     if artifact.size_bytes is not None and {"md5", "sha256"} <= have:
         return False
     own = editor.model_data(model.id).get("artifacts", {})
-    new = {**own, entry.kind: pinned(own.get(entry.kind), texts, entry.size_bytes)}
+    new = {**own, entry.kind: pinned(own.get(entry.kind), texts, f"{entry.size_bytes} observed {day}")}
     editor.set_model_key(model.id, "artifacts", new)
     return True
 
@@ -253,7 +253,7 @@ def _add_weights(app: App, editor: Editor, model_id: str, file: Path | None, url
         found, size = {"md5": result.md5, "sha256": result.sha256}, result.size_bytes
     day = datetime.now(timezone.utc).date().isoformat()
     weights["digests"] = [pin_text(name, digits, "observed", day) for name, digits in found.items()]
-    weights["size"] = size
+    weights["size"] = f"{size} observed {day}"
     editor.set_model_key(model_id, "artifacts", {"weights": weights})
 
 

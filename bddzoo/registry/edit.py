@@ -198,7 +198,7 @@ def pin_text(algorithm: str, digits: str, origin: str, date: str | None = None) 
     return f"{algorithm}:{digits} {origin}" + (f" {date}" if date else "")
 
 
-def pinned(current: Any, digests: Sequence[str], size: int) -> dict[str, Any]:
+def pinned(current: Any, digests: Sequence[str], size: int | str) -> dict[str, Any]:
     """A model's entry for one kind of file with digests and size filled in.
 
     Digests that are there stay; a new one is added where the same algorithm is not there yet.

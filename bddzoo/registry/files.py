@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bddzoo.registry import schema as doc
 from bddzoo.registry.problems import PathLike
-from bddzoo.registry.types import Artifact, ArtifactKind, Digest, Zoo
+from bddzoo.registry.types import Artifact, ArtifactKind, Digest, DigestOrigin, Zoo
 
 if TYPE_CHECKING:
     from bddzoo.registry.resolve import Resolver
@@ -22,6 +22,7 @@ KINDS: tuple[ArtifactKind, ...] = (
     "config",
 )
 _DIGEST = re.compile(doc.DIGEST)
+_SIZE = re.compile(doc.SIZE)
 _SCHEMES = ("https://", "http://", "package:")
 
 
@@ -92,6 +93,7 @@ def _artifact(
         resolver.note((*at, "name"), f'expected a plain file name, got "{name}"', row.id, depth)
     url = fill(base.url, name)
     sources = tuple(own.sources) if own and own.sources is not None else ((url,) if url else ())
+    size, origin, date = _size(resolver, at, own.size if own else None, row, depth)
     return Artifact(
         kind=kind,
         name=name,
@@ -100,11 +102,26 @@ def _artifact(
         if own
         else (),
         digest_url=(own and own.md5) or fill(base.md5, name),
-        size_bytes=own.size if own else None,
+        size_bytes=size,
+        size_origin=origin,
+        size_date=date,
         page=(own and own.page) or fill(base.page, name),
         printed=(own and own.printed) or fill(base.printed, name),
         licence=own.licence if own else None,
     )
+
+
+def _size(
+    resolver: Resolver, at: PathLike, given: int | str | None, row: doc.ModelDoc, depth: int
+) -> tuple[int | None, DigestOrigin | None, str | None]:
+    """Size in bytes, where it is from, and the date."""
+    if given is None or isinstance(given, int):
+        return given, None, None
+    match = _SIZE.match(given)
+    if match is None:
+        resolver.note((*at, "size"), f'expected {doc.SIZE_WORDS}; got "{given}"', row.id, depth)
+        return None, None, None
+    return int(match[1]), match[2], match[3].strip() if match[3] else None  # type: ignore[return-value]
 
 
 def _digest(resolver: Resolver, at: PathLike, index: int, text: str, row: doc.ModelDoc, depth: int) -> Digest:

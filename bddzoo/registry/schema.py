@@ -47,6 +47,9 @@ Triple = tuple[Number, Number, Number]
 Split = Literal["train", "val", "test"]
 Metric = Literal["mIoU", "AP", "box_AP", "PixelACC"]
 DigestText = Annotated[str, Meta(description=DIGEST_WORDS, extra_json_schema={"pattern": DIGEST})]
+SIZE = r"^([0-9]{1,15}) (published|observed|computed)( [0-9]{4}-[0-9]{2}-[0-9]{2})?$"
+SIZE_WORDS = "BYTES or BYTES ORIGIN [DATE], e.g. 1234 observed 2025-01-31"
+SizeText = Annotated[str, Meta(description=SIZE_WORDS, extra_json_schema={"pattern": SIZE})]
 Part = Ident | dict[str, Any]
 
 
@@ -151,7 +154,7 @@ class ArtifactDoc(Doc):
     printed: Text | None = None
     md5: Url | None = None
     digests: list[DigestText] = []
-    size: Count | None = None
+    size: Count | SizeText | None = None
     licence: Text | None = None
 
 

@@ -47,6 +47,8 @@ class Artifact:
         digests: What is known of its content; empty means unknown.
         digest_url: Where the zoo publishes the MD5 (a `.md5` file), if it does.
         size_bytes: Size, or None when unknown.
+        size_origin: Where the size is from; None when nobody said.
+        size_date: ISO date on which it was observed, if any.
         page: Web page that shows the file to people, where it differs from its download.
         printed: The link as the zoo's own table prints it, where it is relative.
         licence: Licence of this file, if anyone said.
@@ -61,6 +63,8 @@ class Artifact:
     page: str | None = None
     printed: str | None = None
     licence: str | None = None
+    size_origin: DigestOrigin | None = None
+    size_date: str | None = None
 
 
 @dataclass(frozen=True)

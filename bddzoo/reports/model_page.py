@@ -181,17 +181,22 @@ def _files(lines: list[str], model: Model) -> None:
             _row(lines, "", "no source: the zoo links nothing")
         if file.page:
             _row(lines, "", f"page {file.page}")
-        _row(lines, "", f"size {_size(file)}; digest {_digests(file)}")
+        if not file.digests:
+            promise = f" (MD5 promised at {file.digest_url})" if file.digest_url else ""
+            _row(lines, "", f"size {_size(file)}; digest {UNKNOWN}{promise}")
+            continue
+        _row(lines, "", f"size {_size(file)}")
+        for digest in file.digests:
+            _row(lines, "", digest_text(digest))
 
 
 def _size(file: Artifact) -> str:
-    return UNKNOWN if file.size_bytes is None else f"{file.size_bytes:,} bytes"
-
-
-def _digests(file: Artifact) -> str:
-    if not file.digests:
-        return UNKNOWN + (f" (MD5 promised at {file.digest_url})" if file.digest_url else "")
-    return "; ".join(digest_text(d) for d in file.digests)
+    if file.size_bytes is None:
+        return UNKNOWN
+    date = f", {file.size_date}" if file.size_date else ""
+    return f"{file.size_bytes:,} bytes" + (
+        f" ({_ORIGINS[file.size_origin]}{date})" if file.size_origin else ""
+    )
 
 
 def digest_text(digest: Digest) -> str:
@@ -199,4 +204,4 @@ def digest_text(digest: Digest) -> str:
     date = f", {digest.date}" if digest.date else ""
     full = {"md5": 32, "sha256": 64}[digest.algorithm]
     prefix = " (first digits only)" if len(digest.hex) < full else ""
-    return f"{digest.algorithm}:{digest.hex}{prefix} {_ORIGINS[digest.origin]}{date}"
+    return f"{digest.algorithm}:{digest.hex}{prefix} ({_ORIGINS[digest.origin]}{date})"

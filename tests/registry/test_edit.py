@@ -187,7 +187,8 @@ def test_pin_from_the_cache(run: Callable[..., Done], own: Path, tmp_path: Path)
         for name, content in data.items():
             weights = registry.find(name).artifact("weights")
             assert weights is not None
-            assert weights.size_bytes == len(content)
+            assert (weights.size_bytes, weights.size_origin) == (len(content), "observed")
+            assert weights.size_date
             assert {d.hex for d in weights.digests} == {
                 hashlib.md5(content).hexdigest(), hashlib.sha256(content).hexdigest(),
             }  # fmt: skip

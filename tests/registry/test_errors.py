@@ -57,6 +57,9 @@ zoos:
 """
 
 
+TWO = "        - id: two"
+
+
 def problems(*changes: tuple[str, str]) -> list[str]:
     text = GOOD
     for old, new in changes:
@@ -118,6 +121,18 @@ def test_the_good_one_loads() -> None:
         ("A <https://a.org>", "A <https://a.org", "fcn: {title", 'expected "Name" or "Name <URL>"'),
         ("metric: [val, mIoU]", "metric: [val]", "mIoU-val: {", None),
         ("scale: [1280, 720]", "scale: [0, 720]", "whole:", None),
+        (TWO, "          artifacts: {weights: {size: 12 bytes}}\n" + TWO, "- id: two",
+         "one: artifacts.weights.size: expected BYTES or BYTES ORIGIN"),
+        (TWO, "          artifacts: {weights: {digests: [md5:12 seen]}}\n" + TWO,
+         "- id: two", "one: artifacts.weights.digests[0]: expected ALGORITHM:HEX ORIGIN [DATE]"),
+        (TWO, "          artifacts: {weights: {digests: ['md5:0123456789 observed']}}\n" + TWO,
+         "- id: two", "one: artifacts.weights.digests[0]: a md5 has 32 hex digits, got 10"),
+        (TWO, "          artifacts: {masks: true}\n" + TWO, "- id: two",
+         "one: artifacts.masks: the task has no template for this kind of file"),
+        (TWO, "          artifacts: {weights: {name: a/b.pth}}\n" + TWO, "- id: two",
+         'one: artifacts.weights.name: expected a plain file name, got "a/b.pth"'),
+        (TWO, "          artifacts: {weights: {sources: ['package:../x']}}\n" + TWO,
+         "- id: two", "one: artifacts.weights.sources[0]: expected a path inside the package"),
         ("title: Zoo", "title: [a]", "title: Zoo", None),
     ],
 )  # fmt: skip

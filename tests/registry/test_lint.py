@@ -156,6 +156,7 @@ GN = "        - id: fpn_r50_gn_512x1024_40k_sem_seg_bdd100k\n"
          "fcn_r50-d8_769x769_40k_sem_seg_bdd100k.pth']}}\n" + TRAINING),
         ("URL02", FCN, TRAINING,
          "          artifacts: {weights: {sources: ['https://example.org/other.pth']}}\n" + TRAINING),
+        ("SIZ02", FCN, TRAINING, "          artifacts: {weights: {size: 5}}\n" + TRAINING),
         ("ACK01", FCN, TRAINING, "          lint_ok: {COL01: no reason}\n" + TRAINING),
         ("ACK01", FCN, TRAINING, "          lint_ok: {COL99: no reason}\n" + TRAINING),
     ],

@@ -21,6 +21,14 @@ def no_size(world: World) -> Found:
             yield entry.subject, "the size of the weights is unknown"
 
 
+def size_from_nowhere(world: World) -> Found:
+    """Sizes of which nobody says where they are from."""
+    for entry in world.entries:
+        for artifact in entry.model.artifacts:
+            if artifact.size_bytes is not None and artifact.size_origin is None:
+                yield entry.subject, f"where is the size of the {artifact.kind} from?"
+
+
 def no_licence(world: World) -> Found:
     """Weights under no known licence."""
     for entry in world.entries:
@@ -86,6 +94,7 @@ def elsewhere(world: World) -> Found:
 RULES = (
     Rule("DIG01", "no digest of the weights", no_digest),
     Rule("SIZ01", "no size of the weights", no_size),
+    Rule("SIZ02", "a size from nowhere", size_from_nowhere),
     Rule("LIC01", "no licence of the weights", no_licence),
     Rule("CFG01", "no config", no_config),
     Rule("CFG02", "a config that exists only at another commit", pinned_elsewhere),
