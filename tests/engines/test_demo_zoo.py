@@ -1,0 +1,64 @@
+"""The weights that ship with the package: small, as the registry says, and good at their job."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+import pytest
+
+import bddzoo
+from bddzoo.engines import build_network, load_weights
+from bddzoo.registry import load_registry
+from bddzoo.registry.types import Model
+
+DEMO = Path(bddzoo.__file__).parent / "demo"
+MODELS = [m for m in load_registry(None).models if m.zoo.id == "demo"]
+# What the held-back set has to give at least, in percent.
+LEAST = {"sem_seg": ("mIoU", 60.0), "ins_seg": ("AP50", 30.0)}
+
+
+def weights(model: Model) -> Path:
+    return DEMO / f"{model.id}.pth"
+
+
+def test_one_network_of_each_task():
+    assert sorted(m.task for m in MODELS) == ["ins_seg", "sem_seg"]
+    assert all(m.zoo.synthetic for m in MODELS)
+    assert {p.name for p in DEMO.glob("*.pth")} == {weights(m).name for m in MODELS}
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.id)
+def test_files_are_small_and_what_the_registry_says(model):
+    content = weights(model).read_bytes()
+    artifact = model.artifact("weights")
+    assert artifact.sources == (f"package:demo/{artifact.name}",)
+    assert artifact.size_bytes == len(content) <= 2_000_000
+    digests = {d.algorithm: d.hex for d in artifact.digests}
+    assert digests["md5"] == hashlib.md5(content).hexdigest()
+    assert digests["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.id)
+def test_weights_load_with_every_key_accounted_for(model):
+    module = build_network(model)
+    load_weights(module, weights(model), model)
+    assert sum(p.numel() for p in module.parameters()) == model.network.params
+    assert len(module.state_dict()) == model.network.entries
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.id)
+def test_they_recognise_what_they_have_not_seen(model, tmp_path, monkeypatch):
+    from bddzoo.datasets.mini import make_mini
+
+    monkeypatch.setattr(sys, "path", [*sys.path, str(Path(__file__).parents[2] / "benchmarks" / "demo")])
+    from measure import measure
+
+    module = build_network(model)
+    load_weights(module, weights(model), model)
+    # Frames of a third seed: neither trained on nor those of the reported number.
+    scores = measure(module, model, make_mini(tmp_path / "set", seed=5, val=24).root)
+    metric, least = LEAST[model.task]
+    assert scores[0].summary[metric] > least
