@@ -13,6 +13,7 @@ from bddzoo.evaluation.frames import JsonFrames
 from bddzoo.evaluation.insseg import InsSegAccumulator, MatchAccumulator
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
 from bddzoo.evaluation.mask_frames import FrameResult, MaskWork
+from bddzoo.evaluation.native import native
 from bddzoo.evaluation.options import TASKS, Accumulator, Evaluation, Options
 from bddzoo.evaluation.pairing import pair_frames, pair_masks
 from bddzoo.evaluation.panseg import PanSegAccumulator
@@ -260,6 +261,7 @@ class _Run:
     def _collect(
         self, work: Callable[[Any], FrameResult], pairs: Sequence[Any], add: Callable[[str, Any], None]
     ) -> None:
+        native(len(pairs))
         errors: list[MissingError] = []
         for done, (pair, result) in enumerate(run_jobs(work, pairs, self.options.workers), 1):
             if isinstance(result, MissingError):

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.evaluation.confusion import IGNORE
+from bddzoo.evaluation.confusion import IGNORE, folded
 from bddzoo.evaluation.decode import MAX_PIXELS
+from bddzoo.evaluation.native import Native, native
 
 # Five bits a digit: six digits hold every length up to MAX_PIXELS.
 MAX_DIGITS = 6
@@ -82,6 +83,9 @@ def decode_runs(counts: Sequence[bytes], pixels: int) -> MaskRuns:
     if not total:
         none = np.zeros(0, np.int64)
         return MaskRuns(none, none, none, 0, pixels)
+    loops = native()
+    if loops is not None:
+        return _native_runs(loops, counts, pixels)
     digits = np.frombuffer(b"".join(counts), np.uint8) - np.uint8(48)
     more = (digits & 0x20) != 0
     finals = np.flatnonzero(~more)
@@ -121,6 +125,18 @@ def decode_runs(counts: Sequence[bytes], pixels: int) -> MaskRuns:
     at = np.flatnonzero(odd & (lengths > 0))
     base = masks[at] * pixels
     return MaskRuns(edges[at] - lengths[at] - base, edges[at] - base, masks[at], total, pixels)
+
+
+def _native_runs(loops: Native, counts: Sequence[bytes], pixels: int) -> MaskRuns:
+    starts, ends = [], []
+    for i, one in enumerate(counts):
+        found = loops.rle_runs(one, pixels)
+        if found is None:
+            raise RleError(i)
+        starts.append(found[0])
+        ends.append(found[1])
+    masks = np.repeat(np.arange(len(counts)), [s.size for s in starts])
+    return MaskRuns(np.concatenate(starts), np.concatenate(ends), masks, len(counts), pixels)
 
 
 def _first_bad(counts: Sequence[bytes], pixels: int) -> int:
@@ -176,6 +192,10 @@ def _painted(runs: MaskRuns, classes: NDArray[np.uint8]) -> ClassRuns:
 
 def runs_confusion(gt: ClassRuns, pred: ClassRuns, classes: int) -> NDArray[np.int64]:
     """Confusion matrix (classes, classes + 1) of two class maps of the same size."""
+    loops = native()
+    if loops is not None:
+        pairs = loops.merge_runs(gt.starts, gt.values, pred.starts, pred.values, gt.pixels)
+        return folded(pairs, classes)[0]
     both = np.concatenate((gt.starts, pred.starts))
     # Two sorted halves: a stable sort merges them in linear time.
     order = np.argsort(both, kind="stable")

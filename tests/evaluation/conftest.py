@@ -1,9 +1,10 @@
-"""The official toolkit as an oracle, and the recorded cases."""
+"""The official toolkit as an oracle, and the compiled loops."""
 
 from __future__ import annotations
 
 import pytest
 
+from bddzoo.evaluation import native
 from bddzoo.evaluation.oracle import Toolkit, toolkit_python
 
 
@@ -13,3 +14,27 @@ def toolkit():
         pytest.skip("the official toolkit (bdd100k, the 'oracle' extra) is not installed")
     with Toolkit() as running:
         yield running
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_python():
+    """Tests take the way without compiled loops, whatever this machine has compiled before."""
+    native._state["loaded"] = None
+    yield
+    native._state.clear()
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """The compiled loops; skips where there is no C compiler."""
+    library = tmp_path_factory.mktemp("native") / "loops.so"
+    if not native.build(library):
+        pytest.skip("there is no C compiler")
+    return native.Native(library)
+
+
+@pytest.fixture(params=["plain", "compiled"])
+def either_way(request, monkeypatch):
+    """The same test without and with compiled loops."""
+    if request.param == "compiled":
+        monkeypatch.setitem(native._state, "loaded", request.getfixturevalue("compiled"))

@@ -10,7 +10,7 @@ def class_map(rng: np.random.Generator, shape=(24, 40), classes=19, odd=(255,)) 
     out = np.full(shape, rng.integers(classes), np.uint8)
     for _ in range(int(rng.integers(1, 12))):
         y, x = rng.integers(shape[0]), rng.integers(shape[1])
-        h, w = rng.integers(1, shape[0]), rng.integers(1, shape[1])
+        h, w = rng.integers(1, shape[0] + 1), rng.integers(1, shape[1] + 1)
         value = rng.choice(odd) if rng.random() < 0.2 else rng.integers(classes)
         out[y : y + h, x : x + w] = value
     return out

@@ -18,7 +18,7 @@ from bddzoo.evaluation.options import Options
 from tests.evaluation import scenes
 from tests.evaluation.test_oracle import label, write_png
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("either_way")]
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ def score(folder, argv, tmp_path, monkeypatch, *more):
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("nproc", ["1", "2"])
 @pytest.mark.parametrize(("folder", "argv", "outcome"), cases.runs())
 def test_official_mode_gives_the_toolkits_numbers_or_one_line(

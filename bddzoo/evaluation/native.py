@@ -1,0 +1,171 @@
+"""The few loops that are worth a C compiler, where there is one.
+
+`native.c` is compiled once, into the user's cache, and loaded through ctypes: that takes a millisecond
+and no memory worth mentioning, against half a second and 130 MB for numba. Without a compiler
+everything works the same through the libraries, only slower. `BDDZOO_NATIVE=0` forbids it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SOURCE = Path(__file__).with_name("native.c")
+FLAGS = ("-O3", "-std=c99", "-shared", "-fPIC")
+COMPILE_TIMEOUT_S = 60
+# Compiling takes about as long as so many frames gain by it.
+WORTH_COMPILING = 100
+
+_Bytes = ctypes.POINTER(ctypes.c_uint8)
+_Ints = ctypes.POINTER(ctypes.c_int64)
+_int = ctypes.c_int64
+
+
+class Native:
+    """The compiled loops."""
+
+    def __init__(self, library: Path) -> None:
+        loaded = ctypes.CDLL(str(library))
+        self._unfilter = loaded.bz_unfilter
+        self._unfilter.argtypes = (_Bytes, _Bytes, _int, _int, _int)
+        self._count_pairs = loaded.bz_count_pairs
+        self._count_pairs.argtypes = (_Bytes, _Bytes, _int, _Ints)
+        self._count_pairs.restype = None
+        self._rle_runs = loaded.bz_rle_runs
+        self._rle_runs.argtypes = (ctypes.c_char_p, _int, _int, _Ints, _Ints)
+        self._rle_runs.restype = _int
+        self._merge_runs = loaded.bz_merge_runs
+        self._merge_runs.argtypes = (_Ints, _Bytes, _int, _Ints, _Bytes, _int, _int, _Ints)
+        self._merge_runs.restype = None
+
+    def unfilter(self, raw: NDArray[np.uint8], out: NDArray[np.uint8], step: int) -> bool:
+        """Undo PNG's row filters.
+
+        Args:
+            raw: (H, 1 + W) uint8, each row behind its filter type.
+            out: (H, W) uint8, written.
+            step: Bytes of a pixel.
+
+        Returns:
+            Whether all filter types exist.
+        """
+        rows, width = out.shape
+        if raw.shape != (rows, width + 1):
+            raise ValueError(f"{raw.shape} does not belong to {out.shape}")
+        return int(self._unfilter(_bytes(raw), _bytes(out), rows, width, step)) == 0
+
+    def count_pairs(self, gt: NDArray[np.uint8], pred: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """How often each pair of values occurs in two maps of the same size: (256, 256) int64."""
+        if gt.size != pred.size:
+            raise ValueError(f"{gt.size} and {pred.size} pixels")
+        out = np.zeros((256, 256), np.int64)
+        gt, pred = np.ascontiguousarray(gt), np.ascontiguousarray(pred)
+        self._count_pairs(_bytes(gt), _bytes(pred), gt.size, _ints(out))
+        return out
+
+    def rle_runs(self, counts: bytes, pixels: int) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        """First pixels of a mask's foreground runs and those behind their last; None if malformed."""
+        starts = np.empty(len(counts), np.int64)
+        ends = np.empty(len(counts), np.int64)
+        found = int(self._rle_runs(counts, len(counts), pixels, _ints(starts), _ints(ends)))
+        return None if found < 0 else (starts[:found], ends[:found])
+
+    def merge_runs(
+        self,
+        gt_starts: NDArray[np.int64],
+        gt: NDArray[np.uint8],
+        pred_starts: NDArray[np.int64],
+        pred: NDArray[np.uint8],
+        pixels: int,
+    ) -> NDArray[np.int64]:
+        """Pairs of values (256, 256) int64 of two maps given as runs, each starting at 0."""
+        out = np.zeros((256, 256), np.int64)
+        self._merge_runs(
+            *(_ints(gt_starts), _bytes(gt), gt.size, _ints(pred_starts), _bytes(pred), pred.size),
+            pixels,
+            _ints(out),
+        )
+        return out
+
+
+def _bytes(array: NDArray[np.uint8]) -> Any:
+    if array.dtype != np.uint8 or not array.flags.c_contiguous:
+        raise ValueError("expected contiguous uint8")
+    return ctypes.cast(array.ctypes.data, _Bytes)
+
+
+def _ints(array: NDArray[np.int64]) -> Any:
+    if array.dtype != np.int64 or not array.flags.c_contiguous:
+        raise ValueError("expected contiguous int64")
+    return ctypes.cast(array.ctypes.data, _Ints)
+
+
+_state: dict[str, Native | None] = {}
+
+
+def native(frames: int = 0) -> Native | None:
+    """The compiled loops, or None.
+
+    Args:
+        frames: Size of the set that is going to be scored: a small one is not worth compiling for.
+            0 asks for what is loaded.
+    """
+    if "loaded" in _state or not frames:
+        return _state.get("loaded")
+    if os.environ.get("BDDZOO_NATIVE") == "0":
+        return None
+    library = library_path()
+    if not _trusted(library) and (frames < WORTH_COMPILING or not build(library)):
+        return None
+    try:
+        _state["loaded"] = Native(library)
+    except (OSError, AttributeError):
+        _state["loaded"] = None
+    return _state["loaded"]
+
+
+def library_path() -> Path:
+    """Where the compiled loops of this source and machine lie."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    what = SOURCE.read_bytes() + " ".join((*FLAGS, platform.system(), platform.machine())).encode()
+    return Path(base) / "bddzoo-native" / f"{hashlib.sha256(what).hexdigest()[:20]}.so"
+
+
+def build(library: Path) -> bool:
+    """Compile; returns whether it worked."""
+    compiler = shutil.which(os.environ.get("CC") or "cc") or shutil.which("gcc") or shutil.which("clang")
+    if not compiler:
+        return False
+    try:
+        library.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+            made = Path(folder) / library.name
+            command = [compiler, *FLAGS, "-o", str(made), str(SOURCE)]
+            done = subprocess.run(command, capture_output=True, timeout=COMPILE_TIMEOUT_S, check=False)
+            if done.returncode:
+                return False
+            made.chmod(0o600)
+            made.replace(library)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return _trusted(library)
+
+
+def _trusted(library: Path) -> bool:
+    """Whether the file is there and nobody else could have written it."""
+    try:
+        status = library.stat()
+    except OSError:
+        return False
+    owner = getattr(os, "getuid", lambda: status.st_uid)()
+    return status.st_uid == owner and not status.st_mode & 0o022

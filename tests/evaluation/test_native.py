@@ -1,0 +1,173 @@
+"""The compiled loops give what their counterparts in Python give."""
+
+import io
+import struct
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as coco
+
+from bddzoo.errors import MissingError
+from bddzoo.evaluation import decode, native
+from bddzoo.evaluation.confusion import confusion
+from bddzoo.evaluation.rle import RleError, class_runs, decode_runs, runs_confusion
+from tests.evaluation import scenes
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+@contextmanager
+def using(loops):
+    native._state["loaded"] = loops
+    try:
+        yield
+    finally:
+        native._state["loaded"] = None
+
+
+def encodings(pixels):
+    """The same picture by writers that choose different row filters."""
+    swapped = pixels[..., [2, 1, 0, 3]] if pixels.ndim == 3 else pixels
+    for filters in (8, 16, 32, 64, 128, 248):
+        done, content = cv2.imencode(".png", swapped, [cv2.IMWRITE_PNG_FILTER, filters])
+        assert done
+        yield content.tobytes()
+    image = pytest.importorskip("PIL.Image")
+    out = io.BytesIO()
+    image.fromarray(pixels).save(out, "png")
+    yield out.getvalue()
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds, st.booleans(), st.booleans(), st.booleans())
+def test_pictures_are_decoded_alike(compiled, seed, noise, rgba, libdeflate):
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(1, 40)), int(rng.integers(1, 40)))
+    if noise:
+        pixels = rng.integers(0, 256, (*shape, 4) if rgba else shape, np.uint8)
+    else:
+        pixels = scenes.class_map(rng, shape)
+        pixels = np.stack([pixels, pixels // 2, pixels * 0, 255 - pixels], -1) if rgba else pixels
+    with pytest.MonkeyPatch.context() as patch:
+        if not libdeflate:
+            patch.setattr(decode, "_imagecodecs", lambda: None)
+        for content in encodings(pixels):
+            got = decode._unfiltered(compiled, content, pixels.shape, Path("p.png"), "")
+            np.testing.assert_array_equal(got, pixels)
+
+
+@settings(max_examples=80, deadline=None)
+@given(seeds, st.booleans())
+def test_pixels_are_counted_alike(compiled, seed, dense):
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(1, 30)), int(rng.integers(1, 30)))
+    gt = scenes.class_map(rng, shape, odd=(19, 30, 255))
+    pred = rng.integers(0, 256, shape, np.uint8) if dense else scenes.disturbed(rng, gt)
+    plain = confusion(gt, pred, 19)
+    with using(compiled):
+        fast = confusion(gt, pred, 19)
+    np.testing.assert_array_equal(fast[0], plain[0])
+    assert fast[1] == plain[1]
+
+
+@settings(max_examples=80, deadline=None)
+@given(seeds)
+def test_runs_are_counted_alike(compiled, seed):
+    rng = np.random.default_rng(seed)
+    sides = []
+    for _ in range(2):
+        truth = scenes.class_map(rng, classes=6)
+        values = [v for v in np.unique(truth).tolist() if v < 6]
+        counts = [coco.encode(np.asfortranarray(truth == v, np.uint8))["counts"] for v in values]
+        with using(compiled):
+            fast = decode_runs(counts, truth.size)
+        plain = decode_runs(counts, truth.size)
+        for name in ("starts", "ends", "masks"):
+            np.testing.assert_array_equal(getattr(fast, name), getattr(plain, name))
+        sides.append(class_runs(plain, np.array(values, np.uint8)))
+    plain_counts = runs_confusion(*sides, 6)
+    with using(compiled):
+        np.testing.assert_array_equal(runs_confusion(*sides, 6), plain_counts)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.binary(max_size=12), max_size=4))
+def test_malformed_runs_are_refused_alike(compiled, counts):
+    outcomes = []
+    for loops in (None, compiled):
+        with using(loops):
+            try:
+                outcomes.append(decode_runs(counts, 100).starts.tolist())
+            except RleError as error:
+                outcomes.append(f"mask {error.args[0]}")
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize("libdeflate", [True, False])
+@pytest.mark.parametrize("change", ["short", "long", "filter", "noise", "cut"])
+def test_broken_pixel_data_are_told(compiled, monkeypatch, change, libdeflate):
+    if not libdeflate:
+        monkeypatch.setattr(decode, "_imagecodecs", lambda: None)
+    rows = np.zeros((4, 9), np.uint8)
+    if change == "filter":
+        rows[2, 0] = 7
+    body = rows.tobytes()
+    body = {"short": body[:-1], "long": body + b"\0"}.get(change, body)
+    packed = b"no zlib" if change == "noise" else zlib.compress(body)
+    packed = packed[:-2] if change == "cut" else packed
+    content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(packed)) + b"IDAT" + packed + b"\0" * 4
+    with pytest.raises(MissingError, match=r"p\.png is damaged"):
+        decode._unfiltered(compiled, content, (4, 8), Path("p.png"), "")
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """Nothing loaded, nothing compiled."""
+    monkeypatch.setattr(native, "_state", {})
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("BDDZOO_NATIVE", raising=False)
+
+
+def test_small_sets_and_forbidden_ones_do_without(fresh, monkeypatch):
+    assert native.native() is None
+    assert native.native(5) is None
+    monkeypatch.setenv("BDDZOO_NATIVE", "0")
+    assert native.native(10**6) is None
+    assert not native.library_path().exists()
+
+
+def test_without_a_compiler_all_goes_on(fresh, monkeypatch, tmp_path):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert native.native(10**6) is None
+    monkeypatch.setattr("shutil.which", lambda name: "/bin/false")
+    assert native.native(10**6) is None
+    assert list(native.library_path().parent.iterdir()) == []
+
+
+def test_what_was_compiled_is_used_again_unless_others_could_have_written_it(fresh, compiled):
+    assert native.native(10**6) is not None
+    library = native.library_path()
+    native._state.clear()
+    assert native.native(1) is not None
+    native._state.clear()
+    library.chmod(0o666)
+    assert native.native(1) is None
+    # A new file: the old one is still mapped into this process.
+    library.unlink()
+    library.write_bytes(b"no library")
+    library.chmod(0o600)
+    native._state.clear()
+    assert native.native(1) is None
+
+
+def test_without_imagecodecs_opencv_decodes(monkeypatch):
+    monkeypatch.setattr(decode, "_imagecodecs", lambda: None)
+    pixels = scenes.paint([(300, 3, 5, 2, 9, 2, 9)])
+    for content in encodings(pixels):
+        np.testing.assert_array_equal(decode.decode_bitmask(content, Path("p.png")), pixels)
