@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bddzoo.reports.blocks import Block
 
 STYLES = ("compact", "full", "measured")
-BLOCKS = {"tables": ("zoo", "task", "style", "results"), "hosts": ("history",)}
+BLOCKS = {"tables": ("zoo", "task", "style", "results"), "hosts": ("history",), "rules": ()}
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -37,6 +37,9 @@ and results (a folder, relative to the document) may be left out:
 The hosts that files lie on, and when they were last alive:
   <!-- bddzoo:hosts history=benchmarks/health.json -->
   <!-- /bddzoo:hosts -->
+The rules of 'bddzoo registry lint':
+  <!-- bddzoo:rules -->
+  <!-- /bddzoo:rules -->
 """,
 )
 @click.option("--zoo", help="Zoo, or a pattern.")
@@ -132,6 +135,12 @@ def _document(app: App, path: Path, results: Path | None, *, write: bool) -> boo
     def render(block: Block) -> str:
         where = f"{path}:{block.start + 1}: "
         options = block.options
+        if block.name == "rules":
+            from bddzoo.registry.lint import RULES
+            from bddzoo.reports.text import markdown_table
+
+            rows = [(f"`{code}`", title) for code, title in RULES.items()]
+            return markdown_table(("Code", "Finds"), rows, [False, False])
         if block.name == "hosts":
             return _hosts(app, path.parent / options["history"] if "history" in options else None)
         style = options.get("style", "compact")

@@ -12,7 +12,7 @@ from typing import Any
 
 from bddzoo.registry import schema as doc
 from bddzoo.registry.files import build_artifacts, url_problem
-from bddzoo.registry.parts import build_network
+from bddzoo.registry.parts import build_network, plain
 from bddzoo.registry.problems import PathLike, Problem, did_you_mean, dotted, unknown
 from bddzoo.registry.styles import build_column, build_style
 from bddzoo.registry.types import (
@@ -295,7 +295,7 @@ class Resolver:
             self.note((*at, "training", "schedule"), message, row.id, len(at))
         return Training(
             schedule=spec.schedule,
-            optimizer=schedule or {},
+            optimizer=plain(schedule) if schedule else {},
             iters=spec.iters,
             epochs=spec.epochs,
             crop=spec.crop,

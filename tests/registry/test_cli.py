@@ -207,7 +207,10 @@ def test_tables_write_and_check(run: Callable[..., Done], tmp_path: Path) -> Non
     assert path.read_text(encoding="utf-8") == text.replace("59.2", "59.3")  # a check never writes
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "zoo").glob("*.md")), ids=lambda p: p.name)
+PAGES = [ROOT / "docs" / "registry.md", *sorted((ROOT / "docs" / "zoo").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_our_pages_are_up_to_date(run: Callable[..., Done], page: Path) -> None:
     done = run("tables", "--check", page)
     assert done.code == 0, done.out
@@ -242,3 +245,43 @@ def test_completion_of_models_and_methods() -> None:
             }
         )
     assert "dpt_vit_512x1024_80k_sem_seg_bdd100k" in done.stdout
+
+
+def test_the_guides_example_is_the_registrys_entry() -> None:
+    from bddzoo.registry.edit import Editor
+    from bddzoo.registry.reader import parse
+
+    guide = (ROOT / "docs" / "registry.md").read_text(encoding="utf-8")
+    example = guide.partition("```yaml\n")[2].partition("```")[0]
+    (entry,) = parse(example, "docs/registry.md")
+    editor = Editor((ROOT / "registry.yaml").read_text(encoding="utf-8"), "registry.yaml")
+    assert entry == editor.model_data(entry["id"])
+
+
+@pytest.mark.parametrize("columns", [60, 100, 150, 250])
+def test_a_list_fits_the_terminal(columns: int) -> None:
+    """On a terminal, columns are left out until the table fits; ids stay whole."""
+    import os
+    import pty
+
+    leader, follower = pty.openpty()
+    environment = {**os.environ, "COLUMNS": str(columns)}
+    command = [sys.executable, "-m", "bddzoo", "list", "--task", "ins_seg", "--zoo", "bdd100k*"]
+    process = subprocess.Popen(command, stdout=follower, stderr=subprocess.DEVNULL, env=environment, cwd=ROOT)
+    os.close(follower)
+    chunks = []
+    while True:
+        try:
+            chunk = os.read(leader, 65536)
+        except OSError:  # Linux says so when the other side is gone
+            break
+        if not chunk:
+            break
+        chunks.append(chunk)
+    os.close(leader)
+    assert process.wait(timeout=60) == 0
+    lines = b"".join(chunks).decode().replace("\r\n", "\n").rstrip("\n").split("\n")
+    assert len(lines) == 27
+    assert max(len(line) for line in lines) <= columns
+    assert [line.split()[0] for line in lines[1:]] == [row[3] for row in rows() if row[1] == "ins_seg"]
+    assert ("params" in lines[0]) is (columns >= 150)

@@ -67,6 +67,9 @@ KNOWN: dict[str, set[str]] = {
         for name in ("r50-d8_769x769_40k", "r50-d8_512x1024_40k", "r50-d8_512x1024_80k",
                      "r101-d8_512x1024_80k")
     },
+    "TRN01": {
+        f"{name}_512x1024_80k{SEM}" for name in ("upernet_vit-b", "upernet_deit-s", "dpt_vit")
+    },
     "PAP01": {"paper cascade-rcnn"},
     "PAP02": {"paper psanet"},
     "COD01": {"vis4d sem_seg Semantic FPN"},

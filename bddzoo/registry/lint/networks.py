@@ -114,6 +114,14 @@ def no_counts(world: World) -> Found:
             yield entry.subject, "the network's parameters or state-dict entries are not counted"
 
 
+def local_start(world: World) -> Found:
+    """Training that started from a file of somebody's own disk."""
+    for entry in world.entries:
+        init = entry.model.training.init if entry.model.training else None
+        if init is not None and "://" not in init:
+            yield entry.subject, f"training started from {init}, a local file"
+
+
 RULES = (
     Rule("ARC01", "DCN v2 in the heading, v1 in the network", deformable_version),
     Rule("ARC02", "D8 in the row, another output stride in the network", not_dilated),
@@ -121,4 +129,5 @@ RULES = (
     Rule("ARC04", "a tick that holds for the head alone", head_only),
     Rule("ARC05", "a heading that builds another heading's network", other_heading),
     Rule("ARC06", "parameters not counted", no_counts),
+    Rule("TRN01", "training that started from a local file", local_start),
 )
