@@ -8,6 +8,44 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Add four bytes to four bytes, each modulo 256. */
+static uint32_t add4(uint32_t a, uint32_t b)
+{
+    return ((a & 0x7f7f7f7fu) + (b & 0x7f7f7f7fu)) ^ ((a ^ b) & 0x80808080u);
+}
+
+static int paeth(int a, int b, int c)
+{
+    int pa = abs(b - c), pb = abs(a - c), pc = abs(a + b - 2 * c);
+    return pa <= pb && pa <= pc ? a : pb <= pc ? b : c;
+}
+
+/* Rows of filter types 1 (`up` is NULL) and 4 for four bytes a pixel, a pixel at a time. */
+static void row4(const uint8_t *in, const uint8_t *up, uint8_t *row, int64_t width)
+{
+    uint32_t left = 0, corner = 0, above = 0, pixel;
+    for (int64_t j = 0; j + 4 <= width; j += 4) {
+        uint32_t guess = left;
+        if (up) {
+            memcpy(&above, up + j, 4);
+            /* Label maps are flat: most pixels take one of the first two ways. */
+            if (above != corner) {
+                if (left == corner) {
+                    guess = above;
+                } else {
+                    guess = 0;
+                    for (int k = 0; k < 32; k += 8)
+                        guess |= (uint32_t)paeth(left >> k & 255, above >> k & 255, corner >> k & 255) << k;
+                }
+            }
+            corner = above;
+        }
+        memcpy(&pixel, in + j, 4);
+        left = add4(pixel, guess);
+        memcpy(row + j, &left, 4);
+    }
+}
+
 /* Undo PNG's row filters (PNG 1.2, section 6). `raw` has rows of 1 + width bytes, the first being the
  * filter type; `out` rows of width bytes, `step` bytes a pixel. Returns 0, or 1 for a filter type that
  * does not exist. */
@@ -23,6 +61,8 @@ int bz_unfilter(const uint8_t *raw, uint8_t *out, int64_t rows, int64_t width, i
             return 1;
         if (kind == 0 || (kind == 2 && !up)) {
             memcpy(row, in, width);
+        } else if (step == 4 && (kind == 1 || kind == 4)) {
+            row4(in, kind == 4 ? up : NULL, row, width);
         } else if (kind == 1 || (kind == 4 && !up)) {
             if (step == 1) {
                 uint8_t left = 0;
@@ -47,15 +87,7 @@ int bz_unfilter(const uint8_t *raw, uint8_t *out, int64_t rows, int64_t width, i
                 int a = 0, c = 0;
                 for (j = k; j < width; j += step) {
                     int b = up[j], p;
-                    /* Label maps are flat: most pixels take one of the first two ways. */
-                    if (b == c) {
-                        p = a;
-                    } else if (a == c) {
-                        p = b;
-                    } else {
-                        int pa = abs(b - c), pb = abs(a - c), pc = abs(a + b - 2 * c);
-                        p = pa <= pb && pa <= pc ? a : pb <= pc ? b : c;
-                    }
+                    p = b == c ? a : a == c ? b : paeth(a, b, c);
                     row[j] = (uint8_t)(in[j] + p);
                     a = row[j];
                     c = b;

@@ -22,10 +22,14 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
+# Only the process that makes the corpus needs these: a child's peak memory is at least its parent's.
+if TYPE_CHECKING or "--make" in sys.argv:
+    import cv2
+    import numpy as np
 
 HEIGHT, WIDTH = 720, 1280
 SCENES = 40
@@ -261,11 +265,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--oracle-python", default=None)
     parser.add_argument("--corpus", type=Path, help="Keep the corpora there, and use those that are there.")
+    parser.add_argument("--make", type=Path, help="Only make a corpus there.")
     parser.add_argument("--out", type=Path, help="Write the measurements as JSON.")
     args = parser.parse_args()
-    from bddzoo.evaluation.oracle import toolkit_python
-
-    oracle = args.oracle_python or toolkit_python()
+    if args.make:
+        make_corpus(args.make, args.frames[0])
+        return
+    has_toolkit = find_spec("bdd100k") is not None
+    oracle = args.oracle_python or (sys.executable if has_toolkit else None)
     if not oracle:
         print("the official toolkit is not installed: its rows are left out", file=sys.stderr)
     base = args.corpus or Path(tempfile.mkdtemp(prefix="bddzoo-speed-"))
@@ -278,7 +285,8 @@ def main() -> None:
         for frames in args.frames:
             root = base / str(frames)
             if not root.exists():
-                make_corpus(root, frames)
+                make = [sys.executable, __file__, "--make", str(root), "--frames", str(frames)]
+                subprocess.run(make, check=True)
             for workers in args.workers:
                 for task, evaluator, command in commands(root, workers, oracle):
                     # The toolkit takes minutes for what the others do in seconds.
