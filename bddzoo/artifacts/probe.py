@@ -32,6 +32,7 @@ class Probe:
         size_bytes: Size that the server gives, if any.
         etag: Entity tag, if any.
         note: What happened, in words.
+        answered: Whether anything on the other side said so, be it that it refused the connection.
     """
 
     url: str
@@ -40,6 +41,7 @@ class Probe:
     size_bytes: int | None = None
     etag: str | None = None
     note: str = ""
+    answered: bool = True
 
 
 class Prober:
@@ -87,7 +89,7 @@ class Prober:
         with self._hosts.slot(host):
             dead = self._hosts.why_dead(host)
             if dead is not None:
-                return Probe(url, "unreachable", note=f"{dead} (not asked again)")
+                return Probe(url, "unreachable", note=f"{dead} (not asked again)", answered=_answered(dead))
             try:
                 found = self._ask(url, "HEAD")
                 if found.status in _ASK_AGAIN:
@@ -96,7 +98,7 @@ class Prober:
                 why = _why(error)
                 if isinstance(error, requests.ConnectionError | requests.ConnectTimeout):
                     self._hosts.count_failure(host, why)
-                return Probe(url, "unreachable", note=why)
+                return Probe(url, "unreachable", note=why, answered=_answered(why))
             self._hosts.count_success(host)
             return found
 
@@ -138,6 +140,10 @@ def _size(response: requests.Response) -> int | None:
         return int(total)
     length = response.headers.get("Content-Length", "")
     return int(length) if length.isdigit() and response.status_code == 200 else None
+
+
+def _answered(why: str) -> bool:
+    return why in ("connection refused", "certificate verify failed", "too many redirects")
 
 
 def _why(error: requests.RequestException) -> str:

@@ -20,7 +20,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("bddzoo.cli.eval", "Run a model on a BDD100K folder and score it."),
     "predict": ("bddzoo.cli.predict", "Run a model on your own pictures."),
     "score": ("bddzoo.cli.score", "Score predictions on disk, as the official toolkit does."),
-    "convert-labels": ("bddzoo.cli.convert_labels", "Convert labels: masks, bitmasks, RLE, COCO, colour maps."),
+    "convert-labels": (
+        "bddzoo.cli.convert_labels",
+        "Convert labels: masks, bitmasks, RLE, COCO, colour maps.",
+    ),
     "pack": ("bddzoo.cli.pack", "Check and pack a test-set submission."),
     "check": ("bddzoo.cli.check", "Test what stands behind reported numbers, link by link."),
     "sweep": ("bddzoo.cli.sweep", "Measure many models, one process each; resumable."),
@@ -107,6 +110,9 @@ def run(argv: list[str] | None = None) -> int:
     except click.exceptions.Exit as error:
         return int(error.exit_code)
     except click.ClickException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2 and newer; before, help and status 0
+            click.echo(error.format_message(), err=True)
+            return int(ExitCode.USAGE)
         where = getattr(error, "ctx", None)
         command = f" ({where.command_path} --help)" if where is not None else ""
         app.error(f"{error.format_message()}{command}")

@@ -47,9 +47,18 @@ def health(
 
     from bddzoo.artifacts.manners import Manners
     from bddzoo.artifacts.probe import Prober
-    from bddzoo.errors import MissingError
+    from bddzoo.errors import MissingError, NetworkError
     from bddzoo.reports.blocks import write_document
-    from bddzoo.reports.hosts import History, died, history_text, hosts_table, read_history, updated, urls_of
+    from bddzoo.reports.hosts import (
+        History,
+        died,
+        history_text,
+        hosts_table,
+        offline,
+        read_history,
+        updated,
+        urls_of,
+    )
 
     models = app.registry.select(patterns, zoo=zoo)
     urls = urls_of(models)
@@ -58,6 +67,11 @@ def health(
     known = read_history(history) if history is not None else History()
     manners = Manners(connect_s=timeout, read_s=timeout, connections_per_host=per_host)
     probes = Prober(jobs, manners).probe_all(urls, each=lambda p: app.detail(f"{p.state}: {p.url} {p.note}"))
+    if offline(probes):
+        raise NetworkError(
+            "no host could be reached, as if this machine had no network: nothing was learnt",
+            hint="try again where there is one; the history was left as it is",
+        )
     dead = died(known, probes)
     new = updated(known, probes, datetime.now(timezone.utc).date().isoformat())
     if app.json:

@@ -88,6 +88,14 @@ def died(history: History, probes: Iterable[Probe]) -> list[Probe]:
     ]
 
 
+def offline(probes: Sequence[Probe]) -> bool:
+    """Whether nothing answered in a way that a machine without a network would not see, too.
+
+    A connection that was refused, or a certificate that was not good, came from somebody.
+    """
+    return all(p.state == "unreachable" and not p.answered for p in probes)
+
+
 def updated(history: History, probes: Sequence[Probe], when: str) -> History:
     """The history with the probes of one run taken in.
 

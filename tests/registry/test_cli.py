@@ -285,3 +285,11 @@ def test_a_list_fits_the_terminal(columns: int) -> None:
     assert max(len(line) for line in lines) <= columns
     assert [line.split()[0] for line in lines[1:]] == [row[3] for row in rows() if row[1] == "ins_seg"]
     assert ("params" in lines[0]) is (columns >= 150)
+
+
+@pytest.mark.parametrize("arguments", [[], ["registry"]], ids=["bddzoo", "registry"])
+def test_help_without_arguments_is_readable(run: Callable[..., Done], arguments: list[str]) -> None:
+    done = run(*arguments)
+    text = done.err + done.out
+    assert text.startswith("Usage: bddzoo")
+    assert "\nExamples:\n" in text or "\n  Examples:\n" in text

@@ -331,3 +331,19 @@ def test_a_damaged_history_is_refused(run: Callable[..., Done], own: Path, tmp_p
     done = run("registry", "health", "--registry", own, "--history", history)
     assert (done.code, len(done.errors)) == (2, 1)
     assert history.read_text(encoding="utf-8") == "{"
+
+
+def test_a_machine_without_network_learns_nothing(
+    run: Callable[..., Done], own: Path, tmp_path: Path
+) -> None:
+    """Names that nobody resolves: it could not look, so it says nothing about the hosts."""
+    history = tmp_path / "health.json"
+    text = TEXT
+    for host in ("dl.cv.ethz.ch", "raw.githubusercontent.com", "github.com", "drive.google.com"):
+        text = text.replace(f"https://{host}", "https://nothing.invalid")
+    own.write_text(text, encoding="utf-8")
+    done = run("registry", "health", "fcn_*", "--registry", own, "--history", history, "--timeout", "2")
+    assert done.code == 7
+    assert "no host could be reached" in done.errors[0]
+    assert done.out == ""
+    assert not history.exists()
