@@ -44,7 +44,7 @@ def arguments(
 
 
 def records(tmp_path: Path) -> list[Path]:
-    return [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
+    return [path for path in (tmp_path / "results").rglob("*") if path.is_file() and path.suffix != ".npz"]
 
 
 def first(folder: Path, pattern: str) -> Path:

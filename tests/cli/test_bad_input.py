@@ -102,7 +102,7 @@ def test_nobody_answers(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("schema: 1\nzoos:\n- id: a\n  titel: A\n", ["registry.yaml:4", "titel"]),
-        ("schema: 1\nzoos: [\n", ["registry.yaml:3"]),
+        ("schema: 1\nzoos: [\n", ["registry.yaml:2", "YAML"]),
         ("schema: 1\n\tzoos: []\n", ["registry.yaml:2", "tab"]),
         ("schema: 2\nzoos: []\n", ["registry.yaml:1", "schema"]),
     ],

@@ -113,6 +113,8 @@ def test_the_whole_demo(tmp_path: Path) -> None:
         assert record["weights"]["source"].startswith("http://127.0.0.1:")
         assert record["protocol"]["ground_truth"].startswith("sha256:")
     assert len(sample_pictures(folder / "data")) == 2
+    chain = bddzoo("check", "demo", "--link", "weights", "--results", folder / "results")
+    assert chain.returncode == 0, chain.stdout
 
     # A number that was tampered with is found, and the demo ends with that step's status.
     text = (ROOT / "registry.yaml").read_text()
