@@ -281,7 +281,12 @@ class _Run:
 
     def _finish(self, accumulator: Accumulator, source: str) -> Evaluation:
         scores = replace(accumulator.compute(), partial=bool(self.skipped))
-        return Evaluation(scores, accumulator, source, self.remarks.lines(), self.skipped)
+        warnings = self.remarks.lines()
+        if not len(accumulator):
+            warnings.append(
+                f"not a single frame was scored: {self.gt.path} and {self.pred.path} hold different kinds of files"
+            )
+        return Evaluation(scores, accumulator, source, warnings, self.skipped)
 
 
 def _nothing_found(accumulator: MatchAccumulator, scores: Scores) -> Scores:

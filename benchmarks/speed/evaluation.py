@@ -219,10 +219,10 @@ def commands(root: Path, workers: int, oracle: str | None) -> list[tuple[str, st
     out = []
     sets = {
         "sem_seg masks": ["-t", "sem_seg", "-g", str(root / "sem_gt"), "-r", str(root / "sem_pred")],
-        "ins_seg bitmasks": ["-t", "ins_seg", "-g", str(root / "ins_gt"), "-r", str(root / "ins_pred")]
-        + ["--score-file", str(root / "score.json")],
+        "ins_seg bitmasks": ["-t", "ins_seg", "-g", str(root / "ins_gt"), "-r", str(root / "ins_pred")],
         "sem_seg RLE": ["-t", "sem_seg", "-g", str(root / "gt_rle.json"), "-r", str(root / "pred_rle.json")],
     }
+    sets["ins_seg bitmasks"] += ["--score-file", str(root / "score.json")]
     for task, argv in sets.items():
         ours = [sys.executable, "-m", "bddzoo", "score", *argv, "--nproc", str(workers), "-q"]
         out.append((task, "bddzoo", ours))
@@ -249,8 +249,8 @@ def table(rows: list[Measurement]) -> str:
         step = high.frames - low.frames
         slope = f"{1000 * (high.wall_s - low.wall_s) / step:.2f}" if step else "-"
         lines.append(
-            f"| {row.task} | {row.evaluator} | {row.workers} | {row.frames} | {row.wall_s:.2f} | {row.cpu_s:.2f} "
-            f"| {slope} | {row.peak_mib:.0f} |"
+            f"| {row.task} | {row.evaluator} | {row.workers} | {row.frames} | {row.wall_s:.2f} "
+            f"| {row.cpu_s:.2f} | {slope} | {row.peak_mib:.0f} |"
         )
     return "\n".join(lines)
 
