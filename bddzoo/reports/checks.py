@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -20,7 +20,12 @@ def render(checks: Sequence[ModelCheck], form: str) -> str:
         checks: One for each model.
         form: `table`, `junit`, `github` (annotations) or `summary` (Markdown).
     """
-    forms = {"table": _table, "junit": junit, "github": annotations, "summary": summary}
+    forms: dict[str, Callable[[Sequence[ModelCheck]], str]] = {
+        "table": _table,
+        "junit": junit,
+        "github": github,
+        "summary": summary,
+    }
     return forms[form](checks)
 
 
@@ -84,7 +89,7 @@ def junit(checks: Sequence[ModelCheck]) -> str:
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode")
 
 
-def annotations(checks: Sequence[ModelCheck]) -> str:
+def github(checks: Sequence[ModelCheck]) -> str:
     """Workflow commands of GitHub Actions: an error for each model's first broken link."""
     lines = []
     for check in checks:
