@@ -102,13 +102,11 @@ def command(
             failures.append(name)
             bar.warn(f"{error.message}; skipped")
 
-        from bddzoo.engines.load import load_model
         from bddzoo.inference.background import Sink
-        from bddzoo.inference.device import resolve_device
+        from bddzoo.inference.load import load_runner
 
         bar.step("loading the network")
-        place = resolve_device(device)
-        runner = load_model(model, path, place)
+        runner, place = load_runner(model, path, device)
         bar.step("predicting")
         events = Events(
             error=bad,

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bddzoo.inference.decode import read_picture
     from bddzoo.inference.device import resolve_device
+    from bddzoo.inference.load import load_runner
     from bddzoo.inference.pipeline import Events, predict_frames
     from bddzoo.inference.preprocess import prepare
 
-__all__ = ["Events", "predict_frames", "prepare", "read_picture", "resolve_device"]
+__all__ = ["Events", "load_runner", "predict_frames", "prepare", "read_picture", "resolve_device"]
 
 _HOMES = {
     "Events": "pipeline",
+    "load_runner": "load",
     "predict_frames": "pipeline",
     "prepare": "preprocess",
     "read_picture": "decode",

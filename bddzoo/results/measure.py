@@ -112,22 +112,22 @@ def measure(
         IntegrityError: The weights are not this model's.
         UsageError: The model cannot be run, or an option makes no sense.
     """
-    from bddzoo.engines.load import load_model
     from bddzoo.engines.ops import ops_in_use
     from bddzoo.inference.device import default_batch_size, resolve_device
+    from bddzoo.inference.load import load_runner
     from bddzoo.inference.pipeline import protocol_of
 
     options, watcher = options or Options(), watcher or Watcher()
     started, clock = datetime.now(timezone.utc), time.monotonic()
     protocol_of(model)
-    device = resolve_device(options.device)
+    resolve_device(options.device)
     listing = check_listing(
         BddLayout(data).listing(model.task, options.split, attributes=False), options, watcher
     )
     frames = list(listing.frames)[: options.limit]
     limit = options.limit if len(frames) < len(listing.frames) else None
     watcher.step("loading the network")
-    runner = load_model(model, weights, device)
+    runner, device = load_runner(model, weights, options.device)
     batch_size = options.batch_size or default_batch_size(device)
     watcher.step("running")
     loop = time.monotonic()

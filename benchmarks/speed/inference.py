@@ -53,12 +53,10 @@ class Ours:
     """The pipeline of `bddzoo eval`."""
 
     def __init__(self, model: Any, weights: Path, device: str, batch: int | None) -> None:
-        from bddzoo.engines.load import load_model
-        from bddzoo.inference import resolve_device
+        from bddzoo.inference import load_runner
 
         self.model, self.batch = model, batch
-        self.device = resolve_device(device)
-        self.runner = load_model(model, weights, self.device)
+        self.runner, self.device = load_runner(model, weights, device)
 
     def run(self, frames: list[Any], scorer: Any) -> list[Any]:
         """Predict and score."""

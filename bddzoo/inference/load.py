@@ -1,0 +1,43 @@
+"""A model, ready to predict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bddzoo.engines.load import load_model
+from bddzoo.inference.device import resolve_device
+from bddzoo.registry.types import Model
+
+if TYPE_CHECKING:
+    import torch
+
+    from bddzoo.engines.load import Runner
+
+
+def load_runner(
+    model: Model, weights: str | Path | Mapping[str, torch.Tensor], device: str = "auto"
+) -> tuple[Runner, torch.device]:
+    """Load a model for `predict_frames`: on its device, and on a CPU tuned for it.
+
+    Args:
+        model: A model with network facts.
+        weights: Checkpoint file or state dict.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Returns:
+        The runner and its device.
+
+    Raises:
+        UsageError: The registry's facts make no network, or the device's name makes no sense.
+        MissingError: There is no such file or device.
+        IntegrityError: The file is no checkpoint, or not this model's.
+    """
+    from bddzoo.inference.tune import tune_for_cpu
+
+    place = resolve_device(device)
+    runner = load_model(model, weights, place)
+    if place.type == "cpu":
+        tune_for_cpu(runner.module)
+    return runner, place
