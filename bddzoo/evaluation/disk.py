@@ -284,7 +284,7 @@ class _Run:
         warnings = self.remarks.lines()
         if not len(accumulator):
             warnings.append(
-                f"not a single frame was scored: {self.gt.path} and {self.pred.path} are different kinds of files"
+                f"not a single frame was scored: {self.gt.path} and {self.pred.path} differ in kind"
             )
         return Evaluation(scores, accumulator, source, warnings, self.skipped)
 
