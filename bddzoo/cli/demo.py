@@ -67,6 +67,7 @@ def command(app: App, folder: Path, keep: bool) -> int:
             f"{app.registry.path} has no models of zoo '{DEMO_ZOO}'", hint="run the demo without --registry"
         )
     files = package_files(models)
+    require_engines()
     prepare(folder, keep=keep)
     start = time.monotonic()
     environment = {"BDDZOO_CACHE": str(folder / "cache"), "BDDZOO_RESULTS": str(folder / "results")}
@@ -105,6 +106,22 @@ def package_files(models: list[Model]) -> dict[str, Path]:
                     raise MissingError(f"{path} of {model.id} is missing", hint="install bddzoo anew")
                 files[artifact.name] = path
     return files
+
+
+def require_engines() -> None:
+    """Say at once what a later step would stumble over.
+
+    Raises:
+        MissingError: A package that runs the networks is not installed.
+    """
+    from importlib.util import find_spec
+
+    absent = [name for name in ("numpy", "cv2", "torch", "mmseg", "mmdet") if find_spec(name) is None]
+    if absent:
+        raise MissingError(
+            f"the demo runs networks, and {', '.join(absent)} is not installed",
+            hint="pip install 'bddzoo[run]'",
+        )
 
 
 def prepare(folder: Path, *, keep: bool) -> None:

@@ -41,6 +41,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
+# Package that is imported -> the extra that installs it.
+EXTRA_OF = {
+    **dict.fromkeys(("numpy", "cv2", "pycocotools"), "score"),
+    **dict.fromkeys(("torch", "torchvision", "mmengine", "mmcv", "mmseg", "mmdet", "mmpretrain"), "run"),
+    "ruamel": "edit",
+}
+
+
 class LazyGroup(click.Group):
     """A group that imports a command's module only when it is needed."""
 
@@ -130,11 +138,22 @@ def run(argv: list[str] | None = None) -> int:
         # The reader of our output went away (`bddzoo list | head`): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(ExitCode.OK)
+    except ImportError as error:
+        extra = EXTRA_OF.get((error.name or "").partition(".")[0])
+        if extra is None or app.verbosity > 0:
+            return _bug(app, error)
+        what = "is not installed" if isinstance(error, ModuleNotFoundError) else f"does not work: {error}"
+        app.error(f"this needs {error.name}, which {what}", hint=f"pip install 'bddzoo[{extra}]'")
+        return int(ExitCode.MISSING)
     except Exception as error:  # the last line of defence: our bug, said in one line
-        if app.verbosity > 0:
-            raise
-        app.error(
-            f"bug: {type(error).__name__}: {error}".replace("\n", " "),
-            hint="run again with -v for the traceback, and please report it",
-        )
-        return int(ExitCode.BUG)
+        return _bug(app, error)
+
+
+def _bug(app: App, error: Exception) -> int:
+    if app.verbosity > 0:
+        raise error
+    app.error(
+        f"bug: {type(error).__name__}: {error}".replace("\n", " "),
+        hint="run again with -v for the traceback, and please report it",
+    )
+    return int(ExitCode.BUG)

@@ -230,7 +230,7 @@ def _report(app: App, jobs: Sequence[Job], settings: Settings) -> int:
                 row["verdict"] or row["state"],
                 "-" if row["reported"] is None else str(row["reported"]),
                 number(row["measured"]),  # type: ignore[arg-type]
-                row["reason"],
+                str(row["reason"])[:100],
             ]
             for row in rows
         ]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.artifacts.registry import weights, write_registry
 from tests.artifacts.zoo import make_bytes
-from tests.cli.command import assert_one_line, bddzoo, interrupt
+from tests.cli.command import assert_one_line, bddzoo, environment, interrupt
 from tests.support.server import Fault, Server
 
 DATA = make_bytes(400_000)
@@ -143,3 +145,33 @@ def test_ctrl_c_in_the_middle_of_a_download(server: Server, registry: Path, tmp_
     again = bddzoo("fetch", "net_a", "--verify", "--registry", registry, "--cache", cache)
     assert again.returncode == 0, again.stderr
     assert [path.read_bytes() for path in files(cache)] == [DATA]
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments", "extra"),
+    [
+        ("torch", "['eval', 'demo_semfpn_r18n_sem_seg', '--data', sys.argv[1]]", "bddzoo[run]"),
+        ("numpy", "['score', '-t', 'sem_seg', '-g', sys.argv[1], '-r', sys.argv[1]]", "bddzoo[score]"),
+        ("mmseg", "['demo', '--dir', sys.argv[1]]", "bddzoo[run]"),
+    ],
+)
+def test_a_package_that_is_not_installed(tmp_path: Path, package: str, arguments: str, extra: str) -> None:
+    """None in `sys.modules` makes an import fail as that of an absent package does."""
+    blocked = f"import sys; sys.modules[{package!r}] = None"
+    code = f"{blocked}; from bddzoo.cli.main import run; sys.exit(run({arguments}))"
+    folder = tmp_path / "data"
+    for task in ("sem_seg/masks", "ins_seg/bitmasks"):
+        (folder / "labels" / task / "val").mkdir(parents=True)
+        (folder / "labels" / task / "val" / "a.png").touch()
+    (folder / "images/10k/val").mkdir(parents=True)
+    (folder / "images/10k/val/a.jpg").touch()
+    where = tmp_path / "new" if "demo'," in arguments else folder
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(where)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(BDDZOO_CACHE=str(tmp_path / "cache")),
+    )
+    assert_one_line(done, 5, package, extra)
+    assert not (tmp_path / "new").exists()
