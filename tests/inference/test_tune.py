@@ -52,8 +52,8 @@ def test_detections_agree(tmp_path):
     tune_for_cpu(module)
     for before, after in zip(plain, runner.detect(x, sizes, sizes, [(1.0, 1.0)] * 2), strict=True):
         assert before.labels.tolist() == after.labels.tolist()
-        assert before.scores == pytest.approx(after.scores, abs=3e-5)
-        assert before.boxes == pytest.approx(after.boxes, abs=0.02)
+        assert before.scores == pytest.approx(after.scores, abs=3e-4)
+        assert before.boxes == pytest.approx(after.boxes, abs=0.1)
 
 
 def test_layout_is_chosen_by_dilation():
