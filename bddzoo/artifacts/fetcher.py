@@ -115,18 +115,21 @@ class Fetcher:
         self.locator = Locator([*extra_sources, *configured_mirrors()])
         self._openers = Openers(self.manners, self.stop, offline)
 
-    def fetch(self, model: Model, kind: ArtifactKind = "weights", verify: bool = False) -> FetchResult:
+    def fetch(
+        self, model: Model, kind: ArtifactKind = "weights", verify: bool = False, rehash: bool = False
+    ) -> FetchResult:
         """Have one file of a model in the cache.
 
         Args:
             model: The model.
             kind: Which of its files.
-            verify: Hash cached files again, and accept only what a known digest proves.
+            verify: Hash a cached file again, and accept only what a known digest proves.
+            rehash: Hash a cached file again, so that the digests in the result are those of its bytes now.
 
         Raises:
             MissingError: No source has the file, or the model has no such file.
             IntegrityError: The bytes are others than they should be; with `verify` also where no
-                digest is known, or where the cached file was changed.
+                digest is known; with either, where the cached file was changed.
             NetworkError: No source could be reached.
             UsageError: The cache cannot be written.
         """
@@ -139,7 +142,7 @@ class Fetcher:
         self.progress.begin(key, artifact.name)
         outcome = "failed"
         try:
-            result = self._fetch(model, artifact, verify, key)
+            result = self._fetch(model, artifact, verify, rehash, key)
             outcome = "cached" if result.cached else "done"
             return result
         except Stopped:
@@ -184,9 +187,9 @@ class Fetcher:
         self.stop.set()
         self._openers.abort()
 
-    def _fetch(self, model: Model, artifact: Artifact, verify: bool, key: str) -> FetchResult:
+    def _fetch(self, model: Model, artifact: Artifact, verify: bool, rehash: bool, key: str) -> FetchResult:
         if not self.force:
-            entry = self._from_cache(model, artifact, verify)
+            entry = self._from_cache(model, artifact, verify or rehash)
             if entry is not None:
                 if verify and proof_of(entry, artifact) is None:
                     entry = self._ask_published(entry, model, artifact)
@@ -233,9 +236,8 @@ class Fetcher:
             return Failure(name, SourceError(text, kind="missing"))
         return worst
 
-    def _from_cache(self, model: Model, artifact: Artifact, verify: bool) -> Entry | None:
-        """The cached entry, hashed again with `verify`."""
-        known = self.cache.entry(model.id, artifact.kind) if verify else None
+    def _from_cache(self, model: Model, artifact: Artifact, rehash: bool) -> Entry | None:
+        known = self.cache.entry(model.id, artifact.kind) if rehash else None
         if known is not None and self.cache.path_of(known).exists() and not self.cache.recheck(known):
             raise IntegrityError(
                 f"model {model.id}: the cached {artifact.name} was changed since it was fetched and has been "
@@ -243,7 +245,7 @@ class Fetcher:
                 hint="the same command again fetches it anew",
             )
         entry = self.cache.find(model, artifact)
-        if entry is not None and verify and (known is None or entry.sha256 != known.sha256):
+        if entry is not None and rehash and (known is None or entry.sha256 != known.sha256):
             return entry if self.cache.recheck(entry) else None
         return entry
 

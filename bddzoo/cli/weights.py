@@ -38,7 +38,7 @@ def obtain_weights(
 
         reporter = make_reporter(app, 1)
         with reporter:
-            result = Fetcher(Cache(app.cache_dir), sources, progress=reporter).fetch(model)
+            result = Fetcher(Cache(app.cache_dir), sources, progress=reporter).fetch(model, rehash=True)
         return result.path, WeightsUsed(
             name=result.path.name,
             size_bytes=result.size_bytes,

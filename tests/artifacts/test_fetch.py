@@ -217,7 +217,8 @@ def test_offline_opens_no_connection(server, tmp_path):
     assert not server.requests
 
 
-def test_changed_cached_file_fails_verify_even_with_size_and_time_kept(server, tmp_path):
+@pytest.mark.parametrize("how", [{"verify": True}, {"rehash": True}])
+def test_changed_cached_file_is_found_even_with_size_and_time_kept(server, tmp_path, how):
     model = make_model(DATA, sources=(server.put("net_a.pth", DATA),))
     path = make_fetcher(tmp_path).fetch(model).path
     status = path.stat()
@@ -225,7 +226,7 @@ def test_changed_cached_file_fails_verify_even_with_size_and_time_kept(server, t
     path.write_bytes(DATA[:-1] + b"?")
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     with pytest.raises(IntegrityError, match="was changed since"):
-        make_fetcher(tmp_path).fetch(model, verify=True)
+        make_fetcher(tmp_path).fetch(model, **how)
     assert not path.exists()
     assert make_fetcher(tmp_path).fetch(model, verify=True).path.read_bytes() == DATA
 
