@@ -126,10 +126,10 @@ void bz_count_pairs(const uint8_t *gt, const uint8_t *pred, int64_t total, int64
     }
 }
 
-/* Runs of compressed RLE counts (rleFrString in cocoapi's maskApi.c). Writes the first pixel of each
- * foreground run and the pixel behind its last; there is room for `size` of them. Returns their number,
- * or -1 where the counts do not describe `pixels` pixels. */
-int64_t bz_rle_runs(const uint8_t *counts, int64_t size, int64_t pixels, int64_t *starts, int64_t *ends)
+/* Runs of one mask from its compressed RLE counts (rleFrString in cocoapi's maskApi.c). Writes the first
+ * pixel of each foreground run and the pixel behind its last; there is room for `size` of them. Returns
+ * their number, or -1 where the counts do not describe `pixels` pixels. */
+static int64_t mask_runs(const uint8_t *counts, int64_t size, int64_t pixels, int64_t *starts, int64_t *ends)
 {
     int64_t at = 0, place = 0, found = 0, index = 0, before = 0, last = 0;
     while (at < size) {
@@ -160,6 +160,25 @@ int64_t bz_rle_runs(const uint8_t *counts, int64_t size, int64_t pixels, int64_t
         index++;
     }
     return index && place == pixels ? found : -1;
+}
+
+/* Runs of `total` masks whose counts lie one after the other, of `sizes` bytes each; `masks` tells which
+ * mask a run is of. There is room for as many runs as there are bytes. Returns their number, or -1 - i
+ * where mask i is malformed. */
+int64_t bz_rle_runs(const uint8_t *counts, const int64_t *sizes, int64_t total, int64_t pixels,
+                    int64_t *starts, int64_t *ends, int64_t *masks)
+{
+    int64_t found = 0;
+    for (int64_t i = 0; i < total; i++) {
+        int64_t more = mask_runs(counts, sizes[i], pixels, starts + found, ends + found);
+        if (more < 0)
+            return -1 - i;
+        for (int64_t k = 0; k < more; k++)
+            masks[found + k] = i;
+        found += more;
+        counts += sizes[i];
+    }
+    return found;
 }
 
 /* Confusion of two class maps given as runs in ascending order, the first of each starting at 0: adds

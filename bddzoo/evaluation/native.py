@@ -14,6 +14,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class Native:
         self._count_pairs.argtypes = (_Bytes, _Bytes, _int, _Ints)
         self._count_pairs.restype = None
         self._rle_runs = loaded.bz_rle_runs
-        self._rle_runs.argtypes = (ctypes.c_char_p, _int, _int, _Ints, _Ints)
+        self._rle_runs.argtypes = (ctypes.c_char_p, _Ints, _int, _int, _Ints, _Ints, _Ints)
         self._rle_runs.restype = _int
         self._merge_runs = loaded.bz_merge_runs
         self._merge_runs.argtypes = (_Ints, _Bytes, _int, _Ints, _Bytes, _int, _int, _Ints)
@@ -73,12 +74,27 @@ class Native:
         self._count_pairs(_bytes(gt), _bytes(pred), gt.size, _ints(out))
         return out
 
-    def rle_runs(self, counts: bytes, pixels: int) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-        """First pixels of a mask's foreground runs and those behind their last; None if malformed."""
-        starts = np.empty(len(counts), np.int64)
-        ends = np.empty(len(counts), np.int64)
-        found = int(self._rle_runs(counts, len(counts), pixels, _ints(starts), _ints(ends)))
-        return None if found < 0 else (starts[:found], ends[:found])
+    def rle_runs(
+        self, counts: Sequence[bytes], pixels: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | int:
+        """Foreground runs of masks: first pixels, those behind the last, and masks; all (N,) int64.
+
+        Args:
+            counts: Compressed counts of masks of one size.
+            pixels: Height times width.
+
+        Returns:
+            The runs, or the position of the first malformed mask.
+        """
+        joined = b"".join(counts)
+        sizes = np.array([len(c) for c in counts], np.int64)
+        starts, ends, masks = np.empty((3, len(joined) + 1), np.int64)
+        found = int(
+            self._rle_runs(
+                *(joined, _ints(sizes), len(counts), pixels), *(_ints(starts), _ints(ends), _ints(masks))
+            )
+        )
+        return -1 - found if found < 0 else (starts[:found], ends[:found], masks[:found])
 
     def merge_runs(
         self,

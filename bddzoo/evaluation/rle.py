@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bddzoo.evaluation.confusion import IGNORE, folded
 from bddzoo.evaluation.decode import MAX_PIXELS
-from bddzoo.evaluation.native import Native, native
+from bddzoo.evaluation.native import native
 
 # Five bits a digit: six digits hold every length up to MAX_PIXELS.
 MAX_DIGITS = 6
@@ -85,7 +85,10 @@ def decode_runs(counts: Sequence[bytes], pixels: int) -> MaskRuns:
         return MaskRuns(none, none, none, 0, pixels)
     loops = native()
     if loops is not None:
-        return _native_runs(loops, counts, pixels)
+        found = loops.rle_runs(counts, pixels)
+        if isinstance(found, int):
+            raise RleError(found)
+        return MaskRuns(*found, total, pixels)
     digits = np.frombuffer(b"".join(counts), np.uint8) - np.uint8(48)
     more = (digits & 0x20) != 0
     finals = np.flatnonzero(~more)
@@ -125,18 +128,6 @@ def decode_runs(counts: Sequence[bytes], pixels: int) -> MaskRuns:
     at = np.flatnonzero(odd & (lengths > 0))
     base = masks[at] * pixels
     return MaskRuns(edges[at] - lengths[at] - base, edges[at] - base, masks[at], total, pixels)
-
-
-def _native_runs(loops: Native, counts: Sequence[bytes], pixels: int) -> MaskRuns:
-    starts, ends = [], []
-    for i, one in enumerate(counts):
-        found = loops.rle_runs(one, pixels)
-        if found is None:
-            raise RleError(i)
-        starts.append(found[0])
-        ends.append(found[1])
-    masks = np.repeat(np.arange(len(counts)), [s.size for s in starts])
-    return MaskRuns(np.concatenate(starts), np.concatenate(ends), masks, len(counts), pixels)
 
 
 def _first_bad(counts: Sequence[bytes], pixels: int) -> int:
