@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bddzoo.datasets.classes import INS_SEG, SEM_SEG, ClassSet, Colour
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Image = npt.NDArray[np.uint8]
+
+Box = tuple[int, int, int, int]
 
 ALPHA = 0.5
 MIN_SCORE = 0.3
@@ -43,7 +46,7 @@ def draw_class_map(
     for index in np.unique(class_map[known]):
         spot = _largest_piece(class_map == index)
         if spot is not None:
-            _text(drawn, classes.names[index], spot, classes.palette[index], centred=True)
+            _text(drawn, classes.names[index], [spot], classes.palette[index])
     return drawn
 
 
@@ -87,11 +90,12 @@ def draw_instances(
             for outline in outlines:
                 shifted = outline + np.array([columns.start, rows.start])
                 cv2.drawContours(drawn, [shifted], -1, edge, thickness, cv2.LINE_AA)
-    # Names last, so that no mask covers them.
-    for i in shown:
-        x1, y1 = instances.boxes[i, :2]
+    # Names last, so that no mask covers them; the best first, so that it has the best place.
+    taken: list[Box] = []
+    for i in reversed(shown):
         name = f"{classes.names[int(instances.labels[i])]} {instances.scores[i]:.2f}"
-        _text(drawn, name, (int(x1), int(y1)), _vary(classes.palette[int(instances.labels[i])], int(i)))
+        colour = _vary(classes.palette[int(instances.labels[i])], int(i))
+        taken.append(_text(drawn, name, _corners(instances.boxes[i]), colour, taken))
     return drawn
 
 
@@ -134,8 +138,21 @@ def _largest_piece(mask: npt.NDArray[np.bool_]) -> tuple[int, int] | None:
     return int(x), int(y)
 
 
-def _text(drawn: Image, text: str, at: tuple[int, int], colour: Colour, *, centred: bool = False) -> None:
-    """Write text on a box of its class's colour, moved so that it lies within the picture."""
+def _text(
+    drawn: Image, text: str, places: Sequence[tuple[int, int]], colour: Colour, taken: Sequence[Box] = ()
+) -> Box:
+    """Write text on a box of its class's colour.
+
+    Args:
+        drawn: Written on.
+        text: What.
+        places: Points (x, y) for the box's lower left corner, best first; moved into the picture.
+        colour: Of the box, RGB.
+        taken: Boxes not to cover; where every place does, the first one is taken all the same.
+
+    Returns:
+        The box.
+    """
     import cv2
 
     height, width = drawn.shape[:2]
@@ -144,15 +161,30 @@ def _text(drawn: Image, text: str, at: tuple[int, int], colour: Colour, *, centr
     (text_width, text_height), below = cv2.getTextSize(text, font, scale, weight)
     pad = max(1, round(3 * scale))
     box_width, box_height = text_width + 2 * pad, text_height + below + 2 * pad
-    x = at[0] - box_width // 2 if centred else at[0]
-    y = at[1] - box_height // 2 if centred else at[1] - box_height
-    x = max(0, min(x, width - box_width))
-    y = max(0, min(y, height - box_height))
+    boxes = []
+    for at in places:
+        x = max(0, min(at[0], width - box_width))
+        y = max(0, min(at[1] - box_height, height - box_height))
+        boxes.append((x, y, x + box_width, y + box_height))
+    free = (box for box in boxes if not any(_overlap(box, other) for other in taken))
+    x1, y1, x2, y2 = box = next(free, boxes[0])
     red, green, blue = colour
     dark = 0.299 * red + 0.587 * green + 0.114 * blue < 140
     ink = (255, 255, 255) if dark else (0, 0, 0)
-    cv2.rectangle(drawn, (x, y), (x + box_width, y + box_height), (blue, green, red), -1)
-    cv2.putText(drawn, text, (x + pad, y + pad + text_height), font, scale, ink, weight, cv2.LINE_AA)
+    cv2.rectangle(drawn, (x1, y1), (x2, y2), (blue, green, red), -1)
+    cv2.putText(drawn, text, (x1 + pad, y1 + pad + text_height), font, scale, ink, weight, cv2.LINE_AA)
+    return box
+
+
+def _corners(box: npt.NDArray[np.float32]) -> list[tuple[int, int]]:
+    """Where the name of an instance may stand: above it, then further and further down its side."""
+    x1, y1, x2, y2 = (int(v) for v in box)
+    step = max(1, (y2 - y1) // 6)
+    return [(x1, y1), *((x1, y) for y in range(y1 + step, y2 + 2 * step, step)), (x2, y1), (x2, y2)]
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _vary(colour: Colour, number: int) -> Colour:
