@@ -43,7 +43,7 @@ def json_of(found: Evaluation, options: Options, extras: dict[str, Any]) -> dict
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write JSON with NaN as null; the file appears only when complete."""
-    from bddzoo.datasets.atomic import write_bytes
+    from bddzoo.files import write_bytes
 
     text = json.dumps(_nulls(value), indent=2, ensure_ascii=False, allow_nan=False)
     write_bytes(path, (text + "\n").encode())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.datasets.atomic import write_bytes
 from bddzoo.datasets.instances import Instances
 from bddzoo.datasets.png import (
     GREY,
@@ -18,6 +17,7 @@ from bddzoo.datasets.png import (
     read_bytes,
 )
 from bddzoo.errors import MissingError
+from bddzoo.files import write_bytes
 
 if TYPE_CHECKING:
     import numpy as np

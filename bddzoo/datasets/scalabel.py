@@ -13,10 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from bddzoo.datasets.atomic import atomic_open
 from bddzoo.datasets.classes import INS_SEG, SEM_SEG, ClassSet
 from bddzoo.datasets.instances import Instances
 from bddzoo.datasets.rle import encode_rle
+from bddzoo.files import atomic_open
 
 if TYPE_CHECKING:
     import numpy as np

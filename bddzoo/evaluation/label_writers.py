@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.datasets.atomic import atomic_open, write_bytes
 from bddzoo.datasets.classes import ClassSet
 from bddzoo.datasets.masks import write_mask, write_rgba
 from bddzoo.datasets.rle import encode_rle
 from bddzoo.datasets.scalabel import FrameWriter, label_dict
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.labels import FLAGS, FrameLabels, Instance, number, paint_instances
+from bddzoo.files import atomic_open, write_bytes
 
 SIZE = (720, 1280)
 

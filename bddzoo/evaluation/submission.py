@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from bddzoo.datasets.atomic import atomic_open
 from bddzoo.datasets.classes import CLASS_SETS
 from bddzoo.datasets.png import PALETTE
 from bddzoo.errors import MissingError
@@ -22,6 +21,7 @@ from bddzoo.evaluation.options import MASK_HEIGHT, MASK_WIDTH
 from bddzoo.evaluation.panseg import PAN_CLASSES
 from bddzoo.evaluation.rle_frames import prediction_problem
 from bddzoo.evaluation.sources import Source, open_source
+from bddzoo.files import atomic_open
 
 # Frames of BDD100K's test sets: segmentation on the 10K images, drivable area on the 100K images.
 TEST_FRAMES = {"sem_seg": 2000, "ins_seg": 2000, "pan_seg": 2000, "drivable": 20000}

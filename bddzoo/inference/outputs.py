@@ -15,7 +15,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from bddzoo.datasets.atomic import cannot_write, write_bytes
 from bddzoo.datasets.classes import INS_SEG
 from bddzoo.datasets.formats import (
     DetJsonWriter,
@@ -28,6 +27,7 @@ from bddzoo.datasets.formats import (
 )
 from bddzoo.datasets.instances import Instances
 from bddzoo.errors import UsageError
+from bddzoo.files import cannot_write, write_bytes
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,14 +9,13 @@ A block stands between two comments, each on its own line:
 from __future__ import annotations
 
 import difflib
-import os
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bddzoo.errors import MissingError, UsageError
+from bddzoo.files import write_bytes
 
 _OPEN = re.compile(r"^\s*<!--\s*bddzoo:([A-Za-z0-9_-]*)(.*?)-->\s*$")
 _CLOSE = re.compile(r"^\s*<!--\s*/bddzoo:([A-Za-z0-9_-]*)\s*-->\s*$")
@@ -138,21 +137,4 @@ def write_document(path: Path, text: str) -> None:
     Raises:
         MissingError: The file or its folder cannot be written to.
     """
-    target = path.resolve()  # a link stays a link
-    temporary: Path | None = None
-    try:
-        mode = target.stat().st_mode & 0o7777 if target.exists() else None
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(text.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(mode if mode is not None else 0o644)
-        temporary.replace(target)
-        temporary = None
-    except OSError as error:
-        raise MissingError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    write_bytes(path, text.encode("utf-8"), durable=True)

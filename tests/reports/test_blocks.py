@@ -125,7 +125,8 @@ def test_unreadable_documents(tmp_path: Path) -> None:
 
 def test_unwritable_folder(tmp_path: Path) -> None:
     if os.geteuid() == 0:
-        target = tmp_path / "gone" / "d.md"  # root may write anywhere, but not where nothing is
+        (tmp_path / "file").write_text("")
+        target = tmp_path / "file" / "d.md"  # root may write anywhere, but not below a file
     else:
         tmp_path.chmod(0o500)
         target = tmp_path / "d.md"

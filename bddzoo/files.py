@@ -13,36 +13,47 @@ from bddzoo.errors import MissingError
 
 
 @contextmanager
-def atomic_open(path: Path) -> Iterator[IO[bytes]]:
+def atomic_open(path: Path, *, durable: bool = False) -> Iterator[IO[bytes]]:
     """A binary file that appears under its name only when the block ends without an error.
 
     The bytes go to a temporary file beside the target, which is then renamed; a failure or an
-    interruption removes it. The folder is made where it is missing.
+    interruption removes it. The folder is made where it is missing. A file that is replaced keeps
+    its permissions; a link stays a link, and what it points to is replaced.
+
+    Args:
+        path: The file.
+        durable: Wait until the bytes are on the disk before the rename: for documents that cannot be
+            made again, not for thousands of predictions.
 
     Raises:
         MissingError: The folder or the file cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        target = path.resolve()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # mkstemp makes private files; a result is as readable as any other file of the user.
+        mode = target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~_umask()
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
-        # mkstemp makes private files; a result is as readable as any other file of the user.
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.chmod(mode)
+        temporary.replace(target)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, durable: bool = False) -> None:
     """Write a whole file at once; see `atomic_open`."""
-    with atomic_open(path) as file:
+    with atomic_open(path, durable=durable) as file:
         file.write(content)
 
 
