@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+
+from bddzoo.errors import BddzooError, MissingError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from bddzoo.registry import Registry
+    from bddzoo.registry.types import Model
 
 FORMATS = ("table", "json")
+# What any command knows; before a command's name, where it is not known yet which one follows.
+EVERY_FORMAT = (*FORMATS, "csv", "md", "junit", "github")
 
 
 @dataclass
@@ -61,34 +67,56 @@ class App:
         return Console(stderr=True, no_color=not self.color, highlight=False, soft_wrap=True)
 
     def data(self, text: str) -> None:
-        """Print data to stdout."""
-        click.echo(text)
+        """Print data to stdout.
+
+        A reader that went away (`bddzoo list | head -1`) ends the output, not the command: its exit
+        status is still what it did.
+        """
+        _echo(text)
 
     def data_json(self, value: object) -> None:
         """Print data as JSON to stdout; NaN becomes null."""
-        click.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+        _echo(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
 
     def say(self, text: str) -> None:
         """Print a message to stderr, unless quiet."""
         if not self.quiet:
-            click.echo(text, err=True)
+            _echo(text, err=True)
 
     def detail(self, text: str) -> None:
         """Print a message to stderr with `-v` only."""
         if self.verbosity > 0:
-            click.echo(text, err=True)
+            _echo(text, err=True)
 
     def warn(self, text: str) -> None:
         """Print a warning to stderr, even when quiet."""
-        click.echo(self._mark("warning:", "yellow") + " " + text, err=True)
+        _echo(self._mark("warning:", "yellow") + " " + text, err=True)
 
     def error(self, text: str, *, hint: str | None = None) -> None:
         """Print an error as one line to stderr."""
         line = " ".join(text.split()) + (f"; {' '.join(hint.split())}" if hint else "")
-        click.echo(self._mark("error:", "red") + " " + line, err=True)
+        _echo(self._mark("error:", "red") + " " + line, err=True)
 
     def _mark(self, word: str, colour: str) -> str:
         return click.style(word, fg=colour) if self.color and sys.stderr.isatty() else word
+
+
+def _echo(text: str, *, err: bool = False) -> None:
+    try:
+        click.echo(text, err=err)
+    except BrokenPipeError:
+        silence(sys.stderr if err else sys.stdout)
+    except OSError as error:
+        if not err:
+            silence(sys.stdout)
+            reason = error.strerror or str(error)
+            raise MissingError(f"cannot write to the standard output: {reason}") from error
+
+
+def silence(stream: TextIO) -> None:
+    """Send everything that is still to come on a standard stream to nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _plain(value: object) -> Any:
@@ -179,22 +207,50 @@ class ZooCommand(click.Command):
     def __init__(self, *args: Any, formats: Sequence[str] = FORMATS, **kwargs: Any) -> None:
         kwargs.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
         super().__init__(*args, **kwargs)
-        self.params.extend(global_options(formats))
+        self.formats = EVERY_FORMAT if isinstance(self, click.Group) else tuple(formats)
+        self.params.extend(global_options(self.formats))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, unless a format was given before its name that it does not know."""
+        given = ctx.ensure_object(App).format
+        if given is not None and given not in self.formats:
+            known = ", ".join(f"'{name}'" for name in self.formats)
+            ctx.fail(f"Invalid value for '--format': '{given}' is not one of {known}.")
+        return super().invoke(ctx)
 
 
 def complete_models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Shell completion of model ids."""
-    from bddzoo.registry import load_registry
-
-    path = os.environ.get("BDDZOO_REGISTRY")
-    registry = load_registry(Path(path) if path else None)
-    return [m.id for m in registry.models if m.id.startswith(incomplete)]
+    return [m.id for m in _known_models(ctx) if m.id.startswith(incomplete)]
 
 
 def complete_methods(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Shell completion of method names."""
-    from bddzoo.registry import load_registry
+    return _starting(incomplete, (m.method.name for m in _known_models(ctx)))
 
-    path = os.environ.get("BDDZOO_REGISTRY")
-    names = dict.fromkeys(m.method.name for m in load_registry(Path(path) if path else None).models)
-    return [n for n in names if n.lower().startswith(incomplete.lower())]
+
+def complete_backbones(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Shell completion of backbones."""
+    return _starting(incomplete, (m.backbone for m in _known_models(ctx)))
+
+
+def complete_tasks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Shell completion of tasks."""
+    return _starting(incomplete, (m.task for m in _known_models(ctx)))
+
+
+def complete_zoos(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Shell completion of zoos."""
+    return _starting(incomplete, (m.zoo.id for m in _known_models(ctx)))
+
+
+def _known_models(ctx: click.Context) -> tuple[Model, ...]:
+    """Models of the registry that the command line names; none where it cannot be read."""
+    try:
+        return ctx.ensure_object(App).registry.models
+    except BddzooError:  # a message in the middle of someone's typing helps nobody
+        return ()
+
+
+def _starting(incomplete: str, names: Iterable[str]) -> list[str]:
+    return [name for name in dict.fromkeys(names) if name.lower().startswith(incomplete.lower())]

@@ -214,7 +214,10 @@ def export(app: App, file: Path, patterns: tuple[str, ...]) -> None:
             size = write_bundle(file, cache, entries, each=advance)
     except OSError as error:
         raise explain(error, f"writing {file}") from error
-    app.data(f"{file}  {format_size(size)}  {len(entries)} files")
+    if app.json:
+        app.data_json({"file": file, "size_bytes": size, "files": len(entries)})
+    else:
+        app.data(f"{file}  {format_size(size)}  {len(entries)} files")
 
 
 @command.command(
@@ -234,6 +237,7 @@ def import_(app: App, files: tuple[Path, ...]) -> None:
     from bddzoo.artifacts.disk import explain, format_size
 
     cache = _open(app)
+    taken: list[Entry] = []
     for file in files:
         bundle = Bundle(file)
         count = len(bundle.manifest.files)
@@ -242,10 +246,11 @@ def import_(app: App, files: tuple[Path, ...]) -> None:
                 entries = [import_file(bundle, item, cache, advance) for item in bundle.manifest.files]
             except OSError as error:
                 raise explain(error, f"importing {file}") from error
-        if app.json:
-            app.data_json([{"model": e.model, "kind": e.kind, "path": cache.path_of(e)} for e in entries])
-        else:
+        taken += entries
+        if not app.json:
             app.data(f"{file}  {format_size(sum(e.size_bytes for e in entries))}  {count} files")
+    if app.json:
+        app.data_json([{"model": e.model, "kind": e.kind, "path": cache.path_of(e)} for e in taken])
 
 
 def _open(app: App) -> Cache:

@@ -36,6 +36,7 @@ GRACE_S = 3.0
 
 @click.command(
     cls=ZooCommand,
+    formats=("table",),  # the output of other commands, each with formats of its own
     epilog="""\b
 Examples:
   bddzoo demo
@@ -228,9 +229,10 @@ def as_typed(arguments: list[str]) -> str:
 def farewell(folder: Path) -> str:
     """What lies where, and the commands that do the same with a real model and a real data set."""
     sem_seg, ins_seg = REAL_MODELS
+    results = shlex.quote(f"{folder}/results")
     path = "" if shutil.which("bddzoo") else f'$ export PATH="{Path(sys.executable).parent}:$PATH"\n'
     return f"""\
-  {folder}/results/      one record for each measurement: bddzoo results ls --results {folder}/results
+  {folder}/results/      one record for each measurement: bddzoo results ls --results {results}
   {folder}/predictions/  class maps, instance masks, and overlays to look at
   {folder}/data/         the synthetic data set
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand, complete_models
+from bddzoo.cli.app import App, ZooCommand, complete_models, complete_tasks
 from bddzoo.errors import BddzooError, ExitCode, MissingError, UsageError
 from bddzoo.registry.types import ArtifactKind
 
@@ -33,7 +33,7 @@ Examples:
 """,
 )
 @click.argument("patterns", metavar="[MODEL|PATTERN]...", nargs=-1, shell_complete=complete_models)
-@click.option("--task", help="Only models of this task, e.g. sem_seg.")
+@click.option("--task", shell_complete=complete_tasks, help="Only models of this task, e.g. sem_seg.")
 @click.option("--all", "everything", is_flag=True, help="All models (of the task).")
 @click.option(
     "--what",

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand, complete_methods, complete_models
+from bddzoo.cli.app import (
+    App,
+    ZooCommand,
+    complete_backbones,
+    complete_methods,
+    complete_models,
+    complete_zoos,
+)
 
 if TYPE_CHECKING:
     from bddzoo.registry.types import Model
@@ -32,10 +39,12 @@ Examples:
 """,
 )
 @click.argument("patterns", nargs=-1, shell_complete=complete_models)
-@click.option("--zoo", help="Zoo, or a pattern.")
+@click.option("--zoo", shell_complete=complete_zoos, help="Zoo, or a pattern.")
 @click.option("--task", type=click.Choice(list(MAIN)), help="Task.")
 @click.option("--method", shell_complete=complete_methods, help="Method, or a pattern; case is ignored.")
-@click.option("--backbone", help="Backbone, or a pattern; case is ignored.")
+@click.option(
+    "--backbone", shell_complete=complete_backbones, help="Backbone, or a pattern; case is ignored."
+)
 @click.option("--where", multiple=True, metavar="COND", help="Condition on a column: 'mIoU-val > 62'.")
 @click.option("--sort", metavar="COLUMN", help="Sort by a column; models without a value come last.")
 @click.option("--reverse", is_flag=True, help="Sort downwards.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -9,7 +10,7 @@ from importlib import import_module
 import click
 
 from bddzoo import __version__
-from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.app import App, ZooCommand, silence
 from bddzoo.errors import BddzooError, ExitCode
 
 # name -> (module, one line of help). A command's module is imported only when it runs.
@@ -72,8 +73,8 @@ class LazyGroup(click.Group):
             from difflib import get_close_matches
 
             near = get_close_matches(args[0], COMMANDS, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else "see 'bddzoo --help'"
-            ctx.fail(f"no such command '{args[0]}'; {hint}")
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            ctx.fail(f"no such command '{args[0]}'{hint}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -110,6 +111,9 @@ def main(argv: list[str] | None = None) -> None:
 def run(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit status instead of leaving the process."""
     app = App()
+    for name in ("stdout", "stderr"):  # None where the caller closed it (`bddzoo list >&-`)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     try:
         result = cli.main(args=argv, prog_name="bddzoo", standalone_mode=False, obj=app)
         code = int(result) if isinstance(result, int) else int(ExitCode.OK)
@@ -135,8 +139,8 @@ def run(argv: list[str] | None = None) -> int:
         app.error(last, hint=error.hint)
         return int(error.exit_code)
     except BrokenPipeError:
-        # The reader of our output went away (`bddzoo list | head`): nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Nobody reads what a library prints by itself, such as --help; our own output never ends here.
+        silence(sys.stdout)
         return int(ExitCode.OK)
     except ImportError as error:
         extra = EXTRA_OF.get((error.name or "").partition(".")[0])
@@ -144,6 +148,12 @@ def run(argv: list[str] | None = None) -> int:
             return _bug(app, error)
         what = "is not installed" if isinstance(error, ModuleNotFoundError) else f"does not work: {error}"
         app.error(f"this needs {error.name}, which {what}", hint=f"pip install 'bddzoo[{extra}]'")
+        return int(ExitCode.MISSING)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO) or app.verbosity > 0:
+            return _bug(app, error)
+        silence(sys.stdout)
+        app.error(f"cannot write {error.filename or 'the output'}: {error.strerror}")
         return int(ExitCode.MISSING)
     except Exception as error:  # the last line of defence: our bug, said in one line
         return _bug(app, error)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand, complete_models
+from bddzoo.cli.app import App, ZooCommand, complete_models, complete_zoos
 from bddzoo.errors import ExitCode
 
 
@@ -20,7 +20,7 @@ Examples:
 """,
 )
 @click.argument("patterns", nargs=-1, shell_complete=complete_models)
-@click.option("--zoo", help="Zoo, or a pattern.")
+@click.option("--zoo", shell_complete=complete_zoos, help="Zoo, or a pattern.")
 @click.option(
     "--history",
     type=click.Path(dir_okay=False, path_type=Path),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand, complete_models
+from bddzoo.cli.app import App, ZooCommand, complete_models, complete_tasks, complete_zoos
 from bddzoo.cli.results_more import COMMANDS
 from bddzoo.cli.results_option import results_option
 
@@ -48,8 +48,8 @@ Examples:
 )
 @click.argument("patterns", nargs=-1, shell_complete=complete_models)
 @results_option
-@click.option("--zoo", help="Only this zoo.")
-@click.option("--task", help="Only this task.")
+@click.option("--zoo", shell_complete=complete_zoos, help="Only this zoo.")
+@click.option("--task", shell_complete=complete_tasks, help="Only this task.")
 @click.option("--latest", is_flag=True, help="Only the newest record of each model.")
 @click.pass_obj
 def ls(

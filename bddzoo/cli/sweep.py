@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand, complete_models
+from bddzoo.cli.app import App, ZooCommand, complete_models, complete_tasks
 from bddzoo.cli.results_option import results_option
 from bddzoo.errors import ExitCode, UsageError
 
@@ -37,7 +37,7 @@ Examples:
 )
 @click.argument("patterns", metavar="[MODEL|PATTERN]...", nargs=-1, shell_complete=complete_models)
 @click.option("--all", "everything", is_flag=True, help="All models.")
-@click.option("--task", help="Only models of this task.")
+@click.option("--task", shell_complete=complete_tasks, help="Only models of this task.")
 @click.option(
     "--data", required=True, type=click.Path(path_type=Path), metavar="ROOT", help="BDD100K folder."
 )

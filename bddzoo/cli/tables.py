@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.app import App, ZooCommand, complete_tasks, complete_zoos
 from bddzoo.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ The rules of 'bddzoo registry lint':
   <!-- /bddzoo:rules -->
 """,
 )
-@click.option("--zoo", help="Zoo, or a pattern.")
-@click.option("--task", help="Task.")
+@click.option("--zoo", shell_complete=complete_zoos, help="Zoo, or a pattern.")
+@click.option("--task", shell_complete=complete_tasks, help="Task.")
 @click.option("--style", type=click.Choice(STYLES), default="compact", help="What the tables hold.")
 @click.option("--like", type=click.Choice(["upstream"]), help="Print as the zoo itself does, byte for byte.")
 @click.option("--measured", is_flag=True, help="Measured beside reported; the same as --style measured.")

@@ -1,0 +1,87 @@
+"""The pipes and options around every command: streams that are closed or full, formats, completion."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import ROOT, assert_one_line, bddzoo, environment
+
+MODULE = f"{sys.executable} -m bddzoo"
+
+
+def shell(line: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", line],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(**changes),
+        cwd=ROOT,
+    )
+
+
+def complete(words: str, **changes: str) -> list[str]:
+    """What a shell offers for the last word."""
+    done = bddzoo(
+        env={
+            "_BDDZOO_COMPLETE": "bash_complete",
+            "_PYTHON_M_BDDZOO_COMPLETE": "bash_complete",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split(" ")) - 1),
+            **changes,
+        }
+    )
+    assert done.stderr == ""
+    return [line.partition(",")[2] for line in done.stdout.splitlines() if line]
+
+
+def test_a_reader_that_goes_away_changes_no_exit_status() -> None:
+    """More than a pipe holds, so that the writer notices."""
+    done = shell(f"{MODULE} list --format json | head -c 1; echo ${{PIPESTATUS[0]}}")
+    assert (done.stdout, "Error" in done.stderr) == ("[0\n", False)
+    unknown = shell(f"{MODULE} info nobody-has-this 2>&1 | true; echo ${{PIPESTATUS[0]}}")
+    assert unknown.stdout == "5\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
+def test_streams_that_are_closed(closed: str) -> None:
+    done = shell(f"{MODULE} list {closed}")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "error" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["list --format json", "tables --zoo demo", "--help"])
+def test_an_output_that_is_full(command: str) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full, which Linux has")
+    done = shell(f"{MODULE} {command} > /dev/full")
+    assert_one_line(done, 5, "No space left")
+
+
+def test_a_format_before_the_commands_name() -> None:
+    assert bddzoo("--format", "csv", "list", "--zoo", "demo").stdout.startswith("model,zoo,")
+    assert json.loads(bddzoo("--format", "json", "results", "ls").stdout) is not None
+    assert_one_line(bddzoo("--format", "csv", "info", "x"), 2, "'csv'", "bddzoo info --help")
+    assert_one_line(bddzoo("demo", "--format", "json"), 2, "'json'")
+
+
+def test_completion_of_options() -> None:
+    assert complete("bddzoo fetch --task s") == ["sem_seg"]
+    assert complete("bddzoo tables --zoo v") == ["vis4d"]
+    assert complete("bddzoo list --method deep") == ["Deeplabv3", "Deeplabv3+"]
+    assert "R-50-D8" in complete("bddzoo list --backbone r-50")
+
+
+def test_completion_uses_the_registry_of_the_command_line(tmp_path: Path) -> None:
+    """A broken one offers nothing, and does not write into the line that is being typed."""
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("schema: 1\nzoos: [\n")
+    assert complete(f"bddzoo --registry {broken} info de") == []
+    assert complete("bddzoo info de", BDDZOO_REGISTRY=os.fspath(broken)) == []
+    assert complete(f"bddzoo --registry {ROOT / 'registry.yaml'} info demo_s") == ["demo_semfpn_r18n_sem_seg"]
