@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bddzoo.cli.app import App, ZooCommand, complete_models
+from bddzoo.cli.speedups import speedup_options
 from bddzoo.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -36,14 +37,16 @@ DEFINED = ("box_AP",)
     cls=ZooCommand,
     epilog="""\b
 Exit status:
-  0 reproduced           3 not reproduced       4 incomparable: --limit, --skip-bad,
-  another data set or an absent class           5 missing: data, weights, a picture that
-  cannot be used, or no reported number         6 weights that nobody could verify
+  0 reproduced           3 not reproduced       4 incomparable: --limit, --skip-bad, --amp,
+  --channels-last, --compile, another data set or an absent class
+  5 missing: data, weights, a picture that cannot be used, or no reported number
+  6 weights that nobody could verify
 \b
 Examples:
   bddzoo eval mask_rcnn_r50_fpn_1x_ins_seg_bdd100k --data /data/bdd100k
   bddzoo eval deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100k --data /data/bdd100k --out predictions/
   bddzoo eval fpn_r50_512x1024_40k_sem_seg_bdd100k --data /data/bdd100k --limit 20 --device cpu
+  bddzoo eval upernet_swin-t_512x1024_80k_sem_seg_bdd100k --data /data/bdd100k --gpus 4 --batch-size 8
 """,
 )
 @click.argument("model_id", metavar="MODEL", shell_complete=complete_models)
@@ -60,6 +63,15 @@ Examples:
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to run."
 )
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Pictures per forward pass.")
+@click.option(
+    "--gpus",
+    "processes",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="Share the pictures among N processes, each on a GPU of its own; with --device cpu, on the CPU.",
+)
+@speedup_options
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
 @click.option(
     "--out",
@@ -95,6 +107,10 @@ def command(
     split: str,
     device: str,
     batch_size: int | None,
+    processes: int,
+    amp: bool,
+    channels_last: bool,
+    compiled: bool,
     limit: int | None,
     out: Path | None,
     overwrite: bool,
@@ -112,12 +128,14 @@ def command(
     from bddzoo.cli.weights import obtain_weights
     from bddzoo.datasets.layout import BddLayout
     from bddzoo.inference.device import check_device_name
+    from bddzoo.inference.speedups import Speedups
     from bddzoo.results import default_root, judge, write_record
     from bddzoo.results.measure import Options, Watcher, check_listing, measure
 
     model = app.registry.find(model_id)
     check_device_name(device)
-    options = Options(split, device, batch_size, limit, out, overwrite, skip_bad)
+    speedups = Speedups(amp, channels_last, compiled)
+    options = Options(split, device, batch_size, limit, out, overwrite, skip_bad, processes, speedups)
     # Looked at before anything is downloaded: a wrong folder should not cost a gigabyte.
     check_listing(BddLayout(root).listing(model.task, split, attributes=False), options, Watcher())
     path, used = obtain_weights(app, model, weights, sources)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bddzoo.cli.app import App, ZooCommand, complete_models
+from bddzoo.cli.speedups import speedup_options
 from bddzoo.errors import BddzooError, ExitCode, MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ Examples:
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to run."
 )
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Pictures per forward pass.")
+@speedup_options
 @click.option(
     "--weights", type=click.Path(path_type=Path), metavar="FILE", help="Weights to use instead of the zoo's."
 )
@@ -71,6 +73,9 @@ def command(
     overwrite: bool,
     device: str,
     batch_size: int | None,
+    amp: bool,
+    channels_last: bool,
+    compiled: bool,
     weights: Path | None,
     sources: tuple[str, ...],
     alpha: float,
@@ -86,6 +91,7 @@ def command(
     from bddzoo.inference.device import check_device_name
     from bddzoo.inference.outputs import PredictionSet
     from bddzoo.inference.pipeline import Events, predict_frames, protocol_of
+    from bddzoo.inference.speedups import Speedups
 
     model = app.registry.find(model_id)
     check_device_name(device)
@@ -106,7 +112,7 @@ def command(
         from bddzoo.inference.load import load_runner
 
         bar.step("loading the network")
-        runner, place = load_runner(model, path, device)
+        runner, place = load_runner(model, path, device, Speedups(amp, channels_last, compiled))
         bar.step("predicting")
         events = Events(
             error=bad,

@@ -118,6 +118,31 @@ class FrameWriter:
         self._write(("," if self.frames else "") + margin + text.replace("\n", margin))
         self.frames += 1
 
+    def extend(self, path: Path) -> None:
+        """Append the frames of another file that was written so; label ids are counted on.
+
+        Args:
+            path: A file of the same kind. It is read line by line, whatever its size.
+        """
+        margin = "  " if self.bare else "    "
+        start, key = f"{margin}{{\n", f'{margin}      "id": "'
+        offset = self._next_id - 1
+        with path.open(encoding="utf-8", newline="\n") as lines:
+            for line in lines:
+                if not line.startswith(margin):
+                    continue  # what is around the list of frames
+                text = line.rstrip("\n")
+                if line == start:
+                    self._write("," if self.frames else "")
+                    self.frames += 1
+                elif line.startswith(key):
+                    number, _, rest = text[len(key) :].partition('"')
+                    self._next_id = offset + int(number) + 1
+                    text = f'{key}{offset + int(number)}"{rest}'
+                elif text == f"{margin}}},":
+                    text = text[:-1]
+                self._write("\n" + text)
+
     def _write(self, text: str) -> None:
         if self._file is None:
             raise ValueError(f"{self.path} is not open for writing; use a with block")

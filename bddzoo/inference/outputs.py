@@ -137,6 +137,28 @@ class PredictionSet:
         assert done
         write_bytes(path, encoded.tobytes())
 
+    @property
+    def draft(self) -> Path:
+        """Where everything is until it is published; parts of the set may be written below it."""
+        return self._draft
+
+    def absorb(self, folder: Path) -> None:
+        """Take over a prediction set of further pictures, made alike, from below `draft`."""
+        try:
+            for name in self._parts:
+                if (folder / name).is_dir():
+                    for file in (folder / name).iterdir():
+                        file.rename(self._draft / name / file.name)
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
+        if self.task == "sem_seg":
+            self._masks.extend(folder / "sem_seg.json")
+        else:
+            self._score.extend(folder / "score.json")
+            self._det.extend(folder / "det.json")
+            if self._rle:
+                self._rles.extend(folder / "ins_seg.json")
+
     def _publish(self) -> None:
         """Rename everything to its place; what was there steps aside first."""
         try:

@@ -119,6 +119,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         peak_memory_bytes: Largest resident memory of the process.
         peak_device_memory_bytes: Largest memory held on the GPU; None on CPU.
         sweep: Id of the sweep that it is of, or None.
+        processes: Processes that shared the images.
     """
 
     started: str
@@ -129,6 +130,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     peak_memory_bytes: int | None = None
     peak_device_memory_bytes: int | None = None
     sweep: str | None = None
+    processes: int = 1
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -40,6 +40,15 @@ class SemSegScorer:
         """Scores so far."""
         return self._counts.compute()
 
+    def merge(self, other: SemSegScorer) -> None:
+        """Add what another process counted.
+
+        Raises:
+            UsageError: A frame was counted by both.
+        """
+        self._counts.merge(other._counts)
+        self._unknown += other._unknown
+
     def statistics(self) -> dict[str, bytes]:
         """What was counted on each frame, for `bddzoo.evaluation.statistics.load`."""
         return {"masks": dump(self._counts)}
@@ -72,6 +81,15 @@ class InsSegScorer:
     def compute(self) -> Scores:
         """Scores so far: mask AP, and box AP beside it."""
         return self._masks.compute().with_scores(self._boxes.compute())
+
+    def merge(self, other: InsSegScorer) -> None:
+        """Add what another process counted.
+
+        Raises:
+            UsageError: A frame was counted by both.
+        """
+        self._masks.merge(other._masks)
+        self._boxes.merge(other._boxes)
 
     def statistics(self) -> dict[str, bytes]:
         """What was counted on each frame, for `bddzoo.evaluation.statistics.load`."""

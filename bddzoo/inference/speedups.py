@@ -1,0 +1,102 @@
+"""Ways to run a network faster that change its numbers a little: only where they are asked for.
+
+Whoever measures with one of them writes it down as a protocol field: see `Speedups.precision` and
+`Speedups.options`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bddzoo.errors import MissingError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Speedups:
+    """What is asked for.
+
+    Attributes:
+        amp: Half precision (float16) where PyTorch's autocast holds it safe: the whole network of
+            semantic segmentation up to its logits, backbone and neck of instance segmentation.
+            Needs a GPU.
+        channels_last: Memory layout of the convolutions, on any device. (On a CPU networks that gain
+            by it have it anyway; see `bddzoo.inference.tune`.)
+        compile: Backbone and neck through `torch.compile`.
+    """
+
+    amp: bool = False
+    channels_last: bool = False
+    compile: bool = False
+
+    @property
+    def precision(self) -> str:
+        """The protocol field of the same name: `fp32` or `amp-fp16`."""
+        return "amp-fp16" if self.amp else "fp32"
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Further protocol fields; empty by default."""
+        chosen = {}
+        if self.channels_last:
+            chosen["channels_last"] = "on"
+        if self.compile:
+            chosen["compile"] = "inductor"
+        return chosen
+
+    def check(self, device: torch.device) -> None:
+        """Refuse what the device cannot do.
+
+        Raises:
+            UsageError: Half precision on a CPU.
+            MissingError: `torch.compile` does not work on this machine.
+        """
+        if self.amp and device.type != "cuda":
+            raise UsageError("--amp needs a GPU: on a CPU half precision is slower", hint="leave it out")
+        if self.compile:
+            _check_compiler(device)
+
+    def apply(self, runner: Any) -> None:
+        """Change a runner of `bddzoo.engines` in place; once."""
+        import torch
+
+        module = runner.module
+        if self.channels_last:
+            module.to(memory_format=torch.channels_last)
+        if self.compile:
+            for name in ("backbone", "neck"):
+                if getattr(module, name, None) is not None:
+                    getattr(module, name).compile()
+        if self.amp:
+            name = "encode_decode" if runner.task == "sem_seg" else "extract_feat"
+            setattr(module, name, _half(getattr(module, name)))
+
+
+def _half(function: Any) -> Any:
+    """The function under autocast, its results in float32: what follows is as exact as ever."""
+    import torch
+
+    def run(*arguments: Any, **named: Any) -> Any:
+        with torch.autocast("cuda", dtype=torch.float16):
+            found = function(*arguments, **named)
+        return found.float() if isinstance(found, torch.Tensor) else type(found)(f.float() for f in found)
+
+    return run
+
+
+def _check_compiler(device: torch.device) -> None:
+    """Compile a trifle: a missing compiler should be said before the pictures, not in the midst of them."""
+    import torch
+
+    try:
+        torch.compile(lambda x: (x * 2).sin())(torch.ones(8, device=device))
+    except Exception as error:  # its causes are many: no compiler, no triton, an unsupported Python
+        text = str(error).strip()
+        reason = text.splitlines()[0][:150] if text else type(error).__name__
+        raise MissingError(
+            f"torch.compile does not work on this machine: {reason}",
+            hint="it needs a C++ compiler, and triton for a GPU; or leave out --compile",
+        ) from error
