@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand, complete_models
+from bddzoo.cli.app import App, ZooCommand, complete_models, complete_tasks
 from bddzoo.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -44,12 +44,19 @@ Examples:
 )
 @click.argument("patterns", metavar="[MODEL|PATTERN]...", nargs=-1, shell_complete=complete_models)
 @click.option("--all", "everything", is_flag=True, help="All models.")
-@click.option("--task", help="Only models of this task.")
+@click.option("--task", shell_complete=complete_tasks, help="Only models of this task.")
 @click.option(
     "--link", "links", multiple=True, type=click.Choice(LINK_NAMES), help="Only this link; repeatable."
 )
 @click.option("--data", type=_PATH, metavar="ROOT", help="BDD100K folder: holds images/ and labels/.")
-@click.option("--document", type=_PATH, metavar="FILE", help="The zoo's Markdown document.")
+@click.option(
+    "--document",
+    "documents",
+    multiple=True,
+    type=_PATH,
+    metavar="FILE",
+    help="The zoo's Markdown document; repeatable.",
+)
 @click.option("--from-scores", type=_PATH, metavar="FILE", help="Scores file instead of the published one.")
 @click.option("--from-preds", type=_PATH, metavar="PATH", help="Predictions instead of the published ones.")
 @click.option("--from-weights", is_flag=True, help="Run the network now instead of taking a record.")
@@ -77,7 +84,7 @@ def command(
     task: str | None,
     links: tuple[Link, ...],
     data: Path | None,
-    document: Path | None,
+    documents: tuple[Path, ...],
     from_scores: Path | None,
     from_preds: Path | None,
     from_weights: bool,
@@ -101,7 +108,7 @@ def command(
     if len(models) > 1 and (from_scores or from_preds):
         raise UsageError("--from-scores and --from-preds are files of one model", hint="name one model")
     given: dict[Link, object] = {
-        "registry": document,
+        "registry": documents,
         "scores": from_scores,
         "predictions": from_preds,
         "weights": from_weights,
@@ -110,7 +117,7 @@ def command(
         tuple(n for n in LINKS if given[n]) if from_scores or from_preds or from_weights else LINKS
     )
     looker = Looker(
-        app, data, document, from_scores, from_preds, from_weights, sources, offline, device, split, results
+        app, data, documents, from_scores, from_preds, from_weights, sources, offline, device, split, results
     )
     checks: list[ModelCheck] = []
     for model in models:
@@ -141,7 +148,7 @@ class Looker:
 
     app: App
     data: Path | None
-    document: Path | None
+    documents: tuple[Path, ...]
     from_scores: Path | None
     from_preds: Path | None
     from_weights: bool
@@ -166,9 +173,9 @@ class Looker:
     def _registry(self, model: Model) -> LinkResult:
         from bddzoo.results.links import check_registry
 
-        if self.document is None:
+        if not self.documents:
             raise MissingError("no document of the zoo to compare with: give --document FILE")
-        return check_registry(model, self.document, self.split)
+        return check_registry(model, self.documents, self.split)
 
     def _scores(self, model: Model) -> LinkResult:
         from bddzoo.results.links import check_scores

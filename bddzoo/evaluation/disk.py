@@ -31,6 +31,8 @@ CLASS_NAMES: dict[str, tuple[str, ...]] = {
 SILENT = {"drivable": frozenset({"background"})}
 # Remarks after which the toolkit's number is another one.
 DIFFERING = ("suffix",)
+# The zoo's own script writes boxes beside bitmasks and their scores; see `bddzoo.evaluation.boxfile`.
+DETECTIONS = "det.json"
 
 
 def evaluate(
@@ -113,7 +115,7 @@ class _Run:
         pngs = [m for m in members if m.endswith(".png")]
         texts = [m for m in members if m.endswith(".json")]
         strays = sorted(set(members) - set(pngs) - set(texts)) + junk
-        if pngs and len(texts) == 1 and self._takes_scores(texts[0]):
+        if pngs and texts and self._takes_scores(texts):
             texts = []
         if bool(pngs) == bool(texts):
             raise MissingError(
@@ -127,11 +129,14 @@ class _Run:
                 self.remarks.add(kind, place)
         return bool(texts)
 
-    def _takes_scores(self, member: str) -> bool:
-        """Whether a JSON file among bitmasks in an archive holds their scores."""
+    def _takes_scores(self, texts: list[str]) -> bool:
+        """Whether one JSON file among bitmasks in an archive holds their scores; boxes may lie there, too."""
         if self.task != "ins_seg" or self.score_file or not isinstance(self.pred, ZipSource):
             return False
-        self._scores_inside = member
+        others = [m for m in texts if PurePosixPath(m).name != DETECTIONS]
+        if len(others) != 1:
+            return False
+        self._scores_inside = others[0]
         return True
 
     _scores_inside: str | None = None

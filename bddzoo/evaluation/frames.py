@@ -128,18 +128,23 @@ class JsonFrames:
         Raises:
             MissingError: A key is of another type than the format says; file and frame are named.
         """
-        frame: Frame = self._decode(index, _FRAME)
+        frame: Frame = self.decode(index, _FRAME)
         return frame
 
     def scores(self, index: int) -> list[ScoreEntry]:
         """Decode the score entries of one frame."""
-        return self._decode(index, _SCORES).labels or []
+        return self.decode(index, _SCORES).labels or []
 
     def attributes(self, index: int) -> dict[str, Any]:
         """Decode the attributes of one frame: weather and the like."""
-        return self._decode(index, _ATTRIBUTES).attributes or {}
+        return self.decode(index, _ATTRIBUTES).attributes or {}
 
-    def _decode(self, index: int, decoder: msgspec.json.Decoder[Any]) -> Any:
+    def decode(self, index: int, decoder: msgspec.json.Decoder[Any]) -> Any:
+        """Decode one frame as another type.
+
+        Raises:
+            MissingError: It is not of that type; file and frame are named.
+        """
         try:
             return decoder.decode(self._bytes(index))
         except msgspec.DecodeError as error:

@@ -10,7 +10,7 @@ A link that could not be looked at is `missing`, never a pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -90,30 +90,24 @@ def look(link: Link, check: Callable[[], LinkResult]) -> LinkResult:
         return LinkResult(link, verdict, reasons=(error.message,))
 
 
-def check_registry(model: Model, document: Path, split: str = "val") -> LinkResult:
+def check_registry(model: Model, documents: Sequence[Path], split: str = "val") -> LinkResult:
     """Compare the registry's numbers with the zoo's own document, decimals included.
 
     Args:
         model: The model.
-        document: The zoo's Markdown document.
+        documents: The zoo's Markdown documents; the first with a row for the model counts.
         split: Split whose numbers are compared.
 
     Raises:
-        MissingError: The document cannot be read.
-        UsageError: It holds no tables that can be read.
+        MissingError: A document cannot be read, or none has a row for the model.
+        UsageError: One holds no tables that can be read.
     """
     from bddzoo.errors import MissingError
-    from bddzoo.registry.importer import import_markdown
 
-    try:
-        text = document.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MissingError(f"cannot read the document {document}: {error}") from error
-    parsed = import_markdown(text, str(document))
-    row = _row_of(model, parsed)
-    if row is None:
-        reason = f"{document} has no row for {model.id}"
-        return LinkResult("registry", Verdict.MISSING, str(document), reasons=(reason,))
+    rows = ((document, _row_of(model, _read_document(document))) for document in documents)
+    document, row = next((pair for pair in rows if pair[1] is not None), (None, None))
+    if document is None or row is None:
+        raise MissingError(f"no row for {model.id} in {', '.join(map(str, documents))}")
     metrics = []
     for number in model.reported:
         if number.split != split or number.value is None:
@@ -131,6 +125,17 @@ def check_registry(model: Model, document: Path, split: str = "val") -> LinkResu
             )
         )
     return _result("registry", metrics, str(document), model, split)
+
+
+def _read_document(document: Path) -> Document:
+    from bddzoo.errors import MissingError
+    from bddzoo.registry.importer import import_markdown
+
+    try:
+        text = document.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MissingError(f"cannot read the document {document}: {error}") from error
+    return import_markdown(text, str(document))
 
 
 def _row_of(model: Model, document: Document) -> Row | None:
@@ -175,18 +180,8 @@ def check_predictions(
         MissingError: Something cannot be scored.
     """
     from bddzoo.datasets.identity import dataset_id, split_size
-    from bddzoo.evaluation.disk import evaluate
-    from bddzoo.evaluation.options import Options
 
-    # `predict` and the zoo's own script write the scores beside the folder of bitmasks.
-    places = (predictions / "score.json", predictions.parent / "score.json") if predictions.is_dir() else ()
-    result: Evaluation = evaluate(
-        model.task,
-        truth,
-        predictions,
-        score_file=next((place for place in places if place.is_file()), None),
-        options=Options(workers=workers),
-    )
+    result = _score(model, truth, predictions, workers)
     scores = result.scores
     protocol = Fingerprint(
         dataset=dataset_id(data),
@@ -207,6 +202,33 @@ def check_predictions(
         run=_run((str(predictions),)),
     )
     return from_report("predictions", judge(model, record), str(predictions), record)
+
+
+def _score(model: Model, truth: Path, predictions: Path, workers: int) -> Evaluation:
+    """Scores of predictions of any of the kinds that zoos publish."""
+    from bddzoo.evaluation.boxfile import find_detections, score_detections
+    from bddzoo.evaluation.disk import evaluate
+    from bddzoo.evaluation.mixed import kinds_differ, score_rle_against_masks
+    from bddzoo.evaluation.options import Options
+
+    if model.task == "sem_seg" and kinds_differ(truth, predictions):
+        return score_rle_against_masks(truth, predictions)
+    # `predict` and the zoo's own script write scores and boxes beside the folder of bitmasks.
+    if (predictions / "bitmasks").is_dir():
+        predictions = predictions / "bitmasks"
+    places = (predictions / "score.json", predictions.parent / "score.json") if predictions.is_dir() else ()
+    result = evaluate(
+        model.task,
+        truth,
+        predictions,
+        score_file=next((place for place in places if place.is_file()), None),
+        options=Options(workers=workers),
+    )
+    boxes = model.task == "ins_seg" and any(number.metric.startswith("box_") for number in model.reported)
+    # Predictions without boxes leave the boxes' number unmeasured, and so `missing`.
+    if boxes and (found := find_detections(predictions)):
+        result.scores = result.scores.with_scores(score_detections(truth, *found))
+    return result
 
 
 def from_report(link: Link, report: VerdictReport, source: str, record: Record | None) -> LinkResult:

@@ -85,12 +85,27 @@ def test_links_of_an_instance_model(run: Run, tiny: TinyZoo, published: Path) ->
         *("--from-preds", predictions(published, "ins_seg")),
     )
     done = check(run, tiny, published, "ins_seg", *files, "--format", "json")
-    found = verdicts(done)
-    assert (found["scores"], found["weights"]) == ("reproduced", "reproduced"), done.stdout
-    # Masks alone are what the official format holds: the boxes' number has nothing to be compared with.
-    metrics = {m["metric"]: m["verdict"] for m in json.loads(done.stdout)[0]["links"][1]["metrics"]}
+    assert verdicts(done) == dict.fromkeys(("scores", "predictions", "weights"), "reproduced"), done.stdout
+    assert done.returncode == 0
+    # Masks alone are what the official format holds: the boxes' number then has nothing to be compared with.
+    (published / "ins_seg" / "det.json").unlink()
+    done = check(run, tiny, published, "ins_seg", *files[:2], *files[-2:], "--format", "json")
+    metrics = {m["metric"]: m["verdict"] for m in json.loads(done.stdout)[0]["links"][0]["metrics"]}
     assert metrics == {"AP": "reproduced", "box_AP": "missing"}
     assert done.returncode == 5
+
+
+def test_semantic_predictions_as_zoos_publish_them(run: Run, tiny: TinyZoo, published: Path) -> None:
+    """RLE JSON against the data set's PNG files."""
+    file = published / "sem_seg" / "sem_seg.json"
+    done = check(run, tiny, published, "sem_seg", "--from-preds", file, "--data", tiny.data)
+    assert done.returncode == 0, done.stdout
+    content = json.loads(file.read_text())
+    content["frames"].pop()
+    file.write_text(json.dumps(content))
+    done = check(run, tiny, published, "sem_seg", "--from-preds", file, "--data", tiny.data)
+    assert done.returncode == 5
+    assert "no prediction for 1 of" in done.stdout
 
 
 def test_what_cannot_be_looked_at_is_missing_and_never_a_pass(

@@ -1,0 +1,101 @@
+"""Make the files that the demo zoo publishes beside its weights: predictions and scores of the val split.
+
+    bddzoo data mini --out mini
+    bddzoo eval demo_semfpn_r18n_sem_seg --data mini --out out
+    bddzoo eval demo_mask_rcnn_r18n_ins_seg --data mini --out out
+    python benchmarks/demo/publish.py --data mini --predictions out --out bddzoo/demo
+
+The same predictions always give the same bytes. Size and digests, for the registry, are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from bddzoo.evaluation.boxfile import find_detections, score_detections
+from bddzoo.evaluation.disk import evaluate
+from bddzoo.evaluation.mixed import score_rle_against_masks
+from bddzoo.evaluation.scores import Scores
+
+SEM_SEG = "demo_semfpn_r18n_sem_seg"
+INS_SEG = "demo_mask_rcnn_r18n_ins_seg"
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def compact(value: Any) -> bytes:
+    """JSON without spaces and without keys that say nothing."""
+
+    def lean(item: Any) -> Any:
+        if isinstance(item, dict):
+            return {k: lean(v) for k, v in item.items() if v is not None}
+        return [lean(v) for v in item] if isinstance(item, list) else item
+
+    return json.dumps(lean(value), separators=(",", ":")).encode()
+
+
+def small(path: Path) -> bytes:
+    """The same pixels in as few bytes as PNG allows."""
+    how = [cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_FILTERED]
+    done, encoded = cv2.imencode(".png", cv2.imread(str(path), cv2.IMREAD_UNCHANGED), how)
+    assert done
+    return encoded.tobytes()
+
+
+def pack(target: Path, members: dict[str, bytes]) -> None:
+    """Write a zip archive whose bytes depend on nothing but its members."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, content in sorted(members.items()):
+            entry = zipfile.ZipInfo(name, EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, content)
+
+
+def official(scores: Scores, *more: Scores) -> dict[str, Any]:
+    """The official toolkit's result, and box AP in the same shape."""
+    out = scores.to_official()
+    for other in more:
+        for metric, classes in other.table.items():
+            out[metric] = [dict(classes), {"OVERALL": other.summary[metric]}]
+    return out
+
+
+def main() -> None:
+    """Write the files."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name in ("data", "predictions", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    given = parser.parse_args()
+    labels, found, out = given.data / "labels", given.predictions, given.out
+
+    preds = out / f"{SEM_SEG}.zip"
+    pack(preds, {"sem_seg.json": compact(json.loads((found / "sem_seg.json").read_bytes()))})
+    scores = score_rle_against_masks(labels / "sem_seg" / "masks" / "val", preds).scores
+    (out / f"{SEM_SEG}.json").write_text(json.dumps(official(scores), indent=1) + "\n")
+
+    archive = out / f"{INS_SEG}.zip"
+    members = {f"bitmasks/{path.name}": small(path) for path in (found / "bitmasks").glob("*.png")}
+    members |= {name: compact(json.loads((found / name).read_bytes())) for name in ("score.json", "det.json")}
+    pack(archive, members)
+    truth = labels / "ins_seg" / "bitmasks" / "val"
+    masks = evaluate("ins_seg", truth, archive).scores
+    boxes = find_detections(archive)
+    assert boxes is not None
+    both = official(masks, score_detections(truth, *boxes))
+    (out / f"{INS_SEG}.json").write_text(json.dumps(both, indent=1) + "\n")
+
+    for path in sorted(out.glob("demo_*.[jz]*")):
+        content = path.read_bytes()
+        digests = [f"{name}:{hashlib.new(name, content).hexdigest()}" for name in ("md5", "sha256")]
+        print(path.name, len(content), *digests)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The demo zoo through all four links of `bddzoo check`, over HTTP, with its real networks on the CPU."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from bddzoo.cli.demo import DEMO_ZOO, package_files
+from bddzoo.cli.loopback import FileHandler, serve
+from bddzoo.registry import load_registry
+from tests.cli.command import ROOT, bddzoo
+
+LINKS = ("registry", "scores", "predictions", "weights")
+DOCUMENT = ROOT / "docs" / "demo.md"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo") / "mini"
+    done = bddzoo("data", "mini", "--out", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.slow
+def test_every_link_of_every_demo_model_holds(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = [m for m in load_registry(None).models if m.zoo.id == DEMO_ZOO]
+    asked: list[str] = []
+    answer = FileHandler.do_GET
+
+    def do_get(self: FileHandler) -> None:
+        asked.append(self.path.lstrip("/"))
+        answer(self)
+
+    monkeypatch.setattr(FileHandler, "do_GET", do_get)
+    files = package_files(models)
+    with serve(files) as server:
+        where = (
+            "--document",
+            DOCUMENT,
+            "--data",
+            data,
+            "--from",
+            server.url,
+            "--results",
+            tmp_path / "results",
+        )
+        done = bddzoo(
+            "check", DEMO_ZOO, *where, "--format", "json", env={"BDDZOO_CACHE": str(tmp_path / "c")}
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads(done.stdout)
+    found = {row["model"]: {link["link"]: link["verdict"] for link in row["links"]} for row in rows}
+    assert found == {m.id: dict.fromkeys(LINKS, "reproduced") for m in models}
+    for row in rows:
+        for link in row["links"]:
+            expected = {"AP", "box_AP"} if "rcnn" in row["model"] else {"mIoU"}
+            assert {m["metric"] for m in link["metrics"]} == expected
+    # Everything came over HTTP, nothing from the package's own folder.
+    assert set(asked) == set(files)
+    records = [json.loads(p.read_text()) for p in (tmp_path / "results").rglob("*.json")]
+    assert {r["weights"]["state"] for r in records} == {"verified"}
+    assert all(r["weights"]["source"].startswith("http://127.0.0.1:") for r in records)
+
+
+def test_a_published_file_that_was_changed_is_never_used(data: Path, tmp_path: Path) -> None:
+    """A digest that differs breaks the link, whatever the number in the file would say."""
+    model = next(m for m in load_registry(None).models if m.zoo.id == DEMO_ZOO and m.task == "sem_seg")
+    changed = tmp_path / "changed"
+    changed.mkdir()
+    for name, path in package_files([model]).items():
+        shutil.copy(path, changed / name)
+    scores = changed / f"{model.id}.json"
+    scores.write_text(scores.read_text().replace("66.6", "77.6"))
+    with serve({p.name: p for p in changed.iterdir()}) as server:
+        with urllib.request.urlopen(server.url + scores.name, timeout=10) as reply:
+            assert b"77.6" in reply.read()
+        where = ("--data", data, "--from", server.url, "--link", "scores", "--format", "json")
+        done = bddzoo("check", model.id, *where, env={"BDDZOO_CACHE": str(tmp_path / "c")})
+    (link,) = json.loads(done.stdout)[0]["links"]
+    assert "77.6" not in json.dumps(link["metrics"], default=str)
+    # The package's own copy is the next source, and it is whole.
+    assert (link["verdict"], done.returncode) == ("reproduced", 0), done.stdout + done.stderr
