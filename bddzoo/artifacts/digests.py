@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue, SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, Literal
 
 from bddzoo.registry.types import Digest
@@ -34,6 +35,13 @@ class Hashes:
         return self.md5 if algorithm == "md5" else self.sha256
 
 
+def _processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def new_hash(algorithm: str) -> Any:
     """A hash object; MD5 is asked for as a checksum, so that FIPS builds of OpenSSL give it too."""
     return hashlib.new(algorithm, usedforsecurity=False)
@@ -45,7 +53,7 @@ class _HashThread(Thread):
     def __init__(self, algorithm: str) -> None:
         super().__init__(name=f"hash-{algorithm}", daemon=True)
         self.hash = new_hash(algorithm)
-        self.queue: Queue[Any] = Queue(maxsize=16)
+        self.queue: Queue[Any] = Queue(maxsize=8)
         self.failed: BaseException | None = None
         self.start()
 
@@ -62,11 +70,17 @@ class _HashThread(Thread):
 class StreamHasher:
     """MD5 and SHA-256 of a stream in one pass.
 
-    The first bytes are hashed in place; two threads take over when the stream turns out to be long.
+    The first bytes are hashed in place. Two threads take over when the stream turns out to be long,
+    unless other streams keep the other processors busy: then it is hashed where it is received,
+    while its bytes are in that processor's cache.
     """
+
+    _streams = 0
+    _lock = Lock()
 
     def __init__(self) -> None:
         self.size_bytes = 0
+        self._counted = False
         self._hashes: list[Any] = [new_hash("md5"), new_hash("sha256")]
         self._threads: list[_HashThread] = []
         self._closed = False
@@ -74,7 +88,7 @@ class StreamHasher:
     def update(self, data: bytes) -> None:
         """Take the next bytes."""
         self.size_bytes += len(data)
-        if not self._threads and self.size_bytes > _INLINE_BYTES:
+        if not self._counted and self.size_bytes > _INLINE_BYTES and self._count(1) < _processors() - 1:
             self._threads = [_HashThread("md5"), _HashThread("sha256")]
             for thread, state in zip(self._threads, self._hashes, strict=True):
                 thread.hash = state
@@ -103,6 +117,14 @@ class StreamHasher:
         self.mark(lambda _, digest: done.put(digest))
         return done.get()
 
+    def _count(self, change: int) -> int:
+        """Count this stream in or out; returns how many there were before."""
+        self._counted = change > 0
+        with StreamHasher._lock:
+            before = StreamHasher._streams
+            StreamHasher._streams += change
+        return before
+
     def finish(self) -> Hashes:
         """Wait for the rest and return the digests; further calls return the same."""
         self.close()
@@ -112,6 +134,8 @@ class StreamHasher:
         """End the threads after what they were given."""
         if not self._closed:
             self._closed = True
+            if self._counted:
+                self._count(-1)
             for thread in self._threads:
                 thread.queue.put(None)
             for thread in self._threads:

@@ -26,6 +26,8 @@ from bddzoo.artifacts.partial import Origin
 from bddzoo.artifacts.streams import Stream
 
 MAX_REDIRECTS = 10
+# Fits into a processor's second cache, where it is hashed and written from.
+RECEIVE_BYTES = 256 << 10
 _RETRIED = {408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524}
 
 
@@ -142,7 +144,7 @@ class HttpClient:
         since, seen = time.monotonic(), 0
         while True:
             try:
-                data = read(CHUNK_BYTES, decode_content=False)
+                data = read(RECEIVE_BYTES, decode_content=False)
             except Exception as error:
                 raise _explain(error, self._stop, reading=True) from None
             if not data:

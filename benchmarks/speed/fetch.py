@@ -287,6 +287,9 @@ def main() -> None:
     if shutil.which("nginx") is None:
         raise SystemExit("nginx is not installed (Debian: apt-get install nginx-light)")
     load = os.getloadavg()[0]
+    # Installed programs have their bytecode; a checkout under test may be told not to keep it.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = tempfile.gettempdir() + "/bddzoo-bench-bytecode"
     tables = []
     with tempfile.TemporaryDirectory(dir=options.dir, prefix="bddzoo-bench-") as name:
         folder = Path(name)
