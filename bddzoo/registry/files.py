@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from bddzoo.registry import schema as doc
 from bddzoo.registry.problems import PathLike
@@ -21,17 +22,35 @@ KINDS: tuple[ArtifactKind, ...] = (
     "visuals",
     "config",
 )
+_IDENT = re.compile(doc.IDENT)
 _DIGEST = re.compile(doc.DIGEST)
 _SIZE = re.compile(doc.SIZE)
 _SCHEMES = ("https://", "http://", "package:")
+# Neither in a file name on every system, nor unescaped in a URL; braces would be fields of a template.
+_AWKWARD = frozenset('\\<>"|?*{}') | {chr(code) for code in (*range(32), 127)}
+_TEMPLATE_FIELDS = re.compile(r"\{(?:id|name|commit)\}")
 
 
 def url_problem(url: str) -> str | None:
     """What is wrong with a URL, or None."""
     if not url.startswith(_SCHEMES) or url.split() != [url]:
         return f'expected an https://, http:// or package: URL, got "{url}"'
-    if url.startswith("package:") and unsafe(url[len("package:") :]):
-        return f'expected a path inside the package, got "{url}"'
+    plain = _TEMPLATE_FIELDS.sub("x", url)
+    if url.startswith("package:"):
+        return (
+            f'expected a path inside the package, got "{url}"' if unsafe(plain[len("package:") :]) else None
+        )
+    try:
+        parts = urlsplit(url)
+        good = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        good = False
+    if not good:
+        return f'expected a URL with a host, got "{url}"'
+    if "@" in parts.netloc:
+        return f'expected a URL without a user name, got one of "{parts.hostname}"'
+    if not _AWKWARD.isdisjoint(plain.replace("?", "", 1)) or ".." in parts.path.split("/"):
+        return f'expected a URL without "..", with odd characters percent-encoded, got "{url}"'
     return None
 
 
@@ -39,10 +58,9 @@ def unsafe(path: str) -> bool:
     """Whether a relative path leaves its folder, or cannot be a path on every system."""
     return (
         not path
-        or path.startswith(("/", "~"))
-        or "\\" in path
-        or "\x00" in path
+        or path.startswith(("/", "~", "-"))
         or ":" in path
+        or not _AWKWARD.isdisjoint(path)
         or any(part in ("", ".", "..") for part in path.split("/"))
     )
 
@@ -89,7 +107,9 @@ def _artifact(
 
     base = template or doc.TemplateDoc()
     name = (own and own.name) or fill(base.name) or row.id
-    if unsafe(name) or "/" in name:
+    # A name that comes from a bad id is one mistake, not one per file.
+    derived = not (own and own.name) and not _IDENT.fullmatch(row.id)
+    if (unsafe(name) or "/" in name) and not derived:
         resolver.note((*at, "name"), f'expected a plain file name, got "{name}"', row.id, depth)
     url = fill(base.url, name)
     sources = tuple(own.sources) if own and own.sources is not None else ((url,) if url else ())
@@ -101,7 +121,8 @@ def _artifact(
         digests=tuple(_digest(resolver, at, i, d, row, depth) for i, d in enumerate(own.digests))
         if own
         else (),
-        digest_url=(own and own.md5) or fill(base.md5, name),
+        # The template's MD5 lies beside the template's file, not beside one from another place.
+        digest_url=(own and own.md5) or (fill(base.md5, name) if url in sources else None),
         size_bytes=size,
         size_origin=origin,
         size_date=date,
@@ -117,7 +138,7 @@ def _size(
     """Size in bytes, where it is from, and the date."""
     if given is None or isinstance(given, int):
         return given, None, None
-    match = _SIZE.match(given)
+    match = _SIZE.fullmatch(given)
     if match is None:
         resolver.note((*at, "size"), f'expected {doc.SIZE_WORDS}; got "{given}"', row.id, depth)
         return None, None, None
@@ -125,7 +146,7 @@ def _size(
 
 
 def _digest(resolver: Resolver, at: PathLike, index: int, text: str, row: doc.ModelDoc, depth: int) -> Digest:
-    if not _DIGEST.match(text):
+    if not _DIGEST.fullmatch(text):
         message = f'expected {doc.DIGEST_WORDS}; got "{text}"'
         resolver.note((*at, "digests", index), message, row.id, depth)
         return Digest("md5", "", "observed")

@@ -117,6 +117,16 @@ def _scalar(value: str) -> Any:
     return value
 
 
+def _unwanted(name: str, event: Any) -> YamlError:
+    """A tag, anchor or alias."""
+    line = event.start_mark.line + 1
+    tag = getattr(event, "tag", None)
+    if tag is not None:
+        return YamlError(name, line, f"tag {tag} is not allowed here")
+    what = f"anchor &{event.anchor}" if hasattr(event, "tag") else f"alias *{event.anchor}"
+    return YamlError(name, line, f"{what} is not allowed here", hint="refer to a part by its name instead")
+
+
 def _build(text: str, name: str, lines: dict[Path_, int] | None) -> Any:
     import yaml
 
@@ -141,8 +151,8 @@ def _build(text: str, name: str, lines: dict[Path_, int] | None) -> Any:
         kind = type(event)
         if kind is scalar_event:
             raw = event.value
-            if event.tag is not None:
-                raise YamlError(name, event.start_mark.line + 1, f"tag {event.tag} is not allowed here")
+            if event.tag is not None or event.anchor is not None:
+                raise _unwanted(name, event)
             if event.implicit[0]:
                 if raw in memo:
                     value = memo[raw]
@@ -156,8 +166,8 @@ def _build(text: str, name: str, lines: dict[Path_, int] | None) -> Any:
                 key = raw  # keys are text, also where they look like numbers
                 continue
         elif kind is mapping_start or kind is sequence_start:
-            if event.tag is not None:
-                raise YamlError(name, event.start_mark.line + 1, f"tag {event.tag} is not allowed here")
+            if event.tag is not None or event.anchor is not None:
+                raise _unwanted(name, event)
             if type(holder) is dict and key is None:
                 raise YamlError(name, event.start_mark.line + 1, "a key must be text")
             if len(stack) >= MAX_DEPTH:
@@ -169,12 +179,7 @@ def _build(text: str, name: str, lines: dict[Path_, int] | None) -> Any:
                 path.pop()
             continue
         elif kind is alias_event:
-            raise YamlError(
-                name,
-                event.start_mark.line + 1,
-                f"alias *{event.anchor} is not allowed here",
-                hint="refer to a part by its name instead",
-            )
+            raise _unwanted(name, event)
         elif kind is document_start:
             documents += 1
             if documents > 1:

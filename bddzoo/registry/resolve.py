@@ -82,7 +82,7 @@ class Resolver:
 
     def ident(self, at: PathLike, text: str, model: str | None = None, depth: int = 0) -> None:
         """Note a name that is not plain."""
-        if not _IDENT.match(text):
+        if not _IDENT.fullmatch(text):
             self.note(at, f'expected {doc.IDENT_WORDS}; got "{text}"', model, depth)
 
     # -- pools -------------------------------------------------------------------------------------

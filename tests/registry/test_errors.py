@@ -171,7 +171,9 @@ def test_many_problems_are_cut_short() -> None:
         ("schema: 1\n\tzoos: []\n", "r.yaml:2: "),
         ("schema: 1\nzoos: [1, 2\n", "r.yaml:2: YAML syntax"),
         ("schema: 1\nschema: 1\n", 'r.yaml:2: key "schema" is there twice'),
-        ("a: &x 1\nb: *x\n", "r.yaml:2: alias *x is not allowed here"),
+        ("a: &x 1\nb: 2\n", "r.yaml:1: anchor &x is not allowed here"),
+        ("a: &x [1]\n", "r.yaml:1: anchor &x is not allowed here"),
+        ("a: 1\nb: *x\n", "r.yaml:2: alias *x is not allowed here"),
         ("a: !!python/object/apply:os.system [ls]\n", "r.yaml:1: tag"),
         ("a: 1\n---\nb: 1\n", "r.yaml:2: a second document"),
         ("{[1]: 2}\n", "r.yaml:1: a key must be text"),
@@ -187,11 +189,44 @@ def test_yaml_that_we_do_not_read(text: str, said: str) -> None:
     assert "\n" not in caught.value.message
 
 
-def test_alias_bomb_is_refused_at_its_first_alias() -> None:
+@pytest.mark.parametrize(
+    "url",
+    ["https://", "https://h/../x", "https://user:pw@h/x", "https://[::1/x", "https://h:99999999/x",
+     "https://h/a|b", "https://h/<x>", "https://h/{idd}", "https://h/x\\n", "https://h/a b"],
+)  # fmt: skip
+def test_urls_that_nothing_can_follow(url: str) -> None:
+    found = problems((TWO, f'          artifacts: {{weights: {{sources: ["{url}"]}}}}\n{TWO}'))
+    assert len(found) == 1
+    assert found[0].startswith(f"r.yaml:{line(TWO)}: one: artifacts.weights.sources[0]: expected a")
+
+
+@pytest.mark.parametrize("name", ["-rf", "x\\n.pth", "{idd}.pth", "C:x", "a*", "a\\u007fb", "CON?"])
+def test_names_that_no_file_should_have(name: str) -> None:
+    found = problems((TWO, f'          artifacts: {{weights: {{name: "{name}"}}}}\n{TWO}'))
+    assert len(found) == 1
+    assert "one: artifacts.weights.name: expected a plain file name" in found[0]
+
+
+def test_a_bad_id_is_one_mistake() -> None:
+    assert len(problems(("id: one", "id: ../one"))) == 1
+    assert len(problems(("id: one", 'id: "one\\n"'))) == 1
+
+
+def test_an_md5_lies_beside_the_templates_file_only() -> None:
+    text = GOOD.replace(
+        "url: 'https://example.org/{commit}/{name}'",
+        "url: 'https://example.org/{commit}/{name}', md5: 'https://example.org/{commit}/{id}.md5'",
+    ).replace(TWO, "          artifacts: {weights: {sources: ['https://b.org/one.pth']}}\n" + TWO)
+    one, two = load_text(text, "r.yaml").models
+    assert one.artifacts[0].digest_url is None
+    assert two.artifacts[0].digest_url == "https://example.org/abc/two.md5"
+
+
+def test_alias_bomb_is_refused_at_its_first_anchor() -> None:
     bomb = 'a: &a ["x", "x"]\n' + "".join(
         f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + i)}, *{chr(97 + i)}]\n" for i in range(20)
     )
-    with pytest.raises(UsageError, match=r"r\.yaml:2: alias"):
+    with pytest.raises(UsageError, match=r"r\.yaml:1: anchor"):
         load_text(bomb, "r.yaml")
 
 

@@ -127,6 +127,7 @@ def test_nothing_that_agrees_is_found(found: list[Finding]) -> None:
 TRAINING = "          training"
 FCN = "        - id: fcn_r50-d8_512x1024_40k_sem_seg_bdd100k\n"
 MASK = "        - id: mask_rcnn_r50_fpn_1x_32bs_ins_seg_bdd100k\n"
+SLIDE = "        - id: fcn_r50-d8_769x769_40k_sem_seg_bdd100k\n"
 SWIN = "        - id: upernet_swin-b_fp16_512x1024_80k_sem_seg_bdd100k\n"
 GN = "        - id: fpn_r50_gn_512x1024_40k_sem_seg_bdd100k\n"
 
@@ -159,6 +160,12 @@ GN = "        - id: fpn_r50_gn_512x1024_40k_sem_seg_bdd100k\n"
          "fcn_r50-d8_769x769_40k_sem_seg_bdd100k.pth']}}\n" + TRAINING),
         ("URL02", FCN, TRAINING,
          "          artifacts: {weights: {sources: ['https://example.org/other.pth']}}\n" + TRAINING),
+        ("URL03", FCN, TRAINING,
+         "          artifacts: {scores-val: {sources: ['https://dl.cv.ethz.ch/bdd100k/sem_seg/scores-test/"
+         "fcn_r50-d8_512x1024_40k_sem_seg_bdd100k.json']}}\n" + TRAINING),
+        ("PRO01", SLIDE, "protocol: bdd100k-sem_seg-slide769", "protocol: bdd100k-sem_seg-whole"),
+        ("ARC07", FCN, "resnetv1c50_d8", "resnetv1c101_d8"),
+        ("COL04", MASK, "Batch Size: 32", "Batch Size: many"),
         ("SIZ02", FCN, TRAINING, "          artifacts: {weights: {size: 5}}\n" + TRAINING),
         ("ACK01", FCN, TRAINING, "          lint_ok: {COL01: no reason}\n" + TRAINING),
         ("ACK01", FCN, TRAINING, "          lint_ok: {COL99: no reason}\n" + TRAINING),

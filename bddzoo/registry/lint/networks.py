@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -106,6 +107,16 @@ def _head(network: Network | None) -> str | None:
     return head.get("type") if isinstance(head, Mapping) else None
 
 
+def other_depth(world: World) -> Found:
+    """A row that names a ResNet of another depth than the network's."""
+    for entry in world.entries:
+        network = entry.model.network
+        depth = network.parts.get("backbone", {}).get("depth") if network else None
+        match = re.match(r"R-([0-9]+)(?:-|$)", entry.model.backbone)
+        if match and isinstance(depth, int) and int(match[1]) != depth:
+            yield entry.subject, f"the row says {entry.model.backbone}, the backbone's depth is {depth}"
+
+
 def no_counts(world: World) -> Found:
     """Networks whose parameters nobody counted."""
     for entry in world.entries:
@@ -129,5 +140,6 @@ RULES = (
     Rule("ARC04", "a tick that holds for the head alone", head_only),
     Rule("ARC05", "a heading that builds another heading's network", other_heading),
     Rule("ARC06", "parameters not counted", no_counts),
+    Rule("ARC07", "another depth in the row than in the network", other_depth),
     Rule("TRN01", "training that started from a local file", local_start),
 )

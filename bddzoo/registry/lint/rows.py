@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
-from bddzoo.registry.lint.findings import Found, Rule, Subject, World
+from bddzoo.registry.lint.findings import Entry, Found, Rule, Subject, World
 from bddzoo.registry.types import Model
 
 TICK = "✓"
@@ -24,6 +25,42 @@ def same_url(world: World) -> Found:
             for url in (*artifact.sources, artifact.digest_url):
                 if url and owners.setdefault(url, entry.model.id) != entry.model.id:
                     yield entry.subject, f"{url} is also a file of {owners[url]}"
+
+
+def other_kind(world: World) -> Found:
+    """A file whose link lies where another kind of the task's files lie."""
+    for entry in world.entries:
+        kinds = {a.kind for a in entry.model.artifacts}
+        for artifact in entry.model.artifacts:
+            for url in artifact.sources:
+                wrong = sorted((kinds - {artifact.kind}) & set(url.split("/")))
+                if wrong and artifact.kind not in url.split("/") and _own_folder(entry, artifact.kind):
+                    yield entry.subject, f"the link of {artifact.kind} lies in the folder of {wrong[0]}"
+
+
+def _own_folder(entry: Entry, kind: str) -> bool:
+    """Whether files of this kind lie in a folder of that name under the sibling rows."""
+    siblings = [a for m in entry.section.models if m is not entry.model for a in m.artifacts]
+    return any(a.kind == kind and kind in url.split("/") for a in siblings for url in a.sources)
+
+
+def other_protocol(world: World) -> Found:
+    """A row that is tested differently than the section's other rows of the same input size."""
+    rows: dict[tuple[str, str, str], list[Entry]] = {}
+    for entry in world.entries:
+        size = entry.model.settings.get("Input")
+        if size and entry.model.protocol is not None:
+            rows.setdefault((entry.section.zoo.id, entry.section.task, size), []).append(entry)
+    for (_, _, size), entries in rows.items():
+        counts = Counter(e.model.protocol.id for e in entries if e.model.protocol)
+        usual, most = counts.most_common(1)[0]
+        for entry in entries:
+            protocol = entry.model.protocol
+            if protocol and protocol.id != usual and 2 * most > len(entries):
+                yield (
+                    entry.subject,
+                    f"protocol {protocol.id}, but {most} of {len(entries)} rows of input {size} have {usual}",
+                )
 
 
 def stems(world: World) -> Found:
@@ -83,7 +120,8 @@ def batch_size(world: World) -> Found:
             continue
         said: dict[str, object] = {"id": _int(_BATCH.search(model.id)) or 16}
         if "Batch Size" in model.settings:
-            said["column"] = int(model.settings["Batch Size"])
+            cell = model.settings["Batch Size"]
+            said["column"] = int(cell) if cell.isdecimal() else cell
         if model.training is not None:
             said["config"] = model.training.batch or 16
         yield from _disagreement(entry.subject, "batch size", said)
@@ -171,6 +209,8 @@ def _show(value: object) -> str:
 RULES = (
     Rule("URL01", "the same URL under two models", same_url),
     Rule("URL02", "a file named after another model", stems),
+    Rule("URL03", "a link in another kind's folder", other_kind),
+    Rule("PRO01", "a protocol other than that of the rows of the same input", other_protocol),
     Rule("COL01", "iterations: id, column and config disagree", iterations),
     Rule("COL02", "input: id, column, config and protocol disagree", input_size),
     Rule("COL03", "fp16: id, column and config disagree", precision),
