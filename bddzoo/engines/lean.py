@@ -57,6 +57,12 @@ class LeanPackage(ModuleType):
         self.__dict__[name] = value
         return value
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Importing a submodule sets it on its package. A real `__init__` then puts the function of the same
+        # name in its place (`from .accuracy import accuracy`); here the submodule must not come first.
+        if not (isinstance(value, ModuleType) and name in self.__dict__["_names"].single):
+            super().__setattr__(name, value)
+
     def _find(self, name: str) -> tuple[str, str] | None:
         names: Names = self.__dict__["_names"]
         if name in names.single:

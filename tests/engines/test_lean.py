@@ -55,6 +55,22 @@ def test_a_later_import_is_whole():
     assert set(said.split()) == {"True"}
 
 
+def test_a_function_named_like_its_module_is_the_function():
+    said = python(
+        """
+    from importlib import import_module
+    from bddzoo.engines.lean import lean_imports
+    from bddzoo.engines.ops import ensure_ops
+    ensure_ops()
+    with lean_imports():
+        import_module("mmdet.models.losses.cross_entropy_loss")  # imports its neighbour, the module accuracy
+        head = import_module("mmdet.models.roi_heads.bbox_heads.bbox_head")
+    print(callable(head.accuracy))
+    """
+    )
+    assert said == "True"
+
+
 def test_another_library_in_the_same_process_does_not_matter():
     said = python(
         """
