@@ -14,7 +14,7 @@ from bddzoo.cli.app import App, ZooCommand, complete_methods, complete_models
 if TYPE_CHECKING:
     from bddzoo.artifacts import Entry
     from bddzoo.registry.edit import Editor
-    from bddzoo.registry.types import Model
+    from bddzoo.registry.types import Model, Section
 
 
 @click.command(
@@ -152,6 +152,8 @@ def add(app: App, /, model_id: str, dry_run: bool, **given: Any) -> int:
     method = given["method"] or (like.method.name if like else None) or _ask("method", given)
     section = app.registry.section(zoo, task)
     index = next(i for i, z in enumerate(app.registry.zoos) if z.id == zoo)
+    if like is None and sys.stdin.isatty():
+        given = _ask_row(section, method, given)
     entry = _entry(editor, model_id, like, given)
     before = {(f.code, f.subject.name, f.message) for f in open_findings(lint(app.registry))}
     editor.add_model(("zoos", index, "tasks", section.task), method, entry)
@@ -160,15 +162,18 @@ def add(app: App, /, model_id: str, dry_run: bool, **given: Any) -> int:
     registry = load_text(editor.text, str(path), path)
     fresh = [f for f in open_findings(lint(registry)) if (f.code, f.subject.name, f.message) not in before]
     missing = missing_facts(registry.find(model_id))
+    assumed = assumed_files(registry.find(model_id))
     _finish(app, editor, path, dry_run)
     if app.json:
         findings = [{"code": f.code, "subject": f.subject.name, "message": f.message} for f in fresh]
-        app.data_json({"id": model_id, "missing": missing, "findings": findings})
+        app.data_json({"id": model_id, "missing": missing, "assumed": assumed, "findings": findings})
     else:
         for finding in fresh:
             app.data(f"{finding.code} {finding.subject.name}: {finding.message}")
         for what in missing:
             app.data(f"missing: {what}")
+        for kind, url in assumed.items():
+            app.data(f"to be put at the zoo's usual place, or {kind}: false in the entry: {url}")
     app.say(f"{model_id} {'would be' if dry_run else 'was'} added to {path}")
     return int(ExitCode.NOT_REPRODUCED) if fresh else 0
 
@@ -180,6 +185,33 @@ def _ask(what: str, given: Mapping[str, Any]) -> str:
     if not sys.stdin.isatty():
         raise UsageError(f"which {what}?", hint=f"say it with --{what}, or name a model with --like")
     return str(click.prompt(what, err=True))
+
+
+def _ask_row(section: Section, method: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the user says of a row's columns, numbers and weights; an empty answer leaves one out."""
+    answers = {**given, "backbone": given["backbone"] or _ask("backbone", given)}
+    heading = next((m for m in section.methods if m.name == method), None)
+    style = section.styles.get(heading.table) if heading else None
+
+    def ask(what: str) -> str:
+        return str(click.prompt(f"{what} (empty: none)", default="", show_default=False, err=True)).strip()
+
+    def told(option: str, name: str) -> bool:
+        return any(text.partition("=")[0].strip() == name for text in answers[option])
+
+    for column in style.columns if style else ():
+        if column.kind == "setting":
+            option, name = "settings", column.name
+        elif column.metric is not None and column.metric[0] in ("val", "test"):
+            option, name = column.metric
+        else:
+            continue
+        if not told(option, name) and (text := ask(column.name)):
+            answers[option] = (*answers[option], f"{name}={text}")
+    if not answers["weights"] and not answers["url"]:
+        file, url = ask("local file of the weights"), ask("URL of the weights")
+        answers |= {"weights": Path(file) if file else None, "url": url or None}
+    return answers
 
 
 def _entry(editor: Editor, model_id: str, like: Model | None, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -276,6 +308,14 @@ def missing_facts(model: Model) -> list[str]:
         found.append("paper")
     if model.method.code is None:
         found.append("code")
-    if model.network is None or model.network.params is None:
+    if model.network is None or model.protocol is None:
+        found.append("usage: a network and a protocol, so that the model can be run")
+    elif model.network.params is None:
         found.append("number of parameters")
     return found
+
+
+def assumed_files(model: Model) -> dict[str, str]:
+    """Files with a link and neither digest nor size: nobody said that they are where the zoo's are."""
+    unseen = (a for a in model.artifacts if not a.digests and a.size_bytes is None)
+    return {a.kind: a.sources[0] for a in unseen if a.sources}

@@ -1,6 +1,6 @@
 """CPU time of reading the registry and of the commands that need nothing else.
 
-    python benchmarks/speed/registry.py [--repeat N]
+    python benchmarks/speed/registry.py [--repeat N] [--out FILE]
 
 Prints, in milliseconds of CPU time (best of N): load and check of the full registry, the same with ten
 times as many rows, PyYAML's C loader alone on the same file, and `bddzoo list` and `bddzoo --help` beyond
@@ -11,11 +11,15 @@ for ten times the rows, 150 ms for the commands.
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import platform
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from bddzoo.registry import default_path, load_text
 
@@ -68,7 +72,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeat", type=int, default=7)
-    repeat = parser.parse_args().repeat
+    parser.add_argument("--out", type=Path, help="also write the numbers as JSON")
+    options = parser.parse_args()
+    repeat: int = options.repeat
 
     import yaml
 
@@ -91,6 +97,19 @@ def main() -> int:
         print(f"{name:24}{value:9.1f} ms" + (f"  (at most {limit:.0f})" if limit else "") + (" LATE" * late))
     ratio = found["load, 10 x the rows"] / found["load"]
     print(f"{'ten times the rows':24}{ratio:9.1f} times the time  (at most 10)" + (" LATE" * (ratio > 10)))
+    if options.out is not None:
+        result = {
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "processors": os.cpu_count(),
+            "load_average": round(os.getloadavg()[0], 2),
+            "repeat": repeat,
+            "cpu_ms": {name: round(value, 1) for name, value in found.items()},
+            "limits_ms": LIMITS_MS,
+            "times_for_ten_times_the_rows": round(ratio, 2),
+        }
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return int(code or ratio > 10)
 
 

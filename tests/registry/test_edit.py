@@ -227,6 +227,10 @@ def test_add_like_another(run: Callable[..., Done], own: Path, tmp_path: Path) -
     assert (file.sources, file.size_bytes) == (("https://example.org/mine.pth",), 7)
     assert {d.algorithm for d in file.digests} == {"md5", "sha256"}
     assert "missing: scores on test" in done.out
+    # Nobody has looked whether the other files are where the zoo's templates say.
+    assert "preds: false in the entry: https://dl.cv.ethz.ch/bdd100k/sem_seg/preds/mine_fpn" in done.out
+    assert file.digest_url is None
+    assert "missing: usage" not in done.out
     # The file is named after another model than the row: lint says so, and the command ends with 3.
     assert "URL02 mine_fpn" in done.out
     assert done.code == 3
@@ -267,6 +271,29 @@ def test_add_with_mistakes(
     assert done.code == code, done.err
     assert said in done.errors[0]
     assert own.read_text(encoding="utf-8") == TEXT
+
+
+def test_add_asks_for_the_row(
+    run: Callable[..., Done], own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    weights = tmp_path / "w.pth"
+    weights.write_bytes(b"weights")
+    answers = ["bdd100k-models", "sem_seg", "FCN", "R-50-D8", "40K", "", "60.10", "", str(weights), ""]
+    monkeypatch.setattr(sys, "stdin", Terminal("\n".join(answers) + "\n"))
+    done = run("registry", "add", "fcn_r50-d8_512x512_40k_sem_seg_bdd100k", "--registry", own)
+    assert done.code in (0, 3), done.err
+    model = load_registry(own).find("fcn_r50-d8_512x512_40k_sem_seg_bdd100k")
+    assert (model.backbone, model.settings["Iters"], model.settings["Input"]) == ("R-50-D8", "40K", "")
+    assert str(model.reported_value("mIoU")) == "60.10"
+    file = model.artifact("weights")
+    assert file is not None
+    assert file.size_bytes == 7
+    assert "missing: scores on test" in done.out
+    assert "missing: usage" in done.out
 
 
 def test_health_remembers_and_notices_deaths(run: Callable[..., Done], own: Path, tmp_path: Path) -> None:
