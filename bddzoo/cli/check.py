@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 LINK_NAMES = ("registry", "scores", "predictions", "weights")
 _PATH = click.Path(path_type=Path)
+MATRIX_LIMIT = 256
 
 
 @click.command(
     cls=ZooCommand,
-    formats=("table", "json", "junit", "github"),
+    formats=("table", "json", "junit", "github", "md"),
     epilog="""\b
 Links, in this order; the first that breaks is named:
   registry     the number is what the zoo's own document says (--document)
@@ -40,6 +41,8 @@ Examples:
   bddzoo check fpn_r50_512x1024_40k_sem_seg_bdd100k --data /data/bdd100k
   bddzoo check 'mask_rcnn*' --link scores --from /mnt/zoo-mirror
   bddzoo check --all --link scores --link predictions --data /data/bdd100k --format junit
+  bddzoo check --all --matrix
+  bddzoo check --merge checks/ --format md
 """,
 )
 @click.argument("patterns", metavar="[MODEL|PATTERN]...", nargs=-1, shell_complete=complete_models)
@@ -76,6 +79,13 @@ Examples:
     metavar="DIR",
     help="Folder of the records.",
 )
+@click.option("--matrix", is_flag=True, help="Only print the models, as a job matrix for GitHub Actions.")
+@click.option(
+    "--merge",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Put together what earlier checks printed with --format json.",
+)
 @click.pass_obj
 def command(
     app: App,
@@ -93,6 +103,8 @@ def command(
     device: str,
     split: str,
     results: Path | None,
+    matrix: bool,
+    merge: Path | None,
 ) -> int:
     """Test what stands behind reported numbers, and name the first link that breaks.
 
@@ -100,11 +112,15 @@ def command(
     looked at is `missing`, never a pass.
     """
     from bddzoo.cli.fetch import select_models
-    from bddzoo.reports.checks import render
     from bddzoo.results.links import LINKS, ModelCheck
-    from bddzoo.results.verdict import Verdict, worst
 
+    if merge is not None:
+        if patterns or everything or task or matrix:
+            raise UsageError("--merge takes the models of its files", hint="give no models")
+        return _report(app, read_checks(merge))
     models = select_models(app, patterns, task, everything)
+    if matrix:
+        return _print_matrix(app, models)
     if len(models) > 1 and (from_scores or from_preds):
         raise UsageError("--from-scores and --from-preds are files of one model", hint="name one model")
     given: dict[Link, object] = {
@@ -125,20 +141,69 @@ def command(
         checks.append(
             ModelCheck(model.id, model.zoo.id, tuple(looker.look(model, n) for n in LINKS if n in asked))
         )
+    return _report(app, checks)
+
+
+def _print_matrix(app: App, models: Sequence[Model]) -> int:
+    """One line of JSON: a job for each model that something is published of."""
+    import json
+
+    rows = [
+        {"model": m.id, "zoo": m.zoo.id, "task": m.task}
+        for m in models
+        if any(artifact.sources for artifact in m.artifacts)
+    ]
+    if len(rows) > MATRIX_LIMIT:
+        raise UsageError(
+            f"{len(rows)} models, and GitHub starts at most {MATRIX_LIMIT} jobs of a matrix",
+            hint="choose by pattern or --task",
+        )
+    app.data(json.dumps({"include": rows}, separators=(",", ":")))
+    return 0
+
+
+def read_checks(folder: Path) -> list[ModelCheck]:
+    """The checks in the JSON files below a folder, by model.
+
+    Raises:
+        MissingError: There are none, or one cannot be read.
+        UsageError: A file holds something else.
+    """
+    import json
+
+    from bddzoo.reports.checks import from_json
+
+    found: dict[tuple[str, str], ModelCheck] = {}
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            rows = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise MissingError(f"{path} cannot be read: {error}") from error
+        found.update({(check.zoo, check.model): check for check in from_json(rows, str(path))})
+    if not found:
+        raise MissingError(f"{folder} holds no JSON files of checks")
+    return [found[key] for key in sorted(found)]
+
+
+def _report(app: App, checks: Sequence[ModelCheck]) -> int:
+    """Print the checks; returns the exit status of the worst."""
+    from bddzoo.reports.checks import as_json, render
+    from bddzoo.results.links import LINKS
+    from bddzoo.results.verdict import Verdict, worst
+
     form = app.format or "table"
     if form == "json":
-        from bddzoo.reports.checks import as_json
-
         app.data_json([as_json(check) for check in checks])
     else:
-        app.data(render(checks, form))
+        app.data(render(checks, {"md": "broken"}.get(form, form)))
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if form == "github" and summary:
         with Path(summary).open("a", encoding="utf-8") as file:
             file.write(render(checks, "summary") + "\n")
     verdict = worst(check.verdict for check in checks)
     good = sum(check.verdict is Verdict.REPRODUCED for check in checks)
-    app.say(f"{good} of {len(checks)} reproduced; links: {', '.join(n for n in LINKS if n in asked)}")
+    seen = {link.link for check in checks for link in check.links}
+    app.say(f"{good} of {len(checks)} reproduced; links: {', '.join(n for n in LINKS if n in seen)}")
     return int(verdict.exit_code)
 
 

@@ -18,13 +18,15 @@ def render(checks: Sequence[ModelCheck], form: str) -> str:
 
     Args:
         checks: One for each model.
-        form: `table`, `junit`, `github` (annotations) or `summary` (Markdown).
+        form: `table`, `junit`, `github` (annotations), `summary` (Markdown) or `broken` (Markdown: only what
+            does not hold).
     """
     forms: dict[str, Callable[[Sequence[ModelCheck]], str]] = {
         "table": _table,
         "junit": junit,
         "github": github,
         "summary": summary,
+        "broken": broken,
     }
     return forms[form](checks)
 
@@ -58,6 +60,42 @@ def as_json(check: ModelCheck) -> dict[str, Any]:
             for link in check.links
         ],
     }
+
+
+def from_json(rows: object, where: str) -> list[ModelCheck]:
+    """Checks that `as_json` wrote, without their records.
+
+    Raises:
+        UsageError: It wrote something else.
+    """
+    from bddzoo.errors import UsageError
+    from bddzoo.results.links import LINKS, LinkResult, ModelCheck
+    from bddzoo.results.verdict import Verdict
+
+    try:
+        assert isinstance(rows, list)
+        checks = [
+            ModelCheck(
+                str(row["model"]),
+                str(row["zoo"]),
+                tuple(
+                    LinkResult(
+                        LINKS[LINKS.index(link["link"])],
+                        Verdict(link["verdict"]),
+                        str(link["source"]),
+                        reasons=tuple(map(str, link["reasons"])),
+                    )
+                    for link in row["links"]
+                ),
+            )
+            for row in rows
+        ]
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"{where} is not what 'bddzoo check --format json' prints: {error!r}",
+            hint="write it with: bddzoo check ... --format json > FILE",
+        ) from error
+    return checks
 
 
 def junit(checks: Sequence[ModelCheck]) -> str:
@@ -113,6 +151,13 @@ def summary(checks: Sequence[ModelCheck]) -> str:
         rows.append((f"`{check.model}`", *(verdicts.get(n, "") for n in names), str(check.verdict), broken))
     head = ("Model", *names, "Verdict", "First broken link")
     return markdown_table(head, rows, [False] * len(head))
+
+
+def broken(checks: Sequence[ModelCheck]) -> str:
+    """Markdown: how many chains hold, and a table of those that do not."""
+    bad = [check for check in checks if check.first_broken is not None]
+    line = f"{len(checks) - len(bad)} of {len(checks)} models: every link that was tested holds."
+    return f"{line}\n\n{summary(bad)}" if bad else line
 
 
 def _table(checks: Sequence[ModelCheck]) -> str:

@@ -1,0 +1,132 @@
+"""The workflow and hook files: valid, pinned, with least rights, and calling commands that exist."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bddzoo.registry import load_registry
+from tests.cli.command import ROOT, assert_one_line, bddzoo
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}|\./\.github/workflows/[\w-]+\.yml")
+
+
+def steps(path: Path) -> list[dict[str, Any]]:
+    jobs = yaml.safe_load(path.read_text())["jobs"].values()
+    return [step for job in jobs for step in job.get("steps", [])]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.name)
+def test_a_workflow_is_valid(path: Path) -> None:
+    pytest.importorskip("check_jsonschema", reason="check-jsonschema is not installed")
+    command = ["-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(path)]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.name)
+def test_a_workflow_takes_no_more_than_it_needs(path: Path) -> None:
+    workflow = yaml.safe_load(path.read_text())
+    assert workflow["permissions"] == {"contents": "read"}
+    for job in workflow["jobs"].values():
+        rights = job.get("permissions", {})
+        written = {name for name, right in rights.items() if right == "write"}
+        assert written <= {"issues", "pull-requests"}
+        if "uses" in job:
+            assert PINNED.fullmatch(job["uses"])
+        else:
+            assert job["timeout-minutes"] <= 240
+    for step in steps(path):
+        if "uses" in step:
+            assert PINNED.fullmatch(step["uses"]), "actions are pinned by SHA"
+        else:
+            # What others chose (titles, inputs) reaches a shell as a variable, never as its text.
+            assert "${{" not in step["run"]
+            checked = subprocess.run(["bash", "-n"], input=step["run"], text=True, check=False)
+            assert checked.returncode == 0
+
+
+def test_hooks_call_commands_that_exist(tmp_path: Path) -> None:
+    hooks = {hook["id"]: hook for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())}
+    assert set(hooks) == {"bddzoo-lint", "bddzoo-tables"}
+    for hook in hooks.values():
+        assert re.search(hook["files"], "registry.yaml")
+        assert hook["entry"].split()[0] == "bddzoo"
+    lint = hooks["bddzoo-lint"]["entry"].split()[1:]
+    assert bddzoo(*lint, ROOT / "registry.yaml").returncode == 0
+    broken = tmp_path / "registry.yaml"
+    broken.write_text("zoos: 1\n")
+    assert bddzoo(*lint, broken).returncode == 2
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- bddzoo:tables zoo=demo -->\n<!-- /bddzoo:tables -->\n")
+    tables = hooks["bddzoo-tables"]
+    done = bddzoo(*tables["entry"].split()[1:], *tables["args"], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "demo_semfpn_r18n_sem_seg" in readme.read_text()
+
+
+def test_the_matrix_holds_what_can_be_checked() -> None:
+    done = bddzoo("check", "--matrix", "bdd100k-models", "demo")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1, "one line, as a step's output takes it"
+    rows = json.loads(done.stdout)["include"]
+    expected = [m for m in load_registry(None).models if m.zoo.id in ("bdd100k-models", "demo")]
+    assert {row["model"] for row in rows} == {m.id for m in expected}
+    assert len(rows) <= 256
+
+
+def test_checks_of_many_jobs_are_put_together(tmp_path: Path) -> None:
+    """What each job printed gives one report, and the exit status of the worst."""
+    folder = tmp_path / "checks"
+    (folder / "a").mkdir(parents=True)
+    ids = ("demo_semfpn_r18n_sem_seg", "demo_mask_rcnn_r18n_ins_seg")
+    for number, model in enumerate(ids):
+        document = ("--document", ROOT / "docs" / "demo.md") if number == 0 else ()
+        done = bddzoo("check", model, "--link", "registry", *document, "--format", "json")
+        assert done.returncode == (5 if number else 0)
+        (folder / "a" / f"{number}.json").write_text(done.stdout)
+    merged = bddzoo("check", "--merge", folder, "--format", "md")
+    assert merged.returncode == 5
+    assert merged.stdout.startswith("1 of 2 models")
+    assert f"`{ids[1]}`" in merged.stdout
+    assert f"`{ids[0]}`" not in merged.stdout
+    first, second = (json.loads((folder / "a" / f"{n}.json").read_text())[0] for n in (0, 1))
+    again = json.loads(bddzoo("check", "--merge", folder, "--format", "json").stdout)
+    assert {row["model"]: row["verdict"] for row in again} == {
+        first["model"]: "reproduced",
+        second["model"]: "missing",
+    }
+    (folder / "a" / "1.json").unlink()
+    assert bddzoo("check", "--merge", folder, "--format", "github").returncode == 0
+
+
+def test_bad_files_to_put_together(tmp_path: Path) -> None:
+    assert_one_line(bddzoo("check", "--merge", tmp_path), 5, "no JSON files")
+    (tmp_path / "a.json").write_text('[{"model": "m"}]')
+    assert_one_line(bddzoo("check", "--merge", tmp_path), 2, "a.json is not what")
+    (tmp_path / "a.json").write_text("{")
+    assert_one_line(bddzoo("check", "--merge", tmp_path), 5, "cannot be read")
+    assert_one_line(bddzoo("check", "demo", "--merge", tmp_path), 2, "--merge takes the models")
+
+
+@pytest.mark.parametrize("arguments", [("check", "--matrix", "demo"), ("check", "--merge", "FOLDER")])
+def test_what_runs_without_networks_imports_none(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """The jobs that only list and report install bddzoo without its heavy packages."""
+    (tmp_path / "a.json").write_text("[]")
+    given = [str(tmp_path) if a == "FOLDER" else a for a in arguments]
+    code = (
+        "import sys; from bddzoo.cli.main import run; run(sys.argv[1:]); "
+        "sys.exit(bool({'torch', 'numpy', 'cv2', 'pycocotools'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *given], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
