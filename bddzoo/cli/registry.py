@@ -86,14 +86,13 @@ def import_(app: App, file: Path, zoo: str, title: str | None, task: str, page: 
     Tables, headings, papers, authors and links are read; prose is not. What comes out is checked with
     the schema before it is printed.
     """
-    from bddzoo.registry import load_text
-    from bddzoo.registry.entries import entries_yaml
+    from bddzoo.registry.entries import entries_yaml, load_entries
     from bddzoo.registry.importer import import_markdown
     from bddzoo.reports.blocks import read_document
 
     document = import_markdown(read_document(file), str(file))
     text = entries_yaml(document, zoo, title or zoo, task, page)
-    registry = load_text(text, f"import of {file}")
+    registry = load_entries(text, document, str(file))
     for warning in document.warnings:
         app.warn(warning)
     if app.json:

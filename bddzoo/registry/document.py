@@ -21,6 +21,7 @@ class Row:
         settings: The other plain columns, as printed.
         numbers: `(split, metric)` to value; None where the cell holds none.
         links: Artifact kind (or `weights.md5`) to the printed target; empty for a link to nowhere.
+        line: Line of the document that the row was read from; 0 for a row of the registry.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Row:
     settings: Mapping[str, str]
     numbers: Mapping[tuple[str, str], Decimal | None]
     links: Mapping[str, str]
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

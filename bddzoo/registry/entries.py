@@ -6,8 +6,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from bddzoo.errors import UsageError
+from bddzoo.registry.catalog import Registry
 from bddzoo.registry.document import DIGEST_LINK, Document, Heading, Row
 from bddzoo.registry.files import KINDS
+from bddzoo.registry.problems import MAX_SHOWN, RegistryError
 from bddzoo.registry.types import Column, Person, TableStyle
 from bddzoo.registry.yaml_text import emit, emit_items
 
@@ -37,9 +40,35 @@ def entries_yaml(document: Document, zoo: str, title: str, task: str, page: str 
         models = method.pop("models")
         lines.append("")
         emit_items(lines, 6, [method])
-        lines.append("        models:")
+        lines.append("        models:" if models else "        models: []")
         emit_items(lines, 8, models)
     return "\n".join(lines) + "\n"
+
+
+def load_entries(text: str, document: Document, name: str) -> Registry:
+    """The registry that `entries_yaml` wrote.
+
+    Args:
+        text: What it wrote.
+        document: What it was written from.
+        name: Name of the imported document.
+
+    Raises:
+        UsageError: It does not follow the schema; names the document's lines, not those of `text`, which
+            nobody has seen.
+    """
+    from bddzoo.registry.loader import load_text
+
+    try:
+        return load_text(text, name)
+    except RegistryError as error:
+        at = {row.id: row.line for heading in document.headings for row in heading.rows}
+        lines = []
+        for problem in error.problems[:MAX_SHOWN]:
+            where = f"{name}:{at[problem.model]}" if problem.model in at else name
+            words = [where, problem.model, problem.field, problem.message]
+            lines.append(": ".join(" ".join(word.split()) for word in words if word))
+        raise UsageError("\n".join(lines)) from None
 
 
 def _papers(document: Document) -> dict[str, dict[str, Any]]:

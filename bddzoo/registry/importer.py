@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from pathlib import PurePosixPath
 
@@ -142,7 +143,7 @@ def _heading(block: Block, columns: Mapping[str, Column], name: str) -> Heading:
         and all(row[index].links and not row[index].links[0][1] for row in table.rows)
     )
     rows = tuple(
-        _row(block.name, row, chosen, escape, f"{name}:{line}", empty)
+        replace(_row(block.name, row, chosen, escape, f"{name}:{line}", empty), line=line)
         for row, line in zip(table.rows, table.lines, strict=True)
     )
     paper, venue = paper_of(block.lines)
@@ -179,11 +180,16 @@ def _row(
             numbers[column.metric] = _number(text, f"{where}: {column.name}")
         elif column.kind == "links":
             for title, url in item.links:
+                if title not in column.links:
+                    known = ", ".join(column.links)
+                    raise UsageError(f'{where}: {column.name}: expected links named {known}, got "{title}"')
                 links[column.links[title]] = url
             if not item.links and item.text not in ("", "-"):
                 raise UsageError(f'{where}: {column.name}: expected links, got "{item.text}"')
         else:
             settings[column.name] = text
+    if not backbone:
+        raise UsageError(f"{where}: the row names no backbone")
     return Row(_id(heading, backbone, settings, links, where), backbone, settings, numbers, links)
 
 

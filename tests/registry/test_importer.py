@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bddzoo.errors import BddzooError, ExitCode, UsageError
 from bddzoo.registry import Registry, load_registry, load_text
 from bddzoo.registry.document import document_of
-from bddzoo.registry.entries import entries_yaml
+from bddzoo.registry.entries import entries_yaml, load_entries
 from bddzoo.registry.importer import import_markdown, metric_of
 from bddzoo.registry.types import Section
 from bddzoo.reports.upstream import render_document
@@ -113,6 +113,12 @@ def test_tables_in_code_fences_are_examples() -> None:
         ("| R-50 | 80K |  |", "| R-50 | 80K |", "t:10: 3 cells under 4 columns"),
         ("| Iters |", "| Backbone |", "t:7: a table's columns need names"),
         ("./a_80k.py", "./a_40k.py", "t: several rows make the id a_40k"),
+        (
+            "| 40K | 59.80 | [config]",
+            "| 40K | 59.80 | [conf]",
+            't:9: Config: expected links named config, got "conf"',
+        ),
+        ("| R-50 | 80K |", "|  | 80K |", "t:10: the row names no backbone"),
         ("| 40K |", "|   40K |", None),
         ("| R-50 | 40K |", "|  R-50 | 40K |", None),
     ],
@@ -125,6 +131,27 @@ def test_bad_documents(old: str, new: str, said: str | None) -> None:
     with pytest.raises(UsageError) as caught:
         import_markdown(text, "t")
     assert caught.value.message.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("./a_80k.py", "./a*80k.py", 't:10: a*80k: id: expected letters, digits'),
+        ("https://arxiv.org", "ftp://arxiv.org", "t: papers.fcn.url: expected an https://"),
+        ("https://code.org/x", "javascript:x", "t: zoos[0].tasks.sem_seg.methods[0].code: expected an https"),
+    ],
+)  # fmt: skip
+def test_what_no_registry_can_hold_is_named_by_the_documents_line(old: str, new: str, said: str) -> None:
+    document = import_markdown(TABLE.replace(old, new, 1), "t")
+    with pytest.raises(UsageError) as caught:
+        load_entries(entries_yaml(document, "z", "Z", "sem_seg", None), document, "t")
+    assert caught.value.message.startswith(said)
+
+
+def test_a_table_without_rows() -> None:
+    text = "\n".join(line for line in TABLE.split("\n") if "R-50" not in line)
+    document = import_markdown(text, "t")
+    assert load_entries(entries_yaml(document, "z", "Z", "sem_seg", None), document, "t").models == ()
 
 
 def test_spaces_without_a_rule_are_refused() -> None:
