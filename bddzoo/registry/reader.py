@@ -52,14 +52,20 @@ def read_text(path: Path) -> str:
     """
     try:
         size = path.stat().st_size
-        if size > MAX_BYTES:
+        data = b""
+        if size <= MAX_BYTES:
+            # A device or a pipe says that it is empty, and may never end.
+            with path.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+        if max(size, len(data)) > MAX_BYTES:
+            much = f"{size / 1e6:.0f} MB" if size else "a file without an end"
             raise YamlError(
                 str(path),
                 None,
-                f"{size / 1e6:.0f} MB is more than a registry can be ({MAX_BYTES // 2**20} MiB)",
+                f"{much} is more than a registry can be ({MAX_BYTES // 2**20} MiB)",
                 hint="is this the right file?",
             )
-        return path.read_bytes().decode("utf-8")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise YamlError(str(path), line, "not UTF-8 text") from None

@@ -238,6 +238,11 @@ def test_large_file_is_not_even_read(tmp_path: Path) -> None:
         load_registry(path)
 
 
+def test_a_device_without_an_end_is_refused() -> None:
+    with pytest.raises(UsageError, match="without an end is more than a registry can be"):
+        load_registry(Path("/dev/zero"))
+
+
 def test_missing_and_unreadable(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="cannot read the registry"):
         load_registry(tmp_path / "none.yaml")
