@@ -124,18 +124,14 @@ class Sweep:
             MissingError: The results folder cannot be written.
             KeyboardInterrupt: Passed on after the workers were interrupted and have ended.
         """
-        try:
+        with self._writing():
             self.settings.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MissingError(
-                f"cannot write to {self.settings.results}: {error.strerror or error}",
-                hint="choose a folder with --results DIR or BDDZOO_RESULTS",
-            ) from error
         self._take_up()
         try:
             while any(job.state not in ("done", "failed") for job in self.jobs):
                 self._collect()
-                self._start()
+                with self._writing():
+                    self._start()
                 self.watch(self.jobs)
                 time.sleep(POLL_S)
         finally:
@@ -144,6 +140,17 @@ class Sweep:
             self._running.clear()
         self.watch(self.jobs)
         return self.jobs
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """What keeps locks and logs from being written is one line."""
+        try:
+            yield
+        except OSError as error:
+            raise MissingError(
+                f"cannot write to {self.settings.results}: {error.strerror or error}",
+                hint="choose a folder with --results DIR or BDDZOO_RESULTS",
+            ) from error
 
     def _take_up(self) -> None:
         """Mark what an earlier run of the same sweep has done."""

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from bddzoo.errors import BddzooError
 from bddzoo.results import write_record
 from tests.results.factory import make_model, make_record
 
@@ -39,7 +40,11 @@ def main() -> int:
     time.sleep(options.sleep)
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     run = {"started": started, "sweep": os.environ["BDDZOO_SWEEP"], "duration_s": time.monotonic()}
-    write_record(make_record(make_model(id=options.model), run=run), Path(os.environ["BDDZOO_RESULTS"]))
+    try:
+        write_record(make_record(make_model(id=options.model), run=run), Path(os.environ["BDDZOO_RESULTS"]))
+    except BddzooError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        return int(error.exit_code)
     return 3
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -131,6 +133,42 @@ def test_a_clock_that_jumps_does_not_matter(tmp_path: Path) -> None:
     write_record(make_record(make_model(id="m0"), run=run), plan.results)
     assert Sweep(models(1), plan).run()[0].state == "done"
     assert started(tmp_path) == Counter()
+
+
+def test_a_full_disk_loses_nothing_and_is_made_good(tmp_path: Path) -> None:
+    """On a tmpfs of 256 kB: no half record, no leftover; with room again every model once."""
+    apart = ["unshare", "--map-root-user", "--mount"]
+    probe = f"mkdir {tmp_path}/probe && mount -t tmpfs none {tmp_path}/probe"
+    if shutil.which("unshare") is None or subprocess.run([*apart, "sh", "-c", probe], check=False).returncode:
+        pytest.skip("this machine lets nobody mount a tmpfs in a namespace")
+    command = [*apart, sys.executable, "-m", "tests.results.full_disk_driver", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    full, room = json.loads(done.stdout)
+    assert {state for state, _ in full["states"].values()} == {"failed"}
+    assert (full["measured"], full["left"]) == ({}, [])
+    assert {state for state, _ in room["states"].values()} == {"done"}
+    assert (room["measured"], room["left"]) == ({f"m{i}": 1 for i in range(3)}, [])
+    assert started(tmp_path) == Counter({f"m{i}": 2 for i in range(3)})
+
+
+def test_a_place_without_room_for_a_lock_is_one_line(tmp_path: Path) -> None:
+    plan = settings(tmp_path)
+    (plan.folder / "m0.lock").mkdir(parents=True)
+    with pytest.raises(MissingError, match="cannot write to"):
+        Sweep(models(1), plan).run()
+
+
+def test_a_clock_that_jumps_during_a_sweep_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Time limits go by a clock that nobody sets: the day's clock leaps by years at each look."""
+    leaps = iter(range(0, 10**12, 10**8))
+    monkeypatch.setattr(time, "time", lambda: float(next(leaps)))
+    jobs = Sweep(models(2), settings(tmp_path, time_limit_s=60)).run()
+    assert {job.state for job in jobs} == {"done"}
+    assert all(0 <= job.seconds < 60 for job in jobs)
+    assert started(tmp_path) == measured(tmp_path) == Counter(["m0", "m1"])
 
 
 def test_a_results_folder_that_cannot_be_written(tmp_path: Path) -> None:
