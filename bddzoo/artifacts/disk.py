@@ -11,7 +11,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from bddzoo.errors import BddzooError, MissingError, UsageError
+from bddzoo.errors import BddzooError, MissingError
 
 # Linux's ioctl to share the blocks of a file (btrfs, XFS, bcachefs): FICLONE of linux/fs.h.
 _FICLONE = 0x40049409
@@ -107,15 +107,22 @@ def free_bytes(path: Path) -> int | None:
     return None
 
 
-def explain(error: OSError, doing: str) -> BddzooError:
-    """Turn a failed file operation into one line for the user."""
-    hint = "use another --cache DIR (or BDDZOO_CACHE)"
+def explain(
+    error: OSError, doing: str, hint: str = "use another --cache DIR (or BDDZOO_CACHE)"
+) -> BddzooError:
+    """Turn a failed file operation into one line for the user.
+
+    Args:
+        error: What the system said.
+        doing: What was tried, and where.
+        hint: What else the user can do.
+    """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return MissingError(f"{doing}: the disk is full", hint=f"free some room, or {hint}")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return UsageError(f"{doing}: no permission to write", hint=hint)
+        return MissingError(f"{doing}: no permission to write", hint=hint)
     where = f" ({error.filename})" if error.filename else ""
-    return UsageError(f"{doing}: {error.strerror or error}{where}", hint=hint)
+    return MissingError(f"{doing}: {error.strerror or error}{where}", hint=hint)
 
 
 def format_size(size_bytes: int | None) -> str:

@@ -77,7 +77,7 @@ def command(
     try:
         size = write_bundle(output, cache, entries, texts)
     except OSError as error:
-        raise explain(error, f"writing {output}") from error
+        raise explain(error, f"writing {output}", "choose another -o FILE") from error
     if app.json:
         files = [{"model": e.model, "kind": e.kind, "name": e.name, "sha256": e.sha256} for e in entries]
         app.data_json({"path": output, "size_bytes": size, "files": files})

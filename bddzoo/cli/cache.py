@@ -213,7 +213,7 @@ def export(app: App, file: Path, patterns: tuple[str, ...]) -> None:
         with _bar(app, "writing", sum(e.size_bytes for e in entries)) as advance:
             size = write_bundle(file, cache, entries, each=advance)
     except OSError as error:
-        raise explain(error, f"writing {file}") from error
+        raise explain(error, f"writing {file}", "choose another FILE") from error
     if app.json:
         app.data_json({"file": file, "size_bytes": size, "files": len(entries)})
     else:

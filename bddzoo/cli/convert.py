@@ -72,7 +72,7 @@ def command(
     try:
         tensors = write_safetensors(state, target, metadata)
     except OSError as error:
-        raise explain(error, f"writing {target}") from error
+        raise explain(error, f"writing {target}", "choose another -o FILE") from error
     size = target.stat().st_size
     if app.json:
         app.data_json(

@@ -129,7 +129,8 @@ def prepare(folder: Path, *, keep: bool) -> None:
     """Make the demo's folder, or clean one that an earlier demo made.
 
     Raises:
-        UsageError: The folder holds something else, or cannot be made.
+        UsageError: The folder holds something else.
+        MissingError: It cannot be made or written to.
     """
     marker = folder / MARKER
     advice = "choose another with --dir"
@@ -144,7 +145,7 @@ def prepare(folder: Path, *, keep: bool) -> None:
             if (folder / part).exists():
                 shutil.rmtree(folder / part)
     except OSError as error:
-        raise UsageError(f"cannot use {folder}: {error.strerror or error}", hint=advice) from error
+        raise MissingError(f"cannot use {folder}: {error.strerror or error}", hint=advice) from error
 
 
 def plan(models: list[Model], folder: Path, url: str) -> Iterator[tuple[str, list[str]]]:

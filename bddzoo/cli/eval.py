@@ -11,7 +11,7 @@ import click
 
 from bddzoo.cli.app import App, ZooCommand, complete_models
 from bddzoo.cli.speedups import speedup_options
-from bddzoo.errors import ExitCode
+from bddzoo.errors import BddzooError, ExitCode
 
 if TYPE_CHECKING:
     from bddzoo.evaluation import Scores
@@ -129,7 +129,7 @@ def command(
     from bddzoo.datasets.layout import BddLayout
     from bddzoo.inference.device import check_device_name
     from bddzoo.inference.speedups import Speedups
-    from bddzoo.results import default_root, judge, write_record
+    from bddzoo.results import check_root, default_root, judge, write_record
     from bddzoo.results.measure import Options, Watcher, check_listing, measure
 
     model = app.registry.find(model_id)
@@ -137,16 +137,22 @@ def command(
     speedups = Speedups(amp, channels_last, compiled)
     options = Options(split, device, batch_size, limit, out, overwrite, skip_bad, processes, speedups)
     # Looked at before anything is downloaded: a wrong folder should not cost a gigabyte.
+    check_root(default_root(results))
     check_listing(BddLayout(root).listing(model.task, split, attributes=False), options, Watcher())
     path, used = obtain_weights(app, model, weights, sources)
     with PictureBar(app, model.id) as bar:
         watcher = Watcher(bar.step, bar.update, bar.warn)
         outcome = measure(model, root, path, used, options, watcher, command=_command_line())
-    report = record_path = None
+    report = record_path = unwritten = None
     if outcome.record is not None:
-        record_path = write_record(outcome.record, default_root(results), outcome.statistics)
         report = judge(model, outcome.record)
+        try:
+            record_path = write_record(outcome.record, default_root(results), outcome.statistics)
+        except BddzooError as error:  # the numbers are shown all the same: they may have taken hours
+            unwritten = error
     _show(app, model, outcome, report, record_path)
+    if unwritten is not None:
+        raise unwritten
     if report is None:
         app.error(
             f"{len(outcome.failures)} of {outcome.total} pictures could not be used, nothing was recorded",

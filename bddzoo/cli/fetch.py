@@ -225,7 +225,7 @@ def _deliver(
                 target.chmod(0o644)
             row["path"] = target
         except OSError as error:
-            failed.append((outcome.job, explain(error, f"writing {target}")))
+            failed.append((outcome.job, explain(error, f"writing {target}", "choose another --dest DIR")))
         except BddzooError as error:
             failed.append((outcome.job, error))
     return rows, failed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -184,7 +185,9 @@ def _load(path: Path, zipped: bool, stored: bool) -> Any:
 
     allowed = [(Discarded, name) for name in _DISCARDED]
     try:
-        with torch.serialization.safe_globals(allowed):  # type: ignore[arg-type]
+        # torch remarks on pickle protocols to whoever wrote the file; what matters is raised.
+        with warnings.catch_warnings(), torch.serialization.safe_globals(allowed):  # type: ignore[arg-type]
+            warnings.simplefilter("ignore", UserWarning)
             # Mapped, not read: the weights are copied once, into the network. An archive that was
             # packed again with compression has to be read, mapping would take its bytes as they are.
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True if stored else None)
@@ -233,7 +236,9 @@ def _is_whole_pickle(path: Path) -> bool:
 def _first_line(error: Exception) -> str:
     text = re.sub(r"\x1b\[\d+m", "", str(error)).strip() or "it ends too early"
     found = re.search(r"WeightsUnpickler error: (.*)", text)
-    line = found[1] if found else text.splitlines()[0]
+    line = found[1].strip() if found else text.splitlines()[0]
+    if not line:
+        return "its bytes make no sense"
     if line.startswith("Unsupported global"):  # a name cut in two
         return "it ends too early"
     if line.startswith("Weights only load failed"):

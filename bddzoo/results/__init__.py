@@ -6,6 +6,7 @@ from bddzoo.results.environment import Environment, collect_environment, peak_me
 from bddzoo.results.record import Fingerprint, Record, RunInfo, WeightsUsed, new_record
 from bddzoo.results.store import (
     StoredRecord,
+    check_root,
     default_root,
     find_record,
     load_records,
@@ -25,6 +26,7 @@ __all__ = [
     "VerdictReport",
     "WeightsUsed",
     "best_record",
+    "check_root",
     "collect_environment",
     "default_root",
     "digest_files",

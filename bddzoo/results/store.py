@@ -84,6 +84,26 @@ def record_path(record: Record, root: Path) -> Path:
     return folder / f"{hashlib.sha256(encode_record(record)).hexdigest()[:NAME_DIGITS]}.json"
 
 
+def check_root(root: Path) -> None:
+    """Look whether records could be written below a folder, before hours are spent on one; makes nothing.
+
+    Raises:
+        MissingError: The folder cannot be made or written to.
+    """
+    nearest = next((p for p in (root, *root.parents) if p.exists()), None)
+    if nearest is not None and nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+        return
+    reason = "no permission" if nearest is None or nearest.is_dir() else f"{nearest} is a file"
+    raise _cannot_write(root, reason)
+
+
+def _cannot_write(folder: Path, reason: str) -> MissingError:
+    return MissingError(
+        f"cannot write a record to {folder}: {reason}",
+        hint="choose a folder with --results DIR or BDDZOO_RESULTS",
+    )
+
+
 def write_record(record: Record, root: Path, statistics: Mapping[str, bytes] | None = None) -> Path:
     """Write a record to `<root>/<zoo>/<task>/<model>/<first digits of its SHA-256>.json`.
 
@@ -108,10 +128,7 @@ def write_record(record: Record, root: Path, statistics: Mapping[str, bytes] | N
             _write_once(folder / statistics_name(hashlib.sha256(content).hexdigest()), content)
         _write_once(target, data)
     except OSError as error:
-        raise MissingError(
-            f"cannot write a record to {folder}: {error.strerror or error}",
-            hint="choose a folder with --results DIR or BDDZOO_RESULTS",
-        ) from error
+        raise _cannot_write(folder, error.strerror or str(error)) from error
     return target
 
 

@@ -176,7 +176,9 @@ class TestFetch:
         done = bddzoo(
             "fetch", "net_a", "--registry", tmp_path / "registry.yaml", "--cache", tmp_path / "file" / "x"
         )
-        assert_one_line(done, 2, "writing to the cache", "use another --cache")
+        assert_one_line(done, 5, "writing to the cache", "use another --cache")
+        dest = tmp_path / "file" / "y"
+        assert_one_line(run("fetch", "net_a", "--dest", dest), 5, "writing", "choose another --dest")
 
     def test_ctrl_c_keeps_what_arrived_and_the_next_run_goes_on(self, zoo, run, tmp_path):
         zoo.faults = [Fault("drip", chunk=5000, delay=0.05)]

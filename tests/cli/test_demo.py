@@ -44,11 +44,11 @@ def test_only_what_the_demo_made_is_removed(tmp_path: Path) -> None:
     assert {p.name for p in (tmp_path / "d").iterdir()} == {MARKER, "mine"}
 
 
-@pytest.mark.parametrize("place", ["/proc/nowhere/demo", "FILE"])
-def test_a_place_that_cannot_be_written(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize(("place", "code"), [("/proc/nowhere/demo", 5), ("FILE", 2)])
+def test_a_place_that_cannot_be_written(tmp_path: Path, place: str, code: int) -> None:
     (tmp_path / "file").write_text("in the way")
     place = str(tmp_path / "file") if place == "FILE" else place
-    assert_one_line(bddzoo("demo", "--dir", place), 2, "choose another with --dir")
+    assert_one_line(bddzoo("demo", "--dir", place), code, "choose another with --dir")
 
 
 def test_a_registry_without_demo_models(tiny: TinyZoo, tmp_path: Path) -> None:

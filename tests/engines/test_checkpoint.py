@@ -1,4 +1,6 @@
 import os
+import pickle
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -174,3 +176,12 @@ def test_no_such_file(tmp_path):
         read_checkpoint(tmp_path / "none.pth")
     with pytest.raises(MissingError, match="folder"):
         read_checkpoint(tmp_path)
+
+
+def test_a_plain_pickle_of_today_is_refused_with_a_reason_and_no_remark(tmp_path):
+    path = tmp_path / "w.pkl"
+    path.write_bytes(pickle.dumps({"state_dict": print}, protocol=4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(IntegrityError, match=r"(damaged|refused): \w"):
+            read_checkpoint(path)

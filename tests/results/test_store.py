@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bddzoo.errors import IntegrityError, MissingError
-from bddzoo.results import default_root, load_records, scan_records, write_record
+from bddzoo.results import check_root, default_root, load_records, scan_records, write_record
 from bddzoo.results.store import decode_record, encode_record, read_record
 from tests.results.factory import make_model, make_record
 
@@ -177,3 +177,11 @@ def test_ten_thousand_records_are_all_read(tmp_path: Path) -> None:
     start = time.process_time()
     assert len(load_records(tmp_path)) == 10_000
     print(f"10,000 records in {time.process_time() - start:.2f} s of CPU time")
+
+
+def test_a_folder_for_records_is_looked_at_before_the_run(tmp_path: Path) -> None:
+    check_root(tmp_path / "not" / "made" / "yet")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(MissingError, match="file is a file"):
+        check_root(tmp_path / "file" / "results")
