@@ -1,0 +1,13 @@
+"""Settings of the whole suite."""
+
+from __future__ import annotations
+
+import signal
+
+
+def pytest_configure() -> None:
+    """Let the commands that tests start be interrupted.
+
+    A shell's background job ignores Ctrl-C, and so would every process that it starts.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
