@@ -58,11 +58,15 @@ class _HashThread(Thread):
         self.start()
 
     def run(self) -> None:
-        """Hash until the end mark; a callable in the queue is called in turn."""
+        """Hash lists of bytes until the end mark; a callable in the queue is called in turn."""
         while (item := self.queue.get()) is not None:
             if self.failed is None:
                 try:
-                    item(self.hash) if callable(item) else self.hash.update(item)
+                    if callable(item):
+                        item(self.hash)
+                    else:
+                        for data in item:
+                            self.hash.update(data)
                 except BaseException as error:
                     self.failed = error
 
@@ -83,6 +87,8 @@ class StreamHasher:
         self._counted = False
         self._hashes: list[Any] = [new_hash("md5"), new_hash("sha256")]
         self._threads: list[_HashThread] = []
+        self._batch: list[bytes] = []
+        self._batch_bytes = 0
         self._closed = False
 
     def update(self, data: bytes) -> None:
@@ -92,12 +98,20 @@ class StreamHasher:
             self._threads = [_HashThread("md5"), _HashThread("sha256")]
             for thread, state in zip(self._threads, self._hashes, strict=True):
                 thread.hash = state
-        if self._threads:
-            for thread in self._threads:
-                thread.queue.put(data)
-        else:
+        if not self._threads:
             for state in self._hashes:
                 state.update(data)
+            return
+        self._batch.append(data)
+        self._batch_bytes += len(data)
+        if self._batch_bytes >= CHUNK_BYTES:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Give the threads what has gathered: in large pieces, because each wakes them up."""
+        batch, self._batch, self._batch_bytes = self._batch, [], 0
+        for thread in self._threads:
+            thread.queue.put(batch)
 
     def mark(self, done: Callable[[int, str], None]) -> None:
         """Call `done(size_bytes, sha256)` once everything so far has been hashed, maybe in a thread."""
@@ -107,6 +121,7 @@ class StreamHasher:
             done(size, state.copy().hexdigest())
 
         if self._threads:
+            self._hand_over()
             self._threads[1].queue.put(tell)
         else:
             tell(self._hashes[1])
@@ -136,6 +151,7 @@ class StreamHasher:
             self._closed = True
             if self._counted:
                 self._count(-1)
+            self._hand_over()
             for thread in self._threads:
                 thread.queue.put(None)
             for thread in self._threads:
