@@ -11,6 +11,7 @@ import click
 
 from bddzoo import __version__
 from bddzoo.cli.app import App, ZooCommand, silence
+from bddzoo.cli.interrupts import keep_interrupts
 from bddzoo.errors import BddzooError, ExitCode
 
 # name -> (module, one line of help). A command's module is imported only when it runs.
@@ -103,11 +104,6 @@ def cli() -> None:
     """Checkpoint registry and benchmarking CLI for the BDD100K model zoos."""
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run the command line and exit the process with the documented status."""
-    sys.exit(run(argv))
-
-
 def run(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit status instead of leaving the process."""
     app = App()
@@ -115,7 +111,8 @@ def run(argv: list[str] | None = None) -> int:
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     try:
-        result = cli.main(args=argv, prog_name="bddzoo", standalone_mode=False, obj=app)
+        with keep_interrupts():
+            result = cli.main(args=argv, prog_name="bddzoo", standalone_mode=False, obj=app)
         code = int(result) if isinstance(result, int) else int(ExitCode.OK)
         sys.stdout.flush()
         return code

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from bddzoo.cli.interrupts import keep_interrupts
 from tests.cli.command import ROOT, assert_one_line, bddzoo, environment
 
 MODULE = f"{sys.executable} -m bddzoo"
@@ -62,6 +65,36 @@ def test_an_output_that_is_full(command: str) -> None:
         pytest.skip("needs /dev/full, which Linux has")
     done = shell(f"{MODULE} {command} > /dev/full")
     assert_one_line(done, 5, "No space left")
+
+
+def test_ctrl_c_while_python_imports_the_command_line() -> None:
+    code = (
+        "import os, signal, sys, bddzoo.__main__ as m\n"
+        "class Late:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'click': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Late()); sys.argv[1:] = ['list']; m.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted\n")
+
+
+def test_ctrl_c_that_a_library_turns_into_an_error_of_its_own() -> None:
+    before = signal.getsignal(signal.SIGINT)
+
+    @keep_interrupts()
+    def import_numpy() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            raise AttributeError("module 'numpy' has no attribute 'matrix'") from None
+
+    with pytest.raises(KeyboardInterrupt):
+        import_numpy()
+    with pytest.raises(AttributeError), keep_interrupts():
+        raise AttributeError("a bug of ours")
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_format_before_the_commands_name() -> None:
