@@ -206,6 +206,8 @@ class Shell:
             code = process.wait()
         except KeyboardInterrupt:
             self._stop(process)
+            if process.returncode == ExitCode.INTERRUPTED:  # it has said so; once is enough
+                raise click.exceptions.Exit(int(ExitCode.INTERRUPTED)) from None
             raise
         return code if code >= 0 else 128 - code
 

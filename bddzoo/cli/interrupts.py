@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import click
+
 
 @contextmanager
 def keep_interrupts() -> Iterator[None]:
@@ -30,6 +32,8 @@ def keep_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, press)
     try:
         yield
+    except click.exceptions.Exit:  # a command that has dealt with it
+        raise
     except Exception as error:
         if pressed:
             raise KeyboardInterrupt from error

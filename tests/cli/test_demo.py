@@ -140,5 +140,6 @@ def test_ctrl_c_is_passed_on(tmp_path: Path) -> None:
     late = interrupt(["demo", "--dir", folder], lambda: len(list(folder.glob("cache/entries/*/*.json"))) == 2)
     assert late.returncode == 130, late.stderr
     assert "Traceback" not in late.stderr
+    assert late.stderr.count("interrupted") == early.stderr.count("interrupted") == 1
     assert not list(folder.glob("results/demo/*/*/*.json"))
     assert bddzoo("cache", "verify", "--cache", folder / "cache").returncode == 0
