@@ -47,10 +47,9 @@ def measured_rows(model: Model, record: Record | None) -> Sequence[tuple[str, ..
     date = record.run.started[:10]
     rows = []
     for entry in report.metrics:
-        places = entry.reported.as_tuple().exponent if entry.reported is not None else -2
-        step = Decimal(1).scaleb(places if isinstance(places, int) else -2)
-        measured = UNKNOWN if entry.measured is None else _rounded(entry.measured, step)
-        difference = UNKNOWN if entry.difference is None else _signed(entry.difference, step)
+        step = step_of(entry.reported)
+        measured = UNKNOWN if entry.measured is None else rounded(entry.measured, step)
+        difference = UNKNOWN if entry.difference is None else signed(entry.difference, step)
         rows.append(
             (
                 f"{entry.metric}-{report.split}",
@@ -93,10 +92,18 @@ def _mark(section: Section) -> str:
     return " (synthetic)" if needed else ""
 
 
-def _rounded(value: float, step: Decimal) -> str:
+def step_of(reported: Decimal | None) -> Decimal:
+    """One unit of the last digit that was printed; a hundredth where nothing was."""
+    places = reported.as_tuple().exponent if reported is not None else -2
+    return Decimal(1).scaleb(places if isinstance(places, int) else -2)
+
+
+def rounded(value: float, step: Decimal) -> str:
+    """The value to whole steps, as text."""
     return str(Decimal(repr(value)).quantize(step, ROUND_HALF_EVEN))
 
 
-def _signed(value: float, step: Decimal) -> str:
+def signed(value: float, step: Decimal) -> str:
+    """A difference to whole steps, with its sign; a difference that rounds to nothing has none."""
     rounded = Decimal(repr(value)).quantize(step, ROUND_HALF_EVEN)
     return f"{rounded + 0:+}" if rounded else str(abs(rounded))

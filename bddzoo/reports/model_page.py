@@ -120,53 +120,70 @@ def _value(value: Any) -> str:
 
 
 def _protocol(lines: list[str], model: Model) -> None:
-    protocol = model.protocol
     lines += ["", "protocol"]
-    if protocol is None:
+    rows = protocol_rows(model)
+    for name, text in rows:
+        _row(lines, name, text)
+    if not rows:
         lines.append(f"  {UNKNOWN}")
-        return
-    _row(lines, "name", protocol.id)
-    _row(lines, "data set", f"{protocol.dataset}, scored by the definitions of {protocol.evaluator}")
+
+
+def protocol_rows(model: Model) -> list[tuple[str, str]]:
+    """What is done around the network when its number is measured, by name; empty where unknown."""
+    protocol = model.protocol
+    if protocol is None:
+        return []
+    rows = [
+        ("name", protocol.id),
+        ("data set", f"{protocol.dataset}, scored by the definitions of {protocol.evaluator}"),
+    ]
     if model.network is not None:
         # Without a network nobody has written down how its input is made.
         if protocol.scale:
             how = "as float32" if protocol.float_resize else "as uint8"
             size = " x ".join(str(n) for n in protocol.scale)
-            _row(lines, "resize", f"into {size}, aspect kept, {how}")
+            rows.append(("resize", f"into {size}, aspect kept, {how}"))
         mean, std = (" ".join(f"{v:g}" for v in t) for t in (protocol.mean, protocol.std))
-        _row(lines, "normalise", f"RGB mean {mean}, std {std}")
+        rows.append(("normalise", f"RGB mean {mean}, std {std}"))
         if protocol.pad_divisor > 1:
-            _row(lines, "pad", f"right and below to a multiple of {protocol.pad_divisor}")
-        _row(lines, "mode", protocol.mode)
+            rows.append(("pad", f"right and below to a multiple of {protocol.pad_divisor}"))
+        rows.append(("mode", protocol.mode))
         if protocol.crop and protocol.stride:
             window, step = (" x ".join(str(n) for n in t) for t in (protocol.crop, protocol.stride))
-            _row(lines, "windows", f"{window}, step {step} (height x width)")
-    _row(lines, "flip", "averaged with the mirrored image" if protocol.flip else "no")
-    for metric, points in protocol.tolerance.items():
-        _row(lines, "tolerance", f"{metric} {points}")
-    _row(lines, "note", protocol.note or "")
+            rows.append(("windows", f"{window}, step {step} (height x width)"))
+    rows.append(("flip", "averaged with the mirrored image" if protocol.flip else "no"))
+    rows += [("tolerance", f"{metric} {points}") for metric, points in protocol.tolerance.items()]
+    return rows + ([("note", protocol.note)] if protocol.note else [])
 
 
 def _training(lines: list[str], model: Model) -> None:
-    training = model.training
     lines += ["", "training"]
-    if training is None:
+    rows = training_rows(model)
+    for name, text in rows:
+        _row(lines, name, text)
+    if not rows:
         lines.append(f"  {UNKNOWN}")
-        return
+
+
+def training_rows(model: Model) -> list[tuple[str, str]]:
+    """How the weights were trained, by name; empty where unknown."""
+    training = model.training
+    if training is None:
+        return []
     schedule = training.schedule or UNKNOWN
     facts = describe_part(dict(training.optimizer))
-    _row(lines, "schedule", f"{schedule}: {facts}" if facts else schedule)
+    rows = [("schedule", f"{schedule}: {facts}" if facts else schedule)]
     if training.iters:
-        _row(lines, "iterations", f"{training.iters:,}")
+        rows.append(("iterations", f"{training.iters:,}"))
     if training.crop:
-        _row(lines, "crop", " x ".join(str(n) for n in training.crop) + " (height x width)")
+        rows.append(("crop", " x ".join(str(n) for n in training.crop) + " (height x width)"))
     if training.batch:
-        _row(lines, "batch", str(training.batch))
+        rows.append(("batch", str(training.batch)))
     if training.lr is not None:
-        _row(lines, "lr", f"{training.lr:g}")
+        rows.append(("lr", f"{training.lr:g}"))
     extras = [t for t, on in (("fp16", training.fp16), ("several scales", training.multi_scale)) if on]
-    _row(lines, "with", ", ".join(extras))
-    _row(lines, "start", training.init or "")
+    rows += [("with", ", ".join(extras))] if extras else []
+    return rows + ([("start", training.init)] if training.init else [])
 
 
 def _files(lines: list[str], model: Model) -> None:
@@ -183,14 +200,15 @@ def _files(lines: list[str], model: Model) -> None:
             _row(lines, "", f"page {file.page}")
         if not file.digests:
             promise = f" (MD5 promised at {file.digest_url})" if file.digest_url else ""
-            _row(lines, "", f"size {_size(file)}; digest {UNKNOWN}{promise}")
+            _row(lines, "", f"size {size_text(file)}; digest {UNKNOWN}{promise}")
             continue
-        _row(lines, "", f"size {_size(file)}")
+        _row(lines, "", f"size {size_text(file)}")
         for digest in file.digests:
             _row(lines, "", digest_text(digest))
 
 
-def _size(file: Artifact) -> str:
+def size_text(file: Artifact) -> str:
+    """A file's size and where it is from."""
     if file.size_bytes is None:
         return UNKNOWN
     date = f", {file.size_date}" if file.size_date else ""
@@ -202,6 +220,6 @@ def _size(file: Artifact) -> str:
 def digest_text(digest: Digest) -> str:
     """A digest and where it is from."""
     date = f", {digest.date}" if digest.date else ""
-    full = {"md5": 32, "sha256": 64}[digest.algorithm]
+    full = {"md5": 32}.get(digest.algorithm, 64)
     prefix = " (first digits only)" if len(digest.hex) < full else ""
     return f"{digest.algorithm}:{digest.hex}{prefix} ({_ORIGINS[digest.origin]}{date})"
