@@ -95,13 +95,24 @@ class Resolver:
         for metric, points in spec.tolerance.items():
             if not (Decimal(points).is_finite() and points >= 0):
                 self.note((*at, "tolerance", metric), f"expected points of the metric, got {points}")
+        for key, numbers in (("div_value", [spec.div_value]), ("scales", spec.scales)):
+            if not all(Decimal(v).is_finite() and v > 0 for v in numbers):
+                self.note((*at, key), "expected finite numbers above 0")
         if spec.mode == "slide" and (spec.crop is None or spec.stride is None):
             self.note(at, "mode slide needs crop and stride")
+        if spec.resize != "fit" and spec.scale is None:
+            self.note(at, f"resize {spec.resize} needs a scale")
+        if spec.flip_swap and not spec.flip:
+            self.note(at, "flip_swap needs flip")
         return Protocol(
             id=name,
             dataset=spec.dataset,
             scale=spec.scale,
+            resize=spec.resize,
+            interpolation=spec.interpolation,
             float_resize=spec.float_resize,
+            channel_order=spec.channel_order,
+            div_value=float(spec.div_value),
             mean=_triple(spec.mean),
             std=_triple(spec.std),
             pad_divisor=spec.pad_divisor,
@@ -109,6 +120,9 @@ class Resolver:
             crop=spec.crop,
             stride=spec.stride,
             flip=spec.flip,
+            flip_swap=tuple((a, b) for a, b in spec.flip_swap),
+            scales=tuple(float(v) for v in spec.scales),
+            logits_resize=spec.logits_resize,
             evaluator=spec.evaluator,
             tolerance={k: Decimal(v) for k, v in spec.tolerance.items()},
             note=spec.note,

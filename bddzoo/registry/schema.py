@@ -73,7 +73,11 @@ class ProtocolDoc(Doc):
 
     dataset: Ident
     scale: Size | None = None
+    resize: Literal["fit", "short-side", "exact"] = "fit"
+    interpolation: Literal["linear", "cubic"] = "linear"
     float_resize: bool = True
+    channel_order: Literal["RGB", "BGR"] = "RGB"
+    div_value: Number = 1
     mean: Triple = (Decimal("123.675"), Decimal("116.28"), Decimal("103.53"))
     std: Triple = (Decimal("58.395"), Decimal("57.12"), Decimal("57.375"))
     pad_divisor: Positive = 1
@@ -81,6 +85,9 @@ class ProtocolDoc(Doc):
     crop: Size | None = None
     stride: Size | None = None
     flip: bool = False
+    flip_swap: list[tuple[Count, Count]] = []
+    scales: list[Number] = []
+    logits_resize: Literal["bilinear", "cv2-cubic"] = "bilinear"
     evaluator: Ident = "bdd100k"
     tolerance: dict[Ident, Number] = {}
     note: Text | None = None
@@ -167,7 +174,15 @@ class ElsewhereDoc(Doc):
     date: Text | None = None
     protocol_differs: Text | None = None
     weights: Url | None = None
+    model: Ident | None = None
     note: Text | None = None
+
+
+class FillsDoc(Doc):
+    """The row of another document that a model's weights belong to, and in what the two differ."""
+
+    model: Ident
+    differs: list[Text] = []
 
 
 class ModelDoc(Doc):
@@ -184,6 +199,8 @@ class ModelDoc(Doc):
     artifacts: dict[ArtifactKind, bool | ArtifactDoc] = {}
     commit: Text | None = None
     elsewhere: list[ElsewhereDoc] = []
+    fills: FillsDoc | None = None
+    not_buildable: Ident | None = None
     lint_ok: dict[Ident, Text] = {}
     notes: list[Text] = []
 
@@ -271,5 +288,6 @@ class RegistryDoc(Doc):
     schedules: dict[Ident, dict[str, Any]] = {}
     parts: PartsDoc = field(default_factory=PartsDoc)
     papers: dict[Ident, PaperDoc] = {}
+    not_buildable: dict[Ident, Text] = {}
     lint_ok: dict[Ident, Text] = {}
     zoos: list[ZooDoc] = []

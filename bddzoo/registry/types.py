@@ -74,16 +74,24 @@ class Protocol:
     Attributes:
         id: Name of the protocol in the registry.
         dataset: Data set layout, e.g. `bdd100k`, `cityscapes`.
-        scale: Size `(width, height)` in pixels that images are resized into, aspect kept.
+        scale: Size `(width, height)` in pixels that images are resized to, as `resize` says; None for none.
+        resize: `fit` inside `scale` with the aspect kept, `short-side`: the shorter side becomes
+            `min(scale)` with the aspect kept, or `exact`: `scale` itself.
+        interpolation: Of the image, as OpenCV names them.
         float_resize: Convert to float32 before the resize (semantic segmentation upstream) or
             resize the uint8 image (instance segmentation upstream).
-        mean: Per-channel mean, RGB order, in grey levels of 0..255.
-        std: Per-channel standard deviation, same units.
+        channel_order: Order in which the network gets its channels.
+        div_value: Grey levels are divided by this before anything else.
+        mean: Per-channel mean, in `channel_order`, in grey levels over `div_value`.
+        std: Per-channel standard deviation, same order and units.
         pad_divisor: Pad right and bottom with zeros to a multiple of this; 1 for none.
         mode: `whole` image or `slide`-ing windows.
         crop: Window `(height, width)` of `slide`.
         stride: Step `(height, width)` of `slide`.
-        flip: Average with the mirrored image.
+        flip: Average with the mirrored image; with `scales`, sum.
+        flip_swap: Pairs of classes whose channels change places in what the mirrored image gives.
+        scales: Logits are summed over the network's input resized by each of these; empty for one pass.
+        logits_resize: How logits come back to the image's own size.
         evaluator: Which definition of the metrics the number follows.
         tolerance: Per-metric tolerance in points of the metric; overrides the default.
         note: Anything else that matters.
@@ -92,7 +100,11 @@ class Protocol:
     id: str
     dataset: str
     scale: tuple[int, int] | None = None
+    resize: Literal["fit", "short-side", "exact"] = "fit"
+    interpolation: Literal["linear", "cubic"] = "linear"
     float_resize: bool = True
+    channel_order: Literal["RGB", "BGR"] = "RGB"
+    div_value: float = 1.0
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     pad_divisor: int = 1
@@ -100,6 +112,9 @@ class Protocol:
     crop: tuple[int, int] | None = None
     stride: tuple[int, int] | None = None
     flip: bool = False
+    flip_swap: tuple[tuple[int, int], ...] = ()
+    scales: tuple[float, ...] = ()
+    logits_resize: Literal["bilinear", "cv2-cubic"] = "bilinear"
     evaluator: str = "bdd100k"
     tolerance: Mapping[str, Decimal] = field(default_factory=dict)
     note: str | None = None
@@ -245,6 +260,7 @@ class Elsewhere:
         reported: The numbers; `column` is empty.
         protocol_differs: How the protocol or schedule differs from the row's; None: it does not.
         weights: URL of the weights that gave the numbers, if they were published with them.
+        model: Id of the model that these weights are in this registry, if they are.
         note: Anything else.
     """
 
@@ -254,7 +270,34 @@ class Elsewhere:
     date: str | None = None
     protocol_differs: str | None = None
     weights: str | None = None
+    model: str | None = None
     note: str | None = None
+
+
+@dataclass(frozen=True)
+class Fills:
+    """A row without files that a model of another document stands behind.
+
+    Attributes:
+        model: Id of the row.
+        differs: In what method, schedule and protocol of the two differ; empty where they agree.
+    """
+
+    model: str
+    differs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NotBuildable:
+    """Why a row's network cannot be built by anybody.
+
+    Attributes:
+        reason: The reason's name in the registry, for machines.
+        text: The same for people.
+    """
+
+    reason: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -271,6 +314,8 @@ class Model:
         training: How the weights were trained, or None when unknown.
         elsewhere: Numbers that were published in other places.
         lint_ok: Acknowledged findings of `bddzoo registry lint`: code to reason.
+        fills: The row of another document that this model's weights belong to, or None.
+        not_buildable: Why nobody can build its network; None where it can be, or nobody tried.
     """
 
     id: str
@@ -287,6 +332,8 @@ class Model:
     training: Training | None = None
     elsewhere: tuple[Elsewhere, ...] = ()
     lint_ok: Mapping[str, str] = field(default_factory=dict)
+    fills: Fills | None = None
+    not_buildable: NotBuildable | None = None
 
     def artifact(self, kind: ArtifactKind) -> Artifact | None:
         """The artifact of that kind, or None."""
