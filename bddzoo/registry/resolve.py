@@ -8,20 +8,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
 
 from bddzoo.registry import schema as doc
 from bddzoo.registry.files import build_artifacts, url_problem
 from bddzoo.registry.parts import build_network, plain
 from bddzoo.registry.problems import PathLike, Problem, did_you_mean, dotted, unknown
+from bddzoo.registry.protocols import build_protocol
+from bddzoo.registry.provenance import elsewhere_of, fills_of, not_buildable_of, numbers_of
 from bddzoo.registry.styles import build_column, build_style
 from bddzoo.registry.types import (
-    Elsewhere,
     Link,
     Method,
     Model,
     Person,
-    Protocol,
     Reported,
     Section,
     TableStyle,
@@ -39,13 +38,16 @@ class Resolver:
 
     Attributes:
         problems: Everything that was wrong.
+        ids: Path of every model.
+        mentioned: Where one model names another: path, the other's id, the id of the one.
     """
 
     def __init__(self, registry: doc.RegistryDoc) -> None:
         self.doc = registry
         self.problems: list[Problem] = []
         self.ids: dict[str, PathLike] = {}
-        self.protocols = {k: self._protocol(k, v) for k, v in registry.protocols.items()}
+        self.mentioned: list[tuple[PathLike, str, str]] = []
+        self.protocols = {k: build_protocol(self, k, v) for k, v in registry.protocols.items()}
 
     def note(self, path: PathLike, message: str, model: str | None = None, depth: int = 0) -> None:
         """Remember a problem; `depth` is how much of the path leads to the model."""
@@ -78,6 +80,9 @@ class Resolver:
             zoos.append(zoo)
             for task, section in spec.tasks.items():
                 sections.append(self._section((*at, "tasks", task), zoo, task, section))
+        for path, name, row in self.mentioned:
+            if name not in self.ids:
+                self.note(path, unknown("model", name, self.ids), row, len(self.ids[row]))
         return tuple(zoos), tuple(sections)
 
     def ident(self, at: PathLike, text: str, model: str | None = None, depth: int = 0) -> None:
@@ -86,47 +91,6 @@ class Resolver:
             self.note(at, f'expected {doc.IDENT_WORDS}; got "{text}"', model, depth)
 
     # -- pools -------------------------------------------------------------------------------------
-
-    def _protocol(self, name: str, spec: doc.ProtocolDoc) -> Protocol:
-        at: PathLike = ("protocols", name)
-        for key in ("mean", "std"):
-            if not all(Decimal(v).is_finite() and (v > 0 or key == "mean") for v in getattr(spec, key)):
-                self.note((*at, key), "expected three finite numbers" + ("" if key == "mean" else " above 0"))
-        for metric, points in spec.tolerance.items():
-            if not (Decimal(points).is_finite() and points >= 0):
-                self.note((*at, "tolerance", metric), f"expected points of the metric, got {points}")
-        for key, numbers in (("div_value", [spec.div_value]), ("scales", spec.scales)):
-            if not all(Decimal(v).is_finite() and v > 0 for v in numbers):
-                self.note((*at, key), "expected finite numbers above 0")
-        if spec.mode == "slide" and (spec.crop is None or spec.stride is None):
-            self.note(at, "mode slide needs crop and stride")
-        if spec.resize != "fit" and spec.scale is None:
-            self.note(at, f"resize {spec.resize} needs a scale")
-        if spec.flip_swap and not spec.flip:
-            self.note(at, "flip_swap needs flip")
-        return Protocol(
-            id=name,
-            dataset=spec.dataset,
-            scale=spec.scale,
-            resize=spec.resize,
-            interpolation=spec.interpolation,
-            float_resize=spec.float_resize,
-            channel_order=spec.channel_order,
-            div_value=float(spec.div_value),
-            mean=_triple(spec.mean),
-            std=_triple(spec.std),
-            pad_divisor=spec.pad_divisor,
-            mode=spec.mode,
-            crop=spec.crop,
-            stride=spec.stride,
-            flip=spec.flip,
-            flip_swap=tuple((a, b) for a, b in spec.flip_swap),
-            scales=tuple(float(v) for v in spec.scales),
-            logits_resize=spec.logits_resize,
-            evaluator=spec.evaluator,
-            tolerance={k: Decimal(v) for k, v in spec.tolerance.items()},
-            note=spec.note,
-        )
 
     def _papers(self) -> None:
         self.authors: dict[str, tuple[Person, ...]] = {}
@@ -254,8 +218,10 @@ class Resolver:
             protocol=resolved,
             notes=tuple(row.notes),
             training=self._training(at, row),
-            elsewhere=tuple(self._elsewhere(at, i, e, row) for i, e in enumerate(row.elsewhere)),
+            elsewhere=tuple(elsewhere_of(self, at, i, e, row) for i, e in enumerate(row.elsewhere)),
             lint_ok=row.lint_ok,
+            fills=fills_of(self, at, row),
+            not_buildable=not_buildable_of(self, at, row),
         )
 
     def _settings(self, at: PathLike, row: doc.ModelDoc, style: TableStyle | None) -> dict[str, str]:
@@ -276,9 +242,9 @@ class Resolver:
         for split, numbers in row.reported.items():
             for metric, value in numbers.items():
                 path: PathLike = (*at, "reported", split, metric)
-                self._percent(path, value, row.id, len(at))
+                self.percent(path, value, row.id, len(at))
         if style is None:
-            return _numbers(row.reported)
+            return numbers_of(row.reported)
         given: dict[tuple[str, str], int | Decimal | None]
         given = {(split, metric): v for split, ns in row.reported.items() for metric, v in ns.items()}
         found: list[Reported] = []
@@ -295,7 +261,8 @@ class Resolver:
                     self.note(path, f"the table has no column for {name} on {part}", row.id, len(at))
         return tuple(found)
 
-    def _percent(self, at: PathLike, value: int | Decimal | None, model: str, depth: int) -> None:
+    def percent(self, at: PathLike, value: int | Decimal | None, model: str, depth: int) -> None:
+        """Note a number that is no percentage."""
         if value is not None and not (Decimal(value).is_finite() and 0 <= value <= 100):
             self.note(at, f"expected a number between 0 and 100, got {value}", model, depth)
 
@@ -319,32 +286,3 @@ class Resolver:
             fp16=spec.fp16,
             multi_scale=spec.multi_scale,
         )
-
-    def _elsewhere(self, at: PathLike, index: int, spec: doc.ElsewhereDoc, row: doc.ModelDoc) -> Elsewhere:
-        here: PathLike = (*at, "elsewhere", index)
-        for key in ("url", "weights"):
-            self.url((*here, key), getattr(spec, key), row.id, len(at))
-        for split, numbers in spec.reported.items():
-            for metric, value in numbers.items():
-                self._percent((*here, "reported", split, metric), value, row.id, len(at))
-        return Elsewhere(
-            source=spec.source,
-            reported=_numbers(spec.reported),
-            url=spec.url,
-            date=spec.date,
-            protocol_differs=spec.protocol_differs,
-            weights=spec.weights,
-            note=spec.note,
-        )
-
-
-def _numbers(reported: Mapping[Any, Mapping[Any, int | Decimal | None]]) -> tuple[Reported, ...]:
-    return tuple(
-        Reported(split, metric, "", None if value is None else Decimal(value))
-        for split, numbers in reported.items()
-        for metric, value in numbers.items()
-    )
-
-
-def _triple(values: tuple[Any, Any, Any]) -> tuple[float, float, float]:
-    return float(values[0]), float(values[1]), float(values[2])

@@ -288,6 +288,5 @@ class RegistryDoc(Doc):
     schedules: dict[Ident, dict[str, Any]] = {}
     parts: PartsDoc = field(default_factory=PartsDoc)
     papers: dict[Ident, PaperDoc] = {}
-    not_buildable: dict[Ident, Text] = {}
     lint_ok: dict[Ident, Text] = {}
     zoos: list[ZooDoc] = []

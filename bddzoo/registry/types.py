@@ -292,7 +292,7 @@ class NotBuildable:
     """Why a row's network cannot be built by anybody.
 
     Attributes:
-        reason: The reason's name in the registry, for machines.
+        reason: For machines: a code of `bddzoo.registry.reasons`.
         text: The same for people.
     """
 
