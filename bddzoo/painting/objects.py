@@ -1,0 +1,180 @@
+"""Objects over pictures: each with a colour of its own, an outline, a name and a score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bddzoo.datasets.classes import Colour
+from bddzoo.painting.colours import COUNT, lighter, object_colour
+from bddzoo.painting.text import Box, write_plate
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Image = npt.NDArray[np.uint8]
+    Ids = npt.NDArray[np.uint16]
+
+ALPHA = 0.5
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An object that is to be drawn.
+
+    Attributes:
+        ident: Its value in the map of ids, from 1.
+        name: What is written on it; nothing is where it is empty.
+        score: Of a detection, 0..1; objects with a higher one are named first.
+        colour: Of the object; its id's in the palette where None.
+        box: Its box; the box of its pixels where None.
+    """
+
+    ident: int
+    name: str = ""
+    score: float | None = None
+    colour: Colour | None = None
+    box: tuple[float, float, float, float] | None = None
+
+
+def draw_objects(
+    picture: Image,
+    ids: Ids,
+    shown: Sequence[Shown],
+    *,
+    alpha: float = ALPHA,
+    seed: int = 0,
+    outlines: bool = True,
+    boxes: bool = False,
+    names: bool = True,
+    scores: bool = True,
+) -> Image:
+    """Draw objects over a picture.
+
+    Args:
+        picture: (H, W, 3) uint8, BGR.
+        ids: (H, W) uint16, which object a pixel belongs to; 0 for none.
+        shown: The objects to draw; pixels of others stay as they are.
+        alpha: 0 shows only outlines, 1 hides what is below an object.
+        seed: Of the palette, see `object_palette`.
+        outlines: Whether to outline objects.
+        boxes: Whether to draw boxes.
+        names: Whether to name objects.
+        scores: Whether to write scores behind the names.
+
+    Returns:
+        (H, W, 3) uint8, BGR. A name that would cover another one is left out.
+    """
+    import cv2
+    import numpy as np
+
+    colours = {item.ident: item.colour or object_colour(item.ident, seed) for item in shown}
+    fill, edge = np.zeros((COUNT, 3), np.uint8), np.zeros((COUNT, 3), np.uint8)
+    known = np.zeros(COUNT, np.uint8)
+    for ident, colour in colours.items():
+        fill[ident], edge[ident], known[ident] = colour[::-1], lighter(colour)[::-1], 1
+    drawn = picture.copy()
+    if shown:
+        where = np.take(known, ids)
+        blended = cv2.addWeighted(picture, 1 - alpha, np.take(fill, ids, axis=0), alpha, 0)
+        cv2.copyTo(blended, where, drawn)
+        if outlines:
+            rim = _rims(ids) & where.view(np.bool_)
+            drawn[rim] = np.take(edge, ids[rim], axis=0)
+    if not shown or not (boxes or names):
+        return drawn
+    found = bounds(ids)
+    places = {item.ident: item.box or found.get(item.ident) for item in shown}
+    thickness = max(1, round(min(picture.shape[:2]) / 500))
+    if boxes:
+        for ident, box in places.items():
+            if box is not None:
+                x1, y1, x2, y2 = (round(v) for v in box)
+                light = lighter(colours[ident])[::-1]
+                cv2.rectangle(drawn, (x1, y1), (x2 - 1, y2 - 1), light, thickness, cv2.LINE_AA)
+    if names:
+        _name(drawn, shown, places, colours, scores)
+    return drawn
+
+
+def _name(
+    drawn: Image,
+    shown: Sequence[Shown],
+    places: dict[int, tuple[float, float, float, float] | None],
+    colours: dict[int, Colour],
+    scores: bool,
+) -> None:
+    """Names last, so that nothing covers them; the best and the largest first, for the best places."""
+
+    def rank(item: Shown) -> tuple[float, float]:
+        box = places[item.ident]
+        area = (box[2] - box[0]) * (box[3] - box[1]) if box else 0.0
+        return (-(item.score if item.score is not None else 1.0), -area)
+
+    taken: list[Box] = []
+    for item in sorted(shown, key=rank):
+        box = places[item.ident]
+        words = [item.name] if item.name else []
+        if scores and item.score is not None:
+            words.append(f"{item.score:.2f}")
+        if box is None or not words:
+            continue
+        plate = write_plate(drawn, " ".join(words), _corners(box), colours[item.ident], taken)
+        if plate is not None:
+            taken.append(plate)
+
+
+def _rims(ids: Ids) -> npt.NDArray[np.bool_]:
+    """Pixels with a neighbour above, below, left or right that belongs to another object."""
+    import numpy as np
+
+    rim = np.zeros(ids.shape, np.bool_)
+    across = ids[:, :-1] != ids[:, 1:]
+    down = ids[:-1] != ids[1:]
+    rim[:, :-1] = across
+    rim[:, 1:] |= across
+    rim[:-1] |= down
+    rim[1:] |= down
+    return rim
+
+
+def bounds(ids: Ids) -> dict[int, Box]:
+    """Box of the pixels of each object, background left out.
+
+    Args:
+        ids: (H, W) uint16; 0 is background.
+    """
+    import numpy as np
+
+    height, width = ids.shape
+    # Runs along the rows; their number is that of borders, not of pixels.
+    change = np.ones((height, width), np.bool_)
+    change[:, 1:] = ids[:, 1:] != ids[:, :-1]
+    starts = np.flatnonzero(change)
+    values = ids.reshape(-1)[starts]
+    ends = np.append(starts[1:], ids.size)
+    some = values > 0
+    starts, ends, values = starts[some], ends[some], values[some]
+    if not values.size:
+        return {}
+    order = np.argsort(values, kind="stable")
+    starts, ends, values = starts[order], ends[order], values[order]
+    firsts = np.flatnonzero(np.append(True, values[1:] != values[:-1]))
+    rows = starts // width
+    sides = (
+        np.minimum.reduceat(starts % width, firsts),
+        np.minimum.reduceat(rows, firsts),
+        np.maximum.reduceat((ends - 1) % width, firsts) + 1,
+        np.maximum.reduceat(rows, firsts) + 1,
+    )
+    boxes = zip(*(side.tolist() for side in sides), strict=True)
+    return dict(zip(values[firsts].tolist(), boxes, strict=True))
+
+
+def _corners(box: tuple[float, float, float, float]) -> list[tuple[int, int]]:
+    """Where the name of an object may stand: above it, then further and further down its side."""
+    x1, y1, x2, y2 = (int(v) for v in box)
+    step = max(1, (y2 - y1) // 6)
+    return [(x1, y1), *((x1, y) for y in range(y1 + step, y2 + 2 * step, step)), (x2, y1), (x2, y2)]
