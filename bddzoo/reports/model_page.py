@@ -83,21 +83,32 @@ def _numbers(lines: list[str], model: Model) -> None:
 
 
 def _network(lines: list[str], model: Model) -> None:
-    network = model.network
     lines += ["", "network"]
-    if network is None:
+    last = ""
+    rows = network_rows(model)
+    for name, text in rows:
+        _row(lines, "" if name == last else name, text)
+        last = name
+    if not rows:
         lines.append(f"  {UNKNOWN}")
-        return
-    _row(lines, "engine", f"{network.engine}, {network.arch}, {network.num_classes} classes")
+
+
+def network_rows(model: Model) -> list[tuple[str, str]]:
+    """What the network is made of, by name; a part that comes several times has a row each."""
+    network = model.network
+    if network is None:
+        return []
     params = UNKNOWN if network.params is None else f"{network.params:,}"
-    _row(lines, "parameters", f"{params} in {network.entries or UNKNOWN} state-dict entries")
+    rows = [
+        ("engine", f"{network.engine}, {network.arch}, {network.num_classes} classes"),
+        ("parameters", f"{params} in {network.entries or UNKNOWN} state-dict entries"),
+    ]
     if network.align_corners:
-        _row(lines, "heads", "align_corners")
+        rows.append(("heads", "align_corners"))
     for role, part in network.parts.items():
-        if role == "train_cfg":
-            continue
-        for index, one in enumerate(part if isinstance(part, list) else [part]):
-            _row(lines, role if index == 0 else "", describe_part(one))
+        if role != "train_cfg":
+            rows += [(role, describe_part(one)) for one in (part if isinstance(part, list) else [part])]
+    return rows
 
 
 def describe_part(part: Any) -> str:
