@@ -29,6 +29,7 @@ Examples:
   bddzoo score -t ins_seg -g labels/ins_seg/bitmasks/val -r out/bitmasks --score-file out/score.json
   bddzoo score -t sem_seg -g sem_seg_val.json -r predictions.zip --nproc 4 --format json
   bddzoo score -t sem_seg -g masks/val -r out --ci --by weather,timeofday --attributes det_val.json
+  bddzoo score -t sem_seg -g masks/val -r mine --against baseline.zip
 """,
 )
 @click.option("-t", "--task", type=click.Choice(TASKS), required=True, help="What was predicted.")
@@ -63,6 +64,10 @@ Examples:
 @click.option("--attributes", type=PATH, help="Label JSON (or a folder of them) with the frames' attributes.")
 @click.option("--ci", is_flag=True, help="Bootstrap 95% intervals over images.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
+@click.option(
+    "--against", type=PATH, metavar="PATH", help="Say whether RESULT is better than these: paired bootstrap."
+)
+@click.option("--against-score-file", type=PATH, help="Scores of the bitmasks in --against (ins_seg).")
 @click.option("--worst", type=click.IntRange(1), metavar="N", help="List the N worst frames.")
 @click.option("--plots", type=PATH, metavar="DIR", help="Draw confusion matrix or precision-recall curves.")
 @click.option("--allow-partial", is_flag=True, help="Score the frames that can be scored; marks the result.")
@@ -82,6 +87,8 @@ def command(
     attributes: Path | None,
     ci: bool,
     seed: int,
+    against: Path | None,
+    against_score_file: Path | None,
     worst: int | None,
     plots: Path | None,
     allow_partial: bool,
@@ -101,8 +108,10 @@ def command(
     keys = [k.strip() for k in by.split(",") if k.strip()] if by else []
     if bool(keys) != bool(attributes):
         raise UsageError("--by and --attributes go together")
-    if evaluator == "official" and (keys or ci or worst or plots):
+    if evaluator == "official" and (keys or ci or worst or plots or against):
         raise UsageError("--evaluator official gives no more than its result", hint="leave it out")
+    if against_score_file and not against:
+        raise UsageError("--against-score-file goes with --against")
     options = Options(
         official=compat == "official",
         allow_partial=allow_partial,
@@ -121,6 +130,15 @@ def command(
         app.warn(line)
     more = Extras(keys, known, ci, seed, worst, plots)
     blocks = more.add(found, extras)
+    if against:
+        from bddzoo.cli.score_against import compare_with
+
+        other = evaluate(
+            task, gt, against, score_file=against_score_file, options=options, progress=_progress(app)
+        )
+        for line in other.warnings:
+            app.warn(f"--against: {line}")
+        blocks.append(compare_with(found, other, against, seed, extras))
     if out_file:
         write_json(out_file, json_of(found, options, extras))
         app.say(f"wrote {out_file}")

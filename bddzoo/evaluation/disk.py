@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -35,6 +36,10 @@ DIFFERING = ("suffix",)
 DETECTIONS = "det.json"
 
 
+ALL_WRONG = "the official toolkit takes frames without a prediction for all wrong"
+ODD_KINDS = "the official toolkit finds no ground truth where it is PNG files and the predictions are JSON"
+
+
 def evaluate(
     task: str,
     gt: Path,
@@ -49,7 +54,7 @@ def evaluate(
     Args:
         task: `sem_seg`, `drivable`, `ins_seg` or `pan_seg`.
         gt: Ground truth: a folder of PNGs, an RLE JSON file, a folder of JSON files, or a zip.
-        pred: Predictions of the same kind.
+        pred: Predictions of the same kind; for sem_seg also RLE JSON against a folder of PNGs.
         score_file: ins_seg from bitmasks: scores of the instances.
         options: How strictly.
         progress: Called with frames done and frames in all.
@@ -64,14 +69,25 @@ def evaluate(
     if task not in TASKS:
         raise UsageError(f"unknown task {task!r}", hint="known are " + ", ".join(TASKS))
     chosen = options or Options()
+    if task == "sem_seg" and not chosen.official:
+        from bddzoo.evaluation.mixed import kinds_differ, score_rle_against_masks
+
+        # How zoos publish, and how the data set comes; the toolkit cannot read them together.
+        if kinds_differ(gt, pred):
+            mixed = score_rle_against_masks(gt, pred)
+            _add_official(mixed, lambda o: evaluate(task, gt, pred, options=o), chosen, ODD_KINDS)
+            return mixed
     run = _Run(task, open_source(gt), open_source(pred), score_file, chosen, progress)
     result = run.json() if run.is_json() else run.masks()
     if not chosen.official and (result.skipped or any(k in run.remarks.places for k in DIFFERING)):
-        _add_official(result, lambda o: evaluate(task, gt, pred, score_file=score_file, options=o), chosen)
+        again = partial(evaluate, task, gt, pred, score_file=score_file)
+        _add_official(result, lambda o: again(options=o), chosen, ALL_WRONG)
     return result
 
 
-def _add_official(result: Evaluation, again: Callable[[Options], Evaluation], options: Options) -> None:
+def _add_official(
+    result: Evaluation, again: Callable[[Options], Evaluation], options: Options, note: str
+) -> None:
     """Also the toolkit's number, where ours is another one."""
     try:
         theirs = again(replace(options, official=True, allow_partial=False, lenient=False))
@@ -79,7 +95,7 @@ def _add_official(result: Evaluation, again: Callable[[Options], Evaluation], op
         result.official_note = f"the official toolkit gives no number: {error.message}"
         return
     result.official = theirs.scores
-    result.official_note = "the official toolkit takes frames without a prediction for all wrong"
+    result.official_note = note
 
 
 class _Run:

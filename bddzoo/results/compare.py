@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bddzoo.errors import IncomparableError, MissingError
 from bddzoo.results.store import StoredRecord, read_statistics
+
+if TYPE_CHECKING:
+    from bddzoo.evaluation.options import Accumulator
 
 LEVEL = 0.95
 
@@ -62,10 +66,7 @@ def compare_records(
         IncomparableError: They were not measured on the same images and labels.
         MissingError: A record kept no statistics of its images.
     """
-    import numpy as np
-
     from bddzoo.evaluation import statistics
-    from bddzoo.evaluation.bootstrap import resampled
 
     _require_same_images(a, b)
     names = [name for name in a.record.statistics if name in b.record.statistics]
@@ -80,20 +81,47 @@ def compare_records(
         first, second = (statistics.load(read_statistics(stored, name)) for stored in (a, b))
         if first.names != second.names:
             raise IncomparableError(f"{a.id} and {b.id} hold different images")
-        ours = resampled(first, resamples=resamples, seed=seed)
-        theirs = resampled(second, resamples=resamples, seed=seed)
-        totals = (first.compute().summary, second.compute().summary)
-        for metric in (m for m in ours if m in theirs):
-            change = theirs[metric] - ours[metric]
-            change = change[~np.isnan(change)]
-            if not change.size:
-                continue
-            tail = 100 * (1 - LEVEL) / 2
-            low, high = (float(v) for v in np.percentile(change, [tail, 100 - tail]))
-            left, right = float(totals[0][metric]), float(totals[1][metric])
-            found.append(
-                Comparison(metric, left, right, right - left, low, high, LEVEL, resamples, len(first.names))
-            )
+        found += compare_statistics(first, second, resamples=resamples, seed=seed)
+    return found
+
+
+def compare_statistics(
+    first: Accumulator, second: Accumulator, *, resamples: int = 1000, seed: int = 0
+) -> list[Comparison]:
+    """Compare what was counted on each image of two prediction sets; see `compare_records`.
+
+    Args:
+        first: Statistics of the first set.
+        second: Of the second set; the same images in the same order.
+        resamples: Number of draws.
+        seed: Of the draws.
+
+    Raises:
+        IncomparableError: The images differ.
+    """
+    import numpy as np
+
+    from bddzoo.evaluation.bootstrap import resampled
+
+    if first.names != second.names:
+        lost = sorted(set(first.names) ^ set(second.names))
+        example = f", for one {lost[0]}" if lost else ""
+        raise IncomparableError(f"the two were not scored on the same images{example}")
+    ours = resampled(first, resamples=resamples, seed=seed)
+    theirs = resampled(second, resamples=resamples, seed=seed)
+    totals = (first.compute().summary, second.compute().summary)
+    found = []
+    for metric in (m for m in ours if m in theirs):
+        change = theirs[metric] - ours[metric]
+        change = change[~np.isnan(change)]
+        if not change.size:
+            continue
+        tail = 100 * (1 - LEVEL) / 2
+        low, high = (float(v) for v in np.percentile(change, [tail, 100 - tail]))
+        left, right = float(totals[0][metric]), float(totals[1][metric])
+        found.append(
+            Comparison(metric, left, right, right - left, low, high, LEVEL, resamples, len(first.names))
+        )
     return found
 
 

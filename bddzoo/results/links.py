@@ -208,11 +208,8 @@ def _score(model: Model, truth: Path, predictions: Path, workers: int) -> Evalua
     """Scores of predictions of any of the kinds that zoos publish."""
     from bddzoo.evaluation.boxfile import find_detections, score_detections
     from bddzoo.evaluation.disk import evaluate
-    from bddzoo.evaluation.mixed import kinds_differ, score_rle_against_masks
     from bddzoo.evaluation.options import Options
 
-    if model.task == "sem_seg" and kinds_differ(truth, predictions):
-        return score_rle_against_masks(truth, predictions)
     # `predict` and the zoo's own script write scores and boxes beside the folder of bitmasks.
     if (predictions / "bitmasks").is_dir():
         predictions = predictions / "bitmasks"
