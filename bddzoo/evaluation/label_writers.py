@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import struct
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bddzoo.datasets.classes import ClassSet
 from bddzoo.datasets.masks import write_mask, write_rgba
+from bddzoo.datasets.png import encode_palette, encode_png
 from bddzoo.datasets.rle import encode_rle
 from bddzoo.datasets.scalabel import FrameWriter, label_dict
 from bddzoo.errors import MissingError
@@ -54,32 +52,12 @@ def write_colours(frames: Iterable[FrameLabels], target: Path, classes: ClassSet
         for frame in frames:
             path = _png(target, frame, seen)
             if frame.class_map is not None:
-                write_bytes(path, palette_png(frame.class_map, palette))
+                write_bytes(path, encode_palette(frame.class_map, palette, path))
                 continue
             bitmask = paint_instances(frame, frame.size or SIZE)
             colours = np.concatenate((np.zeros((1, 3), np.uint8), palette))
-            from bddzoo.datasets.png import encode_png
-
             write_bytes(path, encode_png(colours[bitmask[..., 0]], path))
     return len(seen)
-
-
-def palette_png(indices: NDArray[np.uint8], palette: NDArray[np.uint8]) -> bytes:
-    """PNG of colour type 3 from (H, W) uint8 indices and (N, 3) uint8 colours, padded with black."""
-    height, width = indices.shape
-    rows = np.zeros((height, width + 1), np.uint8)
-    rows[:, 1:] = indices
-    colours = np.zeros((256, 3), np.uint8)
-    colours[: len(palette)] = palette
-    out = b"\x89PNG\r\n\x1a\n"
-    for kind, body in (
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),
-        (b"PLTE", colours.tobytes()),
-        (b"IDAT", zlib.compress(rows.tobytes(), 6)),
-        (b"IEND", b""),
-    ):
-        out += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-    return out
 
 
 def write_bitmasks(frames: Iterable[FrameLabels], target: Path, score_file: Path | None) -> int:

@@ -7,21 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from bddzoo.datasets.classes import PAN_SEG, PAN_STUFF
 from bddzoo.errors import UsageError
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps, segments
 from bddzoo.evaluation.scores import Scores
 
-# Label ids 1 to 40 of BDD100K, in order.
-PAN_CLASSES = (
-    *("dynamic", "ego vehicle", "ground", "static", "parking", "rail track", "road", "sidewalk"),
-    *("bridge", "building", "fence", "garage", "guard rail", "tunnel", "wall", "banner", "billboard"),
-    *("lane divider", "parking sign", "pole", "polegroup", "street light", "traffic cone"),
-    *("traffic device", "traffic light", "traffic sign", "traffic sign frame", "terrain"),
-    *("vegetation", "sky", "person", "rider", "bicycle", "bus", "car", "caravan", "motorcycle"),
-    *("trailer", "train", "truck"),
-)
-# The first 30 are stuff, the rest things.
-STUFF_COUNT = 30
+# Label ids 1 to 40 of BDD100K, in order; the first 30 are stuff, the rest things.
+PAN_CLASSES = PAN_SEG.names
+STUFF_COUNT = PAN_STUFF
 
 # Rows of the statistics of a frame.
 IOU, TP, FP, FN = range(4)

@@ -80,14 +80,14 @@ class RleWork:
         """Class map of a frame, and its size as text ("" without labels)."""
         where = frames.where(at)
         labels, classes = [], []
-        for label in _with_masks(frames.frame(at), where):
+        for label in with_masks(frames.frame(at), where):
             if label.category in self._index:
                 labels.append(label)
                 classes.append(self._index[label.category])
             elif label.category not in self.silent:
                 remarks.append(("category", f"{where} ({label.category})"))
         pixels, size = self._size(labels, where, remarks)
-        return class_runs(_decode(labels, pixels, where), np.array(classes, np.uint8)), size
+        return class_runs(decode_labels(labels, pixels, where), np.array(classes, np.uint8)), size
 
     def _size(self, labels: Sequence[Label], where: str, remarks: list[tuple[str, str]]) -> tuple[int, str]:
         standard = (MASK_HEIGHT, MASK_WIDTH)
@@ -100,7 +100,7 @@ class RleWork:
             raise MissingError(f"{where}: masks of different sizes: {sorted(sizes)}")
         (size,) = sizes
         remarks += self.options.crashes("size", where, f"masks of {size[1]}x{size[0]}, not 1280x720")
-        return _pixels(size, where), f"{size[1]}x{size[0]}"
+        return mask_pixels(size, where), f"{size[1]}x{size[0]}"
 
     def instances(self, pair: FramePair) -> FrameResult:
         """`FrameMatches` of two frames, as COCO matches masks."""
@@ -160,7 +160,7 @@ class RleWork:
             labels.append(label)
             classes.append(self._index[name])
             ignored.append(crowd or neutral)
-        _with_masks(frame, where)
+        with_masks(frame, where)
         if crowd_only and frames is self.gt:
             remarks.append(("crowd", where))
         return labels, np.array(classes, np.int64), np.array(ignored, np.bool_)
@@ -190,7 +190,12 @@ def mask_iou(
     return out
 
 
-def _with_masks(frame: Frame, where: str) -> list[Label]:
+def with_masks(frame: Frame, where: str) -> list[Label]:
+    """Labels of a frame that have a mask.
+
+    Raises:
+        MissingError: One is a polygon.
+    """
     labels = frame.labels or []
     for label in labels:
         if label.rle is None and label.poly2d:
@@ -201,7 +206,12 @@ def _with_masks(frame: Frame, where: str) -> list[Label]:
     return [label for label in labels if label.rle is not None]
 
 
-def _decode(labels: Sequence[Label], pixels: int, where: str) -> MaskRuns:
+def decode_labels(labels: Sequence[Label], pixels: int, where: str) -> MaskRuns:
+    """Runs of the masks of labels, all of them of one size.
+
+    Raises:
+        MissingError: One does not describe that many pixels.
+    """
     try:
         return decode_runs([label.rle.counts.encode() for label in labels if label.rle], pixels)
     except RleError as error:
@@ -215,13 +225,20 @@ def _areas(labels: Sequence[Label], where: str) -> tuple[NDArray[np.float64], bo
     """Pixels of each mask, and whether any two share one."""
     sizes = {label.rle.size for label in labels if label.rle}
     if len(sizes) == 1:
-        runs = _decode(labels, _pixels(sizes.pop(), where), where)
+        runs = decode_labels(labels, mask_pixels(sizes.pop(), where), where)
         return runs.areas().astype(np.float64), runs.overlapping()
-    parts = [_decode([label], _pixels(label.rle.size, where), where) for label in labels if label.rle]
+    parts = [
+        decode_labels([label], mask_pixels(label.rle.size, where), where) for label in labels if label.rle
+    ]
     return np.array([p.areas()[0] for p in parts], np.float64), False
 
 
-def _pixels(size: tuple[int, int], where: str) -> int:
+def mask_pixels(size: tuple[int, int], where: str) -> int:
+    """Pixels of a mask of (height, width).
+
+    Raises:
+        MissingError: Not positive, or too many.
+    """
     try:
         return check_size(size)
     except RleError:
@@ -243,7 +260,7 @@ def prediction_problem(task: str, frames: JsonFrames, at: int) -> str | None:
     from bddzoo.datasets.classes import CLASS_SETS
 
     where = frames.where(at)
-    labels = _with_masks(frames.frame(at), where)
+    labels = with_masks(frames.frame(at), where)
     known = {*CLASS_SETS[task].names, *(INS_ALIASES if task == "ins_seg" else ())}
     for label in labels:
         if label.category not in known:
@@ -252,6 +269,6 @@ def prediction_problem(task: str, frames: JsonFrames, at: int) -> str | None:
             return f"a mask of {label.rle.size[1]}x{label.rle.size[0]}, not {MASK_WIDTH}x{MASK_HEIGHT}"
         if task == "ins_seg" and (label.score is None or not np.isfinite(label.score)):
             return f"a label of category {label.category} has no score"
-    if _decode(labels, MASK_HEIGHT * MASK_WIDTH, where).overlapping():
+    if decode_labels(labels, MASK_HEIGHT * MASK_WIDTH, where).overlapping():
         return "masks share pixels" + (", so all of them would be dropped" if task == "ins_seg" else "")
     return None

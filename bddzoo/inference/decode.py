@@ -53,10 +53,19 @@ def read_picture(path: Path) -> Picture:
     Raises:
         MissingError: It is absent, cut short, damaged or no picture; the file is named.
     """
+    return decode_picture(read_bytes(path), path)
+
+
+def decode_picture(content: bytes, path: Path) -> Picture:
+    """Decode the bytes of a picture file; see `read_picture`.
+
+    Args:
+        content: The file.
+        path: Its name, for messages.
+    """
     import cv2
     import numpy as np
 
-    content = read_bytes(path)
     if not content:
         raise MissingError(f"{path} is empty", hint="copy or download it again")
     if content.startswith(SIGNATURE):

@@ -51,7 +51,8 @@ def draw_class_map(
     unknown = np.ones(256, np.uint8)
     shown = [i for i, name in enumerate(classes.names) if name != BACKGROUND]
     unknown[shown] = 0
-    drawn = cv2.addWeighted(picture, 1 - alpha, np.take(table, class_map, axis=0), alpha, 0)
+    blended = cv2.addWeighted(picture, 1 - alpha, np.take(table, class_map, axis=0), alpha, 0)
+    drawn = np.asarray(blended, np.uint8)
     blank = np.take(unknown, class_map)
     if blank.any():
         cv2.copyTo(picture, blank, drawn)
@@ -59,7 +60,7 @@ def draw_class_map(
         drawn[_borders(class_map)] = 255
     if names:
         _name(drawn, class_map, shown, classes)
-    return np.asarray(drawn, np.uint8)
+    return drawn
 
 
 def _borders(class_map: Image) -> npt.NDArray[np.bool_]:

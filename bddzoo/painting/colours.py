@@ -86,7 +86,7 @@ def luminance(colour: Colour) -> float:
 
 
 def oklab(colours: npt.ArrayLike) -> Floats:
-    """sRGB colours 0..255, (N, 3), as OKLab: lightness 0..1, a, b."""
+    """Colours of sRGB 0..255, (N, 3), as OKLab: lightness 0..1, a, b."""
     import numpy as np
 
     share = np.asarray(colours, np.float64) / 255
@@ -96,7 +96,7 @@ def oklab(colours: npt.ArrayLike) -> Floats:
 
 
 def _in_gamut(lightness: Floats, chroma: float, hue: Floats) -> npt.NDArray[np.uint8]:
-    """sRGB of OKLCH colours, (N, 3) uint8; chroma is lowered where sRGB cannot show it."""
+    """OKLCH colours as sRGB, (N, 3) uint8; chroma is lowered where sRGB cannot show it."""
     import numpy as np
 
     low, high = np.zeros_like(hue), np.full_like(hue, chroma)
@@ -107,7 +107,8 @@ def _in_gamut(lightness: Floats, chroma: float, hue: Floats) -> npt.NDArray[np.u
         low, high = np.where(inside, middle, low), np.where(inside, high, middle)
     linear = np.clip(_linear(lightness, low, hue), 0, 1)
     share = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.rint(255 * share).astype(np.uint8)
+    found: npt.NDArray[np.uint8] = np.rint(255 * share).astype(np.uint8)
+    return found
 
 
 def _linear(lightness: Floats, chroma: Floats, hue: Floats) -> Floats:
