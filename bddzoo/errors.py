@@ -23,6 +23,19 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+MEANINGS = {
+    ExitCode.OK: "done; reproduced",
+    ExitCode.BUG: "a bug of ours",
+    ExitCode.USAGE: "usage, or a registry that makes no sense",
+    ExitCode.NOT_REPRODUCED: "not reproduced; tables differ from the registry",
+    ExitCode.INCOMPARABLE: "incomparable",
+    ExitCode.MISSING: "missing model, file or data",
+    ExitCode.INTEGRITY: "integrity: a digest that does not match, or cannot be verified where that was asked",
+    ExitCode.NETWORK: "network",
+    ExitCode.INTERRUPTED: "interrupted",
+}
+
+
 class BddzooError(Exception):
     """A failure that is explained to the user in one line.
 

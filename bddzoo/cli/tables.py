@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from bddzoo.reports.blocks import Block
 
 STYLES = ("compact", "full", "measured")
-BLOCKS = {"tables": ("zoo", "task", "style", "results"), "hosts": ("history",), "rules": ()}
+REFERENCE = ("commands", "exit-codes", "operators", "protocols", "schema")
+BLOCKS: dict[str, tuple[str, ...]] = {
+    "tables": ("zoo", "task", "style", "results"),
+    "hosts": ("history",),
+    "rules": (),
+    **dict.fromkeys(REFERENCE, ()),
+}
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -40,6 +46,7 @@ The hosts that files lie on, and when they were last alive:
 The rules of 'bddzoo registry lint':
   <!-- bddzoo:rules -->
   <!-- /bddzoo:rules -->
+Reference pages have blocks named commands, exit-codes, operators, protocols and schema.
 """,
 )
 @click.option("--zoo", shell_complete=complete_zoos, help="Zoo, or a pattern.")
@@ -141,6 +148,8 @@ def _document(app: App, path: Path, results: Path | None, *, write: bool) -> boo
 
             rows = [(f"`{code}`", title) for code, title in RULES.items()]
             return markdown_table(("Code", "Finds"), rows, [False, False])
+        if block.name in REFERENCE:
+            return _reference(app, block.name)
         if block.name == "hosts":
             return _hosts(app, path.parent / options["history"] if "history" in options else None)
         style = options.get("style", "compact")
@@ -160,6 +169,23 @@ def _document(app: App, path: Path, results: Path | None, *, write: bool) -> boo
     app.data(diff(old, new, str(path)))
     app.error(f"{path} has drifted from the registry", hint=f"render it with: bddzoo tables --write {path}")
     return True
+
+
+def _reference(app: App, name: str) -> str:
+    """A block of a reference page."""
+    from bddzoo.reports import reference
+
+    if name == "commands":
+        from bddzoo.cli.reference import commands
+
+        return commands()
+    if name == "protocols":
+        return reference.protocols(app.registry.models)
+    return {
+        "exit-codes": reference.exit_codes,
+        "operators": reference.operators,
+        "schema": reference.schema,
+    }[name]()
 
 
 def _hosts(app: App, history: Path | None) -> str:

@@ -59,7 +59,7 @@ def find_blocks(text: str, name: str, known: Mapping[str, tuple[str, ...]]) -> l
     fence: str | None = None
     for index, line in enumerate(text.split("\n")):
         where = f"{name}:{index + 1}"
-        if opened is None and (match := _FENCE.match(line)):
+        if match := _FENCE.match(line):
             fence = match[1][:3] if fence is None else (None if match[1].startswith(fence) else fence)
             continue
         if fence is not None or not _ANY.search(line):
