@@ -11,7 +11,7 @@ Frame attributes (weather, scene, time of day) are read from whichever official 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -169,18 +169,10 @@ class BddLayout:
                 f"data root {self.root} has no folder {folder.relative_to(self.root)} (expected: {expected})",
                 hint=self._root_hint(folder),
             )
-        files: dict[str, Path] = {}
-        for path in walk(folder, suffixes):
-            other = files.setdefault(path.stem, path)
-            if other is not path:
-                raise MissingError(
-                    f"two files named {path.stem!r} below {folder}: {other.relative_to(folder)} and "
-                    f"{path.relative_to(folder)}",
-                    hint="names are matched without folder and suffix: keep one of them",
-                )
+        files = files_by_stem(folder, suffixes)
         if not files:
             raise MissingError(f"{folder} holds none of what is expected there: {expected}")
-        return dict(sorted(files.items()))
+        return files
 
     def _root_hint(self, folder: Path) -> str:
         relative = folder.relative_to(self.root)
@@ -208,6 +200,34 @@ def walk(folder: Path, suffixes: Iterable[str]) -> list[Path]:
             here / n for n in sorted(names) if not n.startswith(".") and Path(n).suffix.lower() in wanted
         ]
     return paths
+
+
+def files_by_stem(
+    folder: Path, suffixes: Iterable[str], key: Callable[[Path], str | None] = lambda path: path.stem
+) -> dict[str, Path]:
+    """Files below a folder by what frames are matched by, in its order; hidden files are passed over.
+
+    Args:
+        folder: Where to look, at any depth.
+        suffixes: Of the files.
+        key: Name of a file's frame; None for a file that is of no interest.
+
+    Raises:
+        MissingError: Two files are of one frame.
+    """
+    files: dict[str, Path] = {}
+    for path in walk(folder, suffixes):
+        name = key(path)
+        if name is None:
+            continue
+        other = files.setdefault(name, path)
+        if other is not path:
+            raise MissingError(
+                f"two files named {name!r} below {folder}: {other.relative_to(folder)} and "
+                f"{path.relative_to(folder)}",
+                hint="names are matched without folder and suffix: keep one of them",
+            )
+    return dict(sorted(files.items()))
 
 
 def _known(table: Mapping[str, str], task: str) -> str:

@@ -60,7 +60,8 @@ def resampled(
     """
     draws = weights(len(accumulator), resamples, seed)
     if isinstance(accumulator, SemSegAccumulator):
-        parts = [_semseg(accumulator.per_frame(), w) for w in draws]
+        semantic = _openseg if accumulator.rule == "openseg" else _semseg
+        parts = [semantic(accumulator.per_frame(), w) for w in draws]
     elif isinstance(accumulator, PanSegAccumulator):
         parts = [_panseg(accumulator.per_frame(), w) for w in draws]
     else:
@@ -102,6 +103,18 @@ def _semseg(frames: NDArray[np.int64], w: NDArray[np.float64]) -> dict[str, NDAr
             "pAcc": 100 * found.sum(axis=1) / total,
             "mPrecision": 100 * (_share(found, predicted) * present).sum(axis=1) / classes,
             "mRecall": 100 * (_share(found, actual) * present).sum(axis=1) / classes,
+        }
+
+
+def _openseg(frames: NDArray[np.int64], w: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    sums = (w @ frames.reshape(len(frames), -1)).reshape(len(w), 3, -1)
+    found, actual, predicted = sums[:, 0], sums[:, 1], sums[:, 2]
+    union = actual + predicted - found
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "mIoU": 100 * _share(found, union).sum(axis=1) / (union > 0).sum(axis=1),
+            "PixelACC": 100 * found.sum(axis=1) / actual.sum(axis=1),
+            "mRecall": 100 * _share(found, actual).sum(axis=1) / (actual > 0).sum(axis=1),
         }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from bddzoo.evaluation.buffers import buffer
 from bddzoo.evaluation.native import native
 
 IGNORE = 255
@@ -38,8 +39,10 @@ def confusion(
     loops = native()
     if loops is not None and g.size == p.size:
         return folded(loops.count_pairs(g, p), classes)
-    change = g[1:] != g[:-1]
-    change |= p[1:] != p[:-1]
+    change, other = (buffer((g.size - 1,), f"confusion {k}").view(np.bool_) for k in "gp")
+    np.not_equal(g[1:], g[:-1], out=change)
+    np.not_equal(p[1:], p[:-1], out=other)
+    change |= other
     starts = np.flatnonzero(change)
     if starts.size > DENSE_SHARE * g.size:
         weights = None
@@ -54,6 +57,15 @@ def confusion(
     unknown = int(odd.sum() if weights is None else weights[odd].sum()) if odd.any() else 0
     # Weighted counts come as float64, exact up to 2**53 pixels.
     return counts.astype(np.int64).reshape(size, size)[:classes], unknown
+
+
+def pair_counts(gt: NDArray[np.uint8], pred: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """How often each pair of values occurs in two maps of the same size: (256, 256) int64."""
+    loops = native()
+    if loops is not None:
+        return loops.count_pairs(gt.reshape(-1), pred.reshape(-1))
+    keys = gt.reshape(-1).astype(np.int64) << 8 | pred.reshape(-1)
+    return np.bincount(keys, minlength=1 << 16).reshape(256, 256)
 
 
 def folded(pairs: NDArray[np.int64], classes: int) -> tuple[NDArray[np.int64], int]:

@@ -24,6 +24,7 @@ KINDS: dict[str, str] = {
     "many": "more than 100 objects in a frame, where the official toolkit crashes",
     "full": "not a single background pixel, where the official toolkit crashes",
     "blank": "predictions without any segment, where the official toolkit crashes",
+    "foreign": "label pixels of values that the data set does not have are not counted",
     "value": "ground-truth pixels of a value that is no class are not counted; the official toolkit crashes",
     "frames-key": "the score file has a 'frames' key, which the official toolkit refuses",
     "bad": "left out because they cannot be scored",

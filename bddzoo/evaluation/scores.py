@@ -41,6 +41,13 @@ DEFINITIONS: dict[str, str] = {
     "N": "number of classes that a mean is taken over",
 }
 
+# Where the metrics follow openseg.pytorch's trainer.
+OPENSEG_DEFINITIONS: dict[str, str] = {
+    "mIoU": "mean IoU over the classes that occur in the ground truth or in the predictions",
+    "PixelACC": "share of the ground-truth pixels of some class that are predicted right; void is left out",
+    "mRecall": "mean over the classes that occur in the ground truth",
+}
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -83,7 +90,8 @@ class Scores:
             rows.append({total: self.summary[SUMMARY_NAMES.get(ours, ours)]})
             out[theirs] = rows
         for name in OFFICIAL_PLAIN.get(self.task, ()):
-            out[name] = self.summary[name]
+            if name in self.summary:
+                out[name] = self.summary[name]
         return out
 
     def to_json(self) -> dict[str, Any]:
@@ -98,7 +106,8 @@ class Scores:
         }
         if self.groups:
             out["groups"] = {m: _nulls(row) for m, row in self.groups.items()}
-        out["definitions"] = {k: v for k, v in DEFINITIONS.items() if k in self.table or k in self.summary}
+        known = {**DEFINITIONS, **OPENSEG_DEFINITIONS} if "PixelACC" in self.summary else DEFINITIONS
+        out["definitions"] = {k: v for k, v in known.items() if k in self.table or k in self.summary}
         return out
 
     def with_scores(self, other: Scores) -> Scores:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.evaluation.confusion import confusion
 from bddzoo.evaluation.scores import Scores
+
+Rule = Literal["bdd100k", "openseg"]
 
 
 class SemSegAccumulator:
@@ -23,11 +26,13 @@ class SemSegAccumulator:
     Args:
         class_names: Names of the classes 0, 1, ...
         task: `sem_seg` or `drivable`.
+        rule: Whose definition of the means `compute` follows, see `semseg_scores`.
     """
 
-    def __init__(self, class_names: Sequence[str], task: str = "sem_seg") -> None:
+    def __init__(self, class_names: Sequence[str], task: str = "sem_seg", rule: Rule = "bdd100k") -> None:
         self.class_names = tuple(class_names)
         self.task = task
+        self.rule: Rule = rule
         size = len(self.class_names)
         self.matrix: NDArray[np.int64] = np.zeros((size, size + 1), np.int64)
         self._frames: dict[str, NDArray[np.int64]] = {}
@@ -52,7 +57,8 @@ class SemSegAccumulator:
         """
         if pred is not None and pred.shape != gt.shape:
             raise MissingError(
-                f"{name}: the prediction is {shape_text(pred)}, the ground truth {shape_text(gt)}",
+                f"{name}: the prediction is {shape_text(pred.shape)}, "
+                f"the ground truth {shape_text(gt.shape)}",
                 hint="predictions are scored at the size of the ground truth",
             )
         counts, unknown = confusion(gt, pred, len(self.class_names))
@@ -95,13 +101,29 @@ class SemSegAccumulator:
         """Scores over all frames so far, in percent."""
         diagonal = np.diagonal(self.matrix)
         counts = np.stack((diagonal, self.matrix.sum(1), self.matrix[:, :-1].sum(0)))
-        return semseg_scores(counts, self.class_names, len(self), self.task)
+        return semseg_scores(counts, self.class_names, len(self), self.task, self.rule)
 
 
 def semseg_scores(
-    counts: NDArray[np.int64], class_names: Sequence[str], frames: int, task: str = "sem_seg"
+    counts: NDArray[np.int64],
+    class_names: Sequence[str],
+    frames: int,
+    task: str = "sem_seg",
+    rule: Rule = "bdd100k",
 ) -> Scores:
-    """Scores from counts (3, classes): found, in ground truth, predicted."""
+    """Scores from counts (3, classes): found, in ground truth, predicted.
+
+    Args:
+        counts: See above.
+        class_names: Names of the classes.
+        frames: Number of frames.
+        task: `sem_seg` or `drivable`.
+        rule: `bdd100k`: means over the classes in the ground truth, 0 for a class without pixels.
+            `openseg`: means over the classes in ground truth or predictions, as that zoo's trainer has
+            them (RunningScore of openseg.pytorch at aefc755), and PixelACC.
+    """
+    if rule == "openseg":
+        return _openseg_scores(counts, class_names, frames, task)
     found, actual, predicted = counts.astype(np.float64)
     iou = ratio(found, actual + predicted - found)
     precision = ratio(found, predicted)
@@ -131,11 +153,33 @@ def semseg_scores(
     )
 
 
+def _openseg_scores(counts: NDArray[np.int64], class_names: Sequence[str], frames: int, task: str) -> Scores:
+    found, actual, predicted = counts.astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        iou, recall = found / (actual + predicted - found), found / actual
+        pixels = float(found.sum() / actual.sum() * 100) if actual.any() else float("nan")
+
+    def mean(values: NDArray[np.float64]) -> float:
+        known = values[~np.isnan(values)]
+        return float(known.mean() * 100) if known.size else float("nan")
+
+    def table(values: NDArray[np.float64]) -> dict[str, float]:
+        return dict(zip(class_names, (values * 100).tolist(), strict=True))
+
+    return Scores(
+        task=task,
+        table={"IoU": table(iou), "Recall": table(recall)},
+        summary={"mIoU": mean(iou), "PixelACC": pixels, "mRecall": mean(recall)},
+        frames=frames,
+        absent=tuple(n for n, v in zip(class_names, iou, strict=True) if np.isnan(v)),
+    )
+
+
 def ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
     """`part / whole`, 0 where `whole` is 0 (as the toolkit does)."""
     return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
-def shape_text(array: NDArray[np.uint8]) -> str:
-    """Width x height of an image array, for messages."""
-    return "x".join(str(n) for n in (array.shape[1::-1] if array.ndim > 1 else array.shape))
+def shape_text(shape: tuple[int, ...]) -> str:
+    """Width x height of an image array's shape, for messages."""
+    return "x".join(str(n) for n in (shape[1::-1] if len(shape) > 1 else shape))

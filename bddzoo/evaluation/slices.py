@@ -79,7 +79,7 @@ def subset_scores(accumulator: Accumulator, chosen: NDArray[np.bool_]) -> Scores
     count = int(chosen.sum())
     if isinstance(accumulator, SemSegAccumulator):
         counts = accumulator.per_frame()[chosen].sum(axis=0)
-        return semseg_scores(counts, accumulator.class_names, count, accumulator.task)
+        return semseg_scores(counts, accumulator.class_names, count, accumulator.task, accumulator.rule)
     if isinstance(accumulator, PanSegAccumulator):
         sums = accumulator.per_frame()[chosen].sum(axis=0)
         return pan_scores(sums, accumulator.class_names, accumulator.stuff, count)

@@ -29,6 +29,8 @@ def dump(accumulator: Accumulator) -> bytes:
     arrays: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]] = {}
     if isinstance(accumulator, SemSegAccumulator):
         head |= {"kind": "semseg", "task": accumulator.task}
+        if accumulator.rule != "bdd100k":
+            head["rule"] = accumulator.rule
         # Pixels of one frame fit in 32 bits, and so do their sums in 64.
         arrays = {"counts": accumulator.per_frame().astype(np.int32), "matrix": accumulator.matrix}
     elif isinstance(accumulator, PanSegAccumulator):
@@ -67,7 +69,7 @@ def load(content: bytes) -> Accumulator:
         raise MissingError(f"no statistics of frames: {error}") from None
     names, classes = head["names"], head["classes"]
     if head["kind"] == "semseg":
-        semantic = SemSegAccumulator(classes, head["task"])
+        semantic = SemSegAccumulator(classes, head["task"], head.get("rule", "bdd100k"))
         semantic.restore(names, arrays["counts"].astype(np.int64), arrays["matrix"])
         return semantic
     if head["kind"] == "panseg":

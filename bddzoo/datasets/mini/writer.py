@@ -6,6 +6,8 @@
     labels/det_20/det_{train,val}.json           weather, scene, time of day and boxes of each frame
     mini.json                                    how it was made
 
+With `dataset`, tiny pictures in the layout of another data set (`bddzoo.datasets.mini.scenes`).
+
 The labels are the same to the bit on every machine; the bytes of the JPEG files may differ between
 versions of OpenCV and of the JPEG library.
 """
@@ -20,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bddzoo.datasets.mini.scenes import scene_files, write_scenes
+from bddzoo.datasets.openseg.sets import data_set
 from bddzoo.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -43,6 +47,7 @@ class MiniReport:
         train, val: Number of frames of each split.
         seed: Seed.
         made: False where the same set was there already.
+        dataset: Data set whose layout it has; None for BDD100K's.
     """
 
     root: Path
@@ -50,6 +55,7 @@ class MiniReport:
     val: int
     seed: int
     made: bool
+    dataset: str | None = None
 
 
 def frame_name(seed: int, split: str, index: int) -> str:
@@ -58,7 +64,12 @@ def frame_name(seed: int, split: str, index: int) -> str:
 
 
 def make_mini(
-    root: Path, seed: int = 0, train: int = 0, val: int = DEFAULT_VAL, progress: Progress | None = None
+    root: Path,
+    seed: int = 0,
+    train: int = 0,
+    val: int = DEFAULT_VAL,
+    progress: Progress | None = None,
+    dataset: str | None = None,
 ) -> MiniReport:
     """Make the mini set.
 
@@ -71,9 +82,11 @@ def make_mini(
         train: Frames of split `train`.
         val: Frames of split `val`.
         progress: Called with (frames done, frames in all).
+        dataset: Data set whose layout and labels it has, one of `bddzoo.datasets.openseg.DATA_SETS`; None for
+            street scenes in BDD100K's layout.
 
     Raises:
-        UsageError: The folder holds something else, or the numbers make no sense.
+        UsageError: No such data set; the folder holds something else, or the numbers make no sense.
         MissingError: The folder cannot be written.
     """
     if not 0 <= seed < 2**32:
@@ -83,9 +96,17 @@ def make_mini(
             f"a set of {train} train and {val} val frames cannot be made", hint="give --val or --train"
         )
     root = Path(root)
-    meta = {"generator": GENERATOR, "version": VERSION, "seed": seed, "train": train, "val": val}
+    meta: dict[str, Any] = {
+        "generator": GENERATOR,
+        "version": VERSION,
+        "seed": seed,
+        "train": train,
+        "val": val,
+    }
+    if dataset is not None:
+        meta["dataset"] = data_set(dataset).id
     if _holds(root, meta):
-        return MiniReport(root, train, val, seed, made=False)
+        return MiniReport(root, train, val, seed, False, dataset)
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".part", dir=root.parent))
@@ -100,7 +121,7 @@ def make_mini(
         raise MissingError(
             f"cannot write {where}: {error.strerror or error}", hint="choose a folder that you may write to"
         ) from error
-    return MiniReport(root, train, val, seed, made=True)
+    return MiniReport(root, train, val, seed, True, dataset)
 
 
 def read_marker(root: Path) -> dict[str, Any] | None:
@@ -131,6 +152,10 @@ def _holds(root: Path, meta: dict[str, Any]) -> bool:
 
 
 def _files(meta: dict[str, Any]) -> Iterable[str]:
+    if "dataset" in meta:
+        splits = {split: meta[split] for split in ("train", "val")}
+        yield from scene_files(meta["dataset"], splits, meta["seed"])
+        return
     for split in ("train", "val"):
         for index in range(meta[split]):
             name = frame_name(meta["seed"], split, index)
@@ -155,6 +180,15 @@ def _put(draft: Path, root: Path) -> None:
 
 
 def _build(draft: Path, meta: dict[str, Any], progress: Progress | None) -> None:
+    if "dataset" in meta:
+        splits = {split: meta[split] for split in ("train", "val")}
+        write_scenes(draft, data_set(meta["dataset"]), splits, meta["seed"], progress)
+    else:
+        _build_streets(draft, meta, progress)
+    (draft / MARKER).write_text(json.dumps(meta, indent=2) + "\n", "utf-8")
+
+
+def _build_streets(draft: Path, meta: dict[str, Any], progress: Progress | None) -> None:
     from bddzoo.datasets.mini.frame import render
 
     done, total = 0, meta["train"] + meta["val"]
@@ -172,7 +206,6 @@ def _build(draft: Path, meta: dict[str, Any], progress: Progress | None) -> None
             path = draft / "labels" / "det_20" / f"det_{split}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
-    (draft / MARKER).write_text(json.dumps(meta, indent=2) + "\n", "utf-8")
 
 
 def _write_frame(draft: Path, split: str, name: str, frame: MiniFrame) -> None:

@@ -1,0 +1,45 @@
+"""The layout that a data set's folder has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bddzoo.datasets.layout import BddLayout
+from bddzoo.datasets.openseg.layout import OpensegLayout
+from bddzoo.datasets.openseg.sets import DATA_SETS, data_set
+from bddzoo.registry.types import Model
+
+Layout = BddLayout | OpensegLayout
+
+BDD_LAYOUT = ("bdd100k", "bddzoo-mini")
+"""Data sets in BDD100K's layout."""
+
+
+def open_layout(root: Path, dataset: str = "bdd100k") -> Layout:
+    """The folder of a data set.
+
+    Args:
+        root: The folder.
+        dataset: Whose layout it should have, an id of the registry's protocols.
+
+    Raises:
+        MissingError: There is no such folder, or it is laid out for something else.
+        UsageError: No layout is known for that data set.
+    """
+    return BddLayout(root) if dataset in BDD_LAYOUT else OpensegLayout(root, data_set(dataset))
+
+
+def layout_of(model: Model, root: Path) -> Layout:
+    """The folder of the data set that a model is tested on; see `open_layout`."""
+    return open_layout(root, dataset_of(model))
+
+
+def dataset_of(model: Model) -> str:
+    """Id of the data set that a model is tested on; BDD100K's where its protocol is unknown."""
+    return model.protocol.dataset if model.protocol else "bdd100k"
+
+
+def labelled_set_of(model: Model) -> str | None:
+    """The data set of a model if it is one of openseg.pytorch's six, or None."""
+    dataset = dataset_of(model)
+    return dataset if dataset in DATA_SETS else None

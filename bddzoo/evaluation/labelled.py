@@ -1,0 +1,214 @@
+"""Scores of plain label folders of openseg.pytorch's six data sets, by its trainer's definition.
+
+Files hold the data sets' own ids (`bddzoo.datasets.openseg.sets`). One confusion matrix is counted over
+the set; void ground truth is left out, a prediction that is no class is a miss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bddzoo.datasets.openseg.layout import frame_stem
+from bddzoo.datasets.openseg.sets import DataSet
+from bddzoo.errors import MissingError
+from bddzoo.evaluation.confusion import pair_counts
+from bddzoo.evaluation.decode import decode_mask
+from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
+from bddzoo.evaluation.native import native
+from bddzoo.evaluation.options import Evaluation, Options
+from bddzoo.evaluation.pairing import MaskPair
+from bddzoo.evaluation.remarks import Remarks
+from bddzoo.evaluation.semseg import Rule, SemSegAccumulator, shape_text
+from bddzoo.evaluation.sources import Source, open_source
+
+RULE: Rule = "openseg"
+_SHOWN = 6
+# Cityscapes' published folders hold several files a picture; these are the ones that are scored.
+_LABEL_TAIL = "_gtFine_labelIds"
+
+
+def accumulator_of(dataset: DataSet) -> SemSegAccumulator:
+    """An empty accumulator of a data set's classes, with the trainer's metrics."""
+    return SemSegAccumulator(dataset.classes.names, rule=RULE)
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """What two label files have in common.
+
+    Attributes:
+        matrix: (classes, classes + 1) int64: rows ground truth, columns predictions, the last one for
+            predictions that are no class.
+        foreign: Ground-truth values that the data set's label files cannot hold.
+        values: All values in the ground truth.
+        missed: Predicted values that are no class, on ground truth that counts.
+    """
+
+    matrix: NDArray[np.int64]
+    foreign: tuple[int, ...]
+    values: tuple[int, ...]
+    missed: tuple[int, ...]
+
+
+def count_labels(dataset: DataSet, gt: NDArray[np.uint8], pred: NDArray[np.uint8]) -> LabelCounts:
+    """Confusion of two maps in the values of files.
+
+    Args:
+        dataset: Whose values they are.
+        gt: Ground truth (H, W) uint8.
+        pred: Prediction (H, W) uint8.
+    """
+    pairs = pair_counts(gt, pred)
+    ids = list(dataset.ids)
+    counted = pairs[ids]
+    found = counted[:, ids]
+    misses = counted.sum(1, keepdims=True) - found.sum(1, keepdims=True)
+    values = pairs.sum(1).nonzero()[0].tolist()
+    predicted = counted.sum(0).nonzero()[0].tolist()
+    return LabelCounts(
+        np.concatenate((found, misses), axis=1),
+        tuple(dataset.foreign(values)),
+        tuple(values),
+        tuple(sorted(set(predicted) - set(ids))),
+    )
+
+
+def foreign_labels(dataset: DataSet, path: Path | str, counts: LabelCounts) -> MissingError:
+    """The error for a label file that holds values of something else."""
+    shown = ", ".join(map(str, counts.foreign[:_SHOWN])) + (" ..." if len(counts.foreign) > _SHOWN else "")
+    guess = dataset.explain(counts.values)
+    return MissingError(
+        f"{path} is no label file of {dataset.title} ({dataset.labels}): it holds {shown}"
+        + (f"; {guess}" if guess else ""),
+        hint="--lenient leaves these pixels out" if len(counts.foreign) < len(counts.values) else None,
+    )
+
+
+def evaluate_labels(
+    dataset: DataSet,
+    gt: Path,
+    pred: Path,
+    *,
+    options: Options | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Score a folder of prediction PNGs against a folder of label PNGs.
+
+    Args:
+        dataset: What both hold.
+        gt: Ground truth: a folder of PNGs at any depth, or a zip of them; of Cityscapes' published
+            `gtFine` the `labelIds` are taken.
+        pred: Predictions: the same; named as the pictures or as the labels.
+        options: How strictly; `official` is of no effect.
+        progress: Called with frames done and frames in all.
+
+    Raises:
+        MissingError: Anything that cannot be scored; every bad file is named.
+    """
+    chosen = options or Options()
+    truth, found = open_source(gt), open_source(pred)
+    remarks, skipped = Remarks(), []
+    pairs = _pairs(truth, found, remarks)
+    missing = [p.name for p in pairs if p.pred is None]
+    if missing and not chosen.allow_partial:
+        raise MissingError(
+            f"{pred} has no prediction for {len(missing)} of {len(pairs)} frames: {listing(missing)}",
+            hint="--allow-partial scores the rest and says so",
+        )
+    skipped += missing
+    pairs = [p for p in pairs if p.pred is not None]
+    native(len(pairs))
+    work = _Work(dataset, truth, found, chosen)
+    scores, errors = accumulator_of(dataset), list[MissingError]()
+    missed: set[int] = set()
+    for done, (pair, result) in enumerate(run_jobs(work.count, pairs, chosen.workers), 1):
+        if isinstance(result, MissingError):
+            errors.append(result)
+            skipped.append(pair.name)
+        else:
+            scores.add(pair.name, result.matrix)
+            missed.update(result.missed)
+            if result.foreign:
+                remarks.add("foreign", str(truth.where(pair.gt)))
+        if progress:
+            progress(done, len(pairs))
+    if not chosen.allow_partial or (errors and len(errors) == len(pairs)):
+        raise_all(errors, "frames")
+    for error in errors:
+        remarks.add("bad", error.message)
+    lines = remarks.lines() + _about_misses(dataset, sorted(missed))
+    result = replace(scores.compute(), partial=bool(skipped))
+    return Evaluation(result, scores, "labels", lines, skipped)
+
+
+@dataclass(frozen=True)
+class _Work:
+    dataset: DataSet
+    gt: Source
+    pred: Source
+    options: Options
+
+    def count(self, pair: MaskPair) -> LabelCounts:
+        assert pair.pred is not None
+        path = self.gt.where(pair.gt)
+        gt, _ = decode_mask(self.gt.read(pair.gt), path, "gt")
+        pred, _ = decode_mask(self.pred.read(pair.pred), self.pred.where(pair.pred), "pred")
+        if gt.shape != pred.shape:
+            raise MissingError(
+                f"{self.pred.where(pair.pred)} is {shape_text(pred.shape)}, "
+                f"the ground truth is {shape_text(gt.shape)}",
+                hint="predictions are scored at the size of the ground truth",
+            )
+        counts = count_labels(self.dataset, gt, pred)
+        if counts.foreign and not self.options.lenient:
+            raise foreign_labels(self.dataset, path, counts)
+        return counts
+
+
+def _pairs(gt: Source, pred: Source, remarks: Remarks) -> list[MaskPair]:
+    truth, found = (_by_frame(source) for source in (gt, pred))
+    for name in sorted(found.keys() - truth.keys()):
+        remarks.add("extra", str(pred.where(found[name])))
+    if not found.keys() & truth.keys():
+        raise MissingError(
+            f"no prediction in {pred.path} belongs to a label in {gt.path} "
+            f"(labels like {next(iter(truth))!r}, predictions like {next(iter(found))!r})",
+            hint="a prediction has the name of its picture",
+        )
+    return [MaskPair(name, truth[name], found.get(name)) for name in truth]
+
+
+def _by_frame(source: Source) -> dict[str, str]:
+    members = source.with_suffix(".png")
+    if not members:
+        raise MissingError(f"{source.path} has no PNG files", hint="label files are PNGs of one channel")
+    stems = {member: PurePosixPath(member).stem for member in members}
+    labels = {member: stem for member, stem in stems.items() if stem.endswith(_LABEL_TAIL)}
+    frames: dict[str, str] = {}
+    for member, stem in (labels or stems).items():
+        other = frames.setdefault(frame_stem(stem), member)
+        if other != member:
+            raise MissingError(
+                f"{source.path} has two files of one frame: {other} and {member}",
+                hint="frames are matched by bare file name; one of them would be scored at random",
+            )
+    return dict(sorted(frames.items()))
+
+
+def _about_misses(dataset: DataSet, values: Sequence[int]) -> list[str]:
+    """What to say about predicted values that are no class."""
+    if not values:
+        return []
+    shown = ", ".join(map(str, values[:_SHOWN])) + (" ..." if len(values) > _SHOWN else "")
+    held = f"{dataset.title}'s files ({dataset.labels})"
+    line = f"predictions hold {shown}, no classes in {held}: counted as wrong"
+    if dataset.id == "coco_stuff" and values == [0]:
+        return [line + "; openseg.pytorch's own tester writes class 182 as 0"]
+    if dataset.id == "cityscapes" and set(values) <= set(range(19)):
+        return [line + "; do the files hold train ids?"]
+    return [line]
