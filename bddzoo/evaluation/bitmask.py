@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bddzoo.errors import MissingError
+from bddzoo.evaluation.repack import Folded, align
 
 IGNORE_BIT = 1
 CROWD_BIT = 2
@@ -65,15 +66,25 @@ def words(bitmask: NDArray[np.uint8]) -> NDArray[np.uint32]:
 
 
 def runs(
-    first: NDArray[np.uint32], second: NDArray[np.uint32]
+    first: NDArray[np.uint32], second: NDArray[np.uint32], repeats: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.int64]]:
-    """Cut two aligned arrays into runs on which both are constant: values, values, lengths."""
+    """Cut two aligned arrays into runs on which both are constant: values, values, lengths.
+
+    Args:
+        first: (rows * width,) uint32.
+        second: (rows * width,) uint32.
+        repeats: (rows,) how often each row occurs; lengths are pixels of all its copies.
+    """
     if not first.size:
         return first, second, np.zeros(0, np.int64)
-    change = first[1:] != first[:-1]
-    change |= second[1:] != second[:-1]
-    ends = np.append(np.flatnonzero(change), first.size - 1)
-    return first[ends], second[ends], np.diff(ends, prepend=-1)
+    width = first.size // repeats.size
+    change = np.empty(first.size, np.bool_)
+    np.not_equal(first[1:], first[:-1], out=change[:-1])
+    change[:-1] |= second[1:] != second[:-1]
+    # A run may go on in the next row if that is repeated as often.
+    change[width - 1 :: width] |= np.diff(repeats, append=-1) != 0
+    ends = np.flatnonzero(change)
+    return first[ends], second[ends], np.diff(ends, prepend=-1) * repeats[ends // width]
 
 
 def overlaps(
@@ -91,13 +102,19 @@ def overlaps(
         MissingError: Sizes differ, or an instance has pixels of two categories (or, in the ground
             truth, of two sets of attributes).
     """
+    return folded_overlaps(Folded(gt), Folded(pred), name, pred_attributes=pred_attributes)
+
+
+def folded_overlaps(gt: Folded, pred: Folded, name: str, *, pred_attributes: bool = False) -> Overlaps:
+    """The same of bitmasks without their repeated rows."""
     if gt.shape != pred.shape:
         raise MissingError(
             f"{name}: the prediction is {pred.shape[1]}x{pred.shape[0]}, "
             f"the ground truth {gt.shape[1]}x{gt.shape[0]}",
             hint="predictions are scored at the size of the ground truth",
         )
-    g, p, lengths = runs(words(gt), words(pred))
+    gt_rows, pred_rows, repeats = align(gt, pred)
+    g, p, lengths = runs(words(gt_rows), words(pred_rows), repeats)
     keys = (g.astype(np.uint64) << np.uint64(32)) | p
     unique, inverse = np.unique(keys, return_inverse=True)
     counts = np.bincount(inverse, lengths, minlength=unique.size).astype(np.int64)
@@ -115,7 +132,7 @@ def overlaps(
 
 def segments(bitmask: NDArray[np.uint8], name: str) -> Segments:
     """Instances of one bitmask (H, W, 4)."""
-    w, _, lengths = runs(words(bitmask), words(bitmask))
+    w, _, lengths = runs(words(bitmask), words(bitmask), np.ones(len(bitmask), np.int64))
     unique, inverse = np.unique(w, return_inverse=True)
     counts = np.bincount(inverse, lengths, minlength=unique.size).astype(np.int64)
     return _segments(unique.astype(np.int64), counts, name, "bitmask")[0]

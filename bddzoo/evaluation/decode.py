@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,14 @@ from numpy.typing import NDArray
 
 from bddzoo.datasets.png import GREY, GREY_ALPHA, PALETTE, RGBA, Header, check_png, decode_indices
 from bddzoo.errors import MissingError
+from bddzoo.evaluation.buffers import buffer
 from bddzoo.evaluation.native import Native, native
+from bddzoo.evaluation.repack import MAX_ROW_BYTES, Folded, repacker
 
 # Larger pictures are refused before a byte is inflated: BDD100K's have 0.9 megapixels.
 MAX_PIXELS = 1 << 26
 
-_buffers = threading.local()
+_local = threading.local()
 
 
 def header_of(content: bytes, path: Path) -> Header:
@@ -48,7 +49,8 @@ def decode_mask(content: bytes, path: Path, slot: str = "") -> tuple[NDArray[np.
     """
     header = header_of(content, path)
     if header.colour == GREY and header.depth == 8:
-        return _decode(content, header, path, 1, slot), header
+        found = _decode(content, header, path, 1, slot)
+        return found.unfolded(buffer(found.shape, slot and slot + " whole")), header
     if header.colour == PALETTE:
         return decode_indices(content, header, path), header
     raise MissingError(
@@ -59,6 +61,15 @@ def decode_mask(content: bytes, path: Path, slot: str = "") -> tuple[NDArray[np.
 
 def decode_bitmask(content: bytes, path: Path, slot: str = "") -> NDArray[np.uint8]:
     """Bitmask (H, W, 4) uint8 from an 8-bit RGBA PNG, alpha untouched.
+
+    Raises:
+        MissingError: Damaged, or another kind of PNG.
+    """
+    return fold_bitmask(content, path, slot).unfolded()
+
+
+def fold_bitmask(content: bytes, path: Path, slot: str = "") -> Folded:
+    """The same as `decode_bitmask`, without repeated rows where these are known for nothing.
 
     Raises:
         MissingError: Damaged, or another kind of PNG.
@@ -94,27 +105,35 @@ def decode_loose(content: bytes, path: Path) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels)
 
 
-def _decode(content: bytes, header: Header, path: Path, channels: int, slot: str) -> NDArray[np.uint8]:
+def _decode(content: bytes, header: Header, path: Path, channels: int, slot: str) -> Folded:
     shape = (header.height, header.width) if channels == 1 else (header.height, header.width, channels)
-    decoder = _imagecodecs()
     loops = native()
     # Interlaced pictures, which no label tool writes, are left to the libraries.
-    if loops is not None and content[28] == 0:
-        return _unfiltered(loops, content, shape, path, slot)
-    if decoder is None:
-        pixels = _cv2_decode(content, path)
-        if channels == 4 and pixels.ndim == 3:
-            import cv2
+    interlaced = content[28] != 0
+    if loops is not None and not interlaced:
+        return Folded(_unfiltered(loops, content, shape, path, slot))
+    codecs = _imagecodecs()
+    if codecs is not None and not interlaced and header.width * channels < MAX_ROW_BYTES:
+        return _repacked(codecs, content, shape, path, slot)
+    pixels = _cv2_decode(content, path)
+    if channels == 4 and pixels.ndim == 3:
+        import cv2
 
-            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)
-    else:
-        try:
-            pixels = decoder(content, out=_buffer(shape, slot))
-        except Exception as error:  # imagecodecs has an error class of its own for each codec
-            raise MissingError(f"{path} is damaged: its pixels cannot be decoded ({error})") from None
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)
     if pixels.shape != shape or pixels.dtype != np.uint8:
         raise MissingError(f"{path} is damaged: its pixels are not what its header says")
-    return np.asarray(pixels, np.uint8)
+    return Folded(np.asarray(pixels, np.uint8))
+
+
+def _repacked(codecs: Any, content: bytes, shape: tuple[int, ...], path: Path, slot: str) -> Folded:
+    """Inflate with libdeflate, and let libpng undo the filters."""
+    buffers = repacker(shape)
+    if not _inflate(_image_data(content), buffers.raw, path):
+        raise MissingError(f"{path} is damaged: its pixels are not what its header says")
+    try:
+        return buffers.picture(codecs, buffer(shape, slot))
+    except Exception as error:  # imagecodecs has an error class of its own for each codec
+        raise MissingError(f"{path} is damaged: its pixels cannot be decoded ({error})") from None
 
 
 def _unfiltered(
@@ -122,8 +141,8 @@ def _unfiltered(
 ) -> NDArray[np.uint8]:
     """Inflate, with libdeflate if possible (many times faster on flat maps), and undo the filters."""
     height, width = shape[0], int(np.prod(shape[1:]))
-    raw = _buffer((height, width + 1), "raw")
-    pixels = _buffer(shape, slot)
+    raw = buffer((height, width + 1), "raw")
+    pixels = buffer(shape, slot)
     whole = _inflate(_image_data(content), raw, path)
     step = shape[2] if len(shape) > 2 else 1
     if not whole or not loops.unfilter(raw, pixels.reshape(height, width), step):
@@ -134,10 +153,9 @@ def _unfiltered(
 def _inflate(packed: bytes, raw: NDArray[np.uint8], path: Path) -> bool:
     """Inflate into `raw`; whether it was filled exactly."""
     try:
-        if _imagecodecs() is not None:
-            import imagecodecs
-
-            return bool(np.size(imagecodecs.deflate_decode(packed, out=raw.reshape(-1).data)) == raw.size)
+        codecs = _imagecodecs()
+        if codecs is not None:
+            return bool(np.size(codecs.deflate_decode(packed, out=raw.reshape(-1).data)) == raw.size)
         stream = zlib.decompressobj()
         # No more is inflated than there is room for, and one byte that would tell of too much.
         plain = stream.decompress(packed, raw.size + 1)
@@ -161,29 +179,16 @@ def _image_data(content: bytes) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _buffer(shape: tuple[int, ...], slot: str) -> NDArray[np.uint8]:
-    """A buffer of this thread, used again for the next picture of the same size."""
-    if not slot:
-        return np.empty(shape, np.uint8)
-    key = slot + str(len(shape))
-    old: NDArray[np.uint8] | None = getattr(_buffers, key, None)
-    if old is None or old.shape != shape:
-        old = np.empty(shape, np.uint8)
-        setattr(_buffers, key, old)
-    return old
-
-
-def _imagecodecs() -> Callable[..., Any] | None:
-    """The PNG decoder of imagecodecs, where it is installed: about twice as fast as OpenCV's."""
-    if not hasattr(_buffers, "decoder"):
+def _imagecodecs() -> Any:
+    """imagecodecs, where it is installed: it has libdeflate."""
+    if not hasattr(_local, "codecs"):
         try:
             import imagecodecs
 
-            _buffers.decoder = imagecodecs.png_decode
+            _local.codecs = imagecodecs
         except ImportError:
-            _buffers.decoder = None
-    decoder: Callable[..., Any] | None = _buffers.decoder
-    return decoder
+            _local.codecs = None
+    return _local.codecs
 
 
 def _cv2_decode(content: bytes, path: Path) -> NDArray[Any]:

@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from bddzoo.datasets.png import GREY, PALETTE
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, overlaps
+from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, folded_overlaps
 from bddzoo.evaluation.confusion import confusion
-from bddzoo.evaluation.decode import decode_bitmask, decode_loose, decode_mask, header_of
+from bddzoo.evaluation.decode import decode_bitmask, decode_loose, decode_mask, fold_bitmask, header_of
 from bddzoo.evaluation.frames import JsonFrames
 from bddzoo.evaluation.insseg import match_frame, score_entries
 from bddzoo.evaluation.options import TOOLKIT_LIMIT, Options
 from bddzoo.evaluation.pairing import MaskPair
 from bddzoo.evaluation.panseg import match_panoptic, pan_counts
+from bddzoo.evaluation.repack import Folded
 from bddzoo.evaluation.semseg import shape_text
 from bddzoo.evaluation.sources import Source
 
@@ -59,7 +60,7 @@ class MaskWork:
         if pred is not None and pair.pred is not None:
             alike = pred.size == gt.size if self.options.official else pred.shape == gt.shape
             if not alike:
-                raise _sizes(self.pred, pair, gt, pred)
+                raise _sizes(self.pred, pair, gt.shape, pred.shape)
         counts, unknown = confusion(gt, pred, self.classes)
         if unknown:
             remarks += self.options.crashes("value", str(gt_path), f"{unknown} pixels are of no class")
@@ -86,7 +87,7 @@ class MaskWork:
         gt, pred, path = self._bitmasks(pair)
         at = self.score_index[pair.pred.rsplit("/", 1)[-1]]
         entries = score_entries([(e.index, e.score) for e in self.scores.scores(at)], self.scores.where(at))
-        both = overlaps(gt, pred, path)
+        both = folded_overlaps(gt, pred, path)
         remarks: list[tuple[str, str]] = []
         truth = str(self.gt.where(pair.gt))
         if both.gt.ids.size > TOOLKIT_LIMIT:
@@ -106,10 +107,10 @@ class MaskWork:
         """Statistics (4, classes) of two panoptic bitmasks."""
         truth = self.gt.where(pair.gt)
         if pair.pred is None:
-            gt = decode_bitmask(self.gt.read(pair.gt), truth, "gt")
-            return FrameResult(pan_counts(gt, None, self.classes, str(truth)))
+            alone = decode_bitmask(self.gt.read(pair.gt), truth, "gt")
+            return FrameResult(pan_counts(alone, None, self.classes, str(truth)))
         gt, pred, path = self._bitmasks(pair)
-        both = overlaps(gt, pred, path, pred_attributes=True)
+        both = folded_overlaps(gt, pred, path, pred_attributes=True)
         remarks: list[tuple[str, str]] = []
         if both.pred.ids.size > TOOLKIT_LIMIT:
             remarks += self.options.crashes("many", path, f"{both.pred.ids.size} segments, more than 100")
@@ -117,18 +118,18 @@ class MaskWork:
             remarks += self.options.crashes("blank", path, "no segment at all")
         return FrameResult(match_panoptic(both, self.classes), remarks)
 
-    def _bitmasks(self, pair: MaskPair) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
+    def _bitmasks(self, pair: MaskPair) -> tuple[Folded, Folded, str]:
         assert pair.pred is not None
         path = self.pred.where(pair.pred)
-        gt = decode_bitmask(self.gt.read(pair.gt), self.gt.where(pair.gt), "gt")
-        pred = decode_bitmask(self.pred.read(pair.pred), path, "pred")
+        gt = fold_bitmask(self.gt.read(pair.gt), self.gt.where(pair.gt), "gt")
+        pred = fold_bitmask(self.pred.read(pair.pred), path, "pred")
         if gt.shape != pred.shape:
-            raise _sizes(self.pred, pair, gt, pred)
+            raise _sizes(self.pred, pair, gt.shape, pred.shape)
         return gt, pred, str(path)
 
 
-def _sizes(source: Source, pair: MaskPair, gt: NDArray[np.uint8], pred: NDArray[np.uint8]) -> MissingError:
-    turned = gt.shape[:2] == pred.shape[1::-1]
+def _sizes(source: Source, pair: MaskPair, gt: tuple[int, ...], pred: tuple[int, ...]) -> MissingError:
+    turned = gt[:2] == pred[1::-1]
     return MissingError(
         f"{source.where(pair.pred or '')} is {shape_text(pred)}, the ground truth is {shape_text(gt)}"
         + (" (transposed?)" if turned else ""),
