@@ -142,8 +142,8 @@ def evaluate_labels(
     for error in errors:
         remarks.add("bad", error.message)
     lines = remarks.lines() + _about_misses(dataset, sorted(missed))
-    result = replace(scores.compute(), partial=bool(skipped))
-    return Evaluation(result, scores, "labels", lines, skipped)
+    total = replace(scores.compute(), partial=bool(skipped))
+    return Evaluation(total, scores, "labels", lines, skipped)
 
 
 @dataclass(frozen=True)

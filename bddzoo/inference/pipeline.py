@@ -115,7 +115,7 @@ def predict_frames(
     loaded = map_ahead(
         lambda item: _load(item[0], item[1], protocol), images, workers=threads, ahead=threads + size
     )
-    run = _Run(runner, model.task, device, size, events)
+    run = _Run(runner, model, device, size, events)
     group: list[_Loaded] = []
     for item in loaded:
         if item.prepared is None:
@@ -148,9 +148,22 @@ def protocol_of(model: Model) -> TestProtocol:
             f"model {model.id}: its test protocol is unknown, so it cannot be run",
             hint="'bddzoo info' shows what is known",
         )
-    if model.protocol.flip:
-        raise UsageError(f"model {model.id}: its protocol averages mirrored images, which is not supported")
+    if model.not_buildable is not None:
+        raise UsageError(
+            f"model {model.id}: cannot be built ({model.not_buildable.reason}): {model.not_buildable.text}",
+            hint="'bddzoo list --where \"engine = *\"' shows what can run",
+        )
+    if not _whole_protocol(model) and (model.protocol.flip or model.protocol.scales):
+        raise UsageError(
+            f"model {model.id}: its protocol tests mirrored or resized images, which is not supported",
+            hint="only the engine openseg does",
+        )
     return model.protocol
+
+
+def _whole_protocol(model: Model) -> bool:
+    """Whether the model's runner does flips and scales, and takes the padding off before it resizes."""
+    return model.network is not None and model.network.engine == "openseg"
 
 
 def _load(name: str, path: Path, protocol: TestProtocol) -> _Loaded:
@@ -169,9 +182,12 @@ def _group(item: _Loaded) -> tuple[object, ...]:
 class _Run:
     """Runs batches; halves them when memory does not suffice."""
 
-    def __init__(self, runner: Any, task: str, device: torch.device, batch_size: int, events: Events) -> None:
+    def __init__(
+        self, runner: Any, model: Model, device: torch.device, batch_size: int, events: Events
+    ) -> None:
         self.runner = runner
-        self.task = task
+        self.task = model.task
+        self.whole_protocol = _whole_protocol(model)
         self.device = device
         self.batch_size = batch_size
         self.events = events
@@ -224,7 +240,10 @@ class _Run:
                     [p.scale_factor for p in batch],
                 )
                 return [instances.by_class() for instances in found]
-            logits = self.runner.logits(x, first.original_size)
+            if self.whole_protocol:
+                logits = self.runner.logits(x, first.original_size, first.image_size)
+            else:
+                logits = self.runner.logits(x, first.original_size)
             return list(class_maps(logits))
 
 

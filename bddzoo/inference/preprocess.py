@@ -1,7 +1,7 @@
 """From a picture to the input of a network, as the zoo's test pipelines do it.
 
-The order is: float conversion (semantic segmentation only), rescale with the aspect kept,
-subtraction of the mean and division by the standard deviation in float32, padding with zeros.
+The order is: float conversion (BDD100K's semantic segmentation only), resize, division of the grey
+levels, subtraction of the mean and division by the standard deviation in float32, padding with zeros.
 """
 
 from __future__ import annotations
@@ -49,37 +49,52 @@ def rescaled_size(width: int, height: int, scale: tuple[int, int]) -> tuple[int,
     return max(1, int(width * factor + 0.5)), max(1, int(height * factor + 0.5))
 
 
+def resized_size(width: int, height: int, protocol: Protocol) -> tuple[int, int]:
+    """The size `(width, height)` that a protocol resizes a picture into."""
+    if protocol.scale is None:
+        return width, height
+    if protocol.resize == "exact":
+        return protocol.scale
+    if protocol.resize == "short-side":
+        # Python's rounding, half to even, as openseg.pytorch's DefaultLoader has it.
+        factor = min(protocol.scale) / min(width, height)
+        return max(1, round(width * factor)), max(1, round(height * factor))
+    return rescaled_size(width, height, protocol.scale)
+
+
 def prepare(picture: npt.NDArray[np.uint8], protocol: Protocol) -> Prepared:
     """Make the network's input from a picture.
 
     Args:
         picture: (H, W, 3) uint8, BGR.
-        protocol: Scale, kind of resize, mean and standard deviation (RGB order), padding.
+        protocol: Size and kind of resize, order of the channels, divisor, mean and standard deviation,
+            padding.
 
     Returns:
-        RGB input in float32. Mean and deviation are rounded to float32 first; then the result is
-        bit by bit that of mmcv's `imnormalize` and of the data preprocessors of mmsegmentation 1.x
-        and mmdet 3.x.
+        Input in float32, in the protocol's order of channels. Mean and deviation are rounded to
+        float32 first; then the result is bit by bit that of mmcv's `imnormalize` and of the data
+        preprocessors of mmsegmentation 1.x and mmdet 3.x.
     """
     import cv2
     import numpy as np
 
     height, width = picture.shape[:2]
     resized: npt.NDArray[np.generic] = picture
-    new_width, new_height = (
-        (width, height) if protocol.scale is None else rescaled_size(width, height, protocol.scale)
-    )
+    new_width, new_height = resized_size(width, height, protocol)
     if (new_width, new_height) != (width, height):
         source = picture.astype(np.float32) if protocol.float_resize else picture
-        resized = cv2.resize(source, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
+        how = cv2.INTER_CUBIC if protocol.interpolation == "cubic" else cv2.INTER_LINEAR
+        resized = cv2.resize(source, (new_width, new_height), interpolation=how)
     padded_height, padded_width = (_round_up(n, protocol.pad_divisor) for n in (new_height, new_width))
     pixels = np.zeros((3, padded_height, padded_width), np.float32)
-    for channel in range(3):
+    order = (0, 1, 2) if protocol.channel_order == "BGR" else (2, 1, 0)
+    for channel, place in enumerate(order):
         target = pixels[channel, :new_height, :new_width]
+        levels: npt.NDArray[np.generic] = resized[:, :, place]
+        if protocol.div_value != 1.0:
+            levels = np.divide(levels, np.float32(protocol.div_value), out=target, dtype=np.float32)
         # Dividing, not multiplying by the reciprocal: the two differ in the last bit.
-        np.subtract(
-            resized[:, :, 2 - channel], np.float32(protocol.mean[channel]), out=target, dtype=np.float32
-        )
+        np.subtract(levels, np.float32(protocol.mean[channel]), out=target, dtype=np.float32)
         np.divide(target, np.float32(protocol.std[channel]), out=target)
     return Prepared(
         pixels,
