@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -78,41 +77,37 @@ class JsonFrames:
         self.bare = True
         # Member, start and end of each frame: the frames themselves are read when they are needed.
         self._places: list[tuple[str, int, int]] = []
-        # Members of an archive cannot be read in parts; their bytes are held.
-        self._held: dict[str, bytes] = {}
         for member in members:
             self._add(member)
 
     def _add(self, member: str) -> None:
         where = self.source.where(member)
+        heads: dict[int, _Head | str] = {}
+
+        def seen(start: int, content: bytes) -> None:
+            try:
+                heads[start] = _HEAD.decode(content)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                heads[start] = str(error)
+
         try:
-            regions, bare = frame_regions(self._chunks(member))
+            regions, bare = frame_regions(self.source.chunks(member, CHUNK_BYTES), seen)
         except OutlineError as error:
             raise MissingError(
                 f"{where} is no list of frames: {error}",
                 hint='expected [frame, ...] or {"frames": [...]}; a file that was cut short ends like this',
             ) from None
         self.bare &= bare
-        for start, end in regions:
+        for number, (start, end) in enumerate(regions, 1):
+            found = heads[start]
+            if isinstance(found, str):
+                raise MissingError(f"{where}, frame {number}: {found}")
             self._places.append((member, start, end))
-            try:
-                found = _HEAD.decode(self._bytes(len(self._places) - 1))
-            except msgspec.DecodeError as error:
-                raise MissingError(f"{where}, frame {len(self._places)}: {error}") from None
             self.names.append(str(found.name))
             self.videos.append(found.videoName)
 
-    def _chunks(self, member: str) -> Iterator[bytes]:
-        if self.source.seekable:
-            yield from self.source.chunks(member, CHUNK_BYTES)
-        else:
-            self._held[member] = self.source.read(member)
-            yield self._held[member]
-
     def _bytes(self, index: int) -> bytes:
         member, start, end = self._places[index]
-        if member in self._held:
-            return self._held[member][start:end]
         return self.source.read_part(member, start, end - start)
 
     def __len__(self) -> int:
@@ -147,7 +142,7 @@ class JsonFrames:
         """
         try:
             return decoder.decode(self._bytes(index))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise MissingError(f"{self.where(index)}: {error}") from None
 
 

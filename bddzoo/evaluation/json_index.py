@@ -8,7 +8,7 @@ ordinary JSON and says which of the numbers are frames.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -19,6 +19,8 @@ QUOTE, BACKSLASH, OPEN, CLOSE = b'"\\{}'
 SPACE = b" \t\r\n"
 # What surrounds the frames of a file; more means that there are none.
 MAX_REMAINDER = 1 << 26
+# A frame is at most a megabyte or two; more is held for nobody.
+MAX_FRAME = 1 << 26
 
 
 class OutlineError(ValueError):
@@ -37,22 +39,31 @@ class _Scan:
     start: int = 0
     remainder: bytearray = field(default_factory=bytearray)
     regions: list[tuple[int, int]] = field(default_factory=list)
+    begun: bytearray = field(default_factory=bytearray)
+    seen: Callable[[int, bytes], object] = lambda start, content: None
 
 
-def frame_regions(chunks: Iterable[bytes]) -> tuple[list[tuple[int, int]], bool]:
+def frame_regions(
+    chunks: Iterable[bytes], seen: Callable[[int, bytes], object] | None = None
+) -> tuple[list[tuple[int, int]], bool]:
     """Offsets (start, end) of the frames, and whether the file is a bare list.
 
     Args:
         chunks: The file's bytes, in pieces of any size.
+        seen: Called with the offset and the bytes of everything that may turn out to be a frame.
 
     Raises:
         OutlineError: It is cut short or something else.
     """
     scan = _Scan()
+    if seen is not None:
+        scan.seen = seen
     for chunk in chunks:
         _add(scan, chunk)
         if len(scan.remainder) > MAX_REMAINDER:
             raise OutlineError("no frames in it")
+        if len(scan.begun) > MAX_FRAME:
+            raise OutlineError(f"a frame in it is larger than {MAX_FRAME >> 20} MiB, or never ends")
     if scan.depth > max(scan.base, 0):
         raise OutlineError("it ends within a frame")
     try:
@@ -93,22 +104,30 @@ def _add(scan: _Scan, chunk: bytes) -> None:
     if inside:
         if not ends.size:
             at = len(chunk)
+            scan.begun += chunk
         else:
             at = int(ends[0])
-            scan.regions.append((scan.start, scan.offset + at))
+            _found(scan, scan.offset + at, bytes(scan.begun) + chunk[:at])
+            scan.begun = bytearray()
             first = 1
     for k, start in enumerate(starts.tolist()):
         scan.remainder += chunk[at:start] + b" %d " % len(scan.regions)
         scan.start = scan.offset + start
         if k + first < ends.size:
             at = int(ends[k + first])
-            scan.regions.append((scan.start, scan.offset + at))
+            _found(scan, scan.offset + at, chunk[start:at])
         else:
             at = len(chunk)
+            scan.begun += chunk[start:]
     scan.remainder += chunk[at:]
     scan.in_string ^= bool(quotes.size % 2)
     scan.depth = int(depth[-1]) if depth.size else scan.depth
     scan.offset += len(chunk)
+
+
+def _found(scan: _Scan, end: int, content: bytes) -> None:
+    scan.regions.append((scan.start, end))
+    scan.seen(scan.start, content)
 
 
 def _real_quotes(scan: _Scan, data: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from bddzoo.errors import MissingError
+from bddzoo.evaluation.zip_member import MemberReader, can_stream
 
-# A member of an archive that claims more than this is refused before it is inflated.
+# A member of an archive that claims more than this is refused before it is inflated as a whole.
 MAX_MEMBER_BYTES = {".png": 1 << 26, ".json": 1 << 30}
 # RLE JSON packs about tenfold; a thousandfold is a bomb.
 MAX_PACKING = 400
@@ -23,10 +26,7 @@ class Source:
         path: The folder, file or archive.
         members: Relative paths (with `/`) of all files, sorted.
         junk: Files that are no labels but are commonly found beside them (`.DS_Store`).
-        seekable: Whether a member can be read in parts.
     """
-
-    seekable = False
 
     def __init__(self, path: Path, members: list[str], junk: list[str]) -> None:
         self.path = path
@@ -61,8 +61,6 @@ class Source:
 class FolderSource(Source):
     """Files of a folder and its subfolders, or a single file."""
 
-    seekable = True
-
     def __init__(self, path: Path) -> None:
         members: list[str] = []
         junk: list[str] = []
@@ -77,6 +75,9 @@ class FolderSource(Source):
                 for name in names:
                     (junk if _is_junk(name) else members).append(prefix + name)
         super().__init__(path, members, junk)
+        self._lock = threading.Lock()
+        # The file that parts are read of stays open: they are many and small.
+        self._open: tuple[str, IO[bytes]] | None = None
 
     def where(self, member: str) -> Path:
         """Path of a member."""
@@ -104,7 +105,13 @@ class FolderSource(Source):
         """Some bytes of the file."""
         path = self.where(member)
         try:
-            with path.open("rb", buffering=0) as file:
+            with self._lock:
+                if self._open is None or self._open[0] != member:
+                    if self._open is not None:
+                        self._open[1].close()
+                    self._open = (member, path.open("rb", buffering=0))
+                    weakref.finalize(self, self._open[1].close)
+                file = self._open[1]
                 file.seek(start)
                 return file.read(size)
         except OSError as error:
@@ -120,6 +127,7 @@ class ZipSource(Source):
         except (zipfile.BadZipFile, OSError) as error:
             raise MissingError(f"{path} is not a readable zip archive: {error}") from None
         self._lock = threading.Lock()
+        self._readers: dict[str, MemberReader] = {}
         members: list[str] = []
         junk: list[str] = []
         for info in self._archive.infolist():
@@ -130,16 +138,45 @@ class ZipSource(Source):
             (junk if hidden or _is_junk(Path(name).name) else members).append(name)
         super().__init__(path, members, junk)
 
+    def chunks(self, member: str, size: int) -> Iterator[bytes]:
+        """The inflated bytes of a member, piece by piece."""
+        reader = self._reader(member)
+        yield from reader.chunks(size) if reader else super().chunks(member, size)
+
+    def read_part(self, member: str, start: int, size: int) -> bytes:
+        """Some inflated bytes of a member."""
+        reader = self._reader(member)
+        return reader.part(start, size) if reader else super().read_part(member, start, size)
+
+    def _reader(self, member: str) -> MemberReader | None:
+        """What reads parts of a member; None where it can only be read as a whole."""
+        with self._lock:
+            found = self._readers.get(member)
+            if found is None:
+                info = self._archive.getinfo(member)
+                if not can_stream(info):
+                    return None
+                self._refuse_bombs(info)
+                found = self._readers[member] = MemberReader(self.path, info, self.where(member))
+        return found
+
+    def _refuse_bombs(self, info: zipfile.ZipInfo) -> None:
+        packed = max(info.compress_size, 1)
+        if info.file_size > 1 << 24 and info.file_size > packed * MAX_PACKING:
+            raise self._too_much(info)
+
+    def _too_much(self, info: zipfile.ZipInfo) -> MissingError:
+        return MissingError(
+            f"{self.where(info.filename)} claims {info.file_size} bytes inside the archive",
+            hint="too much for a label file; unpack it yourself if it is meant",
+        )
+
     def read(self, member: str) -> bytes:
         """Inflated bytes of a member."""
         info = self._archive.getinfo(member)
-        limit = MAX_MEMBER_BYTES.get(Path(member).suffix.lower(), 1 << 28)
-        packed = max(info.compress_size, 1)
-        if info.file_size > limit or (info.file_size > 1 << 24 and info.file_size > packed * MAX_PACKING):
-            raise MissingError(
-                f"{self.where(member)} claims {info.file_size} bytes inside the archive",
-                hint="too much for a label file; unpack it yourself if it is meant",
-            )
+        if info.file_size > MAX_MEMBER_BYTES.get(Path(member).suffix.lower(), 1 << 28):
+            raise self._too_much(info)
+        self._refuse_bombs(info)
         try:
             with self._lock:
                 return self._archive.read(info)
