@@ -31,6 +31,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sweep": ("bddzoo.cli.sweep", "Measure many models, one process each; resumable."),
     "tables": ("bddzoo.cli.tables", "Render result tables, or check them for drift."),
     "results": ("bddzoo.cli.results", "Look at the records of measurements."),
+    "site": ("bddzoo.cli.site", "Build the leaderboard: static pages."),
+    "vis": ("bddzoo.cli.vis", "Draw labels and predictions: colour maps, overlays, comparisons."),
     "data": ("bddzoo.cli.data", "Make the synthetic mini data set; check a data set."),
     "adopt": ("bddzoo.cli.adopt", "Take files that are on this machine already into the cache."),
     "bundle": ("bddzoo.cli.bundle", "Write models into one file for machines without a network."),
@@ -48,6 +50,8 @@ EXTRA_OF = {
     **dict.fromkeys(("numpy", "cv2", "pycocotools"), "score"),
     **dict.fromkeys(("torch", "torchvision", "mmengine", "mmcv", "mmseg", "mmdet", "mmpretrain"), "run"),
     "ruamel": "edit",
+    "ray": "ray",
+    "jinja2": "site",
 }
 
 

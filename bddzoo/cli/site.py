@@ -1,0 +1,161 @@
+"""`bddzoo site`: the leaderboard as static pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.results_option import results_option
+
+if TYPE_CHECKING:
+    from bddzoo.errors import BddzooError
+    from bddzoo.results.links import ModelCheck
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+class SiteGroup(ZooCommand, click.Group):
+    """A group with the global options."""
+
+
+@click.group(
+    cls=SiteGroup,
+    epilog="""\b
+Examples:
+  bddzoo site build -o site
+""",
+)
+def command() -> None:
+    """Build the leaderboard: static pages that open from a folder."""
+
+
+@command.command(
+    "build",
+    cls=ZooCommand,
+    epilog="""\b
+The pages need no server and load nothing from elsewhere: open DIR/index.html.
+Exit status:
+  0 built                5 built, but a picture or a record's statistics are missing; or not built
+  2 DIR is not ours      6 built, but a record, statistics or a picture are damaged
+\b
+Examples:
+  bddzoo site build -o site
+  bddzoo site build -o site --results /data/results --history health.json --checks checks/
+  bddzoo site build -o site --pictures overlays/
+""",
+)
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder to write: new, empty, or an earlier site, which is replaced whole.",
+)
+@results_option
+@click.option(
+    "--history",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="What 'bddzoo registry health --history FILE' found of the links.",
+)
+@click.option(
+    "--checks",
+    type=_FOLDER,
+    metavar="DIR",
+    help="What 'bddzoo check --format json' printed, one file or more.",
+)
+@click.option(
+    "--pictures",
+    type=_FOLDER,
+    metavar="DIR",
+    help="Pictures of predictions, named MODEL.jpg, .png or .webp. Default: those beside the records.",
+)
+@click.option(
+    "--intervals/--no-intervals",
+    default=True,
+    help="Resample the records' statistics for 95% intervals.  [default: intervals]",
+)
+@click.option("--title", default="bddzoo", show_default=True, metavar="TEXT", help="The site's name.")
+@click.pass_obj
+def build(
+    app: App,
+    *,
+    out: Path,
+    results: Path | None,
+    history: Path | None,
+    checks: Path | None,
+    pictures: Path | None,
+    intervals: bool,
+    title: str,
+) -> int:
+    """Write the leaderboard and a page for each model into DIR."""
+    from bddzoo.errors import ExitCode, IntegrityError, MissingError
+    from bddzoo.reports.hosts import History, read_history
+    from bddzoo.reports.site.build import build_site
+    from bddzoo.reports.site.evidence import gather
+    from bddzoo.reports.site.folder import check_folder
+    from bddzoo.results import default_root
+
+    check_folder(out)
+    if history is not None and not history.is_file():
+        raise MissingError(
+            f"no file {history}", hint=f"make it with: bddzoo registry health --history {history}"
+        )
+    problems: list[BddzooError] = []
+
+    def report(error: BddzooError) -> None:
+        problems.append(error)
+        app.warn(str(error))
+
+    root = default_root(results)
+    known = [] if checks is None else _read_checks(checks)
+    evidence = gather(
+        app.registry,
+        root,
+        checks=known,
+        pictures=pictures,
+        intervals=intervals,
+        report=report,
+        note=app.warn,
+    )
+    measured = sum(e.stored is not None for e in evidence.values())
+    if not measured:
+        app.say(f"no records of these models in {root}: every verdict is 'missing'")
+    past = History() if history is None else read_history(history)
+    built = build_site(app.registry, evidence, out, history=past, report=report, title=title)
+    index = out / "index.html"
+    if app.json:
+        app.data_json(
+            {
+                "index": str(index),
+                "models": built.models,
+                "measured": measured,
+                "pictures": built.pictures,
+                "size_bytes": built.size_bytes,
+                "problems": [str(problem) for problem in problems],
+            }
+        )
+    else:
+        app.data(str(index))
+    app.say(
+        f"{built.models} models, {measured} measured, {built.pictures} pictures; "
+        f"{built.size_bytes:,} bytes without pictures"
+    )
+    if any(isinstance(problem, IntegrityError) for problem in problems):
+        return int(ExitCode.INTEGRITY)
+    return int(ExitCode.MISSING if problems else ExitCode.OK)
+
+
+def _read_checks(folder: Path) -> list[ModelCheck]:
+    from bddzoo.cli.check import read_checks
+    from bddzoo.errors import MissingError
+
+    if not folder.is_dir():
+        raise MissingError(
+            f"no folder {folder}", hint="write checks with: bddzoo check ... --format json > FILE"
+        )
+    return read_checks(folder)

@@ -1,0 +1,172 @@
+"""Puts the pages, their assets and pictures into a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bddzoo.errors import MissingError
+from bddzoo.registry import Registry
+from bddzoo.registry.types import Model
+from bddzoo.reports.hosts import History
+from bddzoo.reports.site.blocks import Shared, share
+from bddzoo.reports.site.columns import method_name
+from bddzoo.reports.site.evidence import Evidence, Report
+from bddzoo.reports.site.folder import whole_folder
+from bddzoo.reports.site.front import VERDICTS, by_task, counts, task_table, task_title
+from bddzoo.reports.site.model import (
+    class_table,
+    model_blocks,
+    numbers,
+    other_metrics,
+    page_names,
+    provenance,
+)
+from bddzoo.reports.site.pictures import copy_pictures
+from bddzoo.reports.site.render import asset, front_script, render
+from bddzoo.reports.tables import UNKNOWN, params_text, settings_text
+from bddzoo.results.verdict import Verdict
+
+# What stands for a model's name on the page of references.
+MARK = "MODEL"
+# Order of the kinds of blocks there: papers, citations, protocols, training, commands, files, digests.
+ORDER = "pcrtkfd"
+
+
+@dataclass(frozen=True)
+class Built:
+    """What was written.
+
+    Attributes:
+        folder: Where.
+        models: Number of models.
+        size_bytes: Of everything but pictures.
+        pictures: Number of pictures.
+    """
+
+    folder: Path
+    models: int
+    size_bytes: int
+    pictures: int
+
+
+def build_site(
+    registry: Registry,
+    evidence: Mapping[str, Evidence],
+    target: Path,
+    *,
+    history: History,
+    report: Report,
+    title: str = "bddzoo",
+) -> Built:
+    """Write the whole site; the same input gives the same bytes.
+
+    Args:
+        registry: The registry.
+        evidence: By model id, see `gather`.
+        target: Folder; absent, empty, or an earlier site, which is replaced whole.
+        history: What is known of the files' health.
+        report: Called with each picture that cannot be shown.
+        title: The site's name.
+
+    Raises:
+        UsageError: The folder holds something else.
+        MissingError: It cannot be written, or the registry is empty.
+    """
+    if not registry.models:
+        raise MissingError("the registry has no models: nothing to show", hint="see 'bddzoo registry check'")
+    names = page_names(registry.models)
+    with whole_folder(target) as folder:
+        pictures = copy_pictures(registry.models, evidence, names, folder, report)
+        shared = share({m.id: model_blocks(m, history) for m in registry.models})
+        texts = _assets() | _front(registry, evidence, history, names, title) | _facts(shared, title)
+        for model in registry.models:
+            texts[f"models/{names[model.id]}"] = _model(
+                model, evidence[model.id], shared, pictures.get(model.id), title
+            )
+        size = 0
+        for name, text in texts.items():
+            content = text.encode("utf-8")
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(content)
+            size += len(content)
+    return Built(target, len(registry.models), size, len(pictures))
+
+
+def _assets() -> dict[str, str]:
+    # Without the last one, GitHub Pages leaves out files whose names start with an underscore.
+    return {
+        "site.css": asset("site.css"),
+        "page.js": asset("page.js"),
+        "site.js": front_script(),
+        ".nojekyll": "",
+    }
+
+
+def _front(
+    registry: Registry,
+    evidence: Mapping[str, Evidence],
+    history: History,
+    names: Mapping[str, str],
+    title: str,
+) -> dict[str, str]:
+    front = render(
+        "index.html",
+        title=title,
+        tables=[task_table(sections, evidence, history) for sections in by_task(registry.sections)],
+        names=names,
+        zoos=registry.zoos,
+        counts=counts(registry, evidence),
+        verdicts=VERDICTS.items(),
+    )
+    return {"index.html": front}
+
+
+def _facts(shared: Shared, title: str) -> dict[str, str]:
+    """What pages share: for scripts, and as a page of its own."""
+    from markupsafe import Markup
+
+    names = sorted(shared.blocks, key=lambda name: (ORDER.index(name[0]), int(name[1:])))
+    blocks = [(name, Markup(shared.blocks[name].replace("{}", MARK))) for name in names]
+    content = json.dumps(dict(shared.blocks), ensure_ascii=False, separators=(",", ":"))
+    return {
+        "facts.html": render("facts.html", title=title, blocks=blocks, mark=MARK),
+        "facts.js": f"fillFacts({content});\n",
+    }
+
+
+def _model(model: Model, evidence: Evidence, shared: Shared, picture: str | None, title: str) -> str:
+    from markupsafe import Markup
+
+    looked = any(link.verdict is not Verdict.MISSING for link in evidence.chain)
+    return render(
+        "model.html",
+        title=title,
+        m=model,
+        task=task_title(model.task),
+        lead=_lead(model),
+        evidence=evidence,
+        looked=looked,
+        numbers=numbers(model, evidence),
+        others=other_metrics(model, evidence),
+        classes=class_table(evidence.record),
+        provenance=provenance(evidence),
+        shared=shared.names[model.id],
+        own=Markup(shared.own[model.id]),
+        picture=picture,
+        UNKNOWN=UNKNOWN,
+    )
+
+
+def _lead(model: Model) -> str:
+    params = params_text(model)
+    parts = [
+        method_name(model),
+        model.backbone,
+        settings_text(model),
+        "" if params == UNKNOWN else f"{params} parameters",
+        model.zoo.title,
+    ]
+    return " · ".join(part for part in parts if part)

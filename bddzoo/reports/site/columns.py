@@ -1,0 +1,141 @@
+"""The columns of a task's table: which there are, and what a row holds in each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bddzoo.registry.types import Model, Section
+from bddzoo.reports.hosts import History
+from bddzoo.reports.measured import rounded, step_of
+from bddzoo.reports.site.evidence import Evidence
+from bddzoo.reports.site.health import best_health
+from bddzoo.reports.tables import TICK, UNKNOWN, metric_columns, number_text, params_text
+from bddzoo.results.verdict import measured_value
+
+# A zoo whose headings are data sets has its methods in a column of this name.
+METHOD_COLUMNS = ("Methods", "Method")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column.
+
+    Attributes:
+        key: Its name in the page's address.
+        title: Its heading.
+        kind: `text`, `number`, or `verdict`.
+        cell: Text of a model's cell; empty or a dash where there is nothing.
+        facet: Whether rows can be filtered by its values.
+        shown: Whether it is shown until somebody chooses otherwise.
+        help: What it holds, where the heading does not say.
+    """
+
+    key: str
+    title: str
+    kind: Literal["text", "number", "verdict"]
+    cell: Callable[[Model], str]
+    facet: bool = False
+    shown: bool = True
+    help: str = ""
+
+
+def columns(sections: Sequence[Section], evidence: Mapping[str, Evidence], history: History) -> list[Column]:
+    """Columns of one task's table, over all zoos; those that nothing stands in are left out.
+
+    Args:
+        sections: Sections of one task.
+        evidence: By model id.
+        history: What is known of the files' health.
+    """
+    models = [m for s in sections for m in s.models]
+    metrics = list(dict.fromkeys(key for s in sections for key in metric_columns(s)))
+    metrics.sort(key=lambda key: {"val": 0, "test": 1}.get(key[0], 2))
+    names = dict.fromkeys(name for m in models for name in m.settings)
+    settings = [name for name in names if name not in METHOD_COLUMNS]
+    flags = [s for s in settings if all(m.settings.get(s, "") in ("", "-", TICK) for m in models)]
+    # The numbers first: on a phone nothing else fits beside the name.
+    found = [
+        *[_reported(split, metric) for split, metric in metrics],
+        *[_measured(metric, evidence) for split, metric in metrics if split == "val"],
+        Column("verdict", "Verdict", "verdict", lambda m: str(evidence[m.id].verdict), facet=True),
+        Column("method", "Method", "text", method_name, facet=True),
+        Column("backbone", "Backbone", "text", lambda m: m.backbone, facet=True),
+        Column("params", "Params", "number", params_text, help="Number of parameters"),
+        Column(
+            "speed",
+            "Images/s",
+            "number",
+            lambda m: _speed(evidence[m.id]),
+            help="Measured from reading to scoring, on the device of the record",
+        ),
+        *[_setting(name) for name in settings if name not in flags],
+        # A column of ticks is wide and says little: they share one.
+        Column("options", "Options", "text", lambda m: _ticked(m, flags)),
+        Column(
+            "weights",
+            "Weights",
+            "text",
+            lambda m: best_health(history, m.artifact("weights")).text,
+            facet=True,
+            shown=False,
+            help="Whether the weights can be had",
+        ),
+        Column("zoo", "Zoo", "text", lambda m: m.zoo.id, facet=True, shown=False),
+        Column("data", "Data set", "text", dataset, facet=True, shown=False),
+    ]
+    return [c for c in found if any(c.cell(m) not in ("", UNKNOWN) for m in models)]
+
+
+def method_name(model: Model) -> str:
+    """The method: the heading, or the row's own where headings are data sets."""
+    own = next((model.settings[name] for name in METHOD_COLUMNS if model.settings.get(name)), None)
+    return own or model.method.name
+
+
+def dataset(model: Model) -> str:
+    """The data set that the model's numbers are for."""
+    return model.protocol.dataset if model.protocol else "unknown"
+
+
+def _ticked(model: Model, flags: Sequence[str]) -> str:
+    return ", ".join(name for name in flags if model.settings.get(name) == TICK)
+
+
+def _setting(name: str) -> Column:
+    def cell(model: Model) -> str:
+        text = model.settings.get(name, "")
+        return "" if text == "-" else text.replace(" * ", " × ")
+
+    return Column(f"s.{name}", name, "text", cell)
+
+
+def _reported(split: str, metric: str) -> Column:
+    def cell(model: Model) -> str:
+        return number_text(model, split, metric)
+
+    text = f"Reported by the zoo on {split}, percent"
+    title = f"{metric_title(metric)} {split}"
+    return Column(f"{metric}-{split}", title, "number", cell, shown=split in ("val", "test"), help=text)
+
+
+def _measured(metric: str, evidence: Mapping[str, Evidence]) -> Column:
+    def cell(model: Model) -> str:
+        record = evidence[model.id].record
+        value = measured_value(record, metric) if record else None
+        return UNKNOWN if value is None else rounded(value, step_of(model.reported_value(metric)))
+
+    title = f"{metric_title(metric)} measured"
+    return Column(f"m.{metric}", title, "number", cell, help="Measured here on val, percent")
+
+
+def metric_title(metric: str) -> str:
+    """`Box AP` for `box_AP`: a metric as people write it."""
+    head, _, tail = metric.partition("_")
+    return f"{head.capitalize()} {tail}" if tail else metric
+
+
+def _speed(evidence: Evidence) -> str:
+    speed = evidence.record.run.images_per_s if evidence.record else None
+    return UNKNOWN if speed is None else f"{speed:.1f}"

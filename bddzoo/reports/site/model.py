@@ -1,0 +1,235 @@
+"""What a model's own page shows, as plain values for its template."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from bddzoo.registry.types import Artifact, Model
+from bddzoo.reports.cite import bibtex
+from bddzoo.reports.commands import steps
+from bddzoo.reports.hosts import History
+from bddzoo.reports.measured import rounded, signed, step_of
+from bddzoo.reports.model_page import digest_text, protocol_rows, size_text, training_rows
+from bddzoo.reports.site.blocks import Block
+from bddzoo.reports.site.evidence import Evidence
+from bddzoo.reports.site.health import Health, health_of
+from bddzoo.reports.site.render import template
+from bddzoo.reports.tables import UNKNOWN
+from bddzoo.results import Record
+from bddzoo.results.verdict import MetricVerdict
+
+# Over all classes a table's metric has another name; `IoU` of the classes is `mIoU` of all.
+OVERALL = {"IoU": "mIoU", "Precision": "mPrecision", "Recall": "mRecall", "Acc": "mPrecision"}
+SCORED = {
+    "inference": "a run of the weights",
+    "predictions": "published predictions",
+    "scores": "published scores",
+}
+
+
+@dataclass(frozen=True)
+class Number:
+    """A reported number and what was measured of it; texts, with a dash for what is unknown."""
+
+    metric: str
+    split: str
+    reported: str
+    measured: str
+    interval: str
+    difference: str
+    tolerance: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """Scores of single classes.
+
+    Attributes:
+        metrics: Column titles.
+        rows: Class and its values as text.
+        total: The values over all classes, where they are known.
+    """
+
+    metrics: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+    total: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place of a file: its link, or None where it is none for a browser."""
+
+    url: str | None
+    text: str
+    health: Health
+
+
+@dataclass(frozen=True)
+class File:
+    """One file: kind, name, places, size and digests as text."""
+
+    kind: str
+    name: str
+    sources: tuple[Source, ...]
+    size: str
+    digests: tuple[str, ...]
+    digest_url: str | None
+
+
+def numbers(model: Model, evidence: Evidence) -> list[Number]:
+    """Every number that the zoo reports, and the verdict where something was measured on its split."""
+    report = evidence.report
+    judged = {(report.split, m.metric): m for m in report.metrics} if report else {}
+    rows = []
+    for entry in model.reported:
+        found = judged.get((entry.split, entry.metric))
+        if entry.value is None and found is None:
+            continue
+        reported = UNKNOWN if entry.value is None else str(entry.value)
+        if found is None:
+            verdict = "missing" if entry.split == "val" else UNKNOWN
+            rows.append(
+                Number(entry.metric, entry.split, reported, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, verdict)
+            )
+        else:
+            rows.append(_judged(found, entry.split, reported, evidence))
+    return rows
+
+
+def _judged(found: MetricVerdict, split: str, reported: str, evidence: Evidence) -> Number:
+    step = step_of(found.reported)
+    interval = evidence.intervals.get(found.metric)
+    return Number(
+        found.metric,
+        split,
+        reported,
+        UNKNOWN if found.measured is None else rounded(found.measured, step),
+        UNKNOWN if interval is None else _range(interval),
+        UNKNOWN if found.difference is None else signed(found.difference, step),
+        UNKNOWN if found.tolerance is None else f"±{found.tolerance}",
+        str(found.verdict),
+    )
+
+
+def _range(interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{low:.2f} to {high:.2f}" if math.isfinite(low) and math.isfinite(high) else UNKNOWN
+
+
+def other_metrics(model: Model, evidence: Evidence) -> list[tuple[str, str, str]]:
+    """Metrics over all classes that were measured, but not reported: name, value, interval."""
+    record = evidence.record
+    if record is None:
+        return []
+    reported = {r.metric for r in model.reported if r.split == record.protocol.split}
+    return [
+        (name, _percent(value), _range(evidence.intervals.get(name, (float("nan"), 0.0))))
+        for name, value in record.summary.items()
+        if name not in reported
+    ]
+
+
+def class_table(record: Record | None) -> ClassTable | None:
+    """Scores of the classes as one table, or None where there are none."""
+    if record is None or not record.per_class:
+        return None
+    metrics = tuple(record.per_class)
+    names = dict.fromkeys(name for row in record.per_class.values() for name in row)
+    rows = tuple((name, tuple(_percent(record.per_class[m].get(name)) for m in metrics)) for name in names)
+    total = tuple(_percent(record.summary.get(OVERALL.get(m, m))) for m in metrics)
+    return ClassTable(metrics, rows, total)
+
+
+def _percent(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:.2f}"
+
+
+def files(model: Model, history: History) -> list[File]:
+    """Every file of the model with its places and what is known of its content."""
+    return [_file(artifact, history) for artifact in model.artifacts]
+
+
+def _file(artifact: Artifact, history: History) -> File:
+    sources = []
+    for url in artifact.sources:
+        web = url.startswith(("https://", "http://"))
+        host = urlsplit(url).netloc if web else url.partition(":")[0]
+        sources.append(Source(url if web else None, host, health_of(history, url)))
+    if artifact.page:
+        sources.append(Source(artifact.page, urlsplit(artifact.page).netloc, Health("none", "to read")))
+    size = "" if artifact.size_bytes is None else size_text(artifact)
+    digests = tuple(digest_text(d) for d in artifact.digests)
+    return File(artifact.kind, artifact.name, tuple(sources), size, digests, artifact.digest_url)
+
+
+def provenance(evidence: Evidence) -> list[tuple[str, str]]:
+    """How the record was made, by name."""
+    if evidence.stored is None:
+        return []
+    record = evidence.stored.record
+    run, where, protocol = record.run, record.environment, record.protocol
+    device = where.cpu if protocol.device == "cpu" else ", ".join(dict.fromkeys(where.gpu)) or protocol.device
+    images = f"{protocol.images:,} of split {protocol.split} of {protocol.dataset}"
+    rows = [
+        ("record", evidence.stored.id),
+        ("date", run.started),
+        ("images", images + (" (partial)" if protocol.partial else "")),
+        (
+            "scored",
+            "a run of the weights" if protocol.source == "inference" else f"published {protocol.source}",
+        ),
+        ("device", device),
+    ]
+    if protocol.source == "inference":
+        rows.append(("precision", f"{protocol.precision}, batch {protocol.batch_size}"))
+    if run.images_per_s is not None:
+        rows.append(("speed", f"{run.images_per_s:.1f} images/s"))
+    if record.weights is not None:
+        used = record.weights
+        digest = f", sha256:{used.sha256}" if used.sha256 else ""
+        rows.append(("weights", f"{used.name}, {used.state}{digest}"))
+    versions = [f"bddzoo {where.bddzoo}", f"Python {where.python}"]
+    versions += [f"{name} {where.packages[name]}" for name in ("torch",) if name in where.packages]
+    return [*rows, ("software", ", ".join(versions))]
+
+
+def model_blocks(model: Model, history: History) -> list[Block]:
+    """Parts of the page that other models' pages may have, too, in order."""
+    known = files(model, history)
+    unknown = [file.kind for file in known if not file.digests and not file.size]
+    told = [file for file in known if file.kind not in unknown]
+    parts = template("blocks.html")
+    blocks = [
+        Block("k", parts.commands(steps(model))),
+        Block("p", parts.paper(model)),
+        Block("r", parts.rows("Protocol", protocol_rows(model))),
+        Block("t", parts.rows("Training", training_rows(model))),
+        Block("f", parts.files(known)),
+        Block("c", parts.cite(bibtex(model))),
+    ]
+    if known:
+        blocks.append(Block("d", parts.digests(told, unknown)))
+    return blocks
+
+
+def page_names(models: Sequence[Model]) -> dict[str, str]:
+    """Model id -> file name of its page, different also where capitals do not count.
+
+    An id may hold characters that a file name must not; two ids must not end up in one file.
+    """
+    from bddzoo.results.store import path_part
+
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for model in models:
+        stem = name = path_part(model.id)
+        count = 2
+        while name.casefold() in taken:
+            name, count = f"{stem}~{count}", count + 1
+        taken.add(name.casefold())
+        found[model.id] = f"{name}.html"
+    return found
