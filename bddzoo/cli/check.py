@@ -249,12 +249,12 @@ class Looker:
         return check_scores(model, file, self.split)
 
     def _predictions(self, model: Model) -> LinkResult:
-        from bddzoo.datasets.layout import BddLayout
+        from bddzoo.datasets.layouts import layout_of
         from bddzoo.results.links import check_predictions
 
         if self.data is None:
             raise MissingError("no ground truth to score predictions against: give --data ROOT")
-        truth = BddLayout(self.data).label_folder(model.task, self.split)
+        truth = layout_of(model, self.data).label_folder(model.task, self.split)
         if not truth.is_dir():
             raise MissingError(f"{self.data} has no labels {truth.relative_to(self.data)}")
         predictions = self.from_preds or self._fetch(model, "preds")

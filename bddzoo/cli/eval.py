@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bddzoo.results.measure import Measurement
 
 SUMMARY = {
-    "sem_seg": ("mIoU", "fIoU", "pAcc", "mPrecision", "mRecall"),
+    "sem_seg": ("mIoU", "fIoU", "pAcc", "PixelACC", "mPrecision", "mRecall"),
     "ins_seg": (
         *("AP", "AP50", "AP75", "APs", "APm", "APl"),
         *("AR1", "AR10", "AR100", "box_AP", "box_AP50", "box_AP75"),
@@ -56,7 +56,7 @@ Examples:
     required=True,
     type=click.Path(path_type=Path),
     metavar="ROOT",
-    help="BDD100K folder: the one that holds images/ and labels/.",
+    help="Folder of the model's data set; for BDD100K the one that holds images/ and labels/.",
 )
 @click.option("--split", default="val", show_default=True, type=click.Choice(["train", "val", "test"]))
 @click.option(
@@ -126,11 +126,10 @@ def command(
     """
     from bddzoo.cli.picture_bar import PictureBar
     from bddzoo.cli.weights import obtain_weights
-    from bddzoo.datasets.layout import BddLayout
     from bddzoo.inference.device import check_device_name
     from bddzoo.inference.speedups import Speedups
     from bddzoo.results import check_root, default_root, judge, write_record
-    from bddzoo.results.measure import Options, Watcher, check_listing, measure
+    from bddzoo.results.measure import Options, Watcher, check_data, measure
 
     model = app.registry.find(model_id)
     check_device_name(device)
@@ -138,7 +137,7 @@ def command(
     options = Options(split, device, batch_size, limit, out, overwrite, skip_bad, processes, speedups)
     # Looked at before anything is downloaded: a wrong folder should not cost a gigabyte.
     check_root(default_root(results))
-    check_listing(BddLayout(root).listing(model.task, split, attributes=False), options, Watcher())
+    check_data(model, root, options, Watcher())
     path, used = obtain_weights(app, model, weights, sources)
     with PictureBar(app, model.id) as bar:
         watcher = Watcher(bar.step, bar.update, bar.warn)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     cls=ZooCommand,
     epilog="""\b
 Written below --out:
-  sem_seg  masks/NAME.png (class ids), sem_seg.json (RLE), overlays/NAME.jpg
+  sem_seg  masks/NAME.png (class ids), sem_seg.json (RLE), overlays/NAME.jpg; for models of other data
+           sets than BDD100K masks/NAME.png holds the values of that set's label files, without the RLE
   ins_seg  bitmasks/NAME.png, score.json, det.json, ins_seg.json (RLE), overlays/NAME.jpg
 \b
 Examples:
@@ -88,6 +89,8 @@ def command(
     """
     from bddzoo.cli.picture_bar import PictureBar
     from bddzoo.cli.weights import obtain_weights
+    from bddzoo.datasets.layouts import labels_of
+    from bddzoo.datasets.openseg import class_set_of
     from bddzoo.inference.device import check_device_name
     from bddzoo.inference.outputs import PredictionSet
     from bddzoo.inference.pipeline import Events, predict_frames, protocol_of
@@ -97,7 +100,9 @@ def command(
     check_device_name(device)
     protocol_of(model)
     pictures = find_pictures(inputs)
-    target = PredictionSet(out, model.task, rle=True, overlays=True, overwrite=overwrite)
+    class_set_of(model)  # a model of unknown classes is refused before its weights are fetched
+    labels = labels_of(model)
+    target = PredictionSet(out, model.task, rle=True, overlays=True, overwrite=overwrite, labels=labels)
     path, _ = obtain_weights(app, model, weights, sources)
     failures: list[str] = []
     written: list[dict[str, Any]] = []
@@ -182,7 +187,8 @@ def _write(
     """Write one prediction; returns what is said about it."""
     import numpy as np
 
-    from bddzoo.datasets.classes import INS_SEG, SEM_SEG
+    from bddzoo.datasets.classes import INS_SEG
+    from bddzoo.datasets.openseg import class_set_of
     from bddzoo.inference.decode import read_picture
     from bddzoo.inference.overlay import draw_class_map, draw_instances
 
@@ -191,12 +197,13 @@ def _write(
     pixels = read_picture(pictures[name]).pixels
     row: dict[str, Any] = {"name": name, "width": pixels.shape[1], "height": pixels.shape[0]}
     if model.task == "sem_seg":
+        classes = class_set_of(model)
         target.add_class_map(name, result)
-        target.add_overlay(name, draw_class_map(pixels, result, alpha=alpha))
-        counts = np.bincount(result.ravel(), minlength=256)[: len(SEM_SEG)]
+        target.add_overlay(name, draw_class_map(pixels, result, alpha=alpha, classes=classes))
+        counts = np.bincount(result.ravel(), minlength=256)[: len(classes)]
         shares = counts / result.size
         row["classes"] = {
-            SEM_SEG.names[i]: round(float(shares[i]), 4) for i in np.argsort(-counts) if counts[i]
+            classes.names[i]: round(float(shares[i]), 4) for i in np.argsort(-counts) if counts[i]
         }
     else:
         target.add_instances(name, result)

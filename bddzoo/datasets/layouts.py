@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bddzoo.datasets.layout import BddLayout
 from bddzoo.datasets.openseg.layout import OpensegLayout
-from bddzoo.datasets.openseg.sets import DATA_SETS, data_set
+from bddzoo.datasets.openseg.sets import DATA_SETS, DataSet, data_set
 from bddzoo.registry.types import Model
 
 Layout = BddLayout | OpensegLayout
@@ -39,7 +39,6 @@ def dataset_of(model: Model) -> str:
     return model.protocol.dataset if model.protocol else "bdd100k"
 
 
-def labelled_set_of(model: Model) -> str | None:
-    """The data set of a model if it is one of openseg.pytorch's six, or None."""
-    dataset = dataset_of(model)
-    return dataset if dataset in DATA_SETS else None
+def labels_of(model: Model) -> DataSet | None:
+    """What a model's label files hold if it is of one of openseg.pytorch's six data sets, or None."""
+    return DATA_SETS.get(dataset_of(model))

@@ -78,14 +78,23 @@ def count_labels(dataset: DataSet, gt: NDArray[np.uint8], pred: NDArray[np.uint8
     )
 
 
-def foreign_labels(dataset: DataSet, path: Path | str, counts: LabelCounts) -> MissingError:
-    """The error for a label file that holds values of something else."""
+def foreign_labels(
+    dataset: DataSet, path: Path, counts: LabelCounts, *, lenient: bool = True
+) -> MissingError:
+    """The error for a label file that holds values of something else.
+
+    Args:
+        dataset: What it should hold.
+        path: The file.
+        counts: What it holds.
+        lenient: Whether the command at hand has `--lenient`.
+    """
     shown = ", ".join(map(str, counts.foreign[:_SHOWN])) + (" ..." if len(counts.foreign) > _SHOWN else "")
     guess = dataset.explain(counts.values)
     return MissingError(
         f"{path} is no label file of {dataset.title} ({dataset.labels}): it holds {shown}"
         + (f"; {guess}" if guess else ""),
-        hint="--lenient leaves these pixels out" if len(counts.foreign) < len(counts.values) else None,
+        hint="--lenient leaves these pixels out" if lenient else "give the data set that the model is of",
     )
 
 

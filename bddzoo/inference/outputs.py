@@ -3,7 +3,8 @@
     sem_seg:  masks/*.png      sem_seg.json
     ins_seg:  bitmasks/*.png   score.json   det.json   ins_seg.json (RLE; on request)
 
-File formats are the zoo's own; see `bddzoo.datasets.formats`.
+File formats are the zoo's own; see `bddzoo.datasets.formats`. Class maps of openseg.pytorch's data sets are
+written in the values of their label files, without the JSON, which is BDD100K's.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from bddzoo.datasets.formats import (
     write_rgba,
 )
 from bddzoo.datasets.instances import Instances
+from bddzoo.datasets.openseg.sets import DataSet
 from bddzoo.errors import UsageError
 from bddzoo.files import cannot_write, write_bytes
 
@@ -52,6 +54,7 @@ class PredictionSet:
         rle: For instances also write `ins_seg.json`, their visible pixels as RLE.
         overlays: Also take pictures for `overlays/`.
         overwrite: Replace an earlier prediction set of the same task.
+        labels: Data set whose label values class maps are written in; None for BDD100K's class ids.
 
     Raises:
         UsageError: The folder holds predictions already.
@@ -59,12 +62,21 @@ class PredictionSet:
     """
 
     def __init__(
-        self, folder: Path, task: str, *, rle: bool = False, overlays: bool = False, overwrite: bool = False
+        self,
+        folder: Path,
+        task: str,
+        *,
+        rle: bool = False,
+        overlays: bool = False,
+        overwrite: bool = False,
+        labels: DataSet | None = None,
     ) -> None:
         self.folder = folder
         self.task = task
         self._rle = rle
-        self._parts = [FOLDERS[task], *FILES[task]] + ([OVERLAYS] if overlays else [])
+        self._labels = labels
+        files = FILES[task] if labels is None else ()
+        self._parts = [FOLDERS[task], *files] + ([OVERLAYS] if overlays else [])
         self._stack = ExitStack()
         self._draft = folder
         if not overwrite:
@@ -84,6 +96,8 @@ class PredictionSet:
                 (self._draft / OVERLAYS).mkdir()
         except OSError as error:
             raise cannot_write(self.folder, error) from error
+        if self._labels is not None:
+            return self
         if self.task == "sem_seg":
             self._masks = self._stack.enter_context(RleJsonWriter(self._draft / "sem_seg.json"))
         else:
@@ -108,9 +122,13 @@ class PredictionSet:
 
         Args:
             name: File name of the picture.
-            class_map: (H, W) uint8.
+            class_map: (H, W) uint8 class ids.
         """
-        write_mask(self._draft / "masks" / f"{Path(name).stem}.png", class_map)
+        path = self._draft / "masks" / f"{Path(name).stem}.png"
+        if self._labels is not None:
+            write_mask(path, self._labels.to_files(class_map))
+            return
+        write_mask(path, class_map)
         self._masks.add_mask(name, class_map)
 
     def add_instances(self, name: str, instances: Instances, bitmask: Image | None = None) -> None:
@@ -151,6 +169,8 @@ class PredictionSet:
                         file.rename(self._draft / name / file.name)
         except OSError as error:
             raise cannot_write(self.folder, error) from error
+        if self._labels is not None:
+            return
         if self.task == "sem_seg":
             self._masks.extend(folder / "sem_seg.json")
         else:

@@ -180,17 +180,19 @@ def check_predictions(
         MissingError: Something cannot be scored.
     """
     from bddzoo.datasets.identity import dataset_id, split_size
+    from bddzoo.datasets.layouts import dataset_of, labels_of
 
     result = _score(model, truth, predictions, workers)
     scores = result.scores
+    layout = dataset_of(model)
     protocol = Fingerprint(
-        dataset=dataset_id(data),
+        dataset=dataset_id(data, layout),
         split=split,
         images=scores.frames,
-        split_images=split_size(data, model.task, split),
+        split_images=split_size(data, model.task, split, layout),
         skipped=tuple(sorted(result.skipped)),
         partial=scores.partial,
-        evaluator="bdd100k",
+        evaluator="openseg" if labels_of(model) else "bdd100k",
         source="predictions",
     )
     record = new_record(
@@ -206,9 +208,17 @@ def check_predictions(
 
 def _score(model: Model, truth: Path, predictions: Path, workers: int) -> Evaluation:
     """Scores of predictions of any of the kinds that zoos publish."""
+    from bddzoo.datasets.layouts import labels_of
     from bddzoo.evaluation.boxfile import find_detections, score_detections
     from bddzoo.evaluation.disk import evaluate
+    from bddzoo.evaluation.labelled import evaluate_labels
     from bddzoo.evaluation.options import Options
+
+    labels = labels_of(model)
+    if labels is not None:
+        masks = predictions / "masks"
+        found = masks if masks.is_dir() else predictions
+        return evaluate_labels(labels, truth, found, options=Options(workers=workers))
 
     # `predict` and the zoo's own script write scores and boxes beside the folder of bitmasks.
     if (predictions / "bitmasks").is_dir():
@@ -223,8 +233,8 @@ def _score(model: Model, truth: Path, predictions: Path, workers: int) -> Evalua
     )
     boxes = model.task == "ins_seg" and any(number.metric.startswith("box_") for number in model.reported)
     # Predictions without boxes leave the boxes' number unmeasured, and so `missing`.
-    if boxes and (found := find_detections(predictions)):
-        result.scores = result.scores.with_scores(score_detections(truth, *found))
+    if boxes and (detections := find_detections(predictions)):
+        result.scores = result.scores.with_scores(score_detections(truth, *detections))
     return result
 
 
@@ -293,7 +303,7 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
 
 def _published(model: Model, split: str, source: Literal["scores", "predictions"]) -> Fingerprint:
     # The zoo says that its numbers follow its own protocol on the whole split: there is nothing to differ.
-    from bddzoo.results.protocols import published_images
+    from bddzoo.datasets.identity import published_images
 
     protocol = model.protocol
     dataset = protocol.dataset if protocol else "unknown"

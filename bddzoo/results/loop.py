@@ -85,6 +85,7 @@ class Loop:
         """Run everything."""
         from contextlib import ExitStack
 
+        from bddzoo.datasets.layouts import labels_of
         from bddzoo.inference.background import Sink
         from bddzoo.inference.outputs import PredictionSet
         from bddzoo.inference.pipeline import Events, predict_frames
@@ -93,7 +94,12 @@ class Loop:
         with ExitStack() as stack:
             if self.options.out is not None:
                 self._writer = stack.enter_context(
-                    PredictionSet(self.options.out, self.model.task, overwrite=self.options.overwrite)
+                    PredictionSet(
+                        self.options.out,
+                        self.model.task,
+                        overwrite=self.options.overwrite,
+                        labels=labels_of(self.model),
+                    )
                 )
             sink = stack.enter_context(Sink(self._consume, depth=2 * batch_size))
             images = [(frame.name, frame.image) for frame in self.frames]

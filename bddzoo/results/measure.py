@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bddzoo.datasets.identity import dataset_id, split_size
-from bddzoo.datasets.layout import BddLayout, Frame, Listing
+from bddzoo.datasets.layout import Frame, Listing
+from bddzoo.datasets.layouts import dataset_of, labels_of, layout_of
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry.types import Model
 from bddzoo.results.digests import digest_files, digest_names
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Measurement", "Options", "Watcher", "check_listing", "measure"]
 
-EVALUATOR = "bdd100k"
+# Whose definition of the metrics a run is scored by.
+EVALUATOR, LABELS_EVALUATOR = "bdd100k", "openseg"
+_LOOKED_AT = 3
 
 
 @dataclass(frozen=True)
@@ -80,15 +83,11 @@ def measure(
     """
     from bddzoo.engines.ops import ops_in_use
     from bddzoo.inference.device import default_batch_size, resolve_device
-    from bddzoo.inference.pipeline import protocol_of
 
     options, watcher = options or Options(), watcher or Watcher()
     started, clock = datetime.now(timezone.utc), time.monotonic()
-    protocol_of(model)
     device = resolve_device(options.device)
-    listing = check_listing(
-        BddLayout(data).listing(model.task, options.split, attributes=False), options, watcher
-    )
+    listing = check_data(model, data, options, watcher)
     frames = list(listing.frames)[: options.limit]
     limit = options.limit if len(frames) < len(listing.frames) else None
     batch_size = options.batch_size or default_batch_size(device)
@@ -106,14 +105,15 @@ def measure(
     if not failures or options.skip_bad:
         scored = set(run.scored)
         counted = [frame for frame in frames if frame.name in scored]
-        dataset = dataset_id(data)
+        layout = dataset_of(model)
+        dataset = dataset_id(data, layout)
         on_disk = len(listing.frames) + len(listing.without_image)
         fingerprint = Fingerprint.of(
             model,
             dataset=dataset,
             split=options.split,
             images=len(counted),
-            split_images=split_size(data, model.task, options.split) or on_disk,
+            split_images=split_size(data, model.task, options.split, layout) or on_disk,
             limit=limit,
             partial=bool(failures) or limit is not None,
             skipped=tuple(sorted(name for name, _ in failures)),
@@ -123,7 +123,7 @@ def measure(
             precision=options.speedups.precision,
             options=options.speedups.options,
             batch_size=run.batch_size or batch_size,
-            evaluator=EVALUATOR,
+            evaluator=LABELS_EVALUATOR if labels_of(model) else EVALUATOR,
         )
         statistics = run.scorer.statistics()
         record = new_record(
@@ -173,6 +173,49 @@ def _run(
         peak_device=peak_device_memory(device),
         seconds=time.monotonic() - clock,
     )
+
+
+def check_data(model: Model, data: Path, options: Options, watcher: Watcher) -> Listing:
+    """What a model's data set holds, checked before anything is fetched or run.
+
+    Args:
+        model: Whose protocol says which data set it is.
+        data: Root of the data set.
+        options: Split, and whether bad pictures are skipped.
+        watcher: Told what is left out.
+
+    Raises:
+        MissingError: The folder is laid out for something else, or has no or other labels.
+        UsageError: The model predicts the classes of another data set, or its data set has no layout.
+    """
+    from bddzoo.inference.pipeline import protocol_of
+    from bddzoo.results.scorers import make_scorer
+
+    protocol_of(model)
+    make_scorer(model)
+    listing = layout_of(model, data).listing(model.task, options.split, attributes=False)
+    checked = check_listing(listing, options, watcher)
+    _check_labels(model, checked)
+    return checked
+
+
+def _check_labels(model: Model, listing: Listing) -> None:
+    """Refuse a set whose first labels hold values of another: nothing else in the folder says so."""
+    labels = labels_of(model)
+    if labels is None:
+        return
+    from bddzoo.datasets.formats import read_mask
+    from bddzoo.evaluation.labelled import count_labels, foreign_labels
+
+    for frame in listing.frames[:_LOOKED_AT]:
+        assert frame.label is not None
+        try:
+            pixels = read_mask(frame.label)
+        except MissingError:
+            continue  # a damaged file is told when its turn comes
+        counts = count_labels(labels, pixels, pixels)
+        if counts.foreign:
+            raise foreign_labels(labels, frame.label, counts, lenient=False)
 
 
 def check_listing(listing: Listing, options: Options, watcher: Watcher) -> Listing:

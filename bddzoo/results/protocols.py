@@ -5,10 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bddzoo.registry.types import Model
-from bddzoo.results.record import Fingerprint, Record
-
-# Fields of the inference itself; they say nothing about predictions that were made elsewhere.
-INFERENCE_FIELDS = ("scale", "float_resize", "mean", "std", "pad_divisor", "mode", "crop", "stride", "flip")
+from bddzoo.results.record import INFERENCE_FIELDS, Fingerprint, Record
 
 # Fields of `Fingerprint` that move a number within the tolerance at most: shown by `diff`, not an obstacle.
 HARMLESS_FIELDS = frozenset({"device", "batch_size"})
@@ -63,17 +60,12 @@ def missing_images(record: Record) -> list[str]:
 def whole_split(record: Record) -> int | None:
     """Number of images of the whole split; None where nobody knows.
 
-    For BDD100K it is the published number, whatever a data folder or a record claims.
+    For a published data set it is the published number, whatever a data folder or a record claims.
     """
+    from bddzoo.datasets.identity import published_images
+
     run = record.protocol
     return published_images(run.dataset, record.task, run.split) or run.split_images
-
-
-def published_images(dataset: str, task: str, split: str) -> int | None:
-    """Number of images of a published split, or None where it is not known."""
-    from bddzoo.datasets.layout import OFFICIAL_COUNTS
-
-    return OFFICIAL_COUNTS.get((task, split)) if dataset == "bdd100k" else None
 
 
 def fingerprint_changes(a: Fingerprint, b: Fingerprint) -> list[tuple[str, object, object]]:

@@ -14,6 +14,12 @@ from bddzoo.results.environment import Environment, collect_environment
 
 SCHEMA = 1
 
+# Fields of the inference itself; they say nothing about predictions that were made elsewhere.
+INFERENCE_FIELDS = (
+    *("scale", "resize", "interpolation", "float_resize", "channel_order", "div_value", "mean", "std"),
+    *("pad_divisor", "mode", "crop", "stride", "flip", "flip_swap", "scales", "logits_resize"),
+)
+
 DigestState = Literal["verified", "observed", "unknown"]
 
 
@@ -30,15 +36,22 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         skipped: Names of images that could not be used.
         image_list: Digest of the list of scored images, see `digest_names`.
         ground_truth: Digest of their label files, see `digest_files`.
-        scale: Size `(width, height)` that images were resized into, aspect kept.
+        scale: Size `(width, height)` that images were resized into, as `resize` says.
+        resize: Kind of resize: `fit`, `short-side` or `exact`.
+        interpolation: Of the image: `linear` or `cubic`.
         float_resize: Whether the resize worked on float32.
-        mean: Per-channel mean that was subtracted, RGB, grey levels.
-        std: Per-channel divisor, RGB, grey levels.
+        channel_order: Order of the channels of the network's input, `mean` and `std`.
+        div_value: What grey levels were divided by first.
+        mean: Per-channel mean that was subtracted, of grey levels over `div_value`.
+        std: Per-channel divisor, same units.
         pad_divisor: Multiple that the padded size is of.
         mode: `whole` image or `slide`-ing windows.
         crop: Window `(height, width)` of `slide`.
         stride: Step `(height, width)` of `slide`.
         flip: Whether the mirrored image was averaged in.
+        flip_swap: Pairs of classes that change places in the mirrored image.
+        scales: Factors of the input whose logits were summed.
+        logits_resize: How logits came back to the image's size.
         device: `cpu`, or `cuda` (its name is in the environment).
         precision: `fp32`, `amp-fp16`, `amp-bf16`, `tf32` ...
         batch_size: Images per forward pass.
@@ -57,7 +70,11 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     image_list: str | None = None
     ground_truth: str | None = None
     scale: tuple[int, int] | None = None
+    resize: str = "fit"
+    interpolation: str = "linear"
     float_resize: bool | None = None
+    channel_order: str = "RGB"
+    div_value: float = 1.0
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     pad_divisor: int | None = None
@@ -65,6 +82,9 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     crop: tuple[int, int] | None = None
     stride: tuple[int, int] | None = None
     flip: bool | None = None
+    flip_swap: tuple[tuple[int, int], ...] = ()
+    scales: tuple[float, ...] = ()
+    logits_resize: str = "bilinear"
     device: str = "cpu"
     precision: str = "fp32"
     batch_size: int = 1
@@ -82,8 +102,7 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """
         values: dict[str, Any] = {}
         if model.protocol is not None:
-            names = ("scale", "float_resize", "mean", "std", "pad_divisor", "mode", "crop", "stride", "flip")
-            values = {name: getattr(model.protocol, name) for name in (*names, "evaluator")}
+            values = {name: getattr(model.protocol, name) for name in (*INFERENCE_FIELDS, "evaluator")}
         return cls(**{**values, **fields})
 
 

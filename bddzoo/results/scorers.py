@@ -8,8 +8,11 @@ from bddzoo.datasets.classes import INS_SEG, SEM_SEG
 from bddzoo.datasets.formats import paint_bitmask, read_bitmask, read_mask, score_entries
 from bddzoo.datasets.instances import Instances
 from bddzoo.datasets.layout import Frame
+from bddzoo.datasets.layouts import labels_of
+from bddzoo.datasets.openseg import DataSet, class_set_of
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.evaluation import BoxAccumulator, InsSegAccumulator, Scores, SemSegAccumulator
+from bddzoo.evaluation.labelled import accumulator_of, count_labels, foreign_labels
 from bddzoo.evaluation.statistics import dump
 from bddzoo.registry.types import Model
 
@@ -60,6 +63,46 @@ class SemSegScorer:
         return [f"{self._unknown} ground-truth pixels are neither a class nor 255; they were not counted"]
 
 
+class LabelledScorer:
+    """Class maps against label files of one of openseg.pytorch's data sets, by its trainer's definition."""
+
+    def __init__(self, dataset: DataSet) -> None:
+        self._dataset = dataset
+        self._counts = accumulator_of(dataset)
+
+    def score(self, frame: Frame, class_map: npt.NDArray[np.uint8], writer: PredictionSet | None) -> None:
+        """Count a frame, and write its class map if there is a writer."""
+        assert frame.label is not None
+        truth = read_mask(frame.label)
+        _same_size(frame, truth.shape[:2], class_map.shape)
+        counts = count_labels(self._dataset, truth, self._dataset.to_files(class_map))
+        if counts.foreign:
+            raise foreign_labels(self._dataset, frame.label, counts, lenient=False)
+        self._counts.add(frame.name, counts.matrix)
+        if writer is not None:
+            writer.add_class_map(frame.name, class_map)
+
+    def compute(self) -> Scores:
+        """Scores so far."""
+        return self._counts.compute()
+
+    def merge(self, other: LabelledScorer) -> None:
+        """Add what another process counted.
+
+        Raises:
+            UsageError: A frame was counted by both.
+        """
+        self._counts.merge(other._counts)
+
+    def statistics(self) -> dict[str, bytes]:
+        """What was counted on each frame, for `bddzoo.evaluation.statistics.load`."""
+        return {"masks": dump(self._counts)}
+
+    def remarks(self) -> list[str]:
+        """What was odd about the ground truth; nothing, odd labels are errors."""
+        return []
+
+
 class InsSegScorer:
     """Bitmasks against bitmasks, and boxes against the boxes of bitmasks."""
 
@@ -106,6 +149,10 @@ def make_scorer(model: Model) -> Any:
     Raises:
         UsageError: The network predicts another number of classes than the task has.
     """
+    labels = labels_of(model)
+    if labels is not None:
+        class_set_of(model)
+        return LabelledScorer(labels)
     classes = {"sem_seg": SEM_SEG, "ins_seg": INS_SEG}[model.task]
     if model.network is not None and model.network.num_classes != len(classes):
         raise UsageError(

@@ -76,7 +76,7 @@ CLASS_TABLES: Mapping[str, tuple[str, ...]] = {
     "box_AP": ("box_AP",),
 }
 # What a zoo's metric is called in the official summary, where the names differ.
-SUMMARY_NAMES: Mapping[str, tuple[str, ...]] = {"mIoU": ("mIoU", "IoU"), "PixelACC": ("pAcc",)}
+SUMMARY_NAMES: Mapping[str, tuple[str, ...]] = {"mIoU": ("mIoU", "IoU"), "PixelACC": ("PixelACC", "pAcc")}
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,7 @@ def run_shared(
     """
     import torch.distributed
 
+    from bddzoo.datasets.layouts import labels_of
     from bddzoo.inference.outputs import PredictionSet
 
     if not (torch.distributed.is_available() and torch.distributed.is_gloo_available()):
@@ -126,7 +127,9 @@ def run_shared(
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bddzoo-"))
         outs: list[Path | None] = [None] * len(parts)
         if options.out is not None:
-            target = stack.enter_context(PredictionSet(options.out, model.task, overwrite=options.overwrite))
+            target = stack.enter_context(
+                PredictionSet(options.out, model.task, overwrite=options.overwrite, labels=labels_of(model))
+            )
             outs = [target.draft / f"part{rank}" for rank in range(len(parts))]
         jobs = [
             _Job(
