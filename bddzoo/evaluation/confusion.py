@@ -38,7 +38,7 @@ def confusion(
         return np.zeros((classes, size), np.int64), 0
     loops = native()
     if loops is not None and g.size == p.size:
-        return folded(loops.count_pairs(g, p), classes)
+        return loops.count_pairs(g, p, classes)
     change, other = (buffer((g.size - 1,), f"confusion {k}").view(np.bool_) for k in "gp")
     np.not_equal(g[1:], g[:-1], out=change)
     np.not_equal(p[1:], p[:-1], out=other)
@@ -63,14 +63,6 @@ def pair_counts(gt: NDArray[np.uint8], pred: NDArray[np.uint8]) -> NDArray[np.in
     """How often each pair of values occurs in two maps of the same size: (256, 256) int64."""
     loops = native()
     if loops is not None:
-        return loops.count_pairs(gt.reshape(-1), pred.reshape(-1))
+        return loops.count_pairs(gt.reshape(-1), pred.reshape(-1), 256)[0][:, :256]
     keys = gt.reshape(-1).astype(np.int64) << 8 | pred.reshape(-1)
     return np.bincount(keys, minlength=1 << 16).reshape(256, 256)
-
-
-def folded(pairs: NDArray[np.int64], classes: int) -> tuple[NDArray[np.int64], int]:
-    """Matrix and unknown pixels from counts of all pairs of values (256, 256)."""
-    matrix = np.concatenate(
-        (pairs[:classes, :classes], pairs[:classes, classes:].sum(1, keepdims=True)), axis=1
-    )
-    return matrix, int(pairs[classes + 1 : IGNORE].sum())

@@ -98,8 +98,17 @@ int bz_unfilter(const uint8_t *raw, uint8_t *out, int64_t rows, int64_t width, i
     return 0;
 }
 
-/* Count pairs of values of two maps of `total` pixels: pair (g, p) is added to out[g * 256 + p]. */
-void bz_count_pairs(const uint8_t *gt, const uint8_t *pred, int64_t total, int64_t *out)
+/* Adds a run of pixels to a matrix of classes + 2 rows and classes + 1 columns: what is no class goes to
+ * the last column, or to the last row but one (255 and `classes` itself) or the last (anything else). */
+static void add_run(int64_t *out, int64_t classes, int gt, int pred, int64_t pixels)
+{
+    int64_t row = gt < classes ? gt : classes + (gt > classes && gt != 255);
+    int64_t column = pred < classes ? pred : classes;
+    out[row * (classes + 1) + column] += pixels;
+}
+
+/* Count pairs of values of two maps of `total` pixels; see add_run. */
+void bz_count_pairs(const uint8_t *gt, const uint8_t *pred, int64_t total, int64_t classes, int64_t *out)
 {
     int64_t start = 0, j = 0;
     if (total < 1)
@@ -122,7 +131,7 @@ void bz_count_pairs(const uint8_t *gt, const uint8_t *pred, int64_t total, int64
             else
                 break;
         }
-        out[g * 256 + p] += j - start;
+        add_run(out, classes, g, p, j - start);
     }
 }
 
@@ -181,17 +190,70 @@ int64_t bz_rle_runs(const uint8_t *counts, const int64_t *sizes, int64_t total, 
     return found;
 }
 
-/* Confusion of two class maps given as runs in ascending order, the first of each starting at 0: adds
- * to out[g * 256 + p]. */
+/* Sort `total` keys by their upper 32 bits, of which only the lowest `bits` are used. The result is in
+ * `keys` or in `other`, whichever is returned. */
+static uint64_t *sort_keys(uint64_t *keys, uint64_t *other, int64_t total, int bits)
+{
+    for (int shift = 32; shift < 32 + bits; shift += 11) {
+        int64_t places[2049] = {0};
+        for (int64_t i = 0; i < total; i++)
+            places[(keys[i] >> shift & 2047) + 1]++;
+        for (int k = 0; k < 2047; k++)
+            places[k + 1] += places[k];
+        for (int64_t i = 0; i < total; i++)
+            other[places[keys[i] >> shift & 2047]++] = keys[i];
+        uint64_t *swap = keys;
+        keys = other;
+        other = swap;
+    }
+    return keys;
+}
+
+/* Class map, as runs in ascending order, of masks whose counts lie one after the other (see bz_rle_runs).
+ * `scratch` has room for five times as many numbers as there are bytes and one more; `starts` and `values`
+ * for twice as many, and one. Returns the number of runs, -1 - i where mask i is malformed, or -1 - total
+ * where masks share pixels. */
+int64_t bz_class_runs(const uint8_t *counts, const int64_t *sizes, int64_t total, int64_t pixels,
+                      const uint8_t *classes, int64_t *scratch, int64_t room, int64_t *starts,
+                      uint8_t *values)
+{
+    int64_t *low = scratch, *high = low + room, *masks = high + room, found, end = 0;
+    uint64_t *keys = (uint64_t *)(masks + room), *sorted;
+    int bits = 0;
+    found = bz_rle_runs(counts, sizes, total, pixels, low, high, masks);
+    if (found < 0)
+        return found;
+    while (pixels >> bits)
+        bits++;
+    for (int64_t i = 0; i < found; i++)
+        keys[i] = (uint64_t)low[i] << 32 | (uint64_t)i;
+    sorted = sort_keys(keys, keys + room, found, bits);
+    starts[0] = 0;
+    values[0] = 255;
+    for (int64_t i = 0; i < found; i++) {
+        int64_t at = (int64_t)(sorted[i] & 0xffffffff);
+        if (low[at] < end)
+            return -1 - total;
+        end = high[at];
+        starts[2 * i + 1] = low[at];
+        starts[2 * i + 2] = end;
+        values[2 * i + 1] = classes[masks[at]];
+        values[2 * i + 2] = 255;
+    }
+    return 2 * found + 1;
+}
+
+/* Confusion of two class maps given as runs in ascending order, the first of each starting at 0; see
+ * add_run. */
 void bz_merge_runs(const int64_t *gt_starts, const uint8_t *gt, int64_t gt_count, const int64_t *pred_starts,
-                   const uint8_t *pred, int64_t pred_count, int64_t pixels, int64_t *out)
+                   const uint8_t *pred, int64_t pred_count, int64_t pixels, int64_t classes, int64_t *out)
 {
     int64_t i = 0, j = 0, place = 0;
     while (i < gt_count && j < pred_count) {
         int64_t gt_end = i + 1 < gt_count ? gt_starts[i + 1] : pixels;
         int64_t pred_end = j + 1 < pred_count ? pred_starts[j + 1] : pixels;
         int64_t end = gt_end < pred_end ? gt_end : pred_end;
-        out[gt[i] * 256 + pred[j]] += end - place;
+        add_run(out, classes, gt[i], pred[j], end - place);
         place = end;
         i += gt_end == end;
         j += pred_end == end;

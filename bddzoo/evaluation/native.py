@@ -16,10 +16,11 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bddzoo.evaluation.buffers import buffer
 
 SOURCE = Path(__file__).with_name("native.c")
 FLAGS = ("-O3", "-std=c99", "-shared", "-fPIC")
@@ -27,8 +28,7 @@ COMPILE_TIMEOUT_S = 60
 # Compiling takes about as long as so many frames gain by it.
 WORTH_COMPILING = 100
 
-_Bytes = ctypes.POINTER(ctypes.c_uint8)
-_Ints = ctypes.POINTER(ctypes.c_int64)
+_pointer = ctypes.c_void_p
 _int = ctypes.c_int64
 
 
@@ -38,15 +38,24 @@ class Native:
     def __init__(self, library: Path) -> None:
         loaded = ctypes.CDLL(str(library))
         self._unfilter = loaded.bz_unfilter
-        self._unfilter.argtypes = (_Bytes, _Bytes, _int, _int, _int)
+        self._unfilter.argtypes = (_pointer, _pointer, _int, _int, _int)
         self._count_pairs = loaded.bz_count_pairs
-        self._count_pairs.argtypes = (_Bytes, _Bytes, _int, _Ints)
+        self._count_pairs.argtypes = (_pointer, _pointer, _int, _int, _pointer)
         self._count_pairs.restype = None
         self._rle_runs = loaded.bz_rle_runs
-        self._rle_runs.argtypes = (ctypes.c_char_p, _Ints, _int, _int, _Ints, _Ints, _Ints)
+        self._rle_runs.argtypes = (ctypes.c_char_p, _pointer, _int, _int, _pointer, _pointer, _pointer)
         self._rle_runs.restype = _int
+        self._class_runs = loaded.bz_class_runs
+        self._class_runs.argtypes = (
+            *(ctypes.c_char_p, _pointer, _int, _int, _pointer),
+            *(_pointer, _int, _pointer, _pointer),
+        )
+        self._class_runs.restype = _int
         self._merge_runs = loaded.bz_merge_runs
-        self._merge_runs.argtypes = (_Ints, _Bytes, _int, _Ints, _Bytes, _int, _int, _Ints)
+        self._merge_runs.argtypes = (
+            *(_pointer, _pointer, _int, _pointer, _pointer, _int),
+            *(_int, _int, _pointer),
+        )
         self._merge_runs.restype = None
 
     def unfilter(self, raw: NDArray[np.uint8], out: NDArray[np.uint8], step: int) -> bool:
@@ -65,14 +74,16 @@ class Native:
             raise ValueError(f"{raw.shape} does not belong to {out.shape}")
         return int(self._unfilter(_bytes(raw), _bytes(out), rows, width, step)) == 0
 
-    def count_pairs(self, gt: NDArray[np.uint8], pred: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """How often each pair of values occurs in two maps of the same size: (256, 256) int64."""
+    def count_pairs(
+        self, gt: NDArray[np.uint8], pred: NDArray[np.uint8], classes: int
+    ) -> tuple[NDArray[np.int64], int]:
+        """Confusion matrix and unknown pixels of two maps of the same size; see `confusion`."""
         if gt.size != pred.size:
             raise ValueError(f"{gt.size} and {pred.size} pixels")
-        out = np.zeros((256, 256), np.int64)
+        out = np.zeros((classes + 2, classes + 1), np.int64)
         gt, pred = np.ascontiguousarray(gt), np.ascontiguousarray(pred)
-        self._count_pairs(_bytes(gt), _bytes(pred), gt.size, _ints(out))
-        return out
+        self._count_pairs(_bytes(gt), _bytes(pred), gt.size, classes, _ints(out))
+        return out[:classes], int(out[-1].sum())
 
     def rle_runs(
         self, counts: Sequence[bytes], pixels: int
@@ -96,6 +107,37 @@ class Native:
         )
         return -1 - found if found < 0 else (starts[:found], ends[:found], masks[:found])
 
+    def class_runs(
+        self, counts: Sequence[bytes], classes: NDArray[np.uint8], pixels: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint8]] | int:
+        """Class map of masks as runs in ascending order: first pixels (N,) int64 and values (N,) uint8.
+
+        Args:
+            counts: Compressed counts of masks of one size.
+            classes: (masks,) uint8, class of each.
+            pixels: Height times width.
+
+        Returns:
+            The runs, the position of the first malformed mask, or the number of masks where they overlap.
+        """
+        joined = b"".join(counts)
+        sizes = np.array([len(c) for c in counts], np.int64)
+        if classes.size != sizes.size:
+            raise ValueError(f"{sizes.size} masks and {classes.size} classes")
+        # Room for so much, in powers of two so that it is used again.
+        room = 1 << len(joined).bit_length()
+        scratch = buffer((room * 8 * 7 + 16,), "runs")
+        places = scratch[: room * 40].view(np.int64)
+        starts = scratch[room * 40 : room * 56 + 8].view(np.int64)
+        values = buffer((2 * room + 1,), "run values")
+        found = int(
+            self._class_runs(
+                *(joined, _ints(sizes), len(counts), pixels, _bytes(classes)),
+                *(_ints(places), room, _ints(starts), _bytes(values)),
+            )
+        )
+        return -1 - found if found < 0 else (starts[:found].copy(), values[:found].copy())
+
     def merge_runs(
         self,
         gt_starts: NDArray[np.int64],
@@ -103,27 +145,27 @@ class Native:
         pred_starts: NDArray[np.int64],
         pred: NDArray[np.uint8],
         pixels: int,
+        classes: int,
     ) -> NDArray[np.int64]:
-        """Pairs of values (256, 256) int64 of two maps given as runs, each starting at 0."""
-        out = np.zeros((256, 256), np.int64)
+        """Confusion matrix (classes, classes + 1) int64 of two maps given as runs, each starting at 0."""
+        out = np.zeros((classes + 2, classes + 1), np.int64)
         self._merge_runs(
             *(_ints(gt_starts), _bytes(gt), gt.size, _ints(pred_starts), _bytes(pred), pred.size),
-            pixels,
-            _ints(out),
+            *(pixels, classes, _ints(out)),
         )
-        return out
+        return out[:classes]
 
 
-def _bytes(array: NDArray[np.uint8]) -> Any:
+def _bytes(array: NDArray[np.uint8]) -> int:
     if array.dtype != np.uint8 or not array.flags.c_contiguous:
         raise ValueError("expected contiguous uint8")
-    return ctypes.cast(array.ctypes.data, _Bytes)
+    return array.ctypes.data
 
 
-def _ints(array: NDArray[np.int64]) -> Any:
+def _ints(array: NDArray[np.int64]) -> int:
     if array.dtype != np.int64 or not array.flags.c_contiguous:
         raise ValueError("expected contiguous int64")
-    return ctypes.cast(array.ctypes.data, _Ints)
+    return array.ctypes.data
 
 
 _state: dict[str, Native | None] = {}

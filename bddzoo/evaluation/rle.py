@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.evaluation.confusion import IGNORE, folded
+from bddzoo.evaluation.confusion import IGNORE
 from bddzoo.evaluation.decode import MAX_PIXELS
 from bddzoo.evaluation.native import native
 
@@ -153,6 +153,27 @@ def check_size(size: Sequence[int]) -> int:
     return height * width
 
 
+def decode_class_runs(counts: Sequence[bytes], classes: NDArray[np.uint8], pixels: int) -> ClassRuns:
+    """Class map of masks; where they overlap, a later one wins.
+
+    Args:
+        counts: Compressed counts of masks of one size.
+        classes: (masks,) class of each.
+        pixels: Height times width.
+
+    Raises:
+        RleError: With the position of the first bad mask as its argument.
+    """
+    loops = native()
+    if loops is not None and counts:
+        found = loops.class_runs(counts, classes, pixels)
+        if not isinstance(found, int):
+            return ClassRuns(*found, pixels)
+        if found < len(counts):
+            raise RleError(found)
+    return class_runs(decode_runs(counts, pixels), classes)
+
+
 def class_runs(runs: MaskRuns, classes: NDArray[np.uint8]) -> ClassRuns:
     """Class map of several masks; where they overlap, a later one wins.
 
@@ -185,8 +206,7 @@ def runs_confusion(gt: ClassRuns, pred: ClassRuns, classes: int) -> NDArray[np.i
     """Confusion matrix (classes, classes + 1) of two class maps of the same size."""
     loops = native()
     if loops is not None:
-        pairs = loops.merge_runs(gt.starts, gt.values, pred.starts, pred.values, gt.pixels)
-        return folded(pairs, classes)[0]
+        return loops.merge_runs(gt.starts, gt.values, pred.starts, pred.values, gt.pixels, classes)
     both = np.concatenate((gt.starts, pred.starts))
     # Two sorted halves: a stable sort merges them in linear time.
     order = np.argsort(both, kind="stable")

@@ -20,6 +20,7 @@ from bddzoo.evaluation.rle import (
     RleError,
     check_size,
     class_runs,
+    decode_class_runs,
     decode_runs,
     runs_confusion,
 )
@@ -87,7 +88,10 @@ class RleWork:
             elif label.category not in self.silent:
                 remarks.append(("category", f"{where} ({label.category})"))
         pixels, size = self._size(labels, where, remarks)
-        return class_runs(decode_labels(labels, pixels, where), np.array(classes, np.uint8)), size
+        try:
+            return decode_class_runs(_counts(labels), np.array(classes, np.uint8), pixels), size
+        except RleError as error:
+            raise _malformed(labels, error, pixels, where) from None
 
     def _size(self, labels: Sequence[Label], where: str, remarks: list[tuple[str, str]]) -> tuple[int, str]:
         standard = (MASK_HEIGHT, MASK_WIDTH)
@@ -213,12 +217,18 @@ def decode_labels(labels: Sequence[Label], pixels: int, where: str) -> MaskRuns:
         MissingError: One does not describe that many pixels.
     """
     try:
-        return decode_runs([label.rle.counts.encode() for label in labels if label.rle], pixels)
+        return decode_runs(_counts(labels), pixels)
     except RleError as error:
-        label = labels[int(error.args[0])]
-        raise MissingError(
-            f"{where}: the RLE of category {label.category} does not describe {pixels} pixels"
-        ) from None
+        raise _malformed(labels, error, pixels, where) from None
+
+
+def _counts(labels: Sequence[Label]) -> list[bytes]:
+    return [label.rle.counts.encode() for label in labels if label.rle]
+
+
+def _malformed(labels: Sequence[Label], error: RleError, pixels: int, where: str) -> MissingError:
+    label = labels[int(error.args[0])]
+    return MissingError(f"{where}: the RLE of category {label.category} does not describe {pixels} pixels")
 
 
 def _areas(labels: Sequence[Label], where: str) -> tuple[NDArray[np.float64], bool]:

@@ -16,7 +16,7 @@ from pycocotools import mask as coco
 from bddzoo.errors import MissingError
 from bddzoo.evaluation import decode, native
 from bddzoo.evaluation.confusion import confusion
-from bddzoo.evaluation.rle import RleError, class_runs, decode_runs, runs_confusion
+from bddzoo.evaluation.rle import RleError, class_runs, decode_class_runs, decode_runs, runs_confusion
 from tests.evaluation import scenes
 
 seeds = st.integers(0, 2**32 - 1)
@@ -90,23 +90,51 @@ def test_runs_are_counted_alike(compiled, seed):
         plain = decode_runs(counts, truth.size)
         for name in ("starts", "ends", "masks"):
             np.testing.assert_array_equal(getattr(fast, name), getattr(plain, name))
-        sides.append(class_runs(plain, np.array(values, np.uint8)))
+        classes = np.array(values, np.uint8)
+        sides.append(class_runs(plain, classes))
+        with using(compiled):
+            merged = decode_class_runs(counts, classes, truth.size)
+        for name in ("starts", "values"):
+            np.testing.assert_array_equal(getattr(merged, name), getattr(sides[-1], name))
     plain_counts = runs_confusion(*sides, 6)
     with using(compiled):
         np.testing.assert_array_equal(runs_confusion(*sides, 6), plain_counts)
 
 
+@settings(max_examples=80, deadline=None)
+@given(seeds)
+def test_overlapping_masks_are_painted_alike(compiled, seed):
+    """The later mask wins, whatever the order of their pixels."""
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(1, 50)), int(rng.integers(1, 60)))
+    masks = [scenes.class_map(rng, shape, classes=2, odd=(0,)) for _ in range(int(rng.integers(1, 5)))]
+    counts = [coco.encode(np.asfortranarray(m, np.uint8))["counts"] for m in masks]
+    classes = rng.integers(0, 19, len(masks)).astype(np.uint8)
+    wanted = np.full(shape, 255, np.uint8)
+    for mask, value in zip(masks, classes, strict=True):
+        wanted[mask > 0] = value
+    for loops in (None, compiled):
+        with using(loops):
+            found = decode_class_runs(counts, classes, masks[0].size)
+        lengths = np.diff(found.starts, append=masks[0].size)
+        np.testing.assert_array_equal(np.repeat(found.values, lengths), wanted.ravel(order="F"))
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.binary(max_size=12), max_size=4))
 def test_malformed_runs_are_refused_alike(compiled, counts):
-    outcomes = []
-    for loops in (None, compiled):
-        with using(loops):
-            try:
-                outcomes.append(decode_runs(counts, 100).starts.tolist())
-            except RleError as error:
-                outcomes.append(f"mask {error.args[0]}")
-    assert outcomes[0] == outcomes[1]
+    for decode_them in (
+        lambda: decode_runs(counts, 100).starts.tolist(),
+        lambda: decode_class_runs(counts, np.arange(len(counts), dtype=np.uint8), 100).starts.tolist(),
+    ):
+        outcomes = []
+        for loops in (None, compiled):
+            with using(loops):
+                try:
+                    outcomes.append(decode_them())
+                except RleError as error:
+                    outcomes.append(f"mask {error.args[0]}")
+        assert outcomes[0] == outcomes[1]
 
 
 @pytest.mark.parametrize("libdeflate", [True, False])
