@@ -1,0 +1,134 @@
+"""`bddzoo vis`: labels and predictions as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.vis_compare import compare
+from bddzoo.cli.vis_options import (
+    TASKS,
+    Lines,
+    common_options,
+    label_options,
+    show,
+    style_options,
+    workers_of,
+)
+
+if TYPE_CHECKING:
+    from bddzoo.reports.pictures.runs import Reports
+    from bddzoo.reports.pictures.work import Tally
+
+PATH = click.Path(path_type=Path)
+
+
+class VisGroup(ZooCommand, click.Group):
+    """A group with the global options."""
+
+
+@click.group(
+    cls=VisGroup,
+    epilog="""\b
+Examples:
+  bddzoo vis color -t sem_seg -i labels/sem_seg/masks/val -o colours/
+  bddzoo vis overlay -i images/10k/val -l predictions.zip -o overlays/ --boxes
+  bddzoo vis compare images/10k/val --gt labels/sem_seg/masks/val --pred a.zip --pred b.zip -o out/ --worst 20
+""",
+)
+def command() -> None:
+    """Draw labels and predictions: colour maps, overlays, comparisons."""
+
+
+command.add_command(compare)
+
+
+@command.command(
+    "color",
+    cls=ZooCommand,
+    epilog="""\b
+Examples:
+  bddzoo vis color -t sem_seg -i labels/sem_seg/masks/val -o colours/
+  bddzoo vis color -t ins_seg -i predictions/bitmasks -o colours/ --seed 3
+""",
+)
+@click.option("-t", "--task", type=click.Choice(TASKS), required=True, help="What the labels are.")
+@click.option("-i", "--input", "labels", type=PATH, required=True, help="Labels: folder, zip or JSON file.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the colours of objects.")
+@common_options
+@click.pass_obj
+def color(
+    app: App, *, task: str, labels: Path, seed: int, out: Path, workers: int | None, force: bool
+) -> int:
+    """Write colour maps, DIR/NAME.png: official colours for classes, one colour each for objects.
+
+    The colour of an object hangs on its id and the seed only, so that it is the same in every run.
+    """
+    from bddzoo.reports.pictures.runs import Effort, draw_colours
+    from bddzoo.reports.pictures.sources import open_labels
+
+    found = open_labels(labels, task)
+    effort = Effort(workers_of(workers), force)
+    return _run(app, "colour maps", lambda reports: draw_colours(found, out, seed, effort, reports))
+
+
+@command.command(
+    "overlay",
+    cls=ZooCommand,
+    epilog="""\b
+Examples:
+  bddzoo vis overlay -i images/10k/val -l labels/sem_seg/masks/val -o overlays/
+  bddzoo vis overlay -i images/10k/val -l mask_rcnn_preds.zip -o overlays/ --boxes --min-score 0.5
+""",
+)
+@click.option("-i", "--images", type=PATH, required=True, help="Pictures: folder, zip or one file.")
+@click.option(
+    "-l", "--labels", type=PATH, required=True, help="Labels or predictions: folder, zip or JSON file."
+)
+@label_options
+@style_options
+@common_options
+@click.pass_obj
+def overlay(
+    app: App,
+    /,
+    *,
+    images: Path,
+    labels: Path,
+    task: str | None,
+    score_file: Path | None,
+    out: Path,
+    workers: int | None,
+    force: bool,
+    **style: Any,
+) -> int:
+    """Draw labels or predictions over their pictures, DIR/NAME.jpg.
+
+    Pictures and labels are matched by name. Masks, bitmasks, colour maps, RLE and COCO JSON are told apart by
+    themselves; archives are read without unpacking.
+    """
+    from bddzoo.reports.pictures.draw import Style
+    from bddzoo.reports.pictures.images import ImageSet
+    from bddzoo.reports.pictures.runs import Effort, draw_overlays
+    from bddzoo.reports.pictures.sources import open_labels
+
+    suffix, quality = "." + style.pop("ext"), style.pop("quality")
+    chosen = Style(**style)
+    pictures, found = ImageSet(images), open_labels(labels, task, score_file)
+    effort = Effort(workers_of(workers), force, suffix, quality)
+    return _run(app, "overlays", lambda reports: draw_overlays(pictures, found, out, chosen, effort, reports))
+
+
+def _run(app: App, what: str, work: Callable[[Reports], Tally]) -> int:
+    from bddzoo.cli.picture_bar import PictureBar
+    from bddzoo.reports.pictures.runs import Reports
+
+    with PictureBar(app, what) as bar:
+        lines = Lines(bar.warn)
+        tally = work(Reports(bar.update, lines))
+    lines.end()
+    return show(app, what, tally)

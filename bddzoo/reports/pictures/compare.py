@@ -1,0 +1,281 @@
+"""`vis compare`: image, truth, predictions and where they are wrong, side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bddzoo.errors import MissingError, UsageError
+from bddzoo.reports.pictures.draw import Style, overlay
+from bddzoo.reports.pictures.errors import difference, draw_errors, outcomes, rounded, shares
+from bddzoo.reports.pictures.images import ImageSet, Pair, pair, same_size
+from bddzoo.reports.pictures.labels import FramePlanes, LabelSet
+from bddzoo.reports.pictures.runs import Effort, Reports, note_lacking
+from bddzoo.reports.pictures.sheet import ROWS, contact_sheet, thumbnail
+from bddzoo.reports.pictures.work import Canvas, Runner, Tally, encode
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Image = npt.NDArray[np.uint8]
+
+SHEET = "sheet"
+SUMMARY = "compare.json"
+PAGE = "index.html"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a frame's pictures are and say.
+
+    Attributes:
+        name: Name of the frame.
+        difference: How much the two first predictions differ; the only one and the truth where there is one.
+        shares: Outcome to its share for each prediction.
+        files: Pictures by column, relative to the output folder.
+        drawn: Whether they were drawn now.
+        thumbs: Their thumbnails.
+    """
+
+    name: str
+    difference: float
+    shares: tuple[dict[str, float], ...]
+    files: tuple[str, ...]
+    drawn: bool
+    thumbs: tuple[Image, ...] = field(repr=False, default=())
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Pictures of a data set, its truth, and predictions.
+
+    Attributes:
+        images: The pictures.
+        truth: Ground truth.
+        predictions: Predictions, one or more.
+        names: What the predictions are called, all different.
+        style: How labels are drawn.
+        out: Where to.
+        effort: How to go about it.
+    """
+
+    images: ImageSet
+    truth: LabelSet
+    predictions: tuple[LabelSet, ...]
+    names: tuple[str, ...]
+    style: Style
+    out: Path
+    effort: Effort
+
+    def __post_init__(self) -> None:
+        tasks = {one.task for one in (self.truth, *self.predictions)}
+        if len(tasks) > 1:
+            told = ", ".join(f"{one.path} ({one.task})" for one in (self.truth, *self.predictions))
+            raise UsageError(f"labels of different tasks: {told}", hint="say what they are with -t")
+
+    @property
+    def titles(self) -> list[str]:
+        """Titles of the columns."""
+        return ["image", "truth", *(t for name in self.names for t in (name, f"{name}: errors"))]
+
+    def run(self, worst: int | None, reports: Reports) -> tuple[Tally, list[Compared]]:
+        """Draw and write everything but the page.
+
+        Args:
+            worst: Only so many frames, those that differ most; None for all, in order.
+            reports: Whom to tell.
+
+        Raises:
+            MissingError: The folder cannot be written to, nothing fits together, or nothing could be drawn.
+        """
+        started = time.monotonic()
+        sets = (self.truth, *self.predictions)
+        pairs, _ = pair(self.images, sets)
+        canvas = self._canvas()
+        tally = Tally(self.out)
+        for one in sets:
+            note_lacking(tally, [name for name in self.images.names if one.find(name) is None], one, reports)
+        if worst is not None:
+            pairs = self._worst(pairs, worst, tally, reports)
+        done: list[Compared] = []
+        page: list[Compared] = []
+        sheets = 0
+        many = len(pairs) > ROWS
+        for found in self._draw(pairs, canvas, tally, reports):
+            tally.drawn += found.drawn
+            tally.kept += not found.drawn
+            page.append(found)
+            done.append(_light(found))
+            if len(page) == ROWS:
+                sheets += 1
+                self._write_sheet(canvas, page, sheets if many else 0)
+                page = []
+        if page:
+            self._write_sheet(canvas, page, sheets + 1 if many else 0)
+        tally.seconds = time.monotonic() - started
+        if not done:
+            raise MissingError(f"not one of {len(tally.failed)} frames could be drawn: {tally.failed[0][1]}")
+        return tally, done
+
+    def summary(self, found: Sequence[Compared]) -> list[dict[str, object]]:
+        """What was found out about each frame."""
+        return [
+            {
+                "name": one.name,
+                "difference": round(one.difference, 5),
+                "shares": dict(zip(self.names, map(rounded, one.shares), strict=True)),
+                "files": list(one.files),
+            }
+            for one in found
+        ]
+
+    def write_summary(self, found: Sequence[Compared]) -> Path:
+        """Write `compare.json`."""
+        import json
+
+        from bddzoo.files import write_bytes
+
+        path = self.out / SUMMARY
+        value = {"task": self.truth.task, "predictions": self.names, "frames": self.summary(found)}
+        write_bytes(path, json.dumps(value, indent=1, ensure_ascii=False).encode())
+        return path
+
+    def write_page(self, found: Sequence[Compared], *, embed: bool) -> Path:
+        """Write `index.html`."""
+        from bddzoo.files import write_bytes
+        from bddzoo.reports.pictures.page import comparison_page
+
+        path = self.out / PAGE
+        title = " and ".join(self.names) if len(self.names) < 3 else ", ".join(self.names)
+        page = comparison_page(
+            f"{title}: {len(found)} frames", self.titles, found, self.out if embed else None
+        )
+        write_bytes(path, page.encode())
+        return path
+
+    def _canvas(self) -> Canvas:
+        sets = (self.truth, *self.predictions)
+        settings: dict[str, object] = {
+            "vis": "compare",
+            "task": self.truth.task,
+            "images": self.images.path.resolve(),
+            "labels": [str(one.path.resolve()) for one in sets],
+            "names": self.names,
+            "suffix": self.effort.suffix,
+            "quality": self.effort.quality,
+            **asdict(self.style),
+        }
+        sources = [self.images.path, *(one.path for one in sets)]
+        return Canvas.open(self.out, settings, sources, force=self.effort.force)
+
+    def _worst(self, pairs: list[Pair], count: int, tally: Tally, reports: Reports) -> list[Pair]:
+        """The frames that differ most, the worst first; names decide between equals."""
+
+        def measure(job: Pair) -> float:
+            return self._difference(self._read(job))
+
+        runner: Runner[Pair, float] = Runner(tally, _name, reports.progress, reports.bad, self.effort.workers)
+        found = [(value, job.name, job) for job, value in runner.run(measure, pairs)]
+        found.sort(key=lambda entry: (-entry[0], entry[1]))
+        return [job for _, _, job in found[:count]]
+
+    def _read(self, job: Pair) -> list[FramePlanes]:
+        sets = (self.truth, *self.predictions)
+        keys = [key for key in job.keys if key is not None]
+        planes = [one.read(key) for one, key in zip(sets, keys, strict=True)]
+        for one, key, plane in zip(sets[1:], keys[1:], planes[1:], strict=True):
+            same_size(plane, planes[0].size, one.where(key), "the truth")
+        return planes
+
+    def _difference(self, planes: Sequence[FramePlanes]) -> float:
+        truth, *classes = (plane.classes(self.style.min_score) for plane in planes)
+        if len(classes) == 1:
+            return difference(truth, truth, classes[0])
+        return difference(truth, classes[0], classes[1])
+
+    def _draw(self, pairs: list[Pair], canvas: Canvas, tally: Tally, reports: Reports) -> Iterator[Compared]:
+        def work(job: Pair) -> Compared:
+            return self._compare(job, canvas)
+
+        runner: Runner[Pair, Compared] = Runner(
+            tally, _name, reports.progress, reports.bad, self.effort.workers
+        )
+        for _, found in runner.run(work, pairs):
+            yield found
+
+    def _compare(self, job: Pair, canvas: Canvas) -> Compared:
+        planes = self._read(job)
+        truth, *classes = (plane.classes(self.style.min_score) for plane in planes)
+        found = [outcomes(truth, one) for one in classes]
+        files = tuple(f"{job.name}/{stem}{self.effort.suffix}" for stem in self._stems())
+        targets = [self.out / file for file in files]
+        drawn = not canvas.finished(targets, self._files_of(job))
+        if drawn:
+            picture = self.images.read(job.name)
+            height, width = picture.shape[:2]
+            same_size(planes[0], (height, width), self.truth.where(str(job.keys[0])), "its picture")
+            pictures = [picture, overlay(picture, planes[0], self.style)]
+            for plane, outcome in zip(planes[1:], found, strict=True):
+                pictures += [overlay(picture, plane, self.style), draw_errors(picture, outcome)]
+            for target, one in zip(targets, pictures, strict=True):
+                canvas.write(target, encode(one, self.effort.suffix, self.effort.quality))
+            thumbs = tuple(thumbnail(one) for one in pictures)
+        else:
+            thumbs = tuple(_small(target) for target in targets)
+        told = tuple(shares(one) for one in found)
+        return Compared(job.name, self._difference(planes), told, files, drawn, thumbs)
+
+    def _files_of(self, job: Pair) -> list[Path]:
+        sets = (self.truth, *self.predictions)
+        labels = [Path(one.where(key)) for one, key in zip(sets, job.keys, strict=True) if key is not None]
+        return [self.images.where(job.name), *labels]
+
+    def _stems(self) -> list[str]:
+        return ["image", "truth", *(s for name in self.names for s in (name, f"{name}-errors"))]
+
+    def _write_sheet(self, canvas: Canvas, page: Sequence[Compared], number: int) -> None:
+        rows = [(self._captions(found), found.thumbs) for found in page]
+        name = f"{SHEET}-{number:03}" if number else SHEET
+        picture = contact_sheet(self.titles, rows)
+        canvas.write(self.out / f"{name}.jpg", encode(picture, ".jpg", self.effort.quality))
+
+    def _captions(self, found: Compared) -> list[str]:
+        two = f"{self.names[0]} and {self.names[1]}" if len(self.names) > 1 else "truth and prediction"
+        two += f" differ on {found.difference:.1%}"
+        out = [found.name, two]
+        for told in found.shares:
+            out += ["", ", ".join(f"{share:.0%} {word}" for word, share in told.items() if share >= 0.005)]
+        return out
+
+
+def _light(found: Compared) -> Compared:
+    """Without the thumbnails, which nobody needs any longer."""
+    return Compared(found.name, found.difference, found.shares, found.files, found.drawn)
+
+
+def _name(job: Pair) -> str:
+    return job.name
+
+
+def _small(path: Path) -> Image:
+    """Thumbnail of a picture that was written before; a quarter of it is decoded, which is faster."""
+    import cv2
+
+    from bddzoo.inference.decode import read_picture
+
+    small = cv2.imread(str(path), cv2.IMREAD_REDUCED_COLOR_2)
+    return thumbnail(read_picture(path).pixels if small is None else small)  # type: ignore[arg-type]
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """What predictions are called, all different: the last part of their paths that tells them apart."""
+    parts = [path.resolve().with_suffix("").parts[::-1] for path in paths]
+    for place in range(max(len(p) for p in parts)):
+        names = [p[place] if len(p) > place else "" for p in parts]
+        if len(set(names)) == len(names) and not any(n in ("", "/") for n in names):
+            return names
+    return [f"{p[0]}-{i}" for i, p in enumerate(parts, 1)]

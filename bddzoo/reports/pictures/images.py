@@ -1,0 +1,105 @@
+"""Pictures of folders and archives, and the labels that belong to each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from bddzoo.datasets.layout import IMAGE_SUFFIXES
+from bddzoo.errors import MissingError
+from bddzoo.evaluation.sources import open_source
+from bddzoo.inference.decode import decode_picture
+from bddzoo.reports.pictures.labels import FramePlanes, LabelSet
+from bddzoo.reports.pictures.sources import common_folder
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+class ImageSet:
+    """Pictures of a folder, an archive, or one file.
+
+    Attributes:
+        path: Where they are.
+        names: Path of each picture below that, without suffix.
+
+    Raises:
+        MissingError: There is none, or two differ only in their suffix.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._source = open_source(path)
+        members = [m for m in self._source.members if PurePosixPath(m).suffix.lower() in IMAGE_SUFFIXES]
+        if not members:
+            looked = ", ".join(sorted(IMAGE_SUFFIXES))
+            raise MissingError(f"no picture in {path}", hint=f"looked for {looked}")
+        top = common_folder(members)
+        self._members: dict[str, str] = {}
+        for member in members:
+            name = str(PurePosixPath(member[len(top) :]).with_suffix(""))
+            other = self._members.setdefault(name, member)
+            if other != member:
+                raise MissingError(
+                    f"{path} has two pictures called {name}: {other} and {member}", hint="move one elsewhere"
+                )
+        self.names = list(self._members)
+
+    def where(self, name: str) -> Path:
+        """How a picture is called in messages."""
+        return self._source.where(self._members[name])
+
+    def read(self, name: str) -> npt.NDArray[np.uint8]:
+        """A picture: (H, W, 3) uint8, BGR, upright.
+
+        Raises:
+            MissingError: It is damaged or no picture.
+        """
+        return decode_picture(self._source.read(self._members[name]), self.where(name)).pixels
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A picture and the keys of its labels in each label set, None where one has none."""
+
+    name: str
+    keys: tuple[str | None, ...]
+
+
+def pair(images: ImageSet, sets: Sequence[LabelSet]) -> tuple[list[Pair], list[str]]:
+    """Find the labels of each picture.
+
+    Returns:
+        Pictures with their labels, and the pictures that one of the sets has no labels of.
+
+    Raises:
+        MissingError: Not one picture has labels, or a name is not unique.
+    """
+    pairs = [Pair(name, tuple(one.find(name) for one in sets)) for name in images.names]
+    whole = [p for p in pairs if None not in p.keys]
+    if not whole:
+        lacking = next(
+            one for i, one in enumerate(sets) if all(p.keys[i] is None for p in pairs) or i == len(sets) - 1
+        )
+        raise MissingError(
+            f"no picture of {images.path} has labels in {lacking.path}",
+            hint=f"they are matched by name: {images.names[0]!r} here, {lacking.keys[0]!r} there",
+        )
+    return whole, [p.name for p in pairs if None in p.keys]
+
+
+def same_size(planes: FramePlanes, size: tuple[int, int], where: str, other: str) -> None:
+    """Refuse labels of another size than what they are drawn over.
+
+    Raises:
+        MissingError: Both sizes are told.
+    """
+    if planes.size != size:
+        mine, theirs = (f"{w}x{h}" for h, w in (planes.size, size))
+        turned = " (transposed?)" if planes.size == size[::-1] else ""
+        raise MissingError(
+            f"{where} is {mine}, {other} is {theirs}{turned}", hint="labels are drawn at their own size"
+        )

@@ -1,0 +1,149 @@
+"""Labels of single frames, found by name, from any of the formats and without unpacking archives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from bddzoo.datasets.classes import DRIVABLE, INS_SEG, PAN_SEG, PAN_STUFF, SEM_SEG, ClassSet
+from bddzoo.errors import MissingError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Plane = npt.NDArray[np.uint8]
+
+CLASSES: Mapping[str, ClassSet] = {c.task: c for c in (SEM_SEG, INS_SEG, DRIVABLE, PAN_SEG)}
+SEMANTIC = ("sem_seg", "drivable")
+# Values of `FrameLabels.classes` that are no class.
+NOTHING, IGNORED = 254, 255
+IGNORE_BIT, CROWD_BIT = 1, 2
+
+
+@dataclass(frozen=True)
+class Item:
+    """An object of a frame.
+
+    Attributes:
+        ident: Its value in the map of ids.
+        category: Class index from 0.
+        flags: Bits of its attributes: ignored 1, crowd 2, occluded 4, truncated 8.
+        score: Of a detection.
+    """
+
+    ident: int
+    category: int
+    flags: int = 0
+    score: float | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether scoring takes notice of it: it is neither ignored nor a crowd."""
+        return not self.flags & (IGNORE_BIT | CROWD_BIT)
+
+
+@dataclass(frozen=True)
+class FramePlanes:
+    """Labels of one frame as planes of pixels.
+
+    Attributes:
+        task: Name of the task.
+        class_map: sem_seg, drivable: (H, W) uint8; None for objects.
+        ids: ins_seg, pan_seg: (H, W) uint16, 0 for none; None for class maps.
+        items: The objects in `ids`.
+    """
+
+    task: str
+    class_map: Plane | None = None
+    ids: npt.NDArray[np.uint16] | None = None
+    items: tuple[Item, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        plane = self.class_map if self.class_map is not None else self.ids
+        assert plane is not None
+        return int(plane.shape[0]), int(plane.shape[1])
+
+    def classes(self, min_score: float = 0.0) -> Plane:
+        """Class of each pixel: (H, W) uint8, `IGNORED` where it does not count, `NOTHING` for none.
+
+        Args:
+            min_score: Detections below this score are left out.
+        """
+        import numpy as np
+
+        if self.class_map is not None:
+            known = len(CLASSES[self.task].names)
+            table = np.full(256, IGNORED, np.uint8)
+            table[:known] = np.arange(known)
+            if self.task == "drivable":
+                table[DRIVABLE.index("background")] = NOTHING
+            return np.take(table, self.class_map)
+        assert self.ids is not None
+        table = np.full(1 << 16, NOTHING, np.uint8)
+        for item in self.items:
+            if item.score is None or item.score >= min_score:
+                table[item.ident] = item.category if item.counts else IGNORED
+        return np.take(table, self.ids)
+
+
+class LabelSet:
+    """Labels of many frames, one of which is read at a time.
+
+    Attributes:
+        path: Where they are.
+        task: Name of the task.
+        keys: Name of each frame, without suffix, with its folders.
+    """
+
+    def __init__(self, path: Path, task: str, keys: list[str]) -> None:
+        self.path, self.task, self.keys = path, task, keys
+        self._known = set(keys)
+        self._by_stem: dict[str, list[str]] = {}
+        for key in keys:
+            self._by_stem.setdefault(PurePosixPath(key).name, []).append(key)
+
+    @property
+    def classes(self) -> ClassSet:
+        """Classes of the task."""
+        return CLASSES[self.task]
+
+    def find(self, name: str) -> str | None:
+        """Key of the labels of a picture; None where there are none.
+
+        Args:
+            name: The picture's path without suffix. Folders need not agree where the bare name is enough.
+
+        Raises:
+            MissingError: Several frames have that bare name.
+        """
+        if name in self._known:
+            return name
+        found = self._by_stem.get(PurePosixPath(name).name, [])
+        if len(found) > 1:
+            raise MissingError(
+                f"{self.path} has {PurePosixPath(name).name} more than once: {found[0]}, {found[1]}",
+                hint="give the folder of one kind of labels",
+            )
+        return found[0] if found else None
+
+    def where(self, key: str) -> str:
+        """How the labels of a frame are called in messages."""
+        return f"{self.path}, {key}"
+
+    def read(self, key: str) -> FramePlanes:
+        """Labels of one frame; may be called from several threads.
+
+        Raises:
+            MissingError: They are damaged or of another kind than the rest.
+        """
+        raise MissingError(f"{self.path} has no {key}")
+
+
+def thing(task: str, category: int) -> bool:
+    """Whether a class has single objects, which differ in colour."""
+    return task == "ins_seg" or (task == "pan_seg" and category >= PAN_STUFF)
