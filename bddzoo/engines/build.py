@@ -37,9 +37,12 @@ def build_network(model: Model, *, train: bool = False) -> nn.Module:
         UsageError: The registry's facts make no network.
         MissingError: mmsegmentation, mmdet or what they need is not installed.
     """
+    network = network_of(model)
+    if network.engine == "openseg":
+        return _openseg(model, train)
     config = expand(model, train=train)
     ensure_ops()
-    module = _construct(model, _SCOPE[network_of(model).engine], config, train)
+    module = _construct(f"model {model.id}", _SCOPE[network.engine], config, train)
     # Advice to those who write networks, which would be said for each image.
     warnings.filterwarnings("ignore", message="When align_corners=True", module=r"mmseg\.models")
     warnings.filterwarnings("ignore", message="To copy construct from a tensor", module=r"mmdet\.models")
@@ -51,7 +54,36 @@ def build_network(model: Model, *, train: bool = False) -> nn.Module:
     return module
 
 
-def _construct(model: Model, scope: str, config: dict[str, Any], train: bool) -> nn.Module:
+def build_part(name: str, config: dict[str, Any]) -> nn.Module:
+    """Build a single backbone or head of mmsegmentation.
+
+    Args:
+        name: What it is for, in errors.
+        config: Its constructor arguments, `type` included.
+
+    Raises:
+        UsageError: These arguments make no part.
+        MissingError: mmsegmentation or what it needs is not installed.
+    """
+    ensure_ops()
+    return _construct(name, "mmseg", config, False)
+
+
+def _openseg(model: Model, train: bool) -> nn.Module:
+    from bddzoo.engines.openseg.spec import spec_of
+
+    if train:
+        raise UsageError(
+            f"model {model.id}: networks of openseg are for inference, their norms are folded",
+            hint="train it with openseg's own code",
+        )
+    spec = spec_of(model)
+    from bddzoo.engines.openseg.network import OpensegNetwork
+
+    return OpensegNetwork(spec)
+
+
+def _construct(subject: str, scope: str, config: dict[str, Any], train: bool) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -60,11 +92,11 @@ def _construct(model: Model, scope: str, config: dict[str, Any], train: bool) ->
     except BddzooError:
         raise
     except ImportError as error:
-        raise MissingError(f"cannot import what {model.id} needs: {error}", hint=INSTALL) from error
+        raise MissingError(f"cannot import what {subject} needs: {error}", hint=INSTALL) from error
     except (TypeError, KeyError, ValueError, AssertionError, AttributeError) as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         raise UsageError(
-            f"model {model.id}: its network cannot be built: {text}", hint="fix the registry"
+            f"{subject}: its network cannot be built: {text}", hint="fix the registry"
         ) from error
 
 

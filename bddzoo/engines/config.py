@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import asdict
 from typing import Any
 
+from bddzoo.engines.openseg.spec import is_spec, spec_of
 from bddzoo.errors import UsageError
 from bddzoo.registry.types import Model, Network
 
@@ -35,6 +37,7 @@ def is_buildable(model: Model) -> bool:
     return network is not None and (
         (network.engine in ("mmseg", "vis4d") and network.arch in SEGMENTORS)
         or (network.engine == "mmdet" and network.arch in DETECTORS)
+        or (network.engine == "openseg" and is_spec(network))
     )
 
 
@@ -49,18 +52,21 @@ def expand(model: Model, *, train: bool = False) -> dict[str, Any]:
         train: Keep the training configuration; dropped otherwise.
 
     Returns:
-        A fresh nested dict in the form of mmsegmentation 1.x or mmdet 3.x.
+        A fresh nested dict in the form of mmsegmentation 1.x or mmdet 3.x; of openseg, which network it is.
 
     Raises:
         UsageError: The registry's facts make no network.
     """
     network = network_of(model)
+    if network.engine == "openseg":
+        return {"type": "OpensegNetwork", **asdict(spec_of(model))}
     if is_buildable(model):
         build = _detector if network.engine == "mmdet" else _segmentor
         return build(model, network, train)
     raise UsageError(
         f"model {model.id}: no engine builds a {network.arch} of '{network.engine}'",
-        hint=f"mmseg and vis4d build {', '.join(SEGMENTORS)}; mmdet builds {', '.join(DETECTORS)}",
+        hint=f"mmseg and vis4d build {', '.join(SEGMENTORS)}; mmdet builds {', '.join(DETECTORS)}; "
+        "openseg builds its own",
     )
 
 

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 # Built into torch, or registered by what every network imports; no module of its own.
-_EVERYWHERE = frozenset({"BN", "GN", "LN", "GELU", "ReLU", "RoIAlign", "nms", "BaseDataPreprocessor"})
+_EVERYWHERE = frozenset(
+    {"BN", "GN", "LN", "GELU", "LeakyReLU", "ReLU", "RoIAlign", "nms", "BaseDataPreprocessor"}
+)
 
 _COMMON = {
     "ContextBlock": "mmcv.cnn.bricks.context_block",
@@ -44,7 +46,9 @@ _MMSEG = {
         "FCNHead": "fcn_head",
         "FPNHead": "fpn_head",
         "GCHead": "gc_head",
+        "ISAHead": "isa_head",
         "NLHead": "nl_head",
+        "OCRHead": "ocr_head",
         "PSAHead": "psa_head",
         "PSPHead": "psp_head",
         "PointHead": "point_head",

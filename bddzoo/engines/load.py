@@ -47,6 +47,10 @@ def load_model(
 
 def make_runner(module: nn.Module, model: Model) -> Runner:
     """The runner for a network of `build_network(model)`."""
+    if model.network is not None and model.network.engine == "openseg":
+        from bddzoo.engines.openseg.runner import OpensegRunner
+
+        return OpensegRunner(module, model)
     if model.task == "sem_seg":
         from bddzoo.engines.sem_seg import SemSegRunner
 

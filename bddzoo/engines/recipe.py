@@ -4,7 +4,8 @@ No checkpoint can be had for most models, so golden outputs were made with weigh
 framework can make again. Entry by entry, a PCG64 generator seeded with the SHA-256 of the name
 draws standard normals, which are scaled by rules that depend on the name's last word; `gain` is
 one number a model that keeps its activations in range. Variant b salts the names and gives gates
-(layer scales, attention scales, position biases) values at which they matter.
+(layer scales, attention scales, position biases) values at which they matter; variant n salts them,
+too, and makes a sixth of the norms' weights negative.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor, nn
 
-Variant = Literal["base", "b"]
+Variant = Literal["base", "b", "n"]
 
 
 def value_for(
@@ -30,7 +31,7 @@ def value_for(
         name: Entry name in the state dict.
         shape: Its shape.
         gain: The model's gain; only enters weights of two or more dimensions.
-        variant: `base` or `b`.
+        variant: `base`, `b` or `n`.
 
     Returns:
         Array of that shape. Every operation is one float32 rounding, in a fixed order, so that the
@@ -38,7 +39,7 @@ def value_for(
     """
     import numpy as np
 
-    salt = "b:" if variant == "b" else ""
+    salt = "" if variant == "base" else f"{variant}:"
     seed = int.from_bytes(hashlib.sha256((salt + name).encode()).digest()[:8], "big")
     generator = np.random.Generator(np.random.PCG64(seed))
     z = np.asarray(generator.standard_normal(tuple(shape))).astype(np.float32)
@@ -52,7 +53,8 @@ def value_for(
         fan_in = math.prod(shape[1:])
         return z * np.float32(gain * math.sqrt(2.0 / fan_in))
     if z.ndim == 1 and leaf == "weight":
-        return np.float32(1.0) + small * z
+        weight = np.float32(1.0) + small * z
+        return np.where(z < np.float32(-1.0), -weight, weight) if variant == "n" else weight
     if variant == "b":
         if leaf in ("gamma", "scale"):
             return np.float32(0.5) + np.float32(0.1) * z
@@ -68,7 +70,7 @@ def recipe_state(module: nn.Module, gain: float, variant: Variant = "base") -> d
     Args:
         module: Any network; it is not changed.
         gain: The model's gain.
-        variant: `base` or `b`.
+        variant: `base`, `b` or `n`.
 
     Returns:
         Entries in the order of the module's state dict. Batch counters are zero, other integer
