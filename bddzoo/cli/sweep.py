@@ -16,7 +16,9 @@ from bddzoo.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from bddzoo.registry.types import Model
-    from bddzoo.results.sweep import Job, Settings
+    from bddzoo.results.executor import Executor, ExecutorFactory
+    from bddzoo.results.sweep import Settings
+    from bddzoo.results.sweep_plan import Job
 
 
 @click.command(
@@ -26,12 +28,17 @@ A sweep that was stopped, or killed, goes on where it was when it is started aga
 another --name makes a new one. Each model runs in a process of its own; its output is kept in
 RESULTS/.sweeps/. Two sweeps may share a results folder.
 \b
+With --executor ray the models run on the machines of a Ray cluster: --address HOST:PORT, or auto for the one
+that this machine is of; without it, a cluster of this machine alone. Records travel back. bddzoo, the data
+set and the files named in options must be at the same paths everywhere; a common --cache saves downloads.
+\b
 Exit status: 0 all reproduced; else by the worst verdict: 3, 4, 5, 6; 1 a model's process crashed.
 \b
 Examples:
   bddzoo sweep --task sem_seg --data /data/bdd100k
   bddzoo sweep 'mask_rcnn*' --data /data/bdd100k --jobs 4 --time-limit 7200
   bddzoo sweep --all --data /data/bdd100k --name nightly-2026-01-31
+  bddzoo sweep --all --data /data/bdd100k --executor ray --address 10.0.0.1:6379 --gpus-per-model 2
   bddzoo sweep --task ins_seg --data /data/bdd100k --print-slurm > sweep.sh
 """,
 )
@@ -53,9 +60,33 @@ Examples:
     help="Folder, bundle or base URL to ask first for weights; repeatable.",
 )
 @click.option(
-    "--jobs", type=click.IntRange(min=1), help="Models at the same time. [default: one per GPU, else 1]"
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="This machine, or a Ray cluster.",
 )
-@click.option("--gpus-per-model", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--address", metavar="HOST:PORT|auto", help="The Ray cluster. [default: $RAY_ADDRESS, else none]"
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Models at the same time. [default: one per GPU, else one per machine]",
+)
+@click.option(
+    "--gpus-per-model",
+    type=click.IntRange(min=1),
+    metavar="G",
+    help="[default: 1 where there are GPUs]",
+)
+@click.option(
+    "--cpus-per-model",
+    type=click.IntRange(min=1),
+    metavar="C",
+    help="With --executor ray. [default: its GPUs' share of a machine]",
+)
 @click.option(
     "--time-limit", type=click.FloatRange(min=1), metavar="S", help="Seconds that a model may take."
 )
@@ -78,8 +109,11 @@ def command(
     batch_size: int | None,
     limit: int | None,
     sources: tuple[str, ...],
+    executor: str,
+    address: str | None,
     jobs: int | None,
-    gpus_per_model: int,
+    gpus_per_model: int | None,
+    cpus_per_model: int | None,
     time_limit: float | None,
     retries: int,
     name: str,
@@ -88,7 +122,7 @@ def command(
 ) -> int:
     """Measure many models, one process each, and judge what they report."""
     from bddzoo.cli.fetch import select_models
-    from bddzoo.datasets.layout import BddLayout
+    from bddzoo.datasets.layouts import dataset_of, open_layout
     from bddzoo.results import default_root
     from bddzoo.results.sweep import Settings, Sweep
 
@@ -100,29 +134,74 @@ def command(
     options += ["--limit", str(limit)] if limit else []
     for source in sources:
         options += ["--from", source]
+    if executor != "ray" and (address or cpus_per_model):
+        raise UsageError("--address and --cpus-per-model are for --executor ray")
     root = default_root(results).resolve()
     if print_slurm:
         app.data(slurm_script(models, options, root, name))
         return int(ExitCode.OK)
-    for wanted in sorted({m.task for m in models}):
-        BddLayout(data).listing(wanted, split, attributes=False)
-    devices = gpu_groups(gpus_per_model) if device in ("auto", "cuda") else ()
+    for wanted, dataset in sorted({(m.task, dataset_of(m)) for m in models}):
+        open_layout(data, dataset).listing(wanted, split, attributes=False)
+    program = (sys.executable, "-m", "bddzoo", *_global_options(app))
     settings = Settings(
         arguments=tuple(options),
         results=root,
-        worker=(sys.executable, "-m", "bddzoo", *_global_options(app), "eval"),
-        jobs=jobs or max(1, len(devices)),
+        worker=(*program, "eval"),
         retries=retries,
         time_limit_s=time_limit,
-        devices=devices,
         name=name,
     )
+    make: ExecutorFactory
+    if executor == "ray":
+        fetch = (*program, "fetch", *(part for source in sources for part in ("--from", source)))
+        gpus = 0 if device == "cpu" else gpus_per_model
+        make = ray_executor(settings, address, gpus, cpus_per_model, jobs, fetch)
+    else:
+        devices = gpu_groups(gpus_per_model or 1) if device in ("auto", "cuda") else ()
+        make = local_executor(app, models, jobs or max(1, len(devices)), devices, sources)
     app.detail(f"sweep {settings.id} in {settings.folder}")
     from bddzoo.cli.sweep_view import SweepView
 
-    with SweepView(app, settings.jobs) as view, _prefetching(app, models, sources):
-        finished = Sweep(models, settings, view.update).run()
+    with SweepView(app) as view:
+        finished = Sweep(models, settings, make, view.update).run()
     return _report(app, finished, settings)
+
+
+def local_executor(
+    app: App, models: Sequence[Model], jobs: int, devices: tuple[str, ...], sources: tuple[str, ...]
+) -> ExecutorFactory:
+    """Processes on this machine, and weights that are fetched while they run."""
+    from bddzoo.artifacts import Cache, Fetcher
+    from bddzoo.results.local import LocalExecutor
+
+    fetcher = Fetcher(Cache(app.cache_dir), sources)
+    by_id = {model.id: model for model in models}
+    return lambda: LocalExecutor(jobs, devices, lambda name: fetcher.fetch(by_id[name]))
+
+
+def ray_executor(
+    settings: Settings,
+    address: str | None,
+    gpus: int | None,
+    cpus: int | None,
+    jobs: int | None,
+    fetch: tuple[str, ...],
+) -> ExecutorFactory:
+    """A Ray cluster.
+
+    Raises:
+        ImportError: Ray is not installed; said before anything is done.
+    """
+    from bddzoo.results.ray_cluster import require_ray
+
+    require_ray()
+
+    def make() -> Executor:
+        from bddzoo.results.ray_executor import RayExecutor
+
+        return RayExecutor(settings.results, settings.id, address, gpus, cpus, jobs, fetch)
+
+    return make
 
 
 def gpu_groups(per_model: int) -> tuple[str, ...]:
@@ -162,31 +241,6 @@ models=(
 {ids}
 )
 exec {command} "${{models[$SLURM_ARRAY_TASK_ID]}}\""""
-
-
-class _prefetching:
-    """Fetches weights in the background while networks run."""
-
-    def __init__(self, app: App, models: Sequence[Model], sources: tuple[str, ...]) -> None:
-        from threading import Thread
-
-        self._thread = Thread(target=self._work, args=(app, models, sources), daemon=True)
-        self._over = False
-
-    def _work(self, app: App, models: Sequence[Model], sources: tuple[str, ...]) -> None:
-        from bddzoo.artifacts import Cache, Fetcher
-        from bddzoo.results.sweep import prefetch
-
-        fetcher = Fetcher(Cache(app.cache_dir), sources)
-        for _ in prefetch(models, fetcher.fetch):
-            if self._over:
-                return
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over = True
 
 
 def _global_options(app: App) -> list[str]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-    from bddzoo.results.sweep import Job
+    from bddzoo.results.sweep_plan import Job
 
 ROWS = 20
 
@@ -23,12 +23,10 @@ class SweepView:
 
     Args:
         app: Global options.
-        at_once: Models at the same time, for the time left.
     """
 
-    def __init__(self, app: App, at_once: int) -> None:
+    def __init__(self, app: App) -> None:
         self._app = app
-        self._at_once = at_once
         self._seen: dict[str, str] = {}
         self._live: Live | None = None
 
@@ -52,19 +50,22 @@ class SweepView:
         for job in jobs:
             if self._seen.get(job.model.id, "waiting") != job.state:
                 self._seen[job.model.id] = job.state
-                note = f": {job.reason}" if job.reason else ""
+                note = f" on {job.place}" if job.place and job.state == "running" else ""
+                note += f": {job.reason}" if job.reason else ""
                 self._app.say(f"{job.state:9} {job.model.id}{note}  ({self.counts(jobs)})")
 
     def counts(self, jobs: Sequence[Job]) -> str:
         """`3 done, 1 running, 4 waiting, about 12 min left`."""
-        from bddzoo.results.sweep import remaining_s
+        from bddzoo.results.sweep_plan import remaining_s
 
         count = Counter(job.state for job in jobs)
         parts = [
-            f"{count[state]} {state}" for state in ("done", "failed", "running", "elsewhere") if count[state]
+            f"{count[state]} {state}"
+            for state in ("done", "failed", "running", "queued", "elsewhere")
+            if count[state]
         ]
         parts += [f"{count['waiting']} waiting"] if count["waiting"] else []
-        left = remaining_s(jobs, self._at_once)
+        left = remaining_s(jobs, count["running"])
         if left:
             parts.append(f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f} s left")
         return ", ".join(parts)
@@ -73,11 +74,12 @@ class SweepView:
         from rich.table import Table
 
         table = Table(title=self.counts(jobs), box=None, title_justify="left")
-        for heading in ("model", "state", "seconds", ""):
+        for heading in ("model", "state", "where", "seconds", "try", ""):
             table.add_column(heading)
-        order = ("running", "failed", "elsewhere", "done", "waiting")
+        order = ("running", "queued", "failed", "elsewhere", "done", "waiting")
         shown = sorted(jobs, key=lambda job: order.index(job.state))[:ROWS]
         for job in shown:
             seconds = f"{job.seconds:.0f}" if job.seconds else ""
-            table.add_row(job.model.id, job.state, seconds, job.reason)
+            tries = str(job.tries) if job.tries > 1 else ""
+            table.add_row(job.model.id, job.state, job.place, seconds, tries, job.reason)
         return table

@@ -12,7 +12,7 @@ from bddzoo.registry.types import Model
 Layout = BddLayout | OpensegLayout
 
 BDD_LAYOUT = ("bdd100k", "bddzoo-mini")
-"""Data sets in BDD100K's layout."""
+"""How the ids of data sets in BDD100K's layout begin: a mini set's id ends with its splits and sizes."""
 
 
 def open_layout(root: Path, dataset: str = "bdd100k") -> Layout:
@@ -26,7 +26,7 @@ def open_layout(root: Path, dataset: str = "bdd100k") -> Layout:
         MissingError: There is no such folder, or it is laid out for something else.
         UsageError: No layout is known for that data set.
     """
-    return BddLayout(root) if dataset in BDD_LAYOUT else OpensegLayout(root, data_set(dataset))
+    return BddLayout(root) if dataset.startswith(BDD_LAYOUT) else OpensegLayout(root, data_set(dataset))
 
 
 def layout_of(model: Model, root: Path) -> Layout:

@@ -12,9 +12,8 @@ from collections import Counter
 from pathlib import Path
 
 from bddzoo.results import scan_records
-from bddzoo.results.sweep import Sweep
 from tests.results.factory import make_model
-from tests.results.sweep_driver import settings
+from tests.results.sweep_driver import local, settings
 
 
 def fill(path: Path) -> None:
@@ -40,7 +39,7 @@ def main() -> None:
             fill(results / "fill")
         else:
             (results / "fill").unlink()
-        jobs = Sweep(models, settings(folder, retries=0)).run()
+        jobs = local(models, settings(folder, retries=0)).run()
         measured = Counter(stored.record.model for stored in scan_records(results))
         left = [p.name for p in results.rglob("*.tmp")]
         states = {job.model.id: [job.state, job.reason] for job in jobs}

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bddzoo.registry.types import Model
+from bddzoo.results.local import LocalExecutor
 from bddzoo.results.sweep import Settings, Sweep
+from bddzoo.results.sweep_plan import Job
 from tests.results.factory import make_model
 
 
@@ -19,7 +23,17 @@ def settings(folder: Path, *arguments: str, **options: object) -> Settings:
     )
 
 
+def local(
+    models: Sequence[Model],
+    plan: Settings,
+    jobs: int = 1,
+    watch: Callable[[Sequence[Job]], None] = lambda jobs: None,
+) -> Sweep:
+    """A sweep on this machine."""
+    return Sweep(models, plan, lambda: LocalExecutor(jobs), watch)
+
+
 if __name__ == "__main__":
     where, count, sleep = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     models = [make_model(id=f"m{i}") for i in range(count)]
-    Sweep(models, settings(where, "--sleep", sleep, jobs=2)).run()
+    local(models, settings(where, "--sleep", sleep), jobs=2).run()

@@ -15,9 +15,9 @@ import pytest
 
 from bddzoo.errors import MissingError
 from bddzoo.results import scan_records
-from bddzoo.results.sweep import Sweep, remaining_s
+from bddzoo.results.sweep_plan import remaining_s
 from tests.results.factory import make_model, make_record
-from tests.results.sweep_driver import settings
+from tests.results.sweep_driver import local, settings
 
 ROOT = Path(__file__).resolve().parents[2]
 # Runs with a kill; the issue's number is for machines with time.
@@ -44,41 +44,41 @@ def models(count: int) -> list:
 
 def test_every_model_is_measured_once_and_the_sweep_can_be_taken_up(tmp_path: Path) -> None:
     states: list[Counter[str]] = []
-    sweep = Sweep(
-        models(4), settings(tmp_path, jobs=2), lambda jobs: states.append(Counter(j.state for j in jobs))
+    sweep = local(
+        models(4), settings(tmp_path), 2, lambda jobs: states.append(Counter(j.state for j in jobs))
     )
     jobs = sweep.run()
     assert {job.state for job in jobs} == {"done"}
     assert max(state["running"] for state in states) == 2
     assert measured(tmp_path) == Counter(f"m{i}" for i in range(4))
-    again = Sweep(models(5), settings(tmp_path)).run()
+    again = local(models(5), settings(tmp_path)).run()
     assert {job.state for job in again} == {"done"}
     assert started(tmp_path) == Counter(f"m{i}" for i in range(5)), "nothing ran twice"
-    other = Sweep(models(1), settings(tmp_path, name="other")).run()
+    other = local(models(1), settings(tmp_path, name="other")).run()
     assert other[0].tries == 1, "another name is another sweep"
     assert remaining_s(jobs, 2) == 0.0
 
 
 def test_a_crash_hits_one_and_is_tried_again(tmp_path: Path) -> None:
-    jobs = Sweep(models(3), settings(tmp_path, "--crash", "m1", retries=1)).run()
+    jobs = local(models(3), settings(tmp_path, "--crash", "m1", retries=1)).run()
     states = {job.model.id: job for job in jobs}
     assert states["m1"].state == "failed"
     assert "died with status -6" in states["m1"].reason
     assert started(tmp_path)["m1"] == 2
     assert measured(tmp_path) == Counter(["m0", "m2"])
-    mended = Sweep(models(3), settings(tmp_path / "b", "--crash-once", "m1", retries=1)).run()
+    mended = local(models(3), settings(tmp_path / "b", "--crash-once", "m1", retries=1)).run()
     assert {job.state for job in mended} == {"done"}
 
 
 def test_what_another_try_cannot_mend_is_not_tried_again(tmp_path: Path) -> None:
-    jobs = Sweep(models(1), settings(tmp_path, "--missing", "m0", retries=5)).run()
+    jobs = local(models(1), settings(tmp_path, "--missing", "m0", retries=5)).run()
     assert (jobs[0].state, jobs[0].exit_code) == ("failed", 5)
     assert jobs[0].reason == "no source could be reached"
     assert started(tmp_path)["m0"] == 1
 
 
 def test_a_worker_that_hangs_is_stopped(tmp_path: Path) -> None:
-    jobs = Sweep(models(2), settings(tmp_path, "--hang", "m0", retries=0, time_limit_s=3, jobs=2)).run()
+    jobs = local(models(2), settings(tmp_path, "--hang", "m0", retries=0, time_limit_s=3), 2).run()
     states = {job.model.id: job for job in jobs}
     assert states["m0"].state == "failed"
     assert "no end after 3 s" in states["m0"].reason
@@ -116,10 +116,10 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_runs_twice(tmp_path: P
 
 def test_a_corrupted_record_does_not_count_as_done(tmp_path: Path) -> None:
     plan = settings(tmp_path)
-    Sweep(models(2), plan).run()
+    local(models(2), plan).run()
     path = next(s.path for s in scan_records(plan.results) if s.record.model == "m0")
     path.write_bytes(path.read_bytes()[:50])
-    jobs = Sweep(models(2), plan).run()
+    jobs = local(models(2), plan).run()
     assert {job.state for job in jobs} == {"done"}
     assert started(tmp_path) == Counter({"m0": 2, "m1": 1})
 
@@ -131,7 +131,7 @@ def test_a_clock_that_jumps_does_not_matter(tmp_path: Path) -> None:
 
     run = {"started": "2199-01-01T00:00:00Z", "sweep": plan.id}
     write_record(make_record(make_model(id="m0"), run=run), plan.results)
-    assert Sweep(models(1), plan).run()[0].state == "done"
+    assert local(models(1), plan).run()[0].state == "done"
     assert started(tmp_path) == Counter()
 
 
@@ -156,7 +156,7 @@ def test_a_place_without_room_for_a_lock_is_one_line(tmp_path: Path) -> None:
     plan = settings(tmp_path)
     (plan.folder / "m0.lock").mkdir(parents=True)
     with pytest.raises(MissingError, match="cannot write to"):
-        Sweep(models(1), plan).run()
+        local(models(1), plan).run()
 
 
 def test_a_clock_that_jumps_during_a_sweep_does_not_matter(
@@ -165,7 +165,7 @@ def test_a_clock_that_jumps_during_a_sweep_does_not_matter(
     """Time limits go by a clock that nobody sets: the day's clock leaps by years at each look."""
     leaps = iter(range(0, 10**12, 10**8))
     monkeypatch.setattr(time, "time", lambda: float(next(leaps)))
-    jobs = Sweep(models(2), settings(tmp_path, time_limit_s=60)).run()
+    jobs = local(models(2), settings(tmp_path, time_limit_s=60)).run()
     assert {job.state for job in jobs} == {"done"}
     assert all(0 <= job.seconds < 60 for job in jobs)
     assert started(tmp_path) == measured(tmp_path) == Counter(["m0", "m1"])
@@ -174,4 +174,4 @@ def test_a_clock_that_jumps_during_a_sweep_does_not_matter(
 def test_a_results_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file")
     with pytest.raises(MissingError, match="cannot write"):
-        Sweep(models(1), settings(tmp_path)).run()
+        local(models(1), settings(tmp_path)).run()

@@ -1,0 +1,35 @@
+"""Runs a sweep of N models on a Ray cluster, in a process of its own: ADDRESS FOLDER N ARGUMENTS..."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bddzoo.results.ray_executor import RayExecutor
+from bddzoo.results.sweep import Settings, Sweep
+from bddzoo.results.sweep_plan import Job
+from tests.results.factory import make_model
+from tests.results.sweep_driver import settings
+
+
+def on_ray(
+    address: str | None,
+    count: int,
+    plan: Settings,
+    watch: Callable[[Sequence[Job]], None] = lambda jobs: None,
+    **options: object,
+) -> Sweep:
+    """A sweep of `m0`, `m1`, ... with one processor for each model."""
+    models = [make_model(id=f"m{i}") for i in range(count)]
+    chosen = {"cpus": 1, "gpus": 0, **options}
+    return Sweep(models, plan, lambda: RayExecutor(plan.results, plan.id, address, **chosen), watch)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    where, folder, number, *arguments = sys.argv[1:]
+    try:
+        jobs = on_ray(where, int(number), settings(Path(folder), *arguments)).run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0 if all(job.state == "done" for job in jobs) else 1)

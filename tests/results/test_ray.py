@@ -1,0 +1,268 @@
+"""A sweep over the machines of a real Ray cluster: two nodes, on the processors of this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bddzoo.errors import MissingError, NetworkError, UsageError
+from bddzoo.results import scan_records
+from bddzoo.results.ray_cluster import quieten
+from bddzoo.results.ray_node import LONELY_S
+from bddzoo.results.sweep_plan import Job
+from tests.results.ray_driver import on_ray
+from tests.results.sweep_driver import settings
+
+psutil = pytest.importorskip("psutil")
+quieten()  # before Ray is imported
+pytest.importorskip("ray", reason="needs bddzoo[ray]")
+
+ROOT = Path(__file__).resolve().parents[2]
+STORE = 80 * 1024**2  # about the least that Ray takes
+pytestmark = pytest.mark.slow
+
+
+class TwoNodes:
+    """A cluster whose second node can be killed, and comes back."""
+
+    def __init__(self, folder: str) -> None:
+        from ray.cluster_utils import Cluster
+
+        quick = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500}
+        self.cluster = Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 1,
+                "object_store_memory": STORE,
+                "include_dashboard": False,
+                "temp_dir": f"{folder}/ray",
+                "_system_config": {**quick, "health_check_failure_threshold": 10},
+            },
+        )
+        self.second: Any = None
+        self.address = str(self.cluster.address)
+
+    def both(self) -> TwoNodes:
+        """Start the second node if it is not there."""
+        for tries in range(3):
+            if self.second is None:
+                try:
+                    self.second = self.cluster.add_node(num_cpus=1, object_store_memory=STORE)
+                except Exception:  # Ray has no better name for a machine that is too busy to start one
+                    if tries == 2:
+                        raise
+        return self
+
+    def kill(self) -> None:
+        """Kill the second node, as a power cut does."""
+        self.cluster.remove_node(self.second, allow_graceful=False)
+        self.second = None
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[TwoNodes]:
+    folder = tempfile.mkdtemp(prefix="zoo-", dir="/tmp")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_memory_monitor_refresh_ms", "0")  # others' memory must not end our nodes
+        patch.setenv("TMPDIR", folder)
+        two = TwoNodes(folder)
+        yield two
+        two.cluster.shutdown()
+        wait_for(lambda: not list(Path(folder).glob("bddzoo-sweep-*")))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def nodes(running: TwoNodes, monkeypatch: pytest.MonkeyPatch) -> TwoNodes:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return running.both()
+
+
+def started(folder: Path) -> Counter[str]:
+    log = folder / "log.txt"
+    return Counter(log.read_text().split() if log.exists() else [])
+
+
+def measured(folder: Path) -> Counter[str]:
+    return Counter(stored.record.model for stored in scan_records(folder / "results"))
+
+
+def each(count: int) -> Counter[str]:
+    return Counter(f"m{i}" for i in range(count))
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.1)
+
+
+def workers(folder: Path) -> list[Any]:
+    """Processes that work for a sweep in that folder: workers, and what holds them."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if str(folder / "log.txt") in words and "tests.results.sweep_worker" in words:
+            found.append(process)
+    return found
+
+
+def test_a_node_that_is_killed_in_the_middle_costs_nothing(nodes: TwoNodes, tmp_path: Path) -> None:
+    killed: list[set[str]] = []
+
+    def watch(jobs: Sequence[Job]) -> None:
+        places = {job.model.id: job.place for job in jobs if job.state == "running"}
+        if not killed and len(set(places.values())) == 2 and any(job.state == "done" for job in jobs):
+            killed.append(set(places))
+            nodes.kill()
+
+    sweep = on_ray(nodes.address, 6, settings(tmp_path, "--sleep", "2", retries=2), watch)
+    jobs = sweep.run()
+    assert {job.state for job in jobs} == {"done"}, [(job.model.id, job.reason) for job in jobs]
+    assert measured(tmp_path) == each(6)
+    assert killed, "both nodes were at work"
+    twice = {name for name, times in started(tmp_path).items() if times > 1}
+    assert twice <= killed[0], "only what ran on the dead node ran again"
+    assert len(twice) <= 1
+    print(f"6 models on 2 nodes, 1 node killed: 6 records, {len(twice)} started again")
+    wait_for(lambda: not workers(tmp_path))
+
+
+def test_a_sweep_that_is_killed_is_taken_up_and_nothing_runs_twice(nodes: TwoNodes, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.results.ray_driver", nodes.address, str(tmp_path), "5"]
+    first = subprocess.Popen([*command, "--sleep", "4"], cwd=ROOT)
+    wait_for(lambda: len(started(tmp_path)) == 3)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert sum(measured(tmp_path).values()) < 5
+    assert workers(tmp_path), "what was running goes on"
+    assert subprocess.run([*command, "--sleep", "4"], cwd=ROOT, check=False, timeout=200).returncode == 0
+    assert measured(tmp_path) == each(5)
+    assert started(tmp_path) == each(5), "what was running was found again"
+    print("a sweep of 5 models, killed with 2 running: 5 records, nothing started twice")
+
+
+def test_what_nobody_asks_for_is_kept_where_the_folder_is_shared(nodes: TwoNodes, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.results.ray_driver", nodes.address, str(tmp_path), "2"]
+    first = subprocess.Popen([*command, "--sleep", "1"], cwd=ROOT)
+    wait_for(lambda: started(tmp_path) == each(2))
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    wait_for(lambda: measured(tmp_path) == each(2), LONELY_S + 60)
+    assert subprocess.run([*command, "--sleep", "1"], cwd=ROOT, check=False, timeout=200).returncode == 0
+    assert started(tmp_path) == measured(tmp_path) == each(2)
+
+
+def test_ctrl_c_leaves_nothing_behind_and_can_be_taken_up(nodes: TwoNodes, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.results.ray_driver", nodes.address, str(tmp_path), "2"]
+    first = subprocess.Popen([*command, "--sleep", "4"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    wait_for(lambda: len(started(tmp_path)) == 2)
+    first.send_signal(signal.SIGINT)
+    said, _ = first.communicate(timeout=120)
+    assert (first.returncode, said) == (130, "")
+    assert workers(tmp_path) == []
+    assert measured(tmp_path) == Counter()
+    assert subprocess.run([*command, "--sleep", "4"], cwd=ROOT, check=False, timeout=200).returncode == 0
+    assert measured(tmp_path) == each(2)
+
+
+def test_crashes_hangs_and_failures(nodes: TwoNodes, tmp_path: Path) -> None:
+    plan = settings(
+        tmp_path, "--crash", "m0", "--hang", "m1", "--missing", "m2", "--crash-once", "m3", time_limit_s=6
+    )
+    jobs = {job.model.id: job for job in on_ray(nodes.address, 5, plan).run()}
+    assert {name: job.state for name, job in jobs.items()} == {
+        "m0": "failed",
+        "m1": "failed",
+        "m2": "failed",
+        "m3": "done",
+        "m4": "done",
+    }
+    assert "died with status -6" in jobs["m0"].reason
+    assert "no end after 6 s" in jobs["m1"].reason
+    assert (jobs["m2"].exit_code, jobs["m2"].reason) == (5, "no source could be reached")
+    assert started(tmp_path) == Counter({"m0": 2, "m1": 2, "m2": 1, "m3": 2, "m4": 1})
+    assert measured(tmp_path) == Counter(["m3", "m4"])
+    wait_for(lambda: not workers(tmp_path))
+
+
+def test_another_try_runs_on_another_node(nodes: TwoNodes, tmp_path: Path) -> None:
+    places: set[str] = set()
+    plan = settings(tmp_path, "--crash", "m0", "--sleep", "1", retries=1)
+    on_ray(nodes.address, 1, plan, lambda jobs: places.update(job.place for job in jobs if job.place)).run()
+    assert started(tmp_path) == Counter({"m0": 2})
+    assert len(places) == 2
+
+
+def test_weights_are_fetched_while_models_run(nodes: TwoNodes, tmp_path: Path) -> None:
+    """What is fetched ahead is fetched once, and before its model starts."""
+    log = tmp_path / "fetched.txt"
+    code = "import sys; open(sys.argv[1], 'a').write(sys.argv[2] + '\\n')"
+    fetch = (sys.executable, "-c", code, str(log))
+    on_ray(nodes.address, 4, settings(tmp_path, "--sleep", "1"), fetch=fetch).run()
+    assert measured(tmp_path) == each(4)
+    assert Counter(log.read_text().split()) == Counter(["m2", "m3"]), "the first two start at once"
+
+
+def test_a_cluster_without_room_says_so(nodes: TwoNodes, tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"no machine of the Ray cluster has 3 GPUs"):
+        on_ray(nodes.address, 1, settings(tmp_path), gpus=3).run()
+
+
+@pytest.mark.parametrize(
+    ("address", "kind"), [("127.0.0.1:1", NetworkError), ("nonsense", UsageError), ("a:b", UsageError)]
+)
+def test_an_address_where_no_cluster_is(address: str, kind: type[Exception], tmp_path: Path) -> None:
+    with pytest.raises(kind, match=address):
+        on_ray(address, 1, settings(tmp_path)).run()
+
+
+def test_records_of_something_else_are_not_kept(tmp_path: Path) -> None:
+    from bddzoo.errors import IntegrityError
+    from bddzoo.results.store import write_record
+    from bddzoo.results.travel import keep_records, pack_records
+    from tests.results.factory import make_model, make_record
+
+    there = tmp_path / "there"
+    record = make_record(make_model(id="m0"), run={"sweep": "s"}, statistics={"confusion": b"counts"})
+    write_record(record, there, {"confusion": b"counts"})
+    files = pack_records(there)
+    assert len(files) == 2
+    here = tmp_path / "here"
+    with pytest.raises(IntegrityError, match="a record of m0"):
+        keep_records(files, here, model="m1", sweep="s")
+    with pytest.raises(IntegrityError, match="did not arrive whole"):
+        keep_records({k: v for k, v in files.items() if k.endswith(".json")}, here, model="m0", sweep="s")
+    assert not list(here.rglob("*.json"))
+    assert keep_records(files, here, model="m0", sweep="s") == [record]
+    assert pack_records(here) == files
+
+
+def test_the_leash_kills_what_it_holds(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    log = tmp_path / "log.txt"
+    command = [sys.executable, "-m", "bddzoo.results.leash", str(folder), "0"]
+    worker = [sys.executable, "-m", "tests.results.sweep_worker", "m0", "--log", str(log), "--hang", "m0"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    holder = subprocess.Popen([*command, *worker], stdin=subprocess.PIPE, env=environment)
+    wait_for(log.exists)
+    assert workers(tmp_path)
+    assert holder.stdin is not None
+    holder.stdin.close()
+    assert holder.wait(30) == 0
+    wait_for(lambda: not workers(tmp_path) and not folder.exists())
