@@ -18,9 +18,10 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from threading import Lock
 from urllib.parse import quote, unquote
 
-from bddzoo.artifacts.digests import Hashes, hashes_of, strongest
+from bddzoo.artifacts.digests import MIN_PREFIX, Hashes, hashes_of, strongest
 from bddzoo.artifacts.disk import boot_id, link_or_copy, write_whole
 from bddzoo.artifacts.proof import fits
 from bddzoo.errors import UsageError
@@ -94,6 +95,8 @@ class Cache:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = (root or default_root()).expanduser().absolute()
+        self._index: dict[str, list[Entry]] | None = None
+        self._lock = Lock()
 
     def prepare(self) -> None:
         """Make the folder and its tag.
@@ -136,6 +139,9 @@ class Cache:
         """Write an entry; it appears whole."""
         data = json.dumps(asdict(entry), indent=1, ensure_ascii=False).encode() + b"\n"
         write_whole(self._entry_path(entry.model, entry.kind), data)
+        with self._lock:
+            if self._index is not None:
+                _index(self._index, entry)
 
     def remove_entry(self, entry: Entry) -> None:
         """Forget what a file is; its content stays until the next `gc`."""
@@ -223,7 +229,7 @@ class Cache:
         known = strongest(artifact.digests)
         if known is None:
             return None
-        for other in self.entries():
+        for other in self._with_prefix(known.hex[:MIN_PREFIX].lower()):
             if fits(other, artifact) and other.hashes.get(known.algorithm).startswith(known.hex.lower()):
                 source = self.path_of(other)
                 entry = replace(other, model=model.id, kind=artifact.kind, name=artifact.name)
@@ -236,8 +242,26 @@ class Cache:
                     return entry
         return None
 
+    def _with_prefix(self, digits: str) -> list[Entry]:
+        """Entries with a digest that begins so.
+
+        They are read once: looking through all of them for every file of a large zoo would take longer
+        with each. What another process adds meanwhile is not seen here, which costs a download at most.
+        """
+        with self._lock:
+            if self._index is None:
+                self._index = {}
+                for entry in self.entries():
+                    _index(self._index, entry)
+            return list(self._index.get(digits, ()))
+
     def _entry_path(self, model_id: str, kind: str) -> Path:
         return self.root / "entries" / safe(model_id) / f"{safe(kind)}.json"
+
+
+def _index(index: dict[str, list[Entry]], entry: Entry) -> None:
+    for digits in {entry.md5[:MIN_PREFIX], entry.sha256[:MIN_PREFIX]}:
+        index.setdefault(digits, []).append(entry)
 
 
 def default_root() -> Path:

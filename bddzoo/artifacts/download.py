@@ -150,6 +150,7 @@ def _receive(
             )
         if stop.is_set():
             raise Stopped
+        del piece, chunk  # nothing may hold the bytes while the next ones are received
     if head is not None and not (total and len(head) < total):
         _look(head, stream, wanted)
         _check_size(total, wanted)

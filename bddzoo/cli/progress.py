@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 EVENT_EVERY_S = 1.0
+DRAW_EVERY_S = 0.1
 
 
 class Reporter(Silent):
@@ -100,6 +101,7 @@ class Bars(Lines):
         )
         self._tasks: dict[str, TaskID] = {}
         self._sizes: dict[str, tuple[int, int | None]] = {}
+        self._drawn: dict[str, float] = {}
         self._all: TaskID | None = None
 
     def __enter__(self) -> Reporter:
@@ -117,6 +119,10 @@ class Bars(Lines):
     def update(self, key: str, done: int, total: int | None, source: str) -> None:
         """Move the bars."""
         super().update(key, done, total, source)
+        now = time.monotonic()
+        if now - self._drawn.get(key, 0.0) < DRAW_EVERY_S and done != total:
+            return  # nobody sees more, and drawing takes time from the download
+        self._drawn[key] = now
         with self._lock:
             if key not in self._tasks:
                 self._tasks[key] = self._bars.add_task(_short(self._names[key]), total=total)
