@@ -17,10 +17,11 @@ from bddzoo.evaluation.mask_frames import FrameResult, MaskWork
 from bddzoo.evaluation.native import native
 from bddzoo.evaluation.options import TASKS, Accumulator, Evaluation, Options
 from bddzoo.evaluation.pairing import pair_frames, pair_masks
+from bddzoo.evaluation.pan_rle import PanRleWork
 from bddzoo.evaluation.panseg import PanSegAccumulator
 from bddzoo.evaluation.remarks import Remarks
 from bddzoo.evaluation.rle_frames import RleWork
-from bddzoo.evaluation.scores import Scores
+from bddzoo.evaluation.scores import RLE_NAMES, Scores
 from bddzoo.evaluation.semseg import SemSegAccumulator
 from bddzoo.evaluation.sources import Source, ZipSource, open_source
 
@@ -31,12 +32,13 @@ CLASS_NAMES: dict[str, tuple[str, ...]] = {
 }
 SILENT = {"drivable": frozenset({"background"})}
 # Remarks after which the toolkit's number is another one.
-DIFFERING = ("suffix",)
+DIFFERING = ("suffix", "stuff")
 # The zoo's own script writes boxes beside bitmasks and their scores; see `bddzoo.evaluation.boxfile`.
 DETECTIONS = "det.json"
 
 
 ALL_WRONG = "the official toolkit takes frames without a prediction for all wrong"
+ADDED_UP = "the official toolkit adds masks of a stuff class up, and encodes sums as ends of runs"
 ODD_KINDS = "the official toolkit finds no ground truth where it is PNG files and the predictions are JSON"
 
 
@@ -81,7 +83,8 @@ def evaluate(
     result = run.json() if run.is_json() else run.masks()
     if not chosen.official and (result.skipped or any(k in run.remarks.places for k in DIFFERING)):
         again = partial(evaluate, task, gt, pred, score_file=score_file)
-        _add_official(result, lambda o: again(options=o), chosen, ALL_WRONG)
+        note = ALL_WRONG if result.skipped or "stuff" not in run.remarks.places else ADDED_UP
+        _add_official(result, lambda o: again(options=o), chosen, note)
     return result
 
 
@@ -234,8 +237,6 @@ class _Run:
 
     def json(self) -> Evaluation:
         """Score frames with RLE labels."""
-        if self.task == "pan_seg":
-            raise MissingError(f"{self.pred.path}: panoptic predictions are scored from bitmasks, not JSON")
         gt_files = [m for m in self.gt.members if m.endswith(".json") and self._top(self.gt, m)]
         pred_files = [m for m in self.pred.members if m.endswith(".json") and self._top(self.pred, m)]
         if not gt_files and not self.options.official:
@@ -249,6 +250,12 @@ class _Run:
             pairs = self._without(pairs, missing)
         for name in missing if self.options.official else ():
             self.remarks.add("missing", name)
+        if self.task == "pan_seg":
+            panoptic = PanSegAccumulator()
+            self._collect(PanRleWork(gt, pred, self.options).panoptic, pairs, panoptic.add)
+            result = self._finish(panoptic, "rle")
+            result.scores = replace(result.scores, renamed=RLE_NAMES)
+            return result
         names = CLASS_NAMES[self.task]
         work = RleWork(gt, pred, names, self.options, SILENT.get(self.task, frozenset()))
         if self.task == "ins_seg":

@@ -12,7 +12,14 @@ from types import TracebackType
 from typing import Any
 
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.scores import OFFICIAL_METRICS, OFFICIAL_PLAIN, OFFICIAL_TOTAL, SUMMARY_NAMES, Scores
+from bddzoo.evaluation.scores import (
+    OFFICIAL_METRICS,
+    OFFICIAL_PLAIN,
+    OFFICIAL_TOTAL,
+    RLE_NAMES,
+    SUMMARY_NAMES,
+    Scores,
+)
 
 SERVER = Path(__file__).with_name("toolkit_server.py")
 
@@ -121,12 +128,13 @@ def evaluate_official(
 def scores_of(task: str, result: dict[str, Any]) -> Scores:
     """`Scores` from the toolkit's result."""
     table, summary, groups = {}, {}, {}
+    renamed = {a: b for a, b in RLE_NAMES.items() if b in result}
     for ours, theirs in OFFICIAL_METRICS[task].items():
-        rows = result[theirs]
+        rows = result[theirs] if theirs in result else result[RLE_NAMES[theirs]]
         table[ours] = rows[0]
         summary[SUMMARY_NAMES.get(ours, ours)] = rows[-1][OFFICIAL_TOTAL[task]]
         if task == "pan_seg":
             groups[ours] = rows[1]
     for name in OFFICIAL_PLAIN.get(task, ()):
         summary[name] = result[name]
-    return Scores(task, table, summary, groups=groups)
+    return Scores(task, table, summary, groups=groups, renamed=renamed)

@@ -23,6 +23,9 @@ KINDS: dict[str, str] = {
     "junk": "files that are no labels were passed over",
     "many": "more than 100 objects in a frame, where the official toolkit crashes",
     "full": "not a single background pixel, where the official toolkit crashes",
+    "bare": "ground truth without any segment, where the official toolkit crashes",
+    "stuff": "labels of one stuff class share pixels; their union counts, where the official toolkit makes "
+    "another mask of them",
     "blank": "predictions without any segment, where the official toolkit crashes",
     "foreign": "label pixels of values that the data set does not have are not counted",
     "value": "ground-truth pixels of a value that is no class are not counted; the official toolkit crashes",

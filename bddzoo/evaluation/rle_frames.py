@@ -267,11 +267,12 @@ def prediction_problem(task: str, frames: JsonFrames, at: int) -> str | None:
     Raises:
         MissingError: Labels that cannot be read at all.
     """
-    from bddzoo.datasets.classes import CLASS_SETS
+    from bddzoo.datasets.classes import CLASS_SETS, PAN_SEG
 
     where = frames.where(at)
     labels = with_masks(frames.frame(at), where)
-    known = {*CLASS_SETS[task].names, *(INS_ALIASES if task == "ins_seg" else ())}
+    classes = PAN_SEG if task == "pan_seg" else CLASS_SETS[task]
+    known = {*classes.names, *(INS_ALIASES if task == "ins_seg" else ())}
     for label in labels:
         if label.category not in known:
             return f"unknown category {label.category!r}"

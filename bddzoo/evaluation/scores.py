@@ -18,6 +18,8 @@ OFFICIAL_METRICS: dict[str, dict[str, str]] = {
     },
     "pan_seg": {m: m for m in ("PQ", "SQ", "RQ", "N")},
 }
+# What it calls them otherwise from RLE labels of pan_seg.
+RLE_NAMES = {"N": "NUM"}
 # How the toolkit calls the value over all classes.
 OFFICIAL_TOTAL = {"sem_seg": "AVERAGE", "drivable": "AVERAGE", "ins_seg": "OVERALL", "pan_seg": "OVERALL"}
 # Metrics that are one number, without a value for each class.
@@ -62,6 +64,7 @@ class Scores:
         absent: Classes that do not occur in the ground truth (ins_seg: as an object that counts).
         groups: pan_seg only: metric -> {"STUFF": value, "THING": value}.
         partial: Whether some frames were left out (see `--allow-partial`).
+        renamed: Metrics that the toolkit gives another name for this kind of input.
     """
 
     task: str
@@ -71,6 +74,7 @@ class Scores:
     absent: tuple[str, ...] = ()
     groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     partial: bool = False
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def to_official(self) -> dict[str, Any]:
         """The official toolkit's result shape: same keys, same order, NaN as NaN.
@@ -88,7 +92,7 @@ class Scores:
             if self.task == "pan_seg":
                 rows.append(dict(self.groups[ours]))
             rows.append({total: self.summary[SUMMARY_NAMES.get(ours, ours)]})
-            out[theirs] = rows
+            out[self.renamed.get(theirs, theirs)] = rows
         for name in OFFICIAL_PLAIN.get(self.task, ()):
             if name in self.summary:
                 out[name] = self.summary[name]

@@ -75,8 +75,6 @@ def pack(
     check: Callable[[tuple[str, str | int]], None]
     files = [(f"{n}.png", source, m) for n, m in zip(names, pngs, strict=True)]
     if texts:
-        if task == "pan_seg":
-            raise MissingError(f"{source.path}: panoptic predictions are bitmasks")
         frames = JsonFrames(source, texts)
         names = [PurePosixPath(n).stem for n in frames.names]
         jobs = list(zip(names, range(len(frames)), strict=True))

@@ -1,6 +1,7 @@
 """Random sets, scored by the official toolkit and by us in the same run."""
 
 import json
+import os
 import tempfile
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 
 from bddzoo.cli.main import run
-from bddzoo.datasets.classes import DRIVABLE, INS_SEG, SEM_SEG
+from bddzoo.datasets.classes import DRIVABLE, INS_SEG, PAN_SEG, SEM_SEG
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.disk import evaluate
 from bddzoo.evaluation.options import Options
@@ -22,7 +23,9 @@ from tests.evaluation.cases import assert_same
 
 seeds = st.integers(0, 2**32 - 1)
 OFFICIAL = Options(official=True)
-many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# More are worth a run now and then.
+EXAMPLES = int(os.environ.get("BDDZOO_ORACLE_EXAMPLES", "60"))
+many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def write_png(path: Path, pixels: np.ndarray) -> None:
@@ -105,7 +108,45 @@ def label(number: int, category: str, mask: np.ndarray, **more) -> dict:
     return {"id": str(number), "category": category, "rle": rle(mask), **more}
 
 
-@settings(max_examples=25, deadline=None)
+def pan_labels(rng: np.random.Generator, *, shared: bool) -> list[dict]:
+    """Segments of one frame; now and then two of them share pixels."""
+    names = (*PAN_SEG.names[5:9], *PAN_SEG.names[30:33], "no such class")
+    drawn = rng.choice(names, int(rng.integers(0, 9)))
+    canvas = scenes.class_map(rng, (60, 80), classes=len(drawn) + 1, odd=(len(drawn),))
+    out = []
+    for k, name in enumerate(drawn.tolist()):
+        mask = canvas == k
+        if shared and rng.random() < 0.3:
+            mask |= canvas == int(rng.integers(len(drawn)))
+        attributes = {key: True for key in ("crowd", "ignored") if rng.random() < 0.1}
+        out.append(label(k, name, mask, attributes=attributes or None))
+    if rng.random() < 0.1:
+        out.append({"id": "99", "category": PAN_SEG.names[3]})
+    return out
+
+
+@many
+@given(seeds)
+def test_panoptic_labels_as_rle(toolkit, seed):
+    rng = np.random.default_rng(seed)
+    gt, pred = [], []
+    for i in range(int(rng.integers(1, 5))):
+        truth = pan_labels(rng, shared=rng.random() < 0.2)
+        gt.append({"name": f"f{i}.jpg", "labels": truth})
+        chance = rng.random()
+        if chance < 0.5:
+            kept = [item for item in truth if rng.random() < 0.8]
+            pred.append({"name": f"f{i}.jpg", "labels": kept or None})
+        elif chance < 0.9:
+            pred.append({"name": f"f{i}.jpg", "labels": pan_labels(rng, shared=rng.random() < 0.2)})
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "gt.json").write_text(json.dumps(gt))
+        (root / "pred.json").write_text(json.dumps({"frames": pred}))
+        compare(toolkit, "pan_seg", root / "gt.json", root / "pred.json")
+
+
+@settings(max_examples=max(25, EXAMPLES // 2), deadline=None)
 @given(seeds)
 @pytest.mark.parametrize("task", ["sem_seg", "drivable"])
 def test_class_maps_as_rle(toolkit, task, seed):
