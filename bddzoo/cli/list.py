@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from bddzoo.registry.types import Model
 
 MAIN = {"sem_seg": "mIoU", "ins_seg": "AP"}
-DEFAULT = ("model", "zoo", "task", "method", "backbone", "metric", "val", "test", "params")
+DEFAULT = ("model", "zoo", "task", "method", "backbone", "metric", "val", "test", "params", "not-buildable")
 # Narrow terminals lose these columns first; the id is always whole.
-DROPPED_FIRST = ("zoo", "task", "params", "backbone", "test", "method", "metric")
+DROPPED_FIRST = ("zoo", "task", "params", "backbone", "test", "method", "metric", "not-buildable")
 NUMBERS = frozenset({"val", "test", "params", "entries"})
 
 
@@ -35,6 +35,7 @@ Examples:
   bddzoo list
   bddzoo list 'deeplabv3*' --format md
   bddzoo list --task sem_seg --where 'mIoU-val > 62' --where 'Iters = 80K' --sort mIoU-val
+  bddzoo list --where 'paper = ocrnet' --where 'dataset = cityscapes' --columns id,zoo,backbone,mIoU-val
   bddzoo list --task ins_seg --columns 'id,Lr schd,AP-val,box_AP-val,params' --sort params --reverse
 """,
 )
@@ -64,8 +65,9 @@ def command(
 ) -> int:
     """List models; PATTERNS are shell patterns for ids or zoos.
 
-    Columns are id, zoo, task, method, backbone, params, entries, engine, protocol and dataset; a metric
-    and split such as mIoU-val, AP-test or box_AP-val; and the zoos' own columns such as Iters or MS-train.
+    Columns are id, zoo, task, method, paper, backbone, params, entries, engine, protocol, dataset, fills
+    (the row that its weights belong to) and not-buildable (why nobody can build its network); a metric and
+    split such as mIoU-val, AP-test or box_AP-val; and the zoos' own columns such as Iters or MS-train.
     """
     from bddzoo.errors import MissingError
     from bddzoo.registry.query import check_column, sort_models
@@ -141,6 +143,7 @@ def _fitting(names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
     # A column that is the same all over says nothing.
     if len(rows) > 1:
         keep = [i for i in keep if names[i] not in ("zoo", "task") or len({r[i] for r in rows}) > 1]
+    keep = [i for i in keep if names[i] != "not-buildable" or any(r[i] != "-" for r in rows)]
     if not sys.stdout.isatty():
         return keep
     import shutil
@@ -173,6 +176,14 @@ def as_json(model: Model) -> dict[str, object]:
         "params": network.params if network else None,
         "engine": network.engine if network else None,
         "protocol": protocol.id if protocol else None,
+        "dataset": protocol.dataset if protocol else None,
+        "paper": model.paper_id,
+        "fills": {"model": model.fills.model, "differs": model.fills.differs} if model.fills else None,
+        "not_buildable": (
+            {"reason": model.not_buildable.reason, "text": model.not_buildable.text}
+            if model.not_buildable
+            else None
+        ),
         "synthetic": model.zoo.synthetic,
     }
 

@@ -45,6 +45,9 @@ def elsewhere_of(
         resolver.url((*here, key), getattr(spec, key), row.id, len(at))
     if spec.model is not None:
         resolver.mentioned.append(((*here, "model"), spec.model, row.id))
+    if spec.protocol is not None and spec.protocol not in resolver.protocols:
+        message = unknown("protocol", spec.protocol, resolver.protocols)
+        resolver.note((*here, "protocol"), message, row.id, len(at))
     for split, numbers in spec.reported.items():
         for metric, value in numbers.items():
             resolver.percent((*here, "reported", split, metric), value, row.id, len(at))
@@ -54,6 +57,7 @@ def elsewhere_of(
         url=spec.url,
         date=spec.date,
         protocol_differs=spec.protocol_differs,
+        protocol=spec.protocol,
         weights=spec.weights,
         model=spec.model,
         note=spec.note,

@@ -27,7 +27,22 @@ _QUANTITY = re.compile(r"^([-+]?[0-9]+(?:\.[0-9]+)?)\s*([kKmMgGwW]?)$")
 # 4W is how one zoo writes 40 000.
 _SUFFIX = {"": 1, "k": 1_000, "w": 10_000, "m": 1_000_000, "g": 1_000_000_000}
 
-PLAIN = ("id", "zoo", "task", "method", "backbone", "params", "entries", "engine", "protocol", "dataset")
+PLAIN = (
+    *(
+        "id",
+        "zoo",
+        "task",
+        "method",
+        "paper",
+        "backbone",
+        "params",
+        "entries",
+        "engine",
+        "protocol",
+        "dataset",
+    ),
+    *("fills", "not-buildable"),
+)
 
 
 def matches(pattern: str, text: str) -> bool:
@@ -40,9 +55,10 @@ def column(model: Model, name: str) -> Value:
 
     Args:
         model: The model.
-        name: `id`, `zoo`, `task`, `method`, `backbone`, `params`, `entries`, `engine`, `protocol`,
-            `dataset`, a metric and split such as `mIoU-val` or `AP-test`, the zoo's own name of a
-            column such as `Mask AP-val`, or a setting such as `Iters`. Case is ignored.
+        name: `id`, `zoo`, `task`, `method`, `paper`, `backbone`, `params`, `entries`, `engine`,
+            `protocol`, `dataset`, `fills` (the row that its weights belong to), `not-buildable` (why its
+            network cannot be built), a metric and split such as `mIoU-val` or `AP-test`, the zoo's own
+            name of a column such as `Mask AP-val`, or a setting such as `Iters`. Case is ignored.
     """
     key = name.lower()
     if key in PLAIN:
@@ -63,12 +79,15 @@ def _plain(model: Model, key: str) -> Value:
         "zoo": model.zoo.id,
         "task": model.task,
         "method": model.method.name,
+        "paper": model.paper_id,
         "backbone": model.backbone,
         "params": network.params if network else None,
         "entries": network.entries if network else None,
         "engine": network.engine if network else None,
         "protocol": protocol.id if protocol else None,
         "dataset": protocol.dataset if protocol else None,
+        "fills": model.fills.model if model.fills else None,
+        "not-buildable": model.not_buildable.reason if model.not_buildable else None,
     }
     return values[key]
 

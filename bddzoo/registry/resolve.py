@@ -200,6 +200,8 @@ class Resolver:
         if row.protocol is not None and row.protocol not in self.protocols:
             message = unknown("protocol", row.protocol, self.protocols)
             self.note((*at, "protocol"), message, row.id, depth)
+        if row.paper is not None and row.paper not in self.doc.papers:
+            self.note((*at, "paper"), unknown("paper", row.paper, self.doc.papers), row.id, depth)
         style = styles.get(heading.table)
         resolved = self.protocols.get(protocol) if protocol else None
         network = None
@@ -222,6 +224,7 @@ class Resolver:
             lint_ok=row.lint_ok,
             fills=fills_of(self, at, row),
             not_buildable=not_buildable_of(self, at, row),
+            paper_id=row.paper or method.paper_id,
         )
 
     def _settings(self, at: PathLike, row: doc.ModelDoc, style: TableStyle | None) -> dict[str, str]:

@@ -173,6 +173,7 @@ class ElsewhereDoc(Doc):
     url: Url | None = None
     date: Text | None = None
     protocol_differs: Text | None = None
+    protocol: Ident | None = None
     weights: Url | None = None
     model: Ident | None = None
     note: Text | None = None
@@ -194,6 +195,7 @@ class ModelDoc(Doc):
     reported: dict[Split, dict[Metric, Percent]] = {}
     network: NetworkDoc | None = None
     counts: CountsDoc | None = None
+    paper: Ident | None = None
     protocol: Ident | None = None
     training: TrainingDoc | None = None
     artifacts: dict[ArtifactKind, bool | ArtifactDoc] = {}

@@ -259,6 +259,7 @@ class Elsewhere:
         date: When, ISO date.
         reported: The numbers; `column` is empty.
         protocol_differs: How the protocol or schedule differs from the row's; None: it does not.
+        protocol: Name of the protocol that the numbers were tested with, where it is another one and known.
         weights: URL of the weights that gave the numbers, if they were published with them.
         model: Id of the model that these weights are in this registry, if they are.
         note: Anything else.
@@ -269,6 +270,7 @@ class Elsewhere:
     url: str | None = None
     date: str | None = None
     protocol_differs: str | None = None
+    protocol: str | None = None
     weights: str | None = None
     model: str | None = None
     note: str | None = None
@@ -311,6 +313,7 @@ class Model:
         network: Architecture, or None when the zoo's row is text only.
         protocol: Test protocol, or None when unknown.
         notes: What is known to be odd about the row.
+        paper_id: Name in the registry of the paper of the row's method; the heading's unless the row says.
         training: How the weights were trained, or None when unknown.
         elsewhere: Numbers that were published in other places.
         lint_ok: Acknowledged findings of `bddzoo registry lint`: code to reason.
@@ -334,6 +337,7 @@ class Model:
     lint_ok: Mapping[str, str] = field(default_factory=dict)
     fills: Fills | None = None
     not_buildable: NotBuildable | None = None
+    paper_id: str | None = None
 
     def artifact(self, kind: ArtifactKind) -> Artifact | None:
         """The artifact of that kind, or None."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from bddzoo.registry.types import Artifact, Digest, Model
+from bddzoo.registry.types import Artifact, Digest, Model, Protocol
 
 UNKNOWN = "unknown"
 _ORIGINS = {
@@ -46,6 +46,9 @@ def as_text(model: Model) -> str:
     _row(lines, "backbone", model.backbone)
     for name, text in model.settings.items():
         _row(lines, name, text or "-")
+    if model.fills:
+        differs = "".join(f"; but {text}" for text in model.fills.differs)
+        _row(lines, "fills", f"{model.fills.model}{differs}")
     _numbers(lines, model)
     _network(lines, model)
     _protocol(lines, model)
@@ -77,7 +80,12 @@ def _numbers(lines: list[str], model: Model) -> None:
         lines.append(f"  {numbers}: {other.source}")
         if other.protocol_differs:
             lines.append(f"    protocol differs: {other.protocol_differs}")
-        for text in (other.note, other.url, f"weights: {other.weights}" if other.weights else None):
+        named = (
+            ("weights", other.weights),
+            ("the model here", other.model),
+            ("tested by protocol", other.protocol),
+        )
+        for text in (other.note, other.url, *(f"{name}: {value}" for name, value in named if value)):
             if text:
                 lines.append(f"    {text}")
 
@@ -89,6 +97,9 @@ def _network(lines: list[str], model: Model) -> None:
     for name, text in rows:
         _row(lines, "" if name == last else name, text)
         last = name
+    if model.not_buildable is not None:
+        _row(lines, "cannot be built", f"{model.not_buildable.reason}: {model.not_buildable.text}")
+        return
     if not rows:
         lines.append(f"  {UNKNOWN}")
 
@@ -151,20 +162,43 @@ def protocol_rows(model: Model) -> list[tuple[str, str]]:
     if model.network is not None:
         # Without a network nobody has written down how its input is made.
         if protocol.scale:
-            how = "as float32" if protocol.float_resize else "as uint8"
-            size = " x ".join(str(n) for n in protocol.scale)
-            rows.append(("resize", f"into {size}, aspect kept, {how}"))
-        mean, std = (" ".join(f"{v:g}" for v in t) for t in (protocol.mean, protocol.std))
-        rows.append(("normalise", f"RGB mean {mean}, std {std}"))
+            rows.append(("resize", _resize_text(protocol, protocol.scale)))
+        mean, std = (" ".join(f"{v:.9g}" for v in t) for t in (protocol.mean, protocol.std))
+        units = f", of grey levels / {protocol.div_value:g}" if protocol.div_value != 1 else ""
+        rows.append(("normalise", f"{protocol.channel_order} mean {mean}, std {std}{units}"))
         if protocol.pad_divisor > 1:
             rows.append(("pad", f"right and below to a multiple of {protocol.pad_divisor}"))
         rows.append(("mode", protocol.mode))
         if protocol.crop and protocol.stride:
             window, step = (" x ".join(str(n) for n in t) for t in (protocol.crop, protocol.stride))
             rows.append(("windows", f"{window}, step {step} (height x width)"))
-    rows.append(("flip", "averaged with the mirrored image" if protocol.flip else "no"))
+        if protocol.logits_resize == "cv2-cubic":
+            rows.append(("logits", "back to the image's size by OpenCV's cubic interpolation"))
+    rows.append(("flip", _flip_text(protocol)))
+    if protocol.scales:
+        rows.append(("scales", " ".join(f"{s:g}" for s in protocol.scales) + ", summed"))
     rows += [("tolerance", f"{metric} {points}") for metric, points in protocol.tolerance.items()]
     return rows + ([("note", protocol.note)] if protocol.note else [])
+
+
+def _resize_text(protocol: Protocol, scale: tuple[int, int]) -> str:
+    """How a picture becomes the network's input."""
+    size = " x ".join(str(n) for n in scale)
+    how = "as float32" if protocol.float_resize else "as uint8"
+    cubic = "cubic, " if protocol.interpolation == "cubic" else ""
+    if protocol.resize == "exact":
+        return f"to exactly {size}, {cubic}{how}"
+    if protocol.resize == "short-side":
+        return f"short side to {min(scale)}, aspect kept, {cubic}{how}"
+    return f"into {size}, aspect kept, {cubic}{how}"
+
+
+def _flip_text(protocol: Protocol) -> str:
+    if not protocol.flip:
+        return "no"
+    pairs = " ".join(f"{a}-{b}" for a, b in protocol.flip_swap)
+    swapped = f", classes {pairs} swapped" if pairs else ""
+    return ("summed" if protocol.scales else "averaged") + f" with the mirrored image{swapped}"
 
 
 def _training(lines: list[str], model: Model) -> None:
@@ -206,7 +240,8 @@ def _files(lines: list[str], model: Model) -> None:
         for source in file.sources:
             _row(lines, "", source)
         if not file.sources:
-            _row(lines, "", "no source: the zoo links nothing")
+            why = "behind a web page that asks questions" if file.page else "the zoo links nothing"
+            _row(lines, "", f"no source: {why}")
         if file.page:
             _row(lines, "", f"page {file.page}")
         if not file.digests:

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bddzoo.registry.types import Column, Method, Model, Section
-from bddzoo.reports.tables import UNKNOWN, config_page, count, link, number_text, params_text, url_of
+from bddzoo.registry.types import Column, Fills, Method, Model, Section
+from bddzoo.reports.tables import (
+    UNKNOWN,
+    config_page,
+    count,
+    link,
+    number_text,
+    params_text,
+    reason_text,
+    url_of,
+)
 from bddzoo.reports.text import markdown_table
 
 
@@ -33,9 +42,16 @@ def _blocks(section: Section) -> Iterator[str]:
         yield f"## {method.name}"
         yield from _about(method)
         yield method_table(section, method)
-        notes = [(m, n) for m in section.models_of(method) for n in m.notes]
+        models_of = section.models_of(method)
+        notes = [(m, n) for m in models_of for n in m.notes]
         if notes:
             yield "\n".join(f"- `{model.id}`: {_sentence(note)}" for model, note in notes)
+        reasons = {m.not_buildable.reason: m.not_buildable.text for m in models_of if m.not_buildable}
+        if reasons:
+            yield "\n".join(f"- `{code}`: {_sentence(text)}" for code, text in reasons.items())
+        filled = [(m, m.fills) for m in models_of if m.fills]
+        if filled:
+            yield "\n".join(_fills(model, row) for model, row in filled)
         others = [(m, e) for m in section.models_of(method) for e in m.elsewhere]
         if others:
             yield "Published elsewhere, and not part of the row:"
@@ -82,6 +98,10 @@ def method_table(section: Section, method: Method) -> str:
         for m in models
     ]
     right = [False, *[c.kind == "metric" for c in columns], True, False]
+    if any(m.not_buildable for m in models):
+        headers.append("Cannot be built")
+        rows = [[*row, reason_text(m)] for m, row in zip(models, rows, strict=True)]
+        right.append(False)
     return markdown_table(headers, rows, right)
 
 
@@ -103,6 +123,12 @@ def _files(model: Model) -> str:
         if artifact.digest_url:
             links.append(link("md5", artifact.digest_url))
     return " · ".join(links)
+
+
+def _fills(model: Model, row: Fills) -> str:
+    differs = "".join(f"; {text}" for text in row.differs)
+    how = f"would fill `{row.model}`, but" + differs[1:] if differs else f"fills `{row.model}`"
+    return f"- `{model.id}` {how}."
 
 
 def _elsewhere(model: Model, other: object) -> str:

@@ -33,7 +33,7 @@ def compact_table(section: Section, models: Sequence[Model] | None = None) -> st
     chosen = section.models if models is None else models
     metrics = metric_columns(section)
     numbers = [f"{metric} {split}" for split, metric in metrics]
-    headers = ["Method", "Model", "Backbone", "Settings", *numbers, "Params", "Files"]
+    headers = ["Method", "Model", "Backbone", "Settings", *numbers, "Params", "Files", "Cannot be built"]
     rows = [
         [
             model.method.name,
@@ -43,10 +43,11 @@ def compact_table(section: Section, models: Sequence[Model] | None = None) -> st
             *[number_text(model, split, metric) for split, metric in metrics],
             params_text(model),
             files_text(model, ("weights",)),
+            reason_text(model),
         ]
         for model in chosen
     ]
-    right = [False] * 4 + [True] * (len(metrics) + 1) + [False]
+    right = [False] * 4 + [True] * (len(metrics) + 1) + [False, False]
     return _without_empty(headers, rows, right)
 
 
@@ -98,6 +99,11 @@ def params_text(model: Model) -> str:
     if model.network is None or model.network.params is None:
         return UNKNOWN
     return f"{model.network.params / 1e6:.1f} M"
+
+
+def reason_text(model: Model) -> str:
+    """The code of why a row's network cannot be built, or nothing."""
+    return f"`{model.not_buildable.reason}`" if model.not_buildable else ""
 
 
 def config_page(model: Model) -> str | None:

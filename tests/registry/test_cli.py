@@ -15,7 +15,7 @@ import pytest
 from bddzoo.registry import load_registry
 from tests.cli.command import ROOT, assert_one_line, bddzoo
 from tests.cli.inprocess import Done, runner
-from tests.registry.facts import rows, tables
+from tests.registry.facts import PUBLISHED, rows, tables
 from tests.registry.test_errors import GOOD
 
 HEAVY = ("torch", "numpy", "cv2", "rich", "requests", "tabulate", "mmengine")
@@ -72,7 +72,7 @@ def test_list_as_a_table(run: Callable[..., Done]) -> None:
 
 def test_list_as_data(run: Callable[..., Done]) -> None:
     everything = json.loads(run("list", "--format", "json").out)
-    published = [m for m in everything if not m["synthetic"]]
+    published = [m for m in everything if m["zoo"] in PUBLISHED]
     assert [m["id"] for m in published] == [row[3] for row in rows()]
     one = next(m for m in everything if m["id"] == MODEL)
     assert one["reported"] == {"val": {"mIoU": 62.51}, "test": {"mIoU": 55.14}}
@@ -80,7 +80,9 @@ def test_list_as_data(run: Callable[..., Done]) -> None:
     assert one["params"] == 43_589_878
     empty = next(m for m in everything if m["id"] == "fcn-3x3-resnet101-lip")
     assert empty["reported"] == {"val": {"mIoU": None, "PixelACC": None}}
-    assert empty["params"] is None
+    assert (empty["params"], empty["not_buildable"]) == (56_803_264, None)
+    odd = next(m for m in everything if m["id"] == "isa-wide-resnet38-lip")
+    assert (odd["params"], odd["not_buildable"]["reason"]) == (None, "fixed-aux-width")
 
 
 def test_list_as_csv_and_markdown(run: Callable[..., Done]) -> None:
@@ -166,10 +168,19 @@ def test_info_says_what_is_known_and_what_is_not(run: Callable[..., Done]) -> No
         "size unknown; digest unknown (MD5 promised at https://dl.cv.ethz.ch/", "weights: unknown",
     ):  # fmt: skip
         assert part in text
-    empty = run("info", "ocr-hrnetv2-48-lip").out
+    empty = run("info", "ocnet-hrnetv2-48-lip").out
     assert "mIoU-val        unknown" in empty
-    assert "network\n  unknown" in empty
+    assert "cannot be built  no-network-class: the zoo's repository has no class for this method" in empty
     assert "mean" not in empty
+    lip = run("info", "openseg_lip_hrnet_w48_ocr").out
+    for part in (
+        "to exactly 473 x 473, cubic, as uint8",
+        "BGR mean 0.485 0.456 0.406, std 0.229 0.224 0.225, of grey levels / 255",
+        "averaged with the mirrored image, classes 14-15 16-17 18-19 swapped", "by OpenCV's cubic",
+        "fills           ocr-hrnetv2-48-lip",
+    ):  # fmt: skip
+        assert part in lip
+    assert "but 80000 iterations" in run("info", "openseg_cityscapes_hrnet_w48_ocr").out
 
 
 def test_info_of_every_model(run: Callable[..., Done]) -> None:

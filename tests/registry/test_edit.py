@@ -64,13 +64,15 @@ def test_a_key_is_replaced_and_taken_away() -> None:
 
 def test_an_entry_in_one_line_becomes_a_block() -> None:
     editor = Editor(TEXT, "r")
-    editor.set_model_key("fcn-3x3-resnet101-lip", "notes", ["x"])
+    editor.set_model_key("isa-wide-resnet38-lip", "notes", ["x"])
     gone, come = changes(TEXT, editor.text)
     assert len(gone) == 1
     assert [c.strip() for c in come] == [
-        "- id: fcn-3x3-resnet101-lip",
-        "backbone: 3x3-ResNet101",
-        "settings: {Methods: FCN, BS: 32, Iters: 10W}",
+        "- id: isa-wide-resnet38-lip",
+        "backbone: Wide-ResNet38",
+        "settings: {Methods: ISA, BS: 32, Iters: 10W}",
+        "paper: isanet",
+        "not_buildable: fixed-aux-width",
         "notes: [x]",
     ]
 

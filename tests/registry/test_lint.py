@@ -14,6 +14,7 @@ from bddzoo.registry.lint import RULES, Finding, lint
 from bddzoo.registry.lint.places import located
 from bddzoo.registry.lint.run import open_findings
 from tests.cli.inprocess import Done, runner
+from tests.registry.facts import PUBLISHED
 
 TEXT = default_path().read_text(encoding="utf-8")
 BS32 = {
@@ -90,19 +91,31 @@ def found(registry: Registry) -> list[Finding]:
     return lint(registry)
 
 
+def published(registry: Registry, found: list[Finding]) -> list[Finding]:
+    """Findings in the four documents, without those in zoos that were added to compare with them."""
+    later = [z.id for z in registry.zoos if z.id not in PUBLISHED and not z.synthetic]
+    names = {m.id for m in registry.models if m.zoo.id in later}
+    return [
+        f
+        for f in found
+        if f.subject.name not in names and not any(f.subject.name.startswith(f"{zoo} ") for zoo in later)
+    ]
+
+
 @pytest.mark.parametrize("code", KNOWN)
-def test_known_irregularities(found: list[Finding], code: str) -> None:
-    assert {f.subject.name for f in found if f.code == code} == KNOWN[code]
+def test_known_irregularities(registry: Registry, found: list[Finding], code: str) -> None:
+    assert {f.subject.name for f in published(registry, found) if f.code == code} == KNOWN[code]
 
 
-def test_what_the_zoos_never_published(found: list[Finding]) -> None:
-    counts = Counter(f.code for f in found)
+def test_what_the_zoos_never_published(registry: Registry, found: list[Finding]) -> None:
+    counts = Counter(f.code for f in published(registry, found))
     assert counts["DIG01"] == counts["SIZ01"] == counts["LIC01"] == 79
     assert counts["NIL02"] == counts["NIL03"] == counts["CFG01"] == 76
     http = [f for f in found if f.code == "PAP04"]
     assert {f.subject.name for f in http} >= {"paper fcn", "paper ccnet", "paper mask-rcnn"}
     unlinked = {f.subject.name for f in found if f.code == "PAP05"}
-    assert unlinked == {"paper fcn", "paper apcnet", "paper hrnet", "paper vit", "paper deit"}
+    later = {"paper ocnet", "paper isanet", "paper ocrnet"}
+    assert unlinked - later == {"paper fcn", "paper apcnet", "paper hrnet", "paper vit", "paper deit"}
 
 
 def test_everything_is_acknowledged_with_a_reason(found: list[Finding]) -> None:
@@ -110,9 +123,9 @@ def test_everything_is_acknowledged_with_a_reason(found: list[Finding]) -> None:
     assert all(f.reason for f in found)
 
 
-def test_nothing_that_agrees_is_found(found: list[Finding]) -> None:
+def test_nothing_that_agrees_is_found(registry: Registry, found: list[Finding]) -> None:
     """The columns, ids and configs of the real rows agree; the rules that say so are tried below."""
-    assert not {f.code for f in found} & {
+    assert not {f.code for f in published(registry, found)} & {
         "URL01",
         "URL02",
         "COL01",
@@ -212,7 +225,7 @@ def test_lint_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
     assert done.code == 3
     assert f"{path}:{TEXT[: TEXT.index(FCN)].count(chr(10)) + 1}: NUM01 fcn_r50-d8_512x1024_40k" in done.out
     data = json.loads(run("registry", "lint", path, "--format", "json", "--code", "NUM01", "--all").out)
-    assert [(f["subject"], f["acknowledged"] is None) for f in data] == [
+    assert [(f["subject"], f["acknowledged"] is None) for f in data if f["subject"].endswith("bdd100k")] == [
         ("fcn_r50-d8_512x1024_40k_sem_seg_bdd100k", True),
         ("semantic_fpn_r50_40k_bdd100k", False),
     ]

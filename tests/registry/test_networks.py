@@ -19,7 +19,11 @@ def registry() -> Registry:
 
 
 def test_every_row_of_the_bdd100k_zoos_has_a_network(registry: Registry) -> None:
-    have = [m.id for m in registry.models if m.network is not None and m.zoo.id in PUBLISHED]
+    have = [
+        m.id
+        for m in registry.models
+        if m.network is not None and m.zoo.id in PUBLISHED and m.network.engine != "openseg"
+    ]
     assert sorted(have) == sorted([*NETWORKS, "semantic_fpn_r50_40k_bdd100k"])
     assert len(have) == 80
 
@@ -49,7 +53,7 @@ def test_network(registry: Registry, expected: dict) -> None:
 def test_protocols(registry: Registry) -> None:
     for model in registry.models:
         protocol = model.protocol
-        if model.network is None or protocol is None or model.zoo.id not in PUBLISHED:
+        if model.network is None or protocol is None or protocol.dataset != "bdd100k":
             continue
         assert protocol.mean == (123.675, 116.28, 103.53)
         assert protocol.std == (58.395, 57.12, 57.375)

@@ -9,7 +9,7 @@ import pytest
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry import Registry, load_registry
 from bddzoo.registry.query import check_column, column, quantity, sort_models
-from tests.registry.facts import rows
+from tests.registry.facts import PUBLISHED, rows
 
 
 @pytest.fixture(scope="module")
@@ -28,22 +28,31 @@ def test_find(registry: Registry) -> None:
     ("arguments", "count"),
     [
         ({"zoo": "bdd100k-models"}, 79),
-        ({"zoo": "openseg*"}, 76),
+        ({"zoo": "openseg.pytorch"}, 76),
+        ({"zoo": "openseg*"}, 96),
+        ({"zoo": "mmsegmentation", "where": ["paper = isanet"]}, 16),
+        ({"zoo": "mmsegmentation", "where": ["paper = ocrnet"]}, 24),
+        ({"where": ["not-buildable = *"]}, 19),
+        ({"where": ["not-buildable = no-backbone-code"]}, 4),
+        ({"where": ["not-buildable = no-network-class"]}, 6),
+        ({"where": ["not-buildable = fixed-aux-width"]}, 6),
+        ({"where": ["fills = ocr-hrnetv2-48-lip"]}, 3),
+        ({"where": ["engine = openseg"], "zoo": "openseg.pytorch"}, 57),
         ({"task": "ins_seg", "zoo": "bdd100k-models"}, 26),
         ({"method": "semantic fpn", "zoo": "bdd100k-models"}, 6),
         ({"method": "deeplabv3"}, 4),
         ({"method": "deeplabv3*"}, 8),
-        ({"backbone": "R-101-*", "task": "sem_seg"}, 5),
+        ({"backbone": "R-101-*", "task": "sem_seg", "zoo": "bdd100k-models"}, 5),
         ({"patterns": ["*_32bs_*"]}, 8),
         ({"patterns": ["vis4d", "dpt_*"]}, 2),
         ({"patterns": ["deeplabv3+_*"]}, 4),
-        ({"where": ["mIoU-val > 66"]}, 2),
-        ({"where": ["mIoU-val >= 66.13", "params < 100M"]}, 1),
+        ({"where": ["mIoU-val > 66", "dataset = bdd100k"]}, 2),
+        ({"where": ["mIoU-val >= 66.13", "params < 100M", "dataset = bdd100k"]}, 1),
         ({"where": ["Mask AP-val > 22"]}, 2),
         ({"where": ["AP-val>22"]}, 2),
         ({"where": ["BS != 16"], "zoo": "openseg.pytorch", "method": "ADE20K"}, 0),
         ({"where": ["engine = vis4d"]}, 1),
-        ({"where": ["dataset = lip"]}, 12),
+        ({"where": ["dataset = lip"], "zoo": "openseg.pytorch"}, 12),
     ],
 )  # fmt: skip
 def test_select(registry: Registry, arguments: dict, count: int) -> None:
@@ -66,7 +75,7 @@ def test_select(registry: Registry, arguments: dict, count: int) -> None:
 )
 def test_settings_against_the_rows(registry: Registry, condition: str, name: str, texts: set) -> None:
     expected = [row[3] for row in rows() if row[4].get(name) in texts]
-    found = [m.id for m in registry.select(where=[condition]) if not m.zoo.synthetic]
+    found = [m.id for m in registry.select(where=[condition]) if m.zoo.id in PUBLISHED]
     assert expected
     assert found == expected
 

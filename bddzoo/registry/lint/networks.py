@@ -99,7 +99,7 @@ def other_heading(world: World) -> Found:
 
 
 def _head(network: Network | None) -> str | None:
-    if network is None:
+    if network is None or network.engine == "openseg":  # its networks are named, and so are its headings
         return None
     head = network.parts.get("decode_head")
     if head is None:

@@ -86,14 +86,15 @@ def half_is_worse(world: World) -> Found:
 
 def equal_values(world: World) -> Found:
     """A number that equals another model's, as far as its printed digits go."""
-    seen: dict[tuple[str, str, str], list[tuple[Entry, Decimal]]] = defaultdict(list)
+    seen: dict[tuple[str | None, ...], list[tuple[Entry, Decimal]]] = defaultdict(list)
     for entry in world.entries:
         if entry.model.zoo.synthetic:
             continue
         for r in entry.model.reported:
             if r.value is None:
                 continue
-            key = (entry.model.task, r.split, r.metric)
+            protocol = entry.model.protocol
+            key = (protocol.dataset if protocol else None, entry.model.task, r.split, r.metric)
             same = [other for other, theirs in seen[key] if _equal(r.value, theirs)]
             if r.split == "val" and r.metric in ("mIoU", "AP") and same:
                 names = ", ".join(o.model.id for o in same)
