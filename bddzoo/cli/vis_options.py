@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Command = Callable[..., Any]
 
 TASKS = ("sem_seg", "ins_seg", "drivable", "pan_seg")
-MAX_LINES = 20
+MAX_LINES = 10
 
 
 def common_options(function: Command) -> Command:

@@ -52,20 +52,41 @@ def open_labels(path: Path, task: str | None = None, score_file: Path | None = N
         header = header_of(source.read(pngs[0]), source.where(pngs[0]))
         objects = header.colour == RGBA and header.depth == 8
         chosen = task or (_object_task(source, pngs[0]) if objects else "sem_seg")
-        return PngLabels(source, chosen, pngs, score_file)
+        found = PngLabels(source, chosen, pngs, score_file)
+        if objects == (chosen in SEMANTIC):
+            # The wrong kind of files is said once, not for each of them; colour maps may be RGBA.
+            found.read(found.keys[0])
+        return found
     if not texts:
         raise MissingError(f"{path} has no labels: neither PNG nor JSON files")
     try:
         frame_regions(source.chunks(texts[0], 1 << 22))
     except OutlineError:
-        return CocoLabels(source, task or "ins_seg")
+        try:
+            return CocoLabels(source, task or "ins_seg")
+        except MissingError as error:
+            raise MissingError(
+                f"{source.where(texts[0])} is neither a list of frames nor a COCO file", hint=error.message
+            ) from None
     frames = JsonFrames(source, texts)
+    _require_masks(frames)
     return RleLabels(source, task or _task_of(frames), frames)
 
 
 def _object_task(source: Source, member: str) -> str:
     bitmask = decode_bitmask(source.read(member), source.where(member))
     return "ins_seg" if bitmask[..., 0].max(initial=0) <= len(INS_SEG) else "pan_seg"
+
+
+def _require_masks(frames: JsonFrames) -> None:
+    """Refuse boxes and scores: drawn as masks they would be nothing at all.
+
+    Raises:
+        MissingError: The first frames with labels have not one mask.
+    """
+    labels = [label for at in range(min(len(frames), LOOKED_AT)) for label in frames.frame(at).labels or []]
+    if labels and not any(label.rle or label.poly2d for label in labels):
+        raise MissingError(f"{frames.source.path} holds no masks", hint="boxes and scores alone cannot be drawn")
 
 
 def _task_of(frames: JsonFrames) -> str:

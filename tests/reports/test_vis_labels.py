@@ -1,0 +1,152 @@
+import json
+
+import numpy as np
+import pytest
+
+from bddzoo.datasets.masks import write_mask, write_rgba
+from bddzoo.errors import MissingError, UsageError
+from bddzoo.reports.pictures.images import ImageSet, pair
+from bddzoo.reports.pictures.labels import IGNORED, NOTHING
+from bddzoo.reports.pictures.sources import open_labels
+from tests.reports.vis_data import NAMES, bitmask, class_map, make
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("vis"))
+
+
+@pytest.mark.parametrize("kind", ["masks", "masks.zip", "masks.json", "colours"])
+def test_every_format_of_class_maps_reads_the_same(data, kind):
+    labels = open_labels(data / kind)
+    assert labels.task == "sem_seg"
+    assert sorted(labels.keys) == sorted(NAMES)
+    for seed, name in enumerate(NAMES):
+        assert np.array_equal(labels.read(labels.find(name)).class_map, class_map(seed))
+
+
+@pytest.mark.parametrize("kind", ["bitmasks", "bitmasks.zip", "bitmasks.json", "coco.json"])
+def test_every_format_of_instances_reads_the_same(data, kind):
+    labels = open_labels(data / kind)
+    assert labels.task == "ins_seg"
+    for seed, name in enumerate(NAMES):
+        planes = labels.read(labels.find(name))
+        truth = bitmask(seed)
+        background = truth[..., 0] == 0
+        expected = np.where(background, NOTHING, truth[..., 0] - 1)
+        assert np.array_equal(planes.classes(), expected)
+        assert np.array_equal(planes.ids == 0, background)
+        assert len(planes.items) == len(np.unique(truth[..., 2:].reshape(-1, 2), axis=0)) - 1
+
+
+def test_ids_above_255_stay_apart(data):
+    planes = open_labels(data / "bitmasks").read(NAMES[0])
+    assert 300 in {item.ident for item in planes.items}
+    assert np.array_equal(planes.ids == 300, bitmask(0)[..., 2] == 1)
+
+
+def test_panoptic_bitmasks_are_told_by_their_categories(data):
+    assert open_labels(data / "pan").task == "pan_seg"
+
+
+def test_drivable_area_is_told_by_the_names_in_json(tmp_path):
+    masks = tmp_path / "masks"
+    write_mask(masks / "a.png", np.array([[0, 1, 2]], np.uint8))
+    from bddzoo.evaluation.convert import convert
+
+    convert("drivable", masks, tmp_path / "d.json", "rle")
+    labels = open_labels(tmp_path / "d.json")
+    assert labels.task == "drivable"
+    assert labels.read("a").classes().tolist() == [[0, 1, NOTHING]]
+    assert open_labels(masks, "drivable").read("a").classes().tolist() == [[0, 1, NOTHING]]
+
+
+@pytest.mark.parametrize("place", ["inside", "beside", "given"])
+def test_scores_are_found(tmp_path, place):
+    write_rgba(tmp_path / "p/bitmasks/a.png", bitmask(0))
+    entries = [{"name": "a.jpg", "labels": [{"index": 1, "score": 0.9}, {"index": 300, "score": 0.2}]}]
+    file = {"inside": "p/bitmasks/score.json", "beside": "p/score.json", "given": "elsewhere.json"}[place]
+    (tmp_path / file).write_text(json.dumps(entries))
+    given = tmp_path / file if place == "given" else None
+    planes = open_labels(tmp_path / "p/bitmasks", None, given).read("a")
+    scores = {item.ident: item.score for item in planes.items}
+    assert scores[1] == 0.9
+    assert scores[300] == 0.2
+    # A detection below the limit is no prediction, one without a score is.
+    assert (planes.classes(0.5) == NOTHING).sum() == ((planes.ids == 0) | (planes.ids == 300)).sum()
+
+
+def test_ignored_and_crowd_objects_do_not_count(tmp_path):
+    pixels = np.zeros((1, 4, 4), np.uint8)
+    pixels[0, :, 0], pixels[0, :, 1], pixels[0, :, 3] = 3, (0, 1, 2, 4), (1, 2, 3, 4)
+    write_rgba(tmp_path / "a.png", pixels)
+    assert open_labels(tmp_path).read("a").classes().tolist() == [[2, IGNORED, IGNORED, 2]]
+
+
+def test_where_instances_of_json_overlap_the_better_one_is_seen(tmp_path):
+    from bddzoo.datasets.rle import encode_rle
+
+    first, second = np.zeros((4, 6), bool), np.zeros((4, 6), bool)
+    first[:, :4], second[:, 2:] = True, True
+    labels = [
+        {"id": "1", "category": "car", "score": 0.9, "rle": encode_rle(first)},
+        {"id": "2", "category": "bus", "score": 0.5, "rle": encode_rle(second)},
+    ]
+    (tmp_path / "p.json").write_text(json.dumps([{"name": "a.jpg", "labels": labels}]))
+    assert open_labels(tmp_path / "p.json").read("a").classes()[0].tolist() == [2, 2, 2, 2, 4, 4]
+
+
+def test_pictures_and_labels_are_matched_by_bare_name_where_that_is_enough(tmp_path):
+    write_mask(tmp_path / "masks/val/x.png", np.zeros((2, 2), np.uint8))
+    write_mask(tmp_path / "masks/train/y.png", np.zeros((2, 2), np.uint8))
+    for name in ("x", "y", "z"):
+        write_mask(tmp_path / f"images/{name}.png", np.zeros((2, 2), np.uint8))
+    images, labels = ImageSet(tmp_path / "images"), open_labels(tmp_path / "masks")
+    pairs, lacking = pair(images, [labels])
+    assert [(p.name, *p.keys) for p in pairs] == [("x", "val/x"), ("y", "train/y")]
+    assert lacking == ["z"]
+
+
+def test_a_name_that_is_there_twice_is_refused(tmp_path):
+    for folder in ("masks", "colormaps"):
+        write_mask(tmp_path / folder / "x.png", np.zeros((2, 2), np.uint8))
+    with pytest.raises(MissingError, match=r"x more than once: .*one kind"):
+        open_labels(tmp_path).find("x")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ([{"name": "a", "labels": [{"category": "car", "box2d": {}}]}], "holds no masks"),
+        ([{"name": "a", "labels": [{"index": 1, "score": 0.5}]}], "holds no masks"),
+        ({"mIoU": 1}, "neither a list of frames nor a COCO file"),
+        ([], "no frames"),
+    ],
+)
+def test_json_without_masks_is_refused(tmp_path, content, words):
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    with pytest.raises(MissingError, match=words):
+        open_labels(tmp_path / "x.json")
+
+
+def test_the_wrong_task_is_refused_once(data):
+    with pytest.raises(MissingError, match="no bitmask"):
+        open_labels(data / "masks", "ins_seg")
+    with pytest.raises(MissingError, match="belongs to no class of sem_seg"):
+        open_labels(data / "bitmasks", "sem_seg")
+    labels = open_labels(data / "pan", "ins_seg")
+    with pytest.raises(MissingError, match=r"category 35.*-t pan_seg"):
+        labels.read(NAMES[0])
+    with pytest.raises(UsageError, match="panoptic"):
+        open_labels(data / "masks.json", "pan_seg")
+
+
+def test_no_pictures_no_labels(tmp_path, data):
+    with pytest.raises(MissingError, match="no picture in"):
+        ImageSet(data / "masks.json")
+    with pytest.raises(MissingError, match="neither PNG nor JSON"):
+        open_labels(tmp_path)
+    write_mask(tmp_path / "other.png", np.zeros((2, 2), np.uint8))
+    images, labels = ImageSet(tmp_path), open_labels(data / "masks")
+    with pytest.raises(MissingError, match="matched by name"):
+        pair(images, [labels])
