@@ -153,6 +153,8 @@ def _print_matrix(app: App, models: Sequence[Model]) -> int:
         for m in models
         if any(artifact.sources for artifact in m.artifacts)
     ]
+    if not rows:
+        raise MissingError("nothing is published of these models that could be checked")
     if len(rows) > MATRIX_LIMIT:
         raise UsageError(
             f"{len(rows)} models, and GitHub starts at most {MATRIX_LIMIT} jobs of a matrix",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 import yaml
 
 from bddzoo.registry import load_registry
+from tests.artifacts.registry import weights, write_registry
 from tests.cli.command import ROOT, assert_one_line, bddzoo
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -52,6 +55,105 @@ def test_a_workflow_takes_no_more_than_it_needs(path: Path) -> None:
             assert "${{" not in step["run"]
             checked = subprocess.run(["bash", "-n"], input=step["run"], text=True, check=False)
             assert checked.returncode == 0
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.name)
+def test_a_workflow_passes_the_security_linter(path: Path) -> None:
+    zizmor = Path(sys.executable).with_name("zizmor")
+    if not zizmor.exists():
+        pytest.skip("zizmor is not installed")
+    command = [zizmor, "--offline", "--quiet", "--min-severity", "medium", path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def run_step(path: Path, name: str, folder: Path, *, status: int = 0, **environment: str) -> dict[str, str]:
+    """Run a step as GitHub does, with `bash -e`; returns the outputs that it set."""
+    (step,) = (step for step in steps(path) if step.get("name") == name)
+    output = folder / "output"
+    output.write_text("")
+    tools = f"{folder}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    files = {f"GITHUB_{name}": str(folder / name.lower()) for name in ("OUTPUT", "ENV", "STEP_SUMMARY")}
+    given = {
+        "PATH": tools,
+        "GITHUB_RUN_ID": "1",
+        "GITHUB_SERVER_URL": "u",
+        "GITHUB_REPOSITORY": "o/r",
+        **files,
+    }
+    done = subprocess.run(
+        ["bash", "-e", "-c", step["run"]],
+        cwd=folder,
+        env={**os.environ, **given, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stderr
+    return dict(line.split("=", 1) for line in output.read_text().splitlines())
+
+
+TITLE = "Links that have died"
+OWN = '[{"number": 7, "title": "Links that have died"}]'
+
+
+@pytest.mark.parametrize(
+    ("before", "status", "known", "asked"),
+    [
+        ("alive", "7", "[]", f"issue create --title {TITLE} --body-file body.md"),
+        ("alive", "7", OWN, "issue edit 7 --body-file body.md"),
+        ("gone", "0", OWN, "issue edit 7 --body-file body.md"),
+        (None, "0", OWN, "issue close 7 --comment Every link that was alive once is alive."),
+        (None, "0", "[]", ""),
+    ],
+)
+def test_dead_links_open_update_or_close_an_issue(
+    tmp_path: Path, before: str | None, status: str, known: str, asked: str
+) -> None:
+    """What died stays in the issue, and what was never alive is no news."""
+    if shutil.which("jq") is None:
+        pytest.skip("needs jq, which GitHub's machines have")
+    workflow = ROOT / ".github" / "workflows" / "links.yml"
+    gh = tmp_path / "gh"  # writes down what it is asked
+    gh.write_text(f'#!/bin/sh\n[ "$2" = list ] && echo \'{known}\' || echo "$@" >> {tmp_path}/asked\n')
+    gh.chmod(0o755)
+    url = "http://127.0.0.1:9/fcn.pth"
+    registry = write_registry(tmp_path / "registry.yaml", {"fcn": weights("fcn.pth", url)})
+    seen = {url: {"state": before, "last_seen": "2026-01-02"}} if before else {}
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "health.json").write_text(json.dumps({"schema": 1, "files": seen}))
+    outputs = run_step(workflow, "Probe every link", tmp_path, BDDZOO_REGISTRY=str(registry))
+    assert outputs == {"status": status, "dead": str(len(seen))}
+    assert (f"- {url} (last alive 2026-01-02)" in (tmp_path / "health.md").read_text()) == bool(seen)
+    name = "Open, update or close the issue"
+    run_step(workflow, name, tmp_path, STATUS=status, DEAD=outputs["dead"], TITLE=TITLE)
+    written = tmp_path / "asked"
+    assert (written.read_text().strip() if written.exists() else "") == asked
+
+
+def test_a_zoo_is_checked_job_by_job_and_reported(tmp_path: Path) -> None:
+    """The steps of the reusable workflow, on the demo zoo: a job that left nothing is not passed over."""
+    if shutil.which("jq") is None:
+        pytest.skip("needs jq, which GitHub's machines have")
+    workflow = ROOT / ".github" / "workflows" / "check-zoo.yml"
+    chosen = {"BDDZOO_REGISTRY": str(ROOT / "registry.yaml"), "MODELS": "demo_semfpn* demo_mask*"}
+    matrix = run_step(workflow, "One job for each model", tmp_path, **chosen)["matrix"]
+    models = [row["model"] for row in json.loads(matrix)["include"]]
+    assert len(models) == 2
+    (venv := tmp_path / "venv" / "bin").mkdir(parents=True)
+    (venv / "bddzoo").symlink_to(Path(sys.executable).with_name("bddzoo"))
+    place = {"RUNNER_TEMP": str(tmp_path), "DATA": "none", "LINKS": "registry", "MODEL": models[0]}
+    run_step(workflow, "Check", tmp_path, **chosen, **place, status=5)
+    gh = tmp_path / "gh"  # brings what the first job kept
+    gh.write_text(
+        f"#!/bin/sh\nmkdir -p artifacts/check-0 && cp -r {tmp_path}/out/checks artifacts/check-0/\n"
+    )
+    gh.chmod(0o755)
+    run_step(workflow, "Put the checks together", tmp_path, EXPECTED=matrix)
+    report = (tmp_path / "report.md").read_text()
+    assert "**1 of 2 models gave no result at all.**" in report
+    assert f"`{models[0]}`" in report
+    assert "BROKEN=1" in (tmp_path / "env").read_text()
 
 
 def test_hooks_call_commands_that_exist(tmp_path: Path) -> None:
