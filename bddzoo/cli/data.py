@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from bddzoo.datasets.doctor import DataReport, SplitReport
 
 TASKS = ("sem_seg", "ins_seg", "drivable")
+# Those of `bddzoo.datasets.openseg.sets`, which is not imported for --help.
+DATASETS = ("cityscapes", "ade20k", "lip", "pascal_voc", "pascal_context", "coco_stuff")
 SPLITS = ("train", "val", "test")
 
 
@@ -40,9 +42,15 @@ def command() -> None:
 Examples:
   bddzoo data mini --out mini
   bddzoo data mini --out mini --val 100 --train 500 --seed 3
+  bddzoo data mini --out tiny --dataset ade20k --val 4
 """,
 )
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="Folder to make.")
+@click.option(
+    "--dataset",
+    type=click.Choice(DATASETS),
+    help="Tiny pictures in the layout of this data set, with its label values, instead of street scenes.",
+)
 @click.option("--val", type=click.IntRange(min=0), default=24, show_default=True, help="Frames of split val.")
 @click.option(
     "--train", type=click.IntRange(min=0), default=0, show_default=True, help="Frames of split train."
@@ -55,8 +63,8 @@ Examples:
     help="Seed; a frame depends on seed, split and number alone.",
 )
 @click.pass_obj
-def mini(app: App, out: Path, val: int, train: int, seed: int) -> None:
-    """Make a synthetic street-scene data set in the layout of BDD100K.
+def mini(app: App, out: Path, dataset: str | None, val: int, train: int, seed: int) -> None:
+    """Make a synthetic data set: street scenes in the layout of BDD100K, or shapes in that of another set.
 
     1280x720 images, class maps, instance bitmasks and frame attributes. The same seed gives the same
     labels on every machine. A folder that holds something else is left alone.
@@ -67,7 +75,7 @@ def mini(app: App, out: Path, val: int, train: int, seed: int) -> None:
     from bddzoo.datasets.mini import make_mini
 
     with PictureBar(app, "drawing") as bar:
-        report = make_mini(out, seed=seed, train=train, val=val, progress=bar.update)
+        report = make_mini(out, seed=seed, train=train, val=val, progress=bar.update, dataset=dataset)
     if app.json:
         app.data_json(
             {
@@ -75,6 +83,7 @@ def mini(app: App, out: Path, val: int, train: int, seed: int) -> None:
                 "train": report.train,
                 "val": report.val,
                 "seed": report.seed,
+                "dataset": report.dataset,
                 "made": report.made,
             }
         )
@@ -91,15 +100,23 @@ Examples:
   bddzoo data check /data/bdd100k
   bddzoo data check /data/bdd100k --task sem_seg --split val
   bddzoo data check /data/bdd100k --quick --format json
+  bddzoo data check /data/cityscapes --dataset cityscapes
 """,
 )
 @click.argument("root", type=click.Path(path_type=Path))
+@click.option(
+    "--dataset",
+    type=click.Choice(DATASETS),
+    help="What the folder should hold; BDD100K unless given, or what a set made by 'data mini' says.",
+)
 @click.option("--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Task; all by default.")
 @click.option("--split", "splits", multiple=True, type=click.Choice(SPLITS), help="Split; all by default.")
 @click.option("--quick", is_flag=True, help="Look at names and counts only; open no file.")
 @click.pass_obj
-def check(app: App, root: Path, tasks: tuple[str, ...], splits: tuple[str, ...], quick: bool) -> int:
-    """Say what a BDD100K folder holds, what is missing and what is broken.
+def check(
+    app: App, root: Path, dataset: str | None, tasks: tuple[str, ...], splits: tuple[str, ...], quick: bool
+) -> int:
+    """Say what a data set's folder holds, what is missing and what is broken.
 
     Exit status 5 when nothing in it can be evaluated, or something that is there is broken.
     """
@@ -110,7 +127,9 @@ def check(app: App, root: Path, tasks: tuple[str, ...], splits: tuple[str, ...],
     from bddzoo.datasets.doctor import examine
 
     with PictureBar(app, "reading") as bar:
-        report = examine(root, tasks or TASKS, splits or SPLITS, quick=quick, progress=bar.update)
+        report = examine(
+            root, tasks or TASKS, splits or SPLITS, quick=quick, progress=bar.update, dataset=dataset
+        )
     if app.json:
         app.data_json(_plain(report))
     else:
@@ -138,7 +157,13 @@ def _plain(report: DataReport) -> dict[str, Any]:
     from dataclasses import asdict
 
     splits = [{**asdict(s), "usable": s.usable} for s in report.splits]
-    return {"root": report.root, "mini": report.mini, "usable": report.usable, "splits": splits}
+    return {
+        "root": report.root,
+        "dataset": report.dataset,
+        "mini": report.mini,
+        "usable": report.usable,
+        "splits": splits,
+    }
 
 
 def _show(app: App, report: DataReport) -> None:

@@ -193,34 +193,38 @@ def check_opencv() -> Check:
 
 
 def check_data(root: Path | None) -> Iterator[Check]:
-    """A BDD100K folder: which splits and labels it has."""
+    """A data set's folder: which splits and labels it has; BDD100K's unless it says or looks otherwise."""
     if root is None:
         yield Check(
             "data", NOTE, "no folder given", "bddzoo doctor --data ROOT, or make one: bddzoo data mini"
         )
         return
-    from bddzoo.datasets.layout import OFFICIAL_COUNTS, BddLayout
+    from bddzoo.datasets.identity import split_size
+    from bddzoo.datasets.layouts import BDD_LAYOUT, guess_dataset, open_layout
 
+    dataset = guess_dataset(root)
     try:
-        layout = BddLayout(root)
+        layout = open_layout(root, dataset)
     except BddzooError as error:
         yield Check("data", MISSING, error.message, error.hint or "", error.exit_code)
         return
     usable = False
-    for task in ("sem_seg", "ins_seg"):
+    for task in ("sem_seg", "ins_seg") if dataset in BDD_LAYOUT else ("sem_seg",):
         try:
             listing = layout.listing(task, "val", attributes=False)
         except BddzooError as error:
             yield Check(f"data {task}", MISSING, error.message, error.hint or "")
             continue
         usable = True
-        count, whole = len(listing.frames), OFFICIAL_COUNTS.get((task, "val"))
+        count, whole = len(listing.frames), split_size(root, task, "val", dataset)
         found = f"{root}: {count} val images with labels"
         mismatch = listing.mismatch()
         if mismatch:
             yield Check(f"data {task}", NOTE, f"{found}; {mismatch}", "bddzoo data check says more")
         elif whole is not None and count != whole:
-            yield Check(f"data {task}", NOTE, f"{found}; BDD100K has {whole}", "numbers are of a partial set")
+            yield Check(
+                f"data {task}", NOTE, f"{found}; the data set has {whole}", "numbers are of a partial set"
+            )
         else:
             yield Check(f"data {task}", OK, found)
     if not usable:

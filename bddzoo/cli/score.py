@@ -13,9 +13,11 @@ from bddzoo.cli.app import App, ZooCommand
 from bddzoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from bddzoo.evaluation.options import Evaluation
+    from bddzoo.evaluation.options import Evaluation, Options
 
 TASKS = ("sem_seg", "drivable", "ins_seg", "pan_seg")
+# Those of `bddzoo.datasets.openseg.sets`, which is not imported for --help.
+DATASETS = ("cityscapes", "ade20k", "lip", "pascal_voc", "pascal_context", "coco_stuff")
 # A check for existence is left to the evaluation, which says what was expected there.
 PATH = click.Path(path_type=Path)
 
@@ -30,6 +32,7 @@ Examples:
   bddzoo score -t sem_seg -g sem_seg_val.json -r predictions.zip --nproc 4 --format json
   bddzoo score -t sem_seg -g masks/val -r out --ci --by weather,timeofday --attributes det_val.json
   bddzoo score -t sem_seg -g masks/val -r mine --against baseline.zip
+  bddzoo score -t sem_seg --dataset ade20k -g ade20k/val/label -r out/masks
 """,
 )
 @click.option("-t", "--task", type=click.Choice(TASKS), required=True, help="What was predicted.")
@@ -41,6 +44,11 @@ Examples:
     help="Ground truth: a folder of PNGs, RLE JSON, or a zip of either.",
 )
 @click.option("-r", "--result", type=PATH, required=True, help="Predictions, of the same kind.")
+@click.option(
+    "--dataset",
+    type=click.Choice(DATASETS),
+    help="sem_seg: both hold label PNGs of this data set, in its own ids; openseg.pytorch's metrics.",
+)
 @click.option("--score-file", type=PATH, help="Scores of predicted bitmasks (ins_seg).")
 @click.option("--out-file", type=PATH, help="Write the result there as JSON.")
 @click.option(
@@ -76,6 +84,7 @@ Examples:
 def command(
     app: App,
     task: str,
+    dataset: str | None,
     gt: Path,
     result: Path,
     score_file: Path | None,
@@ -94,14 +103,13 @@ def command(
     allow_partial: bool,
     lenient: bool,
 ) -> None:
-    """Score predictions on disk, as the official BDD100K toolkit does.
+    """Score predictions on disk, as the official BDD100K toolkit does; with --dataset, those of another set.
 
     Same letters, numbers and result file as `python -m bdd100k.eval.run`; without its silent failures
     unless `--compat official` asks for them.
     """
     from bddzoo.cli.score_extras import Extras
     from bddzoo.cli.score_output import json_of, table_of, write_json
-    from bddzoo.evaluation.disk import evaluate
     from bddzoo.evaluation.options import Options
     from bddzoo.evaluation.slices import check_keys, read_attributes
 
@@ -110,6 +118,11 @@ def command(
         raise UsageError("--by and --attributes go together")
     if evaluator == "official" and (keys or ci or worst or plots or against):
         raise UsageError("--evaluator official gives no more than its result", hint="leave it out")
+    if dataset and (task != "sem_seg" or score_file or compat == "official" or evaluator == "official"):
+        raise UsageError(
+            "--dataset scores label PNGs of sem_seg by openseg.pytorch's definition",
+            hint="leave out --score-file, --compat and --evaluator, which are about BDD100K",
+        )
     if against_score_file and not against:
         raise UsageError("--against-score-file goes with --against")
     options = Options(
@@ -125,7 +138,7 @@ def command(
     if evaluator == "official":
         found = _ask_toolkit(task, gt, result, score_file, extras)
     else:
-        found = evaluate(task, gt, result, score_file=score_file, options=options, progress=_progress(app))
+        found = _evaluate(app, task, dataset, gt, result, score_file, options)
     for line in found.warnings:
         app.warn(line)
     more = Extras(keys, known, ci, seed, worst, plots)
@@ -133,9 +146,7 @@ def command(
     if against:
         from bddzoo.cli.score_against import compare_with
 
-        other = evaluate(
-            task, gt, against, score_file=against_score_file, options=options, progress=_progress(app)
-        )
+        other = _evaluate(app, task, dataset, gt, against, against_score_file, options)
         for line in other.warnings:
             app.warn(f"--against: {line}")
         blocks.append(compare_with(found, other, against, seed, extras))
@@ -149,6 +160,26 @@ def command(
             "\n".join([table_of(found, csv=app.format == "csv"), *([] if app.format == "csv" else blocks)])
         )
     _tell_differences(app, found)
+
+
+def _evaluate(
+    app: App,
+    task: str,
+    dataset: str | None,
+    gt: Path,
+    result: Path,
+    score_file: Path | None,
+    options: Options,
+) -> Evaluation:
+    """Scores of one prediction set."""
+    if dataset is not None:
+        from bddzoo.datasets.openseg import data_set
+        from bddzoo.evaluation.labelled import evaluate_labels
+
+        return evaluate_labels(data_set(dataset), gt, result, options=options, progress=_progress(app))
+    from bddzoo.evaluation.disk import evaluate
+
+    return evaluate(task, gt, result, score_file=score_file, options=options, progress=_progress(app))
 
 
 def _ask_toolkit(

@@ -97,7 +97,8 @@ def _text(scores: Scores, head: list[str], rows: list[list[Any]]) -> str:
     if scores.frames:
         lines.append(f"{scores.frames} frames" + (", PARTIAL: not the whole set" if scores.partial else ""))
     if absent and scores.task != "pan_seg":
-        lines.append("not in the ground truth (*, left out of means): " + ", ".join(scores.absent))
+        where = "in neither" if "PixelACC" in scores.summary else "not in the ground truth"
+        lines.append(f"{where} (*, left out of means): " + ", ".join(scores.absent))
     if "Precision" in head:
         lines.append("Precision is what the official toolkit calls Acc.")
     return "\n".join(lines)
@@ -105,7 +106,7 @@ def _text(scores: Scores, head: list[str], rows: list[list[Any]]) -> str:
 
 def _plain(scores: Scores) -> list[str]:
     """Summary values that have no column."""
-    return [n for n in ("fIoU", "pAcc") if n in scores.summary]
+    return [n for n in ("fIoU", "pAcc", "PixelACC") if n in scores.summary]
 
 
 def _column(metric: str) -> str:

@@ -1,4 +1,4 @@
-"""The data-set doctor: what of a BDD100K folder is there, what is missing, what is broken.
+"""The data-set doctor: what of a data set's folder is there, what is missing, what is broken.
 
 Looks at every split of every task on its own, so that a folder with validation data alone is fine.
 """
@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from bddzoo.datasets.classes import CLASS_SETS, IGNORED
-from bddzoo.datasets.layout import OFFICIAL_COUNTS, SPLITS, BddLayout, Listing
+from bddzoo.datasets.identity import BDD100K, published_images
+from bddzoo.datasets.layout import SPLITS, Listing
+from bddzoo.datasets.layouts import Layout, open_layout
 from bddzoo.datasets.masks import read_bitmask, read_mask
 from bddzoo.datasets.mini import read_marker
+from bddzoo.datasets.openseg.sets import DATA_SETS, DataSet
 from bddzoo.datasets.png import SIGNATURE, check_png, read_bytes
-from bddzoo.errors import MissingError
+from bddzoo.errors import MissingError, UsageError
 
 TASKS = ("sem_seg", "ins_seg", "drivable")
 MAX_EXAMPLES = 5
@@ -87,11 +90,13 @@ class DataReport:
         root: The folder.
         mini: How it was made, if it is a mini set.
         splits: One report for each task and split that was looked at.
+        dataset: Data set whose layout it was read in.
     """
 
     root: Path
     mini: dict[str, Any] | None
     splits: list[SplitReport]
+    dataset: str = BDD100K
 
     @property
     def usable(self) -> bool:
@@ -106,44 +111,57 @@ def examine(
     *,
     quick: bool = False,
     progress: Progress | None = None,
+    dataset: str | None = None,
 ) -> DataReport:
-    """Examine a BDD100K folder.
+    """Examine a data set's folder.
 
     Args:
-        root: The folder that holds `images/` and `labels/`.
+        root: The folder.
         tasks: Tasks to look at.
         splits: Splits to look at.
         quick: Names and counts alone; no file is opened.
         progress: Called with (files read, files in all).
+        dataset: Data set that it should hold, see `open_layout`; None: BDD100K, or what a mini set says.
 
     Raises:
-        MissingError: There is no such folder.
+        MissingError: There is no such folder, or it is laid out for something else.
+        UsageError: No such data set, or one that has none of the tasks.
     """
-    layout = BddLayout(root)
-    mini = read_marker(layout.root)
+    mini = read_marker(Path(root))
+    dataset = dataset or (mini or {}).get("dataset") or BDD100K
+    labels = DATA_SETS.get(dataset)
+    if labels is not None:
+        tasks = _only_semantic(labels, tuple(tasks))
+    layout = open_layout(root, dataset)
     found: list[tuple[SplitReport, Listing | None]] = []
     for task in tasks:
         for split in splits:
-            found.append(_list(layout, task, split, mini))
+            found.append(_list(layout, dataset, task, split, mini))
     if not quick:
         total = sum(len(listing.frames) for _, listing in found if listing)
         done = 0
         for report, listing in found:
             for frame in listing.frames if listing else ():
-                _read(report, frame.image, frame.label)
+                _read(report, frame.image, frame.label, labels)
                 done += 1
                 if progress:
                     progress(done, total)
     for report, listing in found:
         if listing is not None:
             report.state = _state(report)
-    return DataReport(layout.root, mini, [report for report, _ in found])
+    return DataReport(layout.root, mini, [report for report, _ in found], dataset)
+
+
+def _only_semantic(labels: DataSet, tasks: tuple[str, ...]) -> tuple[str, ...]:
+    if "sem_seg" not in tasks:
+        raise UsageError(f"{labels.title} has no {', '.join(tasks)}", hint="it has sem_seg")
+    return ("sem_seg",)
 
 
 def _list(
-    layout: BddLayout, task: str, split: str, mini: dict[str, Any] | None
+    layout: Layout, dataset: str, task: str, split: str, mini: dict[str, Any] | None
 ) -> tuple[SplitReport, Listing | None]:
-    expected = OFFICIAL_COUNTS.get((task, split), 0)
+    expected = published_images(dataset, task, split) or 0
     if mini is not None:
         expected = int(mini.get(split, 0)) if task != "drivable" else 0
     report = SplitReport(task, split, expected=expected)
@@ -183,7 +201,7 @@ def _finding(report: SplitReport, what: str, fatal: bool = True) -> Finding:
     return report.findings[-1]
 
 
-def _read(report: SplitReport, image: Path, label: Path | None) -> None:
+def _read(report: SplitReport, image: Path, label: Path | None, labels: DataSet | None) -> None:
     try:
         width, height = picture_size(image)
     except MissingError as error:
@@ -195,7 +213,7 @@ def _read(report: SplitReport, image: Path, label: Path | None) -> None:
     if label is None:
         return
     try:
-        shape, strange = _label(report.task, label)
+        shape, strange, guess = _label(report.task, label, labels)
     except MissingError as error:
         _finding(report, "labels that cannot be read").add(str(error))
         return
@@ -203,14 +221,19 @@ def _read(report: SplitReport, image: Path, label: Path | None) -> None:
         text = f"{label}: {shape[1]}x{shape[0]}, its image is {width}x{height}"
         _finding(report, "labels of another size than their image").add(text)
     if strange:
-        text = f"{label}: {', '.join(map(str, strange[:MAX_EXAMPLES]))}"
+        text = f"{label}: {', '.join(map(str, strange[:MAX_EXAMPLES]))}" + (f"; {guess}" if guess else "")
         _finding(report, "labels with values that are no class").add(text)
 
 
-def _label(task: str, path: Path) -> tuple[tuple[int, int], list[int]]:
-    """Height and width of a label, and the values in it that mean nothing."""
+def _label(task: str, path: Path, labels: DataSet | None) -> tuple[tuple[int, int], list[int], str]:
+    """Height and width of a label, the values in it that mean nothing, and whose they may be."""
     import numpy as np
 
+    if labels is not None:
+        pixels = read_mask(path)
+        found = np.bincount(pixels.ravel(), minlength=256).nonzero()[0].tolist()
+        strange = labels.foreign(found)
+        return (pixels.shape[0], pixels.shape[1]), strange, labels.explain(found) if strange else ""
     classes = len(CLASS_SETS[task])
     if task == "ins_seg":
         pixels = read_bitmask(path)
@@ -220,7 +243,7 @@ def _label(task: str, path: Path) -> tuple[tuple[int, int], list[int]]:
         pixels = read_mask(path)
         values = np.bincount(pixels.ravel(), minlength=256).nonzero()[0]
         strange = [int(v) for v in values if v >= classes and v != IGNORED]
-    return (pixels.shape[0], pixels.shape[1]), strange
+    return (pixels.shape[0], pixels.shape[1]), strange, ""
 
 
 def picture_size(path: Path) -> tuple[int, int]:

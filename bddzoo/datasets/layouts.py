@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from bddzoo.datasets.layout import BddLayout
-from bddzoo.datasets.openseg.layout import OpensegLayout
+from bddzoo.datasets.mini import read_marker
+from bddzoo.datasets.openseg.layout import NESTED, OpensegLayout
 from bddzoo.datasets.openseg.sets import DATA_SETS, DataSet, data_set
 from bddzoo.registry.types import Model
 
@@ -27,6 +28,16 @@ def open_layout(root: Path, dataset: str = "bdd100k") -> Layout:
         UsageError: No layout is known for that data set.
     """
     return BddLayout(root) if dataset.startswith(BDD_LAYOUT) else OpensegLayout(root, data_set(dataset))
+
+
+def guess_dataset(root: Path) -> str:
+    """Which data set a folder seems to hold: what a mini set says, Cityscapes by its folders, else BDD100K.
+
+    Five of the six data sets share one layout; which of them a folder holds cannot be told.
+    """
+    marker = read_marker(root) or {}
+    nested = all((root / name).is_dir() for name in NESTED)
+    return str(marker.get("dataset") or ("cityscapes" if nested else "bdd100k"))
 
 
 def layout_of(model: Model, root: Path) -> Layout:

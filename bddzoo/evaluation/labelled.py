@@ -37,6 +37,10 @@ def accumulator_of(dataset: DataSet) -> SemSegAccumulator:
     return SemSegAccumulator(dataset.classes.names, rule=RULE)
 
 
+class ForeignLabelsError(MissingError):
+    """A label file holds values that its data set does not have."""
+
+
 @dataclass(frozen=True)
 class LabelCounts:
     """What two label files have in common.
@@ -91,7 +95,7 @@ def foreign_labels(
     """
     shown = ", ".join(map(str, counts.foreign[:_SHOWN])) + (" ..." if len(counts.foreign) > _SHOWN else "")
     guess = dataset.explain(counts.values)
-    return MissingError(
+    return ForeignLabelsError(
         f"{path} is no label file of {dataset.title} ({dataset.labels}): it holds {shown}"
         + (f"; {guess}" if guess else ""),
         hint="--lenient leaves these pixels out" if lenient else "give the data set that the model is of",
@@ -147,12 +151,21 @@ def evaluate_labels(
         if progress:
             progress(done, len(pairs))
     if not chosen.allow_partial or (errors and len(errors) == len(pairs)):
+        _raise_foreign(errors)
         raise_all(errors, "frames")
     for error in errors:
         remarks.add("bad", error.message)
     lines = remarks.lines() + _about_misses(dataset, sorted(missed))
     total = replace(scores.compute(), partial=bool(skipped))
     return Evaluation(total, scores, "labels", lines, skipped)
+
+
+def _raise_foreign(errors: Sequence[MissingError]) -> None:
+    """One example and a number where all that is wrong is labels of another data set."""
+    foreign = [error for error in errors if isinstance(error, ForeignLabelsError)]
+    if len(foreign) > 1 and len(foreign) == len(errors):
+        more = f" (and so {'does 1 more' if len(foreign) == 2 else f'do {len(foreign) - 1} more'})"
+        raise MissingError(foreign[0].message + more, hint=foreign[0].hint)
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,7 @@ def test_command_makes_a_set_and_says_so(tmp_path):
         "train": 0,
         "val": 1,
         "seed": 0,
+        "dataset": None,
         "made": True,
     }
     again = bddzoo("data", "mini", "--out", str(tmp_path / "set"), "--val", "1")
