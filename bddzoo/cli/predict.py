@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from bddzoo.errors import BddzooError, ExitCode, MissingError, UsageError
 
 if TYPE_CHECKING:
     from bddzoo.inference.outputs import PredictionSet
+    from bddzoo.inference.resume import Unfinished
     from bddzoo.registry.types import Model
 
 
@@ -28,6 +30,7 @@ Written below --out:
 Examples:
   bddzoo predict mask_rcnn_r50_fpn_1x_ins_seg_bdd100k street.jpg --out predictions/
   bddzoo predict fpn_r50_512x1024_40k_sem_seg_bdd100k pictures/ --out predictions/ --alpha 0.7
+  bddzoo predict fpn_r50_512x1024_40k_sem_seg_bdd100k pictures/ --out predictions/ --resume
 """,
 )
 @click.argument("model_id", metavar="MODEL", shell_complete=complete_models)
@@ -36,6 +39,7 @@ Examples:
     "--out", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Where to."
 )
 @click.option("--overwrite", is_flag=True, help="Replace predictions that are in --out already.")
+@click.option("--resume", is_flag=True, help="Go on where an interrupted run into --out stopped.")
 @click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to run."
 )
@@ -72,6 +76,7 @@ def command(
     inputs: tuple[Path, ...],
     out: Path,
     overwrite: bool,
+    resume: bool,
     device: str,
     batch_size: int | None,
     amp: bool,
@@ -85,15 +90,20 @@ def command(
     """Run a model on pictures of any size: class maps or instances, and overlays to look at.
 
     A picture that cannot be used is reported; the others are written all the same, and the command ends
-    with status 5. Pictures are seen upright (EXIF), grey ones as three equal channels.
+    with status 5. Pictures are seen upright (EXIF), grey ones as three equal channels. After Ctrl-C the
+    pictures that were done are kept, and --resume does the rest.
     """
+    from bddzoo.cli.interrupts import no_interrupts
     from bddzoo.cli.picture_bar import PictureBar
     from bddzoo.cli.weights import obtain_weights
     from bddzoo.datasets.layouts import labels_of
     from bddzoo.datasets.openseg import class_set_of
+    from bddzoo.inference.background import Sink
     from bddzoo.inference.device import check_device_name
+    from bddzoo.inference.load import load_runner
     from bddzoo.inference.outputs import PredictionSet
     from bddzoo.inference.pipeline import Events, predict_frames, protocol_of
+    from bddzoo.inference.resume import Unfinished, remove_note
     from bddzoo.inference.speedups import Speedups
 
     model = app.registry.find(model_id)
@@ -102,10 +112,29 @@ def command(
     pictures = find_pictures(inputs)
     class_set_of(model)  # a model of unknown classes is refused before its weights are fetched
     labels = labels_of(model)
-    target = PredictionSet(out, model.task, rle=True, overlays=True, overwrite=overwrite, labels=labels)
-    path, _ = obtain_weights(app, model, weights, sources)
+    earlier = _earlier(out, overwrite, resume)
+    target = PredictionSet(
+        out,
+        model.task,
+        rle=True,
+        overlays=True,
+        overwrite=overwrite,
+        resume=earlier is not None,
+        labels=labels,
+    )
+    path, used = obtain_weights(app, model, weights, sources)
+    speedups = Speedups(amp, channels_last, compiled)
+    made_with = {
+        "model": model.id,
+        "weights": used.sha256,
+        "precision": speedups.precision,
+        "options": speedups.options,
+    }
+    rest = earlier.rest(out, made_with, pictures) if earlier else pictures
+    done = dict(earlier.done) if earlier else {}
     failures: list[str] = []
     written: list[dict[str, Any]] = []
+    interrupted: KeyboardInterrupt | None = None
 
     with PictureBar(app, model.id) as bar:
 
@@ -113,33 +142,61 @@ def command(
             failures.append(name)
             bar.warn(f"{error.message}; skipped")
 
-        from bddzoo.inference.background import Sink
-        from bddzoo.inference.load import load_runner
-
         bar.step("loading the network")
-        runner, place = load_runner(model, path, device, Speedups(amp, channels_last, compiled))
+        runner, place = load_runner(model, path, device, speedups)
         bar.step("predicting")
         events = Events(
             error=bad,
             remark=lambda name, text: bar.warn(f"{name}: {text}"),
             smaller_batch=lambda size: bar.warn(f"out of memory: going on with a batch size of {size}"),
         )
-        with target:
+        with ExitStack() as after, target:
 
             def consume(prediction: tuple[str, Any]) -> None:
                 written.append(_write(model, target, pictures, prediction, alpha, min_score))
+                done[prediction[0]] = str(pictures[prediction[0]].resolve())
 
-            with Sink(consume, depth=4) as sink:
-                found = predict_frames(
-                    runner, model, list(pictures.items()), device=place, batch_size=batch_size, events=events
-                )
-                for done, prediction in enumerate(found, start=1):
-                    sink.put(prediction)
-                    bar.update(done + len(failures), len(pictures))
-            if not written:
-                raise MissingError(f"none of the {len(pictures)} pictures could be used")
-    _show(app, out, written, failures)
+            try:
+                with Sink(consume, depth=4, finish_on=(KeyboardInterrupt,)) as sink:
+                    found = predict_frames(
+                        runner, model, list(rest.items()), device=place, batch_size=batch_size, events=events
+                    )
+                    for count, prediction in enumerate(found, start=1):
+                        sink.put(prediction)
+                        bar.update(count + len(failures), len(rest))
+            except KeyboardInterrupt as error:
+                if not written:
+                    raise
+                interrupted = error
+            if not written and rest:
+                raise MissingError(f"none of the {len(rest)} pictures could be used")
+            after.enter_context(no_interrupts())  # until everything is in its place
+            if interrupted is not None:
+                Unfinished(made_with, done, len(pictures)).write(out)
+        if interrupted is None:
+            remove_note(out)
+    if interrupted is not None:
+        app.say(f"{len(done)} of {len(pictures)} pictures are written to {out}/; --resume does the rest")
+        raise interrupted
+    _show(app, out, written, failures, earlier.done if earlier else {})
     return int(ExitCode.MISSING if failures else ExitCode.OK)
+
+
+def _earlier(out: Path, overwrite: bool, resume: bool) -> Unfinished | None:
+    """What an interrupted run left in a folder, where this one is to go on from it."""
+    from bddzoo.inference.resume import read_unfinished
+
+    if overwrite and resume:
+        raise UsageError("--overwrite begins again, --resume goes on", hint="give one of them")
+    if overwrite:
+        return None
+    earlier = read_unfinished(out)
+    if earlier is not None and not resume:
+        raise UsageError(
+            f"{out} holds {len(earlier.done)} of {earlier.total} pictures of an interrupted run",
+            hint="go on with --resume, or begin again with --overwrite",
+        )
+    return earlier
 
 
 def find_pictures(inputs: Sequence[Path]) -> dict[str, Path]:
@@ -214,9 +271,13 @@ def _write(
     return row
 
 
-def _show(app: App, out: Path, written: list[dict[str, Any]], failures: list[str]) -> None:
+def _show(
+    app: App, out: Path, written: list[dict[str, Any]], failures: list[str], earlier: Mapping[str, str]
+) -> None:
     if app.json:
-        app.data_json({"out": str(out), "pictures": written, "failures": failures})
+        app.data_json(
+            {"out": str(out), "pictures": written, "failures": failures, "earlier": sorted(earlier)}
+        )
         return
     for row in written:
         if "classes" in row:
@@ -228,4 +289,6 @@ def _show(app: App, out: Path, written: list[dict[str, Any]], failures: list[str
                 or "nothing above the score"
             )
         app.data(f"{row['name']}: {text}")
-    app.say(f"written to {out}/" + (f"; {len(failures)} could not be used" if failures else ""))
+    said = f"written to {out}/"
+    said += f"; {len(earlier)} were there from before" if earlier else ""
+    app.say(said + (f"; {len(failures)} could not be used" if failures else ""))

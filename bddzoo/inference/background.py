@@ -41,15 +41,24 @@ class Sink(Generic[T]):
 
     Use as a context manager: leaving the block waits until everything is consumed. An error of the
     consumer is raised in the caller at its next `put`, or when the block is left; what was put after
-    it is dropped.
+    it is dropped. Where the block is left by an error, what waits is dropped, too, unless the error is
+    one of `finish_on`.
 
     Args:
         consume: Called in the thread with each value.
         depth: Values that may wait; `put` blocks when they do.
+        finish_on: Errors of the block upon which what waits is consumed all the same.
     """
 
-    def __init__(self, consume: Callable[[T], None], *, depth: int = 2) -> None:
+    def __init__(
+        self,
+        consume: Callable[[T], None],
+        *,
+        depth: int = 2,
+        finish_on: tuple[type[BaseException], ...] = (),
+    ) -> None:
         self._consume = consume
+        self._finish_on = finish_on
         self._queue: queue.Queue[T | None] = queue.Queue(maxsize=max(1, depth))
         self._error: BaseException | None = None
         self._abandoned = False
@@ -62,7 +71,7 @@ class Sink(Generic[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._abandoned = kind is not None
+        self._abandoned = kind is not None and not issubclass(kind, self._finish_on)
         self._queue.put(None)
         self._thread.join()
         if kind is None:

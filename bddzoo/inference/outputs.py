@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -54,6 +55,7 @@ class PredictionSet:
         rle: For instances also write `ins_seg.json`, their visible pixels as RLE.
         overlays: Also take pictures for `overlays/`.
         overwrite: Replace an earlier prediction set of the same task.
+        resume: Keep what an earlier prediction set of the same task holds, made alike, and add to it.
         labels: Data set whose label values class maps are written in; None for BDD100K's class ids.
 
     Raises:
@@ -69,6 +71,7 @@ class PredictionSet:
         rle: bool = False,
         overlays: bool = False,
         overwrite: bool = False,
+        resume: bool = False,
         labels: DataSet | None = None,
     ) -> None:
         self.folder = folder
@@ -79,7 +82,8 @@ class PredictionSet:
         self._parts = [FOLDERS[task], *files] + ([OVERLAYS] if overlays else [])
         self._stack = ExitStack()
         self._draft = folder
-        if not overwrite:
+        self._resume = resume
+        if not overwrite and not resume:
             there = [name for name in self._parts if (folder / name).exists()]
             if there:
                 raise UsageError(
@@ -96,8 +100,13 @@ class PredictionSet:
                 (self._draft / OVERLAYS).mkdir()
         except OSError as error:
             raise cannot_write(self.folder, error) from error
-        if self._labels is not None:
-            return self
+        if self._labels is None:
+            self._open()
+        if self._resume:
+            self._take(self.folder, _copy)
+        return self
+
+    def _open(self) -> None:
         if self.task == "sem_seg":
             self._masks = self._stack.enter_context(RleJsonWriter(self._draft / "sem_seg.json"))
         else:
@@ -105,7 +114,6 @@ class PredictionSet:
             self._det = self._stack.enter_context(DetJsonWriter(self._draft / "det.json"))
             if self._rle:
                 self._rles = self._stack.enter_context(RleJsonWriter(self._draft / "ins_seg.json", INS_SEG))
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -162,11 +170,14 @@ class PredictionSet:
 
     def absorb(self, folder: Path) -> None:
         """Take over a prediction set of further pictures, made alike, from below `draft`."""
+        self._take(folder, Path.rename)
+
+    def _take(self, folder: Path, move: Callable[[Path, Path], object]) -> None:
         try:
             for name in self._parts:
                 if (folder / name).is_dir():
                     for file in (folder / name).iterdir():
-                        file.rename(self._draft / name / file.name)
+                        move(file, self._draft / name / file.name)
         except OSError as error:
             raise cannot_write(self.folder, error) from error
         if self._labels is not None:
@@ -190,3 +201,11 @@ class PredictionSet:
                     source.rename(target)
         except OSError as error:
             raise cannot_write(self.folder, error) from error
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A second name for a file that is never changed, or a copy where file systems have no such thing."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -25,6 +25,17 @@ if TYPE_CHECKING:
     ClassMap = npt.NDArray[np.uint8]
 
 
+_TOO_LITTLE = (
+    "not enough memory",
+    "can't allocate memory",
+    "out of memory",
+    "bad_alloc",
+    "could not create a memory object",
+    "could not create a primitive",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+
+
 class SemSegRunner(Protocol):
     """What the pipeline needs of a semantic segmentation network."""
 
@@ -52,7 +63,8 @@ class Events:
     """Called by the pipeline, in the caller's thread, when something is worth saying.
 
     Attributes:
-        error: A picture could not be used; without this callback the error is raised.
+        error: A picture could not be used, or memory does not suffice for it alone; without this
+            callback the error is raised.
         remark: A picture was read in a way its owner may not expect.
         smaller_batch: The device ran out of memory; the batch size from now on.
     """
@@ -101,7 +113,7 @@ def predict_frames(
     Raises:
         BddzooError: A picture cannot be used and `events.error` is not set.
         UsageError: The model has no test protocol.
-        MissingError: Memory does not suffice for a single picture.
+        MissingError: Memory does not suffice for a single picture, and `events.error` is not set.
     """
     import torch
 
@@ -172,6 +184,8 @@ def _load(name: str, path: Path, protocol: TestProtocol) -> _Loaded:
         return _Loaded(name, prepare(picture.pixels, protocol), picture.remarks)
     except BddzooError as error:
         return _Loaded(name, error=error)
+    except MemoryError:
+        return _Loaded(name, error=MissingError(f"there is too little memory to read {path}"))
 
 
 def _group(item: _Loaded) -> tuple[object, ...]:
@@ -199,30 +213,41 @@ class _Run:
             part = rest[: self.batch_size]
             try:
                 results = self._forward([item.prepared for item in part if item.prepared is not None])
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 results = None
             if results is None:
                 # Outside of the except block, whose traceback would keep the tensors alive.
-                self._halve(part)
+                self._free()
+                if len(part) == 1:
+                    self._give_up(part[0])
+                    rest = rest[1:]
+                else:
+                    self._halve(len(part))
                 continue
             yield from zip((item.name for item in part), results, strict=True)
             rest = rest[len(part) :]
 
-    def _halve(self, part: list[_Loaded]) -> None:
+    def _free(self) -> None:
         import torch
 
-        if len(part) == 1:
-            assert part[0].prepared is not None
-            height, width = part[0].prepared.pixels.shape[1:]
-            raise MissingError(
-                f"{self.device} has too little memory for {part[0].name} as a {width}x{height} input",
-                hint="use another --device, or close what else is using the memory",
-            )
-        self.batch_size = max(1, len(part) // 2)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def _give_up(self, item: _Loaded) -> None:
+        assert item.prepared is not None
+        height, width = item.prepared.pixels.shape[1:]
+        error = MissingError(
+            f"{self.device} has too little memory for {item.name} as a {width}x{height} input",
+            hint="use another --device, or close what else is using the memory",
+        )
+        if self.events.error is None:
+            raise error
+        self.events.error(item.name, error)
+
+    def _halve(self, failed: int) -> None:
+        self.batch_size = max(1, failed // 2)
         if self.events.smaller_batch is not None:
             self.events.smaller_batch(self.batch_size)
 
@@ -254,13 +279,13 @@ def class_maps(logits: torch.Tensor) -> npt.NDArray[np.uint8]:
     return logits.argmax(dim=1).to(torch.uint8).cpu().numpy()
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error of PyTorch says that memory does not suffice, on a GPU or on the CPU."""
+def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether an error of PyTorch or oneDNN says that memory does not suffice, on a GPU or on the CPU."""
     import torch
 
     said = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or any(
-        words in said for words in ("not enough memory", "can't allocate memory", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        words in said for words in _TOO_LITTLE
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -182,27 +183,132 @@ def test_options_that_make_no_sense(cli, world, options, code):
     assert len(done.errors) == 1
 
 
-@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
-def test_ctrl_c_leaves_nothing_half_written(world, tmp_path):
+@pytest.fixture
+def interrupted(world, tmp_path):
+    """Starts on many pictures, sends Ctrl-C when some are done; returns the command and what was said."""
     many = tmp_path / "many"
     many.mkdir()
-    for index in range(3000):
+    for index in range(COUNT):
         os.link(world / "pictures/a.jpg", many / f"{index:04d}.jpg")
+
+    def start(*options: object) -> tuple[list[str], str]:
+        out = tmp_path / "out"
+        arguments = ["--registry", world / "registry.yaml", "--weights", world / "ins_seg.pth", "--out", out]
+        command = [sys.executable, "-m", "bddzoo", "predict", tiny.INS_SEG, many, *arguments, *options]
+        process = subprocess.Popen(
+            [str(c) for c in command], stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment()
+        )
+        deadline = time.monotonic() + 120
+        # Below the draft: what an earlier run left lies in the folder itself.
+        while time.monotonic() < deadline and len(list(out.glob(".*.part/overlays/*.jpg"))) < 3 + len(
+            list(out.glob("overlays/*.jpg"))
+        ):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130, said
+        assert "Traceback" not in said
+        assert said.splitlines()[-1] == "error: interrupted"
+        return [str(c) for c in command], said
+
+    return start
+
+
+COUNT = 2000
+
+
+def consistent(out: Path) -> set[str]:
+    """The stems in a prediction set, which are the same in all of its parts."""
+    stems = {p.stem for p in (out / "bitmasks").iterdir()}
+    assert {p.stem for p in (out / "overlays").iterdir()} == stems
+    for name in ("score.json", "det.json", "ins_seg.json"):
+        content = json.loads((out / name).read_text())
+        frames = content if isinstance(content, list) else content["frames"]
+        assert sorted(Path(frame["name"]).stem for frame in frames) == sorted(stems)
+    return stems
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_ctrl_c_keeps_what_is_done_and_resume_goes_on(interrupted, tmp_path):
     out = tmp_path / "out"
-    arguments = ["--registry", world / "registry.yaml", "--weights", world / "ins_seg.pth", "--out", out]
-    command = [sys.executable, "-m", "bddzoo", "predict", tiny.INS_SEG, many, *arguments]
-    process = subprocess.Popen(
-        [str(c) for c in command], stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment()
-    )
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (out.exists() and any(out.rglob("*.jpg"))):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert "Traceback" not in said
-    assert said.splitlines()[-1] == "error: interrupted"
-    assert list(out.iterdir()) == []
+    command, said = interrupted()
+    first = consistent(out)
+    assert 3 <= len(first) < COUNT
+    assert f"{len(first)} of {COUNT} pictures are written" in said
+    assert set(json.loads((out / "unfinished.json").read_text())["done"]) == {f"{s}.jpg" for s in first}
+    assert not list(out.glob(".*"))
+
+    again = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment())
+    assert again.returncode == 2
+    assert f"holds {len(first)} of {COUNT} pictures of an interrupted run" in again.stderr
+    assert consistent(out) == first
+
+    _, said = interrupted("--resume")
+    second = consistent(out)
+    assert first < second
+    assert f"{len(second)} of {COUNT} pictures are written" in said
+
+    for index in range(COUNT):  # the rest may be few, so that the test ends
+        if f"{index:04d}" not in second and index < COUNT - 2:
+            (tmp_path / "many" / f"{index:04d}.jpg").unlink()
+    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, cwd=ROOT, env=environment())
+    assert done.returncode == 0, done.stderr
+    assert f"{len(second)} were there from before" in done.stderr
+    assert consistent(out) == second | {f"{COUNT - 2:04d}", f"{COUNT - 1:04d}"}
+    assert not (out / "unfinished.json").exists()
+
+
+def unfinished(world: Path, out: Path, cli: Any, task: str = "sem_seg") -> None:
+    """Make a folder look as if a run had been interrupted after its first picture."""
+    assert cli(task, world / "pictures/a.jpg").code == 0
+    sha256 = hashlib.sha256((world / f"{task}.pth").read_bytes()).hexdigest()
+    made_with = {"model": TASKS[task], "weights": sha256, "precision": "fp32", "options": {}}
+    done = {"a.jpg": str((world / "pictures/a.jpg").resolve())}
+    (out / "unfinished.json").write_text(json.dumps({"made_with": made_with, "total": 2, "done": done}))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_resumed_set_is_the_set_of_one_run(cli, world, tmp_path, task):
+    pictures = [world / "pictures" / name for name in ("a.jpg", "b.png")]
+    assert cli(task, *pictures, out=tmp_path / "whole").code == 0
+    unfinished(world, tmp_path / "out", cli, task)
+    done = cli(task, *pictures, "--resume", "--format", "json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert told["earlier"] == ["a.jpg"]
+    assert [row["name"] for row in told["pictures"]] == ["b.png"]
+    whole, resumed = tmp_path / "whole", tmp_path / "out"
+    assert files(whole) == files(resumed)
+    for name in files(whole):
+        assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
+
+
+def test_what_cannot_be_resumed(cli, world, tmp_path):
+    out = tmp_path / "out"
+    unfinished(world, out, cli)
+    picture = world / "pictures/a.jpg"
+    done = cli("sem_seg", picture, "--resume", "--overwrite")
+    assert (done.code, len(done.errors)) == (2, 1)
+    other = tmp_path / "a.jpg"
+    cv2.imwrite(str(other), np.zeros((9, 9, 3), np.uint8))
+    done = cli("sem_seg", other, "--resume")
+    assert done.code == 2
+    assert "its a.jpg is" in done.errors[0]
+    note = json.loads((out / "unfinished.json").read_text())
+    note["made_with"]["weights"] = "0" * 64
+    (out / "unfinished.json").write_text(json.dumps(note))
+    done = cli("sem_seg", picture, "--resume")
+    assert done.code == 2
+    assert "its weights was 0000" in done.errors[0]
+    (out / "unfinished.json").write_text("{}")
+    done = cli("sem_seg", picture, "--resume")
+    assert (done.code, len(done.errors)) == (2, 1)
+    assert cli("sem_seg", picture, "--overwrite").code == 0
+    assert not (out / "unfinished.json").exists()
+    done = cli("sem_seg", picture, "--resume")
+    assert done.code == 2
+    assert "holds predictions already" in done.errors[0]
+    assert cli("sem_seg", picture, "--resume", out=tmp_path / "fresh").code == 0
 
 
 @pytest.mark.parametrize("task", TASKS)

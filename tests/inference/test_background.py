@@ -75,8 +75,8 @@ def test_sink_holds_no_more_than_its_depth():
     assert waiting
 
 
-def pour(consume, count, *, depth=2, pause_s=0.0, then=None):
-    with Sink(consume, depth=depth) as sink:
+def pour(consume, count, *, depth=2, pause_s=0.0, then=None, finish_on=()):
+    with Sink(consume, depth=depth, finish_on=finish_on) as sink:
         for n in range(count):
             sink.put(n)
             time.sleep(pause_s)
@@ -104,3 +104,15 @@ def test_an_error_of_the_caller_abandons_what_waits():
     with pytest.raises(RuntimeError):
         pour(slow, 100, depth=100, then=RuntimeError())
     assert len(seen) < 100
+
+
+def test_an_error_that_lets_it_finish():
+    seen = []
+
+    def slow(n: int) -> None:
+        time.sleep(0.005)
+        seen.append(n)
+
+    with pytest.raises(KeyboardInterrupt):
+        pour(slow, 20, depth=20, then=KeyboardInterrupt(), finish_on=(KeyboardInterrupt,))
+    assert seen == list(range(20))

@@ -148,6 +148,25 @@ def test_too_little_memory_halves_the_batch_and_loses_nothing(tmp_path):
         list(predict_frames(Brightest(room=0), model(), items, batch_size=8))
 
 
+def test_a_picture_too_large_for_memory_is_one_bad_picture(tmp_path):
+    class Small(Brightest):
+        def logits(self, x, out_size):
+            if x.shape[2] > 100:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
+            return super().logits(x, out_size)
+
+    items = []
+    for index, height in enumerate((8, 200, 8, 300, 300, 8)):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((height, 8, 3), index, np.uint8))
+        items.append((str(index), tmp_path / f"{index}.png"))
+    failed = []
+    events = Events(error=lambda name, error: failed.append((name, str(error))))
+    results = list(predict_frames(Small(), model(), items, batch_size=2, events=events))
+    assert [name for name, _ in results] == ["0", "2", "5"]
+    assert [name for name, _ in failed] == ["1", "3", "4"]
+    assert "too little memory for 1 as a 8x200 input" in failed[0][1]
+
+
 def test_other_errors_of_the_network_are_not_taken_for_memory(pictures):
     class Broken:
         def logits(self, x, out_size):

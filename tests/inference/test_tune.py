@@ -10,6 +10,7 @@ from bddzoo.engines.build import build_network
 from bddzoo.engines.load import make_runner
 from bddzoo.engines.recipe import recipe_state
 from bddzoo.inference import tune
+from bddzoo.inference.pyramid import PyramidConv
 from bddzoo.inference.tune import tune_for_cpu
 from bddzoo.registry import load_registry
 from tests.support import tiny
@@ -22,6 +23,8 @@ MODELS = (
     "upernet_swin-t_512x1024_40k_sem_seg_bdd100k",
     "upernet_convnext-t_fp16_512x1024_40k_sem_seg_bdd100k",
     "nonlocal_r50-d8_512x1024_40k_sem_seg_bdd100k",
+    "pspnet_r50-d8_512x1024_40k_sem_seg_bdd100k",
+    "deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100k",
 )
 
 
@@ -56,6 +59,20 @@ def test_detections_agree(tmp_path):
         assert before.boxes == pytest.approx(after.boxes, abs=0.1)
 
 
+def test_heads_of_pyramids_are_replaced():
+    for name, place in (
+        ("upernet_swin-t_512x1024_40k_sem_seg_bdd100k", "fpn_bottleneck"),
+        ("upernet_swin-t_512x1024_40k_sem_seg_bdd100k", "bottleneck"),
+        ("pspnet_r50-d8_512x1024_40k_sem_seg_bdd100k", "bottleneck"),
+    ):
+        module = build_network(load_registry(None).find(name))
+        tune_for_cpu(module)
+        assert isinstance(getattr(module.decode_head, place), PyramidConv)
+    module = build_network(load_registry(None).find("fcn_hr48_512x1024_40k_sem_seg_bdd100k"))
+    tune_for_cpu(module)
+    assert module.decode_head.pyramids == {}
+
+
 def test_layout_is_chosen_by_dilation():
     def layout(dilation: int) -> bool:
         module = nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3, dilation=dilation))
@@ -67,7 +84,7 @@ def test_layout_is_chosen_by_dilation():
 
 
 def test_linear_layers_of_every_shape(monkeypatch):
-    monkeypatch.setattr(tune, "_has_fast_linear", lambda: torch.backends.mkldnn.is_available())
+    monkeypatch.setattr(tune, "has_fast_linear", lambda: torch.backends.mkldnn.is_available())
     for bias in (True, False):
         plain = nn.Linear(24, 40, bias=bias).eval().requires_grad_(False)
         tuned = copy.deepcopy(plain)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -34,14 +34,22 @@ class Selftest:
             that of one whose network is the same.
         device: Where to run.
         prepare: The preprocessing, from a picture and a protocol to a network's input.
+        tune: What is done to a network, in place, before it predicts on a CPU: the networks that are
+            checked should be those that run.
     """
 
     def __init__(
-        self, folder: GoldenFolder, registry: Sequence[Model], device: torch.device, prepare: Prepare
+        self,
+        folder: GoldenFolder,
+        registry: Sequence[Model],
+        device: torch.device,
+        prepare: Prepare,
+        tune: Callable[[nn.Module], None] | None = None,
     ) -> None:
         self.folder = folder
         self.device = device
         self.prepare = prepare
+        self.tune = tune if device.type == "cpu" else None
         self.limit = STD_LIMIT if device.type == "cpu" else STD_LIMIT_GPU
         self._twins: dict[str, list[Model]] = {}
         for model in registry:
@@ -94,13 +102,13 @@ class Selftest:
         except UsageError as error:
             return [Finding(model.id, "keys", "differs", note=str(error))]
         findings = [self._keys(model, source, module)]
-        state_of: dict[tuple[str, float], Any] = {}
+        filled: dict[tuple[str, float], tuple[nn.Module, str]] = {}
         for golden in self.folder.goldens(source.task, source.id):
             weights = (golden.kind.variant, golden.gain)
-            if weights not in state_of:
-                state_of.clear()  # one set of weights at a time
-                state_of[weights] = self._fill(module, *weights)
-            findings.append(self._outputs(model, module, golden, state_of[weights]))
+            if weights not in filled:
+                filled.clear()  # one set of weights at a time
+                filled[weights] = self._fill(module, *weights)
+            findings.append(self._outputs(model, golden, *filled[weights]))
         self._done[key] = findings
         return findings
 
@@ -142,17 +150,20 @@ class Selftest:
             finding.note = "no golden is known; counts of entries and parameters are the registry's"
         return finding
 
-    def _fill(self, module: nn.Module, variant: Any, gain: float) -> str:
-        """Load the deterministic weights; returns their digest."""
+    def _fill(self, module: nn.Module, variant: Any, gain: float) -> tuple[nn.Module, str]:
+        """Load the deterministic weights; returns the network to run, and their digest."""
         from bddzoo.engines.recipe import recipe_state, state_sha256
 
         module.to("cpu")
         state = recipe_state(module, gain, variant)
         module.load_state_dict(state, strict=True)
         module.to(self.device)
-        return state_sha256(state)
+        if self.tune is not None:
+            module = copy.deepcopy(module)  # other weights may have to go into the plain one
+            self.tune(module)
+        return module, state_sha256(state)
 
-    def _outputs(self, model: Model, module: nn.Module, golden: Golden, sha256: str) -> Finding:
+    def _outputs(self, model: Model, golden: Golden, module: nn.Module, sha256: str) -> Finding:
         start = time.perf_counter()
         finding = Finding(
             model.id, golden.kind.name, "differs", golden.name if golden.name != model.id else ""

@@ -1,0 +1,55 @@
+"""Real shortage of memory: the operating system refuses, torch's allocator says so, the run goes on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from bddzoo.inference.pipeline import is_out_of_memory
+from tests.cli.command import ROOT, environment
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the address space")
+COUNT = 16
+
+
+def run(folder: Path, batch: int, room_mib: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.inference.memory_driver", str(folder), str(batch), str(room_mib)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment())
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.slow
+def test_the_batch_is_halved_and_every_picture_predicted_as_ever(tmp_path: Path) -> None:
+    for index in range(COUNT):
+        noise = np.random.default_rng(index).integers(0, 256, (18, 32, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / f"{index:02d}.png"), cv2.resize(noise, (640, 360)))
+    plain = run(tmp_path, 1, 0)
+    assert (plain["sizes"], plain["failed"], len(plain["digests"])) == ([], [], COUNT)
+    # The logits of sixteen pictures alone take a gigabyte.
+    short = run(tmp_path, 16, 300)
+    assert short["sizes"]
+    assert short["sizes"] == [8, 4, 2, 1][: len(short["sizes"])]
+    assert short["failed"] == []
+    assert short["digests"] == plain["digests"]
+
+
+def test_what_counts_as_out_of_memory() -> None:
+    import torch
+
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 55, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+    with pytest.raises(MemoryError) as numpys:
+        np.empty(1 << 55, np.uint8)
+    assert is_out_of_memory(numpys.value)
+    with pytest.raises(RuntimeError) as other:
+        torch.ones(2) @ torch.ones(3)
+    assert not is_out_of_memory(other.value)
