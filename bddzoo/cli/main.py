@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "results": ("bddzoo.cli.results", "Look at the records of measurements."),
     "site": ("bddzoo.cli.site", "Build the leaderboard: static pages."),
     "vis": ("bddzoo.cli.vis", "Draw labels and predictions: colour maps, overlays, comparisons."),
+    "plot": ("bddzoo.cli.plot", "Plot numbers: accuracy against size and speed, splits, classes, slices."),
     "data": ("bddzoo.cli.data", "Make the synthetic mini data set; check a data set."),
     "adopt": ("bddzoo.cli.adopt", "Take files that are on this machine already into the cache."),
     "bundle": ("bddzoo.cli.bundle", "Write models into one file for machines without a network."),
@@ -50,6 +51,7 @@ EXTRA_OF = {
     **dict.fromkeys(("numpy", "cv2", "pycocotools"), "score"),
     **dict.fromkeys(("torch", "torchvision", "mmengine", "mmcv", "mmseg", "mmdet", "mmpretrain"), "run"),
     "ruamel": "edit",
+    "matplotlib": "plots",
     "ray": "ray",
     "jinja2": "site",
 }

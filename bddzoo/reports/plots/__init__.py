@@ -1,0 +1,1 @@
+"""Plots of the registry's and the records' numbers, as SVG and PNG."""

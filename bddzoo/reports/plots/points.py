@@ -1,0 +1,197 @@
+"""Numbers of models from the registry and the records, ready to be plotted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bddzoo.errors import MissingError, UsageError
+from bddzoo.registry.types import Model
+from bddzoo.results import Record, best_record
+from bddzoo.results.verdict import MetricVerdict, judge, measured_value
+
+METRICS = {"sem_seg": "mIoU", "ins_seg": "AP", "drivable": "mIoU", "det": "box_AP", "pan_seg": "PQ"}
+DATASET = "bdd100k"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model in a scatter plot.
+
+    Attributes:
+        model: Id of the model.
+        group: What it is told apart by: its method, or a device.
+        label: What is written beside it.
+        x: Horizontal value.
+        y: Vertical value.
+    """
+
+    model: str
+    group: str
+    label: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Models that can be compared with each other.
+
+    Attributes:
+        models: The models, in published order.
+        task: Their task.
+        dataset: Data set that their numbers are of.
+        metric: Metric that is plotted.
+    """
+
+    models: tuple[Model, ...]
+    task: str
+    dataset: str
+    metric: str
+
+    @property
+    def what(self) -> str:
+        """Metric, task and data set in words."""
+        return f"{self.metric}, {self.task}, {self.dataset}"
+
+
+def select(models: Sequence[Model], task: str | None, dataset: str | None, metric: str | None) -> Selection:
+    """Models of one task and data set.
+
+    Args:
+        models: What the user asked for.
+        task: Only this task; needed where there are several.
+        dataset: Only this data set; where there are several, BDD100K if it is among them.
+        metric: What to plot; the task's usual metric where None.
+
+    Raises:
+        MissingError: No model is left.
+        UsageError: Several tasks, or data sets without BDD100K.
+    """
+    left = [m for m in models if task in (None, m.task)]
+    tasks = list(dict.fromkeys(m.task for m in left))
+    if not left:
+        raise MissingError("no model to plot", hint="see 'bddzoo list'")
+    if len(tasks) > 1:
+        raise UsageError(f"models of several tasks: {', '.join(tasks)}", hint="choose one with --task")
+    sets = list(dict.fromkeys(_dataset(m) for m in left))
+    if dataset is None:
+        dataset = DATASET if DATASET in sets else sets[0]
+        if dataset != DATASET and len(sets) > 1:
+            raise UsageError(
+                f"models of several data sets: {', '.join(sets)}", hint="choose one with --dataset"
+            )
+    left = [m for m in left if _dataset(m) == dataset]
+    if not left:
+        raise MissingError(f"no model of data set '{dataset}'", hint="there are " + ", ".join(sets))
+    return Selection(tuple(left), tasks[0], dataset, metric or METRICS.get(tasks[0], "mIoU"))
+
+
+def _dataset(model: Model) -> str:
+    return model.protocol.dataset if model.protocol else "unknown"
+
+
+def by_parameters(chosen: Selection, split: str, records: Sequence[Record] | None) -> list[Point]:
+    """Accuracy against millions of parameters.
+
+    Args:
+        chosen: The models.
+        split: Split of the data set.
+        records: Measured instead of reported numbers, from these.
+    """
+    points = []
+    for model in chosen.models:
+        value = _value(model, chosen.metric, split, records)
+        if value is None or model.network is None or model.network.params is None:
+            continue
+        points.append(Point(model.id, model.method.name, _label(model), model.network.params / 1e6, value))
+    return _some(points, f"no model with both parameters and {chosen.metric} on {split}")
+
+
+def by_speed(chosen: Selection, split: str, records: Sequence[Record]) -> list[Point]:
+    """Measured accuracy against measured images per second; groups are the devices they were measured on."""
+    points = []
+    for model in chosen.models:
+        devices = dict.fromkeys(device_of(r) for r in records if r.model == model.id)
+        for device in devices:
+            record = best_record(model, [r for r in records if device_of(r) == device], split)
+            if record is None or record.run.images_per_s is None:
+                continue
+            value = measured_value(record, chosen.metric)
+            if value is not None:
+                points.append(Point(model.id, device, _label(model), record.run.images_per_s, value))
+    return _some(points, f"no record has both a speed and {chosen.metric} on {split}")
+
+
+def device_of(record: Record) -> str:
+    """Name of the device that a record was measured on, with its precision where that is not plain."""
+    environment = record.environment
+    if record.protocol.device.startswith("cuda"):
+        name = environment.gpu[0] if environment.gpu else "GPU (unnamed)"
+        name += f" x {record.run.processes}" if record.run.processes > 1 else ""
+    else:
+        name = f"{environment.cpu}, {environment.cores} cores"
+    return name if record.protocol.precision == "fp32" else f"{name}, {record.protocol.precision}"
+
+
+def by_split(chosen: Selection, x: str, y: str) -> list[Point]:
+    """Reported accuracy on one split against that on another."""
+    points = []
+    for model in chosen.models:
+        first, second = (model.reported_value(chosen.metric, split) for split in (x, y))
+        if first is not None and second is not None:
+            points.append(Point(model.id, model.method.name, _label(model), float(first), float(second)))
+    return _some(points, f"no model reports {chosen.metric} on both {x} and {y}")
+
+
+def verdicts(
+    models: Iterable[Model], records: Sequence[Record], split: str
+) -> list[tuple[Model, MetricVerdict]]:
+    """Every reported number that a record has measured, with its verdict."""
+    found = []
+    for model in models:
+        record = best_record(model, records, split)
+        if record is not None:
+            rows = judge(model, record).metrics
+            found += [(model, row) for row in rows if row.measured is not None and row.reported is not None]
+    if not found:
+        raise MissingError(
+            f"no reported number on {split} has been measured",
+            hint="measure with 'bddzoo eval' or 'bddzoo sweep'",
+        )
+    return found
+
+
+def front(points: Sequence[Point], *, small_x: bool) -> list[Point]:
+    """The points that no other one beats in both directions, from left to right.
+
+    Args:
+        points: Higher is better.
+        small_x: Whether a smaller x is better, too (parameters), or a larger one (speed).
+    """
+    sign = 1 if small_x else -1
+    best = float("-inf")
+    kept = []
+    for point in sorted(points, key=lambda p: (sign * p.x, -p.y, p.model)):
+        if point.y > best:
+            best = point.y
+            kept.append(point)
+    return kept[:: 1 if small_x else -1]
+
+
+def _value(model: Model, metric: str, split: str, records: Sequence[Record] | None) -> float | None:
+    if records is None:
+        reported = model.reported_value(metric, split)
+        return None if reported is None else float(reported)
+    record = best_record(model, records, split)
+    return None if record is None else measured_value(record, metric)
+
+
+def _label(model: Model) -> str:
+    return f"{model.method.name}, {model.backbone}"
+
+
+def _some(points: list[Point], otherwise: str) -> list[Point]:
+    if not points:
+        raise MissingError(f"nothing to plot: {otherwise}", hint="'bddzoo eval' and 'bddzoo sweep' measure")
+    return points
