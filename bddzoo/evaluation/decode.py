@@ -48,7 +48,7 @@ def decode_mask(content: bytes, path: Path, slot: str = "") -> tuple[NDArray[np.
         MissingError: Damaged, or another kind of PNG.
     """
     header = header_of(content, path)
-    if header.colour == GREY and header.depth == 8:
+    if header.colour in (GREY, PALETTE) and header.depth == 8:
         found = _decode(content, header, path, 1, slot)
         return found.unfolded(buffer(found.shape, slot and slot + " whole")), header
     if header.colour == PALETTE:
@@ -115,6 +115,8 @@ def _decode(content: bytes, header: Header, path: Path, channels: int, slot: str
     codecs = _imagecodecs()
     if codecs is not None and not interlaced and header.width * channels < MAX_ROW_BYTES:
         return _repacked(codecs, content, shape, path, slot)
+    if header.colour == PALETTE:
+        return Folded(decode_indices(content, header, path))
     pixels = _cv2_decode(content, path)
     if channels == 4 and pixels.ndim == 3:
         import cv2
@@ -160,6 +162,8 @@ def _inflate(packed: bytes, raw: NDArray[np.uint8], path: Path) -> bool:
         # No more is inflated than there is room for, and one byte that would tell of too much.
         plain = stream.decompress(packed, raw.size + 1)
     except Exception as error:  # imagecodecs and zlib have error classes of their own
+        if "INSUFFICIENT_SPACE" in str(error):
+            return False
         raise MissingError(f"{path} is damaged: its pixels cannot be decoded ({error})") from None
     if len(plain) != raw.size or not stream.eof:
         return False

@@ -28,7 +28,9 @@ def run_jobs(
         try:
             return work(job)
         except MissingError as error:
-            return error
+            # What led to it holds the frame's pixels, and there may be thousands of such frames.
+            error.__context__ = None
+            return error.with_traceback(None)
 
     if workers <= 1:
         for job in jobs:

@@ -21,6 +21,8 @@ SPACE = b" \t\r\n"
 MAX_REMAINDER = 1 << 26
 # A frame is at most a megabyte or two; more is held for nobody.
 MAX_FRAME = 1 << 26
+# The largest of the data set's label files has some hundred thousand frames.
+MAX_FRAMES = 1 << 20
 
 
 class OutlineError(ValueError):
@@ -60,6 +62,8 @@ def frame_regions(
         scan.seen = seen
     for chunk in chunks:
         _add(scan, chunk)
+        if len(scan.regions) > MAX_FRAMES:
+            raise OutlineError(f"more than {MAX_FRAMES} frames in it")
         if len(scan.remainder) > MAX_REMAINDER:
             raise OutlineError("no frames in it")
         if len(scan.begun) > MAX_FRAME:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import threading
 import weakref
 import zipfile
@@ -87,7 +89,8 @@ class FolderSource(Source):
         """Bytes of a member."""
         path = self.where(member)
         try:
-            return path.read_bytes()
+            with _open(path) as file:
+                return file.read()
         except OSError as error:
             raise _unreadable(path, error) from None
 
@@ -95,7 +98,7 @@ class FolderSource(Source):
         """The file, piece by piece."""
         path = self.where(member)
         try:
-            with path.open("rb") as file:
+            with _open(path) as file:
                 while piece := file.read(size):
                     yield piece
         except OSError as error:
@@ -109,7 +112,7 @@ class FolderSource(Source):
                 if self._open is None or self._open[0] != member:
                     if self._open is not None:
                         self._open[1].close()
-                    self._open = (member, path.open("rb", buffering=0))
+                    self._open = (member, _open(path))
                     weakref.finalize(self, self._open[1].close)
                 file = self._open[1]
                 file.seek(start)
@@ -128,6 +131,7 @@ class ZipSource(Source):
             raise MissingError(f"{path} is not a readable zip archive: {error}") from None
         self._lock = threading.Lock()
         self._readers: dict[str, MemberReader] = {}
+        self._held: tuple[str, bytes] | None = None
         members: list[str] = []
         junk: list[str] = []
         for info in self._archive.infolist():
@@ -146,7 +150,13 @@ class ZipSource(Source):
     def read_part(self, member: str, start: int, size: int) -> bytes:
         """Some inflated bytes of a member."""
         reader = self._reader(member)
-        return reader.part(start, size) if reader else super().read_part(member, start, size)
+        if reader:
+            return reader.part(start, size)
+        # Packed in a way that only goes from start to end: held, or it would be inflated for each part.
+        held = self._held
+        if held is None or held[0] != member:
+            held = self._held = (member, self.read(member))
+        return held[1][start : start + size]
 
     def _reader(self, member: str) -> MemberReader | None:
         """What reads parts of a member; None where it can only be read as a whole."""
@@ -201,9 +211,20 @@ def open_source(path: Path) -> Source:
     """
     if not path.exists():
         raise MissingError(f"no such file or folder: {path}")
+    if not path.is_dir() and not path.is_file():
+        raise MissingError(f"{path} is neither a file nor a folder", hint="it is read more than once")
     if path.is_file() and path.suffix.lower() == ".zip":
         return ZipSource(path)
     return FolderSource(path)
+
+
+def _open(path: Path) -> IO[bytes]:
+    """Open a file, and nothing that would be waited for without end: a pipe, a terminal."""
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(errno.EINVAL, "it is not a plain file")
+    return os.fdopen(file, "rb", buffering=0)
 
 
 def _is_junk(name: str) -> bool:

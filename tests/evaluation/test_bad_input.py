@@ -1,6 +1,7 @@
 """Files that cannot be scored: one line that names them, exit 5, no hang, no score."""
 
 import json
+import os
 import struct
 import zipfile
 import zlib
@@ -11,8 +12,9 @@ import pytest
 
 from bddzoo.cli.main import run
 from bddzoo.errors import MissingError
-from bddzoo.evaluation import disk
+from bddzoo.evaluation import disk, json_index
 from bddzoo.evaluation.disk import evaluate
+from bddzoo.evaluation.jobs import run_jobs
 from bddzoo.evaluation.mask_frames import MaskWork
 from bddzoo.evaluation.options import Options
 from tests.evaluation import scenes
@@ -313,3 +315,53 @@ def test_a_result_that_cannot_be_written_says_so(masks, capsys):
     argv = ["score", "-t", "sem_seg", "-g", str(masks / "gt"), "-r", str(masks / "pred")]
     assert run([*argv, "--out-file", str(masks / "file/out.json")]) == 5
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_pipes_are_not_waited_for(masks, rles, capsys):
+    (masks / "pred/f3.png").unlink()
+    os.mkfifo(masks / "pred/f3.png")
+    assert "f3.png: it is not a plain file" in refused(capsys, masks)
+    os.mkfifo(rles / "pipe.json")
+    line = refused(capsys, rles, gt="gt.json", pred="pipe.json")
+    assert "pipe.json is neither a file nor a folder" in line
+
+
+@pytest.mark.parametrize("colour", [0, 3])
+def test_more_pixels_than_the_header_says_are_refused_and_not_inflated(masks, capfd, colour):
+    pytest.importorskip("imagecodecs")
+    content = b"\x89PNG\r\n\x1a\n"
+    head = struct.pack(">IIBBBBB", 40, 24, 8, colour, 0, 0, 0)
+    for kind, body in ((b"IHDR", head), (b"IDAT", zlib.compress(b"\0" * (1 << 22))), (b"IEND", b"")):
+        content += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    (masks / "pred/f2.png").write_bytes(content)
+    line = refused(capfd, masks)
+    assert "pred/f2.png is damaged: its pixels are not what its header says" in line
+
+
+def test_more_frames_than_any_data_set_has(rles, capsys, monkeypatch):
+    monkeypatch.setattr(json_index, "MAX_FRAMES", 1)
+    assert "more than 1 frames in it" in refused(capsys, rles, gt="gt.json", pred="pred.json")
+
+
+def test_a_frame_that_never_ends(rles, capsys, monkeypatch):
+    monkeypatch.setattr(json_index, "MAX_FRAME", 1 << 20)
+    (rles / "pred.json").write_bytes(b'[{"name": "f0.jpg", "labels": [' + b" " * (1 << 23))
+    line = refused(capsys, rles, gt="gt.json", pred="pred.json")
+    assert "pred.json is no list of frames: a frame in it is larger than" in line
+
+
+def test_refusals_hold_no_pixels():
+    """A set may have thousands of bad frames."""
+
+    def work(job):
+        pixels = np.zeros(1 << 20, np.uint8)
+        try:
+            raise ValueError(len(pixels))
+        except ValueError as error:
+            raise MissingError(f"{job} is bad") from error
+
+    for workers in (1, 2):
+        for job, error in run_jobs(work, ["a", "b"], workers):
+            assert str(error) == f"{job} is bad"
+            assert error.__traceback__ is None
+            assert error.__context__ is None

@@ -94,13 +94,19 @@ def test_damage_is_told(tmp_path, change):
         list(MemberReader(path, info, WHERE).chunks(1 << 20))
 
 
-def test_archives_go_by_other_ways_where_they_must(tmp_path):
+def test_archives_go_by_other_ways_where_they_must(tmp_path, monkeypatch):
     """Other methods of packing are inflated as a whole."""
     content = mixed(3000)
     path = archive(tmp_path / "a.zip", content, zipfile.ZIP_LZMA)
     source = open_source(path)
     assert b"".join(source.chunks("m.json", 100)) == content
-    assert source.read_part("m.json", 10, 20) == content[10:30]
+    with monkeypatch.context() as patch:
+        inflated = []
+        read = source.read
+        patch.setattr(source, "read", lambda member: inflated.append(member) or read(member))
+        for start in range(0, 3000, 100):
+            assert source.read_part("m.json", start, 20) == content[start : start + 20]
+        assert inflated == ["m.json"]
 
 
 def test_a_bomb_is_refused_before_it_is_inflated(tmp_path):
