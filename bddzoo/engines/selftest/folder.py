@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, "npt.NDArray[Any]"]
 TASKS = ("sem_seg", "ins_seg")
+PICTURE = "input_720x1280.png"
 # The two crops of the first picture, (rows, columns).
 CROPS = {"even": (slice(200, 328), slice(300, 556)), "odd": (slice(100, 197), slice(500, 661))}
 
@@ -116,21 +117,12 @@ class GoldenFolder:
 
     def picture(self, variant: Variant) -> npt.NDArray[np.uint8] | None:
         """The (H, W, 3) uint8 BGR picture of a variant, or None when the folder has crops only."""
-        name = "input_b_600x1000.png" if variant == "b" else "input_720x1280.png"
+        name = "input_b_600x1000.png" if variant == "b" else PICTURE
         return _read_picture(self.root / name)
 
     def crop(self, name: str) -> npt.NDArray[np.uint8]:
         """The (h, w, 3) uint8 BGR crop `even` or `odd` of the first picture."""
-        picture = self.picture("base")
-        if picture is not None:
-            return picture[CROPS[name]]
-        found = _read_picture(self.root / f"crop_{name}.png")
-        if found is None:
-            with packaged() as own:
-                found = _read_picture(own / f"crop_{name}.png")
-        if found is None:
-            raise MissingError(f"{self.root} has no input_720x1280.png", hint="copy the folder again, whole")
-        return found
+        return read_crop(self.root, name)
 
     def class_map(self, golden: Golden) -> npt.NDArray[np.uint8] | None:
         """The (H, W) uint8 class map beside a full golden, or None."""
@@ -209,6 +201,38 @@ def read_arrays(path: Path) -> Arrays:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise IntegrityError(f"{path} cannot be read: {error}", hint="copy it again") from error
+
+
+def read_crop(root: Path, name: str) -> npt.NDArray[np.uint8]:
+    """The (h, w, 3) uint8 BGR crop `even` or `odd` of the first picture of a folder, or of the one above.
+
+    Raises:
+        MissingError: Neither the picture nor the crop is there.
+    """
+    for folder in (root, root.parent):
+        picture = _read_picture(folder / PICTURE)
+        if picture is not None:
+            return picture[CROPS[name]]
+    found = _read_picture(root / f"crop_{name}.png")
+    if found is None:
+        with packaged() as own:
+            found = _read_picture(own / f"crop_{name}.png")
+    if found is None:
+        raise MissingError(f"{root} has no {PICTURE}", hint="copy the folder again, whole")
+    return found
+
+
+def read_picture_above(root: Path) -> npt.NDArray[np.uint8]:
+    """The first picture, (720, 1280, 3) uint8 BGR, of a folder or of the one above.
+
+    Raises:
+        MissingError: It is not there.
+    """
+    for folder in (root, root.parent):
+        picture = _read_picture(folder / PICTURE)
+        if picture is not None:
+            return picture
+    raise MissingError(f"{root} has no {PICTURE}", hint="copy the folder again, whole")
 
 
 def _read_picture(path: Path) -> npt.NDArray[np.uint8] | None:

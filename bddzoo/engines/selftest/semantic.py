@@ -34,7 +34,7 @@ def check_small(
         logits = runner.encode(x)[0]
         std = float(arrays[f"{crop}_stats"][1])
         stages.compare(crop, to_numpy(logits[:, 4::8, 4::8]), arrays[f"{crop}_logits"], std)
-        wrong += _wrong_pixels(logits, arrays[f"{crop}_class"], limit * std)
+        wrong += wrong_pixels(logits, arrays[f"{crop}_class"], limit * std)
     return [stages.measure("logits"), Measure("class map", wrong, 0, "px")]
 
 
@@ -64,7 +64,7 @@ def check_full(
         measures.insert(1, stages.measure("stages"))
     labels = folder.class_map(golden)
     if labels is not None:
-        measures.append(Measure("class map", _wrong_pixels(logits, labels, limit * std), 0, "px"))
+        measures.append(Measure("class map", wrong_pixels(logits, labels, limit * std), 0, "px"))
     return measures
 
 
@@ -133,8 +133,14 @@ def recorded(module: Any) -> Iterator[dict[str, Any]]:
         hook.remove()
 
 
-def _wrong_pixels(logits: Tensor, labels: npt.NDArray[np.uint8], tolerance: float) -> int:
-    """Pixels of another class whose margin is larger than what the tolerance can turn."""
+def wrong_pixels(logits: Tensor, labels: npt.NDArray[np.uint8], tolerance: float) -> int:
+    """Pixels of another class whose margin is larger than what the tolerance can turn.
+
+    Args:
+        logits: (C, H, W).
+        labels: (H, W), the golden's classes.
+        tolerance: How far a logit may be from the golden's.
+    """
     best, classes = logits.max(dim=0)
     golden = torch.from_numpy(labels.astype(np.int64)).to(logits.device)
     if classes.shape != golden.shape:

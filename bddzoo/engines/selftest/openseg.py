@@ -1,0 +1,262 @@
+"""Check the networks of openseg.pytorch against a folder of their goldens.
+
+Layout: `index.json` (the networks with their facts and gains, and the runs of the whole test chain),
+`manifests/NAME.json.gz`, `outputs/NAME.npz` and `outputs/NAME__n.npz` (two sets of weights, two crops),
+`protocol/DATASET.npz`, `ops/abn.npz`, `ops/legacy_checkpoint_sample.pth`. Which networks there are is known
+from the index alone. Beside it, or one folder up, is the picture they were made from.
+"""
+
+from __future__ import annotations
+
+import copy
+import gzip
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bddzoo.engines.openseg.spec import Spec, is_spec, spec_of, why_not
+from bddzoo.engines.selftest.folder import CROPS, Arrays, read_arrays, read_crop
+from bddzoo.engines.selftest.measures import STD_LIMIT, STD_LIMIT_GPU, Finding, Measure, Stages, strided
+from bddzoo.errors import BddzooError, IntegrityError
+from bddzoo.registry.types import Model
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+    from torch import nn
+
+    from bddzoo.engines.openseg.network import OpensegNetwork
+    from bddzoo.engines.recipe import Variant
+    from bddzoo.engines.selftest.semantic import Prepare
+
+_AGAIN = "copy the folder again, whole"
+VARIANTS: tuple[tuple[Variant, str], ...] = (("base", ""), ("n", "__n"))
+
+
+def find_folder(root: Path) -> Path | None:
+    """The folder of openseg goldens: `root`, or `openseg` in it; None if there is none."""
+    for folder in (root, root / "openseg"):
+        if (folder / "outputs").is_dir() and (folder / "index.json").is_file():
+            return folder
+    return None
+
+
+class OpensegTest:
+    """Checks of networks against one folder.
+
+    Args:
+        root: The folder.
+        registry: All models that there are; the protocols of the whole test chain are looked up there.
+        device: Where to run.
+        prepare: The preprocessing, from a picture and a protocol to a network's input.
+        tune: What is done to a network, in place, before it predicts on a CPU.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        registry: Sequence[Model],
+        device: torch.device,
+        prepare: Prepare,
+        tune: Callable[[nn.Module], None] | None = None,
+    ) -> None:
+        self.root = root
+        self.registry = registry
+        self.device = device
+        self.prepare = prepare
+        self.tune = tune if device.type == "cpu" else None
+        self.limit = STD_LIMIT if device.type == "cpu" else STD_LIMIT_GPU
+        path = root / "index.json"
+        try:
+            index = json.loads(path.read_text(encoding="utf-8"))
+            self.networks: dict[str, dict[str, Any]] = {str(n["id"]): n for n in index["networks"]}
+            self.runs: dict[str, dict[str, Any]] = dict(index.get("protocol", {}))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise IntegrityError(f"{path} is no index of goldens: {error}", hint=_AGAIN) from error
+
+    def names(self, patterns: Sequence[str] = ()) -> list[str]:
+        """Ids of the networks in the folder, or of those that match a pattern."""
+        if not patterns:
+            return list(self.networks)
+        return [name for name in self.networks if any(fnmatchcase(name, p) for p in patterns)]
+
+    def smallest(self) -> list[str]:
+        """The network with the fewest parameters."""
+        return sorted(self.networks, key=lambda n: int(self.networks[n].get("num_params", 0)))[:1]
+
+    def operators(self) -> Iterator[Finding]:
+        """The activated norm, and a file in the zoo's own form."""
+        from bddzoo.engines.selftest.openseg_files import check_abn, check_checkpoint
+
+        for name, check in (("abn.npz", check_abn), ("legacy_checkpoint_sample.pth", check_checkpoint)):
+            path = self.root / "ops" / name
+            if path.is_file():
+                start = time.perf_counter()
+                finding = Finding("ops", f"openseg {path.stem}", "unknown")
+                finding.measures = check(path, self.limit)
+                finding.seconds = time.perf_counter() - start
+                yield finding.settle()
+
+    def network(self, name: str) -> list[Finding]:
+        """Check one network: its entries, its outputs with both sets of weights, its test chains."""
+        from bddzoo.engines.openseg.network import OpensegNetwork
+
+        facts = self.networks[name]
+        subject = f"openseg/{name}"
+        try:
+            spec = _spec(facts)
+            module = OpensegNetwork(spec)
+        except (KeyError, TypeError, ValueError, BddzooError) as error:
+            return [Finding(subject, "keys", "differs", note=f"cannot be built: {error}")]
+        findings = [self._keys(subject, name, module)]
+        sha: dict[str, str] = facts.get("weights_sha256", {})
+        for variant, suffix in VARIANTS:
+            path = self.root / "outputs" / f"{name}{suffix}.npz"
+            runs = [run for run in self.runs.values() if run.get("network") == name and variant == "base"]
+            if not path.is_file() and not runs:
+                continue
+            start = time.perf_counter()
+            tuned, digest = self._fill(module, float(facts["gain"]), variant)
+            weights = [Measure("weights", float(digest != sha[variant]), 0, "count")] if sha else []
+            if path.is_file():
+                finding = Finding(subject, variant, "differs", measures=list(weights))
+                finding.measures += self._outputs(tuned, facts, read_arrays(path))
+                finding.seconds = time.perf_counter() - start
+                findings.append(finding.settle())
+            findings += [self._run(subject, tuned, spec, run) for run in runs]
+        return findings
+
+    def _keys(self, subject: str, name: str, module: OpensegNetwork) -> Finding:
+        parameters = dict(module.named_parameters())
+        mine = [
+            [n, list(t.shape), str(t.dtype).removeprefix("torch."), "param" if n in parameters else "buffer"]
+            for n, t in module.state_dict().items()
+        ]
+        path = self.root / "manifests" / f"{name}.json.gz"
+        finding = Finding(subject, "keys", "no golden")
+        if path.is_file():
+            try:
+                theirs: list[Any] = json.loads(gzip.decompress(path.read_bytes()))["entries"]
+            except (OSError, EOFError, ValueError, KeyError) as error:
+                raise IntegrityError(f"{path} is no manifest: {error}", hint=_AGAIN) from error
+            wrong = [a[0] for a, b in zip(theirs, mine, strict=False) if list(a) != b]
+            count = len(wrong) + abs(len(theirs) - len(mine))
+            finding.measures.append(Measure("entries", count, 0, "count", wrong[0] if wrong else ""))
+        facts = self.networks[name]
+        for key, found in (("num_entries", len(mine)), ("num_params", _count(parameters.values()))):
+            if key in facts:
+                finding.measures.append(Measure(key, abs(found - int(facts[key])), 0, "count"))
+        return finding.settle() if finding.measures else finding
+
+    def _fill(self, module: OpensegNetwork, gain: float, variant: Variant) -> tuple[OpensegNetwork, str]:
+        """Load the deterministic weights; returns the network to run, and their digest."""
+        from bddzoo.engines.recipe import recipe_state, state_sha256
+
+        module.to("cpu")
+        state = recipe_state(module, gain, variant)
+        module.load_state_dict(state)
+        module.to(self.device)
+        if self.tune is not None:
+            module = copy.deepcopy(module)  # other weights may have to go into the plain one
+            self.tune(module)
+        return module, state_sha256(state)
+
+    def _outputs(self, module: OpensegNetwork, facts: dict[str, Any], arrays: Arrays) -> list[Measure]:
+        import torch
+
+        from bddzoo.engines.selftest.run import exact
+        from bddzoo.engines.selftest.semantic import wrong_pixels
+
+        stages, wrong = Stages(self.limit), 0
+        for crop in CROPS:
+            x = torch.from_numpy(_normalise(read_crop(self.root, crop), facts)).to(self.device)
+            with torch.no_grad(), exact():
+                aux, main = module(x)
+            for name, scores in (("aux", aux), ("main", main)):
+                if f"{crop}_{name}_stats" in arrays:
+                    _compare(stages, f"{crop}_{name}", None if scores is None else scores[0], arrays)
+            labels = arrays.get(f"{crop}_class")
+            if labels is not None:
+                tolerance = self.limit * float(arrays[f"{crop}_main_stats"][1])
+                wrong += wrong_pixels(main[0, :, ::2, ::2], labels, tolerance)
+        return [stages.measure("logits"), Measure("class map", wrong, 0, "px")]
+
+    def _run(self, subject: str, module: OpensegNetwork, spec: Spec, run: dict[str, Any]) -> Finding:
+        from bddzoo.engines.selftest.openseg_files import check_run
+
+        dataset = str(run["dataset"])
+        finding = Finding(subject, f"protocol {dataset}", "unknown")
+        path = self.root / "protocol" / f"{dataset}.npz"
+        model = self._model_of(spec, dataset)
+        if model is None:
+            finding.note = f"no model of the registry tests this network on {dataset}"
+        elif path.is_file():
+            start = time.perf_counter()
+            finding.measures = check_run(
+                module, model, run, read_arrays(path), self.root, self.prepare, self.limit
+            )
+            finding.seconds = time.perf_counter() - start
+            return finding.settle()
+        else:
+            finding.note = f"{path} is not there"
+        return finding
+
+    def _model_of(self, spec: Spec, dataset: str) -> Model | None:
+        """A model of the registry with that network and a single-scale protocol on that data set."""
+        for model in self.registry:
+            network, protocol = model.network, model.protocol
+            if network is None or protocol is None or not is_spec(network):
+                continue
+            if protocol.dataset == dataset and not protocol.scales and spec_of(model) == spec:
+                return model
+        return None
+
+
+def _spec(facts: dict[str, Any]) -> Spec:
+    spec = Spec(
+        str(facts["model_name"]),
+        str(facts["backbone"]),
+        int(facts["num_classes"]),
+        str(facts.get("bn_type", "inplace_abn")),
+    )
+    code = why_not(spec.arch, spec.backbone, spec.bn_type)
+    if code is not None:
+        raise ValueError(code)
+    return spec
+
+
+def _normalise(picture: npt.NDArray[np.uint8], facts: dict[str, Any]) -> npt.NDArray[np.float32]:
+    """A BGR crop as (1, 3, h, w) float32 input; each step is one operation in float32, as the zoo does it."""
+    import numpy as np
+
+    pixels = picture[:, :, ::-1] if facts["input_mode"] == "RGB" else picture
+    numbers = facts["normalize"]
+    mean, std = (np.array(numbers[key], np.float32) for key in ("mean", "std"))
+    x = (pixels.astype(np.float32) / np.float32(numbers["div_value"]) - mean) / std
+    return np.ascontiguousarray(x.transpose(2, 0, 1))[None].astype(np.float32)
+
+
+def _compare(stages: Stages, name: str, scores: Any, arrays: Arrays) -> None:
+    """Compare (K, H, W) logits with a grid of the golden's, or with evenly spaced samples of it."""
+    from bddzoo.engines.selftest.semantic import to_numpy
+
+    if scores is None:
+        stages.worst, stages.where = float("inf"), f"{name}: the network has none"
+        return
+    mine, std = to_numpy(scores), float(arrays[f"{name}_stats"][1])
+    if f"{name}_sample" in arrays:
+        golden = arrays[f"{name}_sample"]
+        stages.compare(name, strided(mine, golden.size), golden, std)
+        return
+    golden = arrays[name]
+    # The distance of the grid's points: the goldens' rule, found from their number.
+    step = next((s for s in (8, 16, 32) if mine[:, s // 2 :: s, s // 2 :: s].shape == golden.shape), 1)
+    stages.compare(name, mine[:, step // 2 :: step, step // 2 :: step], golden, std)
+
+
+def _count(tensors: Any) -> int:
+    return sum(int(t.numel()) for t in tensors)
