@@ -104,12 +104,13 @@ def resize_cubic(scores: Tensor, size: tuple[int, int]) -> Tensor:
     import numpy as np
 
     height, width = size
-    resized = [
-        cv2.resize(np.ascontiguousarray(item), (width, height), interpolation=cv2.INTER_CUBIC)
-        for item in scores.permute(0, 2, 3, 1).cpu().numpy()
-    ]
-    stacked = torch.from_numpy(np.stack(resized).reshape(len(resized), height, width, -1))
-    return stacked.to(scores.device).permute(0, 3, 1, 2)
+    source = scores.contiguous().cpu().numpy()
+    resized = np.empty((*source.shape[:2], height, width), np.float32)
+    # One class at a time: OpenCV 5 takes no more than 128 channels.
+    for item, target in zip(source, resized, strict=True):
+        for plane, place in zip(item, target, strict=True):
+            cv2.resize(plane, (width, height), dst=place, interpolation=cv2.INTER_CUBIC)
+    return torch.from_numpy(resized).to(scores.device)
 
 
 def _swapped(classes: int, model: Model) -> list[int] | None:
