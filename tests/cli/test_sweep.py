@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+import sys
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
 from bddzoo.results import scan_records
-from tests.cli.command import assert_one_line, bddzoo
+from tests.cli.command import ROOT, assert_one_line, bddzoo, environment
 from tests.cli.conftest import TinyZoo
 from tests.support.tiny import INS_SEG, SEM_SEG
 
@@ -64,3 +68,65 @@ def test_a_slurm_script_is_shell(tiny: TinyZoo, tmp_path: Path) -> None:
     script = tmp_path / "sweep.sh"
     script.write_text(done.stdout)
     assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of the processes that were given something in the folder."""
+    lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in lines.splitlines() if str(folder) in line]
+
+
+@pytest.mark.slow
+def test_a_sweep_on_a_ray_cluster_of_its_own(
+    tiny: TinyZoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real networks; the same records as a sweep on this machine, and no process or file is left."""
+    pytest.importorskip("ray", reason="needs bddzoo[ray]")
+    temporary = tempfile.mkdtemp(prefix="zoo-", dir="/tmp")
+    monkeypatch.setenv("TMPDIR", temporary)
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")
+    there = sweep(tiny, tmp_path / "ray", "--all", "--executor", "ray", "--format", "json")
+    monkeypatch.delenv("TMPDIR")
+    assert there.returncode == 3, there.stderr
+    wait_until = time.monotonic() + 30
+    while (left := [*Path(temporary).glob("bddzoo-*"), *processes_of(Path(temporary))]) and (
+        time.monotonic() < wait_until
+    ):
+        time.sleep(0.2)
+    assert left == []
+    shutil.rmtree(temporary)
+    assert json.loads(there.stdout), "nothing but data on standard output"
+    here = sweep(tiny, tmp_path / "here", "--all", "--format", "json")
+    assert json.loads(here.stdout) == json.loads(there.stdout), "verdicts, numbers and the sweep's id"
+    for where in ("ray", "here"):
+        assert len(list(scan_records(tmp_path / where / "results"))) == 2
+    stored = [max((tmp_path / w / "results").rglob(f"{SEM_SEG}/*.npz")).name for w in ("ray", "here")]
+    assert stored[0] == stored[1], "what was counted on each picture came along"
+
+
+def test_without_ray_one_line_says_what_to_install(tiny: TinyZoo, tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['ray'] = None; from bddzoo.cli.main import run; sys.exit(run(sys.argv[1:]))"
+    )
+    options = ("--all", "--executor", "ray", "--registry", tiny.registry, "--data", tiny.data)
+    command = [sys.executable, "-c", code, "sweep", *map(str, options), "--results", str(tmp_path / "r")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment(), cwd=ROOT)
+    assert_one_line(done, 5, "ray", "pip install 'bddzoo[ray]'")
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        (("--address", "auto"), 2, "--executor ray"),
+        (("--executor", "ray", "--address", "nowhere"), 2, "HOST:PORT"),
+        (("--executor", "ray", "--address", "127.0.0.1:9"), 7, "nothing answers at '127.0.0.1:9'"),
+        (("--executor", "ray", "--gpus-per-model", "0"), 2, "gpus-per-model"),
+    ],
+)
+def test_bad_ways_to_name_a_cluster(
+    tiny: TinyZoo, tmp_path: Path, options: tuple[str, ...], status: int, words: str
+) -> None:
+    if "ray" in options:
+        pytest.importorskip("ray", reason="needs bddzoo[ray]")
+    assert_one_line(sweep(tiny, tmp_path, "--all", *options), status, words)

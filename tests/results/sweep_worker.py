@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,12 +23,15 @@ def main() -> int:
     parser.add_argument("model")
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--sleep", type=float, default=0.0)
-    for fault in ("crash", "crash-once", "hang", "missing"):
+    for fault in ("crash", "crash-once", "hang", "missing", "orphan"):
         parser.add_argument(f"--{fault}", default="")
     options = parser.parse_args()
     before = options.log.read_text().split() if options.log.exists() else []
     with options.log.open("a") as log:
         log.write(f"{options.model}\n")
+    if options.model == options.orphan:
+        orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        (options.log.parent / "orphan").write_text(str(orphan.pid))
     if options.model == options.crash or (
         options.model == options.crash_once and options.model not in before
     ):

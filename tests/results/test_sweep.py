@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -9,13 +10,16 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from bddzoo.errors import MissingError
 from bddzoo.results import scan_records
-from bddzoo.results.sweep_plan import remaining_s
+from bddzoo.results.local import LocalExecutor
+from bddzoo.results.sweep import Sweep
+from bddzoo.results.sweep_plan import Job, remaining_s
 from tests.results.factory import make_model, make_record
 from tests.results.sweep_driver import local, settings
 
@@ -83,6 +87,69 @@ def test_a_worker_that_hangs_is_stopped(tmp_path: Path) -> None:
     assert states["m0"].state == "failed"
     assert "no end after 3 s" in states["m0"].reason
     assert states["m1"].state == "done"
+    print("1 worker of 2 hung: stopped at its limit, 1 record, none of the one that hung")
+    assert measured(tmp_path) == Counter(["m1"])
+
+
+def test_what_a_crashed_worker_has_started_is_ended(tmp_path: Path) -> None:
+    """A process that a worker leaves behind would keep its GPU."""
+    jobs = local(models(1), settings(tmp_path, "--orphan", "m0", "--crash", "m0", retries=0)).run()
+    assert jobs[0].state == "failed"
+    orphan = int((tmp_path / "orphan").read_text())
+    deadline = time.monotonic() + 10
+    while alive(orphan) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(orphan)
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; a dead one that nobody has asked for is not alive."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_ctrl_c_asks_all_workers_at_once_and_leaves_none(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def press(jobs: Sequence[Job]) -> None:
+        if len(started(tmp_path)) == 3:
+            seen.extend(pids(tmp_path))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        local(models(4), settings(tmp_path, "--sleep", "30"), 3, press).run()
+    assert len(seen) == 3
+    assert pids(tmp_path) == []
+    assert measured(tmp_path) == Counter()
+    short = [local(models(1), settings(tmp_path), 1).run()[0].state]
+    assert short == ["done"], "no lock is left"
+
+
+def pids(folder: Path) -> list[int]:
+    """Processes whose command line names the folder's log."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(folder / "log.txt").encode() in (place / "cmdline").read_bytes():
+                found.append(int(place.name))
+    return found
+
+
+def test_weights_are_fetched_while_models_run(tmp_path: Path) -> None:
+    """In the order in which they will run, each once, and not what runs already; an error is for the worker."""
+    fetched: list[str] = []
+
+    def fetch(name: str) -> None:
+        fetched.append(name)
+        if name == "m2":
+            raise MissingError("nowhere")
+
+    plan = settings(tmp_path, "--sleep", "0.5")
+    jobs = Sweep(models(4), plan, lambda: LocalExecutor(1, fetch=fetch)).run()
+    assert {job.state for job in jobs} == {"done"}
+    assert fetched == ["m1", "m2", "m3"]
 
 
 def test_two_sweeps_on_one_folder_share_the_work(tmp_path: Path) -> None:
@@ -94,24 +161,33 @@ def test_two_sweeps_on_one_folder_share_the_work(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_at_any_moment_nothing_is_lost_and_nothing_runs_twice(tmp_path: Path) -> None:
+    def command(folder: Path) -> list[str]:
+        folder.mkdir()
+        return [sys.executable, "-m", "tests.results.sweep_driver", str(folder), "5", "0.2"]
+
+    begin = time.monotonic()
+    assert subprocess.run(command(tmp_path / "whole"), cwd=ROOT, check=False, timeout=120).returncode == 0
+    whole = time.monotonic() - begin
     moments = random.Random(0)
-    kills = 0
+    counts: Counter[str] = Counter()
     for run in range(KILLS):
         folder = tmp_path / str(run)
-        folder.mkdir()
-        command = [sys.executable, "-m", "tests.results.sweep_driver", str(folder), "5", "0.2"]
-        process = subprocess.Popen(command, cwd=ROOT)
-        time.sleep(moments.uniform(0.1, 2.5))
+        process = subprocess.Popen(command(folder), cwd=ROOT)
+        time.sleep(moments.uniform(0.1, whole))
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
-            kills += 1
+            counts["killed"] += 1
         process.wait()
+        counts["done when killed"] += sum(measured(folder).values())
+        counts["started when killed"] += sum(started(folder).values())
         # Workers that were running go on: the sweep that takes over waits for them.
-        assert subprocess.run(command, cwd=ROOT, check=False, timeout=120).returncode == 0
+        again = subprocess.run(process.args, cwd=ROOT, check=False, timeout=120)
+        assert again.returncode == 0
         expected = Counter(f"m{i}" for i in range(5))
         assert measured(folder) == expected
         assert started(folder) == expected
-    print(f"{KILLS} sweeps, {kills} killed: nothing lost, nothing twice")
+    assert counts["killed"], "some were killed"
+    print(f"{KILLS} sweeps of 5 models, {dict(counts)}: nothing lost, nothing twice")
 
 
 def test_a_corrupted_record_does_not_count_as_done(tmp_path: Path) -> None:
