@@ -138,7 +138,7 @@ def pids(folder: Path) -> list[int]:
 
 
 def test_weights_are_fetched_while_models_run(tmp_path: Path) -> None:
-    """In the order in which they will run, each once, and not what runs already; an error is for the worker."""
+    """In the order in which they will run, each once, not what runs already; an error is for the worker."""
     fetched: list[str] = []
 
     def fetch(name: str) -> None:
@@ -157,6 +157,7 @@ def test_two_sweeps_on_one_folder_share_the_work(tmp_path: Path) -> None:
     both = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
     assert [process.wait(120) for process in both] == [0, 0]
     assert started(tmp_path) == measured(tmp_path) == Counter(f"m{i}" for i in range(6))
+    print("2 sweeps of 6 models on 1 folder: 6 started, 6 records")
 
 
 @pytest.mark.slow
@@ -198,6 +199,7 @@ def test_a_corrupted_record_does_not_count_as_done(tmp_path: Path) -> None:
     jobs = local(models(2), plan).run()
     assert {job.state for job in jobs} == {"done"}
     assert started(tmp_path) == Counter({"m0": 2, "m1": 1})
+    print("1 of 2 records corrupted: 1 model measured again")
 
 
 def test_a_clock_that_jumps_does_not_matter(tmp_path: Path) -> None:
@@ -226,6 +228,7 @@ def test_a_full_disk_loses_nothing_and_is_made_good(tmp_path: Path) -> None:
     assert {state for state, _ in room["states"].values()} == {"done"}
     assert (room["measured"], room["left"]) == ({f"m{i}": 1 for i in range(3)}, [])
     assert started(tmp_path) == Counter({f"m{i}": 2 for i in range(3)})
+    print("3 models on a full disk: 3 failed, 0 half records; with room again: 3 records")
 
 
 def test_a_place_without_room_for_a_lock_is_one_line(tmp_path: Path) -> None:
@@ -245,6 +248,7 @@ def test_a_clock_that_jumps_during_a_sweep_does_not_matter(
     assert {job.state for job in jobs} == {"done"}
     assert all(0 <= job.seconds < 60 for job in jobs)
     assert started(tmp_path) == measured(tmp_path) == Counter(["m0", "m1"])
+    print("a clock that jumps by 3 years a look: 2 models, 2 records, 0 over time")
 
 
 def test_a_results_folder_that_cannot_be_written(tmp_path: Path) -> None:
