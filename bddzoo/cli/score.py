@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from pathlib import Path
@@ -109,14 +110,15 @@ def command(
     unless `--compat official` asks for them.
     """
     from bddzoo.cli.score_extras import Extras
-    from bddzoo.cli.score_output import json_of, table_of, write_json
+    from bddzoo.cli.score_output import check_targets, json_of, table_of, write_json
     from bddzoo.evaluation.options import Options
     from bddzoo.evaluation.slices import check_keys, read_attributes
 
     keys = [k.strip() for k in by.split(",") if k.strip()] if by else []
     if bool(keys) != bool(attributes):
         raise UsageError("--by and --attributes go together")
-    if evaluator == "official" and (keys or ci or worst or plots or against):
+    more_asked = keys or ci or worst or plots or against or allow_partial or lenient
+    if evaluator == "official" and more_asked:
         raise UsageError("--evaluator official gives no more than its result", hint="leave it out")
     if dataset and (task != "sem_seg" or score_file or compat == "official" or evaluator == "official"):
         raise UsageError(
@@ -133,6 +135,7 @@ def command(
     )
     extras: dict[str, Any] = {}
     # Before the long work: a mistake in it should not cost a whole evaluation.
+    check_targets(out_file, plots)
     known = read_attributes(attributes) if attributes else {}
     check_keys(known, keys)
     if evaluator == "official":
@@ -192,7 +195,12 @@ def _ask_toolkit(
 
     scores, versions = evaluate_official(task, gt, result, score_file)
     extras["evaluator"] = " with ".join(f"{name} {version}" for name, version in versions.items())
-    return Evaluation(scores, SemSegAccumulator(()), "the official toolkit")
+    # It does not say how many frames it compared, nor which classes there were.
+    extras |= {"compat": "official", "frames": None, "absent_classes": None}
+    warnings = []
+    if all(math.isnan(value) for value in scores.summary.values()):
+        warnings.append("the toolkit gives no number: it compared nothing, or there was nothing to find")
+    return Evaluation(scores, SemSegAccumulator(()), "the official toolkit", warnings)
 
 
 def _tell_differences(app: App, found: Evaluation) -> None:

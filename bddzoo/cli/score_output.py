@@ -41,6 +41,25 @@ def json_of(found: Evaluation, options: Options, extras: dict[str, Any]) -> dict
     return out
 
 
+def check_targets(out_file: Path | None, plots: Path | None) -> None:
+    """Refuse places that cannot be written to, before the long work.
+
+    Raises:
+        MissingError: A folder where a file should be written, or the reverse.
+        UsageError: There is nothing to draw with.
+    """
+    from importlib.util import find_spec
+
+    from bddzoo.errors import MissingError, UsageError
+
+    if out_file and out_file.is_dir():
+        raise MissingError(f"cannot write {out_file}: it is a folder")
+    if plots and plots.exists() and not plots.is_dir():
+        raise MissingError(f"cannot write into {plots}: it is no folder")
+    if plots and find_spec("matplotlib") is None:
+        raise UsageError("--plots needs matplotlib", hint="pip install 'bddzoo[plots]'")
+
+
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write JSON with NaN as null; the file appears only when complete."""
     from bddzoo.files import write_bytes

@@ -14,6 +14,7 @@ from bddzoo.evaluation.insseg import MatchAccumulator
 from bddzoo.evaluation.matching import IOU_THRESHOLDS
 from bddzoo.evaluation.options import Accumulator
 from bddzoo.evaluation.semseg import SemSegAccumulator
+from bddzoo.files import cannot_write
 
 SUFFIXES = (".png", ".svg")
 # Thresholds whose curves are drawn, as indices into IOU_THRESHOLDS.
@@ -36,7 +37,10 @@ def plot(accumulator: Accumulator, folder: Path) -> list[Path]:
     matplotlib.use("agg")
     # Without it, an SVG would differ from run to run in its ids.
     matplotlib.rcParams["svg.hashsalt"] = "bddzoo"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
     if isinstance(accumulator, SemSegAccumulator):
         return _save(_confusion(accumulator), folder / "confusion")
     if isinstance(accumulator, MatchAccumulator):
@@ -56,8 +60,13 @@ def _save(figure: Any, stem: Path) -> list[Path]:
         path = stem.with_name(stem.name + suffix)
         part = path.with_name(f".{path.name}.part{suffix}")
         metadata = {"Date": None} if suffix == ".svg" else {"Software": None}
-        figure.savefig(part, bbox_inches="tight", dpi=120, metadata=metadata)
-        part.replace(path)
+        try:
+            figure.savefig(part, bbox_inches="tight", dpi=120, metadata=metadata)
+            part.replace(path)
+        except OSError as error:
+            raise cannot_write(path, error) from None
+        finally:
+            part.unlink(missing_ok=True)
         out.append(path)
     pyplot.close(figure)
     return out

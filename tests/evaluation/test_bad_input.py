@@ -365,3 +365,14 @@ def test_refusals_hold_no_pixels():
             assert str(error) == f"{job} is bad"
             assert error.__traceback__ is None
             assert error.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("option", "text"), [("--out-file", "it is a folder"), ("--plots", "it is no folder")]
+)
+def test_places_that_cannot_be_written_to_are_told_at_once(masks, capsys, monkeypatch, option, text):
+    place = masks / ("gt" if option == "--out-file" else "gt/f0.png")
+    monkeypatch.setattr(disk, "run_jobs", lambda *_: pytest.fail("it was scored"))
+    argv = ["score", "-t", "sem_seg", "-g", str(masks / "gt"), "-r", str(masks / "pred"), option, str(place)]
+    assert run(argv) == 5
+    assert text in capsys.readouterr().err

@@ -279,7 +279,15 @@ def test_the_toolkit_itself_can_be_asked(toolkit, tmp_path, capsys):
     assert run([*argv, "--evaluator", "official", "--format", "json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["IoU"][1]["AVERAGE"] == 100
-    assert result["bddzoo"]["evaluator"] == "bdd100k 1.0.1 with scalabel 0.3.1"
+    more = result["bddzoo"]
+    assert more["evaluator"] == "bdd100k 1.0.1 with scalabel 0.3.1"
+    # What it does not say is not made up.
+    assert (more["compat"], more["frames"], more["absent_classes"]) == ("official", None, None)
+    assert run([*argv, "--evaluator", "official", "--allow-partial"]) == 2
+    capsys.readouterr()
+    (tmp_path / "empty").mkdir()
+    assert run([*argv[:-1], str(tmp_path / "empty"), "--evaluator", "official"]) == 0
+    assert "the toolkit gives no number" in capsys.readouterr().err
     (tmp_path / "pred/f.png").write_bytes(b"no")
     assert run([*argv, "--evaluator", "official"]) == 5
     assert "official toolkit fails" in capsys.readouterr().err
