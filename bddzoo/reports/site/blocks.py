@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-MARK = "{}"
+MARK = "{model}"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from bddzoo.errors import MissingError
 from bddzoo.registry import Registry
 from bddzoo.registry.types import Model
 from bddzoo.reports.hosts import History
-from bddzoo.reports.site.blocks import Shared, share
+from bddzoo.reports.site.blocks import MARK, Shared, share
 from bddzoo.reports.site.columns import method_name
 from bddzoo.reports.site.evidence import Evidence, Report
 from bddzoo.reports.site.folder import whole_folder
@@ -29,10 +29,8 @@ from bddzoo.reports.site.render import asset, front_script, render
 from bddzoo.reports.tables import UNKNOWN, params_text, settings_text
 from bddzoo.results.verdict import Verdict
 
-# What stands for a model's name on the page of references.
-MARK = "MODEL"
-# Order of the kinds of blocks there: papers, citations, protocols, training, commands, files, digests.
-ORDER = "pcrtkfd"
+# Order of the kinds of blocks there: papers, citations, protocols, training, commands, files.
+ORDER = "pcrtkf"
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def build_site(
     with whole_folder(target) as folder:
         pictures = copy_pictures(registry.models, evidence, names, folder, report)
         shared = share({m.id: model_blocks(m, history) for m in registry.models})
-        texts = _assets() | _front(registry, evidence, history, names, title) | _facts(shared, title)
+        texts = front_files(registry, evidence, history, names, title) | _facts(shared, title)
         for model in registry.models:
             texts[f"models/{names[model.id]}"] = _model(
                 model, evidence[model.id], shared, pictures.get(model.id), title
@@ -95,23 +93,32 @@ def build_site(
     return Built(target, len(registry.models), size, len(pictures))
 
 
-def _assets() -> dict[str, str]:
+def _assets(title: str) -> dict[str, str]:
     # Without the last one, GitHub Pages leaves out files whose names start with an underscore.
     return {
         "site.css": asset("site.css"),
-        "page.js": asset("page.js"),
+        "page.js": f"const SITE = {json.dumps(title)};\n" + asset("page.js"),
         "site.js": front_script(),
         ".nojekyll": "",
     }
 
 
-def _front(
+def front_files(
     registry: Registry,
     evidence: Mapping[str, Evidence],
     history: History,
     names: Mapping[str, str],
-    title: str,
+    title: str = "bddzoo",
 ) -> dict[str, str]:
+    """The front page and the files that every page uses, by name.
+
+    Args:
+        registry: The registry.
+        evidence: By model id, see `gather`.
+        history: What is known of the files' health.
+        names: Model id -> file name of its page.
+        title: The site's name.
+    """
     front = render(
         "index.html",
         title=title,
@@ -120,21 +127,18 @@ def _front(
         zoos=registry.zoos,
         counts=counts(registry, evidence),
         verdicts=VERDICTS.items(),
+        UNKNOWN=UNKNOWN,
     )
-    return {"index.html": front}
+    return {"index.html": front, **_assets(title)}
 
 
 def _facts(shared: Shared, title: str) -> dict[str, str]:
-    """What pages share: for scripts, and as a page of its own."""
+    """The page of what other pages share; they take it from there."""
     from markupsafe import Markup
 
     names = sorted(shared.blocks, key=lambda name: (ORDER.index(name[0]), int(name[1:])))
-    blocks = [(name, Markup(shared.blocks[name].replace("{}", MARK))) for name in names]
-    content = json.dumps(dict(shared.blocks), ensure_ascii=False, separators=(",", ":"))
-    return {
-        "facts.html": render("facts.html", title=title, blocks=blocks, mark=MARK),
-        "facts.js": f"fillFacts({content});\n",
-    }
+    blocks = [(name, Markup(shared.blocks[name])) for name in names]
+    return {"facts.html": render("facts.html", title=title, blocks=blocks, mark=MARK)}
 
 
 def _model(model: Model, evidence: Evidence, shared: Shared, picture: str | None, title: str) -> str:
@@ -167,6 +171,6 @@ def _lead(model: Model) -> str:
         model.backbone,
         settings_text(model),
         "" if params == UNKNOWN else f"{params} parameters",
-        model.zoo.title,
+        model.zoo.id,
     ]
     return " · ".join(part for part in parts if part)

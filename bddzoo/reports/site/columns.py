@@ -77,7 +77,7 @@ def columns(sections: Sequence[Section], evidence: Mapping[str, Evidence], histo
             "weights",
             "Weights",
             "text",
-            lambda m: best_health(history, m.artifact("weights")).text,
+            lambda m: _reach(m, history),
             facet=True,
             shown=False,
             help="Whether the weights can be had",
@@ -97,6 +97,11 @@ def method_name(model: Model) -> str:
 def dataset(model: Model) -> str:
     """The data set that the model's numbers are for."""
     return model.protocol.dataset if model.protocol else "unknown"
+
+
+def _reach(model: Model, history: History) -> str:
+    health = best_health(history, model.artifact("weights"))
+    return UNKNOWN if health.state == "unknown" else health.text
 
 
 def _ticked(model: Model, flags: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from bddzoo.files import cannot_write
 
 MARKER = ".bddzoo-site"
 # What a build writes, besides the marker; anything else in the folder is somebody else's.
-FILES = ("index.html", "facts.html", "facts.js", "site.css", "site.js", "page.js", ".nojekyll")
+FILES = ("index.html", "facts.html", "site.css", "site.js", "page.js", ".nojekyll")
 OURS = frozenset({MARKER, *FILES, "models", "pictures"})
 _AT_FDCWD, _EXCHANGE = -100, 2
 

@@ -70,10 +70,9 @@ class Source:
 
 @dataclass(frozen=True)
 class File:
-    """One file: kind, name, places, size and digests as text."""
+    """One file: kind, places, size and digests as text."""
 
     kind: str
-    name: str
     sources: tuple[Source, ...]
     size: str
     digests: tuple[str, ...]
@@ -157,13 +156,13 @@ def _file(artifact: Artifact, history: History) -> File:
     sources = []
     for url in artifact.sources:
         web = url.startswith(("https://", "http://"))
-        host = urlsplit(url).netloc if web else url.partition(":")[0]
-        sources.append(Source(url if web else None, host, health_of(history, url)))
-    if artifact.page:
-        sources.append(Source(artifact.page, urlsplit(artifact.page).netloc, Health("none", "to read")))
+        # A page that shows the file leads to its download, too.
+        link = artifact.page if web and artifact.page and len(artifact.sources) == 1 else url
+        place = urlsplit(link).netloc if web else url.partition(":")[0]
+        sources.append(Source(link if web else None, place, health_of(history, url)))
     size = "" if artifact.size_bytes is None else size_text(artifact)
     digests = tuple(digest_text(d) for d in artifact.digests)
-    return File(artifact.kind, artifact.name, tuple(sources), size, digests, artifact.digest_url)
+    return File(artifact.kind, tuple(sources), size, digests, artifact.digest_url)
 
 
 def provenance(evidence: Evidence) -> list[tuple[str, str]]:
@@ -199,21 +198,15 @@ def provenance(evidence: Evidence) -> list[tuple[str, str]]:
 
 def model_blocks(model: Model, history: History) -> list[Block]:
     """Parts of the page that other models' pages may have, too, in order."""
-    known = files(model, history)
-    unknown = [file.kind for file in known if not file.digests and not file.size]
-    told = [file for file in known if file.kind not in unknown]
     parts = template("blocks.html")
-    blocks = [
+    return [
         Block("k", parts.commands(steps(model))),
         Block("p", parts.paper(model)),
         Block("r", parts.rows("Protocol", protocol_rows(model))),
         Block("t", parts.rows("Training", training_rows(model))),
-        Block("f", parts.files(known)),
+        Block("f", parts.files(files(model, history))),
         Block("c", parts.cite(bibtex(model))),
     ]
-    if known:
-        blocks.append(Block("d", parts.digests(told, unknown)))
-    return blocks
 
 
 def page_names(models: Sequence[Model]) -> dict[str, str]:

@@ -64,26 +64,66 @@
     }
   }
 
-  // A block is the same on many pages but for the model's name.
-  window.fillFacts = (blocks) => {
-    const place = document.querySelector("[data-facts]");
-    if (!place) return;
+  // Blocks that are the same on many pages but for the model's name stand on the page of references, which
+  // sends them: a page that was opened as a file may read no other file, but may be told.
+  function fillFacts(link) {
+    const place = document.createElement("div");
+    link.parentElement.after(place);
+    const frame = document.createElement("iframe");
     const name = document.querySelector("h1").innerHTML.trim();
-    place.innerHTML = place.dataset.facts.split(" ")
-      .map((key) => `<section>${blocks[key].replaceAll("{}", () => name)}</section>`).join("");
-    addCopyButtons(place);
-  };
+    frame.hidden = true;
+    frame.title = "References";
+    frame.src = `${link.getAttribute("href").split("#")[0]}#${link.dataset.f}`;
+    addEventListener("message", (event) => {
+      if (event.source !== frame.contentWindow || !Array.isArray(event.data)) return;
+      place.innerHTML = event.data
+        .map((html) => `<section>${html.replaceAll("{model}", () => name)}</section>`).join("");
+      frame.remove();
+      link.parentElement.remove();
+      furnish(place);
+    });
+    document.body.append(frame);
+  }
+
+  function sendFacts() {
+    const blocks = location.hash.slice(1).split(",").map((id) => document.getElementById(id)?.innerHTML);
+    if (blocks.every(Boolean)) parent.postMessage(blocks, "*");
+  }
+
+  // What scrolls must be within the keyboard's reach, and say what it is.
+  function furnish(part) {
+    addCopyButtons(part);
+    for (const box of part.querySelectorAll(".scroll:not([tabindex])")) {
+      if (box.scrollWidth <= box.clientWidth) continue;
+      box.tabIndex = 0;
+      box.setAttribute("role", "region");
+      box.setAttribute("aria-label", [...document.querySelectorAll("h2")]
+        .filter((head) => head.compareDocumentPosition(box) & 4).pop().textContent);
+    }
+  }
+
   window.bddzoo = { copy };
 
   // Should the other script fail, the table is shown as it is.
   addEventListener("load", () => root.classList.add("ready"));
 
   document.addEventListener("DOMContentLoaded", () => {
-    document.querySelector(".bar").append(themeButton());
-    if (document.querySelector("[data-facts]")) {
-      document.head.append(Object.assign(document.createElement("script"), { src: "../facts.js" }));
+    if (parent !== window) {
+      sendFacts();
+      return;
     }
-    addCopyButtons(document);
+    if (!document.querySelector(".bar")) {
+      // The same on every model's page, and so written once: here.
+      const home = Object.assign(document.createElement("a"),
+        { className: "brand", href: "../index.html", textContent: SITE });
+      const bar = Object.assign(document.createElement("header"), { className: "bar" });
+      bar.append(home);
+      document.body.prepend(bar);
+    }
+    document.querySelector(".bar").append(themeButton());
+    furnish(document);
+    const link = document.querySelector("a[data-f]");
+    if (link) fillFacts(link);
     const bars = document.querySelectorAll(".classes tbody td:nth-child(2)");
     for (const cell of bars) cell.style.setProperty("--v", parseFloat(cell.textContent) || 0);
   });

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cli.command import ROOT
+from tests.cli.inprocess import Done, runner
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture
+def bddzoo(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    return runner(capsys)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site of the registry and the records of this checkout; to be read only."""
+    from bddzoo.cli.main import run
+
+    folder = tmp_path_factory.mktemp("site") / "site"
+    results = ROOT / "benchmarks" / "results"
+    assert run(["-q", "site", "build", "-o", str(folder), "--results", str(results)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium. Closed after each module: its driver runs an event loop of its own."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if program is None:
+        pytest.skip("needs a browser: apt-get install -y chromium")
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@dataclass
+class Opener:
+    """Opens pages, and remembers what must not happen on them."""
+
+    browser: Browser
+    contexts: list[Any] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def __call__(self, path: Path, address: str = "", **options: Any) -> Page:
+        """Open a file; options are those of a browser context."""
+        options.setdefault("viewport", {"width": 1280, "height": 900})
+        context = self.browser.new_context(**options)
+        self.contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", lambda m: self.complaints.append(f"{m.type}: {m.text}"))
+        page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        page.on("request", self._request)
+        page.on("requestfailed", lambda r: self.complaints.append(f"failed: {r.url}"))
+        page.goto(path.as_uri() + address)
+        return page
+
+    def _request(self, request: Any) -> None:
+        if not request.url.startswith(("file:", "data:", "blob:")):
+            self.complaints.append(f"request to {request.url}")
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Opener]:
+    """Opens pages; afterwards there must be no message on a console, and no request to anywhere."""
+    opener = Opener(browser)
+    yield opener
+    for context in opener.contexts:
+        context.close()
+    assert opener.complaints == []
