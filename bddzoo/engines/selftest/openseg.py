@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from bddzoo.engines.openseg.network import OpensegNetwork
     from bddzoo.engines.recipe import Variant
+    from bddzoo.engines.selftest.openseg_files import Score
     from bddzoo.engines.selftest.semantic import Prepare
 
 _AGAIN = "copy the folder again, whole"
@@ -54,6 +55,8 @@ class OpensegTest:
         device: Where to run.
         prepare: The preprocessing, from a picture and a protocol to a network's input.
         tune: What is done to a network, in place, before it predicts on a CPU.
+        score: Scores of a class map, from the data set's id and the label file's pixels: mIoU and pixel
+            accuracy as fractions, by name; without it the scores of the test chains are not looked at.
     """
 
     def __init__(
@@ -63,8 +66,10 @@ class OpensegTest:
         device: torch.device,
         prepare: Prepare,
         tune: Callable[[nn.Module], None] | None = None,
+        score: Score | None = None,
     ) -> None:
         self.root = root
+        self.score = score
         self.registry = registry
         self.device = device
         self.prepare = prepare
@@ -197,7 +202,7 @@ class OpensegTest:
         elif path.is_file():
             start = time.perf_counter()
             finding.measures = check_run(
-                module, model, run, read_arrays(path), self.root, self.prepare, self.limit
+                module, model, run, read_arrays(path), self.root, self.prepare, self.limit, self.score
             )
             finding.seconds = time.perf_counter() - start
             return finding.settle()

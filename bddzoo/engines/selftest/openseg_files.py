@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,9 @@ from bddzoo.registry.types import Model
 if TYPE_CHECKING:
     from bddzoo.engines.openseg.network import OpensegNetwork
 
+Score = Callable[[str, "np.ndarray[Any, Any]", "np.ndarray[Any, Any]"], Mapping[str, float]]
+# A pixel whose two best classes are equal up to the limit of the logits may go either way.
+SCORED_LIMIT = 1e-4
 _LEAVES = ("weight", "bias", "running_mean", "running_var")
 # The part of the picture that the runs of the whole chain were made with, (rows, columns).
 _PART = (slice(100, 475), slice(200, 701))
@@ -69,8 +73,9 @@ def check_run(
     root: Path,
     prepare: Prepare,
     limit: float,
+    score: Score | None = None,
 ) -> list[Measure]:
-    """The whole chain on one picture: input, logits at the original size, class map, several scales."""
+    """The whole chain on one picture: input, logits at the original size, class map, several scales, scores."""
     from bddzoo.engines.selftest.run import exact
     from bddzoo.engines.selftest.semantic import to_numpy, wrong_pixels
 
@@ -98,4 +103,13 @@ def check_run(
     golden_map = arrays["trainer_class_sample"]
     tolerance = limit * float(np.std(arrays["trainer_logits_sample"]))
     wrong = wrong_pixels(logits[:, ::4, ::4], golden_map, tolerance)
-    return [inputs.measure("input"), outputs.measure("logits"), Measure("class map", wrong, 0, "px")]
+    measures = [inputs.measure("input"), outputs.measure("logits"), Measure("class map", wrong, 0, "px")]
+    theirs = run.get("trainer_val", {})
+    if score is not None and "gt_label" in arrays:
+        ours = score(str(run["dataset"]), arrays["gt_label"], logits.argmax(0).to(torch.uint8).cpu().numpy())
+        measures += [
+            Measure(name, abs(ours[name] - float(theirs[name])), SCORED_LIMIT, "score")
+            for name in ("mIoU", "pixel_acc")
+            if name in theirs
+        ]
+    return measures
