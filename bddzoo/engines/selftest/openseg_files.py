@@ -75,7 +75,7 @@ def check_run(
     limit: float,
     score: Score | None = None,
 ) -> list[Measure]:
-    """The whole chain on one picture: input, logits at the original size, class map, several scales, scores."""
+    """The whole chain on one picture: input, logits at the original size, class map, scales, scores."""
     from bddzoo.engines.selftest.run import exact
     from bddzoo.engines.selftest.semantic import to_numpy, wrong_pixels
 
