@@ -22,6 +22,31 @@ def encode_rle(mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
     return {"counts": encoded["counts"].decode("ascii"), "size": [int(height), int(width)]}
 
 
+def encode_values(values: npt.NDArray[np.integer]) -> dict[int, dict[str, Any]]:
+    """Masks of all values of a (H, W) map at once: value -> what `encode_rle(values == value)` gives."""
+    import numpy as np
+    from pycocotools import mask as coco
+
+    height, width = values.shape
+    if not values.size:
+        return {}
+    # Pixels run down the columns, as in COCO's encoding.
+    flat = np.ascontiguousarray(values.T).reshape(-1)
+    starts = np.concatenate(([0], np.flatnonzero(flat[1:] != flat[:-1]) + 1))
+    ends = np.append(starts[1:], flat.size)
+    order = np.argsort(flat[starts], kind="stable")
+    found, first = np.unique(flat[starts][order], return_index=True)
+    out = {}
+    for value, mine in zip(found.tolist(), np.split(order, first[1:]), strict=True):
+        edges = np.stack((starts[mine], ends[mine]), axis=1).reshape(-1)
+        counts = np.diff(edges, prepend=0, append=flat.size)
+        # A mask that ends with the picture has no background behind it.
+        listed = counts.tolist()[: None if counts[-1] else -1]
+        encoded = coco.frPyObjects({"counts": listed, "size": [height, width]}, height, width)
+        out[int(value)] = {"counts": encoded["counts"].decode("ascii"), "size": [height, width]}
+    return out
+
+
 def decode_rle(rle: Mapping[str, Any], where: str = "RLE") -> npt.NDArray[np.bool_]:
     """Decode `{"counts": str | bytes, "size": [H, W]}` to a (H, W) bool mask.
 

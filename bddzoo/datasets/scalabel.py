@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from bddzoo.datasets.classes import INS_SEG, SEM_SEG, ClassSet
 from bddzoo.datasets.instances import Instances
-from bddzoo.datasets.rle import encode_rle
+from bddzoo.datasets.rle import encode_values
 from bddzoo.files import atomic_open
 
 if TYPE_CHECKING:
@@ -167,14 +167,12 @@ class RleJsonWriter(FrameWriter):
 
     def add_mask(self, name: str, class_map: npt.NDArray[np.uint8]) -> None:
         """Append a frame with one label for each class that occurs in a (H, W) uint8 class map."""
-        import numpy as np
-
-        present = np.flatnonzero(np.bincount(class_map.ravel(), minlength=256)[: len(self.classes)])
         self.add(
             name,
             [
-                label_dict(category=self.classes.names[index], rle=encode_rle(class_map == index))
-                for index in present
+                label_dict(category=self.classes.names[index], rle=rle)
+                for index, rle in encode_values(class_map).items()
+                if index < len(self.classes)
             ],
         )
 
@@ -189,18 +187,16 @@ class RleJsonWriter(FrameWriter):
             instances: The instances.
             ids: Their painted ids, see `bddzoo.datasets.masks.paint_ids`.
         """
-        import numpy as np
-
-        visible = np.flatnonzero(np.bincount(ids.ravel(), minlength=len(instances) + 1)[1:])
         self.add(
             name,
             [
                 label_dict(
-                    score=float(instances.scores[i]),
-                    category=self.classes.names[int(instances.labels[i])],
-                    rle=encode_rle(ids == i + 1),
+                    score=float(instances.scores[i - 1]),
+                    category=self.classes.names[int(instances.labels[i - 1])],
+                    rle=rle,
                 )
-                for i in visible
+                for i, rle in encode_values(ids).items()
+                if i
             ],
         )
 

@@ -51,6 +51,8 @@ def convert(
         if name is not None and name not in formats:
             raise UsageError(f"{task} has no format {name!r}", hint="it has " + ", ".join(formats))
     files = open_source(source)
+    if target.is_dir() and source.is_dir() and target.samefile(source):
+        raise UsageError(f"{source} would be overwritten by its own conversion", hint="name another folder")
     kind = origin or guess(task, files)
     if kind == "color" and task == "ins_seg":
         raise UsageError("colour maps of instances do not say which instance a pixel belongs to")

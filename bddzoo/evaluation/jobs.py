@@ -53,7 +53,7 @@ def run_jobs(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def raise_all(errors: list[MissingError], what: str) -> None:
+def raise_all(errors: list[MissingError], what: str, done: str = "scored") -> None:
     """Raise one error that lists all (up to a limit); returns if there are none."""
     if not errors:
         return
@@ -62,7 +62,7 @@ def raise_all(errors: list[MissingError], what: str) -> None:
     listed = "; ".join(e.message for e in errors[:MAX_LISTED])
     more = f"; and {len(errors) - MAX_LISTED} more" if len(errors) > MAX_LISTED else ""
     raise MissingError(
-        f"{len(errors)} {what} cannot be scored: {listed}{more}",
+        f"{len(errors)} {what} cannot be {done}: {listed}{more}",
         hint=errors[0].hint or "--allow-partial scores the rest and says so",
     )
 

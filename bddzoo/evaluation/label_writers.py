@@ -13,7 +13,7 @@ import numpy as np
 from bddzoo.datasets.classes import ClassSet
 from bddzoo.datasets.masks import write_mask, write_rgba
 from bddzoo.datasets.png import encode_palette, encode_png
-from bddzoo.datasets.rle import encode_rle
+from bddzoo.datasets.rle import encode_values
 from bddzoo.datasets.scalabel import FrameWriter, label_dict
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.labels import FLAGS, FrameLabels, Instance, number, paint_instances
@@ -89,10 +89,10 @@ def write_rle(frames: Iterable[FrameLabels], target: Path, classes: ClassSet) ->
     with FrameWriter(target) as writer:
         for frame in frames:
             if frame.class_map is not None:
-                present = [v for v in np.unique(frame.class_map).tolist() if v < len(classes)]
                 labels = [
-                    label_dict(category=classes.names[v], rle=encode_rle(frame.class_map == v))
-                    for v in present
+                    label_dict(category=classes.names[v], rle=rle)
+                    for v, rle in encode_values(frame.class_map).items()
+                    if v < len(classes)
                 ]
             else:
                 labels = [

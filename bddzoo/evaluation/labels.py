@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.datasets.rle import encode_rle
+from bddzoo.datasets.rle import encode_values
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import words
+from bddzoo.evaluation.rle import RleError, decode_runs
 
 # Attribute of a label -> its bit in the G channel of a bitmask.
 FLAGS = {"ignored": 1, "crowd": 2, "occluded": 4, "truncated": 8}
@@ -61,22 +62,19 @@ def instances_of_bitmask(
     Raises:
         MissingError: An instance has two categories, or one that is no class.
     """
-    word = words(bitmask).astype(np.int64)
-    ids = (((word >> 16) & 0xFF) << 8 | word >> 24).reshape(bitmask.shape[:2])
-    out = []
-    for ident in np.unique(ids).tolist():
+    found: dict[int, Instance] = {}
+    for word, rle in encode_values(words(bitmask).reshape(bitmask.shape[:2])).items():
+        ident = (word >> 16 & 0xFF) << 8 | word >> 24
         if not ident or (scores is not None and ident not in scores):
             continue
-        mask = ids == ident
-        kinds = np.unique(bitmask[mask][:, :2], axis=0)
-        if len(kinds) > 1:
+        if ident in found:
             raise MissingError(f"{where}: instance {ident} has pixels of two categories or attribute sets")
-        category, flags = int(kinds[0, 0]) - 1, int(kinds[0, 1])
+        category, flags = (word & 0xFF) - 1, word >> 8 & 0xFF
         if not 0 <= category < classes:
             raise MissingError(f"{where}: instance {ident} has category {category + 1}, which is no class")
         score = scores[ident] if scores is not None else None
-        out.append(Instance(category, encode_rle(mask), flags, ident, score))
-    return out
+        found[ident] = Instance(category, rle, flags, ident, score)
+    return [found[ident] for ident in sorted(found)]
 
 
 def paint_instances(frame: FrameLabels, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -87,17 +85,25 @@ def paint_instances(frame: FrameLabels, size: tuple[int, int]) -> NDArray[np.uin
     Raises:
         MissingError: Masks of another size, or more objects than ids.
     """
-    from bddzoo.datasets.rle import decode_rle
-
     number(frame)
-    out = np.zeros((*size, 4), np.uint8)
+    height, width = size
     order = sorted(frame.instances, key=lambda i: -np.inf if i.score is None else i.score)
     for item in order:
-        mask = decode_rle(item.rle, f"{frame.name}, instance {item.ident}")
-        if mask.shape != size:
-            raise MissingError(f"{frame.name}: masks of different sizes, {mask.shape} and {size}")
-        out[mask] = (item.category + 1, item.flags, item.ident >> 8, item.ident & 0xFF)
-    return out
+        if tuple(item.rle["size"]) != tuple(size):
+            raise MissingError(f"{frame.name}: masks of different sizes, {item.rle['size']} and {size}")
+    try:
+        runs = decode_runs([i.rle["counts"].encode() for i in order], height * width)
+    except RleError as error:
+        bad = order[int(error.args[0])]
+        raise MissingError(
+            f"{frame.name}, instance {bad.ident}: the RLE does not describe {height}x{width} pixels"
+        ) from None
+    colours = [(i.category + 1) | i.flags << 8 | (i.ident >> 8) << 16 | (i.ident & 0xFF) << 24 for i in order]
+    # Runs lie mask by mask, and go down the columns.
+    canvas = np.zeros(height * width, "<u4")
+    for start, end, mask in zip(runs.starts.tolist(), runs.ends.tolist(), runs.masks.tolist(), strict=True):
+        canvas[start:end] = colours[mask]
+    return np.ascontiguousarray(canvas.reshape(width, height).T).view(np.uint8).reshape(height, width, 4)
 
 
 def number(frame: FrameLabels) -> None:

@@ -84,7 +84,9 @@ def pack(
         scores = _scores(task, source, score_file, names, files)
         check = _png_check(task, source, scores)
     _names(names, source, images, TEST_FRAMES[task] if count is None and not images else count)
-    raise_all([r for _, r in run_jobs(check, jobs, workers) if isinstance(r, MissingError)], "frames")
+    raise_all(
+        [r for _, r in run_jobs(check, jobs, workers) if isinstance(r, MissingError)], "frames", "packed"
+    )
     _write(out, files)
     return Packed(len(names), len(files), out.stat().st_size)
 

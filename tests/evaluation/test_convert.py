@@ -201,3 +201,14 @@ def test_the_command(tmp_path, capsys):
     assert "1 frames from masks to rle" in capsys.readouterr().err
     assert run([*argv, "--to", "coco"]) == 2
     assert run([*argv[:3], str(tmp_path / "nowhere"), *argv[4:], "--to", "rle"]) == 5
+
+
+def test_labels_are_not_converted_over_themselves(tmp_path, capsys):
+    write_png(tmp_path / "masks/a.png", np.zeros((4, 4), np.uint8))
+    before = (tmp_path / "masks/a.png").read_bytes()
+    argv = ["convert-labels", "-t", "sem_seg", str(tmp_path / "masks"), "--to", "color"]
+    (tmp_path / "other").symlink_to(tmp_path / "masks")
+    for place in ("masks", "other"):
+        assert run([*argv, "-o", str(tmp_path / place)]) == 2
+    assert "overwritten" in capsys.readouterr().err
+    assert (tmp_path / "masks/a.png").read_bytes() == before

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
+from bddzoo.datasets.rle import encode_rle, encode_values
 from bddzoo.evaluation.confusion import confusion
 from bddzoo.evaluation.rle import RleError, class_runs, decode_runs, runs_confusion
 from tests.evaluation import scenes
@@ -75,3 +76,21 @@ def test_other_bytes_are_refused_and_the_first_bad_one_is_named(counts):
         with pytest.raises(RleError) as caught:
             decode_runs(counts, 100)
         assert caught.value.args[0] == good.index(False)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([np.uint8, np.uint16, np.uint32]))
+def test_all_values_of_a_map_are_encoded_as_one_by_one(seed, kind):
+    rng = np.random.default_rng(seed)
+    shape = tuple(rng.integers(1, 30, 2).tolist())
+    values = scenes.class_map(rng, shape).astype(kind)
+    if rng.random() < 0.3:
+        values = rng.integers(0, 3, shape).astype(kind) * kind(85)
+    found = encode_values(values)
+    assert sorted(found) == np.unique(values).tolist()
+    for value, rle in found.items():
+        assert rle == encode_rle(values == value)
+
+
+def test_a_map_without_pixels_has_no_values():
+    assert encode_values(np.zeros((0, 5), np.uint8)) == {}
