@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from bddzoo.cli.app import App, ZooCommand, complete_models
-from bddzoo.errors import ExitCode, UsageError
+from bddzoo.errors import ExitCode, MissingError, UsageError
 
 if TYPE_CHECKING:
     from bddzoo.engines.selftest.measures import Finding
+    from bddzoo.engines.selftest.openseg import OpensegTest
     from bddzoo.engines.selftest.run import Selftest
     from bddzoo.registry.types import Model
 
@@ -42,25 +43,47 @@ def command(app: App, patterns: tuple[str, ...], everything: bool, golden: Path 
 
     PATTERNS are shell patterns for model ids. Networks are filled with deterministic weights, run on
     stored pictures, and compared with what the zoo's own configurations gave on the software they
-    were written for. Without PATTERNS, --all or --golden: the operators and one small model a task.
-    Exits with 3 if anything differs.
+    were written for; on a CPU also as 'eval' and 'predict' tune them for it. Without PATTERNS, --all or
+    --golden: the operators and one small model a task. Exits with 3 if anything differs.
     """
     if patterns and everything:
         raise UsageError("name models or give --all, not both")
     from bddzoo.engines.load import find_device
     from bddzoo.engines.selftest.folder import GoldenFolder, packaged
+    from bddzoo.engines.selftest.openseg import OpensegTest, find_folder
     from bddzoo.engines.selftest.run import Selftest
+    from bddzoo.evaluation.openseg_golden import check_metrics, score_map
+    from bddzoo.inference.allocator import keep_freed_memory
     from bddzoo.inference.preprocess import prepare
+    from bddzoo.inference.tune import tune_for_cpu
 
     place = find_device(device)
+    if place.type == "cpu":
+        keep_freed_memory()
+    findings: list[Finding] = []
     with packaged() as own:
-        test = Selftest(GoldenFolder(golden or own), app.registry.models, place, prepare)
-        models = _chosen(app, test, patterns, everything, golden is not None)
-        findings = _run(app, test, models, operators=not patterns, strays=golden is not None and not patterns)
+        root, settings = golden or own, (app.registry.models, place, prepare, tune_for_cpu)
+        home = find_folder(root)
+        zoo = OpensegTest(home, *settings, score=score_map) if home is not None else None
+        rest = [p for p in patterns if zoo is None or not zoo.names([p])]
+        if home == root and rest:
+            raise MissingError(f"{root} has no network like {rest[0]}", hint="leave it out to check all")
+        if home != root and (rest or not patterns):
+            test = Selftest(GoldenFolder(root), *settings)
+            models = _chosen(app, test, rest, everything, golden is not None)
+            strays = golden is not None and not patterns
+            findings += _run(app, test, models, operators=not patterns, strays=strays)
+        if zoo is not None:
+            names = zoo.names(patterns) if patterns or everything or golden is not None else zoo.smallest()
+            findings += _run_openseg(app, zoo, names, operators=not patterns)
+            if not patterns:
+                findings += check_metrics(zoo.root)
     _show(app, findings)
     statuses = {f.status for f in findings}
     if "differs" in statuses:
         return int(ExitCode.NOT_REPRODUCED)
+    if "damaged" in statuses:
+        return int(ExitCode.INTEGRITY)
     return int(ExitCode.MISSING) if "unknown" in statuses else int(ExitCode.OK)
 
 
@@ -101,13 +124,31 @@ def _run(
         findings += test.operators()
     if strays:
         findings += test.strays()
+    for finding in findings:
+        _warn(app, finding)
     for number, model in enumerate(models, start=1):
         app.say(f"[{number}/{len(models)}] {model.id}")
         found = test.model(model)
         findings += found
         for finding in found:
-            if finding.status == "differs":
-                app.warn(f"{finding.subject}: {finding.check} differs: {finding.note}")
+            _warn(app, finding)
+    return findings
+
+
+def _warn(app: App, finding: Finding) -> None:
+    """Say at once what is not as it should be, and why."""
+    if finding.status in ("differs", "damaged", "unknown"):
+        app.warn(f"{finding.subject}: {finding.check}: {finding.status}: {finding.note}")
+
+
+def _run_openseg(app: App, zoo: OpensegTest, names: Sequence[str], *, operators: bool) -> list[Finding]:
+    findings = list(zoo.operators()) if operators else []
+    for number, name in enumerate(names, start=1):
+        app.say(f"[{number}/{len(names)}] openseg/{name}")
+        found = zoo.network(name)
+        findings += found
+        for finding in found:
+            _warn(app, finding)
     return findings
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bddzoo.engines.roi_align import roi_align
+
 
 def nms(boxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> Tensor:
     """Greedy non-maximum suppression.
@@ -117,18 +119,9 @@ def roi_align_forward(
     size = (aligned_height, aligned_width)
     rois = rois.to(input.dtype)
     if pool_mode == 1:
-        output.copy_(_roi_average(input, rois, size, spatial_scale, sampling_ratio, aligned))
+        output.copy_(roi_align(input, rois, size, spatial_scale, sampling_ratio, aligned))
     else:
         output.copy_(_roi_maximum(input, rois, size, spatial_scale, sampling_ratio, aligned))
-
-
-def _roi_average(
-    input: Tensor, rois: Tensor, size: tuple[int, int], scale: float, ratio: int, aligned: bool
-) -> Tensor:
-    pooled: Tensor = torch.ops.torchvision.roi_align(
-        input.contiguous(), rois.contiguous(), scale, size[0], size[1], ratio, bool(aligned)
-    )
-    return pooled
 
 
 def _roi_maximum(
@@ -146,7 +139,7 @@ def _roi_maximum(
     for per_x, per_y in {(int(x), int(y)) for x, y in grid.tolist() if x > 0 and y > 0}:
         chosen = ((grid[:, 0] == per_x) & (grid[:, 1] == per_y)).nonzero().flatten()
         fine = (height * per_y, width * per_x)
-        samples = _roi_average(input, rois[chosen], fine, scale, 1, aligned)
+        samples = roi_align(input, rois[chosen], fine, scale, 1, aligned)
         samples = samples.view(len(chosen), input.size(1), height, per_y, width, per_x)
         output[chosen] = samples.amax(dim=(3, 5))
     return output

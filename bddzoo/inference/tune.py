@@ -7,7 +7,8 @@ Each measure only changes the order in which products are summed, so results mov
   of thin networks (HRNet-48: 4.1 s a picture, 3.1 s so). Networks with dilation spend their time in wide
   convolutions at high resolution, which are as fast or a little faster in the usual layout, and their
   dilated depthwise convolutions three times as fast (DeepLabV3+, PSPNet).
-- Batch normalisations folded into convolutions, see `bddzoo.inference.fuse`.
+- Batch normalisations folded into convolutions, see `bddzoo.inference.fuse`. Not in detectors: they gain
+  little, and their cascade of choices (which proposal, which box) turns last bits into other results.
 - Convolutions over pyramids at each level's own size, see `bddzoo.inference.pyramid`.
 - oneDNN's matrix product for linear layers, see `bddzoo.inference.linear`.
 """
@@ -31,7 +32,7 @@ def tune_for_cpu(module: nn.Module) -> None:
     dilated = any(isinstance(part, nn.Conv2d) and max(part.dilation) > 1 for part in module.modules())
     if not dilated:
         module.to(memory_format=torch.channels_last)
-    if can_fuse():
+    if can_fuse() and not hasattr(module, "roi_head"):
         fuse(module)
         replace_heads(module)
     if has_fast_linear():

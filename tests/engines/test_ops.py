@@ -205,3 +205,25 @@ def test_engines_import_no_torch():
         """)
         == "False False"
     )
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 101])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_roi_align_in_threads_is_that_of_one_call(count, threads):
+    from bddzoo.engines.roi_align import roi_align
+
+    load_torchvision()
+    torch.manual_seed(count)
+    features = torch.randn(2, 5, 23, 31).to(memory_format=torch.channels_last)
+    corners = torch.rand(count, 4) * 40
+    rois = torch.cat([torch.randint(0, 2, (count, 1)).float(), corners], dim=1)
+    rois[:, 3:] += rois[:, 1:3]
+    expected = torch.ops.torchvision.roi_align(features.contiguous(), rois, 0.5, 7, 3, 0, True)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        for mode in (torch.no_grad, torch.inference_mode):
+            with mode():
+                assert torch.equal(roi_align(features, rois, (7, 3), 0.5, 0, True), expected)
+    finally:
+        torch.set_num_threads(before)

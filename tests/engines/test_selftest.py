@@ -12,6 +12,7 @@ from bddzoo.engines.selftest.folder import GoldenFolder, packaged
 from bddzoo.engines.selftest.run import Selftest
 from bddzoo.errors import ExitCode, MissingError
 from bddzoo.inference.preprocess import prepare
+from bddzoo.inference.tune import tune_for_cpu
 from tests.engines.models import registry, with_parts
 
 DATA = Path(__file__).parents[1] / "data/engines/golden"
@@ -19,7 +20,7 @@ CPU = torch.device("cpu")
 
 
 def selftest(folder, models=None):
-    return Selftest(GoldenFolder(folder), models or registry().models, CPU, prepare)
+    return Selftest(GoldenFolder(folder), models or registry().models, CPU, prepare, tune_for_cpu)
 
 
 def statuses(findings):
@@ -159,15 +160,40 @@ def test_a_golden_of_nobody_is_no_pass(folder, capsys):
     assert "somebody_elses_model" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("damage", ["truncate", "rename"])
-def test_damaged_folders(folder, damage, capsys):
-    if damage == "truncate":
-        path = folder / "sem_seg_small_b/fpn_r50_512x1024_40k_sem_seg_bdd100k.npz"
+@pytest.mark.parametrize(
+    ("damage", "code", "said"),
+    [
+        ("cut", ExitCode.INTEGRITY, "small_b: damaged"),
+        ("no array", ExitCode.INTEGRITY, "has no array 'even_stats'"),
+        ("cut manifest", ExitCode.INTEGRITY, "keys: damaged"),
+        ("no index", ExitCode.MISSING, "does not say with which gain"),
+    ],
+)
+def test_damage_is_named_and_the_rest_checked(folder, damage, code, said, capsys):
+    name = "fpn_r50_512x1024_40k_sem_seg_bdd100k"
+    path = folder / f"sem_seg_small_b/{name}.npz"
+    manifest = folder / f"manifests/sem_seg/{name}.json.gz"
+    if damage == "cut":
         path.write_bytes(path.read_bytes()[:1000])
-        assert run(["selftest", "--golden", str(folder)]) == ExitCode.INTEGRITY
+    elif damage == "no array":
+        with np.load(path) as arrays:
+            np.savez(path, **{k: arrays[k] for k in arrays.files if k != "even_stats"})
+    elif damage == "cut manifest":
+        manifest.write_bytes(manifest.read_bytes()[:100])
     else:
-        assert run(["selftest", "--golden", str(folder / "nowhere")]) == ExitCode.MISSING
-    assert capsys.readouterr().err.count("error:") == 1
+        (folder / "small_b_index.json").unlink()
+    assert run(["selftest", "--golden", str(folder)]) == code
+    out, err = capsys.readouterr()
+    assert said in err
+    assert "error: bug" not in err
+    assert ("damaged" if code == ExitCode.INTEGRITY else "unknown") in out
+
+
+def test_a_folder_that_is_not_there(folder, capsys):
+    assert run(["selftest", "--golden", str(folder / "nowhere")]) == ExitCode.MISSING
+    (folder / "small_b_index.json").write_text("{")
+    assert run(["selftest", "--golden", str(folder)]) == ExitCode.INTEGRITY
+    assert capsys.readouterr().err.count("error:") == 2
 
 
 def test_an_empty_folder(tmp_path):

@@ -48,12 +48,12 @@ KINDS = (
 
 
 class Golden(NamedTuple):
-    """One golden file of a model."""
+    """One golden file of a model; without a gain nobody knows the weights that it was made with."""
 
     name: str
     kind: Kind
     path: Path
-    gain: float
+    gain: float | None
     weights_sha256: str | None
 
 
@@ -97,7 +97,7 @@ class GoldenFolder:
                 path = self.root / (task + kind.suffix) / f"{candidate}.npz"
                 if path.is_file():
                     facts = self._weights(task, kind, candidate)
-                    yield Golden(candidate, kind, path, float(facts["gain"]), facts.get("weights_sha256"))
+                    yield Golden(candidate, kind, path, facts.get("gain"), facts.get("weights_sha256"))
                     break
 
     def files(self) -> Iterator[tuple[str, str]]:
@@ -143,7 +143,7 @@ class GoldenFolder:
         return list(dict.fromkeys(n for n in names if n))
 
     def _weights(self, task: str, kind: Kind, golden: str) -> dict[str, Any]:
-        """Gain and digest of the weights that a golden was made with."""
+        """Gain and digest of the weights that a golden was made with; empty where nothing says so."""
         if kind.variant == "b":
             index = self._index("small_b_index.json" if kind.small else f"{task}_b_index.json")
         else:
@@ -156,10 +156,7 @@ class GoldenFolder:
         for entry in self._models:
             if golden in (entry.get("golden"), entry.get("name")) and "gain" in entry:
                 return {"gain": entry["gain"]}
-        raise MissingError(
-            f"{self.root} does not say with which gain {task}{kind.suffix}/{golden}.npz was made",
-            hint="copy the folder again, with its index files",
-        )
+        return {}
 
     @cached_property
     def _models(self) -> list[dict[str, Any]]:

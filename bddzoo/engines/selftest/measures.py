@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-Status = Literal["equal", "differs", "no golden", "unknown"]
+Status = Literal["equal", "differs", "no golden", "unknown", "damaged"]
 
 # Deviations of logits and features, in units of the golden's standard deviation. Kernels and
 # thread counts of upstream's own stack move results by up to 5e-6; the smallest of the deliberate
@@ -17,6 +17,8 @@ Status = Literal["equal", "differs", "no golden", "unknown"]
 STD_LIMIT = 3e-5
 # Sums are taken in another order on a GPU, and its convolutions are transformed ones.
 STD_LIMIT_GPU = 1e-4
+# Networks tuned for a CPU sum in another order in every layer; below the smallest deliberate mistake.
+TUNED_LIMIT = 5e-5
 # Resizing in float differs by one unit in the last place between OpenCV versions.
 INPUT_LIMIT = 2e-6
 SCORE_LIMIT = 3e-5
@@ -56,7 +58,8 @@ class Finding:
         check: `keys`, or the kind of golden.
         golden: Name of the golden file, if it is not the subject's own.
         status: `equal`, `differs`, `no golden` (only the counts of the registry were checked) or
-            `unknown` (golden data of a model that the registry does not have).
+            `unknown` (golden data of a model that the registry does not have, or without what is needed
+            to use it) or `damaged` (golden data that cannot be read).
         measures: What was measured.
         note: What differs, or why nothing was compared; one line.
         seconds: Wall time.

@@ -10,6 +10,7 @@ from bddzoo.engines.selftest.measures import (
     SCORE_LIMIT,
     STD_LIMIT,
     STD_LIMIT_GPU,
+    TUNED_LIMIT,
     Finding,
     Measure,
 )
@@ -17,6 +18,7 @@ from bddzoo.engines.selftest.measures import (
 _STD = ("input", "stages", "logits", "values")
 _COLUMNS = (
     ("values (std)", _STD),
+    ("tuned (std)", ("tuned",)),
     ("class map (px)", ("class map",)),
     ("boxes (px)", ("boxes",)),
     ("scores", ("scores",)),
@@ -59,6 +61,8 @@ With: {{versions}}.
   against a compiled mmcv. A model without a golden had its state dict's entries and parameters counted.
 * values: the largest deviation of logits, or of features, proposals and heads, in units of the golden's
   standard deviation; the limit is {STD_LIMIT:g}, on a GPU {STD_LIMIT_GPU:g}.
+* tuned: the same on the two crops for the network as `eval` and `predict` run it on a CPU, where sums are
+  taken in another order; the limit is {TUNED_LIMIT:g}. (openseg's networks are checked so everywhere.)
 * class map: pixels that differ although their margin is larger than the limit; none may.
 * boxes, scores, mask areas: of the final detections; the limits are {BOX_LIMIT_PX:g} px, {SCORE_LIMIT:g} and
   {MASK_LIMIT_PX} px.
@@ -87,7 +91,7 @@ def _worst(measures: Sequence[Measure]) -> str:
 
 def _result(group: Sequence[Finding]) -> str:
     statuses = [f.status for f in group]
-    for status in ("differs", "unknown"):
+    for status in ("differs", "damaged", "unknown"):
         if status in statuses:
             return status
     return "no golden" if statuses == ["no golden"] else "equal"
@@ -96,5 +100,7 @@ def _result(group: Sequence[Finding]) -> str:
 def summary(findings: Sequence[Finding]) -> str:
     """One sentence on the whole run."""
     table = rows(findings)
-    counts = {s: sum(r[-1] == s for r in table) for s in ("equal", "differs", "no golden", "unknown")}
+    counts = {
+        s: sum(r[-1] == s for r in table) for s in ("equal", "differs", "no golden", "damaged", "unknown")
+    }
     return ", ".join(f"{n} {s}" for s, n in counts.items() if n) or "nothing checked"

@@ -14,8 +14,8 @@ from bddzoo.engines.config import expand, is_buildable
 from bddzoo.engines.load import make_runner
 from bddzoo.engines.ops import ensure_ops
 from bddzoo.engines.selftest.folder import Golden, GoldenFolder, read_arrays
-from bddzoo.engines.selftest.measures import STD_LIMIT, STD_LIMIT_GPU, Finding, Measure
-from bddzoo.errors import UsageError
+from bddzoo.engines.selftest.measures import STD_LIMIT, STD_LIMIT_GPU, TUNED_LIMIT, Finding, Measure
+from bddzoo.errors import IntegrityError, UsageError
 from bddzoo.registry.types import Model
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ class Selftest:
             that of one whose network is the same.
         device: Where to run.
         prepare: The preprocessing, from a picture and a protocol to a network's input.
-        tune: What is done to a network, in place, before it predicts on a CPU: the networks that are
-            checked should be those that run.
+        tune: What is done to a network, in place, before it predicts on a CPU. Networks are checked as
+            they were built; on the two crops also as they run.
     """
 
     def __init__(
@@ -102,13 +102,19 @@ class Selftest:
         except UsageError as error:
             return [Finding(model.id, "keys", "differs", note=str(error))]
         findings = [self._keys(model, source, module)]
-        filled: dict[tuple[str, float], tuple[nn.Module, str]] = {}
+        filled: dict[tuple[str, float], str] = {}
         for golden in self.folder.goldens(source.task, source.id):
-            weights = (golden.kind.variant, golden.gain)
+            if golden.gain is None:
+                note = (
+                    f"{self.folder.root} does not say with which gain it was made; copy its index files too"
+                )
+                findings.append(Finding(model.id, golden.kind.name, "unknown", golden.name, note=note))
+                continue
+            weights = (golden.kind.variant, float(golden.gain))
             if weights not in filled:
                 filled.clear()  # one set of weights at a time
                 filled[weights] = self._fill(module, *weights)
-            findings.append(self._outputs(model, golden, *filled[weights]))
+            findings.append(self._outputs(model, module, golden, filled[weights]))
         self._done[key] = findings
         return findings
 
@@ -125,8 +131,12 @@ class Selftest:
             [n, list(t.shape), str(t.dtype).removeprefix("torch."), "param" if n in parameters else "buffer"]
             for n, t in module.state_dict().items()
         ]
-        manifest = self.folder.manifest(source.task, source.id)
         finding = Finding(model.id, "keys", "no golden", golden=source.id if source is not model else "")
+        try:
+            manifest = self.folder.manifest(source.task, source.id)
+        except IntegrityError as error:
+            finding.status, finding.note = "damaged", str(error)
+            return finding
         if manifest is not None:
             wrong = [a[0] for a, b in zip(manifest, mine, strict=False) if list(a) != b]
             count = len(wrong) + abs(len(manifest) - len(mine))
@@ -150,20 +160,17 @@ class Selftest:
             finding.note = "no golden is known; counts of entries and parameters are the registry's"
         return finding
 
-    def _fill(self, module: nn.Module, variant: Any, gain: float) -> tuple[nn.Module, str]:
-        """Load the deterministic weights; returns the network to run, and their digest."""
+    def _fill(self, module: nn.Module, variant: Any, gain: float) -> str:
+        """Load the deterministic weights; returns their digest."""
         from bddzoo.engines.recipe import recipe_state, state_sha256
 
         module.to("cpu")
         state = recipe_state(module, gain, variant)
         module.load_state_dict(state, strict=True)
         module.to(self.device)
-        if self.tune is not None:
-            module = copy.deepcopy(module)  # other weights may have to go into the plain one
-            self.tune(module)
-        return module, state_sha256(state)
+        return state_sha256(state)
 
-    def _outputs(self, model: Model, golden: Golden, module: nn.Module, sha256: str) -> Finding:
+    def _outputs(self, model: Model, module: nn.Module, golden: Golden, sha256: str) -> Finding:
         start = time.perf_counter()
         finding = Finding(
             model.id, golden.kind.name, "differs", golden.name if golden.name != model.id else ""
@@ -173,7 +180,11 @@ class Selftest:
         if not golden.kind.small and self.folder.picture(golden.kind.variant) is None:
             finding.status, finding.note = "unknown", f"{self.folder.root} lacks the picture it was made from"
             return finding
-        arrays = read_arrays(golden.path)
+        try:
+            arrays = read_arrays(golden.path)
+        except IntegrityError as error:
+            finding.status, finding.note = "damaged", str(error)
+            return finding
         runner: Any = make_runner(module, model)
         checks: Any
         if model.task == "sem_seg":
@@ -181,13 +192,33 @@ class Selftest:
         else:
             from bddzoo.engines.selftest import instance as checks
         arguments = (runner, self.folder, golden, arrays, self.limit)
-        with exact():
-            if golden.kind.small:
-                finding.measures += checks.check_small(*arguments)
-            else:
-                finding.measures += checks.check_full(*arguments, self.prepare)
+        try:
+            with exact():
+                if golden.kind.small:
+                    finding.measures += checks.check_small(*arguments)
+                    finding.measures += self._tuned(model, module, checks, arguments)
+                else:
+                    finding.measures += checks.check_full(*arguments, self.prepare)
+        except KeyError as error:
+            if str(error.args[0]) in arrays:
+                raise
+            finding.status, finding.note = "damaged", f"{golden.path} has no array {error}"
+            return finding
         finding.seconds = time.perf_counter() - start
         return finding.settle()
+
+    def _tuned(
+        self, model: Model, module: nn.Module, checks: Any, arguments: tuple[Any, ...]
+    ) -> list[Measure]:
+        """The same of the network as it predicts: the largest deviation of any of its values."""
+        if self.tune is None:
+            return []
+        tuned = copy.deepcopy(module)  # the plain one is needed again
+        self.tune(tuned)
+        _, *rest = arguments
+        found = [m for m in checks.check_small(make_runner(tuned, model), *rest) if m.unit == "std"]
+        worst = max(found, key=lambda m: m.value)
+        return [Measure("tuned", worst.value, TUNED_LIMIT, "std", worst.where)]
 
 
 @contextmanager
