@@ -23,6 +23,11 @@ def network_of(model: Model) -> Network:
     Raises:
         UsageError: The registry knows no architecture for it.
     """
+    if model.not_buildable is not None:
+        raise UsageError(
+            f"model {model.id}: cannot be built ({model.not_buildable.reason}): {model.not_buildable.text}",
+            hint="'bddzoo list' shows what can run",
+        )
     if model.network is None:
         raise UsageError(
             f"model {model.id}: the registry has no network for it",
