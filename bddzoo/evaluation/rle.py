@@ -108,26 +108,25 @@ def decode_runs(counts: Sequence[bytes], pixels: int) -> MaskRuns:
     negative = np.flatnonzero(digits[finals] & 0x10)
     values[negative] -= np.int64(1) << (5 * widths[negative])
 
-    stops = np.searchsorted(finals, lasts, side="right")
-    sizes = np.diff(stops, prepend=0)
-    begins = stops - sizes
-    masks = np.repeat(np.arange(total), sizes)
-    place = np.arange(values.size) - begins[masks]
-    odd = (place & 1).astype(np.bool_)
-    # Counts 1, 3, 5 ... are running sums of their own, and so are 2, 4, 6 ...; count 0 stands alone.
-    lengths = values.copy()
-    for chain in (odd, ~odd & (place > 0)):
-        part = np.where(chain, values, 0)
-        sums = np.cumsum(part)
-        sums -= (sums[begins] - part[begins])[masks]
-        np.copyto(lengths, sums, where=chain)
-    edges = np.cumsum(lengths)
-    if (lengths < 0).any() or (edges[stops - 1] != pixels * np.arange(1, total + 1)).any():
-        raise RleError(_first_bad(counts, pixels))
-    # Each mask sums up to `pixels`, so the sum over all masks tells the place in each of them.
-    at = np.flatnonzero(odd & (lengths > 0))
-    base = masks[at] * pixels
-    return MaskRuns(edges[at] - lengths[at] - base, edges[at] - base, masks[at], total, pixels)
+    stops = np.searchsorted(finals, lasts, side="right").tolist()
+    parts: list[NDArray[np.int64]] = []
+    begin = 0
+    for mask, stop in enumerate(stops):
+        lengths = values[begin:stop]
+        # Counts 1, 3, 5 ... are running sums of their own, and so are 2, 4, 6 ...; count 0 stands alone.
+        for chain in (lengths[1::2], lengths[2::2]):
+            np.cumsum(chain, out=chain)
+        edges = np.cumsum(lengths)
+        if edges[-1] != pixels or lengths.min() < 0:
+            raise RleError(mask)
+        parts.append(edges)
+        begin = stop
+    # Runs of foreground are those with odd numbers.
+    starts = np.concatenate([e[: e.size // 2 * 2 : 2] for e in parts])
+    ends = np.concatenate([e[1::2] for e in parts])
+    masks = np.repeat(np.arange(total), [e.size // 2 for e in parts])
+    full = ends > starts
+    return MaskRuns(starts[full], ends[full], masks[full], total, pixels)
 
 
 def _first_bad(counts: Sequence[bytes], pixels: int) -> int:
@@ -181,8 +180,11 @@ def class_runs(runs: MaskRuns, classes: NDArray[np.uint8]) -> ClassRuns:
         runs: The masks.
         classes: (masks,) class of each.
     """
-    order = np.argsort(runs.starts)
-    low, high = runs.starts[order], runs.ends[order]
+    # Sorting numbers that hold their places takes half the time of sorting places.
+    bits = max(runs.starts.size, 1).bit_length()
+    packed = np.sort(runs.starts << bits | np.arange(runs.starts.size))
+    order = packed & ((1 << bits) - 1)
+    low, high = packed >> bits, runs.ends[order]
     if (high[:-1] > low[1:]).any():
         return _painted(runs, classes)
     corners = np.empty(2 * low.size + 1, np.int64)

@@ -3,12 +3,17 @@
     python benchmarks/speed/evaluation.py --frames 200 1000 --oracle-python /path/to/python
 
 Makes a corpus of 1280x720 street-like label maps from a seed, then runs every evaluator as a process
-of its own on the same files, best of three. Reported are wall and CPU seconds of the whole process,
-milliseconds a frame without start-up (from the difference of two sizes), and peak memory.
+of its own on the same files, best of three (the toolkit on more than 300 frames: once). Reported are wall
+and CPU seconds of the whole process, milliseconds a frame without start-up (from the difference of two
+sizes), peak memory, and how many times as long the toolkit takes.
 
 `--oracle-python` names a Python that has `bdd100k` (the `oracle` extra; this one by default if it has
-it); without one the toolkit's rows are left out. The bare decode reads and decodes every PNG once, into
-reused buffers, with the fastest decoder that is installed, and does nothing else.
+it); without one the toolkit's rows are left out. bddzoo runs twice: with its compiled loops and, as on a
+machine without a C compiler, without. The bare decode reads and decodes every PNG once, into reused
+buffers, with imagecodecs' PNG decoder (OpenCV's without it), and does nothing else.
+
+All of it takes a quarter of an hour, most of it the toolkit's. With `--tasks`, `--frames` and `--workers` it
+can be measured in pieces: measurements in `--out` that are not made again are kept.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -33,6 +39,8 @@ if TYPE_CHECKING or "--make" in sys.argv:
 
 HEIGHT, WIDTH = 720, 1280
 SCENES = 40
+TASKS = ("sem_seg masks", "ins_seg bitmasks", "sem_seg RLE")
+UNCOMPILED = "bddzoo, no compiler"
 
 TOOLKIT = """
 import sys
@@ -198,12 +206,17 @@ def make_corpus(root: Path, frames: int, seed: int = 0) -> None:
     (root / "pred_rle.json").write_text(json.dumps({"frames": pred_frames}))
 
 
-def measure(command: list[str], repeats: int) -> tuple[float, float, float] | None:
+def measure(
+    command: list[str], repeats: int, environment: dict[str, str] | None = None
+) -> tuple[float, float, float] | None:
     """Best wall and CPU seconds, and peak MiB of the largest process; None if it fails."""
     best: tuple[float, float, float] | None = None
+    nowhere = subprocess.DEVNULL
     for _ in range(repeats):
         start = time.perf_counter()
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        child = subprocess.Popen(
+            command, stdout=nowhere, stderr=nowhere, env={**os.environ, **(environment or {})}
+        )
         _, status, usage = os.wait4(child.pid, 0)
         wall = time.perf_counter() - start
         child.returncode = os.waitstatus_to_exitcode(status)
@@ -216,7 +229,7 @@ def measure(command: list[str], repeats: int) -> tuple[float, float, float] | No
 
 def commands(root: Path, workers: int, oracle: str | None) -> list[tuple[str, str, list[str]]]:
     """(task, evaluator, command) of everything that is compared."""
-    out = []
+    out: list[tuple[str, str, list[str]]] = []
     sets = {
         "sem_seg masks": ["-t", "sem_seg", "-g", str(root / "sem_gt"), "-r", str(root / "sem_pred")],
         "ins_seg bitmasks": ["-t", "ins_seg", "-g", str(root / "ins_gt"), "-r", str(root / "ins_pred")],
@@ -225,7 +238,7 @@ def commands(root: Path, workers: int, oracle: str | None) -> list[tuple[str, st
     sets["ins_seg bitmasks"] += ["--score-file", str(root / "score.json")]
     for task, argv in sets.items():
         ours = [sys.executable, "-m", "bddzoo", "score", *argv, "--nproc", str(workers), "-q"]
-        out.append((task, "bddzoo", ours))
+        out += [(task, "bddzoo", ours), (task, UNCOMPILED, ours)]
         if "RLE" not in task:
             kind = task[:3]
             folders = [str(root / f"{kind}_gt"), str(root / f"{kind}_pred")]
@@ -238,8 +251,8 @@ def commands(root: Path, workers: int, oracle: str | None) -> list[tuple[str, st
 def table(rows: list[Measurement]) -> str:
     """Markdown table, with the milliseconds that one more frame takes."""
     lines = [
-        "| task | evaluator | workers | frames | wall s | CPU s | ms a frame | peak MiB |",
-        "|---|---|---|---|---|---|---|---|",
+        "| task | evaluator | workers | frames | wall s | CPU s | ms a frame | peak MiB | toolkit takes |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         others = [
@@ -248,11 +261,69 @@ def table(rows: list[Measurement]) -> str:
         low, high = min(others, key=lambda r: r.frames), max(others, key=lambda r: r.frames)
         step = high.frames - low.frames
         slope = f"{1000 * (high.wall_s - low.wall_s) / step:.2f}" if step else "-"
+        toolkit = [r.wall_s for r in rows if r.evaluator == "bdd100k" and _place(r) == _place(row)]
+        times = f"{toolkit[0] / row.wall_s:.1f}x" if toolkit else "-"
         lines.append(
             f"| {row.task} | {row.evaluator} | {row.workers} | {row.frames} | {row.wall_s:.2f} "
-            f"| {row.cpu_s:.2f} | {slope} | {row.peak_mib:.0f} |"
+            f"| {row.cpu_s:.2f} | {slope} | {row.peak_mib:.0f} | {times} |"
         )
     return "\n".join(lines)
+
+
+def _place(row: Measurement) -> tuple[str, int, int]:
+    return row.task, row.frames, row.workers
+
+
+def versions(oracle: str | None) -> dict[str, str]:
+    """What was measured on what."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    out = {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processors": str(os.cpu_count()),
+        "processor": _processor(),
+    }
+    for name in ("bddzoo", "numpy", "imagecodecs", "opencv-python-headless", "pycocotools", "msgspec"):
+        try:
+            out[name] = version(name)
+        except PackageNotFoundError:
+            out[name] = "not installed"
+    if oracle:
+        code = "from importlib.metadata import version as v; print(v('bdd100k'), v('numpy'), v('pillow'))"
+        found = subprocess.run(
+            [oracle, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+        out |= dict(zip(("bdd100k", "its numpy", "its pillow"), found, strict=True))
+    return out
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), platform.machine())
+
+
+def start_up(repeats: int) -> dict[str, float]:
+    """Wall seconds of commands that do next to nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        masks = Path(folder) / "masks"
+        make = "import sys, numpy, pathlib; from bddzoo.datasets.masks import write_mask as w; "
+        make += f"w(pathlib.Path(sys.argv[1]) / 'a.png', numpy.zeros(({HEIGHT}, {WIDTH}), 'u1'))"
+        masks.mkdir()
+        subprocess.run([sys.executable, "-c", make, str(masks)], check=True)
+        one = ["-t", "sem_seg", "-g", str(masks), "-r", str(masks), "-q"]
+        score = [sys.executable, "-m", "bddzoo", "score"]
+        commands = {
+            "empty Python": [sys.executable, "-c", ""],
+            "import numpy": [sys.executable, "-c", "import numpy"],
+            "bddzoo score --help": [*score, "--help"],
+            "bddzoo score, one frame": [*score, *one],
+        }
+        found = {name: measure(command, repeats) for name, command in commands.items()}
+    return {name: round(value[0], 3) for name, value in found.items() if value}
 
 
 def main() -> None:
@@ -262,6 +333,7 @@ def main() -> None:
     )
     parser.add_argument("--frames", type=int, nargs="+", default=[200, 1000])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--oracle-python", default=None)
     parser.add_argument("--corpus", type=Path, help="Keep the corpora there, and use those that are there.")
@@ -281,6 +353,9 @@ def main() -> None:
         file=sys.stderr,
     )
     rows: list[Measurement] = []
+    if args.out and args.out.exists():
+        rows = [Measurement(**row) for row in json.loads(args.out.read_text())["rows"]]
+    load = os.getloadavg()[0]
     try:
         for frames in args.frames:
             root = base / str(frames)
@@ -289,24 +364,35 @@ def main() -> None:
                 subprocess.run(make, check=True)
             for workers in args.workers:
                 for task, evaluator, command in commands(root, workers, oracle):
+                    if task not in args.tasks:
+                        continue
                     # The toolkit takes minutes for what the others do in seconds.
                     repeats = 1 if evaluator == "bdd100k" and frames > 300 else args.repeats
-                    found = measure(command, repeats)
+                    loops = {"BDDZOO_NATIVE": "0"} if evaluator == UNCOMPILED else {}
+                    found = measure(command, repeats, loops)
                     if found is None:
                         print(f"{task}, {evaluator}, {workers} workers: failed", file=sys.stderr)
                         continue
-                    rows.append(Measurement(task, evaluator, frames, workers, *found))
+                    fresh = Measurement(task, evaluator, frames, workers, *(round(v, 3) for v in found))
+                    rows = [r for r in rows if (*_place(r), r.evaluator) != (*_place(fresh), fresh.evaluator)]
+                    rows.append(fresh)
                     print(f"{task}, {evaluator}, {workers}: {found}", file=sys.stderr)
-        start = measure([sys.executable, "-m", "bddzoo", "score", "--help"], args.repeats)
-        empty = measure([sys.executable, "-c", ""], args.repeats)
+        starts = start_up(args.repeats)
     finally:
         if not args.corpus:
             shutil.rmtree(base, ignore_errors=True)
+    order = [*TASKS, "bdd100k", "bddzoo", UNCOMPILED, "bare decode"]
+    rows.sort(key=lambda r: (order.index(r.task), r.frames, r.workers, order.index(r.evaluator)))
     print(table(rows))
-    if start and empty:
-        print(f"\nbddzoo score --help: {start[0]:.3f} s wall, empty Python {empty[0]:.3f} s")
+    print("\n" + ", ".join(f"{name}: {value:.3f} s" for name, value in starts.items()))
     if args.out:
-        args.out.write_text(json.dumps([asdict(r) for r in rows], indent=1) + "\n")
+        result = {
+            "versions": versions(oracle),
+            "load_before": round(load, 2),
+            "start_up_s": starts,
+            "rows": [asdict(r) for r in rows],
+        }
+        args.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
