@@ -47,6 +47,7 @@ Examples:
   bddzoo eval deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100k --data /data/bdd100k --out predictions/
   bddzoo eval fpn_r50_512x1024_40k_sem_seg_bdd100k --data /data/bdd100k --limit 20 --device cpu
   bddzoo eval upernet_swin-t_512x1024_80k_sem_seg_bdd100k --data /data/bdd100k --gpus 4 --batch-size 8
+  bddzoo eval openseg_ade20k_hrnet_w48_ocr --data /data/ade20k --protocol ade20k-hrnet48-ms
 """,
 )
 @click.argument("model_id", metavar="MODEL", shell_complete=complete_models)
@@ -70,6 +71,12 @@ Examples:
     default=1,
     metavar="N",
     help="Share the pictures among N processes, each on a GPU of its own; with --device cpu, on the CPU.",
+)
+@click.option(
+    "--protocol",
+    "protocol_id",
+    metavar="NAME",
+    help="Test by another protocol of the registry; judged by the number that was published for it.",
 )
 @speedup_options
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
@@ -108,6 +115,7 @@ def command(
     device: str,
     batch_size: int | None,
     processes: int,
+    protocol_id: str | None,
     amp: bool,
     channels_last: bool,
     compiled: bool,
@@ -119,7 +127,7 @@ def command(
     results: Path | None,
     skip_bad: bool,
 ) -> int:
-    """Run a model on a BDD100K folder, score it with the official metrics, and judge the reported number.
+    """Run a model on its data set, score it with the zoo's own metrics, and judge the reported number.
 
     The measurement is written as a record, with everything that it depends on. A picture that cannot be
     used is reported and makes the command fail at the end, without a record, unless --skip-bad is given.
@@ -132,6 +140,8 @@ def command(
     from bddzoo.results.measure import Options, Watcher, check_data, measure
 
     model = app.registry.find(model_id)
+    if protocol_id is not None:
+        model = under(app, model, protocol_id)
     check_device_name(device)
     speedups = Speedups(amp, channels_last, compiled)
     options = Options(split, device, batch_size, limit, out, overwrite, skip_bad, processes, speedups)
@@ -159,6 +169,31 @@ def command(
         )
         return int(ExitCode.MISSING)
     return int(report.exit_code)
+
+
+def under(app: App, model: Model, name: str) -> Model:
+    """A model as it is tested by another protocol, with the numbers that were published for that.
+
+    Raises:
+        UsageError: There is no such protocol, or it is of another data set.
+    """
+    from dataclasses import replace
+
+    from bddzoo.errors import UsageError
+    from bddzoo.registry.problems import unknown
+
+    protocol = app.registry.protocols.get(name)
+    if protocol is None:
+        raise UsageError(unknown("protocol", name, app.registry.protocols))
+    if model.protocol is not None and protocol.dataset != model.protocol.dataset:
+        raise UsageError(
+            f"protocol {name} is of {protocol.dataset}, model {model.id} of {model.protocol.dataset}",
+            hint=f"'bddzoo info {model.id}' names its own",
+        )
+    if model.protocol is not None and name == model.protocol.id:
+        return model
+    published = [number for e in model.elsewhere if e.protocol == name for number in e.reported]
+    return replace(model, protocol=protocol, reported=tuple(published))
 
 
 def _show(

@@ -12,7 +12,7 @@ import click
 
 from bddzoo.cli.app import App, ZooCommand, complete_models, complete_tasks
 from bddzoo.cli.results_option import results_option
-from bddzoo.errors import ExitCode, UsageError
+from bddzoo.errors import BddzooError, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from bddzoo.registry.types import Model
@@ -122,7 +122,6 @@ def command(
 ) -> int:
     """Measure many models, one process each, and judge what they report."""
     from bddzoo.cli.fetch import select_models
-    from bddzoo.datasets.layouts import dataset_of, open_layout
     from bddzoo.results import default_root
     from bddzoo.results.sweep import Settings, Sweep
 
@@ -137,11 +136,11 @@ def command(
     if executor != "ray" and (address or cpus_per_model):
         raise UsageError("--address and --cpus-per-model are for --executor ray")
     root = default_root(results).resolve()
+    if data.is_dir() or not print_slurm:  # a script may be for another machine's folder
+        models = _on(app, models, data, split, named=not everything and task is None)
     if print_slurm:
         app.data(slurm_script(models, options, root, name))
         return int(ExitCode.OK)
-    for wanted, dataset in sorted({(m.task, dataset_of(m)) for m in models}):
-        open_layout(data, dataset).listing(wanted, split, attributes=False)
     program = (sys.executable, "-m", "bddzoo", *_global_options(app))
     settings = Settings(
         arguments=tuple(options),
@@ -241,6 +240,33 @@ models=(
 {ids}
 )
 exec {command} "${{models[$SLURM_ARRAY_TASK_ID]}}\""""
+
+
+def _on(app: App, models: list[Model], data: Path, split: str, *, named: bool) -> list[Model]:
+    """The models that are tested on what a folder holds.
+
+    Raises:
+        BddzooError: No model is; or the user named one that is not.
+    """
+    from bddzoo.datasets.layouts import dataset_of, open_layout
+
+    reasons: dict[tuple[str, str], BddzooError] = {}
+    for wanted, dataset in sorted({(m.task, dataset_of(m)) for m in models}):
+        try:
+            open_layout(data, dataset).listing(wanted, split, attributes=False)
+        except BddzooError as error:
+            reasons[wanted, dataset] = error
+    fitting = [m for m in models if (m.task, dataset_of(m)) not in reasons]
+    held = {dataset_of(m) for m in fitting}
+    for (_, dataset), reason in reasons.items():
+        if named or dataset in held:
+            raise reason
+    if not fitting:
+        raise reasons[models[0].task, dataset_of(models[0])]
+    if reasons:
+        others = ", ".join(sorted({dataset for _, dataset in reasons}))
+        app.warn(f"{len(models) - len(fitting)} models are left out: {data} does not hold {others}")
+    return fitting
 
 
 def _global_options(app: App) -> list[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from bddzoo.errors import MissingError
 from bddzoo.registry.schema import RegistryDoc
-from bddzoo.registry.types import Model, Section, Zoo
+from bddzoo.registry.types import Model, Protocol, Section, Zoo
 
 
 class Registry:
@@ -20,6 +20,7 @@ class Registry:
         sections: One per zoo and task, with the zoo's table styles.
         models: All models, zoo by zoo in published order.
         document: The file as it is spelt, checked but with no reference followed.
+        protocols: All protocols by name, also those that no model is tested by.
     """
 
     def __init__(
@@ -28,7 +29,9 @@ class Registry:
         zoos: tuple[Zoo, ...],
         sections: tuple[Section, ...],
         document: RegistryDoc | None = None,
+        protocols: Mapping[str, Protocol] | None = None,
     ) -> None:
+        self.protocols = protocols or {}
         self.path = path
         self.document = document
         self.zoos = zoos

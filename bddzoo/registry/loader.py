@@ -60,4 +60,4 @@ def load_text(text: str, name: str, path: Path | None = None) -> Registry:
         lines = {}
         parse(text, name, lines)
         raise RegistryError(name, resolver.problems, lines)
-    return Registry(path=path, zoos=zoos, sections=sections, document=document)
+    return Registry(path, zoos, sections, document, resolver.protocols)
