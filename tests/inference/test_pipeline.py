@@ -198,12 +198,13 @@ def test_no_pictures_no_predictions():
 
 
 def test_the_first_of_equal_logits_wins():
-    from bddzoo.inference.pipeline import class_maps
+    from bddzoo.inference.batches import class_maps
 
     logits = torch.zeros(2, 19, 3, 4)
     logits[1, 5:] = 1
-    assert class_maps(logits)[0].max() == 0
-    assert (class_maps(logits)[1] == 5).all()
+    first, second = class_maps(logits)()
+    assert first.max() == 0
+    assert (second == 5).all()
 
 
 def test_requests_that_make_no_sense(pictures):

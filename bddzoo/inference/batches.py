@@ -1,0 +1,190 @@
+"""Run a network on batches of pictures, whatever memory there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bddzoo.datasets.instances import Instances
+from bddzoo.errors import MissingError
+from bddzoo.inference.preprocess import Prepared
+from bddzoo.registry.types import Model
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+
+    from bddzoo.inference.pipeline import Events, Loaded
+
+    ClassMap = npt.NDArray[np.uint8]
+    Results = Callable[[], Sequence[ClassMap | Instances]]
+
+_TOO_LITTLE = (
+    "not enough memory",
+    "can't allocate memory",
+    "out of memory",
+    "bad_alloc",
+    "could not create a memory object",
+    "could not create a primitive",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+
+
+class Batches:
+    """Runs batches; halves them when memory does not suffice.
+
+    Args:
+        runner: A runner for the model, on the device.
+        model: Its task and test protocol.
+        device: Where to run.
+        batch_size: Pictures per forward pass, at most.
+        events: Told about smaller batches, and about pictures that are too large for memory.
+    """
+
+    def __init__(
+        self, runner: Any, model: Model, device: torch.device, batch_size: int, events: Events
+    ) -> None:
+        self.runner = runner
+        self.task = model.task
+        self.whole_protocol = whole_protocol(model)
+        self.device = device
+        self.batch_size = batch_size
+        self.events = events
+        self._started: tuple[list[str], Results] | None = None
+
+    def flush(self, group: list[Loaded]) -> Iterator[tuple[str, ClassMap | Instances]]:
+        """Start on a group of pictures of equal size; yields what has been started on before.
+
+        A GPU works on one batch while the next is made ready and the one before is fetched: its results
+        come one call later, see `rest`.
+        """
+        left = group
+        while left:
+            part = left[: self.batch_size]
+            try:
+                results = self._start([item.prepared for item in part if item.prepared is not None])
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                results = None
+            if results is None:
+                # Outside of the except block, whose traceback would keep the tensors alive.
+                yield from self.rest()
+                self._free()
+                if len(part) == 1:
+                    self._give_up(part[0])
+                    left = left[1:]
+                else:
+                    self._halve(len(part))
+                continue
+            left = left[len(part) :]
+            yield from self.rest()
+            self._started = ([item.name for item in part], results)
+            if self.device.type == "cpu":
+                yield from self.rest()
+
+    def rest(self) -> Iterator[tuple[str, ClassMap | Instances]]:
+        """What was started on and has not been given out."""
+        if self._started is not None:
+            names, results = self._started
+            self._started = None
+            yield from zip(names, results(), strict=True)
+
+    def _free(self) -> None:
+        import torch
+
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _give_up(self, item: Loaded) -> None:
+        assert item.prepared is not None
+        height, width = item.prepared.pixels.shape[1:]
+        error = MissingError(
+            f"{self.device} has too little memory for {item.name} as a {width}x{height} input",
+            hint="use another --device, or close what else is using the memory",
+        )
+        if self.events.error is None:
+            raise error
+        self.events.error(item.name, error)
+
+    def _halve(self, failed: int) -> None:
+        self.batch_size = max(1, failed // 2)
+        if self.events.smaller_batch is not None:
+            self.events.smaller_batch(self.batch_size)
+
+    def _start(self, batch: list[Prepared]) -> Results:
+        """Run the network on a batch; what is returned waits for the results and fetches them."""
+        import torch
+
+        first = batch[0]
+        with torch.inference_mode():
+            x = _to_device(batch, self.device)
+            if self.task == "ins_seg":
+                found = self.runner.detect(
+                    x,
+                    [p.image_size for p in batch],
+                    [p.original_size for p in batch],
+                    [p.scale_factor for p in batch],
+                )
+                ordered: list[ClassMap | Instances] = [instances.by_class() for instances in found]
+                return lambda: ordered
+            if self.whole_protocol:
+                logits = self.runner.logits(x, first.original_size, first.image_size)
+            else:
+                logits = self.runner.logits(x, first.original_size)
+            return class_maps(logits)
+
+
+def class_maps(logits: torch.Tensor) -> Callable[[], list[ClassMap]]:
+    """The class with the largest logit, the first of equals; taken on the device.
+
+    Args:
+        logits: (N, C, H, W).
+
+    Returns:
+        A function that waits for the results: (H, W) uint8 each. On a GPU their way to the host is under
+        way when this returns, behind the work that makes them.
+    """
+    import torch
+
+    found = logits.argmax(dim=1).to(torch.uint8)
+    if found.device.type == "cpu":
+        return lambda: list(found.numpy())
+    host = torch.empty(found.shape, dtype=torch.uint8, pin_memory=True)
+    host.copy_(found, non_blocking=True)
+    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    done.record()
+
+    def fetch() -> list[ClassMap]:
+        done.synchronize()
+        # Copied out, because pinned memory is scarce and the results may be kept for long.
+        return [one.copy() for one in host.numpy()]
+
+    return fetch
+
+
+def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether an error of PyTorch or oneDNN says that memory does not suffice, on a GPU or on the CPU."""
+    import torch
+
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        words in said for words in _TOO_LITTLE
+    )
+
+
+def _to_device(batch: list[Prepared], device: torch.device) -> torch.Tensor:
+    import torch
+
+    parts = [torch.from_numpy(p.pixels) for p in batch]
+    if device.type == "cpu":
+        return parts[0][None] if len(parts) == 1 else torch.stack(parts)
+    pinned = torch.empty((len(parts), *parts[0].shape), dtype=torch.float32, pin_memory=True)
+    torch.stack(parts, out=pinned)
+    return pinned.to(device, non_blocking=True)
+
+
+def whole_protocol(model: Model) -> bool:
+    """Whether the model's runner does flips and scales, and takes the padding off before it resizes."""
+    return model.network is not None and model.network.engine == "openseg"
