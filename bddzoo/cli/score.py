@@ -109,6 +109,8 @@ def command(
     Same letters, numbers and result file as `python -m bdd100k.eval.run`; without its silent failures
     unless `--compat official` asks for them.
     """
+    # Scoring multiplies no large matrices, and a pool of threads for it takes longer to start than NumPy.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from bddzoo.cli.score_extras import Extras
     from bddzoo.cli.score_output import check_targets, json_of, table_of, write_json
     from bddzoo.evaluation.options import Options

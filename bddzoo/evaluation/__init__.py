@@ -10,7 +10,15 @@ workers, and give the official toolkit's numbers:
 
 from bddzoo.evaluation.boxes import BoxAccumulator
 from bddzoo.evaluation.insseg import InsSegAccumulator
+from bddzoo.evaluation.panseg import PanSegAccumulator
 from bddzoo.evaluation.scores import DEFINITIONS, Scores
 from bddzoo.evaluation.semseg import SemSegAccumulator
 
-__all__ = ["DEFINITIONS", "BoxAccumulator", "InsSegAccumulator", "Scores", "SemSegAccumulator"]
+__all__ = [
+    "DEFINITIONS",
+    "BoxAccumulator",
+    "InsSegAccumulator",
+    "PanSegAccumulator",
+    "Scores",
+    "SemSegAccumulator",
+]

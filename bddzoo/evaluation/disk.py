@@ -17,7 +17,6 @@ from bddzoo.evaluation.mask_frames import FrameResult, MaskWork
 from bddzoo.evaluation.native import native
 from bddzoo.evaluation.options import TASKS, Accumulator, Evaluation, Options
 from bddzoo.evaluation.pairing import pair_frames, pair_masks
-from bddzoo.evaluation.pan_rle import PanRleWork
 from bddzoo.evaluation.panseg import PanSegAccumulator
 from bddzoo.evaluation.remarks import Remarks
 from bddzoo.evaluation.rle_frames import RleWork
@@ -251,6 +250,8 @@ class _Run:
         for name in missing if self.options.official else ():
             self.remarks.add("missing", name)
         if self.task == "pan_seg":
+            from bddzoo.evaluation.pan_rle import PanRleWork
+
             panoptic = PanSegAccumulator()
             self._collect(PanRleWork(gt, pred, self.options).panoptic, pairs, panoptic.add)
             result = self._finish(panoptic, "rle")

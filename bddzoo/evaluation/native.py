@@ -11,9 +11,6 @@ import ctypes
 import hashlib
 import os
 import platform
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -201,6 +198,10 @@ def library_path() -> Path:
 
 def build(library: Path) -> bool:
     """Compile; returns whether it worked."""
+    import shutil
+    import subprocess
+    import tempfile
+
     compiler = shutil.which(os.environ.get("CC") or "cc") or shutil.which("gcc") or shutil.which("clang")
     if not compiler:
         return False

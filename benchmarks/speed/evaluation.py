@@ -30,7 +30,7 @@ import time
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # Only the process that makes the corpus needs these: a child's peak memory is at least its parent's.
 if TYPE_CHECKING or "--make" in sys.argv:
@@ -346,15 +346,17 @@ def main() -> None:
     has_toolkit = find_spec("bdd100k") is not None
     oracle = args.oracle_python or (sys.executable if has_toolkit else None)
     if not oracle:
-        print("the official toolkit is not installed: its rows are left out", file=sys.stderr)
+        print("the official toolkit is not installed: its rows are not measured", file=sys.stderr)
     base = args.corpus or Path(tempfile.mkdtemp(prefix="bddzoo-speed-"))
     print(
         f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, Python {sys.version.split()[0]}",
         file=sys.stderr,
     )
     rows: list[Measurement] = []
+    before: dict[str, Any] = {"versions": {}}
     if args.out and args.out.exists():
-        rows = [Measurement(**row) for row in json.loads(args.out.read_text())["rows"]]
+        before = json.loads(args.out.read_text())
+        rows = [Measurement(**row) for row in before["rows"]]
     load = os.getloadavg()[0]
     try:
         for frames in args.frames:
@@ -387,7 +389,7 @@ def main() -> None:
     print("\n" + ", ".join(f"{name}: {value:.3f} s" for name, value in starts.items()))
     if args.out:
         result = {
-            "versions": versions(oracle),
+            "versions": {**before["versions"], **versions(oracle)},
             "load_before": round(load, 2),
             "start_up_s": starts,
             "rows": [asdict(r) for r in rows],
