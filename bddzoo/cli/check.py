@@ -179,7 +179,7 @@ def read_checks(folder: Path) -> list[ModelCheck]:
     for path in sorted(folder.rglob("*.json")):
         try:
             rows = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise MissingError(f"{path} cannot be read: {error}") from error
         found.update({(check.zoo, check.model): check for check in from_json(rows, str(path))})
     if not found:

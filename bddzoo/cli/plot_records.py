@@ -164,7 +164,7 @@ def _tables(reference: str, results: Path | None) -> tuple[str, str, dict[str, d
     """Name, task ("" if unknown) and per-class tables of a record or a scores file."""
     from bddzoo.errors import IntegrityError
     from bddzoo.results import default_root, find_record
-    from bddzoo.results.links import read_scores
+    from bddzoo.results.scorefile import read_scores
 
     path = Path(reference)
     try:

@@ -10,15 +10,16 @@ A link that could not be looked at is `missing`, never a pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from bddzoo.errors import BddzooError, ExitCode
 from bddzoo.registry.types import Model
 from bddzoo.results.record import Fingerprint, Record, RunInfo, new_record
+from bddzoo.results.scorefile import ScoreFile, read_score_file
 from bddzoo.results.verdict import MetricVerdict, Verdict, VerdictReport, judge, worst
 
 if TYPE_CHECKING:
@@ -155,11 +156,20 @@ def _row_of(model: Model, document: Document) -> Row | None:
 def check_scores(model: Model, file: Path, split: str = "val") -> LinkResult:
     """Compare a published scores file with the reported numbers, to their printed precision.
 
+    A file that says of itself that images were left out is believed.
+
     Raises:
         MissingError: The file cannot be read or is not a scores file.
     """
-    summary, classes = read_scores(file)
-    record = _record(model, summary, classes, _published(model, split, "scores"), (str(file),))
+    found = read_score_file(file)
+    record = new_record(
+        model,
+        summary=found.summary,
+        per_class=found.classes,
+        absent_classes=found.absent,
+        protocol=_published(model, split, found),
+        run=_run((str(file),)),
+    )
     return from_report("scores", judge(model, record), str(file), record)
 
 
@@ -243,89 +253,23 @@ def from_report(link: Link, report: VerdictReport, source: str, record: Record |
     return LinkResult(link, report.verdict, source, report.metrics, report.reasons, record)
 
 
-def read_scores(file: Path) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Read a scores file: the official toolkit's result, or ours.
-
-    Returns:
-        Metric to value over all classes, and metric to class to value; percent, in our names. A value that is
-        not a number is NaN.
-
-    Raises:
-        MissingError: The file cannot be read, or holds no metric.
-    """
-    import json
-
-    from bddzoo.errors import MissingError
-
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MissingError(f"{file} is not a scores file: {error}") from error
-    summary: dict[str, float] = {}
-    classes: dict[str, dict[str, float]] = {}
-    if not isinstance(content, dict):
-        raise MissingError(f"{file} is not a scores file: no JSON object")
-    if isinstance(content.get("summary"), dict):
-        summary = _numbers(content["summary"])
-        tables = content.get("per_class")
-        if isinstance(tables, dict):
-            classes = {str(k): _numbers(v) for k, v in tables.items() if isinstance(v, dict)}
-    else:
-        for name, value in content.items():
-            if not isinstance(value, list):
-                summary.update({_OURS.get(k, k): v for k, v in _numbers({name: value}).items()})
-                continue
-            merged: dict[str, float] = {}
-            for row in value:
-                merged.update(_numbers(row) if isinstance(row, dict) else {})
-            totals = [v for k, v in merged.items() if k in _TOTALS]
-            classes[name] = {k: v for k, v in merged.items() if k not in _TOTALS}
-            summary.update({_OURS.get(str(name), str(name)): v for v in totals[:1]})
-    if not summary:
-        raise MissingError(f"{file} is not a scores file: no metric over all classes in it")
-    return summary, classes
-
-
-_TOTALS = frozenset({"AVERAGE", "OVERALL"})
-# The official result file's names that differ from those of our summaries.
-_OURS = {"IoU": "mIoU", "Acc": "mPrecision"}
-
-
-def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for name, value in values.items():
-        if value is None or value == "NaN":
-            found[name] = float("nan")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found[name] = float(value)
-    return found
-
-
-def _published(model: Model, split: str, source: Literal["scores", "predictions"]) -> Fingerprint:
-    # The zoo says that its numbers follow its own protocol on the whole split: there is nothing to differ.
+def _published(model: Model, split: str, found: ScoreFile) -> Fingerprint:
+    """The zoo's own protocol on the whole split, unless the file itself says that it was less."""
     from bddzoo.datasets.identity import published_images
 
     protocol = model.protocol
     dataset = protocol.dataset if protocol else "unknown"
-    images = published_images(dataset, model.task, split) or 1
+    whole = published_images(dataset, model.task, split) or found.frames or 1
     return Fingerprint(
         dataset=dataset,
         split=split,
-        images=images,
-        split_images=images,
+        images=whole if found.frames is None else found.frames,
+        split_images=whole,
+        skipped=found.skipped,
+        partial=found.partial,
         evaluator=protocol.evaluator if protocol else "unknown",
-        source=source,
+        source="scores",
     )
-
-
-def _record(
-    model: Model,
-    summary: Mapping[str, float],
-    classes: Mapping[str, Mapping[str, float]],
-    protocol: Fingerprint,
-    command: tuple[str, ...],
-) -> Record:
-    return new_record(model, summary=summary, per_class=classes, protocol=protocol, run=_run(command))
 
 
 def _run(command: tuple[str, ...]) -> RunInfo:

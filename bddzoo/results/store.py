@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import re
+import stat
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from bddzoo.results.environment import project_checkout
 from bddzoo.results.record import SCHEMA, Record
 
 NAME_DIGITS = 16
+LIMIT_BYTES = 100 * 1024**2
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ def decode_record(data: bytes, where: str) -> Record:
     """
     try:
         record = _DECODER.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _NOT_JSON as error:
         version = _schema_of(data)
         if version is not None and version > SCHEMA:
             raise IntegrityError(f"{where}: record of schema {version}", hint="update bddzoo") from error
@@ -213,6 +215,9 @@ def read_record(path: Path) -> Record:
         IntegrityError: The file is unreadable, not a record, or was changed after it was written.
     """
     try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > LIMIT_BYTES:  # a pipe would never end
+            raise IntegrityError(f"{path}: not a record: no file, or a huge one", hint="remove it")
         data = path.read_bytes()
     except OSError as error:
         raise IntegrityError(f"{path}: cannot be read: {error.strerror}") from error
@@ -309,12 +314,14 @@ def path_part(name: str) -> str:
 def _schema_of(data: bytes) -> int | None:
     try:
         value = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _NOT_JSON:
         return None
     version = value.get("schema") if isinstance(value, dict) else None
     return version if isinstance(version, int) else None
 
 
+# Thousands of brackets in a row end in a RecursionError.
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _DECODER = msgspec.json.Decoder(Record)
 _ID_PREFIX = re.compile(r"[0-9a-f]{4,64}")
 _CONTENT_NAME = re.compile(rf"[0-9a-f]{{{NAME_DIGITS}}}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -148,6 +149,34 @@ def test_scores_that_differ_in_the_last_printed_digit(run: Run, tiny: TinyZoo, p
     assert check(run, tiny, published, "sem_seg", "--from-scores", file).returncode == 5
     file.write_text("[]")
     assert check(run, tiny, published, "sem_seg", "--from-scores", file).returncode == 5
+
+
+def test_scores_of_a_part_of_the_set_are_no_pass(
+    run: Run, tiny: TinyZoo, published: Path, tmp_path: Path
+) -> None:
+    """A scores file that says of itself that pictures were left out, or classes are absent, is believed."""
+    whole = json.loads((published / "sem_seg-scores.json").read_text())
+    for change, word in (
+        ({"partial": True}, "partial data set"),
+        ({"left_out": ["a"]}, "1 images were skipped: a"),
+        ({"absent_classes": ["train"]}, "classes without a value: train"),
+    ):
+        file = tmp_path / "scores.json"
+        file.write_text(json.dumps({**whole, **change}))
+        done = check(run, tiny, published, "sem_seg", "--from-scores", file)
+        assert done.returncode == 4, done.stdout
+        assert word in done.stdout
+    # The same through our own command, in the official toolkit's shape.
+    part = tmp_path / "part"
+    shutil.copytree(predictions(published, "sem_seg"), part)
+    next(iter(sorted(part.iterdir()))).unlink()
+    labels = tiny.data / "labels" / "sem_seg" / "masks" / "val"
+    out = tmp_path / "part.json"
+    scored = run("score", "-t", "sem_seg", "-g", labels, "-r", part, "--allow-partial", "--out-file", out)
+    assert scored.returncode == 0, scored.stderr
+    done = check(run, tiny, published, "sem_seg", "--from-scores", out, "--format", "json")
+    (metric,) = json.loads(done.stdout)[0]["links"][0]["metrics"]
+    assert (done.returncode, metric["verdict"]) == (4, "incomparable")
 
 
 def test_a_missing_prediction_is_no_pass(run: Run, tiny: TinyZoo, published: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -59,6 +60,8 @@ def test_nan_is_written_as_null(tmp_path: Path) -> None:
         (b'{"schema": 1}', "missing required field"),
         (b'{"schema": 99}', "update bddzoo"),
         (b"[]", "not a record"),
+        (b"[" * 100_000, "not a record"),
+        (b'{"model": ' + b'{"a":' * 100_000, "not a record"),
     ],
 )
 def test_a_corrupted_record_among_good_ones_is_reported_and_skipped(
@@ -75,6 +78,20 @@ def test_a_corrupted_record_among_good_ones_is_reported_and_skipped(
     assert len(errors) == 1
     assert bad.name in str(errors[0])
     assert message in str(errors[0])
+
+
+def test_what_is_no_file_is_reported_and_not_waited_for(tmp_path: Path) -> None:
+    good = write_record(make_record(), tmp_path)
+    (good.parent / "folder.json").mkdir()
+    (good.parent / "loop.json").symlink_to("loop.json")
+    os.mkfifo(good.parent / "pipe.json")
+    errors: list[IntegrityError] = []
+    assert len(load_records(tmp_path, on_error=errors.append)) == 1
+    assert [str(e).partition(": ")[0].rpartition("/")[2] for e in errors] == [
+        "folder.json",
+        "loop.json",
+        "pipe.json",
+    ]
 
 
 def test_an_edited_record_is_reported(tmp_path: Path) -> None:
