@@ -181,7 +181,7 @@ class Bundle:
             with zipfile.ZipFile(path) as archive:
                 self._check_members(archive)
                 self.manifest = self._read_manifest(archive)
-                self._members = set(archive.namelist())
+                self._members = {info.filename: info.file_size for info in archive.infolist()}
         except zipfile.BadZipFile as error:
             raise self._no_bundle(f"it is no zip archive, or cut short ({error})") from None
         except OSError as error:
@@ -247,6 +247,10 @@ class Bundle:
             raise self._refuse(f"{file.model}: a digest that is none")
         if file.member not in self._members:
             raise self._refuse(f"{file.model}: '{file.member}' is not in it")
+        if self._members[file.member] != file.size_bytes:
+            # Reading ends at the archive's size, so that a small bundle cannot unfold into a full disk.
+            sizes = f"{self._members[file.member]} bytes, its list says {file.size_bytes}"
+            raise self._refuse(f"{file.model}: '{file.member}' has {sizes}")
 
     def _refuse(self, why: str) -> BddzooError:
         return IntegrityError(

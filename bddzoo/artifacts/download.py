@@ -13,6 +13,7 @@ from bddzoo.artifacts.partial import Origin, Partial
 from bddzoo.artifacts.sniff import HEAD_BYTES, name_cut, name_impostor
 from bddzoo.artifacts.streams import Opener, Stream
 from bddzoo.errors import MissingError
+from bddzoo.registry.types import Artifact
 
 # Left alone on the disk, so that the last download does not take the machine down.
 SPARE_BYTES = 16 << 20
@@ -158,6 +159,31 @@ def _receive(
         partial.open(stream.origin)
         partial.write(head)
     _check_end(partial, total, wanted)
+
+
+def look_at(url: str, opener: Opener, artifact: Artifact) -> int | None:
+    """Open a file and look at its first bytes and its size, as a download would.
+
+    Returns:
+        Its size in bytes, if the source says it.
+
+    Raises:
+        SourceError: The source does not have it, or has something else.
+    """
+    stream = opener(url, 0, Origin())
+    try:
+        head = b""
+        for chunk in stream.chunks:
+            head += chunk
+            if len(head) >= HEAD_BYTES:
+                break
+    finally:
+        stream.close()
+    tensors = any(d.algorithm == "tensors" for d in artifact.digests)
+    wanted = Wanted(artifact.name, None if tensors else artifact.size_bytes)
+    _look(head, stream, wanted)
+    _check_size(stream.origin.total, wanted)
+    return stream.origin.total
 
 
 def _look(head: bytes, stream: Stream, wanted: Wanted) -> None:

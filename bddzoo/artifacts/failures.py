@@ -19,6 +19,7 @@ class SourceError(Exception):
         unreachable: The host could not be connected to at all.
         stalled: Bytes came too slowly to be of use; these do not reset the retry counter.
         status: HTTP status, if the source gave one that says no.
+        told: The user has been told already, for another file.
     """
 
     def __init__(
@@ -31,9 +32,13 @@ class SourceError(Exception):
         unreachable: bool = False,
         stalled: bool = False,
         status: int | None = None,
+        told: bool = False,
     ) -> None:
+        # Servers put words into it: nothing of them may steer the user's terminal.
+        text = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
         super().__init__(text)
         self.text = text
+        self.told = told
         self.kind = kind
         self.retry = retry
         self.retry_after_s = retry_after_s

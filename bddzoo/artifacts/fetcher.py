@@ -12,13 +12,13 @@ from typing import Literal
 from bddzoo.artifacts.cache import Cache, Entry, check_name
 from bddzoo.artifacts.digests import first_mismatch, strongest
 from bddzoo.artifacts.disk import explain
-from bddzoo.artifacts.download import Wanted, download
+from bddzoo.artifacts.download import Wanted, download, look_at
 from bddzoo.artifacts.failures import SourceError, Stopped
-from bddzoo.artifacts.locate import Locator, Place, configured_mirrors, digest_urls
+from bddzoo.artifacts.locate import Locator, Place, digest_urls
 from bddzoo.artifacts.manners import Manners
+from bddzoo.artifacts.mirrors import configured_mirrors
 from bddzoo.artifacts.openers import Openers
 from bddzoo.artifacts.partial import (
-    Origin,
     Partial,
     new_partial,
     open_partial,
@@ -28,6 +28,7 @@ from bddzoo.artifacts.partial import (
 from bddzoo.artifacts.progress import Progress, Silent
 from bddzoo.artifacts.proof import is_settled, proof_of, same_tensors, tensors_known, wrong_digest
 from bddzoo.artifacts.published import find_published
+from bddzoo.artifacts.streams import local_path
 from bddzoo.artifacts.tensors import TensorDigester
 from bddzoo.errors import BddzooError, IntegrityError, MissingError, NetworkError
 from bddzoo.registry.types import Artifact, ArtifactKind, Model
@@ -112,7 +113,7 @@ class Fetcher:
         self.stop = threading.Event()
         self.failures: dict[str, tuple[Failure, ...]] = {}
         self.manners = manners or Manners()
-        self.locator = Locator([*extra_sources, *configured_mirrors()])
+        self.locator = Locator(extra_sources, configured_mirrors())
         self._openers = Openers(self.manners, self.stop, offline)
 
     def fetch(
@@ -161,26 +162,32 @@ class Fetcher:
             return None
         return self._result(entry, artifact, cached=True)
 
-    def probe(self, model: Model, artifact: Artifact) -> tuple[int | None, str | None]:
-        """Ask the sources in turn whether they have a file, without fetching it.
+    def probe(self, model: Model, artifact: Artifact) -> tuple[int | None, str]:
+        """Ask the sources in turn whether they have a file, looking at its first bytes only.
 
         Returns:
-            Size in bytes, if the source said it, and the address; both None if nobody has it.
+            Size in bytes, if the source said it, and the address.
+
+        Raises:
+            BddzooError: No source has it, for the reasons that `fetch` would give.
         """
+        failures: list[Failure] = []
         for place in self.locator.places(model, artifact):
-            for url in self._openers.expand(place, model, artifact):
+            urls = self._openers.expand(place, model, artifact)
+            for url in urls:
                 opener = self._openers.get(url)
                 if opener is None:
                     break
                 try:
-                    stream = opener(url, 0, Origin())
+                    return look_at(url, opener, artifact), without_password(url)
                 except SourceError as error:
-                    if error.kind == "missing":
-                        continue
-                    break
-                stream.close()
-                return stream.origin.total, url
-        return None, None
+                    last = url == urls[-1]
+                    if error.kind != "missing" or last:
+                        name = place.name if error.kind == "missing" else url
+                        failures.append(Failure(without_password(name), error))
+                    if error.kind != "missing":
+                        break
+        raise self._give_up(model, artifact, failures)
 
     def abort(self) -> None:
         """End all downloads soon, from another thread; what arrived stays resumable."""
@@ -220,7 +227,7 @@ class Fetcher:
             except SourceError as error:
                 # Some object stores say 403 for what they do not have.
                 elsewhere = error.kind == "missing" or (error.status == 403 and len(urls) > 1)
-                if not elsewhere or len(urls) == 1:
+                if (not elsewhere or len(urls) == 1) and not error.told:
                     self.progress.note(key, f"{without_password(url)}: {error.text}")
                 if not elsewhere:
                     return Failure(without_password(url), error)
@@ -230,8 +237,8 @@ class Fetcher:
                 self.locator.remember(place, url)
                 return entry
         if worst is None or (worst.error.kind == "missing" and len(urls) > 1):
-            text = f"has no {artifact.name}"
             name = without_password(place.name)
+            text = "is not there" if _is_gone(place) else f"has no {artifact.name}"
             self.progress.note(key, f"{name}: {text}")
             return Failure(name, SourceError(text, kind="missing"))
         return worst
@@ -417,3 +424,9 @@ class Fetcher:
         if kinds == {"missing"}:
             return MissingError(f"{what}: no source has it: {told}", hint=hint)
         return NetworkError(f"{what}: no source could give it: {told}", hint=f"try again, or {hint}")
+
+
+def _is_gone(place: Place) -> bool:
+    """Whether a source is a folder that is not there."""
+    path = local_path(place.name) if place.bundle is None else None
+    return path is not None and place.layouts != ("registry",) and not path.expanduser().exists()

@@ -111,7 +111,7 @@ class HttpClient:
     def _get(self, url: str, host: str, offset: int, known: Origin) -> requests.Response:
         dead = self.hosts.why_dead(host)
         if dead is not None:
-            raise SourceError(f"{dead} (not asked again in this run)", unreachable=True)
+            raise SourceError(f"{dead} (not asked again in this run)", unreachable=True, told=True)
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         if offset and known.validator:
             headers["If-Range"] = known.validator
@@ -180,9 +180,9 @@ def _explain(error: Exception, stop: threading.Event, *, reading: bool = False) 
     if isinstance(error, bad_url.InvalidURL | bad_url.InvalidSchema | bad_url.MissingSchema):
         return SourceError(f"not a URL that can be asked: {error}")
     if isinstance(error, requests.ConnectionError) and not reading:
-        words = _last_words(error)
-        refused = not re.search("aborted|reset|closed|IncompleteRead|BadStatus", str(error))
-        return SourceError(f"no connection: {words}", retry=True, unreachable=refused)
+        if _never_connected(error):
+            return SourceError(f"no connection: {_last_words(error)}", retry=True, unreachable=True)
+        return SourceError(f"no usable answer: {_last_words(error)}", retry=True)
     short = re.search(r"IncompleteRead\((\d+) bytes read, (\d+) more expected\)", str(error))
     if short is not None:
         text = f"connection closed after {short[1]} of {int(short[1]) + int(short[2])} bytes"
@@ -193,6 +193,13 @@ def _explain(error: Exception, stop: threading.Event, *, reading: bool = False) 
         # urllib3 and http.client let some of these through when a server talks nonsense.
         return SourceError(f"unreadable answer: {error}", retry=True)
     raise error
+
+
+def _never_connected(error: BaseException) -> bool:
+    """Whether a failed request did not even get a connection."""
+    inner = error.args[0] if error.args else None
+    reason = getattr(inner, "reason", inner)
+    return isinstance(reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError)
 
 
 def _last_words(error: BaseException) -> str:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from bddzoo.errors import UsageError
+from bddzoo.artifacts.mirrors import check_source
 from bddzoo.registry.types import Artifact, Model
-
-SCHEMES = ("http", "https", "file", "s3", "gs", "hf")
 
 
 @dataclass(frozen=True)
@@ -32,70 +28,24 @@ class Place:
     bundle: Path | None = None
 
 
-def split_sources(text: str) -> list[str]:
-    """Split a list of sources at spaces and commas, as in `BDDZOO_MIRRORS`."""
-    return [part for part in re.split(r"[\s,]+", text) if part]
-
-
-def configured_mirrors() -> list[str]:
-    """Mirrors of `BDDZOO_MIRRORS`, then those of the user's config file.
-
-    The file is `bddzoo/config.yaml` in `XDG_CONFIG_HOME` (`~/.config`), with a list `mirrors`.
-
-    Raises:
-        UsageError: The config file is not what it should be.
-    """
-    found = split_sources(os.environ.get("BDDZOO_MIRRORS", ""))
-    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    path = Path(base) / "bddzoo" / "config.yaml"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError:
-        return found
-    import yaml
-
-    hint = "write e.g. 'mirrors: [https://host/zoo]'"
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path}: not YAML: {error}", hint=hint) from None
-    mirrors = raw.get("mirrors", []) if isinstance(raw, dict) else raw
-    if mirrors is None:
-        return found
-    if not isinstance(mirrors, list) or not all(isinstance(m, str) for m in mirrors):
-        raise UsageError(f"{path}: 'mirrors' must be a list of URLs", hint=hint)
-    return found + mirrors
-
-
-def check_source(source: str) -> None:
-    """Refuse a source that can never work.
-
-    Raises:
-        UsageError: Neither an existing folder or file nor a URL of a known scheme.
-    """
-    if "://" in source or source.startswith("file:"):
-        scheme = source.partition(":")[0].lower()
-        if scheme not in SCHEMES:
-            known = f"known: {', '.join(SCHEMES)}"
-            raise UsageError(f"source '{source}': unknown scheme '{scheme}'", hint=known)
-        if scheme in ("http", "https") and not urlsplit(source).netloc:
-            raise UsageError(f"source '{source}': no host in it", hint="write https://HOST/PATH")
-    elif not Path(source).expanduser().exists():
-        hint = "give a folder, a bundle, or a URL"
-        raise UsageError(f"source '{source}': no such folder or file", hint=hint)
-
-
 class Locator:
     """Turns sources into addresses, and remembers which layout a mirror turned out to have.
 
     Args:
         extra: Folders, bundles or base URLs that come before the registry's URLs.
+        mirrors: The same from the user's settings, asked after them. One that is not there at the
+            moment, as a share that is not mounted, is a source that fails, and no mistake.
+
+    Raises:
+        UsageError: A source that can never work.
     """
 
-    def __init__(self, extra: Sequence[str]) -> None:
+    def __init__(self, extra: Sequence[str], mirrors: Sequence[str] = ()) -> None:
         for source in extra:
             check_source(source)
-        self.extra = tuple(dict.fromkeys(extra))
+        for source in mirrors:
+            check_source(source, setting=True)
+        self.extra = tuple(dict.fromkeys([*extra, *mirrors]))
         self._known: dict[str, str] = {}
 
     def places(self, model: Model, artifact: Artifact) -> Iterator[Place]:
@@ -120,16 +70,20 @@ class Locator:
                 return Place(source, bundle=path)
             named = relative_paths(model, artifact)
             urls = [(layout, str(path / relative)) for layout, relative in named]
-        elif source.rstrip("/").rpartition("/")[2] in (artifact.name, quote(artifact.name)):
+        elif source.partition("?")[0].rpartition("/")[2] in (artifact.name, quote(artifact.name)):
             urls = [("file", source)]
         else:
-            base = source.rstrip("/")
-            # '+' would be read as a space by some object stores.
-            named = relative_paths(model, artifact)
-            urls = [(layout, f"{base}/{quote(relative, safe='/')}") for layout, relative in named]
+            urls = [(layout, _below(source, path)) for layout, path in relative_paths(model, artifact)]
         first = self._known.get(source)
         urls.sort(key=lambda pair: pair[0] != first)
         return Place(source, tuple(u for _, u in urls), tuple(k for k, _ in urls))
+
+
+def _below(base: str, path: str) -> str:
+    """A path below a base URL, before its query, which may hold a key that all its files need."""
+    plain, mark, query = base.partition("?")
+    # '+' would be read as a space by some object stores.
+    return f"{plain.rstrip('/')}/{quote(path, safe='/')}{mark}{query}"
 
 
 def relative_paths(model: Model, artifact: Artifact) -> list[tuple[str, str]]:
@@ -185,7 +139,6 @@ def digest_urls(model: Model, artifact: Artifact, place: Place | None, url: str 
         name = artifact.digest_url.rpartition("/")[2]
         twin = Artifact(artifact.kind, name, sources=(artifact.digest_url,))
         if place.bundle is None and place.layouts not in (("registry",), ("file",)):
-            base = place.name.rstrip("/")
-            paths = [relative for _, relative in relative_paths(model, twin)]
-            found += [f"{base}/{quote(p, safe='/') if '://' in base else p}" for p in paths]
+            base, paths = place.name, [path for _, path in relative_paths(model, twin)]
+            found += [_below(base, p) if "://" in base else f"{base.rstrip('/')}/{p}" for p in paths]
     return list(dict.fromkeys(found))

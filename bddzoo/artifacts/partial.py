@@ -27,6 +27,10 @@ from bddzoo.artifacts.disk import boot_id, write_whole
 
 CHECKPOINT_EVERY_S = 0.5
 FOREIGN_SILENCE_S = 900.0
+# Parameters of signed links: `X-Amz-Signature`, `sig`, `access_token`, `X-Goog-Credential` ...
+_SECRET = re.compile(
+    r"([?&][^=&\s]*(?:token|sig|signature|secret|password|credential|key)=)[^&\s]*", re.IGNORECASE
+)
 _ACTIVE: set[str] = set()
 _ACTIVE_LOCK = threading.Lock()
 
@@ -251,8 +255,8 @@ class Partial:
 
 
 def without_password(url: str) -> str:
-    """A URL as it may be printed and kept: user and password masked."""
-    return re.sub(r"(?<=://)[^/@\s]*@", "***@", url)
+    """A URL as it may be printed and kept: user, password, and keys in its query masked."""
+    return _SECRET.sub(r"\1***", re.sub(r"(?<=://)[^/@\s]*@", "***@", url))
 
 
 def open_partial(folder: Path, *, trusted: bool) -> Partial:

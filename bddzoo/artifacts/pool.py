@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
@@ -44,42 +44,48 @@ def fetch_all(fetcher: Fetcher, jobs: Sequence[Job], verify: bool = False) -> li
         KeyboardInterrupt: The user interrupted; what had arrived can be resumed.
         Exception: A bug in a thread.
     """
-    waiting: SimpleQueue[int] = SimpleQueue()
-    for index in range(len(jobs)):
-        waiting.put(index)
     outcomes: dict[int, Outcome] = {}
-    bugs: list[BaseException] = []
 
+    def fetch_one(index: int) -> None:
+        job = jobs[index]
+        try:
+            outcomes[index] = Outcome(job, result=fetcher.fetch(job.model, job.kind, verify))
+        except BddzooError as error:
+            outcomes[index] = Outcome(job, error=error)
+
+    work_through(fetcher, len(jobs), fetch_one)
+    return [outcomes.get(index, Outcome(job)) for index, job in enumerate(jobs)]
+
+
+def work_through(fetcher: Fetcher, count: int, do: Callable[[int], None]) -> None:
+    """Call `do` with 0 to `count` - 1 in `fetcher.jobs` threads.
+
+    Raises:
+        KeyboardInterrupt: The user interrupted; the threads were told to stop.
+        Exception: A bug in a thread.
+    """
+    waiting: SimpleQueue[int] = SimpleQueue()
+    for index in range(count):
+        waiting.put(index)
+    bugs: list[BaseException] = []
     # Not Thread.join: interrupted, it takes a thread for ended that is not (CPython issue 89437).
     ended = threading.Semaphore(0)
 
     def work() -> None:
         try:
-            work_on()
+            while not fetcher.stop.is_set():
+                do(waiting.get_nowait())
+        except (Empty, Stopped):
+            return
+        except BaseException as error:
+            bugs.append(error)
+            fetcher.stop.set()
         finally:
             ended.release()
 
-    def work_on() -> None:
-        while not fetcher.stop.is_set():
-            try:
-                index = waiting.get_nowait()
-            except Empty:
-                return
-            job = jobs[index]
-            try:
-                outcomes[index] = Outcome(job, result=fetcher.fetch(job.model, job.kind, verify))
-            except BddzooError as error:
-                outcomes[index] = Outcome(job, error=error)
-            except Stopped:
-                return
-            except BaseException as error:
-                bugs.append(error)
-                fetcher.stop.set()
-
     # Daemons: a thread that waits for a silent server must not keep an interrupted process alive.
     threads = [
-        threading.Thread(target=work, name=f"fetch-{n}", daemon=True)
-        for n in range(min(fetcher.jobs, len(jobs)))
+        threading.Thread(target=work, name=f"fetch-{n}", daemon=True) for n in range(min(fetcher.jobs, count))
     ]
     for thread in threads:
         thread.start()
@@ -95,4 +101,3 @@ def fetch_all(fetcher: Fetcher, jobs: Sequence[Job], verify: bool = False) -> li
         raise
     if bugs:
         raise bugs[0]
-    return [outcomes.get(index, Outcome(job)) for index, job in enumerate(jobs)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from bddzoo.errors import UsageError
@@ -17,7 +17,7 @@ def slice_registry(text: str, models: Collection[str]) -> str:
 
     Args:
         text: The registry file.
-        models: Ids of the models to keep.
+        models: Ids of the models to keep; the rows that these refer to are kept with them.
     """
     import yaml
 
@@ -25,14 +25,14 @@ def slice_registry(text: str, models: Collection[str]) -> str:
     root = yaml.compose(text, Loader=loader)
     if not isinstance(root, yaml.MappingNode):
         raise UsageError("the registry is not a mapping", hint="see 'bddzoo registry lint'")
+    kept = _with_mentioned(root, models)
     for zoos in _values(root, "zoos"):
         for zoo in zoos.value:
             for tasks in _values(zoo, "tasks"):
                 for _, section in tasks.value:
                     for methods in _values(section, "methods"):
-                        for method in methods.value:
-                            for rows in _values(method, "models"):
-                                rows.value = [row for row in rows.value if _id(row) in models]
+                        for rows in _rows(methods):
+                            rows.value = [row for row in rows.value if _id(row) in kept]
                         methods.value = [
                             m for m in methods.value if any(v.value for v in _values(m, "models"))
                         ]
@@ -52,6 +52,35 @@ def licence_notes(models: Iterable[Model]) -> str:
         )
         lines += [f"  {a.kind}: {a.licence}" for a in model.artifacts if a.licence]
     return "\n".join(lines) + "\n"
+
+
+def _with_mentioned(root: object, models: Collection[str]) -> set[str]:
+    """The ids with those of all rows that their rows name (`fills`, `elsewhere`), and these theirs."""
+    named: dict[str, set[str]] = {}
+    for zoos in _values(root, "zoos"):
+        for zoo in zoos.value:
+            for tasks in _values(zoo, "tasks"):
+                for _, section in tasks.value:
+                    for methods in _values(section, "methods"):
+                        for rows in _rows(methods):
+                            named.update({_id(row): set(_named_by(row)) for row in rows.value})
+    kept, fresh = set(models), set(models)
+    while fresh:
+        fresh = {name for row in fresh for name in named.get(row, ())} - kept
+        kept |= fresh
+    return kept
+
+
+def _named_by(row: object) -> Iterator[str]:
+    """Ids of other models in a row."""
+    others = [*_values(row, "fills"), *(item for many in _values(row, "elsewhere") for item in many.value)]
+    for other in others:
+        yield from (node.value for node in _values(other, "model"))
+
+
+def _rows(methods: Any) -> list[Any]:
+    """The lists of models of a list of methods."""
+    return [rows for method in methods.value for rows in _values(method, "models")]
 
 
 def _values(node: object, key: str) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,8 +61,10 @@ def open_local(path: Path, offset: int, known: Origin, url: str) -> Stream:
         SourceError: It is not there or cannot be read.
     """
     try:
-        file = path.open("rb", buffering=0)
         status = path.stat()
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise SourceError("is a device or a pipe, not a file", kind="missing")  # may never end
+        file = path.open("rb", buffering=0)
     except (FileNotFoundError, NotADirectoryError):
         raise SourceError("no such file", kind="missing") from None
     except IsADirectoryError:

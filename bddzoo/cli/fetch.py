@@ -110,7 +110,7 @@ def command(
     if dry_run:
         from bddzoo.cli.fetch_plan import show_plan
 
-        return show_plan(app, fetcher, todo)
+        return show_plan(app, fetcher, todo, dest)
     reporter = make_reporter(app, len(todo))
     fetcher.progress = reporter
     try:
@@ -224,19 +224,21 @@ def _deliver(
                 copy_whole(result.path, target)
                 target.chmod(0o644)
             row["path"] = target
-        except OSError as error:
-            failed.append((outcome.job, explain(error, f"writing {target}", "choose another --dest DIR")))
-        except BddzooError as error:
+        except (OSError, BddzooError) as trouble:
+            error = trouble
+            if isinstance(error, OSError):
+                error = explain(error, f"writing {target}", "choose another --dest DIR")
             failed.append((outcome.job, error))
+            row |= {"error": error.message, "exit_code": int(error.exit_code)}
     return rows, failed
 
 
 def _report(
     app: App, fetcher: Fetcher, rows: Sequence[dict[str, Any]], failed: Sequence[tuple[Job, BddzooError]]
 ) -> int:
-    from bddzoo.artifacts.disk import format_size
+    from bddzoo.artifacts.disk import count_words, format_size
 
-    good = [r for r in rows if "path" in r]
+    good = [r for r in rows if "path" in r and "error" not in r]
     if app.json:
         app.data_json(rows)
     else:
@@ -246,30 +248,47 @@ def _report(
             app.data(f"{row['path']}  {format_size(row['size_bytes'])}  {state}  {origin}")
     unproved = [r for r in good if r["digest_state"] != "verified"]
     if unproved:
-        names = unproved[0]["model"] if len(unproved) == 1 else f"{len(unproved)} files"
+        names = unproved[0]["model"] if len(unproved) == 1 else count_words(len(unproved), "file")
         app.warn(f"{names}: no digest is known to compare with; observed ones were recorded")
-    if not failed:
-        return int(ExitCode.OK)
-    if len(failed) == 1 and len(rows) == 1:
+    return report_failures(app, fetcher, len(rows), failed) if failed else int(ExitCode.OK)
+
+
+def report_failures(
+    app: App, fetcher: Fetcher, count: int, failed: Sequence[tuple[Job, BddzooError]], verb: str = "failed"
+) -> int:
+    """Say which of `count` files failed and how: one as its error, several as a table of the sources.
+
+    Returns:
+        The exit status that matters most.
+
+    Raises:
+        BddzooError: The only file failed.
+    """
+    if count == 1:
         raise failed[0][1]
-    if fetcher.failures and not app.json:
-        _say_table(app, fetcher)
-    for _, error in failed:
-        app.error(error.message, hint=error.hint)
-    app.say(f"{len(failed)} of {len(rows)} files failed")
+    tabled: list[Job] = []
+    if not app.json and not app.quiet:
+        tabled = [job for job, _ in failed if fetcher.failures.get(f"{job.model.id}/{job.kind}")]
+        _say_table(app, fetcher, tabled)
+    for job, error in failed:
+        if job not in tabled:
+            app.error(error.message, hint=error.hint)
     codes = {error.exit_code for _, error in failed}
+    hint = "try again, or another source with --from SOURCE" if tabled else None
+    app.error(f"{len(failed)} of {count} files {verb}", hint=hint)
     worst = (ExitCode.INTEGRITY, ExitCode.NETWORK, ExitCode.MISSING, ExitCode.USAGE)
     return int(next((c for c in worst if c in codes), ExitCode.BUG))
 
 
-def _say_table(app: App, fetcher: Fetcher) -> None:
+def _say_table(app: App, fetcher: Fetcher, jobs: Sequence[Job]) -> None:
     """Who failed and how, for people who look after many files."""
     from tabulate import tabulate
 
-    table = [(key, f.source, f.error.text) for key, fails in fetcher.failures.items() for f in fails]
-    app.say(
-        tabulate(table, headers=("file", "source", "what happened"), tablefmt="plain", disable_numparse=True)
-    )
+    keys = [f"{job.model.id}/{job.kind}" for job in jobs]
+    table = [(key, f.source, f.error.text) for key in keys for f in fetcher.failures[key]]
+    headers = ("file", "source", "what happened")
+    if table:
+        app.say(tabulate(table, headers=headers, tablefmt="plain", disable_numparse=True))
 
 
 def _say_resumable(app: App, fetcher: Fetcher, todo: Sequence[Job]) -> None:

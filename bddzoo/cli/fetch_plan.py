@@ -7,49 +7,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.cli.app import App
-from bddzoo.errors import ExitCode
+from bddzoo.errors import BddzooError, ExitCode
 
 if TYPE_CHECKING:
     from bddzoo.artifacts import Fetcher
     from bddzoo.artifacts.pool import Job
 
+STATES = {ExitCode.INTEGRITY: "wrong", ExitCode.NETWORK: "unreachable"}
 
-def show_plan(app: App, fetcher: Fetcher, todo: Sequence[Job]) -> int:
-    """Print the plan; opens connections only to ask for sizes, and none when offline.
+
+def show_plan(app: App, fetcher: Fetcher, todo: Sequence[Job], dest: Path | None) -> int:
+    """Print the plan; opens connections only to look at sizes and first bytes, and none when offline.
 
     Returns:
-        0, or 5 if the disk has no room or a file has no source.
+        What fetching would end with as far as that can be told: 0; 5 if a file has no source or the
+        disk has no room; 6 if a source has something else; 7 if none can be reached.
+
+    Raises:
+        BddzooError: The same, if a single file was asked for.
     """
     from tabulate import tabulate
 
-    from bddzoo.artifacts.disk import format_size, free_bytes
-    from bddzoo.artifacts.partial import resumable_bytes
+    from bddzoo.artifacts.disk import format_size
+    from bddzoo.artifacts.pool import work_through
 
-    rows: list[dict[str, Any]] = []
-    for job in todo:
-        artifact = job.model.artifact(job.kind)
-        assert artifact is not None
-        cached = None if fetcher.force else fetcher.cached(job.model, job.kind)
-        row: dict[str, Any] = {"model": job.model.id, "kind": job.kind, "name": artifact.name}
-        if cached is not None:
-            row |= {
-                "state": "cached",
-                "source": str(cached.path),
-                "size_bytes": cached.size_bytes,
-                "to_fetch": 0,
-            }
-        else:
-            size, source = fetcher.probe(job.model, artifact)
-            size = size if size is not None else artifact.size_bytes
-            kept = resumable_bytes(fetcher.cache.partial_folder(job.model, artifact))
-            state = "missing" if source is None else ("resume" if kept else "fetch")
-            left = None if size is None else max(0, size - kept)
-            row |= {"state": state, "source": source, "size_bytes": size, "to_fetch": left}
-        rows.append(row)
-    need = sum(r["to_fetch"] or 0 for r in rows)
-    unknown = sum(r["to_fetch"] is None for r in rows)
-    free = free_bytes(Path(fetcher.cache.root))
-    fits = free is None or need <= free
+    found: dict[int, tuple[dict[str, Any], BddzooError | None]] = {}
+
+    def look(index: int) -> None:
+        found[index] = _look(fetcher, todo[index])
+
+    work_through(fetcher, len(todo), look)
+    rows, errors = zip(*(found[n] for n in range(len(todo))), strict=True)
     if app.json:
         app.data_json(rows)
     else:
@@ -59,8 +47,57 @@ def show_plan(app: App, fetcher: Fetcher, todo: Sequence[Job]) -> int:
         ]
         headers = ("state", "model", "kind", "size", "source")
         app.data(tabulate(table, headers=headers, tablefmt="plain", disable_numparse=True))
-    more = f" and {unknown} files of unknown size" if unknown else ""
-    room = f"{format_size(free)} free at {fetcher.cache.root}" if free is not None else "free room unknown"
-    app.say(f"to fetch: {format_size(need)}{more}; {room}{'' if fits else ': NOT ENOUGH ROOM'}")
-    missing = any(r["state"] == "missing" for r in rows)
-    return int(ExitCode.OK if fits and not missing else ExitCode.MISSING)
+    fits = _say_room(app, fetcher, rows, dest)
+    failed = [(job, error) for job, error in zip(todo, errors, strict=True) if error is not None]
+    if failed:
+        from bddzoo.cli.fetch import report_failures
+
+        return report_failures(app, fetcher, len(rows), failed, "cannot be fetched")
+    return int(ExitCode.OK if fits else ExitCode.MISSING)
+
+
+def _look(fetcher: Fetcher, job: Job) -> tuple[dict[str, Any], BddzooError | None]:
+    from bddzoo.artifacts.partial import resumable_bytes
+
+    artifact = job.model.artifact(job.kind)
+    assert artifact is not None
+    row: dict[str, Any] = {"model": job.model.id, "kind": job.kind, "name": artifact.name}
+    cached = None if fetcher.force else fetcher.cached(job.model, job.kind)
+    if cached is not None:
+        row |= {"state": "cached", "source": str(cached.path), "size_bytes": cached.size_bytes, "to_fetch": 0}
+        return row, None
+    try:
+        size, source = fetcher.probe(job.model, artifact)
+    except BddzooError as error:
+        state = STATES.get(error.exit_code, "missing")
+        row |= {"state": state, "source": None, "size_bytes": artifact.size_bytes, "to_fetch": 0}
+        return row | {"error": error.message, "exit_code": int(error.exit_code)}, error
+    size = size if size is not None else artifact.size_bytes
+    kept = resumable_bytes(fetcher.cache.partial_folder(job.model, artifact))
+    left = None if size is None else max(0, size - kept)
+    row |= {"state": "resume" if kept else "fetch", "source": source, "size_bytes": size, "to_fetch": left}
+    return row, None
+
+
+def _say_room(app: App, fetcher: Fetcher, rows: Sequence[dict[str, Any]], dest: Path | None) -> bool:
+    """Say what is needed and what is free; returns whether it fits as far as sizes are known."""
+    from bddzoo.artifacts.disk import count_words, format_size, free_bytes
+    from bddzoo.artifacts.download import SPARE_BYTES
+
+    def room(folder: Path, need: int) -> tuple[bool, str]:
+        free = free_bytes(folder)
+        fits = free is None or need + min(SPARE_BYTES, need) <= free
+        known = f"{format_size(free)} free at {folder}" if free is not None else f"{folder}: room unknown"
+        return fits, known + ("" if fits else ": NOT ENOUGH ROOM")
+
+    need = sum(r["to_fetch"] or 0 for r in rows)
+    unknown = sum(r["to_fetch"] is None for r in rows)
+    more = f" and {count_words(unknown, 'file')} of unknown size" if unknown else ""
+    fits, known = room(fetcher.cache.root, need)
+    app.say(f"to fetch: {format_size(need)}{more}; {known}")
+    if dest is not None:
+        copied = sum(r["size_bytes"] or 0 for r in rows if "error" not in r)
+        fits_there, known = room(dest.absolute(), copied)
+        app.say(f"to copy: {format_size(copied)}{more}; {known}")
+        fits = fits and fits_there
+    return fits

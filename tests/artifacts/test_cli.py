@@ -143,8 +143,84 @@ class TestFetch:
         assert [(r["state"], r["size_bytes"]) for r in rows] == [("fetch", len(DATA)), ("fetch", len(OTHER))]
         assert "to fetch: 290.0 kB" in done.stderr
         assert not (tmp_path / "cache").exists()
-        zoo.faults = [Fault("404", pattern="net_b")]
-        assert run("fetch", "--all", "--dry-run").returncode == 5
+
+    @pytest.mark.parametrize(
+        ("fault", "code", "state", "words"),
+        [
+            ("404", 5, "missing", "has it: {url}: 404 Not Found"),
+            ("html", 7, "unreachable", 'an HTML page titled "Sign in to Airport WiFi"'),
+            ("500", 7, "unreachable", "500 Internal Server Error"),
+            ("lfs", 6, "wrong", "a Git LFS pointer"),
+            ("length-long", 6, "wrong", "has 205000 bytes, the registry knows 200000"),
+        ],
+    )
+    def test_dry_run_says_what_fetching_would_end_with(self, zoo, run, fault, code, state, words):
+        zoo.faults = [Fault(fault, pattern="net_a")]
+        done = run("fetch", "net_a", "--dry-run", "--format", "json")
+        row = json.loads(done.stdout)[0]
+        assert (done.returncode, row["state"], row["source"], row["exit_code"]) == (code, state, None, code)
+        assert words.format(url=f"{zoo.url}/net_a.pth") in row["error"]
+        assert row["error"] in done.stderr
+        both = run("fetch", "--all", "--dry-run")
+        assert both.returncode == code
+        assert any(line.split()[:2] == ["fetch", "net_b"] for line in both.stdout.splitlines())
+        assert "error: 1 of 2 files cannot be fetched" in both.stderr
+
+    def test_dry_run_looks_at_the_room_for_copies_too(self, zoo, run, tmp_path):
+        done = run("fetch", "--all", "--dry-run", "--dest", tmp_path / "dest")
+        assert done.returncode == 0
+        assert "to copy: 290.0 kB" in done.stderr
+        assert not (tmp_path / "dest").exists()
+
+    def test_many_failures_are_one_table_and_one_error(self, zoo, run, tmp_path):
+        zoo.close()
+        done = run("fetch", "--all", "--retries", 0)
+        errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+        assert (done.returncode, len(errors)) == (7, 1), done.stderr
+        assert "2 of 2 files failed" in errors[0]
+        for name in ("net_a", "net_b"):
+            assert f"{name}/weights  {zoo.url}/{name}.pth  no connection: Connection refused" in done.stderr
+        done = run("fetch", "--all", "--retries", 0, "--format", "json")
+        assert [r["exit_code"] for r in json.loads(done.stdout)] == [7, 7]
+        assert done.stderr.count("error:") == 3, "where no table is printed, each is said"
+
+    @pytest.mark.parametrize("source", ["", "pipe", "/dev/zero"])
+    def test_sources_that_are_no_files(self, zoo, run, tmp_path, source):
+        if not source:
+            assert_one_line(run("fetch", "net_a", "--from", ""), 2, "is empty")
+            return
+        if source == "pipe":
+            (tmp_path / "pipe").mkdir()
+            os.mkfifo(tmp_path / "pipe" / "net_a.pth")
+            source = tmp_path / "pipe"
+        done = run("fetch", "net_a", "--from", source, timeout=30)
+        assert done.returncode == 0
+        assert f"{source}: has no net_a.pth" in done.stderr
+
+    def test_mirror_that_is_not_mounted_is_named_and_passed_over(self, zoo, run):
+        done = run("fetch", "net_a", env={"BDDZOO_MIRRORS": "/mnt/not-mounted"})
+        assert done.returncode == 0
+        assert "/mnt/not-mounted: is not there" in done.stderr
+        done = run("fetch", "net_a", env={"BDDZOO_MIRRORS": "gopher://x/"})
+        assert_one_line(done, 2, "mirror 'gopher://x/' (in BDDZOO_MIRRORS or the config file)")
+
+    @pytest.mark.parametrize("text", [b"\xff\xfe\x00", b"mirrors: [", b"5", b"mirrors: ['']", b"- {a: b}"])
+    def test_config_file_that_makes_no_sense_is_one_line(self, zoo, run, tmp_path, text):
+        config = tmp_path / "config" / "bddzoo" / "config.yaml"
+        config.parent.mkdir(parents=True)
+        config.write_bytes(text)
+        done = run("fetch", "net_a", env={"XDG_CONFIG_HOME": str(tmp_path / "config")})
+        assert_one_line(done, 2, str(config), "write e.g.")
+
+    def test_key_in_a_link_is_sent_and_neither_shown_nor_kept(self, server, run, tmp_path):
+        server.put("m/net_a.pth", DATA)
+        write_registry(tmp_path / "registry.yaml", {"net_a": weights("net_a.pth", data=DATA)})
+        done = run("fetch", "net_a", "--from", f"{server.url}/m/?X-Amz-Signature=abc123&v=2")
+        assert f"{server.url}/m/net_a.pth?X-Amz-Signature=***&v=2" in done.stdout, done.stderr
+        assert "abc123" not in done.stdout + done.stderr
+        kept = b"".join(p.read_bytes() for p in (tmp_path / "cache").rglob("*.json"))
+        assert b"abc123" not in kept
+        assert b"X-Amz-Signature=***" in kept
 
     def test_dest_gets_copies_and_keeps_what_differs(self, zoo, run, tmp_path):
         dest = tmp_path / "dest"
@@ -178,7 +254,11 @@ class TestFetch:
         )
         assert_one_line(done, 5, "writing to the cache", "use another --cache")
         dest = tmp_path / "file" / "y"
-        assert_one_line(run("fetch", "net_a", "--dest", dest), 5, "writing", "choose another --dest")
+        done = run("fetch", "net_a", "--dest", dest)
+        assert_one_line(done, 5, "writing", "choose another --dest")
+        assert not done.stdout, "a file that is not where it was wanted is not listed as if it were"
+        row = json.loads(run("fetch", "net_a", "--dest", dest, "--format", "json").stdout)[0]
+        assert row["exit_code"] == 5
 
     def test_ctrl_c_keeps_what_arrived_and_the_next_run_goes_on(self, zoo, run, tmp_path):
         zoo.faults = [Fault("drip", chunk=5000, delay=0.05)]
@@ -314,9 +394,12 @@ class TestBundle:
 
         ids = [m.id for m in load_registry().models][::40]
         part = load_text(slice_registry(default_path().read_text(encoding="utf-8"), ids), "slice")
-        assert [m.id for m in part.models] == ids
+        rows = {m.id: m for m in part.models}
+        named = {m.fills.model for m in rows.values() if m.fills}
+        named |= {other.model for m in rows.values() for other in m.elsewhere if other.model}
+        assert set(rows) == {*ids, *named}, "with the rows that they name, without which it would not load"
         whole = load_registry()
-        assert [m.reported for m in part.models] == [whole.find(i).reported for i in ids]
+        assert [rows[i].reported for i in ids] == [whole.find(i).reported for i in ids]
 
     @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "C:/evil", "a\\..\\evil"])
     def test_path_traversal_is_refused(self, bundle, run, tmp_path, name):
@@ -341,6 +424,12 @@ class TestBundle:
             archive.writestr("bddzoo-bundle.json", listing.replace(b'"net_a.pth"', b'"../../net_a.pth"'))
             archive.writestr("testzoo/sem_seg/weights/net_a.pth", DATA)
         assert run("cache import", bundle).returncode == 6
+        with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("bddzoo-bundle.json", listing)
+            archive.writestr("testzoo/sem_seg/weights/net_a.pth", bytes(50_000_000))
+            archive.writestr("testzoo/sem_seg/weights/net_b.pth", OTHER)
+        assert_one_line(run("cache import", bundle), 6, "has 50000000 bytes, its list says 200000")
+        assert_one_line(run("fetch", "net_a", "--force", "--from", bundle), 6, "has 50000000 bytes")
         bundle.write_bytes(data[: len(data) // 2])
         assert_one_line(run("cache import", bundle), 2, "is no bundle")
         assert_one_line(run("fetch", "net_a", "--force", "--from", bundle), 2, "is no bundle")

@@ -175,12 +175,12 @@ def test_killed_at_random_moments(tmp_path, capsys):
             data = make_bytes(rng.choice([300_000, 1_500_000]), number)
             known = rng.choice(["md5", "sha256", ""])
             model = make_model(data, known, sources=(server.put("x.pth", data),))
-            server.faults[:] = [Fault("drip", chunk=len(data) // 40, delay=0.005)]
+            server.faults[:] = [Fault("drip", chunk=len(data) // 40, delay=0.012)]
             for _ in range(4):
                 tally.runs += 1
                 process = PROCESSES.Process(target=fetch_in_process, args=(str(folder), model, False))
                 process.start()
-                time.sleep(rng.uniform(0.0, 0.35))
+                time.sleep(rng.uniform(0.0, 0.45))
                 process.kill()
                 process.join()
                 tally.fetched += process.exitcode == 0
@@ -293,4 +293,4 @@ def test_dead_host_is_asked_once_for_many_files(tmp_path):
         outcomes = fetch_all(fetcher, [Job(m, "weights") for m in models])
         assert all(o.result is not None for o in outcomes)
     assert sum("trying again" in n for n in notes.texts) == 1
-    assert sum("not asked again" in n for n in notes.texts) == 5
+    assert len(notes.texts) == 2, "what happened to a host is said once, not for each of its files"

@@ -16,9 +16,11 @@ from bddzoo.artifacts import hash_file, partial, verify_file
 from bddzoo.artifacts.cache import Cache, check_name, safe, unsafe
 from bddzoo.artifacts.digests import StreamHasher, parse_digest_file
 from bddzoo.artifacts.disk import copy_whole, format_size, free_bytes, link_or_copy, write_whole
+from bddzoo.artifacts.failures import SourceError
 from bddzoo.artifacts.http import _retry_after_s
-from bddzoo.artifacts.locate import Locator, digest_urls, relative_paths, split_sources
+from bddzoo.artifacts.locate import Locator, digest_urls, relative_paths
 from bddzoo.artifacts.manners import Manners
+from bddzoo.artifacts.mirrors import split_sources
 from bddzoo.artifacts.partial import Origin, new_partial, note_path, open_partial, sweep_partials
 from bddzoo.artifacts.sniff import name_cut, name_impostor
 from bddzoo.errors import IntegrityError, MissingError, NetworkError, UsageError
@@ -291,6 +293,10 @@ class TestLocate:
 
 
 class TestSmallThings:
+    def test_words_of_a_server_cannot_steer_the_terminal(self):
+        error = SourceError('an HTML page titled "\x1b]0;mine\x07\x1b[2J\r\nerror: \u202egood"')
+        assert error.text == 'an HTML page titled "?]0;mine??[2J error: ?good"'
+
     @given(st.text(min_size=1, max_size=40))
     def test_any_id_is_one_folder(self, word):
         word = word.encode("utf-8", "ignore").decode()

@@ -1,0 +1,90 @@
+"""What users write as sources: on the command line, in `BDDZOO_MIRRORS`, in their config file."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bddzoo.errors import UsageError
+
+SCHEMES = ("http", "https", "file", "s3", "gs", "hf")
+
+
+def split_sources(text: str) -> list[str]:
+    """Split a list of sources at spaces and commas, as in `BDDZOO_MIRRORS`."""
+    return [part for part in re.split(r"[\s,]+", text) if part]
+
+
+def configured_mirrors() -> list[str]:
+    """Mirrors of `BDDZOO_MIRRORS`, then those of the user's config file.
+
+    The file is `bddzoo/config.yaml` in `XDG_CONFIG_HOME` (`~/.config`), with a list `mirrors`.
+
+    Raises:
+        UsageError: The config file is not what it should be.
+    """
+    found = split_sources(os.environ.get("BDDZOO_MIRRORS", ""))
+    path = _config_path()
+    if path is None:
+        return found
+    hint = "write e.g. 'mirrors: [https://host/zoo]'"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError:
+        return found
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: not a text file in UTF-8", hint=hint) from None
+    import yaml
+
+    try:
+        raw = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UsageError(f"{path}: not YAML: {' '.join(str(error).split())}", hint=hint) from None
+    mirrors = raw.get("mirrors") if isinstance(raw, dict) else raw
+    if mirrors is None:
+        return found
+    if not isinstance(mirrors, list) or not all(isinstance(m, str) and m.strip() for m in mirrors):
+        raise UsageError(f"{path}: 'mirrors' must be a list of URLs or folders", hint=hint)
+    return found + [m.strip() for m in mirrors]
+
+
+def _config_path() -> Path | None:
+    base = os.environ.get("XDG_CONFIG_HOME")
+    try:
+        return (Path(base) if base else Path.home() / ".config") / "bddzoo" / "config.yaml"
+    except RuntimeError:  # a user without a home
+        return None
+
+
+def check_source(source: str, *, setting: bool = False) -> None:
+    """Refuse a source that can never work.
+
+    Args:
+        source: As the user wrote it.
+        setting: It is from the user's settings, where a folder may come and go.
+
+    Raises:
+        UsageError: Neither a folder or file that is there nor a URL of a known scheme.
+    """
+    what = f"mirror '{source}' (in BDDZOO_MIRRORS or the config file)" if setting else f"source '{source}'"
+    if not source.strip():
+        raise UsageError(f"{what} is empty", hint="give a folder, a bundle, or a URL")
+    if "://" in source or source.startswith("file:"):
+        scheme = source.partition(":")[0].lower()
+        if scheme not in SCHEMES:
+            known = f"known: {', '.join(SCHEMES)}"
+            raise UsageError(f"{what}: unknown scheme '{scheme}'", hint=known)
+        if scheme in ("http", "https") and not _host(source):
+            raise UsageError(f"{what}: no host in it", hint="write https://HOST/PATH")
+    elif not setting and not Path(source).expanduser().exists():
+        hint = "give a folder, a bundle, or a URL"
+        raise UsageError(f"{what}: no such folder or file", hint=hint)
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:  # brackets that are no address
+        return ""
