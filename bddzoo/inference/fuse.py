@@ -58,7 +58,7 @@ def is_plain(part: Any) -> bool:
 
 def convolve(layer: Any, x: Tensor) -> Tensor:
     """A convolution with what comes after it: the `forward` of a fused one."""
-    if _is_beyond(x):
+    if is_beyond(x):
         found = nn.Conv2d.forward(layer, x)
         return found.relu_() if layer.after == "relu" else found
     window = (layer.padding, layer.stride, layer.dilation, layer.groups)
@@ -68,7 +68,7 @@ def convolve(layer: Any, x: Tensor) -> Tensor:
     return result
 
 
-def _is_beyond(x: Tensor) -> bool:
+def is_beyond(x: Tensor) -> bool:
     """Whether oneDNN's operators are not made for an input: nothing in it, or not float32."""
     return x.dtype != torch.float32 or not x.numel() or torch.is_autocast_enabled("cpu")
 
@@ -78,7 +78,7 @@ def _adopt(layer: Any, after: str) -> None:
     layer.forward = MethodType(convolve, layer)
 
 
-def _fold(layer: Any, norm: Any) -> None:
+def fold(layer: Any, norm: Any) -> None:
     """Make a convolution do what it and the normalisation behind it did; rounded to float32 once."""
     scale = (norm.running_var.double() + norm.eps).rsqrt()
     if norm.weight is not None:
@@ -91,7 +91,8 @@ def _fold(layer: Any, norm: Any) -> None:
     layer.bias = nn.Parameter(offset.float(), requires_grad=False)
 
 
-def _can_fold(layer: Any, norm: Any) -> bool:
+def can_fold(layer: Any, norm: Any) -> bool:
+    """Whether a normalisation is known well enough to be folded into the convolution before it."""
     known = type(norm) is nn.BatchNorm2d and norm.running_mean is not None and not norm.training
     return is_plain(layer) and known
 
@@ -102,10 +103,10 @@ def _fuse_conv_module(part: Any) -> None:
     odd = (
         part.with_explicit_padding or part.with_spectral_norm or tuple(part.order) != ("conv", "norm", "act")
     )
-    if odd or not is_plain(layer) or not (norm is None or _can_fold(layer, norm)):
+    if odd or not is_plain(layer) or not (norm is None or can_fold(layer, norm)):
         return
     if norm is not None:
-        _fold(layer, norm)
+        fold(layer, norm)
         setattr(part, part.norm_name, nn.Identity())
     if type(act) is nn.ReLU:
         part.activate = nn.Identity()
@@ -118,9 +119,9 @@ def _fuse_sequence(part: nn.Sequential) -> None:
     """Convolution, batch normalisation and, where there is one, ReLU."""
     layers = [*part]
     for at, (layer, norm) in enumerate(pairwise(layers)):
-        if not _can_fold(layer, norm):
+        if not can_fold(layer, norm):
             continue
-        _fold(layer, norm)
+        fold(layer, norm)
         part[at + 1] = nn.Identity()
         active = at + 2 < len(layers) and type(layers[at + 2]) is nn.ReLU
         if active:
@@ -133,8 +134,8 @@ def _fuse_block(part: Any) -> None:
     names = [(f"conv{n}", getattr(part, f"norm{n}_name")) for n in (1, 2, 3) if hasattr(part, f"conv{n}")]
     for place, (conv, norm) in enumerate(names, start=1):
         layer = getattr(part, conv)
-        if _can_fold(layer, getattr(part, norm)):
-            _fold(layer, getattr(part, norm))
+        if can_fold(layer, getattr(part, norm)):
+            fold(layer, getattr(part, norm))
             setattr(part, norm, nn.Identity())
             _adopt(layer, "relu" if place < len(names) else "none")
     part.stages = names
@@ -160,9 +161,9 @@ def _fuse_stem(part: Any) -> None:
     """The first convolutions of a backbone, where they are not an `nn.Sequential`."""
     for n in (1, 2):
         layer = getattr(part, f"conv{n}", None)
-        if layer is None or not _can_fold(layer, getattr(part, f"norm{n}")):
+        if layer is None or not can_fold(layer, getattr(part, f"norm{n}")):
             continue
-        _fold(layer, getattr(part, f"norm{n}"))
+        fold(layer, getattr(part, f"norm{n}"))
         setattr(part, getattr(part, f"norm{n}_name"), nn.Identity())
         # The backbone's own ReLU comes behind it and finds nothing left to do.
         _adopt(layer, "relu")

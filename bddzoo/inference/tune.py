@@ -10,6 +10,7 @@ Each measure only changes the order in which products are summed, so results mov
 - Batch normalisations folded into convolutions, see `bddzoo.inference.fuse`. Not in detectors: they gain
   little, and their cascade of choices (which proposal, which box) turns last bits into other results.
 - Convolutions over pyramids at each level's own size, see `bddzoo.inference.pyramid`.
+- What openseg's networks have of their own, see `bddzoo.inference.openseg`.
 - oneDNN's matrix product for linear layers, see `bddzoo.inference.linear`.
 """
 
@@ -35,5 +36,9 @@ def tune_for_cpu(module: nn.Module) -> None:
     if can_fuse() and not hasattr(module, "roi_head"):
         fuse(module)
         replace_heads(module)
+        if type(module).__name__ == "OpensegNetwork":
+            from bddzoo.inference.openseg import tune_openseg
+
+            tune_openseg(module)  # type: ignore[arg-type]
     if has_fast_linear():
         replace_linear(module)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bddzoo.engines.openseg.folding import Folded
-from bddzoo.engines.openseg.layout import units
+from bddzoo.engines.openseg.layout import Entry, units
 from bddzoo.engines.openseg.parts import build_aux_head, build_backbone, build_head, features
 from bddzoo.engines.openseg.spec import Spec
 from bddzoo.errors import UsageError
@@ -26,6 +26,7 @@ class OpensegNetwork(nn.Module):
         spec: Which network.
         align_corners: Of every resize in it.
         out_channels: Channels of the logits.
+        concatenates: Whether HRNet's maps are made one size before the heads see them.
     """
 
     align_corners = True
@@ -34,10 +35,11 @@ class OpensegNetwork(nn.Module):
         super().__init__()
         self.spec = spec
         self.out_channels = spec.num_classes
+        self.concatenates = True
         self.backbone = build_backbone(spec)
         self.decode_head = build_head(spec)
         self.auxiliary_head = build_aux_head(spec)
-        self.folded = Folded(self, units(spec), activated=spec.activated)
+        self.folded: Folded | None = Folded(self, units(spec), activated=spec.activated)
         for _, tensor in super().named_parameters():
             tensor.requires_grad_(False)
         self.eval()
@@ -65,7 +67,7 @@ class OpensegNetwork(nn.Module):
             x: (N, 3, H, W) float32, normalised.
             aux: Whether auxiliary logits are wanted even where the main ones do without.
         """
-        seen, main = features(self.spec, self.backbone, x)
+        seen, main = features(self.spec, self.backbone, x, concatenate=self.concatenates)
         guided = "ocr" in self.spec.arch
         coarse = None
         if self.auxiliary_head is not None and (aux or guided):
@@ -75,6 +77,10 @@ class OpensegNetwork(nn.Module):
     def _resize(self, scores: Tensor, x: Tensor) -> Tensor:
         return functional.interpolate(scores, x.shape[2:], mode="bilinear", align_corners=True)
 
+    def forget_original(self) -> None:
+        """Give up the zoo's state, so that the parts may be changed; the weights stay in them."""
+        self.folded = None
+
     # -- the zoo's state -----------------------------------------------------------------------------
 
     def state_dict(
@@ -82,7 +88,7 @@ class OpensegNetwork(nn.Module):
     ) -> Any:
         """The zoo's entries, as they were loaded."""
         found = {} if destination is None else destination
-        for entry, tensor in self.folded.original():
+        for entry, tensor in self._original():
             found[prefix + entry.key] = tensor if keep_vars else tensor.detach()
         return found
 
@@ -90,7 +96,10 @@ class OpensegNetwork(nn.Module):
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Any]]:
         """The zoo's parameters."""
-        for entry, tensor in self.folded.original():
+        if self.folded is None:
+            yield from super().named_parameters(prefix, recurse, remove_duplicate)
+            return
+        for entry, tensor in self._original():
             if entry.kind == "param":
                 yield (f"{prefix}." if prefix else "") + entry.key, tensor
 
@@ -98,7 +107,10 @@ class OpensegNetwork(nn.Module):
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Tensor]]:
         """The zoo's buffers."""
-        for entry, tensor in self.folded.original():
+        if self.folded is None:
+            yield from super().named_buffers(prefix, recurse, remove_duplicate)
+            return
+        for entry, tensor in self._original():
             if entry.kind == "buffer":
                 yield (f"{prefix}." if prefix else "") + entry.key, tensor
 
@@ -108,10 +120,20 @@ class OpensegNetwork(nn.Module):
         Raises:
             UsageError: Entries are missing, unexpected or mis-shaped; nothing is changed then.
         """
-        own = {entry.key: entry.shape for entry, _ in self.folded.original()}
+        own = {entry.key: entry.shape for entry, _ in self._original()}
         wrong = sorted(set(own) ^ set(state)) or [k for k in own if tuple(state[k].shape) != own[k]]
         if wrong:
             raise UsageError(f"these entries do not fit the network: {', '.join(wrong[:3])}")
         with torch.no_grad():
-            self.folded.load(state)
+            self._held().load(state)
         return nn.modules.module._IncompatibleKeys([], [])
+
+    def _original(self) -> Iterator[tuple[Entry, Tensor]]:
+        return self._held().original()
+
+    def _held(self) -> Folded:
+        if self.folded is None:
+            raise UsageError(
+                "the network was tuned and no longer has the zoo's state", hint="build and load it again"
+            )
+        return self.folded

@@ -26,10 +26,19 @@ def build_backbone(spec: Spec) -> nn.Module:
     return {"resnet101": _resnet, "hrnet48": _hrnet, "wrn38": _wide}[spec.base.family](spec)
 
 
-def features(spec: Spec, backbone: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """What the auxiliary head and the main head see: (N, C, h, w) each."""
+def features(spec: Spec, backbone: nn.Module, x: Tensor, *, concatenate: bool = True) -> tuple[Any, Any]:
+    """What the auxiliary head and the main head see: (N, C, h, w) each.
+
+    Args:
+        spec: The network.
+        backbone: Its backbone.
+        x: (N, 3, H, W) float32, normalised.
+        concatenate: For HRNet; without, both are its four maps as they are.
+    """
     outputs = backbone(x)
     if spec.base.family == "hrnet48":
+        if not concatenate:
+            return outputs, outputs
         size = outputs[0].shape[2:]
         resized = [functional.interpolate(o, size, mode="bilinear", align_corners=True) for o in outputs[1:]]
         x = torch.cat([outputs[0], *resized], dim=1)
