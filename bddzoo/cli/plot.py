@@ -195,6 +195,6 @@ def reported(
 
     models = app.registry.select(patterns, zoo=zoo, task=task)
     rows = verdicts(models, records_of(app, results, models), split)
-    title = f"Reported against measured on {split}, with tolerance"
+    title = f"Reported / measured on {split}, percent, and the tolerance"
     with drawing():
         return write(app, reported_against_measured(rows, title), out, title, check=check)

@@ -49,6 +49,30 @@ def test_panoptic_bitmasks_are_told_by_their_categories(data):
     assert open_labels(data / "pan").task == "pan_seg"
 
 
+@pytest.mark.parametrize(
+    ("category", "task"), [("parking", "pan_seg"), ("sky", "sem_seg"), ("van", "ins_seg")]
+)
+def test_the_task_of_json_is_told_by_its_categories(tmp_path, category, task):
+    from bddzoo.datasets.rle import encode_rle
+
+    rle = encode_rle(np.eye(4, dtype=bool))
+    labels = [{"id": str(i), "category": c, "rle": rle} for i, c in enumerate(("car", category))]
+    (tmp_path / "p.json").write_text(json.dumps([{"name": "a.jpg", "labels": labels}]))
+    assert open_labels(tmp_path / "p.json").task == task
+
+
+def test_panoptic_json_has_things_and_stuff(tmp_path):
+    from bddzoo.datasets.rle import encode_rle
+
+    left, right = np.zeros((2, 4), bool), np.zeros((2, 4), bool)
+    left[:, :2], right[:, 2:] = True, True
+    rows = [("1", "garage", left), ("2", "person", right)]
+    labels = [{"id": i, "category": c, "rle": encode_rle(m)} for i, c, m in rows]
+    (tmp_path / "p.json").write_text(json.dumps([{"name": "a.jpg", "labels": labels}]))
+    planes = open_labels(tmp_path / "p.json").read("a")
+    assert planes.classes()[0].tolist() == [11, 11, 30, 30]
+
+
 def test_drivable_area_is_told_by_the_names_in_json(tmp_path):
     masks = tmp_path / "masks"
     write_mask(masks / "a.png", np.array([[0, 1, 2]], np.uint8))
@@ -137,8 +161,8 @@ def test_the_wrong_task_is_refused_once(data):
     labels = open_labels(data / "pan", "ins_seg")
     with pytest.raises(MissingError, match=r"category 35.*-t pan_seg"):
         labels.read(NAMES[0])
-    with pytest.raises(UsageError, match="panoptic"):
-        open_labels(data / "masks.json", "pan_seg")
+    with pytest.raises(UsageError, match="COCO"):
+        open_labels(data / "coco.json", "pan_seg")
 
 
 def test_no_pictures_no_labels(tmp_path, data):

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from bddzoo.datasets.classes import DRIVABLE, INS_SEG, SEM_SEG
+from bddzoo.datasets.classes import DRIVABLE, INS_SEG, PAN_SEG, SEM_SEG
 from bddzoo.datasets.png import GREY, GREY_ALPHA, PALETTE, RGBA
 from bddzoo.datasets.rle import decode_rle
 from bddzoo.errors import MissingError, UsageError
@@ -32,6 +32,8 @@ from bddzoo.reports.pictures.labels import IGNORED, SEMANTIC, FramePlanes, Item,
 # Frames that are looked at to learn which task RLE labels are of.
 LOOKED_AT = 50
 SCORES = "score.json"
+# Classes of panoptic segmentation that no other task has; the rest may be semantic classes, too.
+ONLY_PANOPTIC = frozenset(PAN_SEG.names) - {*SEM_SEG.names, *INS_SEG.names, *INS_IGNORED, *INS_ALIASES}
 
 
 def open_labels(path: Path, task: str | None = None, score_file: Path | None = None) -> LabelSet:
@@ -86,18 +88,23 @@ def _require_masks(frames: JsonFrames) -> None:
     """
     labels = [label for at in range(min(len(frames), LOOKED_AT)) for label in frames.frame(at).labels or []]
     if labels and not any(label.rle or label.poly2d for label in labels):
-        raise MissingError(f"{frames.source.path} holds no masks", hint="boxes and scores alone cannot be drawn")
+        raise MissingError(
+            f"{frames.source.path} holds no masks", hint="boxes and scores alone cannot be drawn"
+        )
 
 
 def _task_of(frames: JsonFrames) -> str:
     """Task of RLE labels, by what their categories are called."""
+    found = "ins_seg"
     for at in range(min(len(frames), LOOKED_AT)):
         for label in frames.frame(at).labels or []:
             if label.category in DRIVABLE.names:
                 return "drivable"
+            if label.category in ONLY_PANOPTIC:
+                return "pan_seg"
             if label.category in SEM_SEG.names[:11]:
-                return "sem_seg"
-    return "ins_seg"
+                found = "sem_seg"
+    return found
 
 
 class PngLabels(LabelSet):
@@ -191,8 +198,6 @@ class RleLabels(LabelSet):
     """Frames of Scalabel JSON with RLE masks."""
 
     def __init__(self, source: Source, task: str, frames: JsonFrames) -> None:
-        if task == "pan_seg":
-            raise UsageError(f"{source.path}: panoptic labels are read from bitmasks, not JSON")
         self._frames = frames
         self._index = {_bare(name): i for i, name in enumerate(frames.names)}
         super().__init__(source.path, task, list(self._index))
@@ -231,9 +236,11 @@ class RleLabels(LabelSet):
         return FramePlanes(self.task, ids=_upright(ids, height, width), items=tuple(items))
 
     def _item(self, ident: int, label: Label, where: str) -> Item:
-        name = INS_ALIASES.get(label.category or "", label.category or "")
+        name = label.category or ""
         flags = sum(bit for key, bit in FLAGS.items() if label_flag(label, key))
-        if name in INS_IGNORED:
+        if self.task == "ins_seg":
+            name = INS_ALIASES.get(name, name)
+        if self.task == "ins_seg" and name in INS_IGNORED:
             name = INS_IGNORED[name]
             flags |= FLAGS["ignored"]
         if name not in self.classes.names:

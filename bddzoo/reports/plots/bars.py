@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from bddzoo.datasets.classes import CLASS_SETS
 from bddzoo.registry.types import Model
 from bddzoo.reports.plots.canvas import COLOURS, HATCHES, WIDTH_IN, Look, new_figure
 from bddzoo.results.verdict import MetricVerdict, Verdict
@@ -60,8 +61,8 @@ def reported_against_measured(rows: Sequence[tuple[Model, MetricVerdict]], title
     reach = max(max(abs(r.difference or 0), float(r.tolerance or 0)) for _, r in rows)
     axes.set_xlim(-1.25 * reach, 1.25 * reach)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("measured minus reported, points (names: reported / measured, percent)")
-    axes.set_title(title)
+    axes.set_xlabel("measured minus reported, points")
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     figure.legend(loc="outside lower right", ncols=4)
     return figure
 
@@ -74,13 +75,21 @@ def class_bars(values: Mapping[str, Mapping[str, float]], metric: str, title: st
         metric: What the values are.
         title: Of the plot.
     """
-    classes = list(dict.fromkeys(name for row in values.values() for name in row))
+    classes = _in_order(list(dict.fromkeys(name for row in values.values() for name in row)))
     figure, (axes,) = new_figure(WIDTH_IN, 1.4 + 0.16 * len(classes) * (len(values) + 0.6))
     _grouped(axes, classes, values)
     axes.set_xlabel(f"{metric}, percent")
     axes.set_title(title)
     figure.legend(loc="outside lower center", ncols=2)
     return figure
+
+
+def _in_order(names: Sequence[str]) -> list[str]:
+    """Class names in the order of the task that has them all; as they are where none has."""
+    for classes in CLASS_SETS.values():
+        if set(names) <= set(classes.names):
+            return sorted(names, key=classes.index)
+    return list(names)
 
 
 def slice_bars(

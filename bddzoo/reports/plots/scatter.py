@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # Where a name may stand, in points from its point: right, left, above, below, and between.
 PLACES = ((7, 0), (-7, 0), (0, 8), (0, -8), (7, 8), (-7, 8), (7, -8), (-7, -8), (7, 16), (-7, -16), (7, -16))
 MAX_NAMES = 14
+# A star looks smaller than it is.
+SIZES = {"*": 90, "X": 42, "P": 42}
 
 
 def trade_off(points: Sequence[Point], x: str, y: str, title: str, *, small_x: bool) -> Figure:
@@ -28,16 +30,19 @@ def trade_off(points: Sequence[Point], x: str, y: str, title: str, *, small_x: b
         small_x: Whether a smaller x is better.
     """
     figure, (axes,) = new_figure(WIDTH_IN, 4.8)
-    best = front(points, small_x=small_x)
-    axes.plot(
-        [p.x for p in best],
-        [p.y for p in best],
-        color="#7f7f7f",
-        linewidth=1,
-        linestyle="--",
-        zorder=1,
-        label="best for its " + ("size" if small_x else "speed"),
+    # Models are as large on every device, but a speed is that of one.
+    devices = (
+        [points]
+        if small_x
+        else [[p for p in points if p.group == g] for g in looks([p.group for p in points])]
     )
+    fronts = [front(some, small_x=small_x) for some in devices]
+    label: str | None = "best for its size" if small_x else "best for its speed"
+    for line in (one for one in fronts if len(one) > 1):
+        xs, ys = [p.x for p in line], [p.y for p in line]
+        axes.plot(xs, ys, color="#7f7f7f", linewidth=1, linestyle="--", zorder=1, label=label)
+        label = None
+    best = [point for line in fronts for point in line]
     _scatter(axes, points)
     _finish(figure, axes, x, y, title)
     _names(figure, axes, best, points)
@@ -75,7 +80,7 @@ def _scatter(axes: Axes, points: Sequence[Point]) -> None:
         axes.scatter(
             [p.x for p in mine],
             [p.y for p in mine],
-            s=34,
+            s=SIZES.get(look.marker, 34),
             c=look.colour,
             marker=look.marker,
             edgecolors="white",
@@ -119,7 +124,8 @@ def _names(figure: Figure, axes: Axes, named: Sequence[Point], points: Sequence[
                 ha="left" if dx > 0 else "right" if dx < 0 else "center",
                 va="center",
                 fontsize=7.5,
-                zorder=3,
+                zorder=1.5,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.6},
             )
             box = text.get_window_extent(renderer)
             whole = (
