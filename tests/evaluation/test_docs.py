@@ -24,7 +24,7 @@ def test_the_examples_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     value, _, remarks = lines[3].partition(" ")
     assert float(value) == pytest.approx(90)
     assert remarks == "[]"
-    assert float(lines[4]) == 100
+    assert float(lines[4]) == pytest.approx(100)
     assert float(lines[5]) == pytest.approx(100 * 19000 / 20950)
     assert list(names["official"]) == ["IoU", "Acc", "fIoU", "pAcc"]
     assert names["low"] <= names["result"].scores.summary["mIoU"] <= names["high"]
