@@ -1,6 +1,6 @@
 """From the start of a process to a network's first output: our imports against upstream's.
 
-    python benchmarks/speed/first_prediction.py [--repeat N]
+    python benchmarks/speed/first_prediction.py [--repeat N] [--out FILE]
 
 Each run is a process of its own that builds one network and runs it on a 64x64 input, either through
 `bddzoo.engines` as it is, or after `import mmdet.models; import mmseg.models`, which is what upstream's
@@ -16,6 +16,7 @@ import os
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 
 MODELS = ("fpn_r50_512x1024_40k_sem_seg_bdd100k", "mask_rcnn_r50_fpn_1x_ins_seg_bdd100k")
 PLAIN = """
@@ -59,7 +60,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeat", type=int, default=3)
-    repeat = parser.parse_args().repeat
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where to keep the numbers, as JSON")
+    arguments = parser.parse_args()
+    repeat, rows = arguments.repeat, []
     slower = False
     for model in MODELS:
         found: dict[str, list[list[float]]] = {"ours": [], "plain": []}
@@ -73,6 +76,15 @@ def main() -> int:
             print(f"  {way:6s} {cpu[way]:6.2f} s CPU {wall[way]:6.2f} s wall {found[way][0][2]:6.0f} modules")
         print(f"  ratio  {cpu['plain'] / cpu['ours']:6.2f}       {wall['plain'] / wall['ours']:6.2f}")
         slower = slower or cpu["ours"] > cpu["plain"]
+        modules = {way: int(found[way][0][2]) for way in found}
+        rows.append({"model": model, "cpu_s": cpu, "wall_s": wall, "modules": modules, "runs": repeat})
+    if arguments.out:
+        import msgspec
+
+        from bddzoo.results import collect_environment
+
+        content = {"versions": msgspec.to_builtins(collect_environment()), "rows": rows}
+        arguments.out.write_text(json.dumps(content, indent=1) + "\n")
     return int(slower)
 
 
