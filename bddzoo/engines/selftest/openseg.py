@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from bddzoo.engines.openseg.spec import Spec, is_spec, spec_of, why_not
 from bddzoo.engines.selftest.folder import CROPS, Arrays, read_arrays, read_crop
-from bddzoo.engines.selftest.measures import STD_LIMIT, STD_LIMIT_GPU, Finding, Measure, Stages, strided
+from bddzoo.engines.selftest.measures import STD_LIMIT, STD_LIMIT_GPU, Finding, Measure, Stages
 from bddzoo.errors import BddzooError, IntegrityError
 from bddzoo.registry.types import Model
 
@@ -129,7 +129,7 @@ class OpensegTest:
             weights = [Measure("weights", float(digest != sha[variant]), 0, "count")] if sha else []
             if path.is_file():
                 finding = Finding(subject, variant, "differs", measures=list(weights))
-                finding.measures += self._outputs(tuned, facts, read_arrays(path))
+                finding.measures += self.outputs(tuned, facts, read_arrays(path))
                 finding.seconds = time.perf_counter() - start
                 findings.append(finding.settle())
             findings += [self._run(subject, tuned, spec, run) for run in runs]
@@ -170,7 +170,14 @@ class OpensegTest:
             self.tune(module)
         return module, state_sha256(state)
 
-    def _outputs(self, module: OpensegNetwork, facts: dict[str, Any], arrays: Arrays) -> list[Measure]:
+    def outputs(self, module: OpensegNetwork, facts: dict[str, Any], arrays: Arrays) -> list[Measure]:
+        """Compare logits and class maps on the two crops.
+
+        Args:
+            module: A network with the golden's weights.
+            facts: Its entry of the index.
+            arrays: The golden.
+        """
         import torch
 
         from bddzoo.engines.selftest.run import exact
@@ -182,7 +189,7 @@ class OpensegTest:
             with torch.no_grad(), exact():
                 aux, main = module(x)
             for name, scores in (("aux", aux), ("main", main)):
-                if f"{crop}_{name}_stats" in arrays:
+                if f"{crop}_{name}" in arrays:
                     _compare(stages, f"{crop}_{name}", None if scores is None else scores[0], arrays)
             labels = arrays.get(f"{crop}_class")
             if labels is not None:
@@ -246,21 +253,24 @@ def _normalise(picture: npt.NDArray[np.uint8], facts: dict[str, Any]) -> npt.NDA
 
 
 def _compare(stages: Stages, name: str, scores: Any, arrays: Arrays) -> None:
-    """Compare (K, H, W) logits with a grid of the golden's, or with evenly spaced samples of it."""
+    """Compare (K, H, W) logits with the golden's grid of them.
+
+    The grid's distance is 8, 16 or 32 pixels, found from its size, and it begins half of that inside;
+    `NAME_grid` says it where it is another: every so manyth class, first row and column, distance.
+    """
     from bddzoo.engines.selftest.semantic import to_numpy
 
     if scores is None:
         stages.worst, stages.where = float("inf"), f"{name}: the network has none"
         return
-    mine, std = to_numpy(scores), float(arrays[f"{name}_stats"][1])
-    if f"{name}_sample" in arrays:
-        golden = arrays[f"{name}_sample"]
-        stages.compare(name, strided(mine, golden.size), golden, std)
-        return
-    golden = arrays[name]
-    # The distance of the grid's points: the goldens' rule, found from their number.
-    step = next((s for s in (8, 16, 32) if mine[:, s // 2 :: s, s // 2 :: s].shape == golden.shape), 1)
-    stages.compare(name, mine[:, step // 2 :: step, step // 2 :: step], golden, std)
+    mine, golden = to_numpy(scores), arrays[name]
+    if f"{name}_grid" in arrays:
+        classes, first, step = (int(n) for n in arrays[f"{name}_grid"])
+        grid = mine[::classes, first::step, first::step]
+    else:
+        grids = (mine[:, step // 2 :: step, step // 2 :: step] for step in (8, 16, 32))
+        grid = next((g for g in grids if g.shape == golden.shape), mine)
+    stages.compare(name, grid, golden, float(arrays[f"{name}_stats"][1]))
 
 
 def _count(tensors: Any) -> int:
