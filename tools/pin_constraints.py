@@ -57,10 +57,35 @@ def merge(resolved: dict[tuple[int, int], dict[str, str]]) -> list[str]:
     return lines
 
 
+def usable(python: str) -> bool:
+    """Whether the interpreter is there and starts; a shim of a version manager may be there and not start."""
+    try:
+        return subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
 def main() -> None:
     """Resolve for every interpreter named on the command line and write the file."""
-    resolved = dict(resolve(python) for python in sys.argv[1:])
-    (ROOT / "constraints.txt").write_text(HEADER + "\n".join(merge(resolved)) + "\n")
+    pythons = sys.argv[1:]
+    bad = [python for python in pythons if not usable(python)]
+    if not pythons or bad:
+        what = f"cannot run {', '.join(bad)}" if bad else "no interpreter is named"
+        sys.exit(f"error: {what}; usage: python tools/pin_constraints.py PYTHON...")
+    resolved = {}
+    for python in pythons:
+        try:
+            version, versions = resolve(python)
+        except subprocess.CalledProcessError as error:
+            sys.exit(f"error: {python} cannot resolve the project: status {error.returncode}, see above")
+        if version in resolved:
+            sys.exit(f"error: {python} is Python {version[0]}.{version[1]} again")
+        resolved[version] = versions
+        print(f"Python {version[0]}.{version[1]}: {len(versions)} packages", file=sys.stderr)
+    target = ROOT / "constraints.txt"
+    fresh = target.with_name(f".{target.name}.new")
+    fresh.write_text(HEADER + "\n".join(merge(resolved)) + "\n")
+    fresh.replace(target)
 
 
 if __name__ == "__main__":
