@@ -12,6 +12,9 @@ from torch.nn import functional
 from bddzoo.errors import UsageError
 from bddzoo.registry.types import Model
 
+# Twice the largest stride of any network: enough for each to see something.
+SHORT_PX = 64
+
 
 class SemSegRunner:
     """A semantic segmentation network with the test protocol of its model.
@@ -69,7 +72,22 @@ class SemSegRunner:
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Logits of one window: (N, 3, h, w) to (N, C, h, w)."""
+        """Logits of one window: (N, 3, h, w) to (N, C, h, w).
+
+        Upstream's networks with large strides leave nothing of a picture that is a few pixels high or
+        wide, and fail. Such a one is continued at its edges as far as is needed, and the result cut off.
+        """
+        height, width = x.shape[2:]
+        try:
+            return self._encode(x)
+        except (RuntimeError, ValueError, AssertionError, ZeroDivisionError) as error:
+            if min(height, width) >= SHORT_PX or "memory" in str(error):
+                raise
+        below, beside = max(0, SHORT_PX - height), max(0, SHORT_PX - width)
+        longer = functional.pad(x, (0, beside, 0, below), mode="replicate")
+        return self._encode(longer)[:, :, :height, :width]
+
+    def _encode(self, x: Tensor) -> Tensor:
         size = tuple(x.shape[2:])
         meta = {"img_shape": size, "ori_shape": size, "pad_shape": size, "padding_size": [0, 0, 0, 0]}
         scores: Tensor = self.module.encode_decode(x, [dict(meta) for _ in range(len(x))])

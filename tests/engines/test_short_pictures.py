@@ -1,0 +1,42 @@
+"""Pictures of which a network's strides leave nothing."""
+
+import pytest
+import torch
+
+from bddzoo.engines.build import build_network
+from bddzoo.engines.load import make_runner
+from bddzoo.engines.sem_seg import SHORT_PX
+from tests.engines.models import registry
+
+
+@pytest.fixture(scope="module")
+def runner():
+    # Its neck halves a map of one cell.
+    model = registry().find("upernet_vit-b_512x1024_80k_sem_seg_bdd100k")
+    module = build_network(model)
+    torch.manual_seed(0)
+    for parameter in module.parameters():
+        if parameter.ndim >= 2:
+            torch.nn.init.kaiming_normal_(parameter, a=1.0)
+    return make_runner(module, model)
+
+
+@pytest.mark.parametrize("size", [(3, 97), (97, 3), (1, 1)])
+def test_they_have_a_result_of_their_own_size(runner, size):
+    x = torch.randn(1, 3, *size)
+    found = runner.encode(x)
+    assert found.shape == (1, runner.num_classes, *size)
+    assert found.isfinite().all()
+    # What is beside the picture is its edge, repeated.
+    height, width = (max(side, SHORT_PX) for side in size)
+    rows = torch.arange(height).clamp(max=size[0] - 1)
+    columns = torch.arange(width).clamp(max=size[1] - 1)
+    longer = x[:, :, rows][:, :, :, columns]
+    assert torch.equal(runner.encode(longer)[:, :, : size[0], : size[1]], found)
+
+
+def test_other_errors_are_not_hidden(runner):
+    with pytest.raises(RuntimeError):
+        runner.encode(torch.randn(1, 4, SHORT_PX, SHORT_PX))
+    with pytest.raises(RuntimeError):
+        runner.encode(torch.randn(1, 4, 3, 97))
