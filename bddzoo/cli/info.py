@@ -31,9 +31,19 @@ def command(app: App, models: tuple[str, ...], bibtex: bool) -> int:
         from bddzoo.reports.cite import bibliography
 
         app.data(bibliography(found))
-    elif app.json:
+        return 0
+    from bddzoo.cli.claims import claim_data, claim_of, claim_text
+
+    claims = [claim_of(app, m) for m in found]
+    if app.json:
         pages = [as_data(m) for m in found]
+        for page, claim in zip(pages, claims, strict=True):
+            page["trainer_claim"] = claim_data(claim)
         app.data_json(pages[0] if len(pages) == 1 else pages)
     else:
-        app.data("\n\n".join(as_text(m) for m in found))
+        texts = [
+            as_text(m) + ("\n" + claim_text(claim) if claim is not None else "")
+            for m, claim in zip(found, claims, strict=True)
+        ]
+        app.data("\n\n".join(texts))
     return 0
