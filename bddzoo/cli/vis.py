@@ -54,9 +54,10 @@ command.add_command(compare)
 Examples:
   bddzoo vis color -t sem_seg -i labels/sem_seg/masks/val -o colours/
   bddzoo vis color -t ins_seg -i predictions/bitmasks -o colours/ --seed 3
+  bddzoo vis color -t ade20k -i ade20k/val/label -o colours/
 """,
 )
-@click.option("-t", "--task", type=click.Choice(TASKS), required=True, help="What the labels are.")
+@click.option("-t", "--task", type=click.Choice(TASKS), required=True, help="A task, or another data set.")
 @click.option("-i", "--input", "labels", type=PATH, required=True, help="Labels: folder, zip or JSON file.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the colours of objects.")
 @common_options

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 
-TASKS = ("sem_seg", "ins_seg", "drivable", "pan_seg")
+# Tasks of BDD100K, and data sets whose label files hold ids of their own.
+TASKS = (
+    *("sem_seg", "ins_seg", "drivable", "pan_seg"),
+    *("cityscapes", "ade20k", "lip", "pascal_voc", "pascal_context", "coco_stuff"),
+)
 MAX_LINES = 10
 
 
@@ -44,7 +48,8 @@ def label_options(function: Command) -> Command:
             "-t",
             "--task",
             type=click.Choice(TASKS),
-            help="What the labels are; told by the files, but for drivable class maps.",
+            help="What the labels are, a task or another data set; told by the files, but for class maps "
+            "of others than BDD100K's sem_seg.",
         ),
         click.option(
             "--score-file",

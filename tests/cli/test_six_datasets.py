@@ -180,6 +180,30 @@ def test_data_and_doctor(run, six: Six, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.split(":")[1].strip()[:28]) == (0, "0 train and 1 val frames, se")
 
 
+@pytest.mark.parametrize("dataset", DATA_SETS)
+def test_vis_has_the_colours_of_the_set(run, six: Six, tmp_path: Path, dataset: str) -> None:
+    labels = six.data(dataset) / "val"
+    done = run("vis", "color", "-t", dataset, "-i", labels / "label", "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    found = data_set(dataset)
+    label = min((labels / "label").iterdir())
+    classes = found.to_classes(cv2.imread(str(label), cv2.IMREAD_UNCHANGED))
+    drawn = cv2.imread(str(tmp_path / "out" / label.name))[:, :, ::-1]
+    palette = np.array([*found.classes.palette, *[(0, 0, 0)] * (256 - len(found.ids))], np.uint8)
+    assert (drawn == palette[classes]).all()
+    over = run(
+        "vis", "overlay", "-t", dataset, "-i", labels / "image", "-l", labels / "label", "-o", tmp_path / "o"
+    )
+    assert over.returncode == 0, over.stderr
+
+
+def test_vis_of_another_set(run, six: Six, tmp_path: Path) -> None:
+    labels = six.data("coco_stuff") / "val/label"
+    done = run("vis", "color", "-t", "lip", "-i", labels, "-o", tmp_path / "out")
+    assert (done.returncode, "is no label file of LIP" in done.stderr) == (5, True)
+    assert "Traceback" not in done.stderr
+
+
 @pytest.fixture
 def bdd(tmp_path: Path) -> Path:
     """A folder that looks like BDD100K."""

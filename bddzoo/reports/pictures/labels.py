@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from bddzoo.datasets.classes import DRIVABLE, INS_SEG, PAN_SEG, PAN_STUFF, SEM_SEG, ClassSet
+from bddzoo.datasets.openseg import DATA_SETS, DataSet, class_set
 from bddzoo.errors import MissingError
 
 if TYPE_CHECKING:
@@ -16,8 +17,16 @@ if TYPE_CHECKING:
 
     Plane = npt.NDArray[np.uint8]
 
-CLASSES: Mapping[str, ClassSet] = {c.task: c for c in (SEM_SEG, INS_SEG, DRIVABLE, PAN_SEG)}
-SEMANTIC = ("sem_seg", "drivable")
+
+class _ClassSets(dict[str, ClassSet]):
+    """Classes by task, or by data set where that is not BDD100K; the latter are read when asked for."""
+
+    def __missing__(self, name: str) -> ClassSet:
+        return class_set(name)
+
+
+CLASSES: Mapping[str, ClassSet] = _ClassSets({c.task: c for c in (SEM_SEG, INS_SEG, DRIVABLE, PAN_SEG)})
+SEMANTIC = ("sem_seg", "drivable", *DATA_SETS)
 # Values of `FrameLabels.classes` that are no class.
 NOTHING, IGNORED = 254, 255
 IGNORE_BIT, CROWD_BIT = 1, 2
@@ -147,3 +156,23 @@ class LabelSet:
 def thing(task: str, category: int) -> bool:
     """Whether a class has single objects, which differ in colour."""
     return task == "ins_seg" or (task == "pan_seg" and category >= PAN_STUFF)
+
+
+def classes_of_labels(dataset: DataSet, pixels: Plane, path: Path) -> Plane:
+    """The classes of a label file that holds a data set's own ids.
+
+    Raises:
+        MissingError: It holds others.
+    """
+    import numpy as np
+
+    values = np.flatnonzero(np.bincount(pixels.ravel(), minlength=256)).tolist()
+    foreign = dataset.foreign(values)
+    # The void of predictions that were made elsewhere.
+    if set(foreign) - {IGNORED}:
+        guess = dataset.explain(values)
+        raise MissingError(
+            f"{path} is no label file of {dataset.title} ({dataset.labels}): it holds {foreign[0]}",
+            hint=f"{guess}; say what it is with -t" if guess else "say what it is with -t",
+        )
+    return dataset.to_classes(pixels)

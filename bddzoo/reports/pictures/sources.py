@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from bddzoo.datasets.classes import DRIVABLE, INS_SEG, PAN_SEG, SEM_SEG
+from bddzoo.datasets.openseg import DATA_SETS
 from bddzoo.datasets.png import GREY, GREY_ALPHA, PALETTE, RGBA
 from bddzoo.datasets.rle import decode_rle
 from bddzoo.errors import MissingError, UsageError
@@ -27,7 +28,7 @@ from bddzoo.evaluation.rle_frames import (
     with_masks,
 )
 from bddzoo.evaluation.sources import Source, open_source
-from bddzoo.reports.pictures.labels import IGNORED, SEMANTIC, FramePlanes, Item, LabelSet
+from bddzoo.reports.pictures.labels import IGNORED, SEMANTIC, FramePlanes, Item, LabelSet, classes_of_labels
 
 # Frames that are looked at to learn which task RLE labels are of.
 LOOKED_AT = 50
@@ -41,7 +42,8 @@ def open_labels(path: Path, task: str | None = None, score_file: Path | None = N
 
     Args:
         path: Folder or archive of PNGs (class maps, colour maps, bitmasks), or JSON (RLE, COCO).
-        task: Told by the files where None; drivable class maps cannot be told from semantic ones.
+        task: A task, or one of openseg.pytorch's data sets, whose label files hold its own ids. Told by the
+            files where None; class maps of others than BDD100K's sem_seg cannot be told.
         score_file: Scores of the instances of bitmasks; looked for beside them where None.
 
     Raises:
@@ -132,7 +134,10 @@ class PngLabels(LabelSet):
             return self._objects(key, content, path)
         header = header_of(content, path)
         if header.colour in (GREY, PALETTE):
-            return FramePlanes(self.task, decode_mask(content, path)[0])
+            pixels = decode_mask(content, path)[0]
+            if self.task in DATA_SETS:
+                pixels = classes_of_labels(DATA_SETS[self.task], pixels, path)
+            return FramePlanes(self.task, pixels)
         if header.colour == GREY_ALPHA:
             decode_mask(content, path)  # says what is wrong with it
         return FramePlanes(self.task, self._from_colours(decode_loose(content, path), path))
