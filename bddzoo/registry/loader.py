@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import msgspec
@@ -44,6 +45,17 @@ def load_registry(path: Path | None = None) -> Registry:
 
 def load_text(text: str, name: str, path: Path | None = None) -> Registry:
     """As `load_registry`, from text; `name` is what errors call it."""
+    # Nothing of what is built here is garbage, and looking for it takes longer the more there is.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _load(text, name, path)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _load(text: str, name: str, path: Path | None) -> Registry:
     data = parse(text, name)
     try:
         document = msgspec.convert(data, RegistryDoc)
