@@ -73,8 +73,10 @@ def test_the_whole_site_is_small(site: Path) -> None:
     files = contents(site)
     pages = [len(data) for name, data in files.items() if name.startswith("models/")]
     assert len(pages) == len(REGISTRY.models)
-    # A registry that grows may take more, but no more for each model.
-    assert sum(map(len, files.values())) < LIMIT * max(1, len(pages) / MODELS)
+    # A registry that grows may take more, but no more for each model; a record brings a table of classes.
+    measured = len({path.parent for path in RECORDS.glob("*/*/*/*.json")})
+    allowed = LIMIT * max(1, len(pages) / MODELS) + 2_500 * max(0, measured - 2)
+    assert sum(map(len, files.values())) < allowed
     assert len(files["site.css"]) + len(files["site.js"]) + len(files["page.js"]) < 50_000
 
 

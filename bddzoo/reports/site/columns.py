@@ -127,9 +127,10 @@ def _reported(split: str, metric: str) -> Column:
 
 def _measured(metric: str, evidence: Mapping[str, Evidence]) -> Column:
     def cell(model: Model) -> str:
-        record = evidence[model.id].record
-        value = measured_value(record, metric) if record else None
-        return UNKNOWN if value is None else rounded(value, step_of(model.reported_value(metric)))
+        record, reported = evidence[model.id].record, model.reported_value(metric)
+        # What a zoo does not report has no place beside its numbers; it stands on the model's page.
+        value = measured_value(record, metric) if record and reported is not None else None
+        return UNKNOWN if value is None else rounded(value, step_of(reported))
 
     title = f"{metric_title(metric)} measured"
     return Column(f"m.{metric}", title, "number", cell, help="Measured here on val, percent")

@@ -15,6 +15,9 @@ function ticks(low, high, count) {
   return found;
 }
 
+// The second round of shapes has other colours.
+const hue = (s) => (s + Math.floor(s / SHAPES.length)) % SHAPES.length;
+
 const short = (value) => (Math.abs(value) >= 1e6 ? `${+(value / 1e6).toFixed(1)} M`
   : Math.abs(value) >= 1e4 ? `${+(value / 1e3).toFixed(1)}K` : `${+value.toFixed(2)}`);
 
@@ -134,7 +137,8 @@ function makePlot(table, act) {
     tip.hidden = true;
     svg.style.display = rows.length ? "" : "none";
     plot.at = -1;
-    const wide = plot.box.clientWidth - 34;
+    // A page that is being laid out may have no width yet.
+    const wide = Math.max(plot.box.clientWidth - 34, 200);
     const range = (c, count) => {
       const all = rows.map((row) => value(row, c));
       const low = all.reduce((a, b) => Math.min(a, b), Infinity), high = all.reduce((a, b) => Math.max(a, b), -Infinity);
@@ -159,7 +163,7 @@ function makePlot(table, act) {
     const points = plot.points.map((p, i) => {
       const s = zoo ? series.indexOf(cell(p.row, zoo)) : 0;
       const href = p.row.tr.querySelector("a").getAttribute("href");
-      return `<a href="${safe(href)}" tabindex=${i ? -1 : 0} class=s${s % SHAPES.length} aria-label="${safe(describe(p))}">`
+      return `<a href="${safe(href)}" tabindex=${i ? -1 : 0} class=s${hue(s)} aria-label="${safe(describe(p))}">`
         + `<path transform="translate(${p.px.toFixed(1)} ${p.py.toFixed(1)})" d="${SHAPES[s % SHAPES.length]}"/></a>`;
     }).join("");
     svg.setAttribute("width", wide);
@@ -171,14 +175,14 @@ function makePlot(table, act) {
     legend.replaceChildren(...(series.length > 1 ? series : []).map((name, s) => {
       const key = document.createElementNS(SVG, "svg");
       key.setAttribute("viewBox", "-8 -8 16 16");
-      key.innerHTML = `<path class=s${s % SHAPES.length} d="${SHAPES[s % SHAPES.length]}"/>`;
+      key.innerHTML = `<path class=s${hue(s)} d="${SHAPES[s % SHAPES.length]}"/>`;
       return element("span", {}, key, name);
     }));
   };
 
   // Rows that no other beats on both axes, where less across and more up is better.
   function frontier(points) {
-    if (!["params"].includes(plot.x.key)) return [];
+    if (plot.x.key !== "params" || chosenData(table, plot.state) === null) return [];
     const found = [];
     for (const p of [...points].sort((a, b) => a.px - b.px || a.py - b.py)) {
       if (!found.length || p.py < found.at(-1).py) {
