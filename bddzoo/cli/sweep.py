@@ -139,13 +139,20 @@ def command(
     if data.is_dir() or not print_slurm:  # a script may be for another machine's folder
         models = _on(app, models, data, split, named=not everything and task is None)
     if print_slurm:
-        app.data(slurm_script(models, options, root, name))
+        more = [*_global_options(app), "--results", str(root), "--retries", str(retries)]
+        more += ["--time-limit", f"{time_limit:g}"] if time_limit else []
+        more += ["--gpus-per-model", str(gpus_per_model)] if gpus_per_model else []
+        more += ["--name", name] if name else []
+        gpus = 0 if device == "cpu" else gpus_per_model or 1
+        app.data(slurm_script(models, [*options, *more], gpus))
         return int(ExitCode.OK)
     program = (sys.executable, "-m", "bddzoo", *_global_options(app))
+    several = ("--gpus", str(gpus_per_model)) if (gpus_per_model or 1) > 1 and device != "cpu" else ()
     settings = Settings(
         arguments=tuple(options),
         results=root,
-        worker=(*program, "eval"),
+        # One number is the same from one GPU or several: it makes no other sweep.
+        worker=(*program, "eval", *several),
         retries=retries,
         time_limit_s=time_limit,
         name=name,
@@ -222,18 +229,22 @@ def gpu_groups(per_model: int) -> tuple[str, ...]:
     return tuple(",".join(group) for group in groups if len(group) == per_model)
 
 
-def slurm_script(models: Sequence[Model], options: list[str], root: Path, name: str) -> str:
-    """A job array with one model per task; a task that is run again finds what is done."""
+def slurm_script(models: Sequence[Model], options: Sequence[str], gpus: int) -> str:
+    """A job array with one model per task; a task that is run again finds what is done.
+
+    Args:
+        models: The models.
+        options: Options of `bddzoo sweep`.
+        gpus: GPUs for each model; 0 for none.
+    """
     ids = "\n".join(f"  {shlex.quote(model.id)}" for model in models)
-    command = shlex.join(
-        ["bddzoo", "sweep", *options, "--results", str(root), *(["--name", name] if name else [])]
-    )
+    command = shlex.join(["bddzoo", "sweep", *options])
+    wish = f"#SBATCH --gpus={gpus}\n" if gpus else ""
     return f"""\
 #!/bin/bash
 #SBATCH --job-name=bddzoo-sweep
 #SBATCH --array=0-{len(models) - 1}
-#SBATCH --gpus=1
-#SBATCH --requeue
+{wish}#SBATCH --requeue
 #SBATCH --output=bddzoo-sweep-%A-%a.log
 set -euo pipefail
 models=(

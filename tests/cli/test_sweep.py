@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -61,13 +62,26 @@ def test_a_wrong_data_root_costs_no_process(tiny: TinyZoo, tmp_path: Path) -> No
 
 
 def test_a_slurm_script_is_shell(tiny: TinyZoo, tmp_path: Path) -> None:
-    done = sweep(tiny, tmp_path, "--all", "--print-slurm", "--name", "a b")
+    done = sweep(tiny, tmp_path, "--all", "--print-slurm", "--name", "a b", "--time-limit", "600")
     assert done.returncode == 0
+    for option in ("--registry", "--cache", "--results", "--from", "--time-limit 600"):
+        assert f"{option} " in done.stdout + " ", "a task runs what was asked for"
+    assert "--gpus" not in done.stdout, "none on the CPU"
+    several = ("sweep", "--all", "--print-slurm", "--gpus-per-model", "4", "--data", tiny.data)
+    wish = bddzoo(*several, "--registry", tiny.registry, "--results", tmp_path / "r").stdout
+    assert "#SBATCH --gpus=4\n" in wish
+    assert "--gpus-per-model 4" in wish
     assert "#SBATCH --array=0-1" in done.stdout
     assert "--name 'a b'" in done.stdout
     script = tmp_path / "sweep.sh"
     script.write_text(done.stdout)
     assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
+    places = {"SLURM_ARRAY_TASK_ID": "0", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = ["bash", str(script)]
+    ran = subprocess.run(command, env=environment(**places), capture_output=True, text=True, check=False)
+    assert ran.returncode == 3, ran.stderr
+    records = list(scan_records(tmp_path / "results"))
+    assert [stored.record.model for stored in records] == [SEM_SEG], "one task, one model"
 
 
 def processes_of(folder: Path) -> list[str]:
