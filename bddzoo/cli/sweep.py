@@ -143,8 +143,8 @@ def command(
         more += ["--time-limit", f"{time_limit:g}"] if time_limit else []
         more += ["--gpus-per-model", str(gpus_per_model)] if gpus_per_model else []
         more += ["--name", name] if name else []
-        gpus = 0 if device == "cpu" else gpus_per_model or 1
-        app.data(slurm_script(models, [*options, *more], gpus))
+        wish = 0 if device == "cpu" else gpus_per_model or 1
+        app.data(slurm_script(models, [*options, *more], wish))
         return int(ExitCode.OK)
     program = (sys.executable, "-m", "bddzoo", *_global_options(app))
     several = ("--gpus", str(gpus_per_model)) if (gpus_per_model or 1) > 1 and device != "cpu" else ()
