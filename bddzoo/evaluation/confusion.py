@@ -39,11 +39,14 @@ def confusion(
     loops = native()
     if loops is not None and g.size == p.size:
         return loops.count_pairs(g, p, classes)
-    change, other = (buffer((g.size - 1,), f"confusion {k}").view(np.bool_) for k in "gp")
+    # Some bytes more, so that they can be looked at eight at a time.
+    spaces = [buffer((g.size + 7,), f"confusion {k}") for k in "gp"]
+    change, other = (space[: g.size - 1].view(np.bool_) for space in spaces)
     np.not_equal(g[1:], g[:-1], out=change)
     np.not_equal(p[1:], p[:-1], out=other)
     change |= other
-    starts = np.flatnonzero(change)
+    spaces[0][g.size - 1 :] = 0
+    starts = _places(spaces[0][: (g.size + 7) // 8 * 8])
     if starts.size > DENSE_SHARE * g.size:
         weights = None
     else:
@@ -57,6 +60,14 @@ def confusion(
     unknown = int(odd.sum() if weights is None else weights[odd].sum()) if odd.any() else 0
     # Weighted counts come as float64, exact up to 2**53 pixels.
     return counts.astype(np.int64).reshape(size, size)[:classes], unknown
+
+
+def _places(flags: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Positions of the bytes that are not 0, few in many: several times as fast as `flatnonzero`."""
+    words = np.flatnonzero(flags.view(np.uint64) != 0)
+    inside = np.flatnonzero(flags.reshape(-1, 8)[words])
+    places: NDArray[np.int64] = words[inside >> 3] * 8 + (inside & 7)
+    return places
 
 
 def pair_counts(gt: NDArray[np.uint8], pred: NDArray[np.uint8]) -> NDArray[np.int64]:
