@@ -19,6 +19,8 @@ from tests.cli.command import ROOT, assert_one_line, run_here
 RESULTS = ROOT / "benchmarks" / "results"
 SEM, INS = "demo_semfpn_r18n_sem_seg", "demo_mask_rcnn_r18n_ins_seg"
 ATTRIBUTES = "names.json"
+# The version of matplotlib that drew the pictures in docs/images.
+DRAWN_WITH = "3.11.2"
 
 pytest.importorskip("matplotlib")
 
@@ -291,3 +293,14 @@ def test_models_of_other_data_sets_are_not_mixed_in():
     assert {m.protocol.dataset for m in chosen.models if m.protocol} == {"bdd100k"}
     odd = replace(chosen.models[0], protocol=None)
     assert odd not in select([*chosen.models, odd], None, None, None).models
+
+
+def test_the_picture_in_the_documents_is_what_the_registry_says(plot):
+    """Other versions of matplotlib draw the same picture in other bytes."""
+    import matplotlib
+
+    if matplotlib.__version__ != DRAWN_WITH:
+        pytest.skip(f"it was drawn with matplotlib {DRAWN_WITH}")
+    out = ROOT / "docs/images/params.svg"
+    done = plot("params", "--zoo", "bdd100k-models", "--task", "sem_seg", "-o", out, "--check")
+    assert done.returncode == 0, done.stderr
