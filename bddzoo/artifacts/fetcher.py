@@ -251,7 +251,12 @@ class Fetcher:
                 f"moved to {self.cache.root / 'rejected'}",
                 hint="the same command again fetches it anew",
             )
+        held = self.cache.entry(model.id, artifact.kind)
+        was_there = held is not None and self.cache.path_of(held).exists()
         entry = self.cache.find(model, artifact)
+        if held is not None and entry is None and was_there and not self.cache.path_of(held).exists():
+            aside = f"was changed since it was fetched and has been moved to {self.cache.root / 'rejected'}"
+            self.progress.note(f"{model.id}/{artifact.kind}", f"the cached file {aside}")
         if entry is not None and rehash and (known is None or entry.sha256 != known.sha256):
             return entry if self.cache.recheck(entry) else None
         return entry

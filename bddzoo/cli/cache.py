@@ -93,7 +93,7 @@ def verify(app: App, jobs: int | None) -> int:
     Size and time of a file prove nothing and are not looked at. Files that no entry names are listed
     as extra and do no harm; 'bddzoo cache gc' removes them.
     """
-    from bddzoo.artifacts.disk import format_size
+    from bddzoo.artifacts.disk import count_words, format_size
     from bddzoo.artifacts.maintain import check_cache
 
     cache = _open(app)
@@ -113,7 +113,7 @@ def verify(app: App, jobs: int | None) -> int:
     bad = counts["changed"] + counts["missing"] + counts["unreadable"]
     if bad:
         app.error(
-            f"{bad} files of the cache are not what they were",
+            f"{count_words(bad, 'file')} of the cache changed, went or cannot be read",
             hint="'bddzoo fetch --force MODEL' fetches one again, 'bddzoo cache rm MODEL' removes it",
         )
     return int(ExitCode.INTEGRITY if bad else ExitCode.OK)

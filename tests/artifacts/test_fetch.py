@@ -231,6 +231,19 @@ def test_changed_cached_file_is_found_even_with_size_and_time_kept(server, tmp_p
     assert make_fetcher(tmp_path).fetch(model, verify=True).path.read_bytes() == DATA
 
 
+def test_changed_cached_file_is_said_to_be_changed(server, tmp_path):
+    from tests.artifacts.test_faults import Notes
+
+    model = make_model(DATA, sources=(server.put("net_a.pth", DATA),))
+    path = make_fetcher(tmp_path).fetch(model).path
+    path.chmod(0o644)
+    path.write_bytes(DATA[:-1])
+    notes = Notes()
+    with pytest.raises(MissingError, match="not in the cache"):
+        make_fetcher(tmp_path, offline=True, progress=notes).fetch(model)
+    assert "was changed since it was fetched and has been moved to" in notes.texts[0]
+
+
 def test_file_from_before_a_restart_is_hashed_again_once(server, tmp_path):
     from dataclasses import replace
 
