@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bddzoo.datasets.doctor import examine
@@ -84,6 +84,7 @@ def test_values_against_what_was_measured(dataset: str) -> None:
         assert found.ids == tuple(range(facts["classes"]))
 
 
+@settings(deadline=None)
 @given(dataset=st.sampled_from(sorted(DATA_SETS)), data=st.data())
 def test_classes_come_back_from_files(dataset: str, data: st.DataObject) -> None:
     found = data_set(dataset)
