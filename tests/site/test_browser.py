@@ -316,6 +316,7 @@ def test_menus_close_with_escape(visit: Opener, site: Path) -> None:
     summary = page.locator(f"#{TASK} summary", has_text="Method")
     summary.focus()
     page.keyboard.press("Enter")
+    page.locator("details.menu[open] label").first.wait_for()
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
     assert len(ids(page)) < len(OURS)

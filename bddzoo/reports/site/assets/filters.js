@@ -4,6 +4,8 @@ function menu(title, fill) {
   const badge = element("span", { class: "badge" });
   const made = element("details", { class: "menu" }, element("summary", {}, title, badge), body);
   made.ontoggle = () => { if (made.open) fill(body); };
+  // The event above comes later than the next key of somebody who knows the way.
+  made.firstChild.onclick = () => { if (!made.open) fill(body); };
   made.refresh = (count) => {
     badge.textContent = count || "";
     if (made.open) fill(body);
