@@ -150,7 +150,7 @@ def test_a_sweep_that_is_killed_is_taken_up_and_nothing_runs_twice(nodes: TwoNod
     first.wait()
     assert sum(measured(tmp_path).values()) < 5
     assert workers(tmp_path), "what was running goes on"
-    assert subprocess.run([*command, "--sleep", "4"], cwd=ROOT, check=False, timeout=200).returncode == 0
+    assert subprocess.run([*command, "--sleep", "4"], cwd=ROOT, check=False, timeout=400).returncode == 0
     assert measured(tmp_path) == each(5)
     assert started(tmp_path) == each(5), "what was running was found again"
     print("a sweep of 5 models, killed with 2 running: 5 records, nothing started twice")
@@ -163,21 +163,22 @@ def test_what_nobody_asks_for_is_kept_where_the_folder_is_shared(nodes: TwoNodes
     first.send_signal(signal.SIGKILL)
     first.wait()
     wait_for(lambda: measured(tmp_path) == each(2), LONELY_S + 60)
-    assert subprocess.run([*command, "--sleep", "1"], cwd=ROOT, check=False, timeout=200).returncode == 0
+    assert subprocess.run([*command, "--sleep", "1"], cwd=ROOT, check=False, timeout=400).returncode == 0
     assert started(tmp_path) == measured(tmp_path) == each(2)
 
 
 def test_ctrl_c_leaves_nothing_behind_and_can_be_taken_up(nodes: TwoNodes, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.results.ray_driver", nodes.address, str(tmp_path), "2"]
-    first = subprocess.Popen([*command, "--sleep", "4"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    first = subprocess.Popen([*command, "--sleep", "10"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     wait_for(lambda: len(started(tmp_path)) == 2)
     first.send_signal(signal.SIGINT)
     said, _ = first.communicate(timeout=120)
     assert (first.returncode, said) == (130, "")
-    assert workers(tmp_path) == []
-    assert measured(tmp_path) == Counter()
-    assert subprocess.run([*command, "--sleep", "4"], cwd=ROOT, check=False, timeout=200).returncode == 0
+    wait_for(lambda: not workers(tmp_path), 30)
+    done = measured(tmp_path)
+    assert subprocess.run([*command, "--sleep", "10"], cwd=ROOT, check=False, timeout=400).returncode == 0
     assert measured(tmp_path) == each(2)
+    assert started(tmp_path) == each(2) + (each(2) - done), "what was interrupted ran again, once"
 
 
 def test_crashes_hangs_and_failures(nodes: TwoNodes, tmp_path: Path) -> None:
