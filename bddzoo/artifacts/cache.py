@@ -21,7 +21,9 @@ from pathlib import Path
 from threading import Lock
 from urllib.parse import quote, unquote
 
-from bddzoo.artifacts.digests import MIN_PREFIX, Hashes, hashes_of, strongest
+import msgspec
+
+from bddzoo.artifacts.digests import LENGTHS, MIN_PREFIX, Hashes, hashes_of, strongest
 from bddzoo.artifacts.disk import boot_id, link_or_copy, write_whole
 from bddzoo.artifacts.proof import fits
 from bddzoo.errors import UsageError
@@ -305,10 +307,11 @@ def explain_hashes(entry: Entry, hashes: Hashes) -> str:
 
 def _read(path: Path) -> Entry | None:
     try:
-        raw = json.loads(path.read_bytes())
-        entry = Entry(**raw)
+        entry = msgspec.json.decode(path.read_bytes(), type=Entry)
         check_name(entry.name)
-    except (OSError, ValueError, TypeError, UsageError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError, UsageError):
         return None
-    plain = len(entry.sha256) == 64 and all(c in "0123456789abcdef" for c in entry.sha256)
-    return entry if plain and isinstance(entry.size_bytes, int) else None
+    lengths = (len(entry.sha256), len(entry.md5)) == (LENGTHS["sha256"], LENGTHS["md5"])
+    plain = lengths and set(entry.sha256 + entry.md5) <= set("0123456789abcdef")
+    here = (safe(entry.model), safe(entry.kind)) == (path.parent.name, path.stem)
+    return entry if plain and here and entry.schema == ENTRY_SCHEMA else None

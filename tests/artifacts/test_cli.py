@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from bddzoo.artifacts.maintain import check_cache
 from tests.artifacts.registry import weights, write_registry
-from tests.artifacts.zoo import make_bytes
+from tests.artifacts.zoo import make_bytes, make_fetcher, make_model
 from tests.cli.command import assert_one_line, bddzoo, environment
 from tests.support.server import Fault, Server
 
@@ -332,6 +333,27 @@ class TestCache:
             ("extra", "stray"),
             ("unreadable", "broken.json"),
         }
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"name": "../../../x"}, {"sha256": "zz"}, {"md5": None}, {"md5": "0" * 31}, {"size_bytes": "5"},
+            {"source": 5}, {"published": 7}, {"mtime_ns": "x"}, {"model": "net_b"}, {"kind": "../x"},
+            {"schema": 99}, {"fetched": None},
+        ],
+        ids=str,
+    )  # fmt: skip
+    def test_entry_that_makes_no_sense_is_no_entry(self, zoo, tmp_path, change):
+        from bddzoo.artifacts import Cache
+
+        model = make_model(DATA, sources=(f"{zoo.url}/net_a.pth",))
+        fetcher = make_fetcher(tmp_path)
+        fetcher.fetch(model)
+        path = next((tmp_path / "cache" / "entries" / "net_a").iterdir())
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+        assert Cache(tmp_path / "cache").entry("net_a", "weights") is None
+        assert {f.state for f in check_cache(fetcher.cache)} >= {"unreadable"}
+        assert make_fetcher(tmp_path).fetch(model, verify=True).path.read_bytes() == DATA
 
     def test_gc_leaves_what_is_needed(self, zoo, run, tmp_path):
         assert run("fetch", "--all").returncode == 0
