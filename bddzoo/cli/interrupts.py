@@ -41,16 +41,3 @@ def keep_interrupts() -> Iterator[None]:
     finally:
         if mine:
             signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def no_interrupts() -> Iterator[None]:
-    """Ignore Ctrl-C: for the short time in which results are put in their place."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -93,7 +93,6 @@ def command(
     with status 5. Pictures are seen upright (EXIF), grey ones as three equal channels. After Ctrl-C the
     pictures that were done are kept, and --resume does the rest.
     """
-    from bddzoo.cli.interrupts import no_interrupts
     from bddzoo.cli.picture_bar import PictureBar
     from bddzoo.cli.weights import obtain_weights
     from bddzoo.datasets.layouts import labels_of
@@ -105,6 +104,7 @@ def command(
     from bddzoo.inference.pipeline import Events, predict_frames, protocol_of
     from bddzoo.inference.resume import Unfinished, remove_note
     from bddzoo.inference.speedups import Speedups
+    from bddzoo.signals import no_interrupts
 
     model = app.registry.find(model_id)
     check_device_name(device)

@@ -14,11 +14,10 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import pairwise
@@ -30,6 +29,7 @@ from bddzoo.datasets.layout import Frame
 from bddzoo.errors import BddzooError, IntegrityError, MissingError, NetworkError, UsageError
 from bddzoo.registry.types import Model
 from bddzoo.results.loop import Loop, Options, Watcher, peak_device_memory
+from bddzoo.signals import no_interrupts
 
 SILENCE_S = 1800.0
 MEETING_S = 300.0
@@ -172,7 +172,7 @@ class _Team:
     def run(self) -> Shared:
         """Start them, follow them to the end, and leave none behind."""
         try:
-            with _no_interrupts():
+            with no_interrupts():
                 for job in self.jobs:
                     self._start(job)
             return self._follow()
@@ -258,19 +258,6 @@ class _Team:
                 process.join(5)
         for pipe in self.pipes:
             pipe.close()
-
-
-@contextmanager
-def _no_interrupts() -> Iterator[None]:
-    """Processes started meanwhile ignore Ctrl-C: their parent gets it too, and ends them in order."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _work(job: _Job, pipe: Connection) -> None:
