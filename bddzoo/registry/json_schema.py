@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from inspect import cleandoc
 from typing import Any
 
 import msgspec
@@ -39,6 +40,9 @@ def _numbers(node: Any) -> Any:
     if node.get("format") == "decimal":
         return {**{k: v for k, v in node.items() if k not in ("format", "type")}, "type": "number"}
     found = {k: _plain_default(v) if k == "default" else _numbers(v) for k, v in node.items()}
+    if isinstance(text := found.get("description"), str):
+        # Until Python 3.13 docstrings came with their indentation.
+        found["description"] = cleandoc(text)
     kinds = found.get("anyOf")
     if isinstance(kinds, list) and {"type": "number"} in kinds:
         found["anyOf"] = [k for k in kinds if k != {"type": "integer"}]
