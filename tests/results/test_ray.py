@@ -145,7 +145,8 @@ def test_a_node_that_is_killed_in_the_middle_costs_nothing(nodes: TwoNodes, tmp_
 def test_a_sweep_that_is_killed_is_taken_up_and_nothing_runs_twice(nodes: TwoNodes, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.results.ray_driver", nodes.address, str(tmp_path), "5"]
     first = subprocess.Popen([*command, "--sleep", "4"], cwd=ROOT)
-    wait_for(lambda: len(started(tmp_path)) == 3)
+    # The first two may end, and the next two start, between two looks.
+    wait_for(lambda: len(started(tmp_path)) >= 3)
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert sum(measured(tmp_path).values()) < 5
