@@ -143,24 +143,9 @@ class BddLayout:
         if wanted:
             what = "bitmasks, *.png" if task == "ins_seg" else "class maps, *.png"
             found = self._files(self.label_folder(task, split), frozenset({".png"}), f"the {task} {what}")
-            if not images.keys() & found.keys():
-                examples = f"images like {next(iter(images))!r}, labels like {next(iter(found))!r}"
-                raise MissingError(
-                    f"no image of {self.image_folder(task, split)} has a label in "
-                    f"{self.label_folder(task, split)} ({examples})",
-                    hint="an image and its label share the file name up to the suffix",
-                )
+            need_pairs(images, found, self.image_folder(task, split), self.label_folder(task, split))
         known = read_attributes(self.root, task, split, images) if attributes else {}
-        frames = tuple(
-            Frame(path.name, path, found.get(stem), known.get(stem, {}))
-            for stem, path in images.items()
-            if not wanted or stem in found
-        )
-        return Listing(
-            frames,
-            tuple(s for s in images if s not in found) if wanted else (),
-            tuple(s for s in found if s not in images),
-        )
+        return pair(images, found if wanted else None, known)
 
     def _files(self, folder: Path, suffixes: frozenset[str], expected: str) -> dict[str, Path]:
         """Files below a folder by stem, ordered by stem; hidden files are passed over."""
@@ -238,3 +223,50 @@ def _known(table: Mapping[str, str], task: str) -> str:
 
 def _count(stems: tuple[str, ...], noun: str, fault: str) -> str:
     return f"{len(stems)} {noun}{'' if len(stems) == 1 else 's'} {fault} (first: {stems[0]})"
+
+
+def need_pairs(
+    images: Mapping[str, Path], labels: Mapping[str, Path], image_folder: Path, label_folder: Path
+) -> None:
+    """Refuse pictures of which none has a label.
+
+    Args:
+        images: Pictures by stem, at least one.
+        labels: Label files by stem, at least one.
+        image_folder: Where the pictures lie.
+        label_folder: Where the labels lie.
+
+    Raises:
+        MissingError: No stem is in both.
+    """
+    if not images.keys() & labels.keys():
+        examples = f"images like {next(iter(images))!r}, labels like {next(iter(labels))!r}"
+        raise MissingError(
+            f"no image of {image_folder} has a label in {label_folder} ({examples})",
+            hint="an image and its label share the file name up to the suffix",
+        )
+
+
+def pair(
+    images: Mapping[str, Path],
+    labels: Mapping[str, Path] | None,
+    attributes: Mapping[str, Mapping[str, str]] | None = None,
+) -> Listing:
+    """Pictures with their labels, and the stems that have no partner.
+
+    Args:
+        images: Pictures by stem.
+        labels: Label files by stem; None where labels are not wanted.
+        attributes: Frame attributes by stem.
+    """
+    found, known = labels or {}, attributes or {}
+    frames = tuple(
+        Frame(path.name, path, found.get(stem), known.get(stem, {}))
+        for stem, path in images.items()
+        if labels is None or stem in found
+    )
+    return Listing(
+        frames,
+        tuple(s for s in images if s not in found) if labels is not None else (),
+        tuple(s for s in found if s not in images),
+    )

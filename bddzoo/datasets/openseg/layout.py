@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bddzoo.datasets.layout import IMAGE_SUFFIXES, Frame, Listing, files_by_stem
+from bddzoo.datasets.layout import IMAGE_SUFFIXES, Listing, files_by_stem, need_pairs, pair
 from bddzoo.datasets.openseg.sets import DataSet
 from bddzoo.errors import MissingError, UsageError
 
@@ -77,23 +77,8 @@ class OpensegLayout:
         wanted = labels and (split != "test" or self.label_folder(task, split).is_dir())
         if wanted:
             found = self._labels(self.label_folder(task, split))
-            if not images.keys() & found.keys():
-                examples = f"images like {next(iter(images))!r}, labels like {next(iter(found))!r}"
-                raise MissingError(
-                    f"no image of {self.image_folder(task, split)} has a label in "
-                    f"{self.label_folder(task, split)} ({examples})",
-                    hint="an image and its label share the file name up to the suffix",
-                )
-        frames = tuple(
-            Frame(path.name, path, found.get(stem))
-            for stem, path in images.items()
-            if not wanted or stem in found
-        )
-        return Listing(
-            frames,
-            tuple(s for s in images if s not in found) if wanted else (),
-            tuple(s for s in found if s not in images),
-        )
+            need_pairs(images, found, self.image_folder(task, split), self.label_folder(task, split))
+        return pair(images, found if wanted else None)
 
     def _only_semantic(self, task: str) -> None:
         if task != "sem_seg":
