@@ -1,0 +1,79 @@
+"""Networks and operators on a GPU, as far as a machine without one can tell: see `tests.support.pretend`."""
+
+import numpy as np
+import pytest
+import torch
+
+from bddzoo.engines.ops import ensure_ops
+from bddzoo.engines.selftest.folder import GoldenFolder, packaged, read_arrays
+from bddzoo.engines.selftest.operators import CHECKS, check_operator
+from bddzoo.engines.selftest.run import Selftest
+from bddzoo.inference.preprocess import prepare
+from tests.engines.models import registry
+from tests.support.pretend import DEVICE, OnDevice, pretend_gpu
+
+# One of each kind of network: what a family keeps beside its parameters (bases, grids, tables of relative
+# positions) has to follow them to the GPU, or is made there.
+MODELS = [
+    "apcnet_r50-d8_512x1024_40k_sem_seg_bdd100k",
+    "ccnet_r50-d8_512x1024_40k_sem_seg_bdd100k",
+    "deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100k",
+    "dmnet_r50-d8_769x769_40k_sem_seg_bdd100k",
+    "dnl_r50-d8_512x1024_40k_sem_seg_bdd100k",
+    "emanet_r50-d8_769x769_40k_sem_seg_bdd100k",
+    "fcn_hr48_512x1024_40k_sem_seg_bdd100k",
+    "fpn_r50_512x1024_40k_sem_seg_bdd100k",
+    "fpn_r50_gn_dconv_512x1024_40k_sem_seg_bdd100k",
+    "nonlocal_r50-d8_512x1024_40k_sem_seg_bdd100k",
+    "pointrend_r50_512x1024_40k_sem_seg_bdd100k",
+    "psanet_r50-d8_512x1024_40k_sem_seg_bdd100k",
+    "upernet_convnext-t_fp16_512x1024_40k_sem_seg_bdd100k",
+    "upernet_swin-t_512x1024_40k_sem_seg_bdd100k",
+    "upernet_vit-b_512x1024_80k_sem_seg_bdd100k",
+    "gcnet_mask_rcnn_r50_fpn_1x_ins_seg_bdd100k",
+    "mask_rcnn_r50_fpn_dconv_1x_ins_seg_bdd100k",
+    "cascade_mask_rcnn_r50_fpn_1x_ins_seg_bdd100k",
+]
+
+
+def test_what_cuda_refuses_is_refused():
+    with pretend_gpu():
+        there = torch.ones(2, 3, device="cuda")
+        assert isinstance(there, OnDevice)
+        assert there.device == DEVICE
+        assert there.is_cuda
+        with pytest.raises(RuntimeError, match="same device"):
+            _ = there + torch.ones(2, 3)
+        with pytest.raises(RuntimeError, match="same device"):
+            there.add_(torch.ones(2, 3))
+        with pytest.raises((TypeError, RuntimeError), match=r"numpy|can't convert cuda"):
+            there.numpy()
+        assert np.array_equal(there.cpu().numpy(), np.ones((2, 3)))
+        assert (there * torch.tensor(2.0)).sum().item() == 12
+        assert torch.ones(1).to(there).device == DEVICE
+        layer = torch.nn.BatchNorm2d(3).to("cuda")
+        assert {x.device for x in (*layer.parameters(), *layer.buffers())} == {DEVICE}
+    with pretend_gpu(largest_bytes=23), pytest.raises(torch.OutOfMemoryError):
+        torch.ones(2, 3, device="cuda")
+
+
+@pytest.mark.parametrize("name", sorted(set(CHECKS) - {"nms_big"}))
+def test_operators_where_their_tensors_are(name):
+    ensure_ops()
+    with packaged() as folder, pretend_gpu():
+        measures = check_operator(name, read_arrays(GoldenFolder(folder).operators()[name]), DEVICE, prepare)
+    assert measures
+    for measure in measures:
+        assert measure.ok, measure
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_networks_where_their_weights_are(name):
+    with packaged() as folder, pretend_gpu():
+        checks = Selftest(GoldenFolder(folder), registry().models, torch.device("cuda"), prepare)
+        findings = checks.model(registry().find(name))
+    assert [(f.check, f.status, f.note) for f in findings] == [
+        ("keys", "equal", ""),
+        ("small_b", "equal", ""),
+    ]

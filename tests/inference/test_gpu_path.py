@@ -1,0 +1,120 @@
+"""The pipeline's way over a GPU, as far as a machine without one can tell: see `tests.support.pretend`."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import bddzoo
+from bddzoo.datasets.mini import make_mini
+from bddzoo.inference import Events, load_runner, predict_frames
+from bddzoo.inference.speedups import Speedups
+from bddzoo.registry import load_registry
+from tests.support.pretend import DEVICE, OnDevice, pretend_gpu
+
+MODELS = {m.task: m for m in load_registry(None).models if m.zoo.id == "demo"}
+
+
+def weights(task: str) -> Path:
+    return Path(bddzoo.__file__).parent / "demo" / f"{MODELS[task].id}.pth"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> list[tuple[str, Path]]:
+    folder = tmp_path_factory.mktemp("data")
+    make_mini(folder, val=5)
+    return [(p.name, p) for p in sorted((folder / "images").rglob("val/*.jpg"))]
+
+
+def predictions(task, device, pictures, *, speedups=None, **options):
+    runner, place = load_runner(MODELS[task], weights(task), device, speedups)
+    return list(predict_frames(runner, MODELS[task], pictures, device=place, **options))
+
+
+@pytest.fixture(scope="module")
+def on_cpu(pictures):
+    return {task: predictions(task, "cpu", pictures) for task in MODELS}
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, None])
+def test_class_maps_are_those_of_the_cpu(pictures, on_cpu, batch_size):
+    with pretend_gpu():
+        found = predictions("sem_seg", "auto", pictures, batch_size=batch_size)
+    assert [name for name, _ in found] == [name for name, _ in on_cpu["sem_seg"]]
+    for (_, a), (_, b) in zip(found, on_cpu["sem_seg"], strict=True):
+        assert (a != b).mean() < 1e-5
+
+
+def test_instances_are_those_of_the_cpu(pictures, on_cpu):
+    with pretend_gpu():
+        found = predictions("ins_seg", "cuda:0", pictures, batch_size=2)
+    for (_, a), (_, b) in zip(found, on_cpu["ins_seg"], strict=True):
+        assert a.labels.tolist() == b.labels.tolist()
+        assert a.scores == pytest.approx(b.scores, abs=3e-5)
+        assert (a.masks != b.masks).mean() < 1e-5
+
+
+def test_half_precision_runs_through_both_tasks(pictures, on_cpu):
+    half = Speedups(amp=True)
+    seen: set[torch.dtype] = set()
+
+    def look(module, inputs, output):
+        seen.add(output.dtype)
+
+    with pretend_gpu():
+        runner, place = load_runner(MODELS["sem_seg"], weights("sem_seg"), "cuda", half)
+        next(m for m in runner.module.modules() if isinstance(m, torch.nn.Conv2d)).register_forward_hook(look)
+        found = list(predict_frames(runner, MODELS["sem_seg"], pictures, device=place))
+        detected = predictions("ins_seg", "cuda", pictures, speedups=half)
+    assert seen == {torch.float16}
+    equal = [(a == b).mean() for (_, a), (_, b) in zip(found, on_cpu["sem_seg"], strict=True)]
+    assert np.mean(equal) > 0.999
+    for (_, a), (_, b) in zip(detected, on_cpu["ins_seg"], strict=True):
+        sure = b.scores > 0.3
+        assert abs(int((a.scores > 0.3).sum()) - int(sure.sum())) <= 1
+
+
+def test_too_little_memory_halves_the_batch(pictures, on_cpu):
+    # The logits of two pictures do not fit, those of one do.
+    height, width = on_cpu["sem_seg"][0][1].shape
+    said = []
+    with pretend_gpu(largest_bytes=1.5 * 19 * height * width * 4):
+        found = predictions(
+            "sem_seg", "cuda", pictures, batch_size=4, events=Events(smaller_batch=said.append)
+        )
+    assert said == [2, 1]
+    assert [name for name, _ in found] == [name for name, _ in pictures]
+    for (_, a), (_, b) in zip(found, on_cpu["sem_seg"], strict=True):
+        assert (a != b).mean() < 1e-5
+
+
+class Brightest:
+    """The class of a pixel is its brightest channel; what it gets must be on the GPU."""
+
+    def logits(self, x, out_size):
+        assert isinstance(x, OnDevice)
+        return torch.nn.functional.interpolate(x, size=out_size)
+
+
+@settings(max_examples=20, deadline=None)
+@given(batch_size=st.integers(1, 6), bad=st.sets(st.integers(0, 8)))
+def test_results_that_come_a_batch_later_keep_their_order(pictures, tmp_path_factory, batch_size, bad):
+    nonsense = tmp_path_factory.getbasetemp() / "nonsense.jpg"
+    nonsense.write_bytes(b"nonsense")
+    chosen = [
+        (str(i), nonsense if i in bad else pictures[i // 2 % len(pictures)][1]) for i in range(9)
+    ]  # pairs of neighbours are equal
+    order = []
+    events = Events(error=lambda name, _: order.append(name))
+    with pretend_gpu():
+        found = predict_frames(
+            Brightest(), MODELS["sem_seg"], chosen, device=DEVICE, batch_size=batch_size, events=events
+        )
+        for name, class_map in found:
+            order.append(name)
+            assert class_map.dtype == np.uint8
+            assert class_map.flags.owndata
+    assert order == [name for name, _ in chosen]
