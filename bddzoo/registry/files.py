@@ -25,16 +25,24 @@ KINDS: tuple[ArtifactKind, ...] = (
 _IDENT = re.compile(doc.IDENT)
 _DIGEST = re.compile(doc.DIGEST)
 _SIZE = re.compile(doc.SIZE)
-_SCHEMES = ("https://", "http://", "package:")
+_WEB = ("https://", "http://", "package:")
+# Object stores and model hubs: a file can lie there, a page or a digest that browsers open cannot.
+_STORES = ("s3://", "gs://", "hf://")
 # Neither in a file name on every system, nor unescaped in a URL; braces would be fields of a template.
 _AWKWARD = frozenset('\\<>"|?*{}') | {chr(code) for code in (*range(32), 127)}
 _TEMPLATE_FIELDS = re.compile(r"\{(?:id|name|commit)\}")
 
 
-def url_problem(url: str) -> str | None:
-    """What is wrong with a URL, or None."""
-    if not url.startswith(_SCHEMES) or url.split() != [url]:
-        return f'expected an https://, http:// or package: URL, got "{url}"'
+def url_problem(url: str, *, source: bool = False) -> str | None:
+    """What is wrong with a URL, or None.
+
+    Args:
+        url: The URL; fields of a template may be in it.
+        source: Whether a file is read from it; that may lie in an object store or on a model hub.
+    """
+    if not url.startswith((*_WEB, *_STORES) if source else _WEB) or url.split() != [url]:
+        known = "https://, http://, s3://, gs://, hf://" if source else "https://, http://"
+        return f'expected an {known} or package: URL, got "{url}"'
     plain = _TEMPLATE_FIELDS.sub("x", url)
     if url.startswith("package:"):
         return (
@@ -85,7 +93,7 @@ def build_artifacts(
             for key in ("page", "md5"):
                 resolver.url((*path, key), getattr(spec, key), row.id, len(at))
             for index, url in enumerate(spec.sources or ()):
-                resolver.url((*path, "sources", index), url, row.id, len(at))
+                resolver.url((*path, "sources", index), url, row.id, len(at), source=True)
         found.append(_artifact(resolver, path, kind, template, spec, row, commit, len(at)))
     return tuple(found)
 

@@ -107,9 +107,17 @@ class Resolver:
                 people.append(Person(match[1], match[3], match[2]))
             self.authors[name] = tuple(people)
 
-    def url(self, at: PathLike, url: str | None, model: str | None = None, depth: int = 0) -> None:
-        """Note a URL that is not one we follow."""
-        problem = url_problem(url) if url is not None else None
+    def url(
+        self,
+        at: PathLike,
+        url: str | None,
+        model: str | None = None,
+        depth: int = 0,
+        *,
+        source: bool = False,
+    ) -> None:
+        """Note a URL that is not one we follow; `source`: a file is read from it."""
+        problem = url_problem(url, source=source) if url is not None else None
         if problem:
             self.note(at, problem, model, depth)
 
@@ -123,7 +131,7 @@ class Resolver:
         styles = {name: build_style(self, at, name, spec, columns) for name in spec.tables}
         for kind, template in spec.artifacts.items():
             for key in ("url", "md5", "page"):
-                self.url((*at, "artifacts", kind, key), getattr(template, key))
+                self.url((*at, "artifacts", kind, key), getattr(template, key), source=key == "url")
             self._template((*at, "artifacts", kind), template)
         methods: list[Method] = []
         models: list[Model] = []

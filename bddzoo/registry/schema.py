@@ -38,6 +38,14 @@ Url = Annotated[
         description="https://, http:// or package:PATH (a file inside this package)",
     ),
 ]
+Source = Annotated[
+    str,
+    Meta(
+        min_length=8,
+        max_length=600,
+        description="https://, http://, s3://, gs://, hf:// or package:PATH (a file inside this package)",
+    ),
+]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Percent = Annotated[int | Decimal | None, Meta(description="percent, with the decimals that were printed")]
@@ -145,7 +153,7 @@ class TemplateDoc(Doc):
     """One kind of file of a task; `{id}`, `{commit}` and, in URLs, `{name}` are filled in per model."""
 
     name: FileName = "{id}"
-    url: Url | None = None
+    url: Source | None = None
     page: Url | None = None
     printed: Text | None = None
     md5: Url | None = None
@@ -156,7 +164,7 @@ class ArtifactDoc(Doc):
     """One file of a model, where it differs from its task's template."""
 
     name: FileName | None = None
-    sources: list[Url] | None = None
+    sources: list[Source] | None = None
     page: Url | None = None
     printed: Text | None = None
     md5: Url | None = None

@@ -52,6 +52,19 @@ def test_fetches_from_a_bucket(server, run, tmp_path):
     assert row["md5"] == hashlib.md5(DATA).hexdigest()
 
 
+def test_the_registry_may_name_a_bucket(server, run, tmp_path):
+    pytest.importorskip("s3fs")
+    source = "s3://bucket/nets/net-a.pth"
+    server.put("bucket/nets/net-a.pth", DATA)
+    write_registry(tmp_path / "registry.yaml", {"net_a": weights("net_a.pth", source, data=DATA)})
+    done = run("--verify", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["source"] == source
+    where = ["--registry", tmp_path / "registry.yaml"]
+    assert_one_line(bddzoo("registry", "health", *where), 5, "no model with a web link")
+    assert source in bddzoo("info", "net_a", *where).stdout
+
+
 def test_missing_bucket_file_is_named(server, run, tmp_path):
     pytest.importorskip("s3fs")
     write_registry(tmp_path / "registry.yaml", {"net_a": weights("net_a.pth", data=DATA)})

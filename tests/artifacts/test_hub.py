@@ -116,6 +116,14 @@ def test_fetches_from_a_model_repository(run):
     assert row["md5"] == hashlib.md5(DATA).hexdigest()
 
 
+def test_the_registry_may_name_a_repository(run, tmp_path):
+    source = f"hf://me/zoo/{PATH}"
+    write_registry(tmp_path / "registry.yaml", {"net_a": weights("net_a.pth", source, data=DATA)})
+    done = run("--verify", "--format", "json", "--retries", "0")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["source"] == source
+
+
 def test_repository_without_the_file_is_named(run):
     done = run("--from", "hf://me/other", "--retries", "0")
     assert_one_line(done, 5, "hf://me/other: has no net_a.pth")
