@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from bddzoo.registry.problems import PathLike, Problem, did_you_mean, dotted
-from bddzoo.registry.schema import Percent, RegistryDoc
+from bddzoo.registry.schema import RegistryDoc
+from bddzoo.registry.values import Percent
 
 MAX_PROBLEMS = 1000
 

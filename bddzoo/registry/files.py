@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from bddzoo.registry import schema as doc
+from bddzoo.registry import values
 from bddzoo.registry.problems import PathLike
 from bddzoo.registry.types import Artifact, ArtifactKind, Digest, DigestOrigin, Zoo
 
@@ -22,9 +23,9 @@ KINDS: tuple[ArtifactKind, ...] = (
     "visuals",
     "config",
 )
-_IDENT = re.compile(doc.IDENT)
-_DIGEST = re.compile(doc.DIGEST)
-_SIZE = re.compile(doc.SIZE)
+_IDENT = re.compile(values.IDENT)
+_DIGEST = re.compile(values.DIGEST)
+_SIZE = re.compile(values.SIZE)
 _WEB = ("https://", "http://", "package:")
 # Object stores and model hubs: a file can lie there, a page or a digest that browsers open cannot.
 _STORES = ("s3://", "gs://", "hf://")
@@ -148,14 +149,14 @@ def _size(
         return given, None, None
     match = _SIZE.fullmatch(given)
     if match is None:
-        resolver.note((*at, "size"), f'expected {doc.SIZE_WORDS}; got "{given}"', row.id, depth)
+        resolver.note((*at, "size"), f'expected {values.SIZE_WORDS}; got "{given}"', row.id, depth)
         return None, None, None
     return int(match[1]), match[2], match[3].strip() if match[3] else None  # type: ignore[return-value]
 
 
 def _digest(resolver: Resolver, at: PathLike, index: int, text: str, row: doc.ModelDoc, depth: int) -> Digest:
     if not _DIGEST.fullmatch(text):
-        message = f'expected {doc.DIGEST_WORDS}; got "{text}"'
+        message = f'expected {values.DIGEST_WORDS}; got "{text}"'
         resolver.note((*at, "digests", index), message, row.id, depth)
         return Digest("md5", "", "observed")
     value, origin, *date = text.split(" ")

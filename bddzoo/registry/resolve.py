@@ -28,8 +28,9 @@ from bddzoo.registry.types import (
     Training,
     Zoo,
 )
+from bddzoo.registry.values import IDENT, IDENT_WORDS
 
-_IDENT = re.compile(doc.IDENT)
+_IDENT = re.compile(IDENT)
 _AUTHOR = re.compile(r"^([^<>]+?)(\*?)(?: <([^<>]+)>)?$")
 
 
@@ -88,7 +89,7 @@ class Resolver:
     def ident(self, at: PathLike, text: str, model: str | None = None, depth: int = 0) -> None:
         """Note a name that is not plain."""
         if not _IDENT.fullmatch(text):
-            self.note(at, f'expected {doc.IDENT_WORDS}; got "{text}"', model, depth)
+            self.note(at, f'expected {IDENT_WORDS}; got "{text}"', model, depth)
 
     # -- pools -------------------------------------------------------------------------------------
 

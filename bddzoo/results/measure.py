@@ -27,7 +27,7 @@ from bddzoo.results.record import Fingerprint, Record, RunInfo, WeightsUsed, new
 
 if TYPE_CHECKING:
     from bddzoo.evaluation import Scores
-    from bddzoo.results.workers import Shared
+    from bddzoo.results.member import Shared
 
 __all__ = ["Measurement", "Options", "Watcher", "check_listing", "measure"]
 
@@ -155,7 +155,8 @@ def _run(
 ) -> Shared:
     """The frames through the network, in this process or in several."""
     from bddzoo.inference.load import load_runner
-    from bddzoo.results.workers import Shared, run_shared
+    from bddzoo.results.member import Shared
+    from bddzoo.results.workers import run_shared
 
     if options.processes > 1:
         return run_shared(model, frames, weights, options, batch_size, watcher)

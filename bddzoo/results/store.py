@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from bddzoo.errors import IntegrityError, MissingError
+from bddzoo.results.codec import decode_record, encode_record
 from bddzoo.results.environment import project_checkout
-from bddzoo.results.record import SCHEMA, Record
+from bddzoo.results.record import Record
 
 NAME_DIGITS = 16
 LIMIT_BYTES = 100 * 1024**2
@@ -53,31 +52,6 @@ def default_root(results: Path | None = None) -> Path:
             return checkout / "benchmarks" / "results"
     data = os.environ.get("XDG_DATA_HOME")
     return (Path(data) if data else Path.home() / ".local" / "share") / "bddzoo" / "results"
-
-
-def encode_record(record: Record) -> bytes:
-    """The record as canonical JSON: sorted keys, two spaces of indent, one newline at the end."""
-    return msgspec.json.format(msgspec.json.encode(record, order="sorted"), indent=2) + b"\n"
-
-
-def decode_record(data: bytes, where: str) -> Record:
-    """Read a record from JSON.
-
-    Raises:
-        IntegrityError: Not valid JSON, or not a record of this schema.
-    """
-    try:
-        record = _DECODER.decode(data)
-    except _NOT_JSON as error:
-        version = _schema_of(data)
-        if version is not None and version > SCHEMA:
-            raise IntegrityError(f"{where}: record of schema {version}", hint="update bddzoo") from error
-        raise IntegrityError(
-            f"{where}: not a record: {error}", hint="restore the file or remove it"
-        ) from error
-    if record.schema != SCHEMA:
-        raise IntegrityError(f"{where}: record of schema {record.schema}, not {SCHEMA}", hint="update bddzoo")
-    return record
 
 
 def record_path(record: Record, root: Path) -> Path:
@@ -311,17 +285,5 @@ def path_part(name: str) -> str:
     return "_" + part if part.startswith(".") or not part else part
 
 
-def _schema_of(data: bytes) -> int | None:
-    try:
-        value = msgspec.json.decode(data)
-    except _NOT_JSON:
-        return None
-    version = value.get("schema") if isinstance(value, dict) else None
-    return version if isinstance(version, int) else None
-
-
-# Thousands of brackets in a row end in a RecursionError.
-_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_DECODER = msgspec.json.Decoder(Record)
 _ID_PREFIX = re.compile(r"[0-9a-f]{4,64}")
 _CONTENT_NAME = re.compile(rf"[0-9a-f]{{{NAME_DIGITS}}}")

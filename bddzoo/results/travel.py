@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bddzoo.errors import IntegrityError
+from bddzoo.results.codec import decode_record
 from bddzoo.results.record import Record
-from bddzoo.results.store import decode_record, statistics_name, write_record
+from bddzoo.results.store import statistics_name, write_record
 
 
 def pack_records(folder: Path) -> dict[str, bytes]:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from bddzoo.registry import load_registry
 from bddzoo.reports.plots.canvas import COLOURS, looks
 from bddzoo.reports.plots.points import Point, front
-from bddzoo.results.store import decode_record, encode_record, record_path
+from bddzoo.results.codec import decode_record, encode_record
+from bddzoo.results.store import record_path
 from tests.cli.command import ROOT, assert_one_line, run_here
 
 RESULTS = ROOT / "benchmarks" / "results"

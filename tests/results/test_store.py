@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from bddzoo.errors import IntegrityError, MissingError
 from bddzoo.results import check_root, default_root, load_records, scan_records, write_record
-from bddzoo.results.store import decode_record, encode_record, read_record
+from bddzoo.results.codec import decode_record, encode_record
+from bddzoo.results.store import read_record
 from tests.results.factory import make_model, make_record
 
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from bddzoo.datasets.layout import Frame
 from bddzoo.errors import MissingError, UsageError
+from bddzoo.results.member import Shared, merge
 from bddzoo.results.scorers import SemSegScorer
-from bddzoo.results.workers import Shared, deal, merge, process_devices
+from bddzoo.results.workers import deal, process_devices
 
 
 def frames(count: int) -> list[Frame]:
