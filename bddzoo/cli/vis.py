@@ -84,6 +84,7 @@ def color(
 Examples:
   bddzoo vis overlay -i images/10k/val -l labels/sem_seg/masks/val -o overlays/
   bddzoo vis overlay -i images/10k/val -l mask_rcnn_preds.zip -o overlays/ --boxes --min-score 0.5
+  bddzoo vis overlay -i leftImg8bit/val -l gtFine/val -o overlays/
 """,
 )
 @click.option("-i", "--images", type=PATH, required=True, help="Pictures: folder, zip or one file.")
@@ -109,8 +110,8 @@ def overlay(
 ) -> int:
     """Draw labels or predictions over their pictures, DIR/NAME.jpg.
 
-    Pictures and labels are matched by name. Masks, bitmasks, colour maps, RLE and COCO JSON are told apart by
-    themselves; archives are read without unpacking.
+    Pictures and labels are matched by name; the published folders of Cityscapes work as they are. Masks,
+    bitmasks, colour maps, RLE and COCO JSON are told apart by themselves; archives are not unpacked.
     """
     from bddzoo.reports.pictures.draw import Style
     from bddzoo.reports.pictures.images import ImageSet

@@ -48,8 +48,8 @@ def label_options(function: Command) -> Command:
             "-t",
             "--task",
             type=click.Choice(TASKS),
-            help="What the labels are, a task or another data set; told by the files, but for class maps "
-            "of others than BDD100K's sem_seg.",
+            help="What the labels are: a task, or another data set. Told by the files, but for class maps: "
+            "they are BDD100K's sem_seg, or Cityscapes' where they are named so.",
         ),
         click.option(
             "--score-file",

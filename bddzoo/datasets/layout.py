@@ -11,7 +11,7 @@ Frame attributes (weather, scene, time of day) are read from whichever official 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -226,20 +226,20 @@ def _count(stems: tuple[str, ...], noun: str, fault: str) -> str:
 
 
 def need_pairs(
-    images: Mapping[str, Path], labels: Mapping[str, Path], image_folder: Path, label_folder: Path
+    images: Collection[str], labels: Collection[str], image_folder: Path, label_folder: Path
 ) -> None:
     """Refuse pictures of which none has a label.
 
     Args:
-        images: Pictures by stem, at least one.
-        labels: Label files by stem, at least one.
+        images: Stems of pictures, at least one.
+        labels: Stems of label files, at least one.
         image_folder: Where the pictures lie.
         label_folder: Where the labels lie.
 
     Raises:
         MissingError: No stem is in both.
     """
-    if not images.keys() & labels.keys():
+    if set(images).isdisjoint(labels):
         examples = f"images like {next(iter(images))!r}, labels like {next(iter(labels))!r}"
         raise MissingError(
             f"no image of {image_folder} has a label in {label_folder} ({examples})",

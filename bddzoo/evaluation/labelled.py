@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.datasets.openseg.layout import frame_stem
+from bddzoo.datasets.openseg.names import LABEL_IDS, frame_stem, of_kind
 from bddzoo.datasets.openseg.sets import DataSet
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.confusion import pair_counts
@@ -28,8 +28,6 @@ from bddzoo.evaluation.sources import Source, open_source
 
 RULE: Rule = "openseg"
 _SHOWN = 6
-# Cityscapes' published folders hold several files a picture; these are the ones that are scored.
-_LABEL_TAIL = "_gtFine_labelIds"
 
 
 def accumulator_of(dataset: DataSet) -> SemSegAccumulator:
@@ -209,11 +207,10 @@ def _by_frame(source: Source) -> dict[str, str]:
     members = source.with_suffix(".png")
     if not members:
         raise MissingError(f"{source.path} has no PNG files", hint="label files are PNGs of one channel")
-    stems = {member: PurePosixPath(member).stem for member in members}
-    labels = {member: stem for member, stem in stems.items() if stem.endswith(_LABEL_TAIL)}
     frames: dict[str, str] = {}
-    for member, stem in (labels or stems).items():
-        other = frames.setdefault(frame_stem(stem), member)
+    # Cityscapes' published folders hold several files of a frame; its ids are what is scored.
+    for member in of_kind(members, LABEL_IDS) or members:
+        other = frames.setdefault(frame_stem(PurePosixPath(member).stem), member)
         if other != member:
             raise MissingError(
                 f"{source.path} has two files of one frame: {other} and {member}",

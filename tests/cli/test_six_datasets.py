@@ -14,6 +14,7 @@ import pytest
 from bddzoo.datasets.mini import make_mini
 from bddzoo.datasets.openseg import DATA_SETS, data_set
 from tests.cli.command import assert_one_line, run_here
+from tests.support.published import publish
 from tests.support.six import model_id, write_registry, write_weights
 
 COUNT = 2
@@ -121,16 +122,9 @@ def test_eval_score_and_check_agree(run, six: Six, tmp_path: Path, dataset: str)
 
 
 def test_published_cityscapes_runs(run, six: Six, tmp_path: Path) -> None:
-    flat = six.data("cityscapes") / "val"
-    for image in sorted((flat / "image").iterdir()):
-        for folder, source, tail in (
-            ("leftImg8bit", image, "leftImg8bit"),
-            ("gtFine", flat / "label" / image.name, "gtFine_labelIds"),
-            ("gtFine", image, "gtFine_color"),
-        ):
-            target = tmp_path / "cs" / folder / "val" / "bonn" / f"{image.stem}_{tail}.png"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target)
+    publish(
+        six.data("cityscapes") / "val", tmp_path / "cs/leftImg8bit/val", tmp_path / "cs/gtFine/val", "bonn"
+    )
     mine = json.loads(run("eval", *evaluation(six, tmp_path, "cityscapes", "--format", "json")).stdout)
     out = tmp_path / "out"
     nested = run(

@@ -25,6 +25,7 @@ from bddzoo.datasets.openseg.layout import OpensegLayout
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry import load_registry
 from tests.shared import shared
+from tests.support.published import publish
 
 # Where the toolbox keeps what it knows of the data sets: file, class.
 METAINFO = {
@@ -170,18 +171,7 @@ def test_the_doctor_finds_labels_of_another_set(sets: Path) -> None:
 @pytest.fixture
 def nested(sets: Path, tmp_path: Path) -> Path:
     """Cityscapes as it is published."""
-    flat = open_layout(sets / "cityscapes", "cityscapes").listing("sem_seg", "val").frames
-    for frame in flat:
-        assert frame.label is not None
-        for folder, file, tail in (
-            ("leftImg8bit", frame.image, "leftImg8bit"),
-            ("gtFine", frame.label, "gtFine_labelIds"),
-            ("gtFine", frame.label, "gtFine_color"),
-            ("gtFine", frame.label, "gtFine_labelTrainIds"),
-        ):
-            target = tmp_path / folder / "val" / "aachen" / f"{frame.stem}_{tail}.png"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(file, target)
+    publish(sets / "cityscapes/val", tmp_path / "leftImg8bit/val", tmp_path / "gtFine/val")
     return tmp_path
 
 

@@ -172,5 +172,5 @@ def test_no_pictures_no_labels(tmp_path, data):
         open_labels(tmp_path)
     write_mask(tmp_path / "other.png", np.zeros((2, 2), np.uint8))
     images, labels = ImageSet(tmp_path), open_labels(data / "masks")
-    with pytest.raises(MissingError, match="matched by name"):
+    with pytest.raises(MissingError, match=r"has a label in .*images like"):
         pair(images, [labels])

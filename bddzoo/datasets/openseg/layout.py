@@ -10,21 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from bddzoo.datasets.layout import IMAGE_SUFFIXES, Listing, files_by_stem, need_pairs, pair
+from bddzoo.datasets.openseg.names import LABEL_IDS, frame_stem
 from bddzoo.datasets.openseg.sets import DataSet
 from bddzoo.errors import MissingError, UsageError
 
 IMAGE_FOLDERS = ("image", "images")
 NESTED = ("leftImg8bit", "gtFine")
-# What the published Cityscapes files have behind the name of the picture.
-_TAILS = ("_gtFine_labelIds", "_leftImg8bit", "_gtFine_labelTrainIds")
-
-
-def frame_stem(stem: str) -> str:
-    """A file's stem without what only tells Cityscapes' pictures, labels and predictions apart."""
-    for tail in _TAILS:
-        if stem.endswith(tail):
-            return stem[: -len(tail)]
-    return stem
 
 
 class OpensegLayout:
@@ -86,7 +77,7 @@ class OpensegLayout:
 
     def _labels(self, folder: Path) -> dict[str, Path]:
         # The published gtFine/ holds several kinds of files beside each other.
-        tail = "_gtFine_labelIds" if self.nested else ""
+        tail = LABEL_IDS if self.nested else ""
         return self._files(folder, frozenset({".png"}), f"labels ({self.dataset.labels})", tail)
 
     def _files(

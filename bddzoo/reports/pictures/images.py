@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from bddzoo.datasets.layout import IMAGE_SUFFIXES
+from bddzoo.datasets.layout import IMAGE_SUFFIXES, need_pairs
+from bddzoo.datasets.openseg.names import without_truth
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.sources import open_source
 from bddzoo.inference.decode import decode_picture
 from bddzoo.reports.pictures.labels import FramePlanes, LabelSet
-from bddzoo.reports.pictures.sources import common_folder
+from bddzoo.reports.pictures.names import common_folder, frame_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +38,7 @@ class ImageSet:
         if not members:
             looked = ", ".join(sorted(IMAGE_SUFFIXES))
             raise MissingError(f"no picture in {path}", hint=f"looked for {looked}")
+        members = without_truth(members)
         top = common_folder(members)
         self._members: dict[str, str] = {}
         for member in members:
@@ -47,6 +49,11 @@ class ImageSet:
                     f"{path} has two pictures called {name}: {other} and {member}", hint="move one elsewhere"
                 )
         self.names = list(self._members)
+
+    @property
+    def stems(self) -> list[str]:
+        """Bare name of each picture's frame."""
+        return [PurePosixPath(frame_path(name)).name for name in self.names]
 
     def where(self, name: str) -> Path:
         """How a picture is called in messages."""
@@ -81,12 +88,11 @@ def pair(images: ImageSet, sets: Sequence[LabelSet]) -> tuple[list[Pair], list[s
     pairs = [Pair(name, tuple(one.find(name) for one in sets)) for name in images.names]
     whole = [p for p in pairs if None not in p.keys]
     if not whole:
-        lacking = next(
-            one for i, one in enumerate(sets) if all(p.keys[i] is None for p in pairs) or i == len(sets) - 1
-        )
+        for one in sets:
+            need_pairs(images.stems, one.stems, images.path, one.path)
         raise MissingError(
-            f"no picture of {images.path} has labels in {lacking.path}",
-            hint=f"they are matched by name: {images.names[0]!r} here, {lacking.keys[0]!r} there",
+            f"no picture of {images.path} has labels in {' and '.join(str(one.path) for one in sets)}",
+            hint="each of them has labels of others of the pictures",
         )
     return whole, [p.name for p in pairs if None in p.keys]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bddzoo.datasets.classes import DRIVABLE, INS_SEG, PAN_SEG, PAN_STUFF, SEM_SEG, ClassSet
 from bddzoo.datasets.openseg import DATA_SETS, DataSet, class_set
 from bddzoo.errors import MissingError
+from bddzoo.reports.pictures.names import frame_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,10 +112,17 @@ class LabelSet:
 
     def __init__(self, path: Path, task: str, keys: list[str]) -> None:
         self.path, self.task, self.keys = path, task, keys
-        self._known = set(keys)
+        self._by_path: dict[str, list[str]] = {}
         self._by_stem: dict[str, list[str]] = {}
         for key in keys:
-            self._by_stem.setdefault(PurePosixPath(key).name, []).append(key)
+            frame = frame_path(key)
+            self._by_path.setdefault(frame, []).append(key)
+            self._by_stem.setdefault(PurePosixPath(frame).name, []).append(key)
+
+    @property
+    def stems(self) -> Collection[str]:
+        """Bare names of the frames."""
+        return self._by_stem.keys()
 
     @property
     def classes(self) -> ClassSet:
@@ -128,14 +136,14 @@ class LabelSet:
             name: The picture's path without suffix. Folders need not agree where the bare name is enough.
 
         Raises:
-            MissingError: Several frames have that bare name.
+            MissingError: Several frames have that name.
         """
-        if name in self._known:
-            return name
-        found = self._by_stem.get(PurePosixPath(name).name, [])
+        frame = frame_path(name)
+        bare = PurePosixPath(frame).name
+        found = self._by_path.get(frame) or self._by_stem.get(bare, [])
         if len(found) > 1:
             raise MissingError(
-                f"{self.path} has {PurePosixPath(name).name} more than once: {found[0]}, {found[1]}",
+                f"{self.path} has {bare} more than once: {found[0]}, {found[1]}",
                 hint="give the folder of one kind of labels",
             )
         return found[0] if found else None
