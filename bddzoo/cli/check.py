@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,8 @@ from bddzoo.cli.app import App, ZooCommand, complete_models, complete_tasks
 from bddzoo.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
-    from bddzoo.registry.types import ArtifactKind, Model
-    from bddzoo.results.links import Link, LinkResult, ModelCheck
+    from bddzoo.registry.types import Model
+    from bddzoo.results.links import Link, ModelCheck
 
 LINK_NAMES = ("registry", "scores", "predictions", "weights")
 _PATH = click.Path(path_type=Path)
@@ -112,7 +111,10 @@ def command(
     looked at is `missing`, never a pass.
     """
     from bddzoo.cli.fetch import select_models
+    from bddzoo.cli.weights import obtain_weights
+    from bddzoo.reports.checks import read_checks
     from bddzoo.results.links import LINKS, ModelCheck
+    from bddzoo.results.looker import Looker
 
     if merge is not None:
         if patterns or everything or task or matrix:
@@ -133,7 +135,20 @@ def command(
         tuple(n for n in LINKS if given[n]) if from_scores or from_preds or from_weights else LINKS
     )
     looker = Looker(
-        app, data, documents, from_scores, from_preds, from_weights, sources, offline, device, split, results
+        weights=lambda model: obtain_weights(app, model, None, sources),
+        warn=app.warn,
+        command=["bddzoo", *sys.argv[1:]],
+        data=data,
+        documents=documents,
+        from_scores=from_scores,
+        from_preds=from_preds,
+        from_weights=from_weights,
+        sources=sources,
+        offline=offline,
+        cache=app.cache_dir,
+        device=device,
+        split=split,
+        results=results,
     )
     checks: list[ModelCheck] = []
     for model in models:
@@ -164,29 +179,6 @@ def _print_matrix(app: App, models: Sequence[Model]) -> int:
     return 0
 
 
-def read_checks(folder: Path) -> list[ModelCheck]:
-    """The checks in the JSON files below a folder, by model.
-
-    Raises:
-        MissingError: There are none, or one cannot be read.
-        UsageError: A file holds something else.
-    """
-    import json
-
-    from bddzoo.reports.checks import from_json
-
-    found: dict[tuple[str, str], ModelCheck] = {}
-    for path in sorted(folder.rglob("*.json")):
-        try:
-            rows = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise MissingError(f"{path} cannot be read: {error}") from error
-        found.update({(check.zoo, check.model): check for check in from_json(rows, str(path))})
-    if not found:
-        raise MissingError(f"{folder} holds no JSON files of checks")
-    return [found[key] for key in sorted(found)]
-
-
 def _report(app: App, checks: Sequence[ModelCheck]) -> int:
     """Print the checks; returns the exit status of the worst."""
     from bddzoo.reports.checks import as_json, render
@@ -207,104 +199,3 @@ def _report(app: App, checks: Sequence[ModelCheck]) -> int:
     seen = {link.link for check in checks for link in check.links}
     app.say(f"{good} of {len(checks)} reproduced; links: {', '.join(n for n in LINKS if n in seen)}")
     return int(verdict.exit_code)
-
-
-@dataclass(frozen=True)
-class Looker:
-    """Finds what each link needs and looks at it; the fields are the command's options."""
-
-    app: App
-    data: Path | None
-    documents: tuple[Path, ...]
-    from_scores: Path | None
-    from_preds: Path | None
-    from_weights: bool
-    sources: tuple[str, ...]
-    offline: bool
-    device: str
-    split: str
-    results: Path | None
-
-    def look(self, model: Model, link: Link) -> LinkResult:
-        """Look at one link of one model; whatever prevents it becomes the link's verdict."""
-        from bddzoo.results.links import look
-
-        checks: dict[str, Callable[[Model], LinkResult]] = {
-            "registry": self._registry,
-            "scores": self._scores,
-            "predictions": self._predictions,
-            "weights": self._weights,
-        }
-        return look(link, lambda: checks[link](model))
-
-    def _registry(self, model: Model) -> LinkResult:
-        from bddzoo.results.links import check_registry
-
-        if not self.documents:
-            raise MissingError("no document of the zoo to compare with: give --document FILE")
-        return check_registry(model, self.documents, self.split)
-
-    def _scores(self, model: Model) -> LinkResult:
-        from bddzoo.results.links import check_scores
-
-        file = self.from_scores or self._fetch(model, f"scores-{self.split}")
-        return check_scores(model, file, self.split)
-
-    def _predictions(self, model: Model) -> LinkResult:
-        from bddzoo.datasets.layouts import layout_of
-        from bddzoo.results.links import check_predictions
-
-        if self.data is None:
-            raise MissingError("no ground truth to score predictions against: give --data ROOT")
-        truth = layout_of(model, self.data).label_folder(model.task, self.split)
-        if not truth.is_dir():
-            raise MissingError(f"{self.data} has no labels {truth.relative_to(self.data)}")
-        predictions = self.from_preds or self._fetch(model, "preds")
-        workers = min(4, os.cpu_count() or 1)
-        return check_predictions(model, truth, predictions, self.data, self.split, workers)
-
-    def _weights(self, model: Model) -> LinkResult:
-        from bddzoo.results import best_record, default_root, judge, scan_records, write_record
-        from bddzoo.results.links import from_report
-
-        root = default_root(self.results)
-        if not self.from_weights:
-            known = scan_records(
-                root,
-                zoo=model.zoo.id,
-                task=model.task,
-                model=model.id,
-                on_error=lambda e: self.app.warn(str(e)),
-            )
-            own = [stored.record for stored in known if stored.record.protocol.source == "inference"]
-            record = best_record(model, own, self.split)
-            if record is not None:
-                return from_report("weights", judge(model, record), f"record of {record.run.started}", record)
-            if self.data is None:
-                raise MissingError("never measured, and no data set to run on: give --data ROOT")
-        if self.data is None:
-            raise MissingError("no data set to run on: give --data ROOT")
-        from bddzoo.cli.weights import obtain_weights
-        from bddzoo.results.measure import Options, Watcher, measure
-
-        path, used = obtain_weights(self.app, model, None, self.sources)
-        options = Options(split=self.split, device=self.device)
-        watcher = Watcher(warn=self.app.warn)
-        outcome = measure(model, self.data, path, used, options, watcher, command=["bddzoo", *sys.argv[1:]])
-        if outcome.record is None:
-            name, reason = outcome.failures[0]
-            raise MissingError(f"{len(outcome.failures)} pictures could not be used: {name}: {reason}")
-        write_record(outcome.record, root, outcome.statistics)
-        return from_report("weights", judge(model, outcome.record), str(self.data), outcome.record)
-
-    def _fetch(self, model: Model, kind: str) -> Path:
-        from typing import cast
-
-        from bddzoo.artifacts import Cache, Fetcher
-
-        wanted = cast("ArtifactKind", kind)
-        artifact = model.artifact(wanted)
-        if artifact is None or not (artifact.sources or self.sources):
-            raise MissingError(f"the zoo links no {kind} for this model")
-        fetcher = Fetcher(Cache(self.app.cache_dir), self.sources, offline=self.offline)
-        return fetcher.fetch(model, wanted).path

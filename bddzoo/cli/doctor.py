@@ -27,7 +27,8 @@ def command(app: App, data: Path | None) -> int:
     """
     from dataclasses import asdict
 
-    from bddzoo.cli.health import OK, all_checks
+    from bddzoo.cli.finding import OK
+    from bddzoo.cli.health import all_checks
 
     checks = []
     for check in all_checks(app, data):

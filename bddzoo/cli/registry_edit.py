@@ -12,7 +12,6 @@ import click
 from bddzoo.cli.app import App, ZooCommand, complete_methods, complete_models
 
 if TYPE_CHECKING:
-    from bddzoo.artifacts import Entry
     from bddzoo.registry.edit import Editor
     from bddzoo.registry.types import Model, Section
 
@@ -32,6 +31,7 @@ Examples:
 def pin(app: App, patterns: tuple[str, ...], dry_run: bool) -> int:
     """Fill in digests and sizes that were observed, from files that are in the cache."""
     from bddzoo.artifacts import Cache
+    from bddzoo.artifacts.pinning import pin_entry
     from bddzoo.errors import MissingError
 
     editor, path = _editor(app)
@@ -43,7 +43,7 @@ def pin(app: App, patterns: tuple[str, ...], dry_run: bool) -> int:
         )
     changed = []
     for entry in entries:
-        if _pin_one(editor, chosen[entry.model], entry):
+        if pin_entry(editor, chosen[entry.model], entry):
             changed.append((entry.model, entry.kind))
             app.detail(f"{entry.model}: {entry.kind}")
     _finish(app, editor, path, dry_run)
@@ -51,33 +51,6 @@ def pin(app: App, patterns: tuple[str, ...], dry_run: bool) -> int:
         app.data_json([{"model": model, "kind": kind} for model, kind in changed])
     app.say(f"{len(changed)} of {len(entries)} files in the cache {'would be' if dry_run else 'were'} pinned")
     return 0
-
-
-def _pin_one(editor: Editor, model: Model, entry: Entry) -> bool:
-    """Fill in one file's digests and size; whether anything was new."""
-    from bddzoo.errors import IntegrityError
-    from bddzoo.registry.edit import pin_text, pinned
-
-    artifact = next((a for a in model.artifacts if a.kind == entry.kind), None)
-    if artifact is None:
-        return False
-    for digest in artifact.digests:
-        if not entry.hashes.get(digest.algorithm).startswith(digest.hex):
-            raise IntegrityError(
-                f"{model.id}: {entry.kind} in the cache has another {digest.algorithm} than the registry",
-                hint="check it with 'bddzoo cache verify'",
-            )
-    day = entry.fetched[:10]
-    published = entry.published_digest
-    texts = [pin_text(published.algorithm, published.hex, "published", day)] if published else []
-    texts += [pin_text("md5", entry.md5, "observed", day), pin_text("sha256", entry.sha256, "observed", day)]
-    have = {d.algorithm for d in artifact.digests}
-    if artifact.size_bytes is not None and {"md5", "sha256"} <= have:
-        return False
-    own = editor.model_data(model.id).get("artifacts", {})
-    new = {**own, entry.kind: pinned(own.get(entry.kind), texts, f"{entry.size_bytes} observed {day}")}
-    editor.set_model_key(model.id, "artifacts", new)
-    return True
 
 
 def _editor(app: App) -> tuple[Editor, Path]:
@@ -140,6 +113,7 @@ def add(app: App, /, model_id: str, dry_run: bool, **given: Any) -> int:
     """Add a model: checks it with schema and lint, and says what its zoo would still ask for."""
     from bddzoo.errors import ExitCode, UsageError
     from bddzoo.registry import load_text
+    from bddzoo.registry.contribution import assumed_files, missing_facts
     from bddzoo.registry.lint import lint
     from bddzoo.registry.lint.run import open_findings
 
@@ -158,7 +132,9 @@ def add(app: App, /, model_id: str, dry_run: bool, **given: Any) -> int:
     before = {(f.code, f.subject.name, f.message) for f in open_findings(lint(app.registry))}
     editor.add_model(("zoos", index, "tasks", section.task), method, entry)
     if given["weights"] or given["url"]:
-        _add_weights(app, editor, model_id, given["weights"], given["url"])
+        from bddzoo.artifacts.pinning import pin_weights
+
+        pin_weights(editor, model_id, given["weights"], given["url"], app.cache_dir)
     registry = load_text(editor.text, str(path), path)
     fresh = [f for f in open_findings(lint(registry)) if (f.code, f.subject.name, f.message) not in before]
     missing = missing_facts(registry.find(model_id))
@@ -259,63 +235,3 @@ def _number(text: str, what: str) -> Any:
     if not value.is_finite() or not 0 <= value <= 100:
         raise UsageError(f"{what}: expected a number between 0 and 100, got '{text}'")
     return value
-
-
-def _add_weights(app: App, editor: Editor, model_id: str, file: Path | None, url: str | None) -> None:
-    """Source, size and digests of the weights, from a local file or from a download."""
-    from datetime import datetime, timezone
-
-    from bddzoo.artifacts import Cache, Fetcher
-    from bddzoo.artifacts.digests import hash_file
-    from bddzoo.errors import MissingError
-    from bddzoo.registry import load_text
-    from bddzoo.registry.edit import pin_text
-
-    weights: dict[str, Any] = {"sources": [url]} if url else {"name": file.name} if file else {}
-    if file is not None:
-        try:
-            found = hash_file(file)
-            size = file.stat().st_size
-        except OSError as error:
-            raise MissingError(f"cannot read {file}: {error.strerror or error}") from None
-    else:
-        editor.set_model_key(model_id, "artifacts", {"weights": weights})
-        model = load_text(editor.text, editor.name).find(model_id)
-        result = Fetcher(Cache(app.cache_dir)).fetch(model, "weights")
-        found, size = {"md5": result.md5, "sha256": result.sha256}, result.size_bytes
-    day = datetime.now(timezone.utc).date().isoformat()
-    weights["digests"] = [pin_text(name, digits, "observed", day) for name, digits in found.items()]
-    weights["size"] = f"{size} observed {day}"
-    editor.set_model_key(model_id, "artifacts", {"weights": weights})
-
-
-def missing_facts(model: Model) -> list[str]:
-    """What the zoos' rules for contributions ask for and the entry does not have."""
-    found = []
-    for split in ("val", "test"):
-        if not any(r.split == split and r.value is not None for r in model.reported):
-            found.append(f"scores on {split}")
-    weights = model.artifact("weights")
-    if weights is None or not weights.sources:
-        found.append("weights")
-    if weights is None or not (weights.digests or weights.digest_url):
-        found.append("MD5 of the weights")
-    for kind, words in (("preds", "predictions"), ("visuals", "visuals"), ("config", "config")):
-        artifact = next((a for a in model.artifacts if a.kind == kind), None)
-        if artifact is None or not artifact.sources:
-            found.append(words)
-    if model.method.paper is None or not model.method.paper.url:
-        found.append("paper")
-    if model.method.code is None:
-        found.append("code")
-    if model.network is None or model.protocol is None:
-        found.append("usage: a network and a protocol, so that the model can be run")
-    elif model.network.params is None:
-        found.append("number of parameters")
-    return found
-
-
-def assumed_files(model: Model) -> dict[str, str]:
-    """Files with a link and neither digest nor size: nobody said that they are where the zoo's are."""
-    unseen = (a for a in model.artifacts if not a.digests and a.size_bytes is None)
-    return {a.kind: a.sources[0] for a in unseen if a.sources}

@@ -151,8 +151,8 @@ def build(
 
 
 def _read_checks(folder: Path) -> list[ModelCheck]:
-    from bddzoo.cli.check import read_checks
     from bddzoo.errors import MissingError
+    from bddzoo.reports.checks import read_checks
 
     if not folder.is_dir():
         raise MissingError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import click
 
 from bddzoo.cli.app import App, ZooCommand, complete_models, complete_tasks
 from bddzoo.cli.results_option import results_option
-from bddzoo.errors import BddzooError, ExitCode, UsageError
+from bddzoo.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from bddzoo.registry.types import Model
@@ -124,6 +123,7 @@ def command(
     from bddzoo.cli.fetch import select_models
     from bddzoo.results import default_root
     from bddzoo.results.sweep import Settings, Sweep
+    from bddzoo.results.sweep_plan import tested_on
 
     models = [m for m in select_models(app, patterns, task, everything) if m.network is not None]
     if not models:
@@ -137,8 +137,14 @@ def command(
         raise UsageError("--address and --cpus-per-model are for --executor ray")
     root = default_root(results).resolve()
     if data.is_dir() or not print_slurm:  # a script may be for another machine's folder
-        models = _on(app, models, data, split, named=not everything and task is None)
+        fitting, others = tested_on(models, data, split, named=not everything and task is None)
+        if others:
+            left = len(models) - len(fitting)
+            app.warn(f"{left} models are left out: {data} does not hold {', '.join(others)}")
+        models = fitting
     if print_slurm:
+        from bddzoo.results.slurm import slurm_script
+
         more = [*_global_options(app), "--results", str(root), "--retries", str(retries)]
         more += ["--time-limit", f"{time_limit:g}"] if time_limit else []
         more += ["--gpus-per-model", str(gpus_per_model)] if gpus_per_model else []
@@ -163,6 +169,8 @@ def command(
         gpus = 0 if device == "cpu" else gpus_per_model
         make = ray_executor(settings, address, gpus, cpus_per_model, jobs, fetch)
     else:
+        from bddzoo.results.local import gpu_groups
+
         devices = gpu_groups(gpus_per_model or 1) if device in ("auto", "cuda") else ()
         make = local_executor(app, models, jobs or max(1, len(devices)), devices, sources)
     app.detail(f"sweep {settings.id} in {settings.folder}")
@@ -208,76 +216,6 @@ def ray_executor(
         return RayExecutor(settings.results, settings.id, address, gpus, cpus, jobs, fetch)
 
     return make
-
-
-def gpu_groups(per_model: int) -> tuple[str, ...]:
-    """Visible GPUs in groups, as values of CUDA_VISIBLE_DEVICES; empty without a GPU or its tools."""
-    import os
-    import subprocess
-
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if listed is not None:
-        numbers = [n.strip() for n in listed.split(",") if n.strip() and n.strip() != "-1"]
-    else:
-        command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-        except (OSError, subprocess.SubprocessError):
-            return ()
-        numbers = done.stdout.split()
-    groups = [numbers[i : i + per_model] for i in range(0, len(numbers), per_model)]
-    return tuple(",".join(group) for group in groups if len(group) == per_model)
-
-
-def slurm_script(models: Sequence[Model], options: Sequence[str], gpus: int) -> str:
-    """A job array with one model per task; a task that is run again finds what is done.
-
-    Args:
-        models: The models.
-        options: Options of `bddzoo sweep`.
-        gpus: GPUs for each model; 0 for none.
-    """
-    ids = "\n".join(f"  {shlex.quote(model.id)}" for model in models)
-    command = shlex.join(["bddzoo", "sweep", *options])
-    wish = f"#SBATCH --gpus={gpus}\n" if gpus else ""
-    return f"""\
-#!/bin/bash
-#SBATCH --job-name=bddzoo-sweep
-#SBATCH --array=0-{len(models) - 1}
-{wish}#SBATCH --requeue
-#SBATCH --output=bddzoo-sweep-%A-%a.log
-set -euo pipefail
-models=(
-{ids}
-)
-exec {command} "${{models[$SLURM_ARRAY_TASK_ID]}}\""""
-
-
-def _on(app: App, models: list[Model], data: Path, split: str, *, named: bool) -> list[Model]:
-    """The models that are tested on what a folder holds.
-
-    Raises:
-        BddzooError: No model is; or the user named one that is not.
-    """
-    from bddzoo.datasets.layouts import dataset_of, open_layout
-
-    reasons: dict[tuple[str, str], BddzooError] = {}
-    for wanted, dataset in sorted({(m.task, dataset_of(m)) for m in models}):
-        try:
-            open_layout(data, dataset).listing(wanted, split, attributes=False)
-        except BddzooError as error:
-            reasons[wanted, dataset] = error
-    fitting = [m for m in models if (m.task, dataset_of(m)) not in reasons]
-    held = {dataset_of(m) for m in fitting}
-    for (_, dataset), reason in reasons.items():
-        if named or dataset in held:
-            raise reason
-    if not fitting:
-        raise reasons[models[0].task, dataset_of(models[0])]
-    if reasons:
-        others = ", ".join(sorted({dataset for _, dataset in reasons}))
-        app.warn(f"{len(models) - len(fitting)} models are left out: {data} does not hold {others}")
-    return fitting
 
 
 def _global_options(app: App) -> list[str]:

@@ -18,9 +18,10 @@ from bddzoo.evaluation.native import native
 from bddzoo.evaluation.options import TASKS, Accumulator, Evaluation, Options
 from bddzoo.evaluation.pairing import pair_frames, pair_masks
 from bddzoo.evaluation.panseg import PanSegAccumulator
+from bddzoo.evaluation.prediction_files import prediction_files
 from bddzoo.evaluation.remarks import Remarks
 from bddzoo.evaluation.rle_frames import RleWork
-from bddzoo.evaluation.scores import RLE_NAMES, Scores
+from bddzoo.evaluation.scores import RLE_NAMES
 from bddzoo.evaluation.semseg import SemSegAccumulator
 from bddzoo.evaluation.sources import Source, ZipSource, open_source
 
@@ -32,8 +33,6 @@ CLASS_NAMES: dict[str, tuple[str, ...]] = {
 SILENT = {"drivable": frozenset({"background"})}
 # Remarks after which the toolkit's number is another one.
 DIFFERING = ("suffix", "stuff")
-# The zoo's own script writes boxes beside bitmasks and their scores; see `bddzoo.evaluation.boxfile`.
-DETECTIONS = "det.json"
 
 
 ALL_WRONG = "the official toolkit takes frames without a prediction for all wrong"
@@ -79,7 +78,7 @@ def evaluate(
             _add_official(mixed, lambda o: evaluate(task, gt, pred, options=o), chosen, ODD_KINDS)
             return mixed
     run = _Run(task, open_source(gt), open_source(pred), score_file, chosen, progress)
-    result = run.json() if run.is_json() else run.masks()
+    result = run.json() if run.files.json else run.masks()
     if not chosen.official and (result.skipped or any(k in run.remarks.places for k in DIFFERING)):
         again = partial(evaluate, task, gt, pred, score_file=score_file)
         note = ALL_WRONG if result.skipped or "stuff" not in run.remarks.places else ADDED_UP
@@ -115,49 +114,8 @@ class _Run:
         self.task, self.gt, self.pred = task, gt, pred
         self.score_file, self.options, self.progress = score_file, options, progress
         self.remarks = Remarks()
+        self.files = prediction_files(task, pred, options, self.remarks, scores_elsewhere=bool(score_file))
         self.skipped: list[str] = []
-
-    def is_json(self) -> bool:
-        """Whether the predictions are JSON files rather than PNGs.
-
-        Raises:
-            MissingError: Neither, or both.
-        """
-        members = list(self.pred.members)
-        junk = [] if isinstance(self.pred, ZipSource) else self.pred.junk
-        if self.options.official and not members and not junk:
-            # So the toolkit does: no file is "only JSON files".
-            return True
-        if not members:
-            raise MissingError(f"{self.pred.path} has no files to score")
-        pngs = [m for m in members if m.endswith(".png")]
-        texts = [m for m in members if m.endswith(".json")]
-        strays = sorted(set(members) - set(pngs) - set(texts)) + junk
-        if pngs and texts and self._takes_scores(texts):
-            texts = []
-        if bool(pngs) == bool(texts):
-            raise MissingError(
-                f"{self.pred.path} holds neither only PNG files nor only JSON files: "
-                f"{listing((strays or texts), 3)}",
-                hint="move the other files elsewhere",
-            )
-        if strays:
-            where = ", ".join(str(self.pred.where(m)) for m in strays[:3])
-            for kind, place in self.options.crashes("junk", where, "not a label file; remove it"):
-                self.remarks.add(kind, place)
-        return bool(texts)
-
-    def _takes_scores(self, texts: list[str]) -> bool:
-        """Whether one JSON file among bitmasks in an archive holds their scores; boxes may lie there, too."""
-        if self.task != "ins_seg" or self.score_file or not isinstance(self.pred, ZipSource):
-            return False
-        others = [m for m in texts if PurePosixPath(m).name != DETECTIONS]
-        if len(others) != 1:
-            return False
-        self._scores_inside = others[0]
-        return True
-
-    _scores_inside: str | None = None
 
     # From PNG files.
 
@@ -211,13 +169,13 @@ class _Run:
         return self._finish(scores, "bitmasks")
 
     def _score_path(self) -> Path:
-        if self._scores_inside:
-            return self.pred.where(self._scores_inside)
+        if self.files.scores:
+            return self.pred.where(self.files.scores)
         return self.score_file or Path()
 
     def _score_frames(self) -> JsonFrames:
-        if self._scores_inside:
-            frames = JsonFrames(self.pred, [self._scores_inside])
+        if self.files.scores:
+            frames = JsonFrames(self.pred, [self.files.scores])
         elif self.score_file:
             source = open_source(self.score_file)
             frames = JsonFrames(source, source.members)
@@ -263,8 +221,7 @@ class _Run:
             instances = MatchAccumulator(names)
             self._collect(work.instances, pairs, instances.add)
             result = self._finish(instances, "rle")
-            if not any(m.classes.size for m in instances.per_frame()):
-                result.scores = _nothing_found(instances, result.scores)
+            result.scores = instances.as_rle(result.scores)
             return result
         semantic = SemSegAccumulator(names, self.task)
         self._collect(work.semantic, pairs, semantic.add)
@@ -316,17 +273,3 @@ class _Run:
                 f"not a single frame was scored: {self.gt.path} and {self.pred.path} differ in kind"
             )
         return Evaluation(scores, accumulator, source, warnings, self.skipped)
-
-
-def _nothing_found(accumulator: MatchAccumulator, scores: Scores) -> Scores:
-    """The toolkit's result for an RLE set without a single prediction: 0 for every class that occurs."""
-    present = [False] * len(accumulator.class_names)
-    for matches in accumulator.per_frame():
-        present = [a or bool(b) for a, b in zip(present, matches.present.tolist(), strict=True)]
-    row = {n: 0.0 if p else float("nan") for n, p in zip(accumulator.class_names, present, strict=True)}
-    total = 0.0 if any(present) else float("nan")
-    return replace(
-        scores,
-        table=dict.fromkeys(scores.table, row),
-        summary=dict.fromkeys(scores.summary, total),
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,25 @@ class MatchAccumulator:
     def compute(self) -> Scores:
         """Scores over all frames so far, in percent."""
         return ap_scores(self.per_frame(), self.class_names, prefix=self.prefix)
+
+    def as_rle(self, scores: Scores) -> Scores:
+        """What the toolkit makes of these scores where the frames came as RLE.
+
+        Without a single prediction it gives 0 for every class that occurs.
+        """
+        frames = self.per_frame()
+        if any(matches.classes.size for matches in frames):
+            return scores
+        present = [False] * len(self.class_names)
+        for matches in frames:
+            present = [a or bool(b) for a, b in zip(present, matches.present.tolist(), strict=True)]
+        row = {n: 0.0 if p else float("nan") for n, p in zip(self.class_names, present, strict=True)}
+        total = 0.0 if any(present) else float("nan")
+        return replace(
+            scores,
+            table=dict.fromkeys(scores.table, row),
+            summary=dict.fromkeys(scores.summary, total),
+        )
 
 
 class InsSegAccumulator(MatchAccumulator):

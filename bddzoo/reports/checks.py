@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -73,7 +75,8 @@ def from_json(rows: object, where: str) -> list[ModelCheck]:
     from bddzoo.results.verdict import Verdict
 
     try:
-        assert isinstance(rows, list)
+        if not isinstance(rows, list):
+            raise TypeError("no list")
         checks = [
             ModelCheck(
                 str(row["model"]),
@@ -90,12 +93,33 @@ def from_json(rows: object, where: str) -> list[ModelCheck]:
             )
             for row in rows
         ]
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"{where} is not what 'bddzoo check --format json' prints: {error!r}",
             hint="write it with: bddzoo check ... --format json > FILE",
         ) from error
     return checks
+
+
+def read_checks(folder: Path) -> list[ModelCheck]:
+    """The checks in the JSON files below a folder, by model.
+
+    Raises:
+        MissingError: There are none, or one cannot be read.
+        UsageError: A file holds something else.
+    """
+    from bddzoo.errors import MissingError
+
+    found: dict[tuple[str, str], ModelCheck] = {}
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            rows = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise MissingError(f"{path} cannot be read: {error}") from error
+        found.update({(check.zoo, check.model): check for check in from_json(rows, str(path))})
+    if not found:
+        raise MissingError(f"{folder} holds no JSON files of checks")
+    return [found[key] for key in sorted(found)]
 
 
 def junit(checks: Sequence[ModelCheck]) -> str:

@@ -126,6 +126,22 @@ class LocalRun(Run):
             self.siblings.remove(self)
 
 
+def gpu_groups(per_model: int) -> tuple[str, ...]:
+    """Visible GPUs in groups, as values of CUDA_VISIBLE_DEVICES; empty without a GPU or its tools."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is not None:
+        numbers = [n.strip() for n in listed.split(",") if n.strip() and n.strip() != "-1"]
+    else:
+        command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return ()
+        numbers = done.stdout.split()
+    groups = [numbers[i : i + per_model] for i in range(0, len(numbers), per_model)]
+    return tuple(",".join(group) for group in groups if len(group) == per_model)
+
+
 def signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     """Send a signal to a process and to everything that it started."""
     with contextlib.suppress(ProcessLookupError, PermissionError):

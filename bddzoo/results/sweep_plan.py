@@ -1,11 +1,13 @@
-"""In which order the models of a sweep run, and how long that takes."""
+"""Which models of a sweep run, in which order, and how long that takes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
+from bddzoo.errors import BddzooError
 from bddzoo.registry.types import Model
 from bddzoo.results.record import Record
 
@@ -38,6 +40,41 @@ class Job:
     failed_at: set[str] = field(default_factory=set)
     record: Record | None = None
     exit_code: int = 0
+
+
+def tested_on(
+    models: Sequence[Model], data: Path, split: str, *, named: bool
+) -> tuple[list[Model], list[str]]:
+    """The models that are tested on what a folder holds.
+
+    Args:
+        models: The models.
+        data: Folder of a data set.
+        split: Split that they are measured on.
+        named: The user named them: then the folder has to do for every one.
+
+    Returns:
+        The models, and the data sets of those that were left out.
+
+    Raises:
+        BddzooError: No model is; or one is not that had to be.
+    """
+    from bddzoo.datasets.layouts import dataset_of, open_layout
+
+    reasons: dict[tuple[str, str], BddzooError] = {}
+    for wanted, dataset in sorted({(m.task, dataset_of(m)) for m in models}):
+        try:
+            open_layout(data, dataset).listing(wanted, split, attributes=False)
+        except BddzooError as error:
+            reasons[wanted, dataset] = error
+    fitting = [m for m in models if (m.task, dataset_of(m)) not in reasons]
+    held = {dataset_of(m) for m in fitting}
+    for (_, dataset), reason in reasons.items():
+        if named or dataset in held:
+            raise reason
+    if not fitting:
+        raise reasons[models[0].task, dataset_of(models[0])]
+    return fitting, sorted({dataset for _, dataset in reasons})
 
 
 def weight(model: Model) -> float:

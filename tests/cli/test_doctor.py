@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bddzoo.cli.health import _within, extras, not_writable
+from bddzoo.cli.health import not_writable
+from bddzoo.cli.installed import _within, extras
 from tests.cli.command import bddzoo
 
 
