@@ -8,12 +8,7 @@ from bddzoo.errors import MissingError, UsageError
 from bddzoo.reports.pictures.images import ImageSet, pair
 from bddzoo.reports.pictures.labels import IGNORED, NOTHING
 from bddzoo.reports.pictures.sources import open_labels
-from tests.reports.vis_data import NAMES, bitmask, class_map, make
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return make(tmp_path_factory.mktemp("vis"))
+from tests.reports.vis_data import NAMES, bitmask, class_map
 
 
 @pytest.mark.parametrize("kind", ["masks", "masks.zip", "masks.json", "colours"])

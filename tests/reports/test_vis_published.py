@@ -13,15 +13,10 @@ import pytest
 from bddzoo.datasets.masks import read_mask, write_mask
 from bddzoo.datasets.mini import make_mini
 from bddzoo.datasets.openseg import DATA_SETS
-from tests.cli.command import assert_one_line, run_here
+from tests.cli.command import assert_one_line
 from tests.support.published import publish
 
 PLAIN = ("--alpha", "1", "--no-outlines", "--no-names", "--ext", "png")
-
-
-@pytest.fixture
-def vis(capsys):
-    return lambda *arguments: run_here(capsys, "vis", *arguments)
 
 
 @pytest.fixture(scope="module")

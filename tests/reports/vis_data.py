@@ -58,3 +58,15 @@ def make(root: Path) -> Path:
     for kind in ("images", "masks", "bitmasks"):
         shutil.make_archive(str(root / kind), "zip", root, kind)
     return root
+
+
+def read(path) -> np.ndarray:
+    return cv2.imdecode(np.fromfile(str(path), np.uint8), cv2.IMREAD_COLOR)
+
+
+def warnings(done) -> list[str]:
+    return [line for line in done.stderr.splitlines() if line.startswith("warning:")]
+
+
+def pictures(folder) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.suffix in (".jpg", ".png"))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cli.command import ROOT
 from tests.cli.inprocess import Done, runner
+from tests.reports.vis_data import make
+from tests.site.inputs import RECORDS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -28,9 +29,26 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from bddzoo.cli.main import run
 
     folder = tmp_path_factory.mktemp("site") / "site"
-    results = ROOT / "benchmarks" / "results"
-    assert run(["-q", "site", "build", "-o", str(folder), "--results", str(results)]) == 0
+    assert run(["-q", "site", "build", "-o", str(folder), "--results", str(RECORDS)]) == 0
     return folder
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Path:
+    """A copy of the checkout's records that a test may spoil."""
+    return Path(shutil.copytree(RECORDS, tmp_path / "records"))
+
+
+@pytest.fixture(scope="session")
+def compare_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of `vis compare --html` with two predictions; to be read only."""
+    from bddzoo.cli.main import run
+
+    root = make(tmp_path_factory.mktemp("vis"))
+    sides = ["--gt", root / "masks", "--pred", root / "masks.json", "--pred", root / "colours"]
+    command = ["-q", "vis", "compare", root / "images", *sides, "-o", root / "out", "--html"]
+    assert run([str(argument) for argument in command]) == 0
+    return root / "out/index.html"
 
 
 @pytest.fixture(scope="module")

@@ -96,7 +96,7 @@
     for (const box of part.querySelectorAll(".scroll:not([tabindex])")) {
       if (box.scrollWidth <= box.clientWidth) continue;
       box.tabIndex = 0;
-      box.setAttribute("role", "region");
+      box.setAttribute("role", "group");
       box.setAttribute("aria-label", [...document.querySelectorAll("h2")]
         .filter((head) => head.compareDocumentPosition(box) & 4).pop().textContent);
     }
