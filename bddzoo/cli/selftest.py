@@ -68,8 +68,9 @@ def command(app: App, patterns: tuple[str, ...], everything: bool, golden: Path 
         rest = [p for p in patterns if zoo is None or not zoo.names([p])]
         if home == root and rest:
             raise MissingError(f"{root} has no network like {rest[0]}", hint="leave it out to check all")
-        if home != root and (rest or not patterns):
-            test = Selftest(GoldenFolder(root), *settings)
+        folder = None if home == root else GoldenFolder(root, may_be_empty=home is not None)
+        if folder is not None and (rest or not patterns):
+            test = Selftest(folder, *settings)
             models = _chosen(app, test, rest, everything, golden is not None)
             strays = golden is not None and not patterns
             findings += _run(app, test, models, operators=not patterns, strays=strays)
@@ -77,7 +78,10 @@ def command(app: App, patterns: tuple[str, ...], everything: bool, golden: Path 
             names = zoo.names(patterns) if patterns or everything or golden is not None else zoo.smallest()
             findings += _run_openseg(app, zoo, names, operators=not patterns)
             if not patterns:
-                findings += check_metrics(zoo.root)
+                metrics = check_metrics(zoo.root)
+                for finding in metrics:
+                    _warn(app, finding)
+                findings += metrics
     _show(app, findings)
     statuses = {f.status for f in findings}
     if "differs" in statuses:
@@ -143,6 +147,8 @@ def _warn(app: App, finding: Finding) -> None:
 
 def _run_openseg(app: App, zoo: OpensegTest, names: Sequence[str], *, operators: bool) -> list[Finding]:
     findings = list(zoo.operators()) if operators else []
+    for finding in findings:
+        _warn(app, finding)
     for number, name in enumerate(names, start=1):
         app.say(f"[{number}/{len(names)}] openseg/{name}")
         found = zoo.network(name)

@@ -8,7 +8,6 @@ its tester made of one picture. The networks are checked by `bddzoo.engines.self
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from bddzoo.datasets.openseg.sets import DATA_SETS, DataSet
 from bddzoo.engines.selftest.folder import read_arrays
+from bddzoo.engines.selftest.judge import judged
 from bddzoo.engines.selftest.measures import Finding, Measure
 from bddzoo.errors import IntegrityError
 from bddzoo.evaluation.labelled import accumulator_of, count_labels
@@ -61,18 +61,21 @@ def _metrics(folder: Path) -> Iterator[Finding]:
     path = folder / "metrics.npz"
     if not path.is_file():
         return
-    arrays, known = read_arrays(path), _read(folder / "metrics.json")
+    try:
+        arrays, known = read_arrays(path), _read(folder / "metrics.json")
+    except IntegrityError as error:
+        yield Finding(SUBJECT, "metrics", "damaged", note=str(error))
+        return
     for dataset in DATA_SETS.values():
         case = _CASES.get(dataset.id, dataset.id)
         theirs = known.get(f"{dataset.id}_{_TRAINER}") or known.get(dataset.id)
         if f"{case}_gt" not in arrays or theirs is None:
             continue
-        start = time.perf_counter()
         finding = Finding(SUBJECT, dataset.id, "unknown")
         trainers = f"{dataset.id}_{_TRAINER}" in known
-        finding.measures = _compare(dataset, case, theirs, arrays, classes=not trainers)
-        finding.seconds = time.perf_counter() - start
-        yield finding.settle()
+        with judged(finding, path):
+            finding.measures = _compare(dataset, case, theirs, arrays, classes=not trainers)
+        yield finding
 
 
 def _compare(
@@ -103,14 +106,14 @@ def _protocols(folder: Path) -> Iterator[Finding]:
     path = folder / "index.json"
     runs: Mapping[str, Any] = _read(path).get("protocol", {}) if path.is_file() else {}
     for run in runs.values():
-        dataset = DATA_SETS.get(str(run["dataset"]))
-        arrays_path = folder / "protocol" / f"{run['dataset']}.npz"
+        dataset = DATA_SETS.get(str(run.get("dataset")))
+        arrays_path = folder / "protocol" / f"{run.get('dataset')}.npz"
         if dataset is None or not arrays_path.is_file():
             continue
-        arrays = read_arrays(arrays_path)
         finding = Finding(SUBJECT, f"labels {dataset.id}", "unknown")
-        finding.measures = list(_labels(dataset, run, arrays))
-        yield finding.settle()
+        with judged(finding, arrays_path):
+            finding.measures = list(_labels(dataset, run, read_arrays(arrays_path)))
+        yield finding
 
 
 def _labels(dataset: DataSet, run: Mapping[str, Any], arrays: Mapping[str, Any]) -> Iterator[Measure]:
@@ -126,8 +129,8 @@ def _labels(dataset: DataSet, run: Mapping[str, Any], arrays: Mapping[str, Any])
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError) as error:
         raise IntegrityError(
             f"{path} cannot be read: {error}", hint="copy the folder again, whole"
         ) from error

@@ -1,8 +1,10 @@
+import gzip
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -158,6 +160,132 @@ def test_a_golden_of_nobody_is_no_pass(folder, capsys):
     source.rename(source.with_name("somebody_elses_model.npz"))
     assert run(["selftest", "--golden", str(folder)]) == ExitCode.MISSING
     assert "somebody_elses_model" in capsys.readouterr().out
+
+
+NAME = "fpn_r50_512x1024_40k_sem_seg_bdd100k"
+
+
+def _write_manifest(folder, content):
+    (folder / f"manifests/sem_seg/{NAME}.json.gz").write_bytes(gzip.compress(content))
+
+
+def _change(folder, **changes):
+    path = folder / f"sem_seg_small_b/{NAME}.npz"
+    with np.load(path) as arrays:
+        np.savez(path, **({k: arrays[k] for k in arrays.files} | changes))
+
+
+def _without_index(folder, content):
+    (folder / "small_b_index.json").write_text(json.dumps(content))
+
+
+def _write_picture(folder, *shape):
+    cv2.imwrite(str(folder / "input_720x1280.png"), np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "said"),
+    [
+        # Nothing that can be compared is no equality.
+        (
+            lambda f: np.savez(f / f"sem_seg_small_b/{NAME}.npz", other=np.zeros(3)),
+            ExitCode.INTEGRITY,
+            "holds no array that is known",
+        ),
+        (lambda f: _write_manifest(f, b'{"entries": null}'), ExitCode.INTEGRITY, "no list of entries"),
+        (lambda f: _write_manifest(f, b"[1, 2]"), ExitCode.INTEGRITY, "no list of entries"),
+        (lambda f: _write_manifest(f, b'{"entries": [1, {}]}'), ExitCode.INTEGRITY, "no list of entries"),
+        (
+            lambda f: _change(f, even_stats=np.zeros(1)),
+            ExitCode.INTEGRITY,
+            "holds something else: IndexError",
+        ),
+        (lambda f: _change(f, even_logits=np.zeros((2, 2))), ExitCode.NOT_REPRODUCED, "logits off by inf"),
+        (lambda f: _write_picture(f, 90, 100, 3), ExitCode.INTEGRITY, "is 90x100x3, not 720x1280x3"),
+        (lambda f: _write_picture(f, 720, 1280), ExitCode.INTEGRITY, "is 720x1280, not 720x1280x3"),
+        (lambda f: (f / "input_720x1280.png").write_bytes(b"x"), ExitCode.INTEGRITY, "is no picture"),
+        (lambda f: _without_index(f, {NAME: "odd", "": 1}), ExitCode.MISSING, "with which gain"),
+        (lambda f: _without_index(f, {NAME: {"gain": "much"}}), ExitCode.MISSING, "with which gain"),
+        (lambda f: _without_index(f, {NAME: {"gain": None, "golden": 3}}), ExitCode.MISSING, "which gain"),
+    ],
+)
+def test_whatever_the_data_look_like_the_folder_is_checked_to_its_end(folder, damage, code, said, capsys):
+    damage(folder)
+    assert run(["selftest", "--golden", str(folder)]) == code
+    out, err = capsys.readouterr()
+    assert said in err
+    assert "error:" not in err
+    assert "semantic_fpn_r50_40k_bdd100k" in out  # the last one
+
+
+def test_damaged_operators_are_named_one_by_one(folder, capsys):
+    ops = folder / "ops"
+    ops.mkdir()
+    with packaged() as source:
+        shutil.copyfile(source / "ops/psa_mask.npz", ops / "psa_mask.npz")
+    (ops / "criss_cross.npz").write_bytes(b"nonsense")
+    np.savez(ops / "nms.npz", other=np.zeros(3))
+    np.savez(ops / "roi_align.npz", x=np.zeros((1, 1, 4, 4), np.float32), spatial_scale=np.float32(1))
+    assert run(["selftest", "--golden", str(folder), "--format", "json"]) == ExitCode.INTEGRITY
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert {f["check"]: f["status"] for f in findings if f["subject"] == "ops"} == {
+        "criss_cross": "damaged",
+        "nms": "damaged",
+        "psa_mask": "equal",
+        "roi_align": "damaged",
+    }
+
+
+def test_a_network_that_fails_differs(folder, monkeypatch, capsys):
+    def fail(*_):
+        raise RuntimeError("no kernel image is available")
+
+    monkeypatch.setattr("bddzoo.engines.sem_seg.SemSegRunner.encode", fail)
+    assert run(["selftest", "--golden", str(folder)]) == ExitCode.NOT_REPRODUCED
+    assert "it fails: RuntimeError: no kernel image" in capsys.readouterr().err
+
+
+def test_folders_without_a_file(tmp_path, capsys):
+    (tmp_path / "manifests/sem_seg").mkdir(parents=True)
+    assert run(["selftest", "--golden", str(tmp_path)]) == ExitCode.MISSING
+    assert "holds no golden data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "statuses"),
+    [
+        (lambda f: None, ExitCode.OK, ["equal", "equal"]),
+        (lambda f: (f / "outputs/NAME__n.npz").write_bytes(b"x"), ExitCode.INTEGRITY, ["equal", "damaged"]),
+        (
+            lambda f: np.savez(f / "outputs/NAME__n.npz", other=np.zeros(3)),
+            ExitCode.INTEGRITY,
+            ["equal", "damaged"],
+        ),
+        (
+            lambda f: (f / "manifests/NAME.json.gz").write_bytes(b"x"),
+            ExitCode.INTEGRITY,
+            ["damaged", "equal"],
+        ),
+        (None, ExitCode.MISSING, ["equal", "unknown"]),
+    ],
+)
+def test_a_folder_of_opensegs_goldens_alone(tmp_path, damage, code, statuses, capsys):
+    name = "cityscapes_fcnet_r101"
+    home = tmp_path / "openseg"
+    with packaged() as source:
+        for relative in (f"manifests/{name}.json.gz", f"outputs/{name}__n.npz"):
+            target = home / relative.replace(name, "NAME")
+            target.parent.mkdir(parents=True)
+            shutil.copyfile(source / "openseg" / relative, target)
+        index = json.loads((source / "openseg/index.json").read_text())
+    facts = next(n for n in index["networks"] if n["id"] == name)
+    if damage is None:
+        del facts["gain"]
+    (home / "index.json").write_text(json.dumps({"networks": [{**facts, "id": "NAME"}]}))
+    if damage is not None:
+        damage(home)
+    assert run(["selftest", "--golden", str(tmp_path), "--format", "json"]) == code
+    assert [f["status"] for f in json.loads(capsys.readouterr().out)["findings"]] == statuses
 
 
 @pytest.mark.parametrize(

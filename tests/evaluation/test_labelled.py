@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -38,9 +40,6 @@ def test_the_zoos_own_numbers() -> None:
 
 
 def test_a_wrong_number_is_found(tmp_path: Path) -> None:
-    import json
-    import shutil
-
     shutil.copytree(GOLDEN / "metrics", tmp_path / "metrics")
     path = tmp_path / "metrics" / "metrics.json"
     numbers = json.loads(path.read_text())
@@ -48,6 +47,15 @@ def test_a_wrong_number_is_found(tmp_path: Path) -> None:
     numbers["coco_stuff_trainer"]["total"] += 1
     path.write_text(json.dumps(numbers))
     assert {f.check for f in check_metrics(tmp_path) if f.status == "differs"} == {"lip", "coco_stuff"}
+
+
+@pytest.mark.parametrize(("name", "content"), [("metrics.npz", b"x"), ("metrics.json", b"[1, 2]")])
+def test_damaged_scores_are_a_finding(tmp_path: Path, name: str, content: bytes) -> None:
+    shutil.copytree(GOLDEN / "metrics", tmp_path / "metrics")
+    (tmp_path / "metrics" / name).write_bytes(content)
+    (finding,) = check_metrics(tmp_path)
+    assert finding.status == "damaged"
+    assert name in finding.note
 
 
 @given(

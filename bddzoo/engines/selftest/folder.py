@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -62,17 +63,17 @@ class GoldenFolder:
 
     Args:
         root: The folder.
+        may_be_empty: Nothing of the layout need be in it.
 
     Raises:
         MissingError: There is no such folder, or nothing of the layout in it.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, may_be_empty: bool = False) -> None:
         self.root = Path(root)
         if not self.root.is_dir():
             raise MissingError(f"no folder at {self.root}", hint="name a folder of golden data")
-        kinds = [task + kind.suffix for task in TASKS for kind in KINDS]
-        if not any((self.root / name).is_dir() for name in ("manifests", "ops", *kinds)):
+        if not may_be_empty and not any(True for _ in self.files()) and not self.operators():
             raise MissingError(
                 f"{self.root} holds no golden data",
                 hint="expected manifests/, ops/, sem_seg/, sem_seg_small_b/ ...",
@@ -83,11 +84,7 @@ class GoldenFolder:
         for candidate in self._names(task, name):
             path = self.root / "manifests" / task / f"{candidate}.json.gz"
             if path.is_file():
-                try:
-                    entries: list[list[Any]] = json.loads(gzip.decompress(path.read_bytes()))["entries"]
-                except (OSError, EOFError, ValueError, KeyError) as error:
-                    raise IntegrityError(f"{path} is no manifest: {error}", hint="copy it again") from error
-                return entries
+                return read_manifest(path)
         return None
 
     def goldens(self, task: str, name: str) -> Iterator[Golden]:
@@ -118,7 +115,9 @@ class GoldenFolder:
     def picture(self, variant: Variant) -> npt.NDArray[np.uint8] | None:
         """The (H, W, 3) uint8 BGR picture of a variant, or None when the folder has crops only."""
         name = "input_b_600x1000.png" if variant == "b" else PICTURE
-        return _read_picture(self.root / name)
+        path = self.root / name
+        found = _read_picture(path)
+        return None if found is None else _of_its_name(path, found)
 
     def crop(self, name: str) -> npt.NDArray[np.uint8]:
         """The (h, w, 3) uint8 BGR crop `even` or `odd` of the first picture."""
@@ -140,7 +139,7 @@ class GoldenFolder:
                 names += [entry.get("golden"), entry.get("alias_32bs_of")]
         for index in (f"{task}_index.json", f"{task}_b_index.json", "small_b_index.json"):
             names.append(self._index(index).get(name, {}).get("golden"))
-        return list(dict.fromkeys(n for n in names if n))
+        return list(dict.fromkeys(n for n in names if isinstance(n, str) and n))
 
     def _weights(self, task: str, kind: Kind, golden: str) -> dict[str, Any]:
         """Gain and digest of the weights that a golden was made with; empty where nothing says so."""
@@ -150,23 +149,24 @@ class GoldenFolder:
             index = self._index(f"{task}_index.json")
         sharing = [facts for facts in index.values() if facts.get("golden") == golden]
         for facts in (index.get(golden, {}), *sharing):
-            if "gain" in facts:
+            if _has_gain(facts):
                 return facts
         # The gain is a property of the model; only the digest is the variant's own.
         for entry in self._models:
-            if golden in (entry.get("golden"), entry.get("name")) and "gain" in entry:
+            if golden in (entry.get("golden"), entry.get("name")) and _has_gain(entry):
                 return {"gain": entry["gain"]}
         return {}
 
     @cached_property
     def _models(self) -> list[dict[str, Any]]:
         found = self._read_json("models.json")
-        return found if isinstance(found, list) else []
+        return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
     def _index(self, name: str) -> dict[str, dict[str, Any]]:
         if name not in self._indices:
             found = self._read_json(name)
-            self._indices[name] = found if isinstance(found, dict) else {}
+            entries = found.items() if isinstance(found, dict) else ()
+            self._indices[name] = {key: facts for key, facts in entries if isinstance(facts, dict)}
         return self._indices[name]
 
     @cached_property
@@ -183,6 +183,28 @@ class GoldenFolder:
             raise IntegrityError(f"{path} is no JSON: {error}", hint="copy it again") from error
 
 
+def _has_gain(facts: dict[str, Any]) -> bool:
+    gain = facts.get("gain")
+    return isinstance(gain, int | float) and not isinstance(gain, bool)
+
+
+def read_manifest(path: Path) -> list[list[Any]]:
+    """State-dict entries `[name, shape, dtype, param or buffer]` of a manifest, in order.
+
+    Raises:
+        IntegrityError: It is no manifest, or is damaged.
+    """
+    again = "copy it again"
+    try:
+        found = json.loads(gzip.decompress(path.read_bytes()))
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise IntegrityError(f"{path} is no manifest: {error}", hint=again) from error
+    entries = found.get("entries") if isinstance(found, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(e, list) and len(e) == 4 for e in entries):
+        raise IntegrityError(f"{path} is no manifest: it has no list of entries", hint=again)
+    return entries
+
+
 def read_arrays(path: Path) -> Arrays:
     """All arrays of an .npz file, never unpickling.
 
@@ -193,10 +215,12 @@ def read_arrays(path: Path) -> Arrays:
 
     import numpy as np
 
+    if not zipfile.is_zipfile(path):
+        raise IntegrityError(f"{path} cannot be read: it is no whole .npz file", hint="copy it again")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise IntegrityError(f"{path} cannot be read: {error}", hint="copy it again") from error
 
 
@@ -209,14 +233,16 @@ def read_crop(root: Path, name: str) -> npt.NDArray[np.uint8]:
     for folder in (root, root.parent):
         picture = _read_picture(folder / PICTURE)
         if picture is not None:
-            return picture[CROPS[name]]
-    found = _read_picture(root / f"crop_{name}.png")
+            return _of_its_name(folder / PICTURE, picture)[CROPS[name]]
+    path = root / f"crop_{name}.png"
+    found = _read_picture(path)
     if found is None:
         with packaged() as own:
-            found = _read_picture(own / f"crop_{name}.png")
+            found = _read_picture(own / path.name)
     if found is None:
         raise MissingError(f"{root} has no {PICTURE}", hint="copy the folder again, whole")
-    return found
+    rows, columns = CROPS[name]
+    return _of_size(path, found, rows.stop - rows.start, columns.stop - columns.start)
 
 
 def read_picture_above(root: Path) -> npt.NDArray[np.uint8]:
@@ -228,8 +254,25 @@ def read_picture_above(root: Path) -> npt.NDArray[np.uint8]:
     for folder in (root, root.parent):
         picture = _read_picture(folder / PICTURE)
         if picture is not None:
-            return picture
+            return _of_its_name(folder / PICTURE, picture)
     raise MissingError(f"{root} has no {PICTURE}", hint="copy the folder again, whole")
+
+
+def _of_its_name(path: Path, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A picture that is as large as its name says, in colour.
+
+    Raises:
+        IntegrityError: It is not.
+    """
+    height, width = (int(n) for n in path.stem.rpartition("_")[2].split("x"))
+    return _of_size(path, picture, height, width)
+
+
+def _of_size(path: Path, picture: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
+    if picture.shape != (height, width, 3):
+        found = "x".join(str(n) for n in picture.shape)
+        raise IntegrityError(f"{path} is {found}, not {height}x{width}x3", hint="copy it again")
+    return picture
 
 
 def _read_picture(path: Path) -> npt.NDArray[np.uint8] | None:

@@ -102,12 +102,19 @@ class Finding:
 
 
 class Stages:
-    """The largest deviation over many arrays, each in units of its own golden's standard deviation."""
+    """The largest deviation over many arrays, each in units of its own golden's standard deviation.
+
+    Attributes:
+        worst: That deviation.
+        where: The array's name.
+        compared: Arrays that were compared.
+    """
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
         self.worst = 0.0
         self.where = ""
+        self.compared = 0
 
     def compare(
         self, name: str, mine: npt.NDArray[Any], golden: npt.NDArray[Any], std: float | None = None
@@ -115,6 +122,7 @@ class Stages:
         """Compare one array; one of another shape is infinitely far away."""
         import numpy as np
 
+        self.compared += 1
         if mine.shape != golden.shape:
             value = float("inf")
         else:
@@ -128,6 +136,7 @@ class Stages:
     def compare_sampled(self, name: str, mine: npt.NDArray[Any], arrays: dict[str, npt.NDArray[Any]]) -> None:
         """Compare with `NAME_shape`, `NAME_sample` and `NAME_stats` of a golden file."""
         if tuple(mine.shape) != tuple(arrays[f"{name}_shape"].tolist()):
+            self.compared += 1
             self.worst, self.where = float("inf"), name
             return
         sample = arrays[f"{name}_sample"]

@@ -9,16 +9,15 @@ from the index alone. Beside it, or one folder up, is the picture they were made
 from __future__ import annotations
 
 import copy
-import gzip
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.engines.openseg.spec import Spec, is_spec, spec_of, why_not
-from bddzoo.engines.selftest.folder import CROPS, Arrays, read_arrays, read_crop
+from bddzoo.engines.selftest.folder import CROPS, Arrays, read_arrays, read_crop, read_manifest
+from bddzoo.engines.selftest.judge import NothingKnown, judged
 from bddzoo.engines.selftest.measures import STD_LIMIT, STD_LIMIT_GPU, Finding, Measure, Stages
 from bddzoo.errors import BddzooError, IntegrityError
 from bddzoo.registry.types import Model
@@ -78,9 +77,9 @@ class OpensegTest:
         path = root / "index.json"
         try:
             index = json.loads(path.read_text(encoding="utf-8"))
-            self.networks: dict[str, dict[str, Any]] = {str(n["id"]): n for n in index["networks"]}
-            self.runs: dict[str, dict[str, Any]] = dict(index.get("protocol", {}))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.networks: dict[str, dict[str, Any]] = {str(n["id"]): dict(n) for n in index["networks"]}
+            self.runs: dict[str, dict[str, Any]] = {k: dict(r) for k, r in index.get("protocol", {}).items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise IntegrityError(f"{path} is no index of goldens: {error}", hint=_AGAIN) from error
 
     def names(self, patterns: Sequence[str] = ()) -> list[str]:
@@ -100,11 +99,10 @@ class OpensegTest:
         for name, check in (("abn.npz", check_abn), ("legacy_checkpoint_sample.pth", check_checkpoint)):
             path = self.root / "ops" / name
             if path.is_file():
-                start = time.perf_counter()
                 finding = Finding("ops", f"openseg {path.stem}", "unknown")
-                finding.measures = check(path, self.limit)
-                finding.seconds = time.perf_counter() - start
-                yield finding.settle()
+                with judged(finding, path):
+                    finding.measures = check(path, self.limit)
+                yield finding
 
     def network(self, name: str) -> list[Finding]:
         """Check one network: its entries, its outputs with both sets of weights, its test chains."""
@@ -119,19 +117,22 @@ class OpensegTest:
             return [Finding(subject, "keys", "differs", note=f"cannot be built: {error}")]
         findings = [self._keys(subject, name, module)]
         sha: dict[str, str] = facts.get("weights_sha256", {})
+        if not isinstance(facts.get("gain"), int | float):
+            note = f"{self.root / 'index.json'} does not say with which gain its goldens were made"
+            return [*findings, Finding(subject, "outputs", "unknown", note=note)]
         for variant, suffix in VARIANTS:
             path = self.root / "outputs" / f"{name}{suffix}.npz"
             runs = [run for run in self.runs.values() if run.get("network") == name and variant == "base"]
             if not path.is_file() and not runs:
                 continue
-            start = time.perf_counter()
             tuned, digest = self._fill(module, float(facts["gain"]), variant)
-            weights = [Measure("weights", float(digest != sha[variant]), 0, "count")] if sha else []
             if path.is_file():
-                finding = Finding(subject, variant, "differs", measures=list(weights))
-                finding.measures += self.outputs(tuned, facts, read_arrays(path))
-                finding.seconds = time.perf_counter() - start
-                findings.append(finding.settle())
+                finding = Finding(subject, variant, "differs")
+                with judged(finding, path):
+                    if variant in sha:
+                        finding.measures.append(Measure("weights", float(digest != sha[variant]), 0, "count"))
+                    finding.measures += self.outputs(tuned, facts, read_arrays(path))
+                findings.append(finding)
             findings += [self._run(subject, tuned, spec, run) for run in runs]
         return findings
 
@@ -145,9 +146,10 @@ class OpensegTest:
         finding = Finding(subject, "keys", "no golden")
         if path.is_file():
             try:
-                theirs: list[Any] = json.loads(gzip.decompress(path.read_bytes()))["entries"]
-            except (OSError, EOFError, ValueError, KeyError) as error:
-                raise IntegrityError(f"{path} is no manifest: {error}", hint=_AGAIN) from error
+                theirs = read_manifest(path)
+            except IntegrityError as error:
+                finding.status, finding.note = "damaged", str(error)
+                return finding
             wrong = [a[0] for a, b in zip(theirs, mine, strict=False) if list(a) != b]
             count = len(wrong) + abs(len(theirs) - len(mine))
             finding.measures.append(Measure("entries", count, 0, "count", wrong[0] if wrong else ""))
@@ -177,6 +179,9 @@ class OpensegTest:
             module: A network with the golden's weights.
             facts: Its entry of the index.
             arrays: The golden.
+
+        Raises:
+            NothingKnown: Nothing in it could be compared.
         """
         import torch
 
@@ -195,24 +200,24 @@ class OpensegTest:
             if labels is not None:
                 tolerance = self.limit * float(arrays[f"{crop}_main_stats"][1])
                 wrong += wrong_pixels(main[0, :, ::2, ::2], labels, tolerance)
+        if not stages.compared:
+            raise NothingKnown
         return [stages.measure("logits"), Measure("class map", wrong, 0, "px")]
 
     def _run(self, subject: str, module: OpensegNetwork, spec: Spec, run: dict[str, Any]) -> Finding:
         from bddzoo.engines.selftest.openseg_files import check_run
 
-        dataset = str(run["dataset"])
+        dataset = str(run.get("dataset"))
         finding = Finding(subject, f"protocol {dataset}", "unknown")
         path = self.root / "protocol" / f"{dataset}.npz"
         model = self._model_of(spec, dataset)
         if model is None:
             finding.note = f"no model of the registry tests this network on {dataset}"
         elif path.is_file():
-            start = time.perf_counter()
-            finding.measures = check_run(
-                module, model, run, read_arrays(path), self.root, self.prepare, self.limit, self.score
-            )
-            finding.seconds = time.perf_counter() - start
-            return finding.settle()
+            with judged(finding, path):
+                finding.measures = check_run(
+                    module, model, run, read_arrays(path), self.root, self.prepare, self.limit, self.score
+                )
         else:
             finding.note = f"{path} is not there"
         return finding
@@ -261,6 +266,7 @@ def _compare(stages: Stages, name: str, scores: Any, arrays: Arrays) -> None:
     from bddzoo.engines.selftest.semantic import to_numpy
 
     if scores is None:
+        stages.compared += 1
         stages.worst, stages.where = float("inf"), f"{name}: the network has none"
         return
     mine, golden = to_numpy(scores), arrays[name]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bddzoo.engines.selftest.folder import Arrays
+from bddzoo.engines.selftest.judge import NothingKnown
 from bddzoo.engines.selftest.measures import Measure, Stages
 from bddzoo.engines.selftest.semantic import Prepare
 from bddzoo.registry.types import Protocol
@@ -31,6 +32,7 @@ class Vectors:
         self.device = device
         self.stages = Stages(LIMIT if device.type == "cpu" else LIMIT_GPU)
         self.apart = 0
+        self.indices = 0
 
     def tensor(self, name: str) -> Tensor:
         """One array on the device."""
@@ -42,6 +44,7 @@ class Vectors:
 
     def same(self, mine: Tensor, key: str, *, ordered: bool = True) -> None:
         """Compare indices, in order or as sets."""
+        self.indices += 1
         golden = self.arrays[key].astype(np.int64)
         own = mine.detach().cpu().numpy().astype(np.int64)
         if not ordered:
@@ -57,7 +60,11 @@ class Vectors:
 
 
 def check_operator(name: str, arrays: Arrays, device: Place, prepare: Prepare) -> list[Measure] | None:
-    """Check the operators of one golden file; None when nothing is known about it."""
+    """Check the operators of one golden file; None when nothing is known about it.
+
+    Raises:
+        NothingKnown: Nothing in the file could be compared.
+    """
     vectors = Vectors(arrays, device)
     if name == "image_ops":
         _image_ops(vectors, prepare)
@@ -66,6 +73,8 @@ def check_operator(name: str, arrays: Arrays, device: Place, prepare: Prepare) -
             CHECKS[name](vectors)
     else:
         return None
+    if not vectors.stages.compared + vectors.indices:
+        raise NothingKnown
     return vectors.measures()
 
 

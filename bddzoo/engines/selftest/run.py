@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,8 +13,9 @@ from bddzoo.engines.config import expand, is_buildable
 from bddzoo.engines.load import make_runner
 from bddzoo.engines.ops import ensure_ops
 from bddzoo.engines.selftest.folder import Golden, GoldenFolder, read_arrays
+from bddzoo.engines.selftest.judge import judged
 from bddzoo.engines.selftest.measures import STD_LIMIT, STD_LIMIT_GPU, TUNED_LIMIT, Finding, Measure
-from bddzoo.errors import IntegrityError, UsageError
+from bddzoo.errors import IntegrityError, MissingError, UsageError
 from bddzoo.registry.types import Model
 
 if TYPE_CHECKING:
@@ -79,16 +79,13 @@ class Selftest:
         from bddzoo.engines.selftest.operators import check_operator
 
         for name, path in self.folder.operators().items():
-            start = time.perf_counter()
-            with exact():
+            finding = Finding("ops", name, "unknown")
+            with judged(finding, path), exact():
                 measures = check_operator(name, read_arrays(path), self.device, self.prepare)
-            finding = Finding("ops", name, "unknown", seconds=time.perf_counter() - start)
-            if measures is None:
-                finding.note = "no check is known for this file"
-                yield finding
-            else:
+                if measures is None:
+                    raise MissingError("no check is known for this file")
                 finding.measures = measures
-                yield finding.settle()
+            yield finding
 
     def model(self, model: Model) -> list[Finding]:
         """Check one model: its keys, and its outputs with every golden that applies."""
@@ -171,41 +168,27 @@ class Selftest:
         return state_sha256(state)
 
     def _outputs(self, model: Model, module: nn.Module, golden: Golden, sha256: str) -> Finding:
-        start = time.perf_counter()
         finding = Finding(
             model.id, golden.kind.name, "differs", golden.name if golden.name != model.id else ""
         )
         if golden.weights_sha256:
             finding.measures.append(Measure("weights", float(sha256 != golden.weights_sha256), 0, "count"))
-        if not golden.kind.small and self.folder.picture(golden.kind.variant) is None:
-            finding.status, finding.note = "unknown", f"{self.folder.root} lacks the picture it was made from"
-            return finding
-        try:
-            arrays = read_arrays(golden.path)
-        except IntegrityError as error:
-            finding.status, finding.note = "damaged", str(error)
-            return finding
         runner: Any = make_runner(module, model)
         checks: Any
         if model.task == "sem_seg":
             from bddzoo.engines.selftest import semantic as checks
         else:
             from bddzoo.engines.selftest import instance as checks
-        arguments = (runner, self.folder, golden, arrays, self.limit)
-        try:
-            with exact():
-                if golden.kind.small:
-                    finding.measures += checks.check_small(*arguments)
-                    finding.measures += self._tuned(model, module, checks, arguments)
-                else:
-                    finding.measures += checks.check_full(*arguments, self.prepare)
-        except KeyError as error:
-            if str(error.args[0]) in arrays:
-                raise
-            finding.status, finding.note = "damaged", f"{golden.path} has no array {error}"
-            return finding
-        finding.seconds = time.perf_counter() - start
-        return finding.settle()
+        with judged(finding, golden.path), exact():
+            if not golden.kind.small and self.folder.picture(golden.kind.variant) is None:
+                raise MissingError(f"{self.folder.root} lacks the picture it was made from")
+            arguments = (runner, self.folder, golden, read_arrays(golden.path), self.limit)
+            if golden.kind.small:
+                finding.measures += checks.check_small(*arguments)
+                finding.measures += self._tuned(model, module, checks, arguments)
+            else:
+                finding.measures += checks.check_full(*arguments, self.prepare)
+        return finding
 
     def _tuned(
         self, model: Model, module: nn.Module, checks: Any, arguments: tuple[Any, ...]
