@@ -272,7 +272,7 @@ def default_root() -> Path:
     if given:
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "bddzoo"
+    return (Path(base) if base else home_folder() / ".cache") / "bddzoo"
 
 
 def safe(word: str) -> str:

@@ -16,16 +16,15 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 
-from bddzoo import __version__
 from bddzoo.artifacts.digests import CHUNK_BYTES
 from bddzoo.artifacts.failures import SourceError, Stopped
 from bddzoo.artifacts.manners import Hosts, Manners
 from bddzoo.artifacts.partial import Origin
+from bddzoo.artifacts.sessions import MAX_REDIRECTS, new_session, slow_header
 from bddzoo.artifacts.streams import Stream
+from bddzoo.artifacts.watchdog import Watch, Watchdog
 
-MAX_REDIRECTS = 10
 # Fits into a processor's second cache, where it is hashed and written from.
 RECEIVE_BYTES = 256 << 10
 _RETRIED = {408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524}
@@ -42,7 +41,7 @@ class HttpClient:
         self.hosts = Hosts(manners, stop)
         self._stop = stop
         self._local = threading.local()
-        self._open: set[Any] = set()
+        self._dog = Watchdog()
 
     def open(self, url: str, offset: int, known: Origin) -> Stream:
         """Ask for a file from `offset` on.
@@ -73,8 +72,7 @@ class HttpClient:
             if offset == 0 and response.status_code == 206 and not _is_whole(response):
                 raise SourceError("sent a part of the file when asked for all of it", retry=True)
             raw = response.raw
-            self._open.add(raw)
-            stack.callback(self._open.discard, raw)
+            watch = stack.enter_context(self._dog.watch(getattr(raw, "shutdown", raw.close)))
             encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
             origin = Origin(
                 url=url,
@@ -85,26 +83,20 @@ class HttpClient:
             if encoding not in ("", "identity"):
                 # A range of it would be a range of the compressed bytes.
                 origin.etag = origin.last_modified = None
-            chunks = self._read(raw)
+            chunks = self._read(raw, watch)
             if encoding not in ("", "identity"):
                 chunks = _decode(chunks, encoding)
             kind = response.headers.get("Content-Type")
             return Stream(origin, offset, chunks, stack.pop_all().close, kind)
 
     def abort(self) -> None:
-        """Wake every thread that waits for bytes."""
-        for raw in list(self._open):
-            with suppress(Exception):
-                raw.shutdown()
+        """Wake every thread that waits for a server."""
+        self._dog.end_all()
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = requests.Session()
-            session.headers.update({"User-Agent": f"bddzoo/{__version__}", "Accept-Encoding": "identity"})
-            session.max_redirects = MAX_REDIRECTS
-            for scheme in ("http://", "https://"):
-                session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=4, max_retries=0))
+            session = new_session(self._dog, self.manners.header_s)
             self._local.session = session
         return session
 
@@ -140,15 +132,26 @@ class HttpClient:
             raise SourceError(f"{text}, asks to come back in {retry_after:.0f} s")
         raise SourceError(text, retry=status in _RETRIED, retry_after_s=retry_after, status=status)
 
-    def _read(self, raw: Any) -> Iterator[bytes]:
+    def _read(self, raw: Any, watch: Watch) -> Iterator[bytes]:
         """Bytes as they arrive; a window without enough of them is a stall."""
         read = getattr(raw, "read1", None) or (lambda amount, **kw: raw.read(min(amount, 1 << 16), **kw))
         since, seen = time.monotonic(), 0
         while True:
+            # What frames the bytes of the file may drip as well, without a single one of them.
+            watch.start(self.manners.stall_s)
             try:
                 data = read(RECEIVE_BYTES, decode_content=False)
             except Exception as error:
-                raise _explain(error, self._stop, reading=True) from None
+                if not watch.bitten:
+                    raise _explain(error, self._stop, reading=True) from None
+                data = b""
+            watch.rest()
+            if watch.bitten:
+                # A connection that was shut down looks like one that has ended.
+                if self._stop.is_set():
+                    raise Stopped
+                text = f"stalled: no bytes in {self.manners.stall_s:g} s"
+                raise SourceError(text, retry=True, stalled=True)
             if not data:
                 return
             seen += len(data)
@@ -166,6 +169,9 @@ def _explain(error: Exception, stop: threading.Event, *, reading: bool = False) 
     """Name a fault of the libraries below in a few words."""
     if stop.is_set():
         return Stopped()
+    slow = slow_header(error)
+    if slow is not None:
+        return SourceError(f"stalled: {slow}", retry=True, stalled=True)
     if isinstance(error, requests.TooManyRedirects):
         return SourceError(f"redirects in a circle or more than {MAX_REDIRECTS} times")
     if isinstance(error, requests.exceptions.SSLError | ssl.SSLError | urllib3.exceptions.SSLError):

@@ -24,7 +24,8 @@ class Manners:
     Attributes:
         connect_s: To open a connection.
         read_s: Without a single byte.
-        stall_s: Window in which at least `stall_bytes` must arrive.
+        header_s: From a request to the end of the answer's header, bytes arriving or not.
+        stall_s: Window in which at least `stall_bytes` of a file must arrive.
         stall_bytes: See `stall_s`.
         attempts: Tries in a row that bring no new bytes before a source is given up.
         connect_attempts: Tries to connect to a host; one that fails them all is left alone for a while.
@@ -36,6 +37,7 @@ class Manners:
 
     connect_s: float = 10.0
     read_s: float = 30.0
+    header_s: float = 60.0
     stall_s: float = 60.0
     stall_bytes: int = 64 << 10
     attempts: int = 5

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 import requests
 
-from bddzoo import __version__
 from bddzoo.artifacts.manners import Hosts, Manners
+from bddzoo.artifacts.sessions import new_session, slow_header
+from bddzoo.artifacts.watchdog import Watchdog
 
 State = Literal["alive", "gone", "refused", "failing", "unreachable"]
 # Servers that do not answer HEAD as they answer GET.
@@ -59,6 +60,7 @@ class Prober:
         self.stop = threading.Event()
         self._hosts = Hosts(self.manners, self.stop)
         self._local = threading.local()
+        self._dog = Watchdog()
 
     def probe_all(self, urls: Iterable[str], each: Callable[[Probe], None] | None = None) -> list[Probe]:
         """Probe every URL once; the order of the result is that of `urls`.
@@ -80,6 +82,7 @@ class Prober:
                 return list(pool.map(one, unique))
             except BaseException:
                 self.stop.set()
+                self._dog.end_all()
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
 
@@ -115,8 +118,7 @@ class Prober:
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = requests.Session()
-            session.headers.update({"User-Agent": f"bddzoo/{__version__}", "Accept-Encoding": "identity"})
+            session = new_session(self._dog, self.manners.header_s)
             self._local.session = session
         return session
 
@@ -148,6 +150,9 @@ def _answered(why: str) -> bool:
 
 def _why(error: requests.RequestException) -> str:
     """The failure in a few words, without the library's own nesting."""
+    slow = slow_header(error)
+    if slow is not None:
+        return slow
     if isinstance(error, requests.Timeout):
         return "timed out"
     if isinstance(error, requests.TooManyRedirects):

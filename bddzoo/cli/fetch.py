@@ -95,7 +95,8 @@ def command(
     todo = plan(select_models(app, patterns, task, everything), parse_kinds(what))
     patience: dict[str, Any] = {}
     if timeout is not None:
-        patience.update(connect_s=min(timeout, 10.0), read_s=timeout, stall_s=2 * timeout)
+        patience.update(connect_s=min(timeout, 10.0), read_s=timeout)
+        patience.update(header_s=2 * timeout, stall_s=2 * timeout)
     if retries is not None:
         patience.update(attempts=retries + 1, connect_attempts=min(retries + 1, 2))
     fetcher = Fetcher(

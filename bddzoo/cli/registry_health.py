@@ -65,7 +65,7 @@ def health(
     if not urls:
         raise MissingError("no model with a web link matches", hint="see 'bddzoo list'")
     known = read_history(history) if history is not None else History()
-    manners = Manners(connect_s=timeout, read_s=timeout, connections_per_host=per_host)
+    manners = Manners(connect_s=timeout, read_s=timeout, header_s=2 * timeout, connections_per_host=per_host)
     probes = Prober(jobs, manners).probe_all(urls, each=lambda p: app.detail(f"{p.state}: {p.url} {p.note}"))
     if offline(probes):
         raise NetworkError(

@@ -25,8 +25,9 @@ from tests.cli.command import assert_one_line, bddzoo
 from tests.support.server import FAULTS, Fault, Server
 
 HASTY = Manners(
-    connect_s=2, read_s=0.12, stall_s=0.2, stall_bytes=500, attempts=3, backoff_s=0.002, backoff_max_s=0.01
-)
+    connect_s=2, read_s=0.12, header_s=0.2, stall_s=0.2, stall_bytes=500,
+    attempts=3, backoff_s=0.002, backoff_max_s=0.01,
+)  # fmt: skip
 # What no client can tell from a good answer unless it knows a digest or the size.
 UNDETECTABLE = {"wrong-bytes", "new-etag", "length-short"}
 ENDLESS = {"no-length"}

@@ -13,8 +13,9 @@ from bddzoo.registry.types import Artifact, Digest, Method, Model, Zoo
 
 # Quick enough for tests; the numbers of real life are the defaults.
 QUICK = Manners(
-    connect_s=2, read_s=0.5, stall_s=0.5, stall_bytes=1000, attempts=4, backoff_s=0.01, backoff_max_s=0.05
-)
+    connect_s=2, read_s=0.4, header_s=1, stall_s=0.6, stall_bytes=1000,
+    attempts=4, backoff_s=0.01, backoff_max_s=0.05,
+)  # fmt: skip
 CALM = Manners(connect_s=10, read_s=20, backoff_s=0.01, backoff_max_s=0.1)
 
 
