@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bddzoo.artifacts.sniff import HEAD_BYTES, name_impostor
 from bddzoo.artifacts.tensors import is_safetensors, read_safetensors
+from bddzoo.engines.discarded import DISCARDED, Discarded
 from bddzoo.errors import IntegrityError, MissingError
 
 if TYPE_CHECKING:
@@ -21,63 +22,8 @@ _AGAIN = "fetch it again, or check where it comes from"
 _PREFIX = "module."  # torch.nn.DataParallel puts it before every name
 # Where the weights are in a file that holds more, in the order in which they are looked for.
 _KEYS = ("state_dict", "model", "model_state_dict")
-
-
-class Discarded:
-    """What becomes of a harmless object that is not weights.
-
-    Training states carry learning-curve buffers and NumPy scalars. Nothing here reads them, so
-    rather than letting a file build them, each of `_DISCARDED` builds one of these, which keeps nothing.
-    """
-
-    def __new__(cls, *_: object) -> Discarded:
-        """Take any arguments and keep none."""
-        return super().__new__(cls)
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-    def __setitem__(self, key: object, value: object) -> None:
-        pass
-
-    def append(self, value: object) -> None:
-        """Drop an item."""
-
-    def extend(self, values: object) -> None:
-        """Drop items."""
-
-
-# mmengine's history buffers pickle their methods through getattr; the stand-in looks nothing up.
-_DISCARDED = (
-    *(
-        f"{home}.{name}"
-        for home in ("numpy.core.multiarray", "numpy._core.multiarray")
-        for name in ("scalar", "_reconstruct")
-    ),
-    "numpy._core.numeric._frombuffer",
-    "numpy.core.numeric._frombuffer",
-    "numpy.ndarray",
-    "numpy.dtype",
-    *(
-        f"numpy.dtypes.{name}DType"
-        for name in (
-            *(f"Float{bits}" for bits in (16, 32, 64)),
-            *(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)),
-            "Bool",
-            "Str",
-            "Bytes",
-        )
-    ),
-    *(f"numpy.{name}" for name in ("float32", "float64", "int32", "int64", "bool_", "bool")),
-    "_codecs.encode",
-    "builtins.getattr",
-    "__builtin__.getattr",
-    "mmengine.logging.history_buffer.HistoryBuffer",
-    "mmcv.runner.log_buffer.LogBuffer",
-)
+# Of what `torch.load` reads without executing it.
+_LAST_PROTOCOL = 3
 
 
 @dataclass(frozen=True)
@@ -183,7 +129,7 @@ def _load(path: Path, zipped: bool, stored: bool) -> Any:
 
     import torch
 
-    allowed = [(Discarded, name) for name in _DISCARDED]
+    allowed = [(Discarded, name) for name in DISCARDED]
     try:
         # torch remarks on pickle protocols to whoever wrote the file; what matters is raised.
         with warnings.catch_warnings(), torch.serialization.safe_globals(allowed):  # type: ignore[arg-type]
@@ -199,9 +145,31 @@ def _load(path: Path, zipped: bool, stored: bool) -> Any:
                 f"{path} is refused: loading it would run code, it names {shown}",
                 hint="save only its state dict with torch.save",
             ) from error
+        protocol = _protocol(path, zipped)
+        if protocol > _LAST_PROTOCOL:
+            raise IntegrityError(
+                f"{path} is refused: its pickle protocol is {protocol}, PyTorch's safe reader goes up to "
+                f"{_LAST_PROTOCOL}",
+                hint="save it again with torch.save, without pickle_protocol",
+            ) from error
         raise IntegrityError(f"{path} is damaged: {_first_line(error)}", hint=_AGAIN) from error
     except (RuntimeError, EOFError, OSError, ValueError, IndexError, KeyError, OverflowError) as error:
         raise IntegrityError(f"{path} is damaged or incomplete: {_first_line(error)}", hint=_AGAIN) from error
+
+
+def _protocol(path: Path, zipped: bool) -> int:
+    """The pickle protocol that a file says it is written in; 0 where it says none."""
+    try:
+        if zipped:
+            with zipfile.ZipFile(path) as archive:
+                name = next(n for n in archive.namelist() if n.partition("/")[2] == "data.pkl")
+                head = archive.open(name).read(2)
+        else:
+            with path.open("rb") as file:
+                head = file.read(2)
+    except (OSError, ValueError, StopIteration, NotImplementedError, zipfile.BadZipFile):
+        return 0
+    return head[1] if len(head) == 2 and head[0] == 0x80 else 0
 
 
 def _foreign_globals(path: Path, zipped: bool, message: str) -> list[str]:
@@ -213,10 +181,10 @@ def _foreign_globals(path: Path, zipped: bool, message: str) -> list[str]:
         try:
             names += torch.serialization.get_unsafe_globals_in_checkpoint(path)
         except Exception:  # only asked for a fuller message; the file is refused either way
-            return sorted(set(names) - set(_DISCARDED))
+            return sorted(set(names) - set(DISCARDED))
     elif names and not _is_whole_pickle(path):
         return []  # a name cut in two looks foreign
-    return sorted(set(names) - set(_DISCARDED))
+    return sorted(set(names) - set(DISCARDED))
 
 
 def _is_whole_pickle(path: Path) -> bool:
@@ -258,6 +226,13 @@ def _find_state(path: Path, content: Any) -> tuple[str | None, Mapping[str, Tens
     if wrong or not state:
         found = f"entries that are no tensors: {', '.join(wrong[:5])}" if wrong else "no entries"
         raise IntegrityError(f"{path} is not a checkpoint: {found}", hint=_AGAIN)
+    odd = [k for k, v in state.items() if v.is_meta or v.is_quantized or v.layout != torch.strided]
+    if odd:
+        raise IntegrityError(
+            f"{path} holds tensors without plain numbers (sparse, quantised or of the meta device): "
+            f"{', '.join(odd[:5])}",
+            hint="save the network's own state dict",
+        )
     return key, state
 
 

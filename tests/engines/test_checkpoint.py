@@ -83,6 +83,31 @@ def test_history_buffers_are_harmless(tmp_path, zipped):
 
 
 @FORMS
+def test_history_buffers_and_arrays_that_hold_nothing_are_harmless(tmp_path, zipped):
+    from mmengine.logging import HistoryBuffer
+
+    content = {"state_dict": weights(), "meta": {"loss": HistoryBuffer(), "boxes": np.zeros((0, 4))}}
+    assert list(read_checkpoint(save(content, tmp_path / "w.pth", zipped))) == ["a", "b"]
+
+
+@FORMS
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_a_pickle_protocol_that_cannot_be_read_safely_is_named(tmp_path, zipped, protocol):
+    path = tmp_path / "w.pth"
+    torch.save(weights(), path, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(IntegrityError, match=f"pickle protocol is {protocol}.*save it again"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "odd", [torch.ones(2, device="meta"), torch.eye(2).to_sparse()], ids=["meta", "sparse"]
+)
+def test_tensors_without_plain_numbers_are_refused(tmp_path, odd):
+    with pytest.raises(IntegrityError, match=r"without plain numbers.*: b"):
+        read_checkpoint(save({"state_dict": {**weights(), "b": odd}}, tmp_path / "w.pth"))
+
+
+@FORMS
 def test_foreign_objects_are_refused_by_name_and_nothing_runs(tmp_path, zipped):
     target = tmp_path / "made-by-the-file"
     content = {"state_dict": weights(), "meta": {"x": Foreign(), "y": Runs(target)}}
