@@ -23,7 +23,14 @@ Examples:
     "patterns", metavar="MODEL|PATTERN...", nargs=-1, required=True, shell_complete=complete_models
 )
 @click.option(
-    "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), metavar="FILE"
+    "-o",
+    "--out",
+    "--output",
+    "output",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Zip file to write.",
 )
 @click.option("--what", default="weights", show_default=True, metavar="KINDS", help="As in 'bddzoo fetch'.")
 @click.option("--from", "sources", multiple=True, metavar="SOURCE", help="As in 'bddzoo fetch'.")

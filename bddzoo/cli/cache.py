@@ -165,7 +165,14 @@ Examples:
   bddzoo cache gc --older-than 0
 """,
 )
-@click.option("--older-than", type=click.FloatRange(min=0), default=1.0, show_default=True, metavar="DAYS")
+@click.option(
+    "--older-than",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    metavar="DAYS",
+    help="What is younger stays.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.pass_obj
 def gc(app: App, older_than: float, dry_run: bool) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bddzoo.cli.app import App, ZooCommand, complete_models, complete_tasks
+from bddzoo.cli.results_option import results_option
 from bddzoo.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ Exit status:
 Examples:
   bddzoo check fpn_r50_512x1024_40k_sem_seg_bdd100k --data /data/bdd100k
   bddzoo check 'mask_rcnn*' --link scores --from /mnt/zoo-mirror
-  bddzoo check --all --link scores --link predictions --data /data/bdd100k --format junit
+  bddzoo check bdd100k-models --link scores --link predictions --data /data/bdd100k --format junit
   bddzoo check --all --matrix
   bddzoo check --merge checks/ --format md
 """,
@@ -70,14 +71,21 @@ Examples:
     help="Folder, bundle or base URL to ask first for files; repeatable.",
 )
 @click.option("--offline", is_flag=True, help="Open no connection.")
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]")
-@click.option("--split", default="val", show_default=True, type=click.Choice(["train", "val"]))
 @click.option(
-    "--results",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Folder of the records.",
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda[:N]",
+    help="Where --from-weights runs.",
 )
+@click.option(
+    "--split",
+    default="val",
+    show_default=True,
+    type=click.Choice(["train", "val"]),
+    help="Split that the numbers are of.",
+)
+@results_option
 @click.option("--matrix", is_flag=True, help="Only print the models, as a job matrix for GitHub Actions.")
 @click.option(
     "--merge",

@@ -21,7 +21,13 @@ Examples:
 @click.argument("model", shell_complete=complete_models)
 @click.option("--to", "form", type=click.Choice(["safetensors"]), required=True, help="The container.")
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Where to."
+    "-o",
+    "--out",
+    "--output",
+    "output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="File to write. Default: MODEL.safetensors.",
 )
 @click.option(
     "--weights", type=click.Path(dir_okay=False, path_type=Path), help="This file instead of the cached."

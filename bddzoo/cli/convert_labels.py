@@ -21,7 +21,13 @@ Examples:
 """,
 )
 @click.argument("labels", type=PATH)
-@click.option("-t", "--task", type=click.Choice(("sem_seg", "drivable", "ins_seg")), required=True)
+@click.option(
+    "-t",
+    "--task",
+    type=click.Choice(("sem_seg", "drivable", "ins_seg")),
+    required=True,
+    help="What the labels are.",
+)
 @click.option(
     "--to",
     type=click.Choice(("masks", "bitmasks", "rle", "coco", "color")),

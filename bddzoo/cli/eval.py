@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bddzoo.cli.app import App, ZooCommand, complete_models
+from bddzoo.cli.results_option import results_option
 from bddzoo.cli.speedups import speedup_options
 from bddzoo.errors import BddzooError, ExitCode
 
@@ -59,7 +60,13 @@ Examples:
     metavar="ROOT",
     help="Folder of the model's data set; for BDD100K the one that holds images/ and labels/.",
 )
-@click.option("--split", default="val", show_default=True, type=click.Choice(["train", "val", "test"]))
+@click.option(
+    "--split",
+    default="val",
+    show_default=True,
+    type=click.Choice(["train", "val", "test"]),
+    help="Split to evaluate on.",
+)
 @click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to run."
 )
@@ -81,6 +88,7 @@ Examples:
 @speedup_options
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
 @click.option(
+    "-o",
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
@@ -97,12 +105,7 @@ Examples:
     metavar="SOURCE",
     help="Folder, bundle or base URL to ask first for the weights; repeatable.",
 )
-@click.option(
-    "--results",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Folder of the records.",
-)
+@results_option
 @click.option(
     "--skip-bad", is_flag=True, help="Leave out pictures that cannot be used; the record is partial."
 )

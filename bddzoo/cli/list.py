@@ -34,7 +34,7 @@ NUMBERS = frozenset({"val", "test", "params", "entries"})
 Examples:
   bddzoo list
   bddzoo list 'deeplabv3*' --format md
-  bddzoo list --task sem_seg --where 'mIoU-val > 62' --where 'Iters = 80K' --sort mIoU-val
+  bddzoo list --zoo bdd100k-models --where 'mIoU-val > 62' --where 'Iters = 80K' --sort mIoU-val --reverse
   bddzoo list --where 'paper = ocrnet' --where 'dataset = cityscapes' --columns id,zoo,backbone,mIoU-val
   bddzoo list --task ins_seg --columns 'id,Lr schd,AP-val,box_AP-val,params' --sort params --reverse
 """,

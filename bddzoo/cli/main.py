@@ -19,7 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("bddzoo.cli.list", "List models: filter, sort, export."),
     "info": ("bddzoo.cli.info", "Show everything that is known about one model."),
     "fetch": ("bddzoo.cli.fetch", "Download and verify the files of models."),
-    "eval": ("bddzoo.cli.eval", "Run a model on a BDD100K folder and score it."),
+    "eval": ("bddzoo.cli.eval", "Run a model on its data set, score it, judge the number."),
     "predict": ("bddzoo.cli.predict", "Run a model on your own pictures."),
     "score": ("bddzoo.cli.score", "Score predictions on disk, as the official toolkit does."),
     "convert-labels": (
@@ -100,7 +100,7 @@ class ZooGroup(ZooCommand, LazyGroup):
     epilog="""\b
 Examples:
   bddzoo demo
-  bddzoo list --task sem_seg --where 'mIoU-val > 62' --sort mIoU-val
+  bddzoo list --zoo bdd100k-models --where 'mIoU-val > 62' --sort mIoU-val --reverse
   bddzoo fetch 'deeplabv3*' --verify
   bddzoo eval mask_rcnn_r50_fpn_1x_ins_seg_bdd100k --data /data/bdd100k
 """,

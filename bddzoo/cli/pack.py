@@ -21,7 +21,13 @@ Examples:
 """,
 )
 @click.argument("predictions", type=PATH)
-@click.option("-t", "--task", type=click.Choice(("sem_seg", "drivable", "ins_seg", "pan_seg")), required=True)
+@click.option(
+    "-t",
+    "--task",
+    type=click.Choice(("sem_seg", "drivable", "ins_seg", "pan_seg")),
+    required=True,
+    help="What was predicted.",
+)
 @click.option("-o", "--out", type=PATH, required=True, help="Archive to write.")
 @click.option("--score-file", type=PATH, help="Scores of predicted bitmasks (ins_seg).")
 @click.option("--images", type=PATH, help="Folder of the test images; names must match.")

@@ -75,7 +75,7 @@ Examples:
 """,
 )
 @model_options
-@click.option("--split", default="val", show_default=True)
+@click.option("--split", default="val", show_default=True, help="Split that the numbers are of.")
 @click.option("--measured", is_flag=True, help="Measured numbers, from records, instead of reported ones.")
 @results_option
 @output_options
@@ -111,7 +111,7 @@ Examples:
 """,
 )
 @model_options
-@click.option("--split", default="val", show_default=True)
+@click.option("--split", default="val", show_default=True, help="Split that the numbers are of.")
 @results_option
 @output_options
 @click.pass_obj
@@ -172,7 +172,7 @@ Examples:
 @click.argument("patterns", metavar="[MODEL]...", nargs=-1, shell_complete=complete_models)
 @click.option("--zoo", shell_complete=complete_zoos, help="Only this zoo.")
 @click.option("--task", shell_complete=complete_tasks, help="Only this task.")
-@click.option("--split", default="val", show_default=True)
+@click.option("--split", default="val", show_default=True, help="Split that the numbers are of.")
 @results_option
 @output_options
 @click.pass_obj

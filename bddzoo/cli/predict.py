@@ -36,7 +36,12 @@ Examples:
 @click.argument("model_id", metavar="MODEL", shell_complete=complete_models)
 @click.argument("inputs", metavar="IMAGE_OR_DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--out", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Where to."
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where to.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace predictions that are in --out already.")
 @click.option("--resume", is_flag=True, help="Go on where an interrupted run into --out stopped.")

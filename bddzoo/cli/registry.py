@@ -77,7 +77,13 @@ Examples:
 @click.argument("file", type=_FILE)
 @click.option("--zoo", default="imported", show_default=True, help="Id of the zoo.")
 @click.option("--title", help="Title of the zoo; its id when left out.")
-@click.option("--task", type=click.Choice(["sem_seg", "ins_seg"]), default="sem_seg", show_default=True)
+@click.option(
+    "--task",
+    type=click.Choice(["sem_seg", "ins_seg"]),
+    default="sem_seg",
+    show_default=True,
+    help="Task of its models.",
+)
 @click.option("--page", metavar="URL", help="Where the document is published, pinned.")
 @click.pass_obj
 def import_(app: App, file: Path, zoo: str, title: str | None, task: str, page: str | None) -> int:

@@ -28,7 +28,14 @@ Examples:
 )
 @click.option("--jobs", type=click.IntRange(1, 64), default=8, show_default=True, help="Requests at a time.")
 @click.option("--per-host", type=click.IntRange(1, 16), default=2, show_default=True, help="... of one host.")
-@click.option("--timeout", type=click.FloatRange(0.1), default=10.0, show_default=True, metavar="S")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.1),
+    default=10.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds without an answer.",
+)
 @click.pass_obj
 def health(
     app: App,

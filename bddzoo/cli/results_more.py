@@ -15,14 +15,20 @@ from bddzoo.cli.results_option import results_option
     cls=ZooCommand,
     epilog="""\b
 Examples:
-  bddzoo results compare fcn_r50-d8_512x1024_40k_sem_seg_bdd100k psp_r50-d8_512x1024_40k_sem_seg_bdd100k
+  bddzoo results compare fcn_r50-d8_512x1024_40k_sem_seg_bdd100k pspnet_r50-d8_512x1024_40k_sem_seg_bdd100k
   bddzoo results compare 3f2a 91bc --metric mIoU --resamples 5000
 """,
 )
 @click.argument("a", shell_complete=complete_models)
 @click.argument("b", shell_complete=complete_models)
 @click.option("--metric", "metrics", multiple=True, help="Only this metric; repeatable.")
-@click.option("--resamples", type=click.IntRange(min=100), default=1000, show_default=True)
+@click.option(
+    "--resamples",
+    type=click.IntRange(min=100),
+    default=1000,
+    show_default=True,
+    help="Draws of the bootstrap.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draws.")
 @results_option
 @click.pass_obj

@@ -34,10 +34,10 @@ set and the files named in options must be at the same paths everywhere; a commo
 Exit status: 0 all reproduced; else by the worst verdict: 3, 4, 5, 6; 1 a model's process crashed.
 \b
 Examples:
-  bddzoo sweep --task sem_seg --data /data/bdd100k
+  bddzoo sweep bdd100k-models --task sem_seg --data /data/bdd100k
   bddzoo sweep 'mask_rcnn*' --data /data/bdd100k --jobs 4 --time-limit 7200
-  bddzoo sweep --all --data /data/bdd100k --name nightly-2026-01-31
-  bddzoo sweep --all --data /data/bdd100k --executor ray --address 10.0.0.1:6379 --gpus-per-model 2
+  bddzoo sweep bdd100k-models --data /data/bdd100k --name nightly-2026-01-31
+  bddzoo sweep bdd100k-models --data /data/bdd100k --executor ray --address 10.0.0.1:6379 --gpus-per-model 2
   bddzoo sweep --task ins_seg --data /data/bdd100k --print-slurm > sweep.sh
 """,
 )
@@ -45,10 +45,20 @@ Examples:
 @click.option("--all", "everything", is_flag=True, help="All models.")
 @click.option("--task", shell_complete=complete_tasks, help="Only models of this task.")
 @click.option(
-    "--data", required=True, type=click.Path(path_type=Path), metavar="ROOT", help="BDD100K folder."
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="ROOT",
+    help="Folder of the models' data set.",
 )
-@click.option("--split", default="val", show_default=True, type=click.Choice(["train", "val"]))
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda")
+@click.option(
+    "--split",
+    default="val",
+    show_default=True,
+    type=click.Choice(["train", "val"]),
+    help="Split to evaluate on.",
+)
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to run.")
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Pictures per forward pass.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
 @click.option(

@@ -59,7 +59,7 @@ Examples:
 )
 @click.option("-t", "--task", type=click.Choice(TASKS), required=True, help="A task, or another data set.")
 @click.option("-i", "--input", "labels", type=PATH, required=True, help="Labels: folder, zip or JSON file.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the colours of objects.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the colours of objects.")
 @common_options
 @click.pass_obj
 def color(
@@ -67,7 +67,7 @@ def color(
 ) -> int:
     """Write colour maps, DIR/NAME.png: official colours for classes, one colour each for objects.
 
-    The colour of an object hangs on its id and the seed only, so that it is the same in every run.
+    The colour of an object depends on its id and the seed only, so it is the same in every run.
     """
     from bddzoo.reports.pictures.runs import Effort, draw_colours
     from bddzoo.reports.pictures.sources import open_labels

@@ -30,8 +30,10 @@ Examples:
 """,
 )
 @click.argument("images", type=PATH)
-@click.option("--gt", type=PATH, required=True, help="Ground truth.")
-@click.option("--pred", "preds", type=PATH, multiple=True, required=True, help="Predictions; repeatable.")
+@click.option("--gt", type=PATH, required=True, help="Ground truth: folder, zip or JSON file.")
+@click.option(
+    "--pred", "preds", type=PATH, multiple=True, required=True, help="Predictions, alike; repeatable."
+)
 @click.option(
     "--name", "called", multiple=True, help="What the predictions are called, in their order; repeatable."
 )

@@ -83,7 +83,9 @@ def style_options(function: Command) -> Command:
             show_default=True,
             help="Detections below this score are not drawn.",
         ),
-        click.option("--seed", type=int, default=0, show_default=True, help="Of the colours of objects."),
+        click.option(
+            "--seed", type=int, default=0, show_default=True, help="Seed of the colours of objects."
+        ),
         click.option(
             "--ext",
             type=click.Choice(("jpg", "png")),
