@@ -6,10 +6,9 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 
-from bddzoo.artifacts.cache import Cache, Entry, check_name
+from bddzoo.artifacts.cache import Cache
 from bddzoo.artifacts.digests import (
     LENGTHS,
     Hashes,
@@ -20,6 +19,7 @@ from bddzoo.artifacts.digests import (
     strongest,
 )
 from bddzoo.artifacts.disk import copy_whole, link_or_copy
+from bddzoo.artifacts.entry import Entry, new_entry
 from bddzoo.artifacts.proof import tensors_known
 from bddzoo.artifacts.sniff import HEAD_BYTES, name_cut, name_impostor
 from bddzoo.artifacts.tensors import TensorDigester
@@ -169,20 +169,7 @@ class Adopter:
         verified: bool,
         tensors: str | None = None,
     ) -> Adopted:
-        entry = Entry(
-            model=model.id,
-            kind=artifact.kind,
-            name=check_name(artifact.name),
-            size_bytes=hashes.size_bytes,
-            md5=hashes.md5,
-            sha256=hashes.sha256,
-            mtime_ns=0,
-            source=str(path.absolute()),
-            fetched=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            zoo=model.zoo.id,
-            task=model.task,
-            tensors=tensors,
-        )
+        entry = replace(new_entry(model, artifact, hashes, str(path.absolute())), tensors=tensors)
         how = "cached"
 
         def place(target: Path) -> None:

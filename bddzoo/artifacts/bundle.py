@@ -21,9 +21,10 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from bddzoo.artifacts.cache import Cache, Entry, check_name
+from bddzoo.artifacts.cache import Cache
 from bddzoo.artifacts.digests import CHUNK_BYTES
 from bddzoo.artifacts.disk import temp_beside
+from bddzoo.artifacts.entry import Entry, check_name
 from bddzoo.errors import BddzooError, IntegrityError, MissingError, UsageError
 
 MANIFEST = "bddzoo-bundle.json"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
 
 from bddzoo.artifacts.bundle import Bundle, BundleFile
-from bddzoo.artifacts.cache import Cache, Entry, safe
+from bddzoo.artifacts.cache import Cache
 from bddzoo.artifacts.digests import CHUNK_BYTES
-from bddzoo.artifacts.partial import Origin, Partial, new_partial
+from bddzoo.artifacts.entry import Entry, now, safe
+from bddzoo.artifacts.origin import Origin
+from bddzoo.artifacts.partial import Partial, new_partial
 from bddzoo.errors import IntegrityError
 
 
@@ -60,7 +61,7 @@ def _admit(bundle: Bundle, file: BundleFile, cache: Cache, partial: Partial) -> 
         sha256=file.sha256,
         mtime_ns=0,
         source=file.source or f"bundle:{bundle.path}!{file.member}",
-        fetched=file.fetched or datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        fetched=file.fetched or now(),
         zoo=file.zoo,
         task=file.task,
         published=file.published,

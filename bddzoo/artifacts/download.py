@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from bddzoo.artifacts.disk import format_size, free_bytes
 from bddzoo.artifacts.failures import SourceError, Stopped
 from bddzoo.artifacts.manners import Manners, sleep
-from bddzoo.artifacts.partial import Origin, Partial
+from bddzoo.artifacts.origin import Origin
+from bddzoo.artifacts.partial import Partial
 from bddzoo.artifacts.sniff import HEAD_BYTES, name_cut, name_impostor
 from bddzoo.artifacts.streams import Opener, Stream
 from bddzoo.errors import MissingError

@@ -4,74 +4,27 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timezone
-from pathlib import Path
-from typing import Literal
 
-from bddzoo.artifacts.cache import Cache, Entry, check_name
-from bddzoo.artifacts.digests import first_mismatch, strongest
+from bddzoo.artifacts.cache import Cache
+from bddzoo.artifacts.digests import first_mismatch
 from bddzoo.artifacts.disk import explain
-from bddzoo.artifacts.download import Wanted, download, look_at
+from bddzoo.artifacts.download import look_at
+from bddzoo.artifacts.entry import Entry, check_name
+from bddzoo.artifacts.errand import Errand
 from bddzoo.artifacts.failures import SourceError, Stopped
+from bddzoo.artifacts.fetched import Failure, FetchResult, check_proof, no_source, result_of
 from bddzoo.artifacts.locate import Locator, Place, digest_urls
 from bddzoo.artifacts.manners import Manners
 from bddzoo.artifacts.mirrors import configured_mirrors
 from bddzoo.artifacts.openers import Openers
-from bddzoo.artifacts.partial import (
-    Partial,
-    new_partial,
-    open_partial,
-    sweep_partials,
-    without_password,
-)
+from bddzoo.artifacts.origin import without_password
 from bddzoo.artifacts.progress import Progress, Silent
-from bddzoo.artifacts.proof import is_settled, proof_of, same_tensors, tensors_known, wrong_digest
-from bddzoo.artifacts.published import find_published
+from bddzoo.artifacts.proof import proof_of
+from bddzoo.artifacts.published import with_published
 from bddzoo.artifacts.streams import local_path
 from bddzoo.artifacts.tensors import TensorDigester
-from bddzoo.errors import BddzooError, IntegrityError, MissingError, NetworkError
+from bddzoo.errors import BddzooError, IntegrityError, MissingError
 from bddzoo.registry.types import Artifact, ArtifactKind, Model
-
-DigestState = Literal["verified", "observed", "unknown"]
-
-
-@dataclass(frozen=True)
-class FetchResult:
-    """One file in the cache.
-
-    Attributes:
-        path: Where it is.
-        size_bytes: Its size.
-        digest_state: `verified` if it has the digest that the registry or the zoo gives, `observed`
-            if nobody gives one and ours was recorded on the first download.
-        md5: Of the content.
-        sha256: Of the content.
-        source: Where the bytes came from, when they came.
-        model: Id of the model.
-        kind: Kind of the artifact.
-        cached: Whether it was in the cache already.
-        evidence: What it was verified against, in words.
-    """
-
-    path: Path
-    size_bytes: int
-    digest_state: DigestState
-    md5: str
-    sha256: str
-    source: str
-    model: str = ""
-    kind: str = "weights"
-    cached: bool = False
-    evidence: str = ""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """How one source failed: its name and what happened."""
-
-    source: str
-    error: SourceError
 
 
 class Fetcher:
@@ -143,7 +96,7 @@ class Fetcher:
         self.progress.begin(key, artifact.name)
         outcome = "failed"
         try:
-            result = self._fetch(model, artifact, verify, rehash, key)
+            result = self._fetch(model, artifact, verify, rehash)
             outcome = "cached" if result.cached else "done"
             return result
         except Stopped:
@@ -194,41 +147,44 @@ class Fetcher:
         self.stop.set()
         self._openers.abort()
 
-    def _fetch(self, model: Model, artifact: Artifact, verify: bool, rehash: bool, key: str) -> FetchResult:
+    def _fetch(self, model: Model, artifact: Artifact, verify: bool, rehash: bool) -> FetchResult:
         if not self.force:
             entry = self._from_cache(model, artifact, verify or rehash)
             if entry is not None:
                 if verify and proof_of(entry, artifact) is None:
                     entry = self._ask_published(entry, model, artifact)
-                return self._judge(self._result(entry, artifact, cached=True), verify)
+                return self._result(entry, artifact, cached=True, verify=verify)
         self.cache.prepare()
         failures: list[Failure] = []
+        errand = Errand(
+            model, artifact, self.cache, self._openers, self.manners, self.stop, self.progress, self._tensors
+        )
         for place in self.locator.places(model, artifact):
-            found = self._from_place(model, artifact, place, key)
+            found = self._from_place(errand, place)
             if isinstance(found, Entry):
-                return self._judge(self._result(found, artifact, cached=False), verify)
+                return self._result(found, artifact, cached=False, verify=verify)
             if found is not None:
                 failures.append(found)
         raise self._give_up(model, artifact, failures)
 
-    def _from_place(self, model: Model, artifact: Artifact, place: Place, key: str) -> Entry | Failure | None:
+    def _from_place(self, errand: Errand, place: Place) -> Entry | Failure | None:
         """Ask one source at each of its addresses.
 
         Returns:
             The admitted file, how the source failed, or None where it must not be asked.
         """
-        urls = self._openers.expand(place, model, artifact)
+        urls = self._openers.expand(place, errand.model, errand.artifact)
         worst: Failure | None = None
         for url in urls:
             if self._openers.get(url) is None:
                 return None  # a remote source, offline
             try:
-                entry = self._bring(model, artifact, place, url, key)
+                entry = errand.bring(place, url)
             except SourceError as error:
                 # Some object stores say 403 for what they do not have.
                 elsewhere = error.kind == "missing" or (error.status == 403 and len(urls) > 1)
                 if (not elsewhere or len(urls) == 1) and not error.told:
-                    self.progress.note(key, f"{without_password(url)}: {error.text}")
+                    self.progress.note(errand.key, f"{without_password(url)}: {error.text}")
                 if not elsewhere:
                     return Failure(without_password(url), error)
                 if worst is None or error.kind != "missing":
@@ -238,8 +194,8 @@ class Fetcher:
                 return entry
         if worst is None or (worst.error.kind == "missing" and len(urls) > 1):
             name = without_password(place.name)
-            text = "is not there" if _is_gone(place) else f"has no {artifact.name}"
-            self.progress.note(key, f"{name}: {text}")
+            text = "is not there" if _is_gone(place) else f"has no {errand.artifact.name}"
+            self.progress.note(errand.key, f"{name}: {text}")
             return Failure(name, SourceError(text, kind="missing"))
         return worst
 
@@ -261,122 +217,15 @@ class Fetcher:
             return entry if self.cache.recheck(entry) else None
         return entry
 
-    def _bring(self, model: Model, artifact: Artifact, place: Place, url: str, key: str) -> Entry:
-        """Download from one address, compare, and admit.
-
-        Raises:
-            SourceError: The source failed or gave other bytes.
-        """
-        repacked = self._tensors is not None and tensors_known(artifact) is not None
-        # A copy in another container has another size; its tensors will decide.
-        size = None if repacked else artifact.size_bytes
-        wanted = Wanted(artifact.name, size, trusted=strongest(artifact.digests) is not None)
-        folder = self.cache.partial_folder(model, artifact)
-        partial = open_partial(folder, trusted=wanted.trusted)
-        try:
-            entry = self._receive(model, artifact, url, partial, wanted, key)
-            if not is_settled(artifact) and entry.published is None:
-                entry = self._with_published(entry, model, artifact, place, url)
-            wrong = wrong_digest(entry, artifact)
-            if wrong is not None and (partial.continued or partial.origin.total is None):
-                # A piece may have come from a bad source, or the end of the connection was not the
-                # end of the file: judge this source by one answer of its own.
-                self.progress.note(
-                    key, f"{without_password(url)}: came to a wrong {wrong.algorithm}; starting over"
-                )
-                partial.discard()
-                partial = new_partial(folder)
-                again = self._receive(model, artifact, url, partial, wanted, key)
-                entry = replace(again, published=entry.published, published_at=entry.published_at)
-                wrong = wrong_digest(entry, artifact)
-            if (wrong is not None or strongest(artifact.digests) is None) and repacked:
-                entry = self._with_tensors(entry, partial, artifact)
-                if wrong is None and entry.tensors != tensors_known(artifact):
-                    wrong = next(d for d in artifact.digests if d.algorithm == "tensors")
-            if wrong is not None and not same_tensors(entry, artifact):
-                found = entry.tensors if wrong.algorithm == "tensors" else entry.hashes.get(wrong.algorithm)
-                text = f"expected {wrong.algorithm}:{wrong.hex} ({wrong.origin}), got {found}"
-                kept = self.cache.reject(
-                    partial.path, model.id, artifact.name, f"{without_password(url)}: {text}"
-                )
-                partial.discard()
-                raise SourceError(f"gave other bytes: {text}; kept as {kept}", kind="integrity")
-            entry = self.cache.admit(entry, partial.give)
-        finally:
-            partial.suspend()
-        sweep_partials(folder)
-        return entry
-
-    def _receive(
-        self, model: Model, artifact: Artifact, url: str, partial: Partial, wanted: Wanted, key: str
-    ) -> Entry:
-        opener = self._openers.get(url)
-        assert opener is not None
-
-        shown = without_password(url)
-
-        def report(done: int, total: int | None) -> None:
-            self.progress.update(key, done, total, shown)
-
-        def note(text: str) -> None:
-            self.progress.note(key, f"{shown}: {text}")
-
-        download(url, opener, partial, wanted, self.manners, self.stop, report, note)
-        hashes = partial.finish()
-        told = self._openers.testimony(url)
-        if told is not None and told.sha256 != hashes.sha256:
-            partial.restart()
-            raise SourceError(
-                f"is damaged: sha256 {hashes.sha256}, its list says {told.sha256}", kind="integrity"
-            )
-        return Entry(
-            model=model.id,
-            kind=artifact.kind,
-            name=artifact.name,
-            size_bytes=hashes.size_bytes,
-            md5=hashes.md5,
-            sha256=hashes.sha256,
-            mtime_ns=0,
-            source=shown,
-            fetched=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            zoo=model.zoo.id,
-            task=model.task,
-            published=told.published if told else None,
-            published_at=told.published_at if told else None,
-        )
-
-    def _with_published(
-        self, entry: Entry, model: Model, artifact: Artifact, place: Place | None, url: str | None
-    ) -> Entry:
-        urls = digest_urls(model, artifact, place, url)
-        found = find_published(urls, self._openers.get, artifact.name)
-        if isinstance(found, list):
-            return entry
-        digest, where = found
-        return replace(
-            entry, published=f"{digest.algorithm}:{digest.hex}", published_at=without_password(where)
-        )
-
-    def _with_tensors(self, entry: Entry, partial: Partial, artifact: Artifact) -> Entry:
-        """The entry with the digest of its tensors, if they can be read at all."""
-        assert self._tensors is not None
-        try:
-            return replace(entry, tensors=self._tensors(partial.path))
-        except BddzooError as error:
-            self.progress.note(
-                f"{entry.model}/{entry.kind}", f"its tensors cannot be compared: {error.message}"
-            )
-            return entry
-
     def _ask_published(self, entry: Entry, model: Model, artifact: Artifact) -> Entry:
         """Look for the published digest of a cached file that has none yet."""
         source = entry.source if entry.source in artifact.sources else None
-        found = self._with_published(entry, model, artifact, None, source)
+        found = with_published(entry, digest_urls(model, artifact, None, source), self._openers.get)
         for place in self.locator.places(model, artifact):
             if found.published is not None:
                 break
             if place.name in self.locator.extra:
-                found = self._with_published(entry, model, artifact, place, None)
+                found = with_published(entry, digest_urls(model, artifact, place, None), self._openers.get)
         if found.published is None:
             return entry
         digest = found.published_digest
@@ -389,46 +238,15 @@ class Fetcher:
         self.cache.write_entry(found)
         return found
 
-    def _result(self, entry: Entry, artifact: Artifact, *, cached: bool) -> FetchResult:
-        proof = proof_of(entry, artifact)
-        return FetchResult(
-            path=self.cache.path_of(entry),
-            size_bytes=entry.size_bytes,
-            digest_state="observed" if proof is None else "verified",
-            md5=entry.md5,
-            sha256=entry.sha256,
-            source=entry.source,
-            model=entry.model,
-            kind=entry.kind,
-            cached=cached,
-            evidence=proof or "",
-        )
-
-    def _judge(self, result: FetchResult, verify: bool) -> FetchResult:
-        if verify and result.digest_state != "verified":
-            raise IntegrityError(
-                f"model {result.model}: {result.path.name} cannot be verified: neither the registry nor any "
-                f"source gives a digest (observed md5:{result.md5})",
-                hint="fetch it without --verify if you trust its source",
-            )
+    def _result(self, entry: Entry, artifact: Artifact, *, cached: bool, verify: bool = False) -> FetchResult:
+        result = result_of(entry, artifact, self.cache.path_of(entry), cached=cached)
+        if verify:
+            check_proof(result)
         return result
 
     def _give_up(self, model: Model, artifact: Artifact, failures: Sequence[Failure]) -> BddzooError:
         self.failures[f"{model.id}/{artifact.kind}"] = tuple(failures)
-        what = f"model {model.id}: {artifact.name}"
-        if not failures and self.offline:
-            hint = "fetch it while online, or give --from FOLDER"
-            return MissingError(f"{what} is not in the cache and --offline allows no connection", hint=hint)
-        if not failures:
-            return MissingError(f"{what} has no source", hint="give one with --from SOURCE or BDDZOO_MIRRORS")
-        told = "; ".join(f"{f.source}: {f.error.text}" for f in failures)
-        kinds = {f.error.kind for f in failures}
-        hint = "try another source with --from SOURCE"
-        if "integrity" in kinds:
-            return IntegrityError(f"{what}: no source gave the right bytes: {told}", hint=hint)
-        if kinds == {"missing"}:
-            return MissingError(f"{what}: no source has it: {told}", hint=hint)
-        return NetworkError(f"{what}: no source could give it: {told}", hint=f"try again, or {hint}")
+        return no_source(model, artifact, failures, offline=self.offline)
 
 
 def _is_gone(place: Place) -> bool:

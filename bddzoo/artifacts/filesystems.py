@@ -11,7 +11,7 @@ from typing import Any
 
 from bddzoo.artifacts.digests import CHUNK_BYTES
 from bddzoo.artifacts.failures import SourceError
-from bddzoo.artifacts.partial import Origin
+from bddzoo.artifacts.origin import Origin
 from bddzoo.artifacts.streams import Stream
 
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub"}

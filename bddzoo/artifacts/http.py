@@ -20,10 +20,10 @@ import urllib3
 from bddzoo.artifacts.digests import CHUNK_BYTES
 from bddzoo.artifacts.failures import SourceError, Stopped
 from bddzoo.artifacts.manners import Hosts, Manners
-from bddzoo.artifacts.partial import Origin
-from bddzoo.artifacts.sessions import MAX_REDIRECTS, new_session, slow_header
+from bddzoo.artifacts.origin import Origin
+from bddzoo.artifacts.sessions import MAX_REDIRECTS, Sessions, slow_header
 from bddzoo.artifacts.streams import Stream
-from bddzoo.artifacts.watchdog import Watch, Watchdog
+from bddzoo.artifacts.watchdog import Watch
 
 # Fits into a processor's second cache, where it is hashed and written from.
 RECEIVE_BYTES = 256 << 10
@@ -40,8 +40,7 @@ class HttpClient:
         self.manners = manners
         self.hosts = Hosts(manners, stop)
         self._stop = stop
-        self._local = threading.local()
-        self._dog = Watchdog()
+        self._sessions = Sessions(manners.header_s)
 
     def open(self, url: str, offset: int, known: Origin) -> Stream:
         """Ask for a file from `offset` on.
@@ -72,7 +71,7 @@ class HttpClient:
             if offset == 0 and response.status_code == 206 and not _is_whole(response):
                 raise SourceError("sent a part of the file when asked for all of it", retry=True)
             raw = response.raw
-            watch = stack.enter_context(self._dog.watch(getattr(raw, "shutdown", raw.close)))
+            watch = stack.enter_context(self._sessions.dog.watch(getattr(raw, "shutdown", raw.close)))
             encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
             origin = Origin(
                 url=url,
@@ -91,14 +90,7 @@ class HttpClient:
 
     def abort(self) -> None:
         """Wake every thread that waits for a server."""
-        self._dog.end_all()
-
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = new_session(self._dog, self.manners.header_s)
-            self._local.session = session
-        return session
+        self._sessions.dog.end_all()
 
     def _get(self, url: str, host: str, offset: int, known: Origin) -> requests.Response:
         dead = self.hosts.why_dead(host)
@@ -108,7 +100,7 @@ class HttpClient:
         if offset and known.validator:
             headers["If-Range"] = known.validator
         try:
-            response = self._session().get(
+            response = self._sessions.get().get(
                 url, headers=headers, stream=True, timeout=(self.manners.connect_s, self.manners.read_s)
             )
         except Exception as error:

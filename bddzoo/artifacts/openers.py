@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bddzoo.artifacts.failures import SourceError
 from bddzoo.artifacts.locate import Place
 from bddzoo.artifacts.manners import Manners
-from bddzoo.artifacts.partial import Origin
+from bddzoo.artifacts.origin import Origin
 from bddzoo.artifacts.streams import Opener, Stream, local_path, open_local, read_chunks
 from bddzoo.registry.types import Artifact, Model
 

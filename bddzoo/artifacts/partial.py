@@ -10,79 +10,21 @@ Only bytes that still have that SHA-256 are resumed.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import re
 import secrets
 import shutil
-import socket
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bddzoo.artifacts.digests import Hashes, StreamHasher
-from bddzoo.artifacts.disk import boot_id, write_whole
+from bddzoo.artifacts.disk import boot_id
+from bddzoo.artifacts.notes import Note, identity, note_path, write_note
+from bddzoo.artifacts.origin import Origin
 
 CHECKPOINT_EVERY_S = 0.5
-FOREIGN_SILENCE_S = 900.0
-# Parameters of signed links: `X-Amz-Signature`, `sig`, `access_token`, `X-Goog-Credential` ...
-_SECRET = re.compile(
-    r"([?&][^=&\s]*(?:token|sig|signature|secret|password|credential|key)=)[^&\s]*", re.IGNORECASE
-)
 _ACTIVE: set[str] = set()
 _ACTIVE_LOCK = threading.Lock()
-
-
-@dataclass
-class Origin:
-    """Where the bytes of a partial are from.
-
-    Attributes:
-        url: The source, without a password that may be in it.
-        etag: Strong entity tag, or None.
-        last_modified: `Last-Modified` (HTTP) or the modification time (files), or None.
-        total: Size of the whole file in bytes, or None.
-    """
-
-    url: str = ""
-    etag: str | None = None
-    last_modified: str | None = None
-    total: int | None = None
-
-    def __post_init__(self) -> None:
-        self.url = without_password(self.url)
-
-    def is_of(self, url: str) -> bool:
-        """Whether the bytes are from that address."""
-        return self.url == without_password(url)
-
-    @property
-    def validator(self) -> str | None:
-        """What proves that the source still has the same file."""
-        return self.etag or self.last_modified
-
-
-@dataclass
-class Note:
-    """What lies beside a partial: the source, a checkpoint, and who writes.
-
-    Attributes:
-        origin: Where the bytes are from.
-        size: Bytes up to the checkpoint.
-        sha256: Of those bytes.
-        host: The writer's machine.
-        pid: The writer's process.
-        started: When that process started.
-    """
-
-    origin: Origin = field(default_factory=Origin)
-    size: int = 0
-    sha256: str = ""
-    host: str = ""
-    pid: int = 0
-    started: str = ""
 
 
 class Partial:
@@ -167,7 +109,7 @@ class Partial:
         self.origin = note.origin
         # The note first, as always: killed between the two, the data still has one.
         self._write_note((note.size, note.sha256))
-        if note.host == _identity()[0]:
+        if note.host == identity()[0]:
             path.rename(self.path)
         else:
             shutil.copyfile(path, self.path)
@@ -242,77 +184,15 @@ class Partial:
         self._mark = (size, sha256)
 
     def _write_note(self, mark: tuple[int, str]) -> None:
-        note = Note(self.origin, mark[0], mark[1], *_identity())
         # A note that cannot be written costs a resume, not the download.
         with contextlib.suppress(OSError):
-            write_whole(note_path(self.path), json.dumps(asdict(note)).encode())
+            write_note(self.path, self.origin, mark)
             self._noted = mark
 
     def _release(self) -> None:
         self._over = True
         with _ACTIVE_LOCK:
             _ACTIVE.discard(str(self.path))
-
-
-def without_password(url: str) -> str:
-    """A URL as it may be printed and kept: user, password, and keys in its query masked."""
-    return _SECRET.sub(r"\1***", re.sub(r"(?<=://)[^/@\s]*@", "***@", url))
-
-
-def open_partial(folder: Path, *, trusted: bool) -> Partial:
-    """A partial to write into: one that was left behind if it can be resumed, else a new one.
-
-    Args:
-        folder: Holds the partials of one artifact.
-        trusted: Whether the finished file will be compared with a known digest, so that bytes from
-            another source, or from one without validators, may be continued.
-    """
-    for path, note in sorted(_left_behind(folder), key=lambda pair: -pair[1].size):
-        if note.size == 0 or not (trusted or note.origin.validator):
-            continue
-        partial = new_partial(folder)
-        try:
-            taken = partial.take_over(path, note)
-        except OSError:
-            taken = False
-        if taken:
-            return partial
-        partial.discard()
-    return new_partial(folder)
-
-
-def sweep_partials(folder: Path) -> int:
-    """Remove partials of one artifact whose writers are gone; returns the bytes freed."""
-    freed = 0
-    for path, _ in list(_left_behind(folder, with_damaged=True)):
-        with contextlib.suppress(OSError):
-            freed += path.stat().st_size
-            path.unlink(missing_ok=True)
-            note_path(path).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        for path in folder.iterdir():
-            _sweep_note(path)
-        folder.rmdir()
-    return freed
-
-
-def _sweep_note(path: Path) -> None:
-    """Remove a note without data, or one that was never finished, if its writer is gone."""
-    if path.suffix == ".tmp":
-        if time.time() - path.stat().st_mtime > FOREIGN_SILENCE_S:
-            path.unlink(missing_ok=True)
-        return
-    data = path.with_suffix(".part")
-    note = _read_note(data)
-    with _ACTIVE_LOCK:
-        active = str(data) in _ACTIVE
-    if path.suffix == ".json" and not active and not data.exists() and note is not None and _is_gone(note):
-        path.unlink(missing_ok=True)
-
-
-def resumable_bytes(folder: Path) -> int:
-    """Bytes of the longest partial that was left behind."""
-    return max((note.size for _, note in _left_behind(folder)), default=0)
 
 
 def new_partial(folder: Path) -> Partial:
@@ -323,77 +203,7 @@ def new_partial(folder: Path) -> Partial:
     return Partial(path)
 
 
-def _left_behind(folder: Path, *, with_damaged: bool = False) -> Iterator[tuple[Path, Note]]:
-    """Partials whose writers are gone, with their notes."""
-    try:
-        paths = [p for p in folder.iterdir() if p.suffix == ".part"]
-    except OSError:
-        return
-    for path in paths:
-        with _ACTIVE_LOCK:
-            if str(path) in _ACTIVE:
-                continue
-        note = _read_note(path)
-        try:
-            silent = time.time() - path.stat().st_mtime > FOREIGN_SILENCE_S
-        except OSError:
-            continue
-        if note is None:
-            # Killed before the first note, or one about to write it.
-            if with_damaged and silent:
-                yield path, Note()
-        elif _is_gone(note) or (note.host != _identity()[0] and silent):
-            yield path, note
-
-
-def _read_note(path: Path) -> Note | None:
-    try:
-        raw = json.loads(note_path(path).read_bytes())
-        return Note(Origin(**raw.pop("origin")), **raw)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None
-
-
-def is_abandoned(path: Path) -> bool:
-    """Whether a partial is there whose writer is gone."""
-    return any(path == left for left, _ in _left_behind(path.parent, with_damaged=True))
-
-
-def note_path(path: Path) -> Path:
-    """Where the note of a partial lies."""
-    return path.with_suffix(".json")
-
-
-def _is_gone(note: Note) -> bool:
-    host, pid, _ = _identity()
-    if note.host != host:
-        return False
-    if note.pid == pid and note.started == _started(pid):
-        return True  # ours, and not active any more
-    try:
-        os.kill(note.pid, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return note.started != _started(note.pid)
-
-
-def _identity() -> tuple[str, int, str]:
-    """Host with its process name space, process id, and when that process started."""
-    space = ""
-    with contextlib.suppress(OSError):
-        space = str(Path("/proc/self/ns/pid").readlink())
-    pid = os.getpid()
-    return f"{socket.gethostname()} {space}".strip(), pid, _started(pid)
-
-
-def _started(pid: int) -> str:
-    """Start time of a process in clock ticks since boot, to tell it from a later one of the same id."""
-    try:
-        # Field 22 of proc(5)'s stat, counted after the command name, which may hold spaces.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (OSError, ValueError):
-        return ""
-    # A zombie writes nothing any more.
-    return "" if fields[0] in "ZX" else fields[19]
+def is_active(path: Path) -> bool:
+    """Whether this process writes a partial at the moment."""
+    with _ACTIVE_LOCK:
+        return str(path) in _ACTIVE

@@ -6,8 +6,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from bddzoo.artifacts.cache import Cache, Entry
+from bddzoo.artifacts.cache import Cache
 from bddzoo.artifacts.digests import hash_file
+from bddzoo.artifacts.entry import Entry
 from bddzoo.artifacts.fetcher import Fetcher
 from bddzoo.errors import IntegrityError, MissingError
 from bddzoo.registry import load_text

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 from bddzoo.artifacts.failures import Stopped
-from bddzoo.artifacts.fetcher import Fetcher, FetchResult
+from bddzoo.artifacts.fetched import FetchResult
+from bddzoo.artifacts.fetcher import Fetcher
 from bddzoo.errors import BddzooError
 from bddzoo.registry.types import ArtifactKind, Model
 

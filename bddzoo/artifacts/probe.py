@@ -13,8 +13,7 @@ from urllib.parse import urlsplit
 import requests
 
 from bddzoo.artifacts.manners import Hosts, Manners
-from bddzoo.artifacts.sessions import new_session, slow_header
-from bddzoo.artifacts.watchdog import Watchdog
+from bddzoo.artifacts.sessions import Sessions, slow_header
 
 State = Literal["alive", "gone", "refused", "failing", "unreachable"]
 # Servers that do not answer HEAD as they answer GET.
@@ -59,8 +58,7 @@ class Prober:
         self.manners = manners or Manners(connections_per_host=2)
         self.stop = threading.Event()
         self._hosts = Hosts(self.manners, self.stop)
-        self._local = threading.local()
-        self._dog = Watchdog()
+        self._sessions = Sessions(self.manners.header_s)
 
     def probe_all(self, urls: Iterable[str], each: Callable[[Probe], None] | None = None) -> list[Probe]:
         """Probe every URL once; the order of the result is that of `urls`.
@@ -82,7 +80,7 @@ class Prober:
                 return list(pool.map(one, unique))
             except BaseException:
                 self.stop.set()
-                self._dog.end_all()
+                self._sessions.dog.end_all()
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
 
@@ -108,19 +106,12 @@ class Prober:
     def _ask(self, url: str, method: str) -> Probe:
         headers = {"Range": "bytes=0-0"} if method == "GET" else {}
         timeout = (self.manners.connect_s, self.manners.read_s)
-        with self._session().request(
+        with self._sessions.get().request(
             method, url, headers=headers, stream=True, timeout=timeout, allow_redirects=True
         ) as response:
             status = response.status_code
             tag = response.headers.get("ETag")
             return Probe(url, _state(status), status, _size(response), tag, _text(status))
-
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = new_session(self._dog, self.manners.header_s)
-            self._local.session = session
-        return session
 
 
 def _state(status: int) -> State:

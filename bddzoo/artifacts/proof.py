@@ -8,7 +8,7 @@ from bddzoo.artifacts.digests import LENGTHS, first_mismatch, strongest
 from bddzoo.registry.types import Artifact, Digest
 
 if TYPE_CHECKING:
-    from bddzoo.artifacts.cache import Entry
+    from bddzoo.artifacts.entry import Entry
 
 
 def tensors_known(artifact: Artifact) -> str | None:

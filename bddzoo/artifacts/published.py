@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from bddzoo.artifacts.digests import parse_digest_file
+from bddzoo.artifacts.entry import Entry
 from bddzoo.artifacts.failures import SourceError
-from bddzoo.artifacts.partial import Origin
+from bddzoo.artifacts.origin import Origin, without_password
 from bddzoo.artifacts.sniff import HEAD_BYTES, name_impostor
 from bddzoo.artifacts.streams import Opener
 from bddzoo.registry.types import Digest
@@ -43,6 +45,21 @@ def find_published(
             return digest, url
         failures.append(f"{url}: holds no digest of {name}")
     return failures
+
+
+def with_published(entry: Entry, urls: Iterable[str], opener_of: Callable[[str], Opener | None]) -> Entry:
+    """The entry with the digest that is published for its file, if one is found at the addresses.
+
+    Args:
+        entry: What the cache knows about the file.
+        urls: As for `find_published`.
+        opener_of: As for `find_published`.
+    """
+    found = find_published(urls, opener_of, entry.name)
+    if isinstance(found, list):
+        return entry
+    digest, where = found
+    return replace(entry, published=f"{digest.algorithm}:{digest.hex}", published_at=without_password(where))
 
 
 def _read_small(url: str, opener: Opener) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -20,20 +21,30 @@ class SlowHeader(TimeoutError):
     """A server took too long to say what it answers."""
 
 
-def new_session(dog: Watchdog, header_s: float) -> requests.Session:
-    """A session, for one thread; proxies, netrc and certificate bundles are those of the environment.
+class Sessions:
+    """A session for each thread; proxies, netrc and certificate bundles are those of the environment.
 
     Args:
-        dog: Looks after its connections.
         header_s: Seconds from a request to the end of the answer's header, bytes arriving or not. Each
             redirect, and what a proxy says before, has as much again.
     """
-    session = requests.Session()
-    session.headers.update({"User-Agent": f"bddzoo/{__version__}", "Accept-Encoding": "identity"})
-    session.max_redirects = MAX_REDIRECTS
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, _Adapter(dog, header_s))
-    return session
+
+    def __init__(self, header_s: float) -> None:
+        self.dog = Watchdog()
+        self._header_s = header_s
+        self._local = threading.local()
+
+    def get(self) -> requests.Session:
+        """The session of this thread."""
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.headers.update({"User-Agent": f"bddzoo/{__version__}", "Accept-Encoding": "identity"})
+            session.max_redirects = MAX_REDIRECTS
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, _Adapter(self.dog, self._header_s))
+            self._local.session = session
+        return session
 
 
 def slow_header(error: BaseException | None) -> str | None:

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from bddzoo.artifacts.digests import CHUNK_BYTES
 from bddzoo.artifacts.failures import SourceError
-from bddzoo.artifacts.partial import Origin
+from bddzoo.artifacts.origin import Origin
 
 
 @dataclass

@@ -294,7 +294,7 @@ def _say_table(app: App, fetcher: Fetcher, jobs: Sequence[Job]) -> None:
 
 def _say_resumable(app: App, fetcher: Fetcher, todo: Sequence[Job]) -> None:
     from bddzoo.artifacts.disk import format_size
-    from bddzoo.artifacts.partial import resumable_bytes
+    from bddzoo.artifacts.leftovers import resumable_bytes
 
     kept = 0
     for job in todo:

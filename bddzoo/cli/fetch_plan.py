@@ -57,7 +57,7 @@ def show_plan(app: App, fetcher: Fetcher, todo: Sequence[Job], dest: Path | None
 
 
 def _look(fetcher: Fetcher, job: Job) -> tuple[dict[str, Any], BddzooError | None]:
-    from bddzoo.artifacts.partial import resumable_bytes
+    from bddzoo.artifacts.leftovers import resumable_bytes
 
     artifact = job.model.artifact(job.kind)
     assert artifact is not None

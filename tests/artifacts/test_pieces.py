@@ -12,16 +12,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bddzoo.artifacts import hash_file, partial, verify_file
-from bddzoo.artifacts.cache import Cache, check_name, safe, unsafe
+from bddzoo.artifacts import hash_file, leftovers, verify_file
+from bddzoo.artifacts.cache import Cache
 from bddzoo.artifacts.digests import StreamHasher, parse_digest_file
 from bddzoo.artifacts.disk import copy_whole, format_size, free_bytes, link_or_copy, write_whole
+from bddzoo.artifacts.entry import check_name, safe, unsafe
 from bddzoo.artifacts.failures import SourceError
 from bddzoo.artifacts.http import _retry_after_s
+from bddzoo.artifacts.leftovers import open_partial, sweep_partials
 from bddzoo.artifacts.locate import Locator, digest_urls, relative_paths
 from bddzoo.artifacts.manners import Manners
 from bddzoo.artifacts.mirrors import split_sources
-from bddzoo.artifacts.partial import Origin, new_partial, note_path, open_partial, sweep_partials
+from bddzoo.artifacts.notes import note_path
+from bddzoo.artifacts.origin import Origin
+from bddzoo.artifacts.partial import new_partial
 from bddzoo.artifacts.sniff import name_cut, name_impostor
 from bddzoo.errors import IntegrityError, MissingError, NetworkError, UsageError
 from bddzoo.registry.types import Artifact, Digest
@@ -234,7 +238,7 @@ class TestPartial:
         note = json.loads(note_path(first.path).read_text())
         note_path(first.path).write_text(json.dumps(note | {"host": "elsewhere"}))
         assert open_partial(tmp_path, trusted=True).size_bytes == 0, "it may be alive"
-        old = time.time() - partial.FOREIGN_SILENCE_S - 10
+        old = time.time() - leftovers.FOREIGN_SILENCE_S - 10
         os.utime(first.path, (old, old))
         assert open_partial(tmp_path, trusted=True).size_bytes == 4
         assert first.path.read_bytes() == b"data", "never written into"
