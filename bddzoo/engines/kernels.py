@@ -318,13 +318,16 @@ def psamask_forward(
     # [other, own] -> row or column of the mask.
     dy = rows[:, None] - rows[None, :] + half_h_mask
     dx = cols[:, None] - cols[None, :] + half_w_mask
-    inside_y = (dy >= 0) & (dy < h_mask)
-    inside_x = (dx >= 0) & (dx < w_mask)
     channel = dy.clamp(0, h_mask - 1)[:, None, :, None] * w_mask + dx.clamp(0, w_mask - 1)[None, :, None, :]
     area = h_feature * w_feature
     channel = channel.reshape(1, area, h_feature, w_feature).expand(num_, -1, -1, -1)
     spread = input.gather(1, channel)
-    if not bool(inside_y.all() & inside_x.all()):
+    # Known from the sizes: to look at the tensors would be to wait for the GPU.
+    whole_y = h_feature <= min(half_h_mask + 1, h_mask - half_h_mask)
+    whole_x = w_feature <= min(half_w_mask + 1, w_mask - half_w_mask)
+    if not (whole_y and whole_x):
+        inside_y = (dy >= 0) & (dy < h_mask)
+        inside_x = (dx >= 0) & (dx < w_mask)
         inside = inside_y[:, None, :, None] & inside_x[None, :, None, :]
         spread = spread.masked_fill_(~inside.reshape(1, area, h_feature, w_feature), 0)
     if psa_type == 1:

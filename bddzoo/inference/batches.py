@@ -28,6 +28,10 @@ _TOO_LITTLE = (
     "could not create a memory object",
     "could not create a primitive",
     "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    # What cuDNN's way of choosing a kernel says when none gets its work space.
+    "unable to find an engine",
+    "valid cuDNN algorithm",
 )
 
 
@@ -154,7 +158,8 @@ def class_maps(logits: torch.Tensor) -> Callable[[], list[ClassMap]]:
     host = torch.empty(found.shape, dtype=torch.uint8, pin_memory=True)
     host.copy_(found, non_blocking=True)
     done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    done.record()
+    # Of the GPU that works on it, which need not be the current one.
+    done.record(torch.cuda.current_stream(found.device))
 
     def fetch() -> list[ClassMap]:
         done.synchronize()

@@ -27,8 +27,9 @@ def check_device_name(name: str) -> str:
 def resolve_device(name: str) -> torch.device:
     """The device of a name; `auto` is the first GPU, or the CPU where there is none.
 
-    The process is made ready for it: on a GPU, TF32 is switched off, so that float32 means float32; on
-    the CPU, freed memory is kept (see `bddzoo.inference.allocator`).
+    The process is made ready for it: float32 means float32 (see `bddzoo.engines.precision`); a GPU that is
+    named becomes the current one, so that nothing is held on another; on the CPU, freed memory is kept (see
+    `bddzoo.inference.allocator`).
 
     Raises:
         UsageError: The name makes no sense.
@@ -37,14 +38,15 @@ def resolve_device(name: str) -> torch.device:
     import torch
 
     from bddzoo.engines.load import find_device
+    from bddzoo.engines.precision import use_full_float32
     from bddzoo.inference.allocator import keep_freed_memory
 
     device = find_device(check_device_name(name))
+    use_full_float32()
     if device.type == "cpu":
         keep_freed_memory()
-    if device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
+    elif device.index is not None:
+        torch.cuda.set_device(device)
     return device
 
 

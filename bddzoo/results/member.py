@@ -84,7 +84,6 @@ def _send(pipe: Connection, kind: str, value: object = None) -> None:
 
 def _run(job: Job, pipe: Connection) -> Shared | None:
     """Run the part, then meet the others; the first process returns what all have."""
-    import torch
     import torch.distributed as dist
 
     from bddzoo.inference.load import load_runner
@@ -92,8 +91,6 @@ def _run(job: Job, pipe: Connection) -> Shared | None:
 
     # All are on this machine: no host name has to be looked up, and no network card to be there.
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
-    if job.options.device != "cpu":
-        torch.cuda.set_device(job.options.device)  # or each would also hold memory on the first GPU
     runner, device = load_runner(job.model, job.weights, job.options.device, job.options.speedups)
     dist.init_process_group(
         "gloo",

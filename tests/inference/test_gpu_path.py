@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 import bddzoo
 from bddzoo.datasets.mini import make_mini
 from bddzoo.inference import Events, load_runner, predict_frames
+from bddzoo.inference.batches import is_out_of_memory
+from bddzoo.inference.device import resolve_device
 from bddzoo.inference.speedups import Speedups
 from bddzoo.registry import load_registry
 from tests.support.pretend import DEVICE, OnDevice, pretend_gpu
@@ -75,6 +77,32 @@ def test_half_precision_runs_through_both_tasks(pictures, on_cpu):
     for (_, a), (_, b) in zip(detected, on_cpu["ins_seg"], strict=True):
         sure = b.scores > 0.3
         assert abs(int((a.scores > 0.3).sum()) - int(sure.sum())) <= 1
+
+
+def test_the_gpu_that_is_named_becomes_the_current_one():
+    with pretend_gpu(current=1):
+        assert resolve_device("cuda:0") == DEVICE
+        assert torch.cuda.current_device() == 0
+
+
+def test_results_are_waited_for_where_they_are_made(pictures):
+    with pretend_gpu(current=1):
+        found = list(predict_frames(Brightest(), MODELS["sem_seg"], pictures, device=DEVICE))
+    assert len(found) == len(pictures)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "GET was unable to find an engine to execute this computation",
+        "Unable to find a valid cuDNN algorithm to run convolution",
+        "CUDA error: out of memory",
+    ],
+)
+def test_what_cudnn_says_when_memory_does_not_suffice(said):
+    assert is_out_of_memory(RuntimeError(said))
+    assert not is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
 
 
 def test_too_little_memory_halves_the_batch(pictures, on_cpu):

@@ -134,27 +134,39 @@ class _Event:
     """An event of a stream that is always done; remembers what was asked of it."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
-        self.recorded = False
+        self.stream: Any = None
 
-    def record(self, *_: Any) -> None:
-        self.recorded = True
+    def record(self, stream: Any = None) -> None:
+        self.stream = stream or torch.cuda.current_stream()
 
     def synchronize(self) -> None:
-        assert self.recorded, "waited for an event that nothing records"
+        assert self.stream is not None, "waited for an event that nothing records"
+        assert self.stream.device == DEVICE, f"waited for {self.stream.device}, which does nothing"
 
 
 @contextlib.contextmanager
-def pretend_gpu(largest_bytes: float = float("inf")) -> Iterator[None]:
+def pretend_gpu(largest_bytes: float = float("inf"), current: int = 0) -> Iterator[None]:
     """Make torch see one GPU while the block lasts.
 
     Args:
         largest_bytes: Tensors that are larger do not fit into its memory.
+        current: The process's current device; another than 0 is one more GPU, that cannot be used.
     """
+
+    def set_device(device: Any) -> None:
+        nonlocal current
+        current = torch.device(device).index
+
+    def current_stream(device: Any = None) -> Any:
+        return SimpleNamespace(device=torch.device("cuda", current) if device is None else device)
+
     properties = SimpleNamespace(name=NAME, total_memory=2**37, major=9, minor=0)
     said: dict[str, Any] = {
         "is_available": lambda: True,
-        "device_count": lambda: 1,
-        "current_device": lambda: 0,
+        "device_count": lambda: max(1, current + 1),
+        "current_device": lambda: current,
+        "set_device": set_device,
+        "current_stream": current_stream,
         "_lazy_init": lambda: None,
         "get_device_name": lambda *_: NAME,
         "get_device_properties": lambda *_: properties,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.engines.openseg.spec import Spec, is_spec, spec_of, why_not
+from bddzoo.engines.precision import full_float32
 from bddzoo.engines.selftest.folder import CROPS, Arrays, read_arrays, read_crop, read_manifest
 from bddzoo.engines.selftest.judge import NothingKnown, judged
 from bddzoo.engines.selftest.measures import STD_LIMIT, STD_LIMIT_GPU, Finding, Measure, Stages
@@ -185,13 +186,12 @@ class OpensegTest:
         """
         import torch
 
-        from bddzoo.engines.selftest.run import exact
         from bddzoo.engines.selftest.semantic import wrong_pixels
 
         stages, wrong = Stages(self.limit), 0
         for crop in CROPS:
             x = torch.from_numpy(_normalise(read_crop(self.root, crop), facts)).to(self.device)
-            with torch.no_grad(), exact():
+            with torch.no_grad(), full_float32():
                 aux, main = module(x)
             for name, scores in (("aux", aux), ("main", main)):
                 if f"{crop}_{name}" in arrays:

@@ -17,6 +17,7 @@ from bddzoo.engines.openseg.folding import Folded
 from bddzoo.engines.openseg.layout import Norm
 from bddzoo.engines.openseg.runner import OpensegRunner
 from bddzoo.engines.openseg.wide_resnet import SLOPE
+from bddzoo.engines.precision import full_float32
 from bddzoo.engines.selftest.folder import Arrays, read_arrays, read_picture_above
 from bddzoo.engines.selftest.measures import Measure, Stages
 from bddzoo.engines.selftest.semantic import Prepare
@@ -76,7 +77,6 @@ def check_run(
     score: Score | None = None,
 ) -> list[Measure]:
     """The whole chain on one picture: input, logits at the original size, class map, scales, scores."""
-    from bddzoo.engines.selftest.run import exact
     from bddzoo.engines.selftest.semantic import to_numpy, wrong_pixels
 
     protocol = model.protocol
@@ -90,7 +90,7 @@ def check_run(
         inputs.worst, inputs.where = float("inf"), f"shape {tuple(x.shape)}, expected {shape}"
     else:
         inputs.compare("input", ready.pixels[:, 3::40, 3::40], arrays["net_input_sample"], 1.0)
-    with exact():
+    with full_float32():
         logits = OpensegRunner(module, model).logits(x, ready.original_size, ready.image_size)[0]
         grid = to_numpy(logits)[:, 8::24, 8::24].transpose(1, 2, 0)
         outputs.compare("logits", grid, arrays["trainer_logits_sample"])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.engines.build import build_network
 from bddzoo.engines.config import expand, is_buildable
 from bddzoo.engines.load import make_runner
 from bddzoo.engines.ops import ensure_ops
+from bddzoo.engines.precision import full_float32
 from bddzoo.engines.selftest.folder import Golden, GoldenFolder, read_arrays
 from bddzoo.engines.selftest.judge import judged
 from bddzoo.engines.selftest.measures import STD_LIMIT, STD_LIMIT_GPU, TUNED_LIMIT, Finding, Measure
@@ -80,7 +80,7 @@ class Selftest:
 
         for name, path in self.folder.operators().items():
             finding = Finding("ops", name, "unknown")
-            with judged(finding, path), exact():
+            with judged(finding, path), full_float32():
                 measures = check_operator(name, read_arrays(path), self.device, self.prepare)
                 if measures is None:
                     raise MissingError("no check is known for this file")
@@ -179,7 +179,7 @@ class Selftest:
             from bddzoo.engines.selftest import semantic as checks
         else:
             from bddzoo.engines.selftest import instance as checks
-        with judged(finding, golden.path), exact():
+        with judged(finding, golden.path), full_float32():
             if not golden.kind.small and self.folder.picture(golden.kind.variant) is None:
                 raise MissingError(f"{self.folder.root} lacks the picture it was made from")
             arguments = (runner, self.folder, golden, read_arrays(golden.path), self.limit)
@@ -202,22 +202,6 @@ class Selftest:
         found = [m for m in checks.check_small(make_runner(tuned, model), *rest) if m.unit == "std"]
         worst = max(found, key=lambda m: m.value)
         return [Measure("tuned", worst.value, TUNED_LIMIT, "std", worst.where)]
-
-
-@contextmanager
-def exact() -> Iterator[None]:
-    """Full float32 on GPUs: TF32 rounds to 10 bits and would drown what is looked for."""
-    import torch
-
-    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [backend.allow_tf32 for backend in backends]
-    for backend in backends:
-        backend.allow_tf32 = False
-    try:
-        yield
-    finally:
-        for backend, value in zip(backends, before, strict=True):
-            backend.allow_tf32 = value
 
 
 def _graph(model: Model) -> str:
