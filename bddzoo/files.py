@@ -1,10 +1,10 @@
-"""Files that are either absent or complete."""
+"""Files that are either absent or complete, folders that are read whole, and the user's own folder."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -61,6 +61,53 @@ def cannot_write(path: Path, error: OSError) -> MissingError:
     """The error for a file that cannot be written, with the system's reason."""
     reason = error.strerror or str(error)
     return MissingError(f"cannot write {path}: {reason}", hint="choose a folder that you may write to")
+
+
+def cannot_read(folder: Path, error: OSError) -> MissingError:
+    """The error for a folder or file below it that cannot be read, with the system's reason."""
+    return MissingError(f"cannot read {error.filename or folder}: {error.strerror or error}")
+
+
+def files_below(
+    folder: Path, suffix: str, on_error: Callable[[MissingError], None] | None = None
+) -> list[Path]:
+    """Files at any depth whose names end so, in the order of their paths; hidden ones are passed over.
+
+    Args:
+        folder: Where to look.
+        suffix: End of the names.
+        on_error: Called for each folder that cannot be read; without it that is an error.
+
+    Raises:
+        MissingError: A folder cannot be read: what is in it would be taken for absent.
+    """
+
+    def report(error: OSError) -> None:
+        if on_error is None:
+            raise cannot_read(folder, error) from error
+        on_error(cannot_read(folder, error))
+
+    walk = os.walk(folder, onerror=report)
+    return sorted(
+        Path(place, name)
+        for place, _, names in walk
+        for name in names
+        if name.endswith(suffix) and not name.startswith(".")
+    )
+
+
+def home_folder() -> Path:
+    """The user's own folder.
+
+    Raises:
+        MissingError: There is none, as for a user of a container that no file knows.
+    """
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise MissingError(
+            "this user has no home folder", hint="set HOME, or BDDZOO_CACHE and BDDZOO_RESULTS"
+        ) from None
 
 
 def _umask() -> int:

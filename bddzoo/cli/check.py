@@ -200,8 +200,11 @@ def _report(app: App, checks: Sequence[ModelCheck]) -> int:
         app.data(render(checks, {"md": "broken"}.get(form, form)))
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if form == "github" and summary:
-        with Path(summary).open("a", encoding="utf-8") as file:
-            file.write(render(checks, "summary") + "\n")
+        try:
+            with Path(summary).open("a", encoding="utf-8") as file:
+                file.write(render(checks, "summary") + "\n")
+        except OSError as error:  # the verdict is what the job is about
+            app.warn(f"cannot write the summary to {summary}: {error.strerror or error}")
     verdict = worst(check.verdict for check in checks)
     good = sum(check.verdict is Verdict.REPRODUCED for check in checks)
     seen = {link.link for check in checks for link in check.links}

@@ -76,14 +76,16 @@ def check_cache(app: App) -> Check:
 
 def check_results() -> Check:
     """Where records go."""
-    from bddzoo.results.store import default_root
+    from bddzoo.results.places import default_root
 
-    root = default_root()
+    advice = "choose one with --results DIR or BDDZOO_RESULTS"
+    try:
+        root = default_root()
+    except BddzooError as error:
+        return Check("results", BROKEN, error.message, error.hint or advice)
     reason = not_writable(root)
     if reason:
-        return Check(
-            "results", BROKEN, f"{root}: {reason}", "choose one with --results DIR or BDDZOO_RESULTS"
-        )
+        return Check("results", BROKEN, f"{root}: {reason}", advice)
     return Check("results", OK, str(root))
 
 

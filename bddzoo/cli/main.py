@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -153,13 +155,31 @@ def run(argv: list[str] | None = None) -> int:
         app.error(f"this needs {error.name}, which {what}", hint=f"pip install 'bddzoo[{extra}]'")
         return int(ExitCode.MISSING)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO) or app.verbosity > 0:
+        if app.verbosity > 0:
             return _bug(app, error)
-        silence(sys.stdout)
-        app.error(f"cannot write {error.filename or 'the output'}: {error.strerror}")
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            silence(sys.stdout)
+            app.error(f"cannot write {error.filename or 'the output'}: {error.strerror}")
+        elif error.errno in (errno.EACCES, errno.EPERM) and error.filename:
+            app.error(f"cannot use {error.filename}: {error.strerror}")
+        elif not _exists(Path.cwd):
+            app.error("the current folder does not exist any more", hint="change to another one")
+        else:
+            return _bug(app, error)
         return int(ExitCode.MISSING)
     except Exception as error:  # the last line of defence: our bug, said in one line
+        if isinstance(error, RuntimeError) and app.verbosity == 0 and not _exists(Path.home):  # libraries ask for it, too
+            app.error("this user has no home folder", hint="set HOME to a folder that may be written to")
+            return int(ExitCode.MISSING)
         return _bug(app, error)
+
+
+def _exists(folder: Callable[[], Path]) -> bool:
+    try:
+        folder()
+    except (OSError, RuntimeError):
+        return False
+    return True
 
 
 def _bug(app: App, error: Exception) -> int:

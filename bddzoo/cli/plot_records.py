@@ -10,7 +10,7 @@ import click
 
 from bddzoo.cli.app import App, ZooCommand, complete_models
 from bddzoo.cli.plot_write import output_options, write
-from bddzoo.cli.results_option import results_option
+from bddzoo.cli.results_option import find_named, results_option
 from bddzoo.errors import IncomparableError, MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -118,14 +118,13 @@ def slices(
     from bddzoo.evaluation.slices import slice_scores
     from bddzoo.reports.plots.bars import slice_bars
     from bddzoo.reports.plots.canvas import drawing
-    from bddzoo.results import default_root, find_record
 
     _count(references, called)
     if (data is None) == (attributes is None):
         raise UsageError(
             "one of --data and --attributes is needed", hint="they tell the weather of each frame"
         )
-    stored = [find_record(default_root(results), reference) for reference in references]
+    stored = [find_named(app, results, reference) for reference in references]
     names = called or _unlike([one.record.model for one in stored], references)
     found: dict[str, dict[str, dict[str, tuple[float, int]]]] = {key: {} for key in by}
     for name, one in zip(names, stored, strict=True):

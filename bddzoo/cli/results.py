@@ -9,7 +9,7 @@ import click
 
 from bddzoo.cli.app import App, ZooCommand, complete_models, complete_tasks, complete_zoos
 from bddzoo.cli.results_more import COMMANDS
-from bddzoo.cli.results_option import results_option
+from bddzoo.cli.results_option import find_named, results_option
 
 if TYPE_CHECKING:
     from bddzoo.results import Record, StoredRecord, VerdictReport
@@ -65,6 +65,7 @@ def ls(
     from fnmatch import fnmatchcase
 
     from bddzoo.results import default_root, scan_records
+    from bddzoo.results.record import recency
 
     root = default_root(results)
     stored = [
@@ -72,9 +73,7 @@ def ls(
         for item in scan_records(root, zoo=zoo, task=task, on_error=lambda error: app.warn(str(error)))
         if not patterns or any(fnmatchcase(item.record.model, pattern) for pattern in patterns)
     ]
-    stored.sort(
-        key=lambda item: (item.record.zoo, item.record.task, item.record.model, item.record.run.started)
-    )
+    stored.sort(key=lambda item: (item.record.zoo, item.record.task, item.record.model, recency(item.record)))
     if latest:
         stored = list({(item.record.zoo, item.record.model): item for item in stored}.values())
     reports = _judge_all(app, [item.record for item in stored])
@@ -108,9 +107,8 @@ def show(app: App, record: str, results: Path | None) -> None:
     import msgspec
 
     from bddzoo.cli.verdicts import describe_verdict, verdict_json
-    from bddzoo.results import default_root, find_record
 
-    stored = find_record(default_root(results), record)
+    stored = find_named(app, results, record)
     report = _judge_all(app, [stored.record])[0]
     if app.json:
         value = msgspec.to_builtins(stored.record)
@@ -139,11 +137,9 @@ def diff(app: App, a: str, b: str, results: Path | None, everything: bool) -> No
     """Explain which fields of two records differ, and what they did to each class."""
     from dataclasses import asdict
 
-    from bddzoo.results import default_root, find_record
     from bddzoo.results.diff import INCIDENTAL, diff_records
 
-    root = default_root(results)
-    first, second = find_record(root, a), find_record(root, b)
+    first, second = find_named(app, results, a), find_named(app, results, b)
     found = diff_records(first.record, second.record)
     fields = [change for change in found.fields if everything or change.matters != INCIDENTAL]
     if app.json:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from bddzoo.cli.app import App, ZooCommand, complete_models
-from bddzoo.cli.results_option import results_option
+from bddzoo.cli.results_option import find_named, results_option
 
 
 @click.command(
@@ -51,11 +51,9 @@ def compare(
 
     from bddzoo.cli.verdicts import number
     from bddzoo.errors import MissingError
-    from bddzoo.results import default_root, find_record
     from bddzoo.results.compare import compare_records
 
-    root = default_root(results)
-    first, second = find_record(root, a), find_record(root, b)
+    first, second = find_named(app, results, a), find_named(app, results, b)
     found = compare_records(first, second, resamples=resamples, seed=seed)
     known = [item.metric for item in found]
     for metric in metrics:
@@ -136,7 +134,7 @@ Examples:
 def prune(app: App, *, keep: int, yes: bool, results: Path | None) -> None:
     """Delete records of which newer ones of the same model, weights and protocol exist."""
     from bddzoo.results import default_root
-    from bddzoo.results.tidy import leftovers, remove_records, superseded
+    from bddzoo.results.tidy import leftovers, remove_file, remove_records, superseded
 
     root = default_root(results)
     old = superseded(root, keep, lambda error: app.warn(str(error)))
@@ -144,7 +142,7 @@ def prune(app: App, *, keep: int, yes: bool, results: Path | None) -> None:
     if yes:
         remove_records(old)
         for path in rest:
-            path.unlink(missing_ok=True)
+            remove_file(path)
     if app.json:
         paths = [str(item.path) for item in old] + [str(path) for path in rest]
         app.data_json({"deleted": yes, "files": paths})

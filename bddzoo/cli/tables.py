@@ -89,7 +89,7 @@ def command(
 
         app.data("\n".join(render_document(s) for s in sections).rstrip("\n"))
     else:
-        app.data(_render(sections, "measured" if measured else style, results))
+        app.data(_render(app, sections, "measured" if measured else style, results))
     return 0
 
 
@@ -112,12 +112,12 @@ def _sections(app: App, zoo: str | None, task: str | None, where: str = "") -> l
     return found
 
 
-def _render(sections: list[Section], style: str, results: Path | None) -> str:
+def _render(app: App, sections: list[Section], style: str, results: Path | None) -> str:
     if style == "measured":
         from bddzoo.reports.measured import measured_tables
         from bddzoo.results import default_root
 
-        return measured_tables(sections, default_root(results))
+        return measured_tables(sections, default_root(results), lambda error: app.warn(str(error)))
     if style == "full":
         from bddzoo.reports.pages import render_page
 
@@ -156,7 +156,7 @@ def _document(app: App, path: Path, results: Path | None, *, write: bool) -> boo
         if style not in STYLES:
             raise UsageError(f"{where}unknown style '{style}'", hint=f"styles: {', '.join(STYLES)}")
         folder = path.parent / options["results"] if "results" in options else results
-        return _render(_sections(app, options.get("zoo"), options.get("task"), where), style, folder)
+        return _render(app, _sections(app, options.get("zoo"), options.get("task"), where), style, folder)
 
     new = fill(old, blocks, render)
     if new == old:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bddzoo.datasets.attributes import read_attributes
 from bddzoo.errors import MissingError, UsageError
+from bddzoo.files import cannot_read
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 SPLITS = ("train", "val", "test")
@@ -175,10 +176,19 @@ class BddLayout:
 
 
 def walk(folder: Path, suffixes: Iterable[str]) -> list[Path]:
-    """Files with one of those suffixes, at any depth, in a fixed order; hidden ones are passed over."""
+    """Files with one of those suffixes, at any depth, in a fixed order; hidden ones are passed over.
+
+    Raises:
+        MissingError: A folder below it cannot be read: its files would be taken for absent.
+    """
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise cannot_read(folder, error) from error
+
     wanted = frozenset(suffixes)
     paths: list[Path] = []
-    for top, folders, names in os.walk(folder, followlinks=True):
+    for top, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         here = Path(top)
         paths += [

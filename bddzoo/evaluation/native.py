@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bddzoo.errors import MissingError
 from bddzoo.evaluation.buffers import buffer
+from bddzoo.files import home_folder
 
 SOURCE = Path(__file__).with_name("native.c")
 FLAGS = ("-O3", "-std=c99", "-shared", "-fPIC")
@@ -179,7 +181,10 @@ def native(frames: int = 0) -> Native | None:
         return _state.get("loaded")
     if os.environ.get("BDDZOO_NATIVE") == "0":
         return None
-    library = library_path()
+    try:
+        library = library_path()
+    except MissingError:  # no place to keep it: NumPy does
+        return None
     if not _trusted(library) and (frames < WORTH_COMPILING or not build(library)):
         return None
     try:
@@ -191,7 +196,7 @@ def native(frames: int = 0) -> Native | None:
 
 def library_path() -> Path:
     """Where the compiled loops of this source and machine lie."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    base = os.environ.get("XDG_CACHE_HOME") or str(home_folder() / ".cache")
     what = SOURCE.read_bytes() + " ".join((*FLAGS, platform.system(), platform.machine())).encode()
     return Path(base) / "bddzoo-native" / f"{hashlib.sha256(what).hexdigest()[:20]}.so"
 

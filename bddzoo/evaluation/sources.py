@@ -60,6 +60,10 @@ class Source:
         return [m for m in self.members if m.endswith(suffix)]
 
 
+def _refuse(error: OSError) -> None:
+    raise _unreadable(Path(error.filename), error) from error
+
+
 class FolderSource(Source):
     """Files of a folder and its subfolders, or a single file."""
 
@@ -71,7 +75,7 @@ class FolderSource(Source):
             self._base = path.parent
         else:
             self._base = path
-            for root, _, names in os.walk(path):
+            for root, _, names in os.walk(path, onerror=_refuse):
                 inner = os.path.relpath(root, path).replace(os.sep, "/")
                 prefix = "" if inner == "." else inner + "/"
                 for name in names:

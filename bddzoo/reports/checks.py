@@ -105,13 +105,16 @@ def read_checks(folder: Path) -> list[ModelCheck]:
     """The checks in the JSON files below a folder, by model.
 
     Raises:
-        MissingError: There are none, or one cannot be read.
+        MissingError: There are none, or one or a folder cannot be read.
         UsageError: A file holds something else.
     """
     from bddzoo.errors import MissingError
+    from bddzoo.files import files_below
 
     found: dict[tuple[str, str], ModelCheck] = {}
-    for path in sorted(folder.rglob("*.json")):
+    for path in files_below(folder, ".json"):
+        if not path.is_file():  # a pipe would never end
+            raise MissingError(f"{path} cannot be read: no file")
         try:
             rows = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:

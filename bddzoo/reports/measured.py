@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,20 +12,29 @@ from bddzoo.reports.tables import UNKNOWN, link, reported_on
 from bddzoo.reports.text import markdown_table
 
 if TYPE_CHECKING:
+    from bddzoo.errors import IntegrityError
     from bddzoo.results import Record
 
 HEADERS = ("Model", "Metric", "Reported", "Measured", "Difference", "Verdict", "Date")
 NO_RECORD = "missing"
 
 
-def latest_records(root: Path, sections: Sequence[Section]) -> dict[str, Record]:
-    """Model id to the record that speaks for it: the newest comparable one, else the newest."""
+def latest_records(
+    root: Path, sections: Sequence[Section], on_error: Callable[[IntegrityError], None] | None = None
+) -> dict[str, Record]:
+    """Model id to the record that speaks for it: the newest comparable one, else the newest.
+
+    Args:
+        root: Results folder.
+        sections: Sections whose models are looked for.
+        on_error: Called with what is wrong with a damaged record; see `bddzoo.results.scan_records`.
+    """
     from bddzoo.results import best_record, load_records
 
     found: dict[str, Record] = {}
     for section in sections:
         records: dict[str, list[Record]] = {}
-        for record in load_records(root, zoo=section.zoo.id, task=section.task):
+        for record in load_records(root, zoo=section.zoo.id, task=section.task, on_error=on_error):
             records.setdefault(record.model, []).append(record)
         for model in section.models:
             best = best_record(model, records.get(model.id, ()))
@@ -73,9 +82,11 @@ def measured_table(section: Section, records: Mapping[str, Record]) -> str:
     return markdown_table(HEADERS, rows, [False, False, True, True, True, False, False])
 
 
-def measured_tables(sections: Sequence[Section], root: Path) -> str:
-    """Measured tables of several sections, each under its zoo and task."""
-    records = latest_records(root, sections)
+def measured_tables(
+    sections: Sequence[Section], root: Path, on_error: Callable[[IntegrityError], None] | None = None
+) -> str:
+    """Measured tables of several sections, each under its zoo and task; see `latest_records`."""
+    records = latest_records(root, sections, on_error)
     blocks = []
     for section in sections:
         done = sum(1 for m in section.models if m.id in records)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bddzoo.registry.types import Model
-from bddzoo.results.record import Record
+from bddzoo.results.record import Record, recency
 from bddzoo.results.verdict import Verdict, judge
 
 
@@ -17,4 +17,4 @@ def best_record(model: Model, records: Iterable[Record], split: str = "val") -> 
     of_split = [r for r in records if r.model == model.id and r.protocol.split == split]
     weak = (Verdict.INCOMPARABLE, Verdict.MISSING)
     comparable = [record for record in of_split if judge(model, record).verdict not in weak]
-    return max(comparable or of_split, key=lambda record: record.run.started, default=None)
+    return max(comparable or of_split, key=recency, default=None)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+from datetime import datetime
+
 import msgspec
 
 from bddzoo.errors import IntegrityError
@@ -30,7 +34,18 @@ def decode_record(data: bytes, where: str) -> Record:
         ) from error
     if record.schema != SCHEMA:
         raise IntegrityError(f"{where}: record of schema {record.schema}, not {SCHEMA}", hint="update bddzoo")
+    if not _is_time(record.run.started):
+        raise IntegrityError(
+            f"{where}: not a record: run.started is {record.run.started!r}, no UTC time",
+            hint="restore the file or remove it",
+        )
     return record
+
+
+def _is_time(text: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return _TIME.fullmatch(text) is not None and bool(datetime.fromisoformat(text[:-1]))
+    return False
 
 
 def _schema_of(data: bytes) -> int | None:
@@ -44,4 +59,5 @@ def _schema_of(data: bytes) -> int | None:
 
 # Thousands of brackets in a row end in a RecursionError.
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _DECODER = msgspec.json.Decoder(Record)

@@ -8,8 +8,9 @@ import uuid
 from pathlib import Path
 from typing import IO
 
+from bddzoo.results.places import path_part
 from bddzoo.results.record import Record
-from bddzoo.results.store import path_part, scan_records
+from bddzoo.results.store import scan_records
 
 MARK = "mark"
 

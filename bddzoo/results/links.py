@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bddzoo.errors import BddzooError, ExitCode
 from bddzoo.registry.types import Model
-from bddzoo.results.record import Fingerprint, Record, RunInfo, new_record
+from bddzoo.results.record import TIME_FORMAT, Fingerprint, Record, RunInfo, new_record
 from bddzoo.results.scorefile import ScoreFile, read_score_file
 from bddzoo.results.verdict import MetricVerdict, Verdict, VerdictReport, judge, worst
 
@@ -89,6 +89,9 @@ def look(link: Link, check: Callable[[], LinkResult]) -> LinkResult:
     except BddzooError as error:
         verdict = _VERDICT_OF.get(error.exit_code, Verdict.MISSING)
         return LinkResult(link, verdict, reasons=(error.message,))
+    except OSError as error:  # a file that may not be read is no reason to look at no other model
+        what = f"{error.filename}: " if error.filename else ""
+        return LinkResult(link, Verdict.MISSING, reasons=(f"{what}{error.strerror or error}",))
 
 
 def check_registry(model: Model, documents: Sequence[Path], split: str = "val") -> LinkResult:
@@ -275,7 +278,7 @@ def _published(model: Model, split: str, found: ScoreFile) -> Fingerprint:
 def _run(command: tuple[str, ...]) -> RunInfo:
     from datetime import datetime, timezone
 
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = datetime.now(timezone.utc).strftime(TIME_FORMAT)
     return RunInfo(started=now, duration_s=0.0, command=command)
 
 

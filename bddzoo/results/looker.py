@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from bddzoo.errors import MissingError
+from bddzoo.errors import BddzooError, MissingError
 from bddzoo.registry.types import ArtifactKind, Model
 from bddzoo.results.best import best_record
 from bddzoo.results.links import (
@@ -23,8 +23,9 @@ from bddzoo.results.links import (
     from_report,
     look,
 )
+from bddzoo.results.places import check_root, default_root
 from bddzoo.results.record import WeightsUsed
-from bddzoo.results.store import default_root, scan_records, write_record
+from bddzoo.results.store import scan_records, write_record
 from bddzoo.results.verdict import judge
 
 
@@ -113,6 +114,7 @@ class Looker:
                 raise MissingError("never measured, and no data set to run on: give --data ROOT")
         if self.data is None:
             raise MissingError("no data set to run on: give --data ROOT")
+        check_root(root)
         from bddzoo.results.measure import Options, Watcher, measure
 
         path, used = self.weights(model)
@@ -122,7 +124,10 @@ class Looker:
         if outcome.record is None:
             name, reason = outcome.failures[0]
             raise MissingError(f"{len(outcome.failures)} pictures could not be used: {name}: {reason}")
-        write_record(outcome.record, root, outcome.statistics)
+        try:
+            write_record(outcome.record, root, outcome.statistics)
+        except BddzooError as error:  # the numbers count all the same: they may have taken hours
+            self.warn(str(error))
         return from_report("weights", judge(model, outcome.record), str(self.data), outcome.record)
 
     def _fetch(self, model: Model, kind: str) -> Path:

@@ -23,7 +23,7 @@ from bddzoo.registry.types import Model
 from bddzoo.results.digests import digest_files, digest_names
 from bddzoo.results.environment import collect_environment, peak_memory_bytes
 from bddzoo.results.loop import Loop, Options, Watcher, peak_device_memory
-from bddzoo.results.record import Fingerprint, Record, RunInfo, WeightsUsed, new_record
+from bddzoo.results.record import TIME_FORMAT, Fingerprint, Record, RunInfo, WeightsUsed, new_record
 
 if TYPE_CHECKING:
     from bddzoo.evaluation import Scores
@@ -136,7 +136,7 @@ def measure(
             environment=collect_environment(ops_in_use()),
             statistics=statistics,
             run=RunInfo(
-                started=started.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                started=started.strftime(TIME_FORMAT),
                 duration_s=round(time.monotonic() - clock, 3),
                 command=tuple(command),
                 images_per_s=round(len(counted) / run.seconds, 4) if run.seconds > 0 else None,

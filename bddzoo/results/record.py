@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
 import msgspec
@@ -13,6 +14,7 @@ from bddzoo.registry.types import Model
 from bddzoo.results.environment import Environment, collect_environment
 
 SCHEMA = 1
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 # Fields of the inference itself; they say nothing about predictions that were made elsewhere.
 INFERENCE_FIELDS = (
@@ -225,6 +227,16 @@ def new_record(
         run=run,
         statistics={name: hashlib.sha256(data).hexdigest() for name, data in (statistics or {}).items()},
     )
+
+
+def recency(record: Record) -> tuple[bool, str]:
+    """Sorts records by age, the newest last.
+
+    One of a time that has not come yet was made while a clock was wrong, and counts as older than all others:
+    for years it would else stand for its model. A day is not wrong: machines differ.
+    """
+    tomorrow = (datetime.now(timezone.utc) + timedelta(days=1)).strftime(TIME_FORMAT)
+    return record.run.started <= tomorrow, record.run.started
 
 
 def _finite(value: float | None) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import os
@@ -15,10 +14,16 @@ from pathlib import Path
 
 from bddzoo.errors import IntegrityError, MissingError
 from bddzoo.results.codec import decode_record, encode_record
-from bddzoo.results.environment import project_checkout
-from bddzoo.results.record import Record
+from bddzoo.results.places import (
+    NAME_DIGITS,
+    cannot_write,
+    check_place,
+    path_part,
+    record_path,
+    statistics_name,
+)
+from bddzoo.results.record import Record, recency
 
-NAME_DIGITS = 16
 LIMIT_BYTES = 100 * 1024**2
 
 logger = logging.getLogger(__name__)
@@ -35,49 +40,6 @@ class StoredRecord:
     def id(self) -> str:
         """The file's name without suffix: the first digits of its SHA-256."""
         return self.path.stem
-
-
-def default_root(results: Path | None = None) -> Path:
-    """Folder that records are written to and read from.
-
-    In this order: the folder given with `--results`, `$BDDZOO_RESULTS`, `benchmarks/results` of the checkout
-    of this project that the current folder is in, `$XDG_DATA_HOME/bddzoo/results`.
-    """
-    if results is not None:
-        return results
-    if chosen := os.environ.get("BDDZOO_RESULTS"):
-        return Path(chosen)
-    with contextlib.suppress(OSError):
-        if checkout := project_checkout(Path.cwd()):
-            return checkout / "benchmarks" / "results"
-    data = os.environ.get("XDG_DATA_HOME")
-    return (Path(data) if data else Path.home() / ".local" / "share") / "bddzoo" / "results"
-
-
-def record_path(record: Record, root: Path) -> Path:
-    """Where a record belongs: `<root>/<zoo>/<task>/<model>/<first digits of its SHA-256>.json`."""
-    folder = root.joinpath(*(path_part(part) for part in (record.zoo, record.task, record.model)))
-    return folder / f"{hashlib.sha256(encode_record(record)).hexdigest()[:NAME_DIGITS]}.json"
-
-
-def check_root(root: Path) -> None:
-    """Look whether records could be written below a folder, before hours are spent on one; makes nothing.
-
-    Raises:
-        MissingError: The folder cannot be made or written to.
-    """
-    nearest = next((p for p in (root, *root.parents) if p.exists()), None)
-    if nearest is not None and nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
-        return
-    reason = "no permission" if nearest is None or nearest.is_dir() else f"{nearest} is a file"
-    raise _cannot_write(root, reason)
-
-
-def _cannot_write(folder: Path, reason: str) -> MissingError:
-    return MissingError(
-        f"cannot write a record to {folder}: {reason}",
-        hint="choose a folder with --results DIR or BDDZOO_RESULTS",
-    )
 
 
 def write_record(record: Record, root: Path, statistics: Mapping[str, bytes] | None = None) -> Path:
@@ -104,7 +66,7 @@ def write_record(record: Record, root: Path, statistics: Mapping[str, bytes] | N
             _write_once(folder / statistics_name(hashlib.sha256(content).hexdigest()), content)
         _write_once(target, data)
     except OSError as error:
-        raise _cannot_write(folder, error.strerror or str(error)) from error
+        raise cannot_write(folder, error.strerror or str(error)) from error
     return target
 
 
@@ -118,7 +80,8 @@ def scan_records(
 ) -> Iterator[StoredRecord]:
     """Read the records under a folder, in the order of their paths.
 
-    A file that is corrupted is reported and skipped; the others are read all the same.
+    A file that is corrupted, or in another model's folder, is reported and skipped; the others are read all
+    the same.
 
     Args:
         root: Results folder; a folder that does not exist holds no records.
@@ -127,16 +90,19 @@ def scan_records(
         model: Only this model.
         on_error: Called with what is wrong with a skipped file; logs a warning by default.
     """
-    report = on_error or (lambda error: logger.warning("%s", error))
+    report = on_error or _log
     for folder in _model_folders(root, (zoo, task, model)):
         for name in _names(folder):
             if not name.endswith(".json") or name.startswith("."):
                 continue
             path = folder / name
             try:
-                yield StoredRecord(path, read_record(path))
+                stored = StoredRecord(path, read_record(path))
+                check_place(stored.record, path)
             except IntegrityError as error:
                 report(error)
+            else:
+                yield stored
 
 
 def load_records(
@@ -149,20 +115,23 @@ def load_records(
 ) -> list[Record]:
     """The records under a folder, oldest first; see `scan_records`."""
     stored = scan_records(root, zoo=zoo, task=task, model=model, on_error=on_error)
-    return sorted((s.record for s in stored), key=lambda record: record.run.started)
+    return sorted((s.record for s in stored), key=recency)
 
 
-def find_record(root: Path, reference: str) -> StoredRecord:
+def find_record(
+    root: Path, reference: str, on_error: Callable[[IntegrityError], None] | None = None
+) -> StoredRecord:
     """The record that a user names.
 
     Args:
         root: Results folder.
         reference: A path; the id of a record or at least its first 4 digits; or the id of a model, which
             stands for its newest record.
+        on_error: Called with what is wrong with other records of the model; see `scan_records`.
 
     Raises:
         MissingError: No record, or several, are meant by it.
-        IntegrityError: The record is damaged.
+        IntegrityError: The record is damaged, or all of the model are.
     """
     path = Path(reference)
     if path.suffix == ".json" and path.is_file():
@@ -176,10 +145,15 @@ def find_record(root: Path, reference: str) -> StoredRecord:
             )
         if paths:
             return StoredRecord(paths[0], read_record(paths[0]))
-    of_model = list(scan_records(root, model=reference))
+    errors: list[IntegrityError] = []
+    of_model = list(scan_records(root, model=reference, on_error=errors.append))
+    if not of_model and errors:
+        raise errors[0]
     if not of_model:
         raise MissingError(f"no record '{reference}' in {root}", hint="see 'bddzoo results ls'")
-    return max(of_model, key=lambda stored: stored.record.run.started)
+    for error in errors:
+        (on_error or _log)(error)
+    return max(of_model, key=lambda stored: recency(stored.record))
 
 
 def read_record(path: Path) -> Record:
@@ -196,10 +170,11 @@ def read_record(path: Path) -> Record:
     except OSError as error:
         raise IntegrityError(f"{path}: cannot be read: {error.strerror}") from error
     record = decode_record(data, str(path))
-    if _CONTENT_NAME.fullmatch(path.stem) and not hashlib.sha256(data).hexdigest().startswith(path.stem):
+    name = hashlib.sha256(data).hexdigest()[:NAME_DIGITS]
+    if path.stem != name:
         raise IntegrityError(
-            f"{path}: content does not match its name: changed after it was written",
-            hint="restore the file or remove it",
+            f"{path}: content does not match its name: changed after it was written, or renamed",
+            hint=f"restore the file or remove it; a record with this content is named {name}.json",
         )
     return record
 
@@ -225,11 +200,6 @@ def read_statistics(stored: StoredRecord, name: str) -> bytes:
     if hashlib.sha256(data).hexdigest() != digest:
         raise IntegrityError(f"{path}: content does not match its record", hint="restore the file")
     return data
-
-
-def statistics_name(digest: str) -> str:
-    """File name of statistics with that SHA-256."""
-    return f"{digest[:NAME_DIGITS]}.npz"
 
 
 def _write_once(target: Path, data: bytes) -> None:
@@ -260,6 +230,10 @@ def _publish(temporary: Path, target: Path, data: bytes) -> None:
         temporary.replace(target)
 
 
+def _log(error: IntegrityError) -> None:
+    logger.warning("%s", error)
+
+
 def _model_folders(root: Path, wanted: tuple[str | None, str | None, str | None]) -> Iterator[Path]:
     folders = [root]
     for name in wanted:
@@ -279,11 +253,4 @@ def _names(folder: Path) -> list[str]:
         raise MissingError(f"cannot read {folder}: {error.strerror}") from error
 
 
-def path_part(name: str) -> str:
-    """The name as one file name: a model id may hold characters that a path must not."""
-    part = re.sub(r"[^\w.+@=-]", "_", name)
-    return "_" + part if part.startswith(".") or not part else part
-
-
 _ID_PREFIX = re.compile(r"[0-9a-f]{4,64}")
-_CONTENT_NAME = re.compile(rf"[0-9a-f]{{{NAME_DIGITS}}}")

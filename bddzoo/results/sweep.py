@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from bddzoo.results.sweep_plan import Job, largest_first
 from bddzoo.results.travel import keep_records
 
 POLL_S = 0.2
+FULL_BYTES = 64 * 1024
 # Failures that another try may mend: our bug or a crash, a time limit, the network. The rest stays as it is.
 _WORTH_A_RETRY = frozenset({int(ExitCode.BUG), int(ExitCode.NETWORK)})
 
@@ -242,4 +244,9 @@ class Sweep:
         """The last line of the log, or how the process died."""
         log = log_path(self.settings.folder, job.model.id)
         words = last_line(log) if code is None or code >= 0 else ""
-        return words or f"the process died with status {code}; its output is in {log}"
+        if words:
+            return words
+        with contextlib.suppress(OSError):
+            if shutil.disk_usage(log.parent).free < FULL_BYTES:
+                return f"the process died with status {code}; no space is left for its output in {log}"
+        return f"the process died with status {code}; its output is in {log}"

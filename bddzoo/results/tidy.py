@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bddzoo.errors import BddzooError, MissingError
+from bddzoo.files import files_below
+from bddzoo.results.places import record_path, statistics_name
+from bddzoo.results.record import recency
 from bddzoo.results.store import (
     StoredRecord,
     read_record,
     read_statistics,
-    record_path,
     scan_records,
-    statistics_name,
     write_record,
 )
 
@@ -36,7 +37,7 @@ def import_records(
     Args:
         places: Record files, or folders that hold some.
         root: Results folder.
-        on_error: Called with what is wrong with a file that is not taken.
+        on_error: Called with what is wrong with a file that is not taken, or a folder that cannot be read.
 
     Raises:
         MissingError: A place does not exist, or the results folder cannot be written.
@@ -44,10 +45,7 @@ def import_records(
     for place in places:
         if not place.exists():
             raise MissingError(f"no such file or folder: {place}")
-        files = sorted(place.rglob("*.json")) if place.is_dir() else [place]
-        for file in files:
-            if file.name.startswith("."):
-                continue
+        for file in files_below(place, ".json", on_error) if place.is_dir() else [place]:
             try:
                 stored = StoredRecord(file, read_record(file))
                 statistics = {name: read_statistics(stored, name) for name in stored.record.statistics}
@@ -78,7 +76,7 @@ def superseded(root: Path, keep: int, on_error: Callable[[BddzooError], None]) -
         groups.setdefault(key, []).append(stored)
     old = []
     for group in groups.values():
-        group.sort(key=lambda stored: stored.record.run.started)
+        group.sort(key=lambda stored: recency(stored.record))
         old += group[: -max(1, keep)]
     return sorted(old, key=lambda stored: stored.path)
 
@@ -92,16 +90,32 @@ def leftovers(root: Path) -> list[Path]:
 
 
 def remove_records(stored: Iterable[StoredRecord]) -> int:
-    """Delete records, and the statistics that no other record of their folder names; returns how many."""
+    """Delete records, and the statistics that no other record of their folder names; returns how many.
+
+    Raises:
+        MissingError: One cannot be deleted.
+    """
     count = 0
     for item in stored:
-        item.path.unlink(missing_ok=True)
+        remove_file(item.path)
         count += 1
         named = _named_statistics(item.path.parent)
         for digest in item.record.statistics.values():
             if named is not None and digest not in named:
-                (item.path.parent / statistics_name(digest)).unlink(missing_ok=True)
+                remove_file(item.path.parent / statistics_name(digest))
     return count
+
+
+def remove_file(path: Path) -> None:
+    """Delete a file that may be gone already.
+
+    Raises:
+        MissingError: It cannot be deleted.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise MissingError(f"cannot delete {path}: {error.strerror or error}") from error
 
 
 def _named_statistics(folder: Path) -> set[str] | None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from bddzoo.errors import IntegrityError
 from bddzoo.results.codec import decode_record
+from bddzoo.results.places import statistics_name
 from bddzoo.results.record import Record
-from bddzoo.results.store import statistics_name, write_record
+from bddzoo.results.store import write_record
 
 
 def pack_records(folder: Path) -> dict[str, bytes]:

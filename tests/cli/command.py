@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,24 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def bddzoo(
-    *arguments: object, env: dict[str, str] | None = None, **options: Any
+    *arguments: object, env: dict[str, str] | None = None, before: Sequence[str] = (), **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run `bddzoo ARGUMENTS` to its end."""
-    command = [sys.executable, "-m", "bddzoo", *map(str, arguments)]
+    """Run `bddzoo ARGUMENTS` to its end; `before` is put in front of the command."""
+    command = [*before, sys.executable, "-m", "bddzoo", *map(str, arguments)]
     options.setdefault("timeout", 300)
     return subprocess.run(
         command, capture_output=True, text=True, check=False, env=environment(**(env or {})), **options
     )
+
+
+def without_privileges() -> list[str]:
+    """What to put in front of a command so that permissions of files hold for it, whoever runs the tests."""
+    if os.geteuid() != 0:
+        return []
+    drop = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+    if shutil.which("setpriv") is None or subprocess.run([*drop, "true"], check=False).returncode:
+        pytest.skip("nothing holds root's hands on this machine")
+    return drop
 
 
 def run_here(capsys: pytest.CaptureFixture[str], *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -12,9 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bddzoo.errors import IntegrityError, MissingError
-from bddzoo.results import check_root, default_root, load_records, scan_records, write_record
+from bddzoo.results import (
+    best_record,
+    check_root,
+    default_root,
+    find_record,
+    load_records,
+    scan_records,
+    write_record,
+)
 from bddzoo.results.codec import decode_record, encode_record
+from bddzoo.results.places import record_path
 from bddzoo.results.store import read_record
+from bddzoo.results.tidy import superseded
 from tests.results.factory import make_model, make_record
 
 
@@ -103,6 +113,59 @@ def test_an_edited_record_is_reported(tmp_path: Path) -> None:
     assert "changed after it was written" in str(errors[0])
 
 
+def test_an_edited_record_under_another_name_is_reported(tmp_path: Path) -> None:
+    path = write_record(make_record(), tmp_path)
+    edited = path.with_name("mine.json")
+    edited.write_bytes(path.read_bytes().replace(b"61.592", b"99.999"))
+    errors: list[IntegrityError] = []
+    assert [r.summary["mIoU"] for r in load_records(tmp_path, on_error=errors.append)] == [61.592]
+    assert "or renamed" in str(errors[0])
+    with pytest.raises(IntegrityError, match=r"mine.json: content does not match"):
+        find_record(tmp_path, str(edited))
+
+
+def test_a_record_speaks_for_no_other_model(tmp_path: Path) -> None:
+    path = write_record(make_record(make_model(id="good")), tmp_path)
+    other = path.parent.with_name("bad")
+    path.parent.rename(other)
+    errors: list[IntegrityError] = []
+    assert load_records(tmp_path, model="bad", on_error=errors.append) == []
+    assert "'good' in another's folder" in str(errors[0])
+    odd = make_record(make_model(id="a: b/c"))
+    write_record(odd, tmp_path)
+    assert load_records(tmp_path, model="a: b/c") == [odd], "a name that no folder can have is at home, too"
+
+
+@pytest.mark.parametrize(
+    "time", ["", "yesterday", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00+05:30", "2026-01-01T00:00:00Z\n"]
+)
+def test_a_record_without_a_time_is_none(time: str) -> None:
+    """Records are ordered by it, and `yesterday` sorts behind every year."""
+    with pytest.raises(IntegrityError, match=r"run\.started"):
+        decode_record(encode_record(make_record(run={"started": time})), "here")
+
+
+def test_a_record_of_a_clock_that_was_wrong_pushes_nothing_aside(tmp_path: Path) -> None:
+    future = make_record(value=1.0, run={"started": "2099-01-01T00:00:00Z"})
+    old, new = (make_record(value=v, run={"started": f"202{v:.0f}-01-01T00:00:00Z"}) for v in (4.0, 5.0))
+    for record in (future, old, new):
+        write_record(record, tmp_path)
+    model = make_model()
+    assert load_records(tmp_path) == [future, old, new]
+    assert best_record(model, [future, old, new]) == new
+    assert find_record(tmp_path, model.id).record == new
+    doomed = superseded(tmp_path, 1, lambda error: None)
+    assert [stored.record for stored in doomed] != []
+    assert new not in [stored.record for stored in doomed]
+
+
+def test_a_model_whose_records_are_all_damaged_is_not_unmeasured(tmp_path: Path) -> None:
+    path = write_record(make_record(), tmp_path)
+    path.write_bytes(b"{")
+    with pytest.raises(IntegrityError, match=path.name):
+        find_record(tmp_path, "fcn_r50")
+
+
 def test_an_unknown_field_is_an_error_that_names_it() -> None:
     value = msgspec.json.decode(encode_record(make_record()))
     value["protocol"]["splitt"] = "val"
@@ -152,7 +215,7 @@ def test_leftovers_and_foreign_files_are_not_records(tmp_path: Path) -> None:
 
 @given(st.text(min_size=1, max_size=40))
 def test_no_model_id_leaves_the_results_folder(name: str) -> None:
-    from bddzoo.results.store import path_part
+    from bddzoo.results.places import path_part
 
     part = path_part(name)
     assert part not in ("", ".", "..")
@@ -188,10 +251,12 @@ def test_default_root_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.slow
 def test_ten_thousand_records_are_all_read(tmp_path: Path) -> None:
     for model in range(100):
-        folder = write_record(make_record(make_model(id=f"m{model}"), 1.0), tmp_path).parent
-        data = (next(folder.iterdir())).read_bytes()
-        for i in range(99):
-            (folder / f"copy-{i}.json").write_bytes(data)
+        for i in range(100):
+            run = {"started": f"2026-01-01T00:{i // 60:02}:{i % 60:02}Z"}
+            record = make_record(make_model(id=f"m{model}"), 1.0, run=run)
+            path = record_path(record, tmp_path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encode_record(record))
     start = time.process_time()
     assert len(load_records(tmp_path)) == 10_000
     print(f"10,000 records in {time.process_time() - start:.2f} s of CPU time")

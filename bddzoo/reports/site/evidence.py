@@ -12,6 +12,7 @@ from bddzoo.registry import Registry
 from bddzoo.registry.types import Model
 from bddzoo.results import Record, StoredRecord, VerdictReport, best_record, judge, scan_records
 from bddzoo.results.links import LINKS, Link, LinkResult, ModelCheck, from_report
+from bddzoo.results.record import recency
 from bddzoo.results.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -166,6 +167,6 @@ def _pictures(folder: Path | None) -> dict[str, Path]:
 
 def _beside(stored: Iterable[StoredRecord]) -> Path | None:
     """A picture that lies beside a record and has its name, from the newest record that has one."""
-    newest = sorted(stored, key=lambda s: s.record.run.started, reverse=True)
+    newest = sorted(stored, key=lambda s: recency(s.record), reverse=True)
     places = (s.path.with_suffix(suffix) for s in newest for suffix in PICTURES)
     return next((path for path in places if path.is_file()), None)

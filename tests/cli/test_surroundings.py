@@ -1,0 +1,142 @@
+"""Places that cannot be used: no home, no current folder, no permission, no room, pipes in place of files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bddzoo.results import scan_records, write_record
+from tests.cli.command import ROOT, assert_one_line, bddzoo, environment, without_privileges
+from tests.cli.conftest import TinyZoo
+from tests.results.factory import make_model, make_record
+from tests.support.tiny import SEM_SEG
+
+HOMELESS = """
+import os, pwd, sys
+def nobody(*_):
+    raise KeyError("no such user")
+pwd.getpwuid = nobody
+os.environ.pop("HOME", None)
+from bddzoo.cli.main import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[Path]:
+    """A folder that nobody may look into."""
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    folder.chmod(0o000)
+    yield folder
+    folder.chmod(0o700)
+
+
+def homeless(*arguments: object, **changes: str) -> subprocess.CompletedProcess[str]:
+    env = {k: v for k, v in environment(**changes).items() if not k.startswith("XDG_")}
+    command = [sys.executable, "-c", HOMELESS, *map(str, arguments)]
+    return subprocess.run(
+        command, cwd="/", env={**env, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("arguments", [("results", "ls"), ("cache", "ls"), ("tables", "--measured")])
+def test_a_user_without_a_home_is_told_what_to_set(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    done = homeless(*arguments)
+    assert_one_line(done, 5, "no home folder", "HOME")
+    places = {"BDDZOO_RESULTS": str(tmp_path / "r"), "BDDZOO_CACHE": str(tmp_path / "c")}
+    assert homeless(*arguments, **places).returncode == 0
+
+
+def test_a_user_without_a_home_may_still_look_around(tmp_path: Path) -> None:
+    assert homeless("list").returncode == 0
+    done = homeless("doctor", "--format", "json")
+    states = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert states["results"]["state"] == states["cache"]["state"] == "broken"
+    assert "no home folder" in states["results"]["found"]
+
+
+def test_a_current_folder_that_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    line = 'cd "$1" && rmdir "$1" && shift && exec "$@"'
+    command = [sys.executable, "-m", "bddzoo", "sweep", "--all", "--data", "data", "--results", "results"]
+    done = subprocess.run(
+        ["bash", "-c", line, "-", tmp_path / "gone", *command],
+        env={**environment(), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert_one_line(done, 5, "the current folder does not exist any more")
+
+
+def test_records_that_may_not_be_deleted(tmp_path: Path) -> None:
+    for day in ("01", "02"):
+        kept = write_record(make_record(run={"started": f"2026-01-{day}T00:00:00Z"}), tmp_path)
+    kept.parent.chmod(0o500)
+    done = bddzoo("results", "prune", "--yes", "--results", tmp_path, before=without_privileges())
+    kept.parent.chmod(0o700)
+    assert_one_line(done, 5, "cannot delete", "Permission denied")
+    assert len(list(scan_records(tmp_path))) == 2
+
+
+def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(tmp_path: Path, locked: Path) -> None:
+    """Neither its records, nor checks, nor labels are silently absent."""
+    before = without_privileges()
+    taken = bddzoo("results", "import", tmp_path, "--results", tmp_path / "new", before=before)
+    assert taken.returncode == 6
+    assert f"cannot read {locked}" in taken.stderr
+    merged = bddzoo("check", "--merge", tmp_path, before=before)
+    assert_one_line(merged, 5, f"cannot read {locked}")
+    scored = bddzoo("score", "-t", "sem_seg", "-g", tmp_path, "-r", tmp_path, before=before)
+    assert_one_line(scored, 5, f"cannot read {locked}")
+
+
+def test_a_file_behind_a_locked_door_is_a_links_verdict_not_the_end(tiny: TinyZoo, locked: Path) -> None:
+    options = ("--registry", tiny.registry, "--data", tiny.data, "--from-preds", locked / "preds")
+    done = bddzoo("check", SEM_SEG, *options, "--format", "json", before=without_privileges())
+    assert done.returncode == 5, done.stderr
+    assert [link["verdict"] for link in json.loads(done.stdout)[0]["links"]] == ["missing"]
+    door = bddzoo("eval", "demo_semfpn_r18n_sem_seg", "--data", locked / "x", before=without_privileges())
+    assert_one_line(door, 5, "Permission denied")
+
+
+def test_a_summary_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
+    done = bddzoo(
+        "check",
+        "demo_semfpn_r18n_sem_seg",
+        *("--link", "weights", "--results", tmp_path, "--format", "github"),
+        env={"GITHUB_STEP_SUMMARY": str(tmp_path)},
+    )
+    assert done.returncode == 5
+    assert f"cannot write the summary to {tmp_path}" in done.stderr
+    assert done.stdout.startswith("::error")
+
+
+def test_a_pipe_among_checks_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    assert_one_line(bddzoo("check", "--merge", tmp_path, timeout=60), 5, "pipe.json", "no file")
+
+
+def test_checks_are_read_the_same_without_asserts(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    for level in ("0", "2"):
+        done = bddzoo("check", "--merge", tmp_path, env={"PYTHONOPTIMIZE": level})
+        assert_one_line(done, 2, "a.json", "check --format json")
+
+
+def test_a_damaged_record_is_a_warning_in_every_command(tmp_path: Path) -> None:
+    model = make_model(id="demo_semfpn_r18n_sem_seg")
+    path = write_record(make_record(model), tmp_path)
+    path.write_bytes(path.read_bytes()[:200])
+    for arguments in (("results", "ls"), ("tables", "--measured"), ("results", "prune")):
+        done = bddzoo(*arguments, "--results", tmp_path)
+        assert done.returncode == 0
+        assert f"warning: {path}" in done.stderr, done.stderr
+    assert_one_line(bddzoo("results", "show", model.id, "--results", tmp_path), 6, path.name)
