@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
 import click
 
 from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.cache_move import export, import_
+from bddzoo.cli.cache_parts import byte_bar, open_cache, print_table, select_entries
 from bddzoo.errors import ExitCode, MissingError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from bddzoo.artifacts import Cache, Entry
 
 
 class CacheGroup(ZooCommand, click.Group):
@@ -54,15 +45,15 @@ def ls(app: App, patterns: tuple[str, ...]) -> None:
 
     from bddzoo.artifacts.disk import format_size
 
-    cache = _open(app)
+    cache = open_cache(app)
     rows = []
-    for entry in _select(cache, patterns, needed=False):
+    for entry in select_entries(cache, patterns, needed=False):
         path = cache.path_of(entry)
         rows.append({**asdict(entry), "path": path, "present": path.exists()})
     if app.json:
         app.data_json(rows)
         return
-    _table(
+    print_table(
         app,
         ("model", "kind", "size", "md5", "fetched", "path"),
         [
@@ -96,16 +87,16 @@ def verify(app: App, jobs: int | None) -> int:
     from bddzoo.artifacts.disk import count_words, format_size
     from bddzoo.artifacts.maintain import check_cache
 
-    cache = _open(app)
+    cache = open_cache(app)
     total = sum({cache.path_of(e): e.size_bytes for e in cache.entries()}.values())
-    with _bar(app, "verifying", total) as advance:
+    with byte_bar(app, "verifying", total) as advance:
         findings = check_cache(cache, jobs, advance)
     if app.json:
         keys = ("state", "model", "kind", "path", "size_bytes", "detail")
         app.data_json([{k: getattr(f, k) for k in keys} for f in findings])
     else:
         rows = [(f.state, f.model, f.kind, f.path, f.detail) for f in findings if f.state != "ok"]
-        _table(app, ("state", "model", "kind", "path", "what"), rows)
+        print_table(app, ("state", "model", "kind", "path", "what"), rows)
     counts = {
         s: sum(f.state == s for f in findings) for s in ("ok", "changed", "missing", "unreadable", "extra")
     }
@@ -139,14 +130,14 @@ def rm(app: App, patterns: tuple[str, ...], kind: str | None, everything: bool) 
     from bddzoo.artifacts.maintain import remove_all, remove_entries
     from bddzoo.errors import UsageError
 
-    cache = _open(app)
+    cache = open_cache(app)
     if everything and not patterns and kind is None:
         remove_all(cache)
         app.say(f"removed everything in {cache.root}")
         return
     if not patterns and not everything:
         raise UsageError("no model given", hint="name a model or pattern, or give --all")
-    entries = [e for e in _select(cache, patterns) if kind is None or e.kind == kind]
+    entries = [e for e in select_entries(cache, patterns) if kind is None or e.kind == kind]
     if not entries:
         raise MissingError(f"nothing of kind '{kind}' is in the cache", hint="see 'bddzoo cache ls'")
     try:
@@ -183,129 +174,16 @@ def gc(app: App, older_than: float, dry_run: bool) -> None:
     from bddzoo.artifacts.disk import format_size
     from bddzoo.artifacts.maintain import DAY_S, collect_garbage
 
-    removed = collect_garbage(_open(app), older_than * DAY_S, dry_run=dry_run)
+    removed = collect_garbage(open_cache(app), older_than * DAY_S, dry_run=dry_run)
     if app.json:
         app.data_json([{"path": f.path, "size_bytes": f.size_bytes, "why": f.detail} for f in removed])
     else:
-        _table(app, ("size", "path", "why"), [(format_size(f.size_bytes), f.path, f.detail) for f in removed])
+        print_table(
+            app, ("size", "path", "why"), [(format_size(f.size_bytes), f.path, f.detail) for f in removed]
+        )
     verb = "would remove" if dry_run else "removed"
     app.say(f"{verb} {len(removed)} files, {format_size(sum(f.size_bytes for f in removed))}")
 
 
-@command.command(
-    "export",
-    cls=ZooCommand,
-    epilog="""\b
-Examples:
-  bddzoo cache export zoo.zip
-  bddzoo cache export fpn.zip 'fpn_*'
-""",
-)
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.argument("patterns", nargs=-1)
-@click.pass_obj
-def export(app: App, file: Path, patterns: tuple[str, ...]) -> None:
-    """Write cached files into FILE, for another machine's 'bddzoo cache import'.
-
-    Every file is hashed on the way. 'bddzoo bundle' also adds the registry's part and licence notes.
-    """
-    from bddzoo.artifacts.bundle import write_bundle
-    from bddzoo.artifacts.disk import explain, format_size
-
-    cache = _open(app)
-    entries = _select(cache, patterns)
-    if not entries:
-        raise MissingError(f"the cache {cache.root} is empty", hint="fetch something first")
-    try:
-        with _bar(app, "writing", sum(e.size_bytes for e in entries)) as advance:
-            size = write_bundle(file, cache, entries, each=advance)
-    except OSError as error:
-        raise explain(error, f"writing {file}", "choose another FILE") from error
-    if app.json:
-        app.data_json({"file": file, "size_bytes": size, "files": len(entries)})
-    else:
-        app.data(f"{file}  {format_size(size)}  {len(entries)} files")
-
-
-@command.command(
-    "import",
-    cls=ZooCommand,
-    epilog="""\b
-Examples:
-  bddzoo cache import zoo.zip
-""",
-)
-@click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
-@click.pass_obj
-def import_(app: App, files: tuple[Path, ...]) -> None:
-    """Take the files of exports or bundles into the cache; each is hashed before it gets its name."""
-    from bddzoo.artifacts.bundle import Bundle
-    from bddzoo.artifacts.bundle_import import import_file
-    from bddzoo.artifacts.disk import explain, format_size
-
-    cache = _open(app)
-    taken: list[Entry] = []
-    for file in files:
-        bundle = Bundle(file)
-        count = len(bundle.manifest.files)
-        with _bar(app, "importing", sum(f.size_bytes for f in bundle.manifest.files)) as advance:
-            try:
-                entries = [import_file(bundle, item, cache, advance) for item in bundle.manifest.files]
-            except OSError as error:
-                raise explain(error, f"importing {file}") from error
-        taken += entries
-        if not app.json:
-            app.data(f"{file}  {format_size(sum(e.size_bytes for e in entries))}  {count} files")
-    if app.json:
-        app.data_json([{"model": e.model, "kind": e.kind, "path": cache.path_of(e)} for e in taken])
-
-
-def _open(app: App) -> Cache:
-    from bddzoo.artifacts import Cache
-
-    return Cache(app.cache_dir)
-
-
-def _select(cache: Cache, patterns: Sequence[str], *, needed: bool = True) -> list[Entry]:
-    """Entries whose model or zoo fits a pattern; all without patterns.
-
-    Raises:
-        MissingError: A pattern fits nothing, if it must.
-    """
-    from fnmatch import fnmatchcase
-
-    entries = list(cache.entries())
-    if not patterns:
-        return entries
-    for pattern in patterns if needed else ():
-        if not any(
-            pattern == e.model or fnmatchcase(e.model, pattern) or fnmatchcase(e.zoo, pattern)
-            for e in entries
-        ):
-            raise MissingError(f"nothing in the cache fits '{pattern}'", hint="see 'bddzoo cache ls'")
-    return [
-        e
-        for e in entries
-        if any(p == e.model or fnmatchcase(e.model, p) or fnmatchcase(e.zoo, p) for p in patterns)
-    ]
-
-
-def _table(app: App, headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    if rows:
-        from tabulate import tabulate
-
-        app.data(tabulate(rows, headers=headers, tablefmt="plain", disable_numparse=True))
-
-
-@contextmanager
-def _bar(app: App, what: str, total: int) -> Iterator[Callable[[int], None] | None]:
-    """A bar over bytes on a terminal; None elsewhere."""
-    if app.quiet or app.json or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=app.console(), transient=True) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda count: progress.advance(task, count)
+command.add_command(export)
+command.add_command(import_)

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from bddzoo.cli.app import App, ZooCommand, complete_models, complete_tasks
-from bddzoo.errors import BddzooError, ExitCode, MissingError, UsageError
+from bddzoo.errors import BddzooError, MissingError, UsageError
 from bddzoo.registry.types import ArtifactKind
 
 if TYPE_CHECKING:
-    from bddzoo.artifacts import Fetcher
     from bddzoo.artifacts.pool import Job, Outcome
     from bddzoo.registry.types import Model
 
@@ -89,6 +88,7 @@ def command(
     """
     from bddzoo.artifacts import Cache, Fetcher, Manners
     from bddzoo.artifacts.pool import fetch_all
+    from bddzoo.cli.fetch_report import report, say_resumable
     from bddzoo.cli.progress import make_reporter
     from bddzoo.cli.tensors import digest_tensors
 
@@ -118,14 +118,14 @@ def command(
         with reporter:
             outcomes = fetch_all(fetcher, todo, verify)
     except KeyboardInterrupt:
-        _say_resumable(app, fetcher, todo)
+        say_resumable(app, fetcher, todo)
         raise
     failed = [(o.job, o.error) for o in outcomes if o.error is not None]
     rows = [_row(o) for o in outcomes]
     if dest is not None:
         rows, worse = _deliver(outcomes, rows, dest, force)
         failed += worse
-    return _report(app, fetcher, rows, failed)
+    return report(app, fetcher, rows, failed)
 
 
 def select_models(app: App, patterns: Sequence[str], task: str | None, everything: bool) -> list[Model]:
@@ -232,74 +232,3 @@ def _deliver(
             failed.append((outcome.job, error))
             row |= {"error": error.message, "exit_code": int(error.exit_code)}
     return rows, failed
-
-
-def _report(
-    app: App, fetcher: Fetcher, rows: Sequence[dict[str, Any]], failed: Sequence[tuple[Job, BddzooError]]
-) -> int:
-    from bddzoo.artifacts.disk import count_words, format_size
-
-    good = [r for r in rows if "path" in r and "error" not in r]
-    if app.json:
-        app.data_json(rows)
-    else:
-        for row in good:
-            origin = f"cache, from {row['source']}" if row["cached"] else row["source"]
-            state = row["digest_state"]
-            app.data(f"{row['path']}  {format_size(row['size_bytes'])}  {state}  {origin}")
-    unproved = [r for r in good if r["digest_state"] != "verified"]
-    if unproved:
-        names = unproved[0]["model"] if len(unproved) == 1 else count_words(len(unproved), "file")
-        app.warn(f"{names}: no digest is known to compare with; observed ones were recorded")
-    return report_failures(app, fetcher, len(rows), failed) if failed else int(ExitCode.OK)
-
-
-def report_failures(
-    app: App, fetcher: Fetcher, count: int, failed: Sequence[tuple[Job, BddzooError]], verb: str = "failed"
-) -> int:
-    """Say which of `count` files failed and how: one as its error, several as a table of the sources.
-
-    Returns:
-        The exit status that matters most.
-
-    Raises:
-        BddzooError: The only file failed.
-    """
-    if count == 1:
-        raise failed[0][1]
-    tabled: list[Job] = []
-    if not app.json and not app.quiet:
-        tabled = [job for job, _ in failed if fetcher.failures.get(f"{job.model.id}/{job.kind}")]
-        _say_table(app, fetcher, tabled)
-    for job, error in failed:
-        if job not in tabled:
-            app.error(error.message, hint=error.hint)
-    codes = {error.exit_code for _, error in failed}
-    hint = "try again, or another source with --from SOURCE" if tabled else None
-    app.error(f"{len(failed)} of {count} files {verb}", hint=hint)
-    worst = (ExitCode.INTEGRITY, ExitCode.NETWORK, ExitCode.MISSING, ExitCode.USAGE)
-    return int(next((c for c in worst if c in codes), ExitCode.BUG))
-
-
-def _say_table(app: App, fetcher: Fetcher, jobs: Sequence[Job]) -> None:
-    """Who failed and how, for people who look after many files."""
-    from tabulate import tabulate
-
-    keys = [f"{job.model.id}/{job.kind}" for job in jobs]
-    table = [(key, f.source, f.error.text) for key in keys for f in fetcher.failures[key]]
-    headers = ("file", "source", "what happened")
-    if table:
-        app.say(tabulate(table, headers=headers, tablefmt="plain", disable_numparse=True))
-
-
-def _say_resumable(app: App, fetcher: Fetcher, todo: Sequence[Job]) -> None:
-    from bddzoo.artifacts.disk import format_size
-    from bddzoo.artifacts.leftovers import resumable_bytes
-
-    kept = 0
-    for job in todo:
-        artifact = job.model.artifact(job.kind)
-        if artifact is not None:
-            kept += resumable_bytes(fetcher.cache.partial_folder(job.model, artifact))
-    if kept:
-        app.say(f"{format_size(kept)} of unfinished downloads are kept; the same command again goes on there")

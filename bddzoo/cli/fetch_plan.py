@@ -50,7 +50,7 @@ def show_plan(app: App, fetcher: Fetcher, todo: Sequence[Job], dest: Path | None
     fits = _say_room(app, fetcher, rows, dest)
     failed = [(job, error) for job, error in zip(todo, errors, strict=True) if error is not None]
     if failed:
-        from bddzoo.cli.fetch import report_failures
+        from bddzoo.cli.fetch_report import report_failures
 
         return report_failures(app, fetcher, len(rows), failed, "cannot be fetched")
     return int(ExitCode.OK if fits else ExitCode.MISSING)

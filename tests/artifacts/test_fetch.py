@@ -10,17 +10,11 @@ import pytest
 from bddzoo.artifacts import Manners
 from bddzoo.errors import IntegrityError, MissingError, NetworkError
 from tests.artifacts.zoo import leftovers, make_bytes, make_fetcher, make_model
-from tests.support.server import Fault, Server
+from tests.support.server import Fault
 
 DATA = make_bytes(300_000)
 JSON = b"[" + b"1234567, " * 33_000 + b"0]"
 MD5 = hashlib.md5(DATA).hexdigest()
-
-
-@pytest.fixture
-def server():
-    with Server() as server:
-        yield server
 
 
 def test_fetches_and_verifies_by_the_registry(server, tmp_path):

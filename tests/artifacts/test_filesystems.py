@@ -10,15 +10,8 @@ import pytest
 from tests.artifacts.registry import weights, write_registry
 from tests.artifacts.zoo import make_bytes
 from tests.cli.command import assert_one_line, bddzoo
-from tests.support.server import Server
 
 DATA = make_bytes(300_000)
-
-
-@pytest.fixture
-def server():
-    with Server() as server:
-        yield server
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import time
 from pathlib import Path
 
@@ -12,25 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bddzoo.artifacts import hash_file, leftovers, verify_file
+from bddzoo.artifacts import hash_file, verify_file
 from bddzoo.artifacts.cache import Cache
 from bddzoo.artifacts.digests import StreamHasher, parse_digest_file
 from bddzoo.artifacts.disk import copy_whole, format_size, free_bytes, link_or_copy, write_whole
 from bddzoo.artifacts.entry import check_name, safe, unsafe
 from bddzoo.artifacts.failures import SourceError
 from bddzoo.artifacts.http import _retry_after_s
-from bddzoo.artifacts.leftovers import open_partial, sweep_partials
 from bddzoo.artifacts.locate import Locator, digest_urls, relative_paths
 from bddzoo.artifacts.manners import Manners
 from bddzoo.artifacts.mirrors import split_sources
-from bddzoo.artifacts.notes import note_path
-from bddzoo.artifacts.origin import Origin
-from bddzoo.artifacts.partial import new_partial
 from bddzoo.artifacts.sniff import name_cut, name_impostor
-from bddzoo.errors import IntegrityError, MissingError, NetworkError, UsageError
+from bddzoo.errors import IntegrityError, MissingError, UsageError
 from bddzoo.registry.types import Artifact, Digest
 from tests.artifacts.zoo import make_bytes, make_fetcher, make_model
-from tests.support.server import Fault, Server
+from tests.support.server import Server
 
 MD5 = "0123456789abcdef0123456789abcdef"
 
@@ -179,71 +173,6 @@ class TestSniff:
             assert (name_cut(path, name) is not None) == cut, data
 
 
-class TestPartial:
-    @settings(max_examples=40, deadline=None)
-    @given(
-        st.binary(min_size=1, max_size=4000),
-        st.integers(0, 4000),
-        st.sampled_from(["nothing", "append", "flip", "cut", "note", "gone"]),
-        st.booleans(),
-    )
-    def test_only_proven_bytes_are_resumed(self, tmp_path_factory, data, at, damage, validator):
-        folder = tmp_path_factory.mktemp("p")
-        first = new_partial(folder)
-        first.open(Origin("http://x/", etag='"1"' if validator else None, total=9999))
-        first.write(data)
-        first.suspend()
-        note = note_path(first.path)
-        if damage == "append":
-            first.path.write_bytes(data + b"tail")
-        elif damage == "flip":
-            changed = bytearray(data)
-            changed[at % len(data)] ^= 1
-            first.path.write_bytes(changed)
-        elif damage == "cut":
-            first.path.write_bytes(data[: at % len(data)])
-        elif damage == "note":
-            note.write_text("{")
-        elif damage == "gone":
-            first.path.unlink()
-        second = open_partial(folder, trusted=False)
-        whole = damage in ("nothing", "append") and validator
-        assert second.size_bytes == (len(data) if whole else 0)
-        second.open(second.origin)
-        second.write(b"rest")
-        hashes = second.finish()
-        expected = (data if whole else b"") + b"rest"
-        assert second.path.read_bytes() == expected
-        assert hashes.sha256 == hashlib.sha256(expected).hexdigest()
-        second.give(folder.parent / f"{folder.name}-done")
-        sweep_partials(folder)
-        left = list(folder.iterdir()) if folder.exists() else []
-        # Data with a note that cannot be read may belong to a writer on another machine.
-        assert left == ([] if damage != "note" else left)
-
-    def test_live_writer_is_left_alone(self, tmp_path):
-        alive = new_partial(tmp_path)
-        alive.open(Origin("http://x/", etag='"1"'))
-        alive.write(b"data")
-        other = open_partial(tmp_path, trusted=True)
-        assert other.size_bytes == 0
-        sweep_partials(tmp_path)
-        assert alive.path.exists()
-
-    def test_file_of_another_machine_is_copied_when_silent(self, tmp_path, monkeypatch):
-        first = new_partial(tmp_path)
-        first.open(Origin("http://x/", etag='"1"'))
-        first.write(b"data")
-        first.suspend()
-        note = json.loads(note_path(first.path).read_text())
-        note_path(first.path).write_text(json.dumps(note | {"host": "elsewhere"}))
-        assert open_partial(tmp_path, trusted=True).size_bytes == 0, "it may be alive"
-        old = time.time() - leftovers.FOREIGN_SILENCE_S - 10
-        os.utime(first.path, (old, old))
-        assert open_partial(tmp_path, trusted=True).size_bytes == 4
-        assert first.path.read_bytes() == b"data", "never written into"
-
-
 class TestLocate:
     MODEL = make_model(
         None,
@@ -356,68 +285,3 @@ class TestSmallThings:
             result = make_fetcher(tmp_path, offline=True).fetch(two, verify=True)
         assert result.path.name == "two.pth"
         assert {e.model for e in Cache(tmp_path / "cache").entries()} == {"one", "two"}
-
-
-class TestManners:
-    def test_says_who_it_is_and_asks_for_plain_bytes(self, tmp_path):
-        with Server() as server:
-            make_fetcher(tmp_path).fetch(make_model(b"x", sources=(server.put("x.pth", b"x"),)))
-            headers = server.requests[0].headers
-        assert headers["User-Agent"].startswith("bddzoo/")
-        assert headers["Accept-Encoding"] == "identity"
-
-    def test_proxy_and_netrc_of_the_environment(self, tmp_path, monkeypatch):
-        netrc = tmp_path / "netrc"
-        netrc.write_text("machine zoo.invalid login me password secret\n")
-        netrc.chmod(0o600)
-        monkeypatch.setenv("NETRC", str(netrc))
-        with Server() as proxy:
-            monkeypatch.setenv("http_proxy", proxy.url)
-            proxy.put("x.pth", b"x")
-            result = make_fetcher(tmp_path).fetch(make_model(b"x", sources=("http://zoo.invalid/x.pth",)))
-            assert result.path.read_bytes() == b"x"
-            assert proxy.requests[0].headers["Authorization"] == "Basic bWU6c2VjcmV0"
-
-    def test_password_in_a_source_is_not_shown_or_kept(self, tmp_path):
-        with Server() as server:
-            base = server.url.replace("://", "://me:secret@")
-            server.put("net_a.pth", b"x" * 5000)
-            server.faults = [Fault("cut", after=3000, times=2)]
-            with pytest.raises(NetworkError) as caught:
-                make_fetcher(tmp_path, extra_sources=[base], manners=Manners(attempts=1)).fetch(
-                    make_model(b"y")
-                )
-            assert "secret" not in str(caught.value)
-            result = make_fetcher(tmp_path, extra_sources=[base]).fetch(make_model(None))
-            assert server.requests[-1].headers["Authorization"] == "Basic bWU6c2VjcmV0"
-        assert result.source == server.url.replace("://", "://***@") + "/net_a.pth"
-        assert not any(b"secret" in p.read_bytes() for p in (tmp_path / "cache").rglob("*") if p.is_file())
-
-    def test_retry_after_is_waited_for_unless_it_is_long(self, tmp_path):
-        with Server() as server:
-            url = server.put("x.pth", b"x")
-            server.faults = [Fault("429", delay=1, times=1)]
-            start = time.monotonic()
-            make_fetcher(tmp_path).fetch(make_model(b"x", sources=(url,)))
-            assert time.monotonic() - start >= 1
-            server.faults = [Fault("429", delay=3600)]
-            other = server.put("y.pth", b"x")
-            server.faults[0].pattern = "x.pth"
-            result = make_fetcher(tmp_path, force=True).fetch(make_model(b"x", sources=(url, other)))
-            assert result.source == other
-
-    def test_counter_resets_when_bytes_arrive(self, tmp_path):
-        data = make_bytes(50_000)
-        with Server() as server:
-            server.faults = [Fault("cut", after=3000)]
-            make_fetcher(tmp_path).fetch(make_model(data, sources=(server.put("x.pth", data),)))
-            assert len(server.requests) == 17, "many more tries than are allowed without progress"
-
-    def test_no_progress_for_ever_ends(self, tmp_path):
-        data = make_bytes(50_000)
-        with Server() as server:
-            server.faults = [Fault("cut", after=3000), Fault("ignore-range")]
-            model = make_model(data, sources=(server.put("x.pth", data),))
-            with pytest.raises(Exception, match="closed after 3000 of 50000 bytes"):
-                make_fetcher(tmp_path).fetch(model)
-            assert len(server.requests) < 12

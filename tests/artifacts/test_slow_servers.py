@@ -33,12 +33,6 @@ HEADER = "stalled: its header was not complete after 0.4 s"
 
 
 @pytest.fixture
-def server():
-    with Server() as server:
-        yield server
-
-
-@pytest.fixture
 def secure(tmp_path, monkeypatch):
     """A server that speaks TLS, with a certificate that the client believes."""
     path = tmp_path / "server.pem"

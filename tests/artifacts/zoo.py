@@ -24,6 +24,10 @@ def make_bytes(size: int, seed: int = 0) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
+DATA = make_bytes(200_000)
+OTHER = make_bytes(90_000, seed=1)
+
+
 def make_model(
     data: bytes | None = None, known: str = "md5", model_id: str = "net_a", **artifact: Any
 ) -> Model:
@@ -74,3 +78,18 @@ def fetch_in_process(folder: str, model: Model, verify: bool) -> None:
     result = make_fetcher(Path(folder), manners=CALM).fetch(model, verify=verify)
     found = hashlib.sha256(result.path.read_bytes()).hexdigest()
     os._exit(0 if found == result.sha256 == result.path.parent.name else 1)
+
+
+def objects(tmp_path: Path) -> list[Path]:
+    """Contents of a test's cache."""
+    return sorted(p for p in (tmp_path / "cache" / "objects").rglob("*") if p.is_file())
+
+
+def change(path: Path) -> None:
+    """Change a byte of a file and keep its size and times."""
+    status = path.stat()
+    path.chmod(0o644)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))

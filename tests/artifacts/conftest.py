@@ -1,0 +1,41 @@
+"""A server, a registry of two models and a way to run commands, for all tests of this room."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.artifacts.registry import weights, write_registry
+from tests.artifacts.zoo import DATA, OTHER
+from tests.cli.command import bddzoo
+from tests.support.server import Server
+
+
+@pytest.fixture
+def server():
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a command with the test's registry and cache."""
+
+    def run(command, *arguments, **options):
+        names = [*command.split(), *arguments]
+        where = ["--registry", tmp_path / "registry.yaml", "--cache", tmp_path / "cache"]
+        return bddzoo(*names, *where, **options)
+
+    return run
+
+
+@pytest.fixture
+def zoo(server, tmp_path):
+    """Two models: one with a known digest, one without."""
+    write_registry(
+        tmp_path / "registry.yaml",
+        {
+            "net_a": weights("net_a.pth", server.put("net_a.pth", DATA), data=DATA),
+            "net_b": weights("net_b.pth", server.put("net_b.pth", OTHER)),
+        },
+    )
+    return server
