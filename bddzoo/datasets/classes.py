@@ -6,6 +6,7 @@ although semantic segmentation calls it `person`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 Colour = tuple[int, int, int]
@@ -128,3 +129,11 @@ PAN_STUFF = 30
 """Panoptic classes without single objects."""
 
 CLASS_SETS = {classes.task: classes for classes in (SEM_SEG, INS_SEG, DRIVABLE)}
+
+
+def in_order(names: Collection[str]) -> list[str]:
+    """Class names in the order of the task that has them all; as they are where none has."""
+    for classes in CLASS_SETS.values():
+        if set(names) <= set(classes.names):
+            return sorted(names, key=classes.index)
+    return list(names)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
+from bddzoo.datasets.classes import SEM_SEG
 from bddzoo.reports.site.model import page_names
 from tests.cli.command import ROOT
 from tests.cli.inprocess import Done
@@ -89,6 +90,9 @@ def test_a_measured_model_says_how(site: Path) -> None:
     assert 'class="v reproduced"' in text
     assert record["weights"]["sha256"] in text
     assert f"{record['per_class']['IoU']['traffic light']:.2f}" in text
+    table = text.partition("<table class=classes>")[2].partition("</table>")[0]
+    at = [table.index(f"<th>{name}<") for name in SEM_SEG.names]
+    assert at == sorted(at), "classes in the order of the task"
     # The interval of the mean holds the mean.
     row = text.partition("<tr><th>mIoU val")[2].partition("\n")[0]
     low, high = (float(x) for x in row.split("<td>")[3].split(" to "))

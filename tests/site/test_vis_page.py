@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 
+CONTROLS = ("previous", "next", "left", "right")
+
+
 def divider(page: Page) -> str:
     return str(page.evaluate("document.getElementById('stack').style.getPropertyValue('--at')"))
 
@@ -69,6 +72,16 @@ def test_it_fits_a_phone(visit: Opener, compare_page: Path) -> None:
     page = visit(compare_page, viewport={"width": 390, "height": 844})
     shown(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    # Buttons and menus stand two and two.
+    previous, following, left, right = (page.locator(f"#{n}").bounding_box() for n in CONTROLS)
+    assert previous
+    assert following
+    assert left
+    assert right
+    assert previous["y"] == following["y"]
+    assert left["y"] == right["y"] > previous["y"]
+    table = page.locator(".wide")
+    assert table.evaluate("e => e.scrollWidth <= e.clientWidth"), "short names leave room for all columns"
 
 
 def test_without_scripts_the_pictures_are_linked(visit: Opener, compare_page: Path) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from bddzoo.datasets.classes import CLASS_SETS
+from bddzoo.datasets.classes import in_order
 from bddzoo.registry.types import Model
 from bddzoo.reports.plots.canvas import COLOURS, HATCHES, WIDTH_IN, Look, new_figure
 from bddzoo.results.verdict import MetricVerdict, Verdict
@@ -75,21 +75,13 @@ def class_bars(values: Mapping[str, Mapping[str, float]], metric: str, title: st
         metric: What the values are.
         title: Of the plot.
     """
-    classes = _in_order(list(dict.fromkeys(name for row in values.values() for name in row)))
+    classes = in_order(list(dict.fromkeys(name for row in values.values() for name in row)))
     figure, (axes,) = new_figure(WIDTH_IN, 1.4 + 0.16 * len(classes) * (len(values) + 0.6))
     _grouped(axes, classes, values)
     axes.set_xlabel(f"{metric}, percent")
     axes.set_title(title)
     figure.legend(loc="outside lower center", ncols=2)
     return figure
-
-
-def _in_order(names: Sequence[str]) -> list[str]:
-    """Class names in the order of the task that has them all; as they are where none has."""
-    for classes in CLASS_SETS.values():
-        if set(names) <= set(classes.names):
-            return sorted(names, key=classes.index)
-    return list(names)
 
 
 def slice_bars(

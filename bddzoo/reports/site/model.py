@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from bddzoo.datasets.classes import in_order
 from bddzoo.registry.types import Artifact, Model
 from bddzoo.reports.cite import bibtex
 from bddzoo.reports.commands import steps
@@ -137,7 +138,7 @@ def class_table(record: Record | None) -> ClassTable | None:
     if record is None or not record.per_class:
         return None
     metrics = tuple(record.per_class)
-    names = dict.fromkeys(name for row in record.per_class.values() for name in row)
+    names = in_order(dict.fromkeys(name for row in record.per_class.values() for name in row))
     rows = tuple((name, tuple(_percent(record.per_class[m].get(name)) for m in metrics)) for name in names)
     total = tuple(_percent(record.summary.get(OVERALL.get(m, m))) for m in metrics)
     return ClassTable(metrics, rows, total)
