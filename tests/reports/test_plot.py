@@ -2,6 +2,7 @@ import json
 import re
 import shutil
 import struct
+from datetime import datetime, timezone
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,7 +10,7 @@ import pytest
 
 from bddzoo.registry import load_registry
 from bddzoo.results.codec import decode_record, encode_record
-from bddzoo.results.store import record_path
+from bddzoo.results.places import record_path
 from tests.cli.command import ROOT, assert_one_line, run_here
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -17,6 +18,9 @@ SEM, INS = "demo_semfpn_r18n_sem_seg", "demo_mask_rcnn_r18n_ins_seg"
 ATTRIBUTES = "names.json"
 # The version of matplotlib that drew the pictures in docs/images.
 DRAWN_WITH = "3.11.2"
+
+# Newer than the records of the checkout; records of the future would count as the oldest.
+LATER = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 pytest.importorskip("matplotlib")
 
@@ -146,7 +150,7 @@ def test_speed_names_every_device(plot, results, tmp_path):
 
 
 def test_reported_shows_every_verdict_and_value(plot, results, tmp_path):
-    results(summary__mIoU=60.0, run__started="2027-01-01T00:00:00Z")
+    results(summary__mIoU=60.0, run__started=LATER)
     done = plot("reported", "--zoo", "demo", "--results", results.root, "-o", tmp_path / "x.svg")
     assert done.returncode == 0, done.stderr
     text = words(tmp_path / "x.svg")
@@ -155,7 +159,7 @@ def test_reported_shows_every_verdict_and_value(plot, results, tmp_path):
 
 
 def test_classes_are_in_the_order_of_the_task(plot, results, tmp_path):
-    other = results(run__started="2027-01-01T00:00:00Z", per_class__IoU={"road": 50.0, "car": None})
+    other = results(run__started=LATER, per_class__IoU={"road": 50.0, "car": None})
     (first,) = (p.stem for p in (RESULTS / "demo/sem_seg" / SEM).glob("*.json"))
     done = plot("classes", first, other, "--results", results.root, "-o", tmp_path / "x.svg")
     assert done.returncode == 0, done.stderr
@@ -243,7 +247,7 @@ def test_slices_that_cannot_be(plot, results, attributes, tmp_path):
         plot("slices", SEM, "--attributes", attributes, "--metric", "AP", *common), 5, "no metric 'AP'"
     )
     assert_one_line(plot("slices", SEM, "--data", tmp_path, *common), 5, "--attributes")
-    bare = results(statistics={}, run__started="2027-01-01T00:00:00Z")
+    bare = results(statistics={}, run__started=LATER)
     assert_one_line(plot("slices", bare, "--attributes", attributes, *common), 5, "kept no statistics")
 
 
