@@ -68,7 +68,8 @@ class PictureBar:
             self._app.detail(text)
 
     def warn(self, text: str) -> None:
-        """Print a warning above the bar."""
+        """Print a warning above the bar, as one line whatever a file is called."""
+        text = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
         if self._progress is None:
             self._app.warn(text)
         else:

@@ -114,7 +114,7 @@ def command(
     model = app.registry.find(model_id)
     check_device_name(device)
     protocol_of(model)
-    pictures = find_pictures(inputs)
+    pictures = find_pictures(inputs, out)
     class_set_of(model)  # a model of unknown classes is refused before its weights are fetched
     labels = labels_of(model)
     earlier = _earlier(out, overwrite, resume)
@@ -204,8 +204,12 @@ def _earlier(out: Path, overwrite: bool, resume: bool) -> Unfinished | None:
     return earlier
 
 
-def find_pictures(inputs: Sequence[Path]) -> dict[str, Path]:
+def find_pictures(inputs: Sequence[Path], out: Path) -> dict[str, Path]:
     """Pictures of files and folders by file name, in the order given.
+
+    Args:
+        inputs: Files and folders.
+        out: Folder of the predictions; where it lies in one of the folders, it is passed over.
 
     Raises:
         MissingError: A file or folder is not there, or a folder holds no picture.
@@ -215,9 +219,12 @@ def find_pictures(inputs: Sequence[Path]) -> dict[str, Path]:
 
     pictures: dict[str, Path] = {}
     stems: dict[str, Path] = {}
+    target = out.resolve()
     for item in inputs:
         if item.is_dir():
             paths = walk(item, IMAGE_SUFFIXES)
+            if item.resolve() in target.parents:
+                paths = [path for path in paths if not path.parent.resolve().is_relative_to(target)]
             if not paths:
                 raise MissingError(
                     f"no picture in folder {item}", hint=f"looked for {', '.join(sorted(IMAGE_SUFFIXES))}"

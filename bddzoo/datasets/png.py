@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import struct
 import zlib
 from collections.abc import Iterator
@@ -42,6 +43,10 @@ def read_bytes(path: Path) -> bytes:
         MissingError: It is absent, not a file, or unreadable.
     """
     try:
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            # To read it might be to wait for ever.
+            raise MissingError(f"{path} is a pipe or a device, not a file", hint="copy it into one")
         return path.read_bytes()
     except FileNotFoundError:
         raise MissingError(f"no such file: {path}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,6 +63,31 @@ def cli(capsys, world, tmp_path):
 
 def files(folder: Path) -> set[str]:
     return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+
+
+def test_predictions_inside_the_folder_of_pictures_are_no_pictures(cli, world, tmp_path):
+    folder = tmp_path / "pictures"
+    shutil.copytree(world / "pictures", folder)
+    out = folder / "seen"
+    assert cli("sem_seg", folder, out=out).code == 0
+    before = files(folder)
+    assert cli("sem_seg", folder, "--overwrite", out=out).code == 0
+    assert files(folder) == before
+    assert cli("sem_seg", out / "overlays", out=tmp_path / "again").code == 0  # who asks for them gets them
+
+
+def test_whatever_a_file_is_called_and_is_a_warning_is_one_line(cli, world, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    shutil.copyfile(world / "pictures/a.jpg", folder / "good.jpg")
+    (folder / "two\nlines\x1b[31m.jpg").write_bytes(b"nonsense")
+    os.mkfifo(folder / "pipe.jpg")
+    done = cli("sem_seg", folder)
+    assert done.code == 5
+    warnings = [line for line in done.err.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 2
+    assert "pipe.jpg is a pipe or a device" in warnings[0]
+    assert "two lines?[31m.jpg" in warnings[1]
 
 
 @pytest.mark.parametrize("batch", [1, 3])
