@@ -24,6 +24,7 @@ from bddzoo.artifacts.digests import MIN_PREFIX, hashes_of, strongest
 from bddzoo.artifacts.disk import boot_id, link_or_copy, write_whole
 from bddzoo.artifacts.entry import Entry, explain_hashes, read_entry, safe
 from bddzoo.artifacts.proof import fits
+from bddzoo.files import home_folder
 from bddzoo.registry.types import Artifact, Model
 
 TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
@@ -215,4 +216,4 @@ def default_root() -> Path:
     if given:
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "bddzoo"
+    return (Path(base) if base else home_folder() / ".cache") / "bddzoo"

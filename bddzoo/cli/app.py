@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from bddzoo.cli.values import Folder
 from bddzoo.errors import BddzooError, MissingError
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def _store(name: str, convert: Callable[[Any], Any] = lambda v: v) -> Callable[.
 def global_options(formats: Sequence[str] = FORMATS) -> list[click.Option]:
     """Fresh copies of the options that every command takes."""
     path = click.Path(dir_okay=False, path_type=Path)
-    folder = click.Path(file_okay=False, path_type=Path)
+    folder = Folder()
     return [
         click.Option(
             ["--registry", "_registry"],

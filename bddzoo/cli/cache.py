@@ -7,6 +7,7 @@ import click
 from bddzoo.cli.app import App, ZooCommand
 from bddzoo.cli.cache_move import export, import_
 from bddzoo.cli.cache_parts import byte_bar, open_cache, print_table, select_entries
+from bddzoo.cli.values import Amount
 from bddzoo.errors import ExitCode, MissingError
 
 
@@ -158,7 +159,7 @@ Examples:
 )
 @click.option(
     "--older-than",
-    type=click.FloatRange(min=0),
+    type=Amount(min=0),
     default=1.0,
     show_default=True,
     metavar="DAYS",

@@ -12,6 +12,7 @@ import click
 
 from bddzoo.cli.app import App, ZooCommand, complete_models, complete_tasks
 from bddzoo.cli.results_option import results_option
+from bddzoo.cli.values import Folder
 from bddzoo.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ Examples:
 @click.option("--matrix", is_flag=True, help="Only print the models, as a job matrix for GitHub Actions.")
 @click.option(
     "--merge",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Folder(),
     metavar="DIR",
     help="Put together what earlier checks printed with --format json.",
 )

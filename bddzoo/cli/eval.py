@@ -12,6 +12,7 @@ import click
 from bddzoo.cli.app import App, ZooCommand, complete_models
 from bddzoo.cli.results_option import results_option
 from bddzoo.cli.speedups import speedup_options
+from bddzoo.cli.values import Folder
 from bddzoo.errors import BddzooError, ExitCode
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ Examples:
 @click.option(
     "-o",
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Folder(),
     metavar="DIR",
     help="Also write the predictions.",
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from bddzoo.cli.app import App, ZooCommand, complete_models, complete_tasks
+from bddzoo.cli.values import Amount
 from bddzoo.errors import BddzooError, MissingError, UsageError
 from bddzoo.registry.types import ArtifactKind
 
@@ -58,9 +59,7 @@ Examples:
 @click.option("--offline", is_flag=True, help="Open no connection.")
 @click.option("--dry-run", is_flag=True, help="Say what would be fetched, from where, and whether it fits.")
 @click.option("--force", is_flag=True, help="Fetch again what the cache has; replace files in --dest.")
-@click.option(
-    "--timeout", type=click.FloatRange(min=0.1), metavar="S", help="Seconds without a byte. [default: 30]"
-)
+@click.option("--timeout", type=Amount(min=0.1), metavar="S", help="Seconds without a byte. [default: 30]")
 @click.option(
     "--retries", type=click.IntRange(0, 100), help="Tries after one that brought nothing. [default: 4]"
 )

@@ -168,7 +168,8 @@ def run(argv: list[str] | None = None) -> int:
             return _bug(app, error)
         return int(ExitCode.MISSING)
     except Exception as error:  # the last line of defence: our bug, said in one line
-        if isinstance(error, RuntimeError) and app.verbosity == 0 and not _exists(Path.home):  # libraries ask for it, too
+        homeless = isinstance(error, RuntimeError) and not _exists(Path.home)  # libraries ask for it, too
+        if homeless and app.verbosity == 0:
             app.error("this user has no home folder", hint="set HOME to a folder that may be written to")
             return int(ExitCode.MISSING)
         return _bug(app, error)

@@ -11,6 +11,7 @@ import click
 
 from bddzoo.cli.app import App, ZooCommand, complete_models
 from bddzoo.cli.speedups import speedup_options
+from bddzoo.cli.values import Amount
 from bddzoo.errors import BddzooError, ExitCode, MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -62,14 +63,14 @@ Examples:
 )
 @click.option(
     "--alpha",
-    type=click.FloatRange(0, 1),
+    type=Amount(0, 1),
     default=0.5,
     show_default=True,
     help="How much colour covers the picture in overlays.",
 )
 @click.option(
     "--min-score",
-    type=click.FloatRange(0, 1),
+    type=Amount(0, 1),
     default=0.3,
     show_default=True,
     help="Instances below this score are not drawn; the files hold them all.",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from bddzoo.cli.app import App, ZooCommand, complete_models, complete_zoos
+from bddzoo.cli.values import Amount
 from bddzoo.errors import ExitCode
 
 
@@ -30,7 +31,7 @@ Examples:
 @click.option("--per-host", type=click.IntRange(1, 16), default=2, show_default=True, help="... of one host.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0.1),
+    type=Amount(0.1),
     default=10.0,
     show_default=True,
     metavar="S",

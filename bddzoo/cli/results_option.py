@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bddzoo.cli.app import App
+from bddzoo.cli.values import Folder
 
 if TYPE_CHECKING:
     from bddzoo.results import StoredRecord
@@ -18,7 +19,7 @@ def results_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """The option that names the results folder."""
     return click.option(
         "--results",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=Folder(),
         envvar="BDDZOO_RESULTS",
         help="Folder of records. Default: benchmarks/results of the checkout, else the user's data folder.",
     )(function)

@@ -11,6 +11,7 @@ import click
 
 from bddzoo.cli.app import App, ZooCommand, complete_models, complete_tasks
 from bddzoo.cli.results_option import results_option
+from bddzoo.cli.values import Amount
 from bddzoo.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -96,9 +97,7 @@ Examples:
     metavar="C",
     help="With --executor ray. [default: its GPUs' share of a machine]",
 )
-@click.option(
-    "--time-limit", type=click.FloatRange(min=1), metavar="S", help="Seconds that a model may take."
-)
+@click.option("--time-limit", type=Amount(min=1), metavar="S", help="Seconds that a model may take.")
 @click.option(
     "--retries", type=click.IntRange(0, 10), default=1, show_default=True, help="After a crash or a hang."
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bddzoo.cli.app import App, ZooCommand, complete_tasks, complete_zoos
+from bddzoo.cli.values import Folder
 from bddzoo.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ Reference pages have blocks named commands, exit-codes, operators, protocols and
 @click.option("--measured", is_flag=True, help="Measured beside reported; the same as --style measured.")
 @click.option(
     "--results",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Folder(),
     help="Folder of the measurements' records.",
 )
 @click.option("--write", type=_FILE, multiple=True, metavar="FILE", help="Render the blocks of a document.")

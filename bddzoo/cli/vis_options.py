@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bddzoo.cli.app import App
+from bddzoo.cli.values import Amount
 from bddzoo.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def style_options(function: Command) -> Command:
     options = (
         click.option(
             "--alpha",
-            type=click.FloatRange(0, 1),
+            type=Amount(0, 1),
             default=0.5,
             show_default=True,
             help="How much colour covers the picture.",
@@ -78,7 +79,7 @@ def style_options(function: Command) -> Command:
         ),
         click.option(
             "--min-score",
-            type=click.FloatRange(0, 1),
+            type=Amount(0, 1),
             default=0.3,
             show_default=True,
             help="Detections below this score are not drawn.",

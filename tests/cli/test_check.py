@@ -204,6 +204,28 @@ def test_weights_without_a_digest_are_unverified(run: Run, tiny: TinyZoo, publis
     assert "not verified" in done.stdout
 
 
+def test_a_measurement_that_cannot_be_recorded_is_judged_all_the_same(
+    run: Run, tiny: TinyZoo, published: Path, tmp_path: Path
+) -> None:
+    """It may have taken hours; the folder was looked at before, and has filled up since."""
+    (tmp_path / "results" / "tiny").mkdir(parents=True)
+    (tmp_path / "results" / "tiny" / "sem_seg").write_text("in the way")
+    done = check(run, tiny, published, "sem_seg", "--from-weights", "--data", tiny.data, "--format", "json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert verdicts(done) == {"weights": "reproduced"}
+    assert "warning: cannot write a record" in done.stderr
+
+
+def test_a_place_where_nothing_can_be_recorded_is_said_before_the_network_runs(
+    run: Run, tiny: TinyZoo, published: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "results").write_text("in the way")
+    done = check(run, tiny, published, "sem_seg", "--from-weights", "--data", tiny.data, "--format", "json")
+    assert (done.returncode, verdicts(done)) == (5, {"weights": "missing"})
+    assert "cannot write a record" in done.stdout
+    assert not (tmp_path / "cache").exists(), "nothing was fetched"
+
+
 def test_reports_for_machines(
     run: Run, tiny: TinyZoo, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -140,3 +140,24 @@ def test_a_damaged_record_is_a_warning_in_every_command(tmp_path: Path) -> None:
         assert done.returncode == 0
         assert f"warning: {path}" in done.stderr, done.stderr
     assert_one_line(bddzoo("results", "show", model.id, "--results", tmp_path), 6, path.name)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("results", "ls", "--results", ""), ("check", "--all", "--results", ""), ("list", "--cache", "")],
+)
+def test_an_empty_name_is_not_the_current_folder(arguments: tuple[str, ...]) -> None:
+    """A variable that is not set: `--results "$RESULTS"`."""
+    assert_one_line(bddzoo(*arguments), 2, arguments[-2], "the name is empty")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("sweep", "--all", "--data", ".", "--time-limit", "nan"),
+        ("fetch", "--all", "--timeout", "nan"),
+        ("cache", "gc", "--older-than", "NaN"),
+    ],
+)
+def test_what_is_not_a_number_is_in_no_range(arguments: tuple[str, ...]) -> None:
+    assert_one_line(bddzoo(*arguments), 2, arguments[-2], "not a number")

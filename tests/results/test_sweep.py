@@ -224,6 +224,7 @@ def test_a_full_disk_loses_nothing_and_is_made_good(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     full, room = json.loads(done.stdout)
     assert {state for state, _ in full["states"].values()} == {"failed"}
+    assert all("no space is left" in reason for _, reason in full["states"].values())
     assert (full["measured"], full["left"]) == ({}, [])
     assert {state for state, _ in room["states"].values()} == {"done"}
     assert (room["measured"], room["left"]) == ({f"m{i}": 1 for i in range(3)}, [])
