@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,8 @@ def atomic_open(path: Path, *, durable: bool = False) -> Iterator[IO[bytes]]:
 
     The bytes go to a temporary file beside the target, which is then renamed; a failure or an
     interruption removes it. The folder is made where it is missing. A file that is replaced keeps
-    its permissions; a link stays a link, and what it points to is replaced.
+    its permissions; a link stays a link, and what it points to is replaced. A device or a pipe is
+    written to as it is.
 
     Args:
         path: The file.
@@ -28,6 +30,13 @@ def atomic_open(path: Path, *, durable: bool = False) -> Iterator[IO[bytes]]:
     Raises:
         MissingError: The folder or the file cannot be written.
     """
+    if is_special(path):
+        try:
+            with path.open("wb") as file:
+                yield file
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        return
     try:
         target = path.resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -49,6 +58,15 @@ def atomic_open(path: Path, *, durable: bool = False) -> Iterator[IO[bytes]]:
         raise cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_special(path: Path) -> bool:
+    """Whether a path is a device, a pipe or a socket: renaming a file onto it would destroy it."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def write_bytes(path: Path, content: bytes, *, durable: bool = False) -> None:

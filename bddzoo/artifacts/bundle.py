@@ -13,24 +13,18 @@ lands in the cache. Archives with names that would leave a folder are refused al
 
 from __future__ import annotations
 
-import hashlib
 import stat
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from bddzoo.artifacts.cache import Cache
-from bddzoo.artifacts.digests import CHUNK_BYTES
-from bddzoo.artifacts.disk import temp_beside
-from bddzoo.artifacts.entry import Entry, check_name
+from bddzoo.artifacts.entry import check_name
 from bddzoo.errors import BddzooError, IntegrityError, MissingError, UsageError
 
 MANIFEST = "bddzoo-bundle.json"
 FORMAT = "bddzoo-bundle"
 MAX_MANIFEST_BYTES = 64 << 20
-_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 class BundleFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,111 +51,6 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: str
     version: int
     files: list[BundleFile]
-
-
-def write_bundle(
-    path: Path,
-    cache: Cache,
-    entries: Sequence[Entry],
-    texts: Mapping[str, str] | None = None,
-    each: Callable[[int], None] | None = None,
-) -> int:
-    """Write cached files into a bundle; equal input gives equal bytes.
-
-    Args:
-        path: The bundle; it appears whole or not at all.
-        cache: Where the files are.
-        entries: Which files.
-        texts: Further members by name, e.g. `registry.yaml`.
-        each: Called with the number of bytes of every piece written.
-
-    Returns:
-        Size of the bundle in bytes.
-
-    Raises:
-        IntegrityError: A cached file was changed.
-        MissingError: A cached file is gone.
-        OSError: The bundle cannot be written.
-    """
-    files, sources = _list_files(cache, entries)
-    manifest = Manifest(FORMAT, 1, files)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temp = temp_beside(path)
-    try:
-        with zipfile.ZipFile(temp, "x", zipfile.ZIP_STORED, allowZip64=True) as archive:
-            listing = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
-            archive.writestr(_info(MANIFEST), listing)
-            for name, text in (texts or {}).items():
-                archive.writestr(_info(name), text.encode())
-            for member, entry in sources.items():
-                _write_member(archive, member, cache.path_of(entry), entry, each)
-        temp.replace(path)
-    except BaseException:
-        temp.unlink(missing_ok=True)
-        raise
-    return path.stat().st_size
-
-
-def _list_files(cache: Cache, entries: Iterable[Entry]) -> tuple[list[BundleFile], dict[str, Entry]]:
-    files: list[BundleFile] = []
-    sources: dict[str, Entry] = {}
-    for entry in entries:
-        member = f"{entry.zoo or 'zoo'}/{entry.task or 'task'}/{entry.kind}/{entry.name}"
-        if member in sources and sources[member].sha256 != entry.sha256:
-            # Two models with files of the same name: the second goes into a folder of its own.
-            member = (
-                f"{entry.zoo or 'zoo'}/{entry.task or 'task'}/{entry.kind}/{entry.sha256[:12]}/{entry.name}"
-            )
-        if not _is_safe(member):
-            raise UsageError(f"model {entry.model}: '{member}' cannot be a name in a bundle")
-        sources.setdefault(member, entry)
-        files.append(
-            BundleFile(
-                model=entry.model,
-                zoo=entry.zoo,
-                task=entry.task,
-                kind=entry.kind,
-                name=entry.name,
-                size_bytes=entry.size_bytes,
-                md5=entry.md5,
-                sha256=entry.sha256,
-                member=member,
-                source=entry.source,
-                fetched=entry.fetched,
-                published=entry.published,
-                published_at=entry.published_at,
-            )
-        )
-    return files, sources
-
-
-def _info(name: str) -> zipfile.ZipInfo:
-    info = zipfile.ZipInfo(name, _EPOCH)
-    info.external_attr = 0o644 << 16
-    return info
-
-
-def _write_member(
-    archive: zipfile.ZipFile, member: str, path: Path, entry: Entry, each: Callable[[int], None] | None
-) -> None:
-    state = hashlib.sha256()
-    info = _info(member)
-    info.file_size = entry.size_bytes
-    try:
-        source = path.open("rb", buffering=0)
-    except FileNotFoundError:
-        raise MissingError(f"{path} is gone from the cache", hint="fetch the model again") from None
-    with source, archive.open(info, "w", force_zip64=True) as target:
-        while data := source.read(CHUNK_BYTES):
-            state.update(data)
-            target.write(data)
-            if each is not None:
-                each(len(data))
-    if state.hexdigest() != entry.sha256:
-        raise IntegrityError(
-            f"{path} was changed since it was fetched: sha256 {state.hexdigest()}, expected {entry.sha256}",
-            hint=f"fetch it again: bddzoo fetch --force {entry.model}",
-        )
 
 
 class Bundle:
@@ -213,7 +102,7 @@ class Bundle:
         seen: set[str] = set()
         for info in archive.infolist():
             mode = info.external_attr >> 16
-            if not _is_safe(info.filename.rstrip("/")) or info.orig_filename != info.filename:
+            if not is_safe(info.filename.rstrip("/")) or info.orig_filename != info.filename:
                 raise self._refuse(f"the name '{info.orig_filename}' would leave its folder")
             if mode and stat.S_ISLNK(mode):
                 raise self._refuse(f"'{info.filename}' is a link")
@@ -262,7 +151,7 @@ class Bundle:
         return UsageError(f"{self.path} is no bundle: {why}", hint="bundles are made by 'bddzoo bundle'")
 
 
-def _is_safe(name: str) -> bool:
+def is_safe(name: str) -> bool:
     """Whether a member's name stays inside the folder that the archive is unpacked into."""
     path = PurePosixPath(name)
     return not (

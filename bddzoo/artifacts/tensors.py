@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from bddzoo.artifacts.digests import CHUNK_BYTES
 from bddzoo.artifacts.disk import temp_beside
 from bddzoo.errors import IntegrityError, MissingError, UsageError
+from bddzoo.files import is_special
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -145,9 +146,12 @@ def write_safetensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping
     Raises:
         MissingError: The safetensors package is not installed.
         IntegrityError: What was read back differs.
+        UsageError: `path` is a device or a pipe.
         OSError: The file cannot be written.
     """
     _need_safetensors()
+    if is_special(path):
+        raise UsageError(f"{path} is no regular file", hint="choose another one")
     from safetensors.torch import save_file
 
     before = digest_state(state)

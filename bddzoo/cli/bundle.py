@@ -57,7 +57,7 @@ def command(
     'bddzoo fetch MODEL --from FILE --offline'.
     """
     from bddzoo.artifacts import Cache, Fetcher
-    from bddzoo.artifacts.bundle import write_bundle
+    from bddzoo.artifacts.bundle_write import check_target, write_bundle
     from bddzoo.artifacts.disk import explain, format_size
     from bddzoo.artifacts.pool import fetch_all
     from bddzoo.artifacts.slices import licence_notes, slice_registry
@@ -66,6 +66,7 @@ def command(
 
     models = select_models(app, patterns, None, False)
     todo = plan(models, parse_kinds(what))
+    check_target(output)
     cache = Cache(app.cache_dir)
     reporter = make_reporter(app, len(todo))
     fetcher = Fetcher(cache, sources, offline=offline, jobs=jobs, progress=reporter)

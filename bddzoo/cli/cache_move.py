@@ -32,7 +32,7 @@ def export(app: App, file: Path, patterns: tuple[str, ...]) -> None:
 
     Every file is hashed on the way. 'bddzoo bundle' also adds the registry's part and licence notes.
     """
-    from bddzoo.artifacts.bundle import write_bundle
+    from bddzoo.artifacts.bundle_write import write_bundle
     from bddzoo.artifacts.disk import explain, format_size
 
     cache = open_cache(app)
