@@ -27,7 +27,7 @@ MEANINGS = {
     ExitCode.OK: "done; reproduced",
     ExitCode.BUG: "a bug of ours",
     ExitCode.USAGE: "usage, or a registry that makes no sense",
-    ExitCode.NOT_REPRODUCED: "not reproduced; tables differ from the registry",
+    ExitCode.NOT_REPRODUCED: "not reproduced; tables differ from the registry; lint found something",
     ExitCode.INCOMPARABLE: "incomparable",
     ExitCode.MISSING: "missing model, file or data",
     ExitCode.INTEGRITY: "integrity: a digest that does not match, or cannot be verified where that was asked",

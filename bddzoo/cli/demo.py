@@ -240,9 +240,11 @@ def farewell(folder: Path) -> str:
   {folder}/data/         the synthetic data set
 
 The same with a real model and the real data set, the folder that holds images/ and labels/:
-{path}$ bddzoo list --task sem_seg --sort mIoU-val
+{path}$ bddzoo list --zoo bdd100k-models --task sem_seg --sort mIoU-val --reverse
 $ bddzoo fetch {sem_seg} {ins_seg} --verify
 $ bddzoo eval {sem_seg} --data /data/bdd100k
 $ bddzoo eval {ins_seg} --data /data/bdd100k
 $ bddzoo predict {ins_seg} your-pictures/ --out predictions/
-$ bddzoo tables --measured"""
+$ bddzoo tables --measured
+
+The host of the zoo's files has been reported dead. --from SOURCE names a mirror, a folder or a bundle of yours."""

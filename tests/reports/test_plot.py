@@ -216,7 +216,7 @@ NOWHERE = "/proc/nowhere/x.svg"
 @pytest.mark.parametrize(
     ("arguments", "code", "words_"),
     [
-        (["speed", "--task", "sem_seg", "-o", "x.svg"], 5, "no record has both"),
+        (["speed", "--task", "sem_seg", "-o", "x.svg"], 5, "no record of bdd100k has both"),
         (["reported", "-o", "x.svg"], 5, "no reported number on val has been measured"),
         (["params", "--task", "sem_seg", "--measured", "-o", "x.svg"], 5, "nothing to plot"),
         (["classes", SEM, "-o", "x.svg"], 5, "no record"),

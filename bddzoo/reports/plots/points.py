@@ -105,7 +105,7 @@ def by_parameters(chosen: Selection, split: str, records: Sequence[Record] | Non
         if value is None or model.network is None or model.network.params is None:
             continue
         points.append(Point(model.id, model.method.name, _label(model), model.network.params / 1e6, value))
-    return _some(points, f"no model with both parameters and {chosen.metric} on {split}")
+    return _some(points, f"no model of {chosen.dataset} with both parameters and {chosen.metric} on {split}")
 
 
 def by_speed(chosen: Selection, split: str, records: Sequence[Record]) -> list[Point]:
@@ -120,7 +120,7 @@ def by_speed(chosen: Selection, split: str, records: Sequence[Record]) -> list[P
             value = measured_value(record, chosen.metric)
             if value is not None:
                 points.append(Point(model.id, device, _label(model), record.run.images_per_s, value))
-    return _some(points, f"no record has both a speed and {chosen.metric} on {split}")
+    return _some(points, f"no record of {chosen.dataset} has both a speed and {chosen.metric} on {split}")
 
 
 def device_of(record: Record) -> str:
@@ -141,7 +141,7 @@ def by_split(chosen: Selection, x: str, y: str) -> list[Point]:
         first, second = (model.reported_value(chosen.metric, split) for split in (x, y))
         if first is not None and second is not None:
             points.append(Point(model.id, model.method.name, _label(model), float(first), float(second)))
-    return _some(points, f"no model reports {chosen.metric} on both {x} and {y}")
+    return _some(points, f"no model of {chosen.dataset} reports {chosen.metric} on both {x} and {y}")
 
 
 def verdicts(
@@ -193,5 +193,8 @@ def _label(model: Model) -> str:
 
 def _some(points: list[Point], otherwise: str) -> list[Point]:
     if not points:
-        raise MissingError(f"nothing to plot: {otherwise}", hint="'bddzoo eval' and 'bddzoo sweep' measure")
+        raise MissingError(
+            f"nothing to plot: {otherwise}",
+            hint="'bddzoo eval' and 'bddzoo sweep' measure; --dataset chooses another data set",
+        )
     return points
