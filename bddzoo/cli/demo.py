@@ -247,4 +247,4 @@ $ bddzoo eval {ins_seg} --data /data/bdd100k
 $ bddzoo predict {ins_seg} your-pictures/ --out predictions/
 $ bddzoo tables --measured
 
-The host of the zoo's files has been reported dead. --from SOURCE names a mirror, a folder or a bundle of yours."""
+The host of the zoo's files has been reported dead; --from SOURCE names a mirror, a folder or a bundle."""
