@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from bddzoo.artifacts.mirrors import check_source
+from bddzoo.artifacts.mirrors import check_source, plain_scheme
 from bddzoo.registry.types import Artifact, Model
 
 
@@ -45,7 +45,7 @@ class Locator:
             check_source(source)
         for source in mirrors:
             check_source(source, setting=True)
-        self.extra = tuple(dict.fromkeys([*extra, *mirrors]))
+        self.extra = tuple(dict.fromkeys(plain_scheme(s) for s in [*extra, *mirrors]))
         self._known: dict[str, str] = {}
 
     def places(self, model: Model, artifact: Artifact) -> Iterator[Place]:
@@ -82,8 +82,9 @@ class Locator:
 def _below(base: str, path: str) -> str:
     """A path below a base URL, before its query, which may hold a key that all its files need."""
     plain, mark, query = base.partition("?")
-    # '+' would be read as a space by some object stores.
-    return f"{plain.rstrip('/')}/{quote(path, safe='/')}{mark}{query}"
+    # '+' in a web address would be read as a space by some object stores.
+    safe = "/" if plain.startswith(("http://", "https://")) else "/+"
+    return f"{plain.rstrip('/')}/{quote(path, safe=safe)}{mark}{query}"
 
 
 def relative_paths(model: Model, artifact: Artifact) -> list[tuple[str, str]]:

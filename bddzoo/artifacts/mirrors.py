@@ -76,11 +76,19 @@ def check_source(source: str, *, setting: bool = False) -> None:
         if scheme not in SCHEMES:
             known = f"known: {', '.join(SCHEMES)}"
             raise UsageError(f"{what}: unknown scheme '{scheme}'", hint=known)
-        if scheme in ("http", "https") and not _host(source):
-            raise UsageError(f"{what}: no host in it", hint="write https://HOST/PATH")
+        if scheme != "file" and not _host(source):
+            web = scheme in ("http", "https")
+            place, form = ("host", "HOST") if web else ("bucket or repository", "BUCKET")
+            raise UsageError(f"{what}: no {place} in it", hint=f"write {scheme}://{form}/PATH")
     elif not setting and not Path(source).expanduser().exists():
         hint = "give a folder, a bundle, or a URL"
         raise UsageError(f"{what}: no such folder or file", hint=hint)
+
+
+def plain_scheme(source: str) -> str:
+    """A source with the scheme of its URL in lower case, as everything else here expects it."""
+    scheme, mark, rest = source.partition("://")
+    return f"{scheme.lower()}{mark}{rest}" if mark and scheme.isalnum() else source
 
 
 def _host(url: str) -> str:

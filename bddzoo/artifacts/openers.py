@@ -18,6 +18,7 @@ from bddzoo.registry.types import Artifact, Model
 
 if TYPE_CHECKING:
     from bddzoo.artifacts.bundle import Bundle, BundleFile
+    from bddzoo.artifacts.filesystems import RemoteClient
     from bddzoo.artifacts.http import HttpClient
 
 
@@ -35,6 +36,7 @@ class Openers:
         self._stop = stop
         self._offline = offline
         self._http: HttpClient | None = None
+        self._remote: RemoteClient | None = None
         self._bundles: dict[Path, Bundle] = {}
         self._lock = threading.Lock()
 
@@ -48,9 +50,7 @@ class Openers:
             return _open_file
         if self._offline:
             return None
-        from bddzoo.artifacts.filesystems import open_remote
-
-        return open_remote
+        return self._remote_client().open
 
     def expand(self, place: Place, model: Model, artifact: Artifact) -> tuple[str, ...]:
         """The addresses of a source in turn; none if it is a bundle without the file.
@@ -116,6 +116,14 @@ class Openers:
 
                 self._http = HttpClient(self._manners, self._stop)
             return self._http
+
+    def _remote_client(self) -> RemoteClient:
+        with self._lock:
+            if self._remote is None:
+                from bddzoo.artifacts.filesystems import RemoteClient
+
+                self._remote = RemoteClient(self._manners, self._stop)
+            return self._remote
 
 
 def _open_file(url: str, offset: int, known: Origin) -> Stream:

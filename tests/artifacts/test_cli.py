@@ -5,17 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.artifacts.registry import weights, write_registry
 from tests.artifacts.zoo import DATA, OTHER, change, objects
-from tests.cli.command import assert_one_line, bddzoo, environment
+from tests.cli.command import assert_one_line, bddzoo, interrupt
 from tests.support.server import Fault, Server
 
 
@@ -212,23 +208,15 @@ class TestFetch:
 
     def test_ctrl_c_keeps_what_arrived_and_the_next_run_goes_on(self, zoo, run, tmp_path):
         zoo.faults = [Fault("drip", chunk=5000, delay=0.05)]
-        command = [sys.executable, "-m", "bddzoo", "fetch", "net_a", "--registry", tmp_path / "registry.yaml"]
-        process = subprocess.Popen(
-            [*map(str, command), "--cache", str(tmp_path / "cache")],
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        while not any(p.stat().st_size > 20_000 for p in (tmp_path / "cache").rglob("*.part")):
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
-        assert process.returncode == 130, err
-        assert "unfinished downloads are kept" in err
-        assert err.strip().endswith("error: interrupted")
-        assert not out
+        where = ["--registry", tmp_path / "registry.yaml", "--cache", tmp_path / "cache"]
+
+        def begun() -> bool:
+            return any(p.stat().st_size > 20_000 for p in (tmp_path / "cache").rglob("*.part"))
+
+        done = interrupt(["fetch", "net_a", *where], begun)
+        assert_one_line(done, 130, "interrupted")
+        assert "unfinished downloads are kept" in done.stderr
+        assert not done.stdout
         assert not objects(tmp_path)
         zoo.faults.clear()
         zoo.requests.clear()

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from urllib.parse import quote
 
 import pytest
 
 from tests.artifacts.registry import weights, write_registry
 from tests.artifacts.zoo import make_bytes
-from tests.cli.command import assert_one_line, bddzoo
+from tests.cli.command import assert_one_line, bddzoo, interrupt
+from tests.support.server import Fault
 
 DATA = make_bytes(300_000)
 
 
 @pytest.fixture
-def run(server, tmp_path):
-    """Fetch with credentials and an endpoint of the test's own."""
-    environment = {
+def environment(server):
+    """Credentials and an endpoint of the test's own."""
+    return {
         "AWS_ENDPOINT_URL": server.url,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
@@ -27,9 +29,14 @@ def run(server, tmp_path):
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
     }
 
-    def run(*arguments):
+
+@pytest.fixture
+def run(environment, tmp_path):
+    """Fetch a model, `net_a` if no other is named."""
+
+    def run(*arguments, models=("net_a",)):
         where = ["--registry", tmp_path / "registry.yaml", "--cache", tmp_path / "cache"]
-        return bddzoo("fetch", "net_a", *arguments, *where, env=environment)
+        return bddzoo("fetch", *models, *arguments, *where, env=environment)
 
     return run
 
@@ -56,6 +63,66 @@ def test_the_registry_may_name_a_bucket(server, run, tmp_path):
     where = ["--registry", tmp_path / "registry.yaml"]
     assert_one_line(bddzoo("registry", "health", *where), 5, "no model with a web link")
     assert source in bddzoo("info", "net_a", *where).stdout
+
+
+@pytest.mark.parametrize("name", ["deeplabv3+_r50.pth", "50%.pth", "ü.pth"])
+def test_odd_names_in_a_bucket(server, run, tmp_path, name):
+    """A mirror in a bucket, and an address of the registry, which writes odd characters encoded."""
+    pytest.importorskip("s3fs")
+    server.put(f"bucket/zoo/{name}", DATA)
+    source = f"s3://bucket/zoo/{quote(name)}"
+    for fields, arguments in (((), ("--from", "s3://bucket/zoo")), ((source,), ())):
+        write_registry(tmp_path / "registry.yaml", {"net_a": weights(name, *fields, data=DATA)})
+        done = run("--verify", "--force", "--retries", "0", *arguments)
+        assert done.returncode == 0, done.stderr
+
+
+def test_addresses_are_not_chained(server, run, tmp_path):
+    source = "s3://bucket/x%3A%3Afile:///etc/passwd"
+    write_registry(tmp_path / "registry.yaml", {"net_a": weights("net_a.pth", data=DATA)})
+    assert_one_line(run("--from", source, "--retries", "0"), 7, "no way to open an address with '::' in it")
+    assert not server.requests
+
+
+def test_schemes_in_upper_case(server, run, tmp_path):
+    write_registry(tmp_path / "registry.yaml", {"net_a": weights("net_a.pth", data=DATA)})
+    server.put("m/net_a.pth", DATA)
+    (tmp_path / "net_a.pth").write_bytes(DATA)
+    for source in (server.url.replace("http", "HTTP") + "/m", f"FILE://{tmp_path}"):
+        assert run("--verify", "--force", "--from", source).returncode == 0
+
+
+def test_store_that_cannot_be_reached_is_left_alone(run, server, tmp_path):
+    pytest.importorskip("s3fs")
+    server.close()
+    models = {f"net_{i}": weights(f"net_{i}.pth", f"s3://bucket/net_{i}.pth") for i in range(3)}
+    write_registry(tmp_path / "registry.yaml", models)
+    done = run("--jobs", "1", models=tuple(models))
+    assert done.returncode == 7
+    assert done.stderr.count("trying again") == 1
+    assert done.stderr.count("(2 times)") == 2, "told when it happened, and in the table"
+    assert done.stderr.count("(not asked again in this run)") == 2
+
+
+@pytest.mark.parametrize("fault", ["drip-header", "drip"])
+def test_store_that_drips_is_a_stall(run, server, tmp_path, fault):
+    """The package waits as long as a byte comes now and then."""
+    pytest.importorskip("s3fs")
+    server.put("bucket/net_a.pth", DATA)
+    write_registry(tmp_path / "registry.yaml", {"net_a": weights("net_a.pth", "s3://bucket/net_a.pth")})
+    server.faults = [Fault(fault, delay=0.1, chunk=10)]
+    words = "stalled: no answer in 0.4 s" if fault == "drip-header" else "stalled: no answer in 4 s"
+    assert_one_line(run("--timeout", "0.2", "--retries", "0"), 7, f"s3://bucket/net_a.pth: {words}")
+
+
+def test_ctrl_c_while_a_store_drips(environment, server, tmp_path):
+    pytest.importorskip("s3fs")
+    server.put("bucket/net_a.pth", DATA)
+    write_registry(tmp_path / "registry.yaml", {"net_a": weights("net_a.pth", "s3://bucket/net_a.pth")})
+    server.faults = [Fault("drip-header", delay=0.1)]
+    where = ["--registry", tmp_path / "registry.yaml", "--cache", tmp_path / "cache"]
+    done = interrupt(["fetch", "net_a", *where], lambda: server.requests, environment)
+    assert_one_line(done, 130, "interrupted")
 
 
 def test_missing_bucket_file_is_named(server, run, tmp_path):

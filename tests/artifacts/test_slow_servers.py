@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -18,7 +16,7 @@ from bddzoo.artifacts.watchdog import Watchdog
 from bddzoo.errors import IntegrityError, NetworkError
 from tests.artifacts.registry import weights, write_registry
 from tests.artifacts.zoo import leftovers, make_bytes, make_fetcher, make_model
-from tests.cli.command import assert_one_line, bddzoo, environment
+from tests.cli.command import assert_one_line, bddzoo, interrupt
 from tests.support.proxy import TunnelProxy
 from tests.support.server import Fault, Server
 
@@ -228,22 +226,9 @@ class TestStopping:
         )
         server.faults = [Fault("drip-header", delay=DRIP)]
         words = [*command.format(tmp_path).split(), "--registry", str(registry)]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bddzoo", *words],
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        while not server.requests:
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == 130, err
-        assert err.strip().endswith("error: interrupted")
-        assert "Traceback" not in err
-        assert not out
+        done = interrupt(words, lambda: server.requests)
+        assert_one_line(done, 130, "interrupted")
+        assert not done.stdout
 
 
 def test_watchdog_bites_what_is_due_and_nothing_else():
