@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,13 +66,20 @@ def _editor(app: App) -> tuple[Editor, Path]:
 
 
 def _finish(app: App, editor: Editor, path: Path, dry_run: bool) -> None:
-    """Write the file, or show what would change."""
+    """Write the file, or show what would change.
+
+    Raises:
+        UsageError: Somebody has written it since it was read; a download takes its time.
+    """
+    from bddzoo.errors import UsageError
     from bddzoo.registry.reader import read_text
     from bddzoo.reports.blocks import diff, write_document
 
-    old = read_text(path)
+    old = editor.original
     if editor.text == old:
         return
+    if read_text(path) != old:
+        raise UsageError(f"{path} was changed meanwhile, and is left as it is", hint="run the command again")
     if dry_run:
         if not app.json:
             app.data(diff(old, editor.text, str(path)))
@@ -80,6 +88,8 @@ def _finish(app: App, editor: Editor, path: Path, dry_run: bool) -> None:
 
 
 _PAIR = "NAME=VALUE"
+_WHOLE = re.compile(r"[0-9]+")
+_PRINTED = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?")
 
 
 @click.command(
@@ -197,7 +207,7 @@ def _entry(editor: Editor, model_id: str, like: Model | None, given: Mapping[str
     entry: dict[str, Any] = {"id": model_id, "backbone": backbone}
     settings = {**base.get("settings", {}), **_pairs(given["settings"], "--setting")}
     if settings:
-        entry["settings"] = {k: int(v) if str(v).isdigit() else v for k, v in settings.items()}
+        entry["settings"] = {k: int(v) if _WHOLE.fullmatch(str(v)) else v for k, v in settings.items()}
     reported = {
         split: {k: _number(v, f"--{split} {k}") for k, v in _pairs(given[split], f"--{split}").items()}
         for split in ("val", "test")
@@ -224,14 +234,12 @@ def _pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
 
 
 def _number(text: str, what: str) -> Any:
-    from decimal import Decimal, InvalidOperation
+    from decimal import Decimal
 
     from bddzoo.errors import UsageError
 
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        value = Decimal("NaN")
-    if not value.is_finite() or not 0 <= value <= 100:
+    # As a table prints it: Decimal also takes 6e1, 6_0 and the digits of other scripts.
+    value = Decimal(text) if _PRINTED.fullmatch(text) else None
+    if value is None or value > 100:
         raise UsageError(f"{what}: expected a number between 0 and 100, got '{text}'")
     return value

@@ -27,10 +27,14 @@ class Editor:
     Args:
         text: The YAML text.
         name: What to call the file in errors.
+
+    Attributes:
+        original: The text before any change.
+        text: The text as it is now.
     """
 
     def __init__(self, text: str, name: str) -> None:
-        self.name = name
+        self.name, self.original = name, text
         self._take(text)
 
     def _take(self, text: str) -> None:

@@ -7,6 +7,8 @@ import hashlib
 import io
 import json
 import sys
+import threading
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -252,6 +254,9 @@ def test_add_like_another(run: Callable[..., Done], own: Path, tmp_path: Path) -
             "no heading 'X'",
         ),
         (["new", "--like", LIKE, "--val", "mIoU=big"], 2, "expected a number between 0 and 100"),
+        (["new", "--like", LIKE, "--val", "mIoU=6e1"], 2, "expected a number between 0 and 100"),
+        (["new", "--like", LIKE, "--val", "mIoU=٦٠"], 2, "expected a number between 0 and 100"),
+        (["new", "--like", LIKE, "--val", "mIoU=100.01"], 2, "expected a number between 0 and 100"),
         (["new", "--like", LIKE, "--val", "mIoU"], 2, "cannot read --val 'mIoU'"),
         (["new", "--like", LIKE, "--val", "mIuO=3"], 2, "mIuO"),
         (["new", "--like", LIKE, "--setting", "Itres=40K"], 2, "Itres"),
@@ -273,6 +278,40 @@ def test_add_with_mistakes(
     assert done.code == code, done.err
     assert said in done.errors[0]
     assert own.read_text(encoding="utf-8") == TEXT
+
+
+def test_a_setting_in_other_digits_stays_text(run: Callable[..., Done], own: Path) -> None:
+    done = run("registry", "add", "new", "--like", LIKE, "--setting", "Iters=²", "--registry", own)
+    assert done.code in (0, 3), done.err
+    assert load_registry(own).find("new").settings["Iters"] == "²"
+
+
+def test_what_somebody_else_wrote_meanwhile_is_not_lost(
+    run: Callable[..., Done], own: Path, tmp_path: Path
+) -> None:
+    """The weights come slowly, and the file is edited before they are there."""
+    edited = TEXT + "# mine\n"
+    with Server() as server:
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("w", b"weights")
+        server.files["/w.pth"] = packed.getvalue()
+        server.faults = [Fault("drip", delay=0.1, chunk=10)]
+
+        def edit() -> None:
+            end = time.monotonic() + 30
+            while not server.requests and time.monotonic() < end:
+                time.sleep(0.01)
+            own.write_text(edited, encoding="utf-8")
+
+        thread = threading.Thread(target=edit)
+        thread.start()
+        places = ("--registry", own, "--cache", tmp_path / "cache")
+        done = run("registry", "add", "new", "--like", LIKE, *places, "--url", f"{server.url}/w.pth")
+        thread.join()
+    assert done.code == 2, done.err
+    assert "was changed meanwhile" in done.errors[0]
+    assert own.read_text(encoding="utf-8") == edited
 
 
 def test_add_asks_for_the_row(
