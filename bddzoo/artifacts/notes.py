@@ -9,8 +9,13 @@ import socket
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from bddzoo.artifacts.disk import write_whole
 from bddzoo.artifacts.origin import Origin
+
+# What the system's calls take.
+MAX_PID = (1 << 31) - 1
 
 
 @dataclass
@@ -40,12 +45,12 @@ def note_path(path: Path) -> Path:
 
 
 def read_note(path: Path) -> Note | None:
-    """The note of a partial; None where there is none that can be read."""
+    """The note of a partial; None where there is none that can be read, or none that makes sense."""
     try:
-        raw = json.loads(note_path(path).read_bytes())
-        return Note(Origin(**raw.pop("origin")), **raw)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        note = msgspec.json.decode(note_path(path).read_bytes(), type=Note)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+    return note if note.size >= 0 and 0 < note.pid <= MAX_PID else None
 
 
 def write_note(path: Path, origin: Origin, mark: tuple[int, str]) -> None:

@@ -64,6 +64,7 @@ def health(
         hosts_table,
         offline,
         read_history,
+        stores_of,
         updated,
         urls_of,
     )
@@ -98,4 +99,7 @@ def health(
         write_document(history, history_text(new))
     alive = sum(p.state == "alive" for p in probes)
     app.say(f"{alive} of {len(probes)} files alive, {len(dead)} died since they were last asked")
+    stored = stores_of(models)
+    if stored:
+        app.say(f"not asked, for they lie in object stores: {len(stored)}, as {stored[0]}")
     return int(ExitCode.NETWORK) if dead else 0

@@ -28,7 +28,7 @@ _DIGEST = re.compile(values.DIGEST)
 _SIZE = re.compile(values.SIZE)
 _WEB = ("https://", "http://", "package:")
 # Object stores and model hubs: a file can lie there, a page or a digest that browsers open cannot.
-_STORES = ("s3://", "gs://", "hf://")
+STORES = ("s3://", "gs://", "hf://")
 # Neither in a file name on every system, nor unescaped in a URL; braces would be fields of a template.
 _AWKWARD = frozenset('\\<>"|?*{}') | {chr(code) for code in (*range(32), 127)}
 _TEMPLATE_FIELDS = re.compile(r"\{(?:id|name|commit)\}")
@@ -41,7 +41,7 @@ def url_problem(url: str, *, source: bool = False) -> str | None:
         url: The URL; fields of a template may be in it.
         source: Whether a file is read from it; that may lie in an object store or on a model hub.
     """
-    if not url.startswith((*_WEB, *_STORES) if source else _WEB) or url.split() != [url]:
+    if not url.startswith((*_WEB, *STORES) if source else _WEB) or url.split() != [url]:
         known = "https://, http://, s3://, gs://, hf://" if source else "https://, http://"
         return f'expected an {known} or package: URL, got "{url}"'
     plain = _TEMPLATE_FIELDS.sub("x", url)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from bddzoo.errors import MissingError, UsageError
+from bddzoo.registry.files import STORES
 from bddzoo.registry.types import Model
 from bddzoo.reports.text import markdown_table
 
@@ -135,6 +136,12 @@ def urls_of(models: Iterable[Model]) -> list[str]:
             if other.weights:
                 found[other.weights] = None
     return list(found)
+
+
+def stores_of(models: Iterable[Model]) -> list[str]:
+    """Every address of the models' files in an object store or on a model hub, each once."""
+    found = [url for model in models for artifact in model.artifacts for url in artifact.sources]
+    return [u for u in dict.fromkeys(found) if u.startswith(STORES)]
 
 
 def hosts_table(history: History, models: Iterable[Model]) -> str:

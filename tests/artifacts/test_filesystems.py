@@ -77,6 +77,16 @@ def test_odd_names_in_a_bucket(server, run, tmp_path, name):
         assert done.returncode == 0, done.stderr
 
 
+def test_health_says_whom_it_does_not_ask(server, tmp_path):
+    store = "s3://bucket/net_a.pth"
+    models = {"net_a": weights("net_a.pth", store), "net_b": weights("net_b.pth", server.put("b.pth", DATA))}
+    write_registry(tmp_path / "registry.yaml", models)
+    done = bddzoo("registry", "health", "--registry", tmp_path / "registry.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "1 of 1 files alive" in done.stderr
+    assert f"not asked, for they lie in object stores: 1, as {store}" in done.stderr
+
+
 def test_addresses_are_not_chained(server, run, tmp_path):
     source = "s3://bucket/x%3A%3Afile:///etc/passwd"
     write_registry(tmp_path / "registry.yaml", {"net_a": weights("net_a.pth", data=DATA)})

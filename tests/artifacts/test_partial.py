@@ -7,11 +7,12 @@ import json
 import os
 import time
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bddzoo.artifacts import leftovers
-from bddzoo.artifacts.leftovers import open_partial, sweep_partials
+from bddzoo.artifacts.leftovers import is_abandoned, open_partial, resumable_bytes, sweep_partials
 from bddzoo.artifacts.notes import note_path
 from bddzoo.artifacts.origin import Origin
 from bddzoo.artifacts.partial import new_partial
@@ -80,3 +81,31 @@ class TestPartial:
         os.utime(first.path, (old, old))
         assert open_partial(tmp_path, trusted=True).size_bytes == 4
         assert first.path.read_bytes() == b"data", "never written into"
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"size": "4"}, {"size": -4}, {"pid": "me"}, {"pid": -1}, {"pid": 0}, {"pid": 10**12},
+            {"host": None}, {"sha256": 5}, {"origin": []}, {"origin": {"etag": 5}}, {"started": {}},
+        ],
+        ids=str,
+    )  # fmt: skip
+    def test_note_that_makes_no_sense_is_none(self, tmp_path, change):
+        first = new_partial(tmp_path)
+        first.open(Origin("http://x/", etag='"1"'))
+        first.write(b"data")
+        first.suspend()
+        note = json.loads(note_path(first.path).read_text())
+        note_path(first.path).write_text(json.dumps(note | change))
+        again = open_partial(tmp_path, trusted=True)
+        assert again.size_bytes == 0
+        assert resumable_bytes(tmp_path) == 0
+        assert not is_abandoned(first.path)
+        again.discard()
+        sweep_partials(tmp_path)
+        assert first.path.exists(), "it may belong to a writer on another machine"
+        old = time.time() - leftovers.FOREIGN_SILENCE_S - 10
+        os.utime(first.path, (old, old))
+        assert is_abandoned(first.path)
+        sweep_partials(tmp_path)
+        assert not first.path.exists()
