@@ -29,7 +29,7 @@ Examples:
     show_default=True,
     help="Draws of the bootstrap.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draws.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draws.")
 @results_option
 @click.pass_obj
 def compare(

@@ -72,7 +72,9 @@ Examples:
 @click.option("--by", help="Also score slices by frame attribute: weather,scene,timeofday.", metavar="NAMES")
 @click.option("--attributes", type=PATH, help="Label JSON (or a folder of them) with the frames' attributes.")
 @click.option("--ci", is_flag=True, help="Bootstrap 95% intervals over images.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the bootstrap."
+)
 @click.option(
     "--against", type=PATH, metavar="PATH", help="Say whether RESULT is better than these: paired bootstrap."
 )

@@ -59,7 +59,9 @@ Examples:
 )
 @click.option("-t", "--task", type=click.Choice(TASKS), required=True, help="A task, or another data set.")
 @click.option("-i", "--input", "labels", type=PATH, required=True, help="Labels: folder, zip or JSON file.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the colours of objects.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the colours of objects."
+)
 @common_options
 @click.pass_obj
 def color(

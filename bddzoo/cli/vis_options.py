@@ -85,7 +85,11 @@ def style_options(function: Command) -> Command:
             help="Detections below this score are not drawn.",
         ),
         click.option(
-            "--seed", type=int, default=0, show_default=True, help="Seed of the colours of objects."
+            "--seed",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Seed of the colours of objects.",
         ),
         click.option(
             "--ext",

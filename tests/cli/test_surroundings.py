@@ -161,3 +161,10 @@ def test_an_empty_name_is_not_the_current_folder(arguments: tuple[str, ...]) -> 
 )
 def test_what_is_not_a_number_is_in_no_range(arguments: tuple[str, ...]) -> None:
     assert_one_line(bddzoo(*arguments), 2, arguments[-2], "not a number")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("results", "compare", "a", "b"), ("score", "-t", "sem_seg", "-g", ".", "-r", ".")]
+)
+def test_a_seed_is_not_negative(arguments: tuple[str, ...]) -> None:
+    assert_one_line(bddzoo(*arguments, "--seed", "-1"), 2, "--seed")
