@@ -8,6 +8,7 @@ import click
 
 from bddzoo.cli.app import App, ZooCommand
 from bddzoo.errors import BddzooError, ExitCode, MissingError
+from bddzoo.words import number_of
 
 
 @click.command(
@@ -85,5 +86,7 @@ def command(app: App, paths: tuple[Path, ...], verify: bool, copy: bool) -> int:
         )
     unproved = sum(not a.verified for a in taken)
     if unproved:
-        app.warn(f"{unproved} files: no digest is known to compare with; observed ones were recorded")
+        app.warn(
+            f"{number_of(unproved, 'file')}: no digest is known to compare with; observed ones were recorded"
+        )
     return int(ExitCode.OK)

@@ -8,6 +8,7 @@ import click
 
 from bddzoo.cli.app import App, ZooCommand, complete_models
 from bddzoo.errors import BddzooError
+from bddzoo.words import number_of
 
 
 @click.command(
@@ -90,4 +91,5 @@ def command(
         files = [{"model": e.model, "kind": e.kind, "name": e.name, "sha256": e.sha256} for e in entries]
         app.data_json({"path": output, "size_bytes": size, "files": files})
     else:
-        app.data(f"{output}  {format_size(size)}  {len(entries)} files of {len(held)} models")
+        count = f"{number_of(len(entries), 'file')} of {number_of(len(held), 'model')}"
+        app.data(f"{output}  {format_size(size)}  {count}")

@@ -9,6 +9,7 @@ from bddzoo.cli.cache_move import export, import_
 from bddzoo.cli.cache_parts import byte_bar, open_cache, print_table, select_entries
 from bddzoo.cli.values import Amount
 from bddzoo.errors import ExitCode, MissingError
+from bddzoo.words import number_of
 
 
 class CacheGroup(ZooCommand, click.Group):
@@ -65,7 +66,7 @@ def ls(app: App, patterns: tuple[str, ...]) -> None:
         ],
     )
     held = sum({r["path"]: r["size_bytes"] for r in rows if r["present"]}.values())
-    app.say(f"{len(rows)} files, {format_size(held)} in {cache.root}")
+    app.say(f"{number_of(len(rows), 'file')}, {format_size(held)} in {cache.root}")
 
 
 @command.command(
@@ -145,7 +146,7 @@ def rm(app: App, patterns: tuple[str, ...], kind: str | None, everything: bool) 
         freed = remove_entries(cache, entries)
     except OSError as error:
         raise explain(error, f"removing from {cache.root}") from error
-    app.say(f"removed {len(entries)} files, {format_size(freed)} freed")
+    app.say(f"removed {number_of(len(entries), 'file')}, {format_size(freed)} freed")
 
 
 @command.command(
@@ -183,7 +184,7 @@ def gc(app: App, older_than: float, dry_run: bool) -> None:
             app, ("size", "path", "why"), [(format_size(f.size_bytes), f.path, f.detail) for f in removed]
         )
     verb = "would remove" if dry_run else "removed"
-    app.say(f"{verb} {len(removed)} files, {format_size(sum(f.size_bytes for f in removed))}")
+    app.say(f"{verb} {number_of(len(removed), 'file')}, {format_size(sum(f.size_bytes for f in removed))}")
 
 
 command.add_command(export)

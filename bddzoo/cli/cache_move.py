@@ -10,6 +10,7 @@ import click
 from bddzoo.cli.app import App, ZooCommand
 from bddzoo.cli.cache_parts import byte_bar, open_cache, select_entries
 from bddzoo.errors import MissingError
+from bddzoo.words import number_of
 
 if TYPE_CHECKING:
     from bddzoo.artifacts import Entry
@@ -47,7 +48,7 @@ def export(app: App, file: Path, patterns: tuple[str, ...]) -> None:
     if app.json:
         app.data_json({"file": file, "size_bytes": size, "files": len(entries)})
     else:
-        app.data(f"{file}  {format_size(size)}  {len(entries)} files")
+        app.data(f"{file}  {format_size(size)}  {number_of(len(entries), 'file')}")
 
 
 @click.command(
@@ -78,6 +79,6 @@ def import_(app: App, files: tuple[Path, ...]) -> None:
                 raise explain(error, f"importing {file}") from error
         taken += entries
         if not app.json:
-            app.data(f"{file}  {format_size(sum(e.size_bytes for e in entries))}  {count} files")
+            app.data(f"{file}  {format_size(sum(e.size_bytes for e in entries))}  {number_of(count, 'file')}")
     if app.json:
         app.data_json([{"model": e.model, "kind": e.kind, "path": cache.path_of(e)} for e in taken])

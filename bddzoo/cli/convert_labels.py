@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from bddzoo.cli.app import App, ZooCommand
+from bddzoo.words import number_of
 
 PATH = click.Path(path_type=Path)
 
@@ -61,4 +62,4 @@ def command(
     if app.json:
         app.data_json({"task": task, "from": kind, "to": to, "out": str(out), "frames": frames})
     else:
-        app.say(f"{frames} frames from {kind} to {to}: {out}")
+        app.say(f"{number_of(frames, 'frame')} from {kind} to {to}: {out}")

@@ -14,6 +14,7 @@ from bddzoo.cli.results_option import results_option
 from bddzoo.cli.speedups import speedup_options
 from bddzoo.cli.values import Folder
 from bddzoo.errors import BddzooError, ExitCode
+from bddzoo.words import number_of
 
 if TYPE_CHECKING:
     from bddzoo.evaluation import Scores
@@ -218,8 +219,8 @@ def _show(
             }
         )
         return
-    part = f"{outcome.scores.frames} of {outcome.total}" if outcome.failures else str(outcome.scores.frames)
-    app.data(f"{model.id}: {part} pictures\n")
+    part = f"{outcome.scores.frames} of " if outcome.failures else ""
+    app.data(f"{model.id}: {part}{number_of(outcome.total if part else outcome.scores.frames, 'picture')}\n")
     app.data(summary_table(outcome.scores) + "\n")
     app.data(class_table(outcome.scores) + "\n")
     if report is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bddzoo.cli.app import App
+from bddzoo.words import number_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,7 +53,7 @@ def write(app: App, figure: Figure, out: Path, title: str, *, check: bool, left_
         for path in paths:
             app.data(str(path))
         if left_out:
-            app.say(f"{left_out} models without these numbers are left out")
+            app.say(f"left out, without these numbers: {number_of(left_out, 'model')}")
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from bddzoo.cli.app import App, ZooCommand, complete_models
 from bddzoo.cli.speedups import speedup_options
 from bddzoo.cli.values import Amount
 from bddzoo.errors import BddzooError, ExitCode, MissingError, UsageError
+from bddzoo.words import number_of
 
 if TYPE_CHECKING:
     from bddzoo.inference.outputs import PredictionSet
@@ -103,6 +104,7 @@ def command(
     from bddzoo.cli.weights import obtain_weights
     from bddzoo.datasets.layouts import labels_of
     from bddzoo.datasets.openseg import class_set_of
+    from bddzoo.datasets.pictures import find_pictures
     from bddzoo.inference.background import Sink
     from bddzoo.inference.device import check_device_name
     from bddzoo.inference.load import load_runner
@@ -175,7 +177,7 @@ def command(
                     raise
                 interrupted = error
             if not written and rest:
-                raise MissingError(f"none of the {len(rest)} pictures could be used")
+                raise MissingError(f"not one of {number_of(len(rest), 'picture')} could be used")
             after.enter_context(no_interrupts())  # until everything is in its place
             if interrupted is not None:
                 Unfinished(made_with, done, len(pictures)).write(out)
@@ -203,47 +205,6 @@ def _earlier(out: Path, overwrite: bool, resume: bool) -> Unfinished | None:
             hint="go on with --resume, or begin again with --overwrite",
         )
     return earlier
-
-
-def find_pictures(inputs: Sequence[Path], out: Path) -> dict[str, Path]:
-    """Pictures of files and folders by file name, in the order given.
-
-    Args:
-        inputs: Files and folders.
-        out: Folder of the predictions; where it lies in one of the folders, it is passed over.
-
-    Raises:
-        MissingError: A file or folder is not there, or a folder holds no picture.
-        UsageError: The outputs of two pictures would have the same name.
-    """
-    from bddzoo.datasets.layout import IMAGE_SUFFIXES, walk
-
-    pictures: dict[str, Path] = {}
-    stems: dict[str, Path] = {}
-    target = out.resolve()
-    for item in inputs:
-        if item.is_dir():
-            paths = walk(item, IMAGE_SUFFIXES)
-            if item.resolve() in target.parents:
-                paths = [path for path in paths if not path.parent.resolve().is_relative_to(target)]
-            if not paths:
-                raise MissingError(
-                    f"no picture in folder {item}", hint=f"looked for {', '.join(sorted(IMAGE_SUFFIXES))}"
-                )
-        elif item.exists():
-            paths = [item]
-        else:
-            raise MissingError(f"no such file or folder: {item}")
-        for path in paths:
-            other = stems.setdefault(path.stem, path)
-            if other is not path:
-                same = other.resolve() == path.resolve()
-                what = "is given twice" if same else f"and {other} would write outputs of the same name"
-                raise UsageError(
-                    f"{path} {what}", hint="give it once" if same else "rename one, or use two --out folders"
-                )
-            pictures[path.name] = path
-    return pictures
 
 
 def _write(

@@ -9,6 +9,7 @@ import click
 from bddzoo.cli.app import App, ZooCommand
 from bddzoo.cli.registry_edit import add, pin
 from bddzoo.cli.registry_health import health
+from bddzoo.words import number_of
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -107,7 +108,9 @@ def import_(app: App, file: Path, zoo: str, title: str | None, task: str, page: 
         app.data_json([as_json(m) for m in registry.models])
     else:
         app.data(text.rstrip("\n"))
-    app.say(f"{len(registry.models)} models under {len(document.headings)} headings")
+    app.say(
+        f"{number_of(len(registry.models), 'model')} under {number_of(len(document.headings), 'heading')}"
+    )
     return 0
 
 

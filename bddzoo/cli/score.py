@@ -12,6 +12,7 @@ import click
 
 from bddzoo.cli.app import App, ZooCommand
 from bddzoo.errors import UsageError
+from bddzoo.words import number_of
 
 if TYPE_CHECKING:
     from bddzoo.evaluation.options import Evaluation, Options
@@ -210,7 +211,9 @@ def _ask_toolkit(
 def _tell_differences(app: App, found: Evaluation) -> None:
     """Say what a reader of the bare table would miss."""
     if found.skipped:
-        app.warn(f"partial: {len(found.skipped)} frames were left out; this is no score of the whole set")
+        app.warn(
+            f"partial, without {number_of(len(found.skipped), 'frame')}: this is no score of the whole set"
+        )
     if found.official is not None:
         from bddzoo.cli.score_output import headline
 

@@ -9,6 +9,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bddzoo.words import number_of
+
 if TYPE_CHECKING:
     from bddzoo.evaluation.options import Evaluation, Options
     from bddzoo.evaluation.scores import Scores
@@ -114,7 +116,9 @@ def _text(scores: Scores, head: list[str], rows: list[list[Any]]) -> str:
     if plain:
         lines.append("   ".join(f"{n} {number(scores.summary[n])}" for n in plain))
     if scores.frames:
-        lines.append(f"{scores.frames} frames" + (", PARTIAL: not the whole set" if scores.partial else ""))
+        lines.append(
+            number_of(scores.frames, "frame") + (", PARTIAL: not the whole set" if scores.partial else "")
+        )
     if absent and scores.task != "pan_seg":
         where = "in neither" if "PixelACC" in scores.summary else "not in the ground truth"
         lines.append(f"{where} (*, left out of means): " + ", ".join(scores.absent))

@@ -9,6 +9,7 @@ import click
 
 from bddzoo.cli.app import App, ZooCommand
 from bddzoo.cli.results_option import results_option
+from bddzoo.words import number_of
 
 if TYPE_CHECKING:
     from bddzoo.errors import BddzooError
@@ -142,7 +143,7 @@ def build(
     else:
         app.data(str(index))
     app.say(
-        f"{built.models} models, {measured} measured, {built.pictures} pictures; "
+        f"{number_of(built.models, 'model')}, {measured} measured, {number_of(built.pictures, 'picture')}; "
         f"{built.size_bytes:,} bytes without pictures"
     )
     if any(isinstance(problem, IntegrityError) for problem in problems):

@@ -159,7 +159,7 @@ def test_bad_pictures_are_reported_and_the_others_written(predict, picture: Path
 def test_only_bad_pictures(predict, picture: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.jpg"
     cut.write_bytes(picture.read_bytes()[:-20])
-    assert_one_line(predict(cut), 5, "none of the 1 pictures could be used")
+    assert_one_line(predict(cut), 5, "not one of 1 picture could be used")
     assert nothing_left(tmp_path)
 
 

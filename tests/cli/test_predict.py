@@ -148,7 +148,7 @@ def test_a_bad_picture_does_not_keep_the_others(cli, world, tmp_path):
     assert {p.name for p in (tmp_path / "out/masks").iterdir()} == {"a.png", "b.png"}
     done = cli("sem_seg", bad, out=tmp_path / "other")
     assert done.code == 5
-    assert "none of the 1 pictures could be used" in done.errors[0]
+    assert "not one of 1 picture could be used" in done.errors[0]
     assert files(tmp_path / "other") == set()
 
 

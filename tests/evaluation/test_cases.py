@@ -81,7 +81,7 @@ def test_partial_scores_are_marked(folder, argv, outcome, tmp_path, monkeypatch,
     code, result = score(folder, argv, tmp_path, monkeypatch, "--allow-partial")
     shown = capsys.readouterr()
     assert code == 0
-    assert "partial: 1 frames were left out" in shown.err
+    assert "partial, without 1 frame" in shown.err
     assert "PARTIAL" in shown.out
     assert result["bddzoo"]["partial"] is True
     cases.assert_same(result["bddzoo"]["official"], outcome["result"])

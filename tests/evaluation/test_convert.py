@@ -198,7 +198,7 @@ def test_the_command(tmp_path, capsys):
     write_png(tmp_path / "in/f.png", scenes.class_map(np.random.default_rng(0)))
     argv = ["convert-labels", "-t", "sem_seg", str(tmp_path / "in"), "-o", str(tmp_path / "o.json")]
     assert run([*argv, "--to", "rle"]) == 0
-    assert "1 frames from masks to rle" in capsys.readouterr().err
+    assert "1 frame from masks to rle" in capsys.readouterr().err
     assert run([*argv, "--to", "coco"]) == 2
     assert run([*argv[:3], str(tmp_path / "nowhere"), *argv[4:], "--to", "rle"]) == 5
 

@@ -110,7 +110,7 @@ def test_what_cannot_be_drawn_is_told_and_the_rest_is_done(vis, broken):
 def test_nothing_that_can_be_drawn_is_one_error(vis, tmp_path, data):
     write_mask(tmp_path / "masks/e.png", np.zeros((5, 5), np.uint8))
     done = vis("overlay", "-i", data / "images/e.png", "-l", tmp_path / "masks", "-o", tmp_path / "out")
-    assert_one_line(done, 5, "not one of 1 pictures", "5x5")
+    assert_one_line(done, 5, "not one of 1 picture", "5x5")
 
 
 def test_a_folder_that_cannot_be_written_to(vis, data, tmp_path):

@@ -16,6 +16,7 @@ from bddzoo.reports.pictures.labels import FramePlanes, LabelSet
 from bddzoo.reports.pictures.runs import Effort, Reports, note_lacking
 from bddzoo.reports.pictures.sheet import ROWS, contact_sheet, thumbnail
 from bddzoo.reports.pictures.work import Canvas, Runner, Tally, encode
+from bddzoo.words import number_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,7 +119,9 @@ class Comparison:
             self._write_sheet(canvas, page, sheets + 1 if many else 0)
         tally.seconds = time.monotonic() - started
         if not done:
-            raise MissingError(f"not one of {len(tally.failed)} frames could be drawn: {tally.failed[0][1]}")
+            raise MissingError(
+                f"not one of {number_of(len(tally.failed), 'frame')} could be drawn: {tally.failed[0][1]}"
+            )
         return tally, done
 
     def summary(self, found: Sequence[Compared]) -> list[dict[str, object]]:
@@ -152,7 +155,7 @@ class Comparison:
         path = self.out / PAGE
         title = " and ".join(self.names) if len(self.names) < 3 else ", ".join(self.names)
         page = comparison_page(
-            f"{title}: {len(found)} frames", self.titles, found, self.out if embed else None
+            f"{title}: {number_of(len(found), 'frame')}", self.titles, found, self.out if embed else None
         )
         write_bytes(path, page.encode())
         return path

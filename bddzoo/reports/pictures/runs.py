@@ -13,6 +13,7 @@ from bddzoo.reports.pictures.draw import Style, colour_map, overlay
 from bddzoo.reports.pictures.images import ImageSet, Pair, pair, same_size
 from bddzoo.reports.pictures.labels import LabelSet
 from bddzoo.reports.pictures.work import Canvas, Runner, Tally, encode
+from bddzoo.words import number_of
 
 LISTED = 3
 
@@ -137,5 +138,7 @@ def _name(job: Pair) -> str:
 def _ended(tally: Tally, started: float) -> Tally:
     tally.seconds = time.monotonic() - started
     if not tally.drawn and not tally.kept:
-        raise MissingError(f"not one of {len(tally.failed)} pictures could be drawn: {tally.failed[0][1]}")
+        raise MissingError(
+            f"not one of {number_of(len(tally.failed), 'picture')} could be drawn: {tally.failed[0][1]}"
+        )
     return tally
