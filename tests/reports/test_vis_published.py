@@ -9,10 +9,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from bddzoo.datasets.classes import DRIVABLE, SEM_SEG
 from bddzoo.datasets.masks import read_mask, write_mask
 from bddzoo.datasets.mini import make_mini
 from bddzoo.datasets.openseg import DATA_SETS
+from bddzoo.errors import MissingError
+from bddzoo.reports.pictures.labels import refuse_other_labels
 from tests.cli.command import assert_one_line
 from tests.support.published import publish
 
@@ -134,3 +139,26 @@ def test_the_other_data_sets(vis, tmp_path, dataset):
     done = vis("overlay", "-i", val / "image", "-l", val / "label", "-t", dataset, "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "out").glob("*.jpg"))) == 2
+
+
+def test_labels_of_another_data_set_are_not_taken_for_the_usual_ones(vis, tmp_path):
+    for i in range(3):
+        write_mask(tmp_path / f"labels/{i}.png", np.full((8, 8), 3 + 50 * (i > 0), np.uint8))
+    done = vis("color", "-t", "sem_seg", "-i", tmp_path / "labels", "-o", tmp_path / "out")
+    assert done.returncode == 5
+    assert done.stderr.count("holds 53, which is no class of sem_seg") == 2
+    assert "-t ade20k" in done.stderr
+    assert "-t cityscapes" not in done.stderr
+    assert [p.name for p in (tmp_path / "out").glob("*.png")] == ["0.png"]
+
+
+@given(st.integers(0, 255))
+def test_every_value_is_a_class_or_ignored_or_refused(value):
+    pixels = np.full((2, 2), 1, np.uint8)
+    pixels[0, 0] = value
+    for classes in (SEM_SEG, DRIVABLE):
+        if value < len(classes) or value == 255:
+            refuse_other_labels(classes, pixels, Path("x.png"))
+        else:
+            with pytest.raises(MissingError, match=f"holds {value}, which is no class of {classes.task}"):
+                refuse_other_labels(classes, pixels, Path("x.png"))

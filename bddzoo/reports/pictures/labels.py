@@ -184,3 +184,22 @@ def classes_of_labels(dataset: DataSet, pixels: Plane, path: Path) -> Plane:
             hint=f"{guess}; say what it is with -t" if guess else "say what it is with -t",
         )
     return dataset.to_classes(pixels)
+
+
+def refuse_other_labels(classes: ClassSet, pixels: Plane, path: Path) -> None:
+    """Refuse a class map that holds something else than the classes of a task of BDD100K.
+
+    Raises:
+        MissingError: A value is no class; what it could be is told.
+    """
+    import numpy as np
+
+    count = len(classes)
+    # Below the number of classes the difference wraps around, so that one comparison looks at both ends.
+    if not ((pixels - np.uint8(count)) < IGNORED - count).any():
+        return
+    values = np.unique(pixels).tolist()
+    first = next(v for v in values if count <= v < IGNORED)
+    fitting = [d.id for d in DATA_SETS.values() if not d.foreign(set(values) - {IGNORED})]
+    hint = f"say what it is: -t {' or -t '.join(fitting)} would fit" if fitting else None
+    raise MissingError(f"{path} holds {first}, which is no class of {classes.task}", hint=hint)

@@ -15,7 +15,15 @@ from bddzoo.evaluation.decode import decode_bitmask, decode_loose, decode_mask, 
 from bddzoo.evaluation.frames import JsonFrames
 from bddzoo.evaluation.insseg import score_entries
 from bddzoo.evaluation.sources import Source, open_source
-from bddzoo.reports.pictures.labels import IGNORED, SEMANTIC, FramePlanes, Item, LabelSet, classes_of_labels
+from bddzoo.reports.pictures.labels import (
+    IGNORED,
+    SEMANTIC,
+    FramePlanes,
+    Item,
+    LabelSet,
+    classes_of_labels,
+    refuse_other_labels,
+)
 from bddzoo.reports.pictures.names import bare_name, common_folder
 
 SCORES = "score.json"
@@ -49,6 +57,8 @@ class PngLabels(LabelSet):
             pixels = decode_mask(content, path)[0]
             if self.task in DATA_SETS:
                 pixels = classes_of_labels(DATA_SETS[self.task], pixels, path)
+            else:
+                refuse_other_labels(self.classes, pixels, path)
             return FramePlanes(self.task, pixels)
         if header.colour == GREY_ALPHA:
             decode_mask(content, path)  # says what is wrong with it
