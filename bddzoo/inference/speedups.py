@@ -21,7 +21,8 @@ class Speedups:
 
     Attributes:
         amp: Half precision (float16) where PyTorch's autocast holds it safe: the whole network of
-            semantic segmentation up to its logits, backbone and neck of instance segmentation.
+            semantic segmentation up to its logits, backbone and neck of instance segmentation and of
+            PointRend.
             Needs a GPU.
         channels_last: Memory layout of the convolutions, on any device. (On a CPU networks that gain
             by it have it anyway; see `bddzoo.inference.tune`.)
@@ -71,7 +72,9 @@ class Speedups:
                 if getattr(module, name, None) is not None:
                     getattr(module, name).compile()
         if self.amp:
-            name = "encode_decode" if runner.task == "sem_seg" else "extract_feat"
+            # A cascade of heads writes refined scores into those of the head before, in one type only.
+            cascade = isinstance(getattr(module, "decode_head", None), torch.nn.ModuleList)
+            name = "encode_decode" if runner.task == "sem_seg" and not cascade else "extract_feat"
             setattr(module, name, _half(getattr(module, name)))
 
 

@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from bddzoo.engines.build import build_network
+from bddzoo.engines.load import make_runner
 from bddzoo.engines.ops import ensure_ops
+from bddzoo.engines.recipe import recipe_state
 from bddzoo.engines.selftest.folder import GoldenFolder, packaged, read_arrays
 from bddzoo.engines.selftest.operators import CHECKS, check_operator
 from bddzoo.engines.selftest.run import Selftest
 from bddzoo.inference.preprocess import prepare
+from bddzoo.inference.speedups import Speedups
 from tests.engines.models import registry
 from tests.support.pretend import DEVICE, OnDevice, pretend_gpu
 
@@ -65,6 +69,31 @@ def test_operators_where_their_tensors_are(name):
     assert measures
     for measure in measures:
         assert measure.ok, measure
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["emanet", "pointrend", "fpn_r50_gn_dconv", "mask_rcnn_r50_fpn_dconv"])
+def test_half_precision_fits_every_head(kind):
+    model = registry().find(next(name for name in MODELS if name.startswith(kind)))
+    x = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    found = []
+    with packaged() as folder:
+        gain = next(GoldenFolder(folder).goldens(model.task, model.id)).gain
+    with pretend_gpu(), torch.no_grad():
+        module = build_network(model)
+        module.load_state_dict(recipe_state(module, gain))
+        runner = make_runner(module.to("cuda"), model)
+        for speedups in (Speedups(), Speedups(amp=True)):
+            speedups.apply(runner)
+            if model.task == "sem_seg":
+                found.append([runner.encode(x.cuda()).cpu()])
+            else:
+                found.append([level.cpu() for level in runner.module.extract_feat(x.cuda())])
+                assert runner.detect(x.cuda(), [(64, 96)], [(64, 96)], [(1.0, 1.0)])
+    for full, half in zip(*found, strict=True):
+        assert half.dtype == torch.float32
+        apart = float((full - half).abs().max() / full.std())
+        assert 0 < apart < 0.05
 
 
 @pytest.mark.slow

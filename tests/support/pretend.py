@@ -37,6 +37,7 @@ _CROSSING = {
     _ATEN.index_put_.default,
     _ATEN._index_put_impl_.default,
 }
+_WIDENING = {_ATEN._softmax.default, _ATEN._log_softmax.default}
 # Bytes of the largest tensor that there is room for.
 _largest: ContextVar[float] = ContextVar("largest", default=float("inf"))
 
@@ -96,6 +97,8 @@ def _run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         on_device = bool(there)
     inner_args, inner_kwargs = tree_map(_unwrap, (args, kwargs))
     inner_kwargs.pop("pin_memory", None)
+    if function in _WIDENING and inner_args[2]:  # half precision in, single out: the CPU has no such kernel
+        inner_args = (inner_args[0].float(), inner_args[1], False)
     found = function(*inner_args, **inner_kwargs)
     if not on_device:
         return found
