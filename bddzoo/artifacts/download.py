@@ -18,6 +18,8 @@ from bddzoo.registry.types import Artifact
 
 # Left alone on the disk, so that the last download does not take the machine down.
 SPARE_BYTES = 16 << 20
+# No file of a model is this large; a source that says so is wrong, and the disk is not too small.
+MAX_BYTES = 1 << 44
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,8 @@ def _check_size(total: int | None, wanted: Wanted) -> None:
 def _check_room(partial: Partial, total: int | None) -> None:
     if total is None:
         return
+    if total > MAX_BYTES:
+        raise SourceError(f"claims to have {total} bytes", kind="integrity")
     free, need = free_bytes(partial.path), total - partial.size_bytes
     if free is not None and free < need + min(SPARE_BYTES, need):
         raise MissingError(

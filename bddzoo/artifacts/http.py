@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import re
-import ssl
 import threading
 import time
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException, responses
+from http.client import responses
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-import urllib3
 
 from bddzoo.artifacts.digests import CHUNK_BYTES
 from bddzoo.artifacts.failures import SourceError, Stopped
+from bddzoo.artifacts.http_faults import explain_fault
 from bddzoo.artifacts.manners import Hosts, Manners
 from bddzoo.artifacts.origin import Origin
-from bddzoo.artifacts.sessions import MAX_REDIRECTS, Sessions, slow_header
+from bddzoo.artifacts.sessions import NUMBER, Sessions
 from bddzoo.artifacts.streams import Stream
 from bddzoo.artifacts.watchdog import Watch
 
@@ -104,7 +103,7 @@ class HttpClient:
                 url, headers=headers, stream=True, timeout=(self.manners.connect_s, self.manners.read_s)
             )
         except Exception as error:
-            fault = _explain(error, self._stop)
+            fault = explain_fault(error, self._stop)
             if isinstance(fault, SourceError) and fault.unreachable:
                 self.hosts.count_failure(host, fault.text)
             raise fault from None
@@ -135,7 +134,7 @@ class HttpClient:
                 data = read(RECEIVE_BYTES, decode_content=False)
             except Exception as error:
                 if not watch.bitten:
-                    raise _explain(error, self._stop, reading=True) from None
+                    raise explain_fault(error, self._stop, reading=True) from None
                 data = b""
             watch.rest()
             if watch.bitten:
@@ -157,67 +156,11 @@ class HttpClient:
                 since, seen = now, 0
 
 
-def _explain(error: Exception, stop: threading.Event, *, reading: bool = False) -> SourceError | Stopped:
-    """Name a fault of the libraries below in a few words."""
-    if stop.is_set():
-        return Stopped()
-    slow = slow_header(error)
-    if slow is not None:
-        return SourceError(f"stalled: {slow}", retry=True, stalled=True)
-    if isinstance(error, requests.TooManyRedirects):
-        return SourceError(f"redirects in a circle or more than {MAX_REDIRECTS} times")
-    if isinstance(error, requests.exceptions.SSLError | ssl.SSLError | urllib3.exceptions.SSLError):
-        return SourceError(f"TLS failed: {_last_words(error)}", unreachable=not reading)
-    if isinstance(error, requests.exceptions.ProxyError):
-        return SourceError(f"the proxy failed: {_last_words(error)}", retry=True, unreachable=True)
-    if isinstance(error, requests.ConnectTimeout):
-        return SourceError("no connection: timed out", retry=True, unreachable=True)
-    if isinstance(error, requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError | TimeoutError):
-        return SourceError("no answer: timed out", retry=True, stalled=True)
-    bad_url = requests.exceptions
-    if isinstance(error, bad_url.InvalidURL | bad_url.InvalidSchema | bad_url.MissingSchema):
-        return SourceError(f"not a URL that can be asked: {error}")
-    if isinstance(error, requests.ConnectionError) and not reading:
-        if _never_connected(error):
-            return SourceError(f"no connection: {_last_words(error)}", retry=True, unreachable=True)
-        return SourceError(f"no usable answer: {_last_words(error)}", retry=True)
-    short = re.search(r"IncompleteRead\((\d+) bytes read, (\d+) more expected\)", str(error))
-    if short is not None:
-        text = f"connection closed after {short[1]} of {int(short[1]) + int(short[2])} bytes"
-        return SourceError(text, retry=True)
-    if isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError | HTTPException | OSError):
-        return SourceError(f"connection broke: {_last_words(error)}", retry=True)
-    if isinstance(error, ValueError | AttributeError):
-        # urllib3 and http.client let some of these through when a server talks nonsense.
-        return SourceError(f"unreadable answer: {error}", retry=True)
-    raise error
-
-
-def _never_connected(error: BaseException) -> bool:
-    """Whether a failed request did not even get a connection."""
-    inner = error.args[0] if error.args else None
-    reason = getattr(inner, "reason", inner)
-    return isinstance(reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError)
-
-
-def _last_words(error: BaseException) -> str:
-    """The innermost reason of a wrapped error, without object addresses."""
-    for _ in range(8):
-        reason = getattr(error, "reason", None)
-        inner = reason if isinstance(reason, BaseException) else (error.__cause__ or error.__context__)
-        inner = inner or next((a for a in error.args if isinstance(a, BaseException)), None)
-        if inner is None or inner is error:
-            break
-        error = inner
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    text = re.sub(r"<[^>]*>:?\s*", "", str(text))
-    return re.sub(r"\[Errno -?\d+\]\s*", "", text).strip()
-
-
 def _continues(response: requests.Response, url: str, offset: int, known: Origin) -> bool:
     """Whether the answer to a range request is the rest of the very same file."""
     match = re.fullmatch(
-        r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)", response.headers.get("Content-Range", "").strip()
+        rf"bytes (?:({NUMBER})-({NUMBER})|\*)/({NUMBER}|\*)",
+        response.headers.get("Content-Range", "").strip(),
     )
     if match is None or response.headers.get("Content-Encoding", "identity").lower() not in ("", "identity"):
         return False
@@ -233,7 +176,7 @@ def _continues(response: requests.Response, url: str, offset: int, known: Origin
 
 
 def _is_whole(response: requests.Response) -> bool:
-    match = re.fullmatch(r"bytes 0-(\d+)/(\d+)", response.headers.get("Content-Range", "").strip())
+    match = re.fullmatch(rf"bytes 0-({NUMBER})/({NUMBER})", response.headers.get("Content-Range", "").strip())
     return match is not None and int(match[1]) + 1 == int(match[2])
 
 
@@ -241,11 +184,13 @@ def _total(response: requests.Response, encoding: str) -> int | None:
     """Size of the whole file in bytes, if the answer says it."""
     if encoding not in ("", "identity"):
         return None
-    match = re.fullmatch(r"bytes \d+-\d+/(\d+)", response.headers.get("Content-Range", "").strip())
+    match = re.fullmatch(
+        rf"bytes {NUMBER}-{NUMBER}/({NUMBER})", response.headers.get("Content-Range", "").strip()
+    )
     if response.status_code == 206 and match is not None:
         return int(match[1])
     length = response.headers.get("Content-Length", "")
-    return int(length) if response.status_code == 200 and re.fullmatch(r"\d+", length.strip()) else None
+    return int(length) if response.status_code == 200 and re.fullmatch(NUMBER, length.strip()) else None
 
 
 def _strong_etag(response: requests.Response) -> str | None:

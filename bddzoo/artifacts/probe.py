@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +13,15 @@ from urllib.parse import urlsplit
 
 import requests
 
+from bddzoo.artifacts.failures import SourceError, Stopped
+from bddzoo.artifacts.http_faults import explain_fault
 from bddzoo.artifacts.manners import Hosts, Manners
-from bddzoo.artifacts.sessions import Sessions, slow_header
+from bddzoo.artifacts.sessions import NUMBER, Sessions
 
 State = Literal["alive", "gone", "refused", "failing", "unreachable"]
 # Servers that do not answer HEAD as they answer GET.
 _ASK_AGAIN = (400, 403, 405, 406, 501)
+SILENCE = "no answer: timed out"
 
 
 @dataclass(frozen=True)
@@ -95,11 +99,16 @@ class Prober:
                 found = self._ask(url, "HEAD")
                 if found.status in _ASK_AGAIN:
                     found = self._ask(url, "GET")
-            except requests.RequestException as error:
-                why = _why(error)
-                if isinstance(error, requests.ConnectionError | requests.ConnectTimeout):
+            except Exception as error:
+                fault = explain_fault(error, self.stop)
+                if isinstance(fault, Stopped):
+                    raise fault from None
+                why = _why(fault)
+                if fault.unreachable:
                     self._hosts.count_failure(host, why)
-                return Probe(url, "unreachable", note=why, answered=_answered(why))
+                # Silence may be that of a network that is not there.
+                silent = fault.unreachable or why == SILENCE
+                return Probe(url, "unreachable", note=why, answered=not silent or _answered(why))
             self._hosts.count_success(host)
             return found
 
@@ -129,28 +138,20 @@ def _text(status: int) -> str:
 def _size(response: requests.Response) -> int | None:
     """Size of the whole file, from the range's total or the length."""
     total = response.headers.get("Content-Range", "").rpartition("/")[2]
-    if total.isdigit():
+    if re.fullmatch(NUMBER, total):
         return int(total)
     length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdigit() and response.status_code == 200 else None
+    return int(length) if re.fullmatch(NUMBER, length) and response.status_code == 200 else None
 
 
 def _answered(why: str) -> bool:
-    return why in ("connection refused", "certificate verify failed", "too many redirects")
+    return why in ("connection refused", "certificate verify failed")
 
 
-def _why(error: requests.RequestException) -> str:
-    """The failure in a few words, without the library's own nesting."""
-    slow = slow_header(error)
-    if slow is not None:
-        return slow
-    if isinstance(error, requests.Timeout):
-        return "timed out"
-    if isinstance(error, requests.TooManyRedirects):
-        return "too many redirects"
-    text = str(error)
-    for words in ("Name or service not known", "Temporary failure in name resolution", "Connection refused",
-                  "No route to host", "Network is unreachable", "certificate verify failed"):  # fmt: skip
-        if words in text:
-            return words[0].lower() + words[1:]
-    return type(error).__name__
+def _why(fault: SourceError) -> str:
+    """A fault in the few words that a table has room for."""
+    text = fault.text.removeprefix("stalled: ")
+    if "certificate verify failed" in text:
+        return "certificate verify failed"
+    short = text.removeprefix("no connection: ")
+    return text if short == text else short[:1].lower() + short[1:]

@@ -15,6 +15,8 @@ from bddzoo import __version__
 from bddzoo.artifacts.watchdog import Watchdog
 
 MAX_REDIRECTS = 10
+# A size as a header gives it, in a regular expression: no other digits, and no more than a disk could hold.
+NUMBER = "[0-9]{1,18}"
 
 
 class SlowHeader(TimeoutError):
