@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.values import Named
 from bddzoo.errors import BddzooError, ExitCode, MissingError
 from bddzoo.words import number_of
 
@@ -20,7 +21,7 @@ Examples:
   bddzoo adopt work_dirs --verify
 """,
 )
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=Named())
 @click.option("--verify", is_flag=True, help="Take only files that a known digest proves.")
 @click.option(
     "--copy", is_flag=True, help="Copy instead of linking: the cache shares nothing with the files."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from bddzoo.cli.app import App, ZooCommand, complete_models, complete_tasks
-from bddzoo.cli.values import Amount
+from bddzoo.cli.values import Amount, Folder
 from bddzoo.errors import BddzooError, MissingError, UsageError
 from bddzoo.registry.types import ArtifactKind
 
@@ -43,9 +44,7 @@ Examples:
     help="Comma-separated: weights, scores, preds, masks, visuals, config, all.",
 )
 @click.option("--verify", is_flag=True, help="Accept only what a digest proves; hash cached files again.")
-@click.option(
-    "--dest", type=click.Path(file_okay=False, path_type=Path), help="Also put a copy of each file here."
-)
+@click.option("--dest", type=Folder(), help="Also put a copy of each file here.")
 @click.option(
     "--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Files at the same time."
 )
@@ -208,6 +207,7 @@ def _deliver(
     """Copy fetched files into a folder of the user's: weights at its top, others in a folder per kind."""
     from bddzoo.artifacts.digests import hash_file
     from bddzoo.artifacts.disk import copy_whole, explain
+    from bddzoo.files import is_special
 
     failed: list[tuple[Job, BddzooError]] = []
     for outcome, row in zip(outcomes, rows, strict=True):
@@ -217,8 +217,11 @@ def _deliver(
         folder = dest if result.kind == "weights" else dest / result.kind
         target = folder / result.path.name
         try:
-            if target.exists() and not force:
-                if hash_file(target, ("sha256",))["sha256"] != result.sha256:
+            # A link to nowhere is there, and reading a pipe would not end.
+            if is_special(target):
+                raise UsageError(f"{target} is no regular file", hint="choose another --dest DIR")
+            if os.path.lexists(target) and not force:
+                if not target.exists() or hash_file(target, ("sha256",))["sha256"] != result.sha256:
                     raise UsageError(f"{target} exists and is different", hint="give --force to replace it")
             else:
                 copy_whole(result.path, target)

@@ -20,14 +20,21 @@ class Amount(click.FloatRange):
         return found
 
 
-class Folder(click.Path):
-    """A folder. An empty name, as of a variable that is not set, would be the current one."""
+class Named(click.Path):
+    """A file or folder. An empty name, as of a variable that is not set, would be the current folder."""
 
-    def __init__(self) -> None:
-        super().__init__(file_okay=False, path_type=Path)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(path_type=Path, **options)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path; refuses an empty one."""
         if value == "":
             self.fail("the name is empty; the current folder is '.'", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class Folder(Named):
+    """A folder."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False)

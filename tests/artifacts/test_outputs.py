@@ -69,3 +69,23 @@ def test_safetensors_replace_no_pipe(pipe):
     with pytest.raises(UsageError, match="no regular file"):
         write_safetensors({"a": torch.zeros(1)}, pipe, {})
     assert is_special(pipe)
+
+
+def test_copies_replace_no_pipe_and_no_link_to_nowhere(zoo, run, pipe, tmp_path):
+    dest = tmp_path / "dest"
+    dest.mkdir()
+    target = dest / "net_a.pth"
+    target.symlink_to(tmp_path / "nowhere")
+    assert_one_line(run("fetch", "net_a", "--dest", dest), 2, f"{target} exists and is different")
+    assert target.is_symlink()
+    target.unlink()
+    pipe.rename(target)
+    for force in ((), ("--force",)):
+        done = run("fetch", "net_a", "--dest", dest, *force, timeout=60)
+        assert_one_line(done, 2, f"{target} is no regular file")
+    assert is_special(target)
+
+
+@pytest.mark.parametrize("command", [("fetch", "net_a", "--dest", ""), ("adopt", "")])
+def test_an_empty_name_is_not_the_current_folder(zoo, run, command):
+    assert_one_line(run(*command), 2, "the name is empty")
