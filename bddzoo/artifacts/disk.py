@@ -125,11 +125,6 @@ def explain(
     return MissingError(f"{doing}: {error.strerror or error}{where}", hint=hint)
 
 
-def count_words(count: int, word: str) -> str:
-    """A number with its noun: `1 file`, `2 files`."""
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
-
-
 def format_size(size_bytes: int | None) -> str:
     """A size for people, in powers of ten as disks are sold: `262.4 MB`; `unknown` for None."""
     if size_bytes is None:

@@ -220,6 +220,18 @@ class ZooCommand(click.Command):
         return super().invoke(ctx)
 
 
+class CommandGroup(ZooCommand, click.Group):
+    """A group with the global options, which says what its commands do in whole sentences."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands."""
+        rows = [
+            (name, command.get_short_help_str(limit=200)) for name, command in sorted(self.commands.items())
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
 def complete_models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Shell completion of model ids."""
     return [m.id for m in _known_models(ctx) if m.id.startswith(incomplete)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.app import App, CommandGroup, ZooCommand
 from bddzoo.cli.cache_move import export, import_
 from bddzoo.cli.cache_parts import byte_bar, open_cache, print_table, select_entries
 from bddzoo.cli.values import Amount
@@ -12,12 +12,8 @@ from bddzoo.errors import ExitCode, MissingError
 from bddzoo.words import number_of
 
 
-class CacheGroup(ZooCommand, click.Group):
-    """A group with the global options."""
-
-
 @click.group(
-    cls=CacheGroup,
+    cls=CommandGroup,
     epilog="""\b
 Examples:
   bddzoo cache ls
@@ -86,7 +82,7 @@ def verify(app: App, jobs: int | None) -> int:
     Size and time of a file prove nothing and are not looked at. Files that no entry names are listed
     as extra and do no harm; 'bddzoo cache gc' removes them.
     """
-    from bddzoo.artifacts.disk import count_words, format_size
+    from bddzoo.artifacts.disk import format_size
     from bddzoo.artifacts.maintain import check_cache
 
     cache = open_cache(app)
@@ -106,7 +102,7 @@ def verify(app: App, jobs: int | None) -> int:
     bad = counts["changed"] + counts["missing"] + counts["unreadable"]
     if bad:
         app.error(
-            f"{count_words(bad, 'file')} of the cache changed, went or cannot be read",
+            f"{number_of(bad, 'file')} of the cache changed, went or cannot be read",
             hint="'bddzoo fetch --force MODEL' fetches one again, 'bddzoo cache rm MODEL' removes it",
         )
     return int(ExitCode.INTEGRITY if bad else ExitCode.OK)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.app import App, CommandGroup, ZooCommand
 from bddzoo.errors import ExitCode, MissingError
 
 if TYPE_CHECKING:
@@ -19,12 +19,8 @@ DATASETS = ("cityscapes", "ade20k", "lip", "pascal_voc", "pascal_context", "coco
 SPLITS = ("train", "val", "test")
 
 
-class DataGroup(ZooCommand, click.Group):
-    """A group with the global options."""
-
-
 @click.group(
-    cls=DataGroup,
+    cls=CommandGroup,
     epilog="""\b
 Examples:
   bddzoo data mini --out mini

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bddzoo.cli.app import App
 from bddzoo.errors import BddzooError, ExitCode
+from bddzoo.words import number_of
 
 if TYPE_CHECKING:
     from bddzoo.artifacts import Fetcher
@@ -81,7 +82,7 @@ def _look(fetcher: Fetcher, job: Job) -> tuple[dict[str, Any], BddzooError | Non
 
 def _say_room(app: App, fetcher: Fetcher, rows: Sequence[dict[str, Any]], dest: Path | None) -> bool:
     """Say what is needed and what is free; returns whether it fits as far as sizes are known."""
-    from bddzoo.artifacts.disk import count_words, format_size, free_bytes
+    from bddzoo.artifacts.disk import format_size, free_bytes
     from bddzoo.artifacts.download import SPARE_BYTES
 
     def room(folder: Path, need: int) -> tuple[bool, str]:
@@ -92,7 +93,7 @@ def _say_room(app: App, fetcher: Fetcher, rows: Sequence[dict[str, Any]], dest: 
 
     need = sum(r["to_fetch"] or 0 for r in rows)
     unknown = sum(r["to_fetch"] is None for r in rows)
-    more = f" and {count_words(unknown, 'file')} of unknown size" if unknown else ""
+    more = f" and {number_of(unknown, 'file')} of unknown size" if unknown else ""
     fits, known = room(fetcher.cache.root, need)
     app.say(f"to fetch: {format_size(need)}{more}; {known}")
     if dest is not None:

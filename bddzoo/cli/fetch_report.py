@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bddzoo.cli.app import App
 from bddzoo.errors import BddzooError, ExitCode
+from bddzoo.words import number_of
 
 if TYPE_CHECKING:
     from bddzoo.artifacts import Fetcher
@@ -30,7 +31,7 @@ def report(
     Raises:
         BddzooError: The only file failed.
     """
-    from bddzoo.artifacts.disk import count_words, format_size
+    from bddzoo.artifacts.disk import format_size
 
     good = [r for r in rows if "path" in r and "error" not in r]
     if app.json:
@@ -42,7 +43,7 @@ def report(
             app.data(f"{row['path']}  {format_size(row['size_bytes'])}  {state}  {origin}")
     unproved = [r for r in good if r["digest_state"] != "verified"]
     if unproved:
-        names = unproved[0]["model"] if len(unproved) == 1 else count_words(len(unproved), "file")
+        names = unproved[0]["model"] if len(unproved) == 1 else number_of(len(unproved), "file")
         app.warn(f"{names}: no digest is known to compare with; observed ones were recorded")
     return report_failures(app, fetcher, len(rows), failed) if failed else int(ExitCode.OK)
 

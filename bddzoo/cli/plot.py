@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand, complete_models, complete_tasks, complete_zoos
+from bddzoo.cli.app import App, CommandGroup, ZooCommand, complete_models, complete_tasks, complete_zoos
 from bddzoo.cli.plot_records import COMMANDS
 from bddzoo.cli.plot_write import output_options, records_of, write
 from bddzoo.cli.results_option import results_option
@@ -19,12 +19,8 @@ if TYPE_CHECKING:
 Command = Callable[..., Any]
 
 
-class PlotGroup(ZooCommand, click.Group):
-    """A group with the global options."""
-
-
 @click.group(
-    cls=PlotGroup,
+    cls=CommandGroup,
     epilog="""\b
 Examples:
   bddzoo plot params --zoo bdd100k-models --task sem_seg -o params.svg

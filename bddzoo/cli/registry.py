@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.app import App, CommandGroup, ZooCommand
 from bddzoo.cli.registry_edit import add, pin
 from bddzoo.cli.registry_health import health
 from bddzoo.words import number_of
@@ -14,12 +14,8 @@ from bddzoo.words import number_of
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-class RegistryGroup(ZooCommand, click.Group):
-    """A group with the global options."""
-
-
 @click.group(
-    cls=RegistryGroup,
+    cls=CommandGroup,
     epilog="""\b
 Examples:
   bddzoo registry check

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand, complete_models, complete_tasks, complete_zoos
+from bddzoo.cli.app import App, CommandGroup, ZooCommand, complete_models, complete_tasks, complete_zoos
 from bddzoo.cli.results_more import COMMANDS
 from bddzoo.cli.results_option import find_named, results_option
 
@@ -15,12 +15,8 @@ if TYPE_CHECKING:
     from bddzoo.results import Record, StoredRecord, VerdictReport
 
 
-class ResultsGroup(ZooCommand, click.Group):
-    """A group with the global options."""
-
-
 @click.group(
-    cls=ResultsGroup,
+    cls=CommandGroup,
     epilog="""\b
 Examples:
   bddzoo results ls --task sem_seg

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.app import App, CommandGroup, ZooCommand
 from bddzoo.cli.results_option import results_option
 from bddzoo.words import number_of
 
@@ -18,12 +18,8 @@ if TYPE_CHECKING:
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-class SiteGroup(ZooCommand, click.Group):
-    """A group with the global options."""
-
-
 @click.group(
-    cls=SiteGroup,
+    cls=CommandGroup,
     epilog="""\b
 Examples:
   bddzoo site build -o site

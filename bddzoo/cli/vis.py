@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.app import App, CommandGroup, ZooCommand
 from bddzoo.cli.vis_compare import compare
 from bddzoo.cli.vis_options import (
     TASKS,
@@ -27,12 +27,8 @@ if TYPE_CHECKING:
 PATH = click.Path(path_type=Path)
 
 
-class VisGroup(ZooCommand, click.Group):
-    """A group with the global options."""
-
-
 @click.group(
-    cls=VisGroup,
+    cls=CommandGroup,
     epilog="""\b
 Examples:
   bddzoo vis color -t sem_seg -i labels/sem_seg/masks/val -o colours/

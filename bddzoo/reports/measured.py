@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bddzoo.registry.types import Model, Section
-from bddzoo.reports.tables import UNKNOWN, link, reported_on
+from bddzoo.reports.tables import UNKNOWN, link, reported_on, synthetic_mark
 from bddzoo.reports.text import markdown_table
 
 if TYPE_CHECKING:
@@ -90,17 +90,12 @@ def measured_tables(
     blocks = []
     for section in sections:
         done = sum(1 for m in section.models if m.id in records)
-        title = link(section.zoo.title, section.page) + _mark(section)
+        title = link(section.zoo.title, section.page) + synthetic_mark(section.zoo)
         blocks.append(
             f"**{title}**, `{section.zoo.id}`, `{section.task}`, {done} of {len(section.models)} measured\n\n"
             + measured_table(section, records)
         )
     return "\n\n".join(blocks)
-
-
-def _mark(section: Section) -> str:
-    needed = section.zoo.synthetic and "synthetic" not in section.zoo.title.lower()
-    return " (synthetic)" if needed else ""
 
 
 def step_of(reported: Decimal | None) -> Decimal:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bddzoo.registry.types import Artifact, Digest, Model, Protocol
+from bddzoo.reports.tables import synthetic_mark
 
 UNKNOWN = "unknown"
 _ORIGINS = {
@@ -31,7 +32,7 @@ def as_text(model: Model) -> str:
     """The model as text for a terminal."""
     lines = [model.id]
     zoo, method = model.zoo, model.method
-    _row(lines, "zoo", f"{zoo.id}: {zoo.title}" + (" (synthetic)" if zoo.synthetic else ""))
+    _row(lines, "zoo", f"{zoo.id}: {zoo.title}{synthetic_mark(zoo)}")
     _row(lines, "", " at ".join(t for t in (zoo.url, zoo.commit) if t))
     _row(lines, "licence", f"{zoo.licence or UNKNOWN} (weights: {zoo.weights_licence or UNKNOWN})")
     _row(lines, "task", model.task)

@@ -8,7 +8,6 @@ from bddzoo.registry.types import Column, Fills, Method, Model, Section
 from bddzoo.reports.tables import (
     UNKNOWN,
     config_page,
-    count,
     link,
     number_text,
     params_text,
@@ -16,6 +15,7 @@ from bddzoo.reports.tables import (
     url_of,
 )
 from bddzoo.reports.text import markdown_table
+from bddzoo.words import number_of
 
 
 def render_page(section: Section) -> str:
@@ -32,7 +32,7 @@ def _blocks(section: Section) -> Iterator[str]:
         source,
         f"Licence of the repository: {zoo.licence or 'unknown'}. "
         f"Licence of the weights: {zoo.weights_licence or 'unknown'}.",
-        f"{count(section.models, 'model')} under {count(section.methods, 'heading')}; "
+        f"{number_of(len(section.models), 'model')} under {number_of(len(section.methods), 'heading')}; "
         f"{UNKNOWN} stands for unknown.",
     ]
     if zoo.synthetic:

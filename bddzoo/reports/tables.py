@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bddzoo.registry.types import Artifact, Model, Reported, Section
+from bddzoo.registry.types import Artifact, Model, Reported, Section, Zoo
 from bddzoo.reports.text import markdown_table
+from bddzoo.words import number_of
 
 UNKNOWN = "–"
 TICK = "✓"
@@ -18,9 +19,9 @@ def link(text: str, url: str | None) -> str:
     return f"[{text}]({url.replace(' ', '%20').replace('(', '%28').replace(')', '%29')})"
 
 
-def count(things: Sequence[object], noun: str) -> str:
-    """`1 model`, `2 models`."""
-    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
+def synthetic_mark(zoo: Zoo) -> str:
+    """What is written behind the title of a zoo of synthetic data that does not say so itself."""
+    return " (synthetic)" if zoo.synthetic and "synthetic" not in zoo.title.lower() else ""
 
 
 def compact_table(section: Section, models: Sequence[Model] | None = None) -> str:
@@ -56,9 +57,9 @@ def section_tables(sections: Sequence[Section]) -> str:
     blocks = []
     for section in sections:
         zoo = section.zoo
-        name = link(zoo.title, section.page) + (" (synthetic)" if zoo.synthetic else "")
+        name = link(zoo.title, section.page) + synthetic_mark(zoo)
         blocks.append(
-            f"**{name}**, `{zoo.id}`, `{section.task}`, {count(section.models, 'model')}\n\n"
+            f"**{name}**, `{zoo.id}`, `{section.task}`, {number_of(len(section.models), 'model')}\n\n"
             + compact_table(section)
         )
     return "\n\n".join(blocks)

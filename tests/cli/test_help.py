@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from bddzoo.cli.app import App
 from bddzoo.cli.main import cli
@@ -75,6 +76,16 @@ def test_every_command_has_examples_of_itself(name: str) -> None:
     words = name.split()
     found = examples(ALL[name].epilog)
     assert any(example[: len(words)] == words for example in found)
+
+
+@pytest.mark.parametrize("name", [name for name, found in ALL.items() if isinstance(found, click.Group)])
+def test_groups_list_their_commands_in_whole_sentences(name: str) -> None:
+    done = CliRunner().invoke(cli, [*name.split(), "--help"])
+    assert done.exit_code == 0
+    told = " ".join(done.output.split())
+    assert "..." not in told.partition("Commands:")[2].partition("Examples:")[0]
+    for command in ALL[name].commands.values():  # type: ignore[attr-defined]
+        assert str(command.help).partition(".")[0].split()[-1] in told
 
 
 @pytest.mark.parametrize("words", EXAMPLES)
