@@ -13,6 +13,7 @@ lands in the cache. Archives with names that would leave a folder are refused al
 
 from __future__ import annotations
 
+import re
 import stat
 import zipfile
 from pathlib import Path, PurePosixPath
@@ -21,10 +22,14 @@ import msgspec
 
 from bddzoo.artifacts.entry import check_name
 from bddzoo.errors import BddzooError, IntegrityError, MissingError, UsageError
+from bddzoo.registry.values import IDENT
 
 MANIFEST = "bddzoo-bundle.json"
 FORMAT = "bddzoo-bundle"
 MAX_MANIFEST_BYTES = 64 << 20
+MAX_TEXT = 4000
+_KIND = "[a-z][a-z0-9-]{0,39}"
+_DIGEST = "md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}"
 
 
 class BundleFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,7 +108,7 @@ class Bundle:
         for info in archive.infolist():
             mode = info.external_attr >> 16
             if not is_safe(info.filename.rstrip("/")) or info.orig_filename != info.filename:
-                raise self._refuse(f"the name '{info.orig_filename}' would leave its folder")
+                raise self._refuse(f"the name '{_plain(info.orig_filename)}' would leave its folder")
             if mode and stat.S_ISLNK(mode):
                 raise self._refuse(f"'{info.filename}' is a link")
             if info.flag_bits & 1:
@@ -128,6 +133,13 @@ class Bundle:
         return manifest
 
     def _check_file(self, file: BundleFile) -> None:
+        for field, text in msgspec.structs.asdict(file).items():
+            if isinstance(text, str) and not (text.isprintable() and len(text) <= MAX_TEXT):
+                raise self._refuse(f"a file's {field} is no line of text: {text[:80]!a}")
+        if re.fullmatch(IDENT, file.model) is None or re.fullmatch(_KIND, file.kind) is None:
+            raise self._refuse(f"'{file.kind[:80]}' of '{file.model[:80]}' is no file of a model")
+        if file.published is not None and re.fullmatch(_DIGEST, file.published) is None:
+            raise self._refuse(f"{file.model}: a published digest that is none")
         try:
             check_name(file.name)
         except UsageError as error:
@@ -151,6 +163,11 @@ class Bundle:
         return UsageError(f"{self.path} is no bundle: {why}", hint="bundles are made by 'bddzoo bundle'")
 
 
+def _plain(name: str) -> str:
+    """A name that cannot steer the user's terminal."""
+    return name if name.isprintable() else ascii(name)[1:-1]
+
+
 def is_safe(name: str) -> bool:
     """Whether a member's name stays inside the folder that the archive is unpacked into."""
     path = PurePosixPath(name)
@@ -160,5 +177,5 @@ def is_safe(name: str) -> bool:
         or any(part in ("..", ".") for part in name.split("/"))
         or "\\" in name
         or ":" in path.parts[0]
-        or any(ord(c) < 32 for c in name)
+        or not name.isprintable()
     )

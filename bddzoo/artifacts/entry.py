@@ -117,8 +117,15 @@ def check_name(name: str) -> str:
     Raises:
         UsageError: It is empty, a path, or hidden.
     """
-    if not name or name.startswith(".") or any(c in name for c in "/\\\0") or len(name.encode()) > 200:
-        raise UsageError(f"artifact name '{name}' is no plain file name", hint="correct it in the registry")
+    if (
+        not name
+        or name.startswith(".")
+        or not name.isprintable()
+        or any(c in name for c in "/\\")
+        or len(name.encode()) > 200
+    ):
+        shown = name if name.isprintable() else ascii(name)[1:-1]
+        raise UsageError(f"artifact name '{shown}' is no plain file name", hint="correct it in the registry")
     return name
 
 

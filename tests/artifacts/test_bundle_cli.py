@@ -85,6 +85,28 @@ class TestBundle:
         assert_one_line(run("cache import", bundle), 2, "is no bundle")
         assert_one_line(run("fetch", "net_a", "--force", "--from", bundle), 2, "is no bundle")
 
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("model", ""), ("model", "../../x"), ("model", "x" * 5000), ("model", "x\0y"), ("kind", ""),
+            ("kind", "../weights"), ("name", "a\nb"), ("source", "\x1b]0;title\x07"), ("published", "md5:zz"),
+            ("published", "md5:"), ("published_at", "https://x/\x1b[31m"), ("fetched", "x" * 5000),
+        ],
+        ids=lambda text: ascii(text[:20]),
+    )  # fmt: skip
+    def test_lists_that_make_no_sense_are_refused(self, bundle, run, tmp_path, field, value):
+        with zipfile.ZipFile(bundle) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        listing = json.loads(members["bddzoo-bundle.json"])
+        listing["files"][0][field] = value
+        with zipfile.ZipFile(bundle, "w") as archive:
+            for name, data in (members | {"bddzoo-bundle.json": json.dumps(listing)}).items():
+                archive.writestr(name, data)
+        done = run("cache import", bundle)
+        assert_one_line(done, 6, "refused")
+        assert done.stderr.strip("\n").isprintable()
+        assert len(done.stderr) < 600
+
     def test_damage_inside_is_found(self, bundle, run, tmp_path):
         data = bytearray(bundle.read_bytes())
         data[data.find(DATA[:64]) + 1000] ^= 1
