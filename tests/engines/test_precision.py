@@ -64,4 +64,3 @@ def test_nothing_rounds_whoever_asked_for_it(ask):
         assert torch.get_float32_matmul_precision() == "highest"
         assert {v for k, v in state().items() if k.endswith("fp32_precision")} <= {"ieee"}
     assert state() == before
-
