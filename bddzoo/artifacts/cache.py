@@ -23,6 +23,7 @@ from threading import Lock
 from bddzoo.artifacts.digests import MIN_PREFIX, hashes_of, strongest
 from bddzoo.artifacts.disk import boot_id, link_or_copy, write_whole
 from bddzoo.artifacts.entry import Entry, explain_hashes, read_entry, safe
+from bddzoo.artifacts.origin import as_text
 from bddzoo.artifacts.proof import fits
 from bddzoo.files import home_folder
 from bddzoo.registry.types import Artifact, Model
@@ -83,7 +84,8 @@ class Cache:
 
     def write_entry(self, entry: Entry) -> None:
         """Write an entry; it appears whole."""
-        data = json.dumps(asdict(entry), indent=1, ensure_ascii=False).encode() + b"\n"
+        fields = {k: as_text(v) if isinstance(v, str) else v for k, v in asdict(entry).items()}
+        data = json.dumps(fields, indent=1, ensure_ascii=False).encode() + b"\n"
         write_whole(self._entry_path(entry.model, entry.kind), data)
         with self._lock:
             if self._index is not None:
@@ -166,7 +168,7 @@ class Cache:
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
         with contextlib.suppress(OSError):
-            write_whole(target.with_name(f"{name}.rejected.txt"), f"{why}\n".encode())
+            write_whole(target.with_name(f"{name}.rejected.txt"), f"{as_text(why)}\n".encode())
         with contextlib.suppress(OSError):
             path.parent.rmdir()
         return target

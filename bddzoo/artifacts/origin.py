@@ -42,4 +42,9 @@ class Origin:
 
 def without_password(url: str) -> str:
     """A URL as it may be printed and kept: user, password, and keys in its query masked."""
-    return _SECRET.sub(r"\1***", re.sub(r"(?<=://)[^/@\s]*@", "***@", url))
+    return _SECRET.sub(r"\1***", re.sub(r"(?<=://)[^/@\s]*@", "***@", as_text(url)))
+
+
+def as_text(words: str) -> str:
+    """Words that can be written as UTF-8: names of files may hold bytes that are no text."""
+    return words.encode("utf-8", "backslashreplace").decode()

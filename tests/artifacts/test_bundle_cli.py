@@ -154,3 +154,19 @@ class TestAdopt:
         (tmp_path / "net_b.md5").write_text(hashlib.md5(OTHER).hexdigest().upper() + "\r\n")
         assert run("adopt", path, "--verify", "--copy").returncode == 0
         assert run("fetch", "net_b", "--verify", "--offline").returncode == 0
+
+    def test_paths_that_are_no_text(self, zoo, run, tmp_path):
+        folder = tmp_path / "mine\udcff"
+        folder.mkdir()
+        (folder / "net_b.pth").write_bytes(OTHER)
+        (folder / "net_b.md5").write_text(hashlib.md5(OTHER).hexdigest())
+        assert run("adopt", folder, errors="surrogateescape").returncode == 0
+        row = json.loads(run("cache ls", "--format", "json").stdout)[0]
+        assert row["source"] == str(tmp_path / "mine\\udcff" / "net_b.pth")
+        assert run("fetch", "net_b", "--verify", "--offline", errors="surrogateescape").returncode == 0
+        assert run("fetch", "net_a", "--from", folder, "--force", errors="surrogateescape").returncode == 0
+        (folder / "net_a.pth").write_bytes(DATA[::-1])
+        zoo.files.clear()
+        assert run("fetch", "net_a", "--from", folder, "--force", errors="surrogateescape").returncode == 6
+        kept = tmp_path / "cache" / "rejected" / "net_a" / "net_a.pth.rejected.txt"
+        assert "mine\\udcff" in kept.read_text()
