@@ -147,6 +147,9 @@ def remove_entries(cache: Cache, entries: Sequence[Entry]) -> int:
 
     Returns:
         Bytes freed.
+
+    Raises:
+        OSError: Something cannot be removed.
     """
     for entry in entries:
         cache.remove_entry(entry)
@@ -165,8 +168,12 @@ def collect_garbage(cache: Cache, older_than_s: float = DAY_S, *, dry_run: bool 
 
     Returns:
         What was removed, or would be with `dry_run`.
+
+    Raises:
+        OSError: Something cannot be removed; the rest was.
     """
     removed = []
+    faults: list[OSError] = []
     entries = list(cache.entries())
     named = {cache.path_of(e) for e in entries}
     for path, why in list(_extras(cache, named)):
@@ -178,26 +185,37 @@ def collect_garbage(cache: Cache, older_than_s: float = DAY_S, *, dry_run: bool 
         top = path.relative_to(cache.root).parts[0]
         if why == "not from here" or age < max(older_than_s, GRACE_S if top == "objects" else 0.0):
             continue
-        removed.append(Finding("extra", path, _size(path), detail=why))
+        found = Finding("extra", path, _size(path), detail=why)
         if not dry_run:
-            if top == "partial":
-                note_path(path).unlink(missing_ok=True)
-            _unlink(path)
+            try:
+                if top == "partial":
+                    note_path(path).unlink(missing_ok=True)
+                _unlink(path)
+            except OSError as error:
+                faults.append(error)
+                continue
+        removed.append(found)
     for entry in entries:
         path = cache.path_of(entry)
         if not path.exists():
-            removed.append(Finding("missing", path, 0, entry.model, entry.kind, "its content is gone"))
             if not dry_run:
-                cache.remove_entry(entry)
+                try:
+                    cache.remove_entry(entry)
+                except OSError as error:
+                    faults.append(error)
+                    continue
+            removed.append(Finding("missing", path, 0, entry.model, entry.kind, "its content is gone"))
     if not dry_run:
         _remove_empty(cache.root)
+    if faults:
+        raise faults[0]
     return removed
 
 
 def _unlink(path: Path) -> int:
     size = _size(path)
+    path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
-        path.unlink()
         path.parent.rmdir()
     return size
 
@@ -210,9 +228,22 @@ def _remove_empty(root: Path) -> None:
 
 
 def remove_all(cache: Cache) -> None:
-    """Remove everything that is the cache's own; the folder goes too if nothing else is in it."""
+    """Remove everything that is the cache's own; the folder goes too if nothing else is in it.
+
+    Raises:
+        OSError: Something cannot be removed; the rest was.
+    """
+    faults: list[OSError] = []
     for name in ("entries", "objects", "partial", "rejected"):
-        shutil.rmtree(cache.root / name, ignore_errors=True)
+        try:
+            shutil.rmtree(cache.root / name)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            faults.append(error)
+            shutil.rmtree(cache.root / name, ignore_errors=True)
+    if faults:
+        raise faults[0]
     (cache.root / "CACHEDIR.TAG").unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         cache.root.rmdir()

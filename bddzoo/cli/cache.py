@@ -130,7 +130,10 @@ def rm(app: App, patterns: tuple[str, ...], kind: str | None, everything: bool) 
 
     cache = open_cache(app)
     if everything and not patterns and kind is None:
-        remove_all(cache)
+        try:
+            remove_all(cache)
+        except OSError as error:
+            raise explain(error, f"removing from {cache.root}") from error
         app.say(f"removed everything in {cache.root}")
         return
     if not patterns and not everything:
@@ -169,10 +172,14 @@ def gc(app: App, older_than: float, dry_run: bool) -> None:
 
     Downloads in progress are left alone, and so is everything younger than --older-than.
     """
-    from bddzoo.artifacts.disk import format_size
+    from bddzoo.artifacts.disk import explain, format_size
     from bddzoo.artifacts.maintain import DAY_S, collect_garbage
 
-    removed = collect_garbage(open_cache(app), older_than * DAY_S, dry_run=dry_run)
+    cache = open_cache(app)
+    try:
+        removed = collect_garbage(cache, older_than * DAY_S, dry_run=dry_run)
+    except OSError as error:
+        raise explain(error, f"removing from {cache.root}") from error
     if app.json:
         app.data_json([{"path": f.path, "size_bytes": f.size_bytes, "why": f.detail} for f in removed])
     else:

@@ -9,7 +9,7 @@ import pytest
 
 from bddzoo.artifacts.maintain import check_cache
 from tests.artifacts.zoo import DATA, OTHER, change, make_fetcher, make_model, objects
-from tests.cli.command import assert_one_line, bddzoo
+from tests.cli.command import assert_one_line, bddzoo, without_privileges
 from tests.support.server import Fault
 
 
@@ -75,6 +75,20 @@ class TestCache:
             "net_a.pth.rejected.txt",
         ], "an object as young as this may still wait for its entry"
         assert run("cache verify").returncode == 0
+
+    @pytest.mark.parametrize("command", ["cache rm --all", "cache rm net_a", "cache gc --older-than 0"])
+    def test_what_cannot_be_removed_is_not_said_to_be(self, zoo, run, tmp_path, command):
+        assert run("fetch", "net_a").returncode == 0
+        zoo.faults = [Fault("wrong-bytes")]
+        assert run("fetch", "net_a", "--force").returncode == 6
+        kept = [p for p in (tmp_path / "cache").rglob("net_a.pth*") if p.is_file()]
+        for path in kept:
+            path.parent.chmod(0o555)
+        done = run(command, before=without_privileges())
+        for path in kept:
+            path.parent.chmod(0o755)
+        assert_one_line(done, 5, "removing from", "no permission")
+        assert [p for p in kept if not p.exists()] == []
 
     def test_export_and_import(self, zoo, run, tmp_path):
         assert run("fetch", "--all", "-q").returncode == 0
