@@ -202,7 +202,7 @@ def _report(app: App, checks: Sequence[ModelCheck]) -> int:
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if form == "github" and summary:
         try:
-            with Path(summary).open("a", encoding="utf-8") as file:
+            with Path(summary).open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(render(checks, "summary") + "\n")
         except OSError as error:  # the verdict is what the job is about
             app.warn(f"cannot write the summary to {summary}: {error.strerror or error}")

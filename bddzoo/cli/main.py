@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -118,6 +119,10 @@ def run(argv: list[str] | None = None) -> int:
     for name in ("stdout", "stderr"):  # None where the caller closed it (`bddzoo list >&-`)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            # A dash on a Latin-1 terminal, or a path that is no UTF-8, is no reason to lose a result.
+            stream.reconfigure(errors="backslashreplace")
     try:
         with keep_interrupts():
             result = cli.main(args=argv, prog_name="bddzoo", standalone_mode=False, obj=app)

@@ -67,7 +67,7 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     from bddzoo.files import write_bytes
 
     text = json.dumps(_nulls(value), indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, (text + "\n").encode())
+    write_bytes(path, (text + "\n").encode("utf-8", "backslashreplace"))
 
 
 def _nulls(value: Any) -> Any:

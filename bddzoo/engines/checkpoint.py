@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 import zipfile
@@ -134,6 +135,9 @@ def _load(path: Path, zipped: bool, stored: bool) -> Any:
         # torch remarks on pickle protocols to whoever wrote the file; what matters is raised.
         with warnings.catch_warnings(), torch.serialization.safe_globals(allowed):  # type: ignore[arg-type]
             warnings.simplefilter("ignore", UserWarning)
+            if not _is_utf8(path):
+                with path.open("rb") as file:
+                    return torch.load(file, map_location="cpu", weights_only=True)
             # Mapped, not read: the weights are copied once, into the network. An archive that was
             # packed again with compression has to be read, mapping would take its bytes as they are.
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True if stored else None)
@@ -155,6 +159,15 @@ def _load(path: Path, zipped: bool, stored: bool) -> Any:
         raise IntegrityError(f"{path} is damaged: {_first_line(error)}", hint=_AGAIN) from error
     except (RuntimeError, EOFError, OSError, ValueError, IndexError, KeyError, OverflowError) as error:
         raise IntegrityError(f"{path} is damaged or incomplete: {_first_line(error)}", hint=_AGAIN) from error
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether torch, which maps files by names in UTF-8, can find the file."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _protocol(path: Path, zipped: bool) -> int:

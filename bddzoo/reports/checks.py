@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,6 +78,8 @@ def from_json(rows: object, where: str) -> list[ModelCheck]:
     try:
         if not isinstance(rows, list):
             raise TypeError("no list")
+        if not all(row["links"] for row in rows):
+            raise ValueError("a model without links")
         checks = [
             ModelCheck(
                 str(row["model"]),
@@ -135,18 +138,18 @@ def junit(checks: Sequence[ModelCheck]) -> str:
 
     root = ElementTree.Element("testsuites", name="bddzoo check")
     for check in checks:
-        suite = ElementTree.SubElement(root, "testsuite", name=check.model)
+        suite = ElementTree.SubElement(root, "testsuite", name=_xml(check.model))
         counts = {"tests": len(check.links), "failures": 0, "errors": 0}
         for link in check.links:
             case = ElementTree.SubElement(
-                suite, "testcase", classname=f"{check.zoo}.{check.model}", name=link.link
+                suite, "testcase", classname=_xml(f"{check.zoo}.{check.model}"), name=link.link
             )
             if link.verdict is Verdict.REPRODUCED:
                 continue
             differs = link.verdict in (Verdict.DRIFTED, Verdict.BETTER)
             counts["failures" if differs else "errors"] += 1
             ElementTree.SubElement(
-                case, "failure" if differs else "error", type=str(link.verdict), message=_why(link)
+                case, "failure" if differs else "error", type=str(link.verdict), message=_xml(_why(link))
             )
         for name, count in counts.items():
             suite.set(name, str(count))
@@ -215,9 +218,17 @@ def _why(link: LinkResult) -> str:
     return "; ".join(link.reasons)
 
 
+def _xml(text: str) -> str:
+    """Text that an XML file may hold: it cannot spell control characters at all."""
+    return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def _message(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:
     return _message(text).replace(":", "%3A").replace(",", "%2C")
+
+
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

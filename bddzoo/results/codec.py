@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -13,8 +14,23 @@ from bddzoo.results.record import SCHEMA, Record
 
 
 def encode_record(record: Record) -> bytes:
-    """The record as canonical JSON: sorted keys, two spaces of indent, one newline at the end."""
-    return msgspec.json.format(msgspec.json.encode(record, order="sorted"), indent=2) + b"\n"
+    r"""The record as canonical JSON: sorted keys, two spaces of indent, one newline at the end.
+
+    A path may hold bytes that are no UTF-8, which JSON has no room for: they are written as `\udcff`.
+    """
+    try:
+        text = msgspec.json.encode(record, order="sorted")
+    except UnicodeEncodeError:
+        text = msgspec.json.encode(_spelt_out(msgspec.to_builtins(record)), order="sorted")
+    return msgspec.json.format(text, indent=2) + b"\n"
+
+
+def _spelt_out(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_spelt_out(key): _spelt_out(item) for key, item in value.items()}
+    return [_spelt_out(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def decode_record(data: bytes, where: str) -> Record:

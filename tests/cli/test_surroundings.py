@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -168,3 +170,48 @@ def test_what_is_not_a_number_is_in_no_range(arguments: tuple[str, ...]) -> None
 )
 def test_a_seed_is_not_negative(arguments: tuple[str, ...]) -> None:
     assert_one_line(bddzoo(*arguments, "--seed", "-1"), 2, "--seed")
+
+
+def test_paths_that_are_no_text(tiny: TinyZoo, tmp_path: Path) -> None:
+    """A folder named in Latin-1, on a terminal that takes nothing but UTF-8: the numbers are not lost."""
+    odd = tmp_path / os.fsdecode(b"d\xe9p\xf4t")
+    try:
+        shutil.copytree(tiny.folder, odd)
+    except OSError:
+        pytest.skip("this file system knows only UTF-8")
+    env = {"PYTHONIOENCODING": "utf-8:strict"}
+    common = ("--registry", odd / "registry.yaml", "--cache", odd / "cache", "--results", odd / "results")
+    swept = bddzoo(
+        *("sweep", SEM_SEG, *common, "--data", odd / "data", "--from", odd, "--device", "cpu"), env=env
+    )
+    assert swept.returncode == 3, swept.stderr
+    assert "1 of 1 measured" in swept.stderr
+    (stored,) = scan_records(odd / "results")
+    assert any("d\\udce9p\\udcf4t" in word for word in stored.record.run.command)
+    shown = bddzoo("results", "show", SEM_SEG, *common, "--format", "json", env=env)
+    assert json.loads(shown.stdout)["path"] == str(stored.path)
+    out = odd / "out.json"
+    masks = odd / "data/labels/sem_seg/masks/val"
+    scored = bddzoo("score", "-t", "sem_seg", "-g", masks, "-r", masks, "--out-file", out, env=env)
+    assert scored.returncode == 0, scored.stderr
+    assert json.loads(out.read_text())
+
+
+def test_a_terminal_that_cannot_show_a_dash(tmp_path: Path) -> None:
+    env = {"PYTHONIOENCODING": "latin-1"}
+    done = bddzoo("tables", "--measured", "--zoo", "demo", "--results", tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "\\u2013" in done.stdout
+
+
+def test_names_that_xml_cannot_spell() -> None:
+    name = "no\x01\x1b[31m"
+    done = bddzoo("check", "demo_semfpn_r18n_sem_seg", "--from-scores", name, "--format", "junit")
+    (error,) = ElementTree.fromstring(done.stdout).iter("error")
+    assert "no\ufffd\ufffd[31m" in error.get("message", "")
+
+
+def test_a_model_without_links_is_no_check(tmp_path: Path) -> None:
+    """It would be `reproduced` for readers of annotations, and no failure for those of JUnit."""
+    (tmp_path / "a.json").write_text('[{"model": "m", "zoo": "z", "links": []}]')
+    assert_one_line(bddzoo("check", "--merge", tmp_path, "--format", "github"), 2, "without links")
