@@ -23,10 +23,10 @@ from threading import Lock
 from bddzoo.artifacts.digests import MIN_PREFIX, hashes_of, strongest
 from bddzoo.artifacts.disk import boot_id, link_or_copy, write_whole
 from bddzoo.artifacts.entry import Entry, explain_hashes, read_entry, safe
-from bddzoo.artifacts.origin import as_text
 from bddzoo.artifacts.proof import fits
 from bddzoo.files import home_folder
 from bddzoo.registry.types import Artifact, Model
+from bddzoo.words import as_text
 
 TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
 # This file is a cache directory tag created by bddzoo; see https://bford.info/cachedir/

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from bddzoo.words import as_text
+
 # Parameters of signed links: `X-Amz-Signature`, `sig`, `access_token`, `X-Goog-Credential` ...
 _SECRET = re.compile(
     r"([?&][^=&\s]*(?:token|sig|signature|secret|password|credential|key)=)[^&\s]*", re.IGNORECASE
@@ -43,8 +45,3 @@ class Origin:
 def without_password(url: str) -> str:
     """A URL as it may be printed and kept: user, password, and keys in its query masked."""
     return _SECRET.sub(r"\1***", re.sub(r"(?<=://)[^/@\s]*@", "***@", as_text(url)))
-
-
-def as_text(words: str) -> str:
-    """Words that can be written as UTF-8: names of files may hold bytes that are no text."""
-    return words.encode("utf-8", "backslashreplace").decode()

@@ -11,6 +11,7 @@ import msgspec
 
 from bddzoo.errors import IntegrityError
 from bddzoo.results.record import SCHEMA, Record
+from bddzoo.words import as_text
 
 
 def encode_record(record: Record) -> bytes:
@@ -27,7 +28,7 @@ def encode_record(record: Record) -> bytes:
 
 def _spelt_out(value: Any) -> Any:
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
+        return as_text(value)
     if isinstance(value, dict):
         return {_spelt_out(key): _spelt_out(item) for key, item in value.items()}
     return [_spelt_out(item) for item in value] if isinstance(value, list | tuple) else value
