@@ -36,13 +36,32 @@ def load_model(
 
     Raises:
         UsageError: The registry's facts make no network, or the device's name makes no sense.
-        MissingError: There is no such file or device, or a package is missing.
+        MissingError: There is no such file or device, the device cannot be used or has too little memory,
+            or a package is missing.
         IntegrityError: The file is no checkpoint, or not this model's.
     """
     place = find_device(device)
     module = build_network(model)
     load_weights(module, weights, model)
-    return make_runner(module.to(place), model)
+    return make_runner(put_on(module, place), model)
+
+
+def put_on(module: nn.Module, place: torch.device) -> nn.Module:
+    """Move a network to a device, in place.
+
+    Raises:
+        MissingError: The device has too little memory left, or cannot be used at all.
+    """
+    try:
+        return module.to(place)
+    except RuntimeError as error:
+        if place.type == "cpu":
+            raise
+        hint = "use another --device, or close what else is using it"
+        if "out of memory" in str(error):
+            raise MissingError(f"{place} has too little memory for the network", hint=hint) from error
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise MissingError(f"{place} cannot be used: {said[:150]}", hint=hint) from error
 
 
 def make_runner(module: nn.Module, model: Model) -> Runner:

@@ -72,6 +72,13 @@ def test_predict_takes_the_gpu_that_there_is(cli, world, tmp_path):
         assert (read_mask(path) == read_mask(tmp_path / "cpu/masks" / path.name)).mean() > 0.9999
 
 
+def test_selftest_on_a_gpu_that_is_full(capsys):
+    with pretend_gpu(largest_bytes=2e5):
+        done = runner(capsys)("selftest", "fpn_r50_512x1024_40k_sem_seg_bdd100k", "--device", "cuda")
+    assert done.code == ExitCode.MISSING
+    assert "error: cuda:0 has too little memory for the network" in done.err
+
+
 def test_selftest(capsys):
     name = "fpn_r50_512x1024_40k_sem_seg_bdd100k"
     with pretend_gpu():

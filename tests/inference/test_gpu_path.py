@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import bddzoo
 from bddzoo.datasets.mini import make_mini
+from bddzoo.errors import MissingError
 from bddzoo.inference import Events, load_runner, predict_frames
 from bddzoo.inference.batches import is_out_of_memory
 from bddzoo.inference.device import resolve_device
@@ -77,6 +78,26 @@ def test_half_precision_runs_through_both_tasks(pictures, on_cpu):
     for (_, a), (_, b) in zip(detected, on_cpu["ins_seg"], strict=True):
         sure = b.scores > 0.3
         assert abs(int((a.scores > 0.3).sum()) - int(sure.sum())) <= 1
+
+
+def test_a_gpu_that_is_full_is_no_bug():
+    with (
+        pretend_gpu(largest_bytes=1000),
+        pytest.raises(MissingError, match=r"cuda:0 has too little memory for the network .*another --device"),
+    ):
+        load_runner(MODELS["sem_seg"], weights("sem_seg"), "cuda:0")
+
+
+def test_a_gpu_that_cannot_be_used_is_no_bug(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable\nCompile with ...")
+
+    monkeypatch.setattr(torch.nn.Module, "to", fail)
+    with (
+        pretend_gpu(),
+        pytest.raises(MissingError, match=r"^cuda:0 cannot be used: CUDA error: all .* unavailable \("),
+    ):
+        load_runner(MODELS["sem_seg"], weights("sem_seg"), "cuda:0")
 
 
 def test_the_gpu_that_is_named_becomes_the_current_one():

@@ -22,8 +22,8 @@ def judged(finding: Finding, path: Path) -> Iterator[None]:
     """Settle a finding from what is measured in the block, and say of data that cannot be used why.
 
     A folder is checked to its end, so no file of it may end the run. What cannot be read, lacks an array
-    or holds it in another form is `damaged`; what lacks something beside it is `unknown`; a network that
-    fails `differs`.
+    or holds it in another form is `damaged`; what lacks something beside it, or the memory, is `unknown`; a
+    network that fails for another reason `differs`.
 
     Args:
         finding: Its measures are taken in the block.
@@ -44,7 +44,8 @@ def judged(finding: Finding, path: Path) -> Iterator[None]:
     except _NO_FIT as error:
         finding.status, finding.note = "damaged", f"{path} holds something else: {_line(error)}"
     except RuntimeError as error:
-        finding.status, finding.note = "differs", f"it fails: {_line(error)}"
+        finding.status = "unknown" if "out of memory" in str(error) else "differs"
+        finding.note = f"it fails: {_line(error)}"
     finding.seconds = time.perf_counter() - start
 
 

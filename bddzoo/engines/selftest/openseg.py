@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bddzoo.engines.load import put_on
 from bddzoo.engines.openseg.spec import Spec, is_spec, spec_of, why_not
 from bddzoo.engines.precision import full_float32
 from bddzoo.engines.selftest.folder import CROPS, Arrays, read_arrays, read_crop, read_manifest
@@ -167,7 +168,7 @@ class OpensegTest:
         module.to("cpu")
         state = recipe_state(module, gain, variant)
         module.load_state_dict(state)
-        module.to(self.device)
+        put_on(module, self.device)
         if self.tune is not None:
             module = copy.deepcopy(module)  # other weights may have to go into the plain one
             self.tune(module)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bddzoo.engines.build import build_network
 from bddzoo.engines.config import expand, is_buildable
-from bddzoo.engines.load import make_runner
+from bddzoo.engines.load import make_runner, put_on
 from bddzoo.engines.ops import ensure_ops
 from bddzoo.engines.precision import full_float32
 from bddzoo.engines.selftest.folder import Golden, GoldenFolder, read_arrays
@@ -164,7 +164,7 @@ class Selftest:
         module.to("cpu")
         state = recipe_state(module, gain, variant)
         module.load_state_dict(state, strict=True)
-        module.to(self.device)
+        put_on(module, self.device)
         return state_sha256(state)
 
     def _outputs(self, model: Model, module: nn.Module, golden: Golden, sha256: str) -> Finding:
