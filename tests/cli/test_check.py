@@ -219,8 +219,9 @@ def test_a_measurement_that_cannot_be_recorded_is_judged_all_the_same(
 def test_a_place_where_nothing_can_be_recorded_is_said_before_the_network_runs(
     run: Run, tiny: TinyZoo, published: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "results").write_text("in the way")
-    done = check(run, tiny, published, "sem_seg", "--from-weights", "--data", tiny.data, "--format", "json")
+    (tmp_path / "file").write_text("in the way")
+    options = ("--data", tiny.data, "--results", tmp_path / "file" / "results", "--format", "json")
+    done = check(run, tiny, published, "sem_seg", "--from-weights", *options)
     assert (done.returncode, verdicts(done)) == (5, {"weights": "missing"})
     assert "cannot write a record" in done.stdout
     assert not (tmp_path / "cache").exists(), "nothing was fetched"
