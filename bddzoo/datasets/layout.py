@@ -178,6 +178,8 @@ class BddLayout:
 def walk(folder: Path, suffixes: Iterable[str]) -> list[Path]:
     """Files with one of those suffixes, at any depth, in a fixed order; hidden ones are passed over.
 
+    Links are followed, and each folder is entered once, however many lead to it: they may go in circles.
+
     Raises:
         MissingError: A folder below it cannot be read: its files would be taken for absent.
     """
@@ -188,7 +190,17 @@ def walk(folder: Path, suffixes: Iterable[str]) -> list[Path]:
 
     wanted = frozenset(suffixes)
     paths: list[Path] = []
+    entered: set[tuple[int, int]] = set()
     for top, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        try:
+            place = Path(top).stat()
+        except OSError as error:  # it was there a moment ago
+            refuse(error)
+            continue
+        if (place.st_dev, place.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((place.st_dev, place.st_ino))
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         here = Path(top)
         paths += [

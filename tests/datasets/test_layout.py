@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from bddzoo.datasets.layout import BddLayout
+from bddzoo.datasets.layout import BddLayout, walk
 from bddzoo.errors import MissingError, UsageError
 
 
@@ -125,3 +125,14 @@ def test_a_broken_attribute_file_is_named(root):
     with pytest.raises(MissingError, match=r"det_val\.json is no list of frames"):
         BddLayout(root).frames("sem_seg", "val")
     assert BddLayout(root).listing("sem_seg", "val", attributes=False).frames
+
+
+def test_links_that_go_in_circles_are_walked_once(tmp_path):
+    for name in ("a/one.jpg", "b/two.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    (tmp_path / "a" / "to_b").symlink_to(tmp_path / "b")
+    (tmp_path / "b" / "to_a").symlink_to(tmp_path / "a")
+    (tmp_path / "b" / "self").symlink_to(tmp_path)
+    assert sorted(p.name for p in walk(tmp_path, [".jpg"])) == ["one.jpg", "two.jpg"]
+    assert [p.name for p in walk(tmp_path / "a", [".jpg"])] == ["one.jpg", "two.jpg"]
