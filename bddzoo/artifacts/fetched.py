@@ -114,4 +114,6 @@ def no_source(model: Model, artifact: Artifact, failures: Sequence[Failure], *, 
         return IntegrityError(f"{what}: no source gave the right bytes: {told}", hint=hint)
     if kinds == {"missing"}:
         return MissingError(f"{what}: no source has it: {told}", hint=hint)
-    return NetworkError(f"{what}: no source could give it: {told}", hint=f"try again, or {hint}")
+    if any(f.error.retry or f.error.unreachable for f in failures):
+        hint = f"try again, or {hint}"
+    return NetworkError(f"{what}: no source could give it: {told}", hint=hint)

@@ -154,4 +154,6 @@ def test_missing_package_is_named(server, run, tmp_path):
     try:
         import gcsfs  # noqa: F401
     except ImportError:
-        assert_one_line(run("--from", "gs://bucket/zoo"), 7, "gs:// needs the package gcsfs")
+        done = run("--from", "gs://bucket/zoo")
+        assert_one_line(done, 7, "gs:// needs the package gcsfs")
+        assert "try again" not in done.stderr  # it would not help
