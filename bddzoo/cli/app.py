@@ -99,7 +99,8 @@ class App:
         _echo(self._mark("error:", "red") + " " + line, err=True)
 
     def _mark(self, word: str, colour: str) -> str:
-        return click.style(word, fg=colour) if self.color and sys.stderr.isatty() else word
+        able = self.color and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        return click.style(word, fg=colour) if able else word
 
 
 def _echo(text: str, *, err: bool = False) -> None:

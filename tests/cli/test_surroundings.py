@@ -17,6 +17,7 @@ from bddzoo.results import scan_records, write_record
 from tests.cli.command import ROOT, assert_one_line, bddzoo, environment, without_privileges
 from tests.cli.conftest import TinyZoo
 from tests.results.factory import make_model, make_record
+from tests.support.terminal import on_a_terminal
 from tests.support.tiny import SEM_SEG
 
 HOMELESS = """
@@ -215,3 +216,15 @@ def test_a_model_without_links_is_no_check(tmp_path: Path) -> None:
     """It would be `reproduced` for readers of annotations, and no failure for those of JUnit."""
     (tmp_path / "a.json").write_text('[{"model": "m", "zoo": "z", "links": []}]')
     assert_one_line(bddzoo("check", "--merge", tmp_path, "--format", "github"), 2, "without links")
+
+
+@pytest.mark.parametrize(
+    ("changes", "colours"),
+    [({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False), ({"TERM": "xterm", "NO_COLOR": "1"}, False)],
+    ids=["terminal", "dumb", "NO_COLOR"],
+)
+def test_errors_are_coloured_where_that_can_be_seen(changes: dict[str, str], colours: bool) -> None:
+    status, shown = on_a_terminal("info", "no-such-model", stream="stderr", **changes)
+    assert status == 5
+    assert "no-such-model" in shown
+    assert ("\x1b[" in shown) is colours

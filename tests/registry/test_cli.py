@@ -17,6 +17,7 @@ from tests.cli.command import ROOT, assert_one_line, bddzoo
 from tests.cli.inprocess import Done, runner
 from tests.registry.facts import PUBLISHED, rows, tables
 from tests.registry.test_errors import GOOD
+from tests.support.terminal import on_a_terminal
 
 HEAVY = ("torch", "numpy", "cv2", "rich", "requests", "tabulate", "mmengine")
 MODEL = "deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100k"
@@ -272,26 +273,9 @@ def test_the_guides_example_is_the_registrys_entry() -> None:
 @pytest.mark.parametrize("columns", [60, 100, 150, 250])
 def test_a_list_fits_the_terminal(columns: int) -> None:
     """On a terminal, columns are left out until the table fits; ids stay whole."""
-    import os
-    import pty
-
-    leader, follower = pty.openpty()
-    environment = {**os.environ, "COLUMNS": str(columns)}
-    command = [sys.executable, "-m", "bddzoo", "list", "--task", "ins_seg", "--zoo", "bdd100k*"]
-    process = subprocess.Popen(command, stdout=follower, stderr=subprocess.DEVNULL, env=environment, cwd=ROOT)
-    os.close(follower)
-    chunks = []
-    while True:
-        try:
-            chunk = os.read(leader, 65536)
-        except OSError:  # Linux says so when the other side is gone
-            break
-        if not chunk:
-            break
-        chunks.append(chunk)
-    os.close(leader)
-    assert process.wait(timeout=60) == 0
-    lines = b"".join(chunks).decode().replace("\r\n", "\n").rstrip("\n").split("\n")
+    status, shown = on_a_terminal("list", "--task", "ins_seg", "--zoo", "bdd100k*", COLUMNS=str(columns))
+    assert status == 0
+    lines = shown.rstrip("\n").split("\n")
     assert len(lines) == 27
     assert max(len(line) for line in lines) <= columns
     assert [line.split()[0] for line in lines[1:]] == [row[3] for row in rows() if row[1] == "ins_seg"]
