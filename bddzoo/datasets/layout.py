@@ -18,6 +18,7 @@ from pathlib import Path
 from bddzoo.datasets.attributes import read_attributes
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.files import cannot_read
+from bddzoo.words import number_of
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 SPLITS = ("train", "val", "test")
@@ -244,7 +245,7 @@ def _known(table: Mapping[str, str], task: str) -> str:
 
 
 def _count(stems: tuple[str, ...], noun: str, fault: str) -> str:
-    return f"{len(stems)} {noun}{'' if len(stems) == 1 else 's'} {fault} (first: {stems[0]})"
+    return f"{number_of(len(stems), noun)} {fault} (first: {stems[0]})"
 
 
 def need_pairs(

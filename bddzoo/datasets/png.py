@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 import struct
 import zlib
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.errors import MissingError
+from bddzoo.files import is_special
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,8 +43,7 @@ def read_bytes(path: Path) -> bytes:
         MissingError: It is absent, not a file, or unreadable.
     """
     try:
-        mode = path.stat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        if is_special(path):
             # To read it might be to wait for ever.
             raise MissingError(f"{path} is a pipe or a device, not a file", hint="copy it into one")
         return path.read_bytes()

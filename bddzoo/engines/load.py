@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bddzoo.engines.build import build_network
+from bddzoo.engines.memory import is_out_of_memory
 from bddzoo.engines.weights import load_weights
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry.types import Model
+from bddzoo.words import number_of
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +60,7 @@ def put_on(module: nn.Module, place: torch.device) -> nn.Module:
         if place.type == "cpu":
             raise
         hint = "use another --device, or close what else is using it"
-        if "out of memory" in str(error):
+        if is_out_of_memory(error):
             raise MissingError(f"{place} has too little memory for the network", hint=hint) from error
         said = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise MissingError(f"{place} cannot be used: {said[:150]}", hint=hint) from error
@@ -97,8 +99,15 @@ def find_device(name: str | torch.device = "auto") -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"device '{name}' is not supported", hint="use auto, cpu, cuda or cuda:N")
     if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        count = gpu_count()
         if (device.index or 0) >= count:
-            there = f"{count} GPU{'s' if count != 1 else ''}" if count else "no GPU that torch can use"
+            there = number_of(count, "GPU") if count else "no GPU that torch can use"
             raise MissingError(f"device '{name}' does not exist: there is {there}", hint="use --device cpu")
     return device
+
+
+def gpu_count() -> int:
+    """GPUs that torch can use."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.datasets.instances import Instances
+from bddzoo.engines.memory import is_out_of_memory
 from bddzoo.errors import MissingError
 from bddzoo.inference.preprocess import Prepared
 from bddzoo.registry.types import Model
@@ -19,20 +20,6 @@ if TYPE_CHECKING:
 
     ClassMap = npt.NDArray[np.uint8]
     Results = Callable[[], Sequence[ClassMap | Instances]]
-
-_TOO_LITTLE = (
-    "not enough memory",
-    "can't allocate memory",
-    "out of memory",
-    "bad_alloc",
-    "could not create a memory object",
-    "could not create a primitive",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    # What cuDNN's way of choosing a kernel says when none gets its work space.
-    "unable to find an engine",
-    "valid cuDNN algorithm",
-)
 
 
 class Batches:
@@ -167,16 +154,6 @@ def class_maps(logits: torch.Tensor) -> Callable[[], list[ClassMap]]:
         return [one.copy() for one in host.numpy()]
 
     return fetch
-
-
-def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
-    """Whether an error of PyTorch or oneDNN says that memory does not suffice, on a GPU or on the CPU."""
-    import torch
-
-    said = str(error)
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        words in said for words in _TOO_LITTLE
-    )
 
 
 def _to_device(batch: list[Prepared], device: torch.device) -> torch.Tensor:

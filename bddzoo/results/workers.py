@@ -27,6 +27,7 @@ from bddzoo.registry.types import Model
 from bddzoo.results.loop import Options, Watcher
 from bddzoo.results.member import Job, Shared, work
 from bddzoo.signals import no_interrupts
+from bddzoo.words import number_of
 
 SILENCE_S = 1800.0
 
@@ -38,16 +39,16 @@ def process_devices(name: str, count: int) -> list[str]:
         UsageError: One GPU is named.
         MissingError: There are fewer GPUs.
     """
-    import torch
+    from bddzoo.engines.load import gpu_count
 
     if name == "cpu":
         return ["cpu"] * count
     if ":" in name:
         raise UsageError(f"--device {name} is one GPU, not {count}", hint="use --device cuda with --gpus")
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = gpu_count()
     if there < count:
         raise MissingError(
-            f"--gpus {count}: this machine has {there} GPU{'' if there == 1 else 's'} that torch can use",
+            f"--gpus {count}: this machine has {number_of(there, 'GPU')} that torch can use",
             hint="with --device cpu the processes run on the CPU",
         )
     return [f"cuda:{index}" for index in range(count)]

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from inference import Peer, find, frames_of, weights_for
+from inference import Peer, find, frames_of, predict_and_score, weights_for
 
 MODEL = "fpn_r50_512x1024_40k_sem_seg_bdd100k"
 
@@ -30,20 +30,6 @@ class Nothing:
     def logits(self, x: Any, out_size: tuple[int, int]) -> Any:
         """(N, 1, *out_size)."""
         return x.new_zeros((len(x), 1, *out_size))
-
-
-def ours(model: Any, frames: list[Any], batch: int) -> None:
-    """The pipeline of `bddzoo eval`."""
-    from bddzoo.inference import predict_frames
-    from bddzoo.inference.background import Sink
-    from bddzoo.results.scorers import make_scorer
-
-    by_name = {frame.name: frame for frame in frames}
-    scorer = make_scorer(model)
-    with Sink(lambda item: scorer.score(by_name[item[0]], item[1], None), depth=2 * batch) as sink:
-        images = [(frame.name, frame.image) for frame in frames]
-        for item in predict_frames(Nothing(), model, images, device="cpu", batch_size=batch):
-            sink.put(item)
 
 
 def timed(function: Any, *arguments: Any) -> tuple[float, float]:
@@ -83,7 +69,18 @@ def main() -> int:
         peer.net.encode_decode = lambda x, _: x.new_zeros((len(x), 1, *x.shape[2:]))
         for _ in range(arguments.rounds):
             for side, got in (
-                ("ours", timed(ours, model, frames, arguments.batch)),
+                (
+                    "ours",
+                    timed(
+                        predict_and_score,
+                        Nothing(),
+                        model,
+                        frames,
+                        make_scorer(model),
+                        "cpu",
+                        arguments.batch,
+                    ),
+                ),
                 ("peer", timed(peer.run, frames, make_scorer(model))),
             ):
                 best[side] = min(best.get(side, got), got)

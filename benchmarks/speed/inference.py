@@ -73,19 +73,24 @@ class Ours:
 
     def run(self, frames: list[Any], scorer: Any) -> list[Any]:
         """Predict and score."""
-        from bddzoo.inference import predict_frames
-        from bddzoo.inference.background import Sink
+        return predict_and_score(self.runner, self.model, frames, scorer, self.device, self.batch)
 
-        by_name = {frame.name: frame for frame in frames}
-        results = []
-        with Sink(lambda item: scorer.score(by_name[item[0]], item[1], None), depth=4) as sink:
-            images = [(frame.name, frame.image) for frame in frames]
-            for item in predict_frames(
-                self.runner, self.model, images, device=self.device, batch_size=self.batch
-            ):
-                sink.put(item)
-                results.append(item[1])
-        return results
+
+def predict_and_score(
+    runner: Any, model: Any, frames: list[Any], scorer: Any, device: Any, batch: int
+) -> list[Any]:
+    """The pipeline of `bddzoo eval` with any runner; the predictions."""
+    from bddzoo.inference import predict_frames
+    from bddzoo.inference.background import Sink
+
+    by_name = {frame.name: frame for frame in frames}
+    results = []
+    with Sink(lambda item: scorer.score(by_name[item[0]], item[1], None), depth=4) as sink:
+        images = [(frame.name, frame.image) for frame in frames]
+        for item in predict_frames(runner, model, images, device=device, batch_size=batch):
+            sink.put(item)
+            results.append(item[1])
+    return results
 
 
 class Peer:

@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.site.conftest import Opener
-from tests.site.front import (
-    MEASURED,
-    MODEL,
-    PHONE,
-    REGISTRY,
-    TASK,
-)
-
-if TYPE_CHECKING:
-    pass
+from tests.site.front import MEASURED, MODEL, PHONE, REGISTRY, TASK
 
 
 def test_colours_follow_the_system_and_the_button(visit: Opener, site: Path) -> None:

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bddzoo.reports.cite import bibtex
 from bddzoo.reports.commands import steps
 from tests.site.conftest import Opener
-from tests.site.front import (
-    MEASURED,
-    MODEL,
-    TASK,
-    ids,
-)
-
-if TYPE_CHECKING:
-    pass
+from tests.site.front import MEASURED, MODEL, TASK, ids
 
 CLIPBOARD = ["clipboard-read", "clipboard-write"]
 

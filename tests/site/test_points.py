@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.site.conftest import Opener
-from tests.site.front import (
-    OURS,
-    TASK,
-    address,
-)
-
-if TYPE_CHECKING:
-    pass
+from tests.site.front import OURS, TASK, address
 
 
 def test_the_plot_by_keyboard(visit: Opener, site: Path) -> None:

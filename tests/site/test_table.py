@@ -6,23 +6,10 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bddzoo.registry.query import sort_models
 from tests.site.conftest import Opener
-from tests.site.front import (
-    MEASURED,
-    OURS,
-    REGISTRY,
-    TASK,
-    address,
-    heading,
-    ids,
-    pick,
-)
-
-if TYPE_CHECKING:
-    pass
+from tests.site.front import MEASURED, OURS, REGISTRY, TASK, address, heading, ids, pick
 
 
 def test_it_opens_with_the_best_first(visit: Opener, site: Path) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import select
 import socket
-import threading
-from types import TracebackType
+
+from tests.support.loopback import Loopback
 
 
-class TunnelProxy:
+class TunnelProxy(Loopback):
     """Knows CONNECT and nothing else; a context manager.
 
     Attributes:
@@ -19,33 +19,10 @@ class TunnelProxy:
     def __init__(self, delay: float = 0.0) -> None:
         self.delay = delay
         self.asked: list[str] = []
-        self._over = threading.Event()
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        threading.Thread(target=self._serve, daemon=True).start()
+        super().__init__()
 
-    @property
-    def url(self) -> str:
-        """Its address."""
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-
-    def __enter__(self) -> TunnelProxy:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._socket.close()
-
-    def _serve(self) -> None:
-        while not self._over.is_set():
-            try:
-                client, _ = self._socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._tunnel, args=(client,), daemon=True).start()
-
-    def _tunnel(self, client: socket.socket) -> None:
+    def serve(self, client: socket.socket) -> None:
+        """Open a tunnel."""
         with client:
             asked = b""
             while not asked.endswith(b"\r\n\r\n"):

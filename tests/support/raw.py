@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import socket
-import threading
-from types import TracebackType
+
+from tests.support.loopback import Loopback
 
 
-class RawServer:
+class RawServer(Loopback):
     """Answers by path; a context manager.
 
     Attributes:
@@ -18,31 +18,10 @@ class RawServer:
     def __init__(self, answers: dict[str, bytes]) -> None:
         self.answers = answers
         self.asked: list[str] = []
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        threading.Thread(target=self._serve, daemon=True).start()
+        super().__init__()
 
-    @property
-    def url(self) -> str:
-        """Base URL."""
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-
-    def __enter__(self) -> RawServer:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._socket.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                client, _ = self._socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._answer, args=(client,), daemon=True).start()
-
-    def _answer(self, client: socket.socket) -> None:
+    def serve(self, client: socket.socket) -> None:
+        """Answer one request."""
         with client:
             line = client.recv(1 << 16).split(b"\r\n")[0].decode("latin-1")
             self.asked.append(line)

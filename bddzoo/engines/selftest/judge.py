@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bddzoo.engines.memory import is_out_of_memory
 from bddzoo.engines.selftest.measures import Finding
 from bddzoo.errors import IntegrityError, MissingError
 
@@ -44,7 +45,7 @@ def judged(finding: Finding, path: Path) -> Iterator[None]:
     except _NO_FIT as error:
         finding.status, finding.note = "damaged", f"{path} holds something else: {_line(error)}"
     except RuntimeError as error:
-        finding.status = "unknown" if "out of memory" in str(error) else "differs"
+        finding.status = "unknown" if is_out_of_memory(error) else "differs"
         finding.note = f"it fails: {_line(error)}"
     finding.seconds = time.perf_counter() - start
 
