@@ -57,9 +57,7 @@ class RemoteClient:
         host = "/".join(url.split("/", 3)[:3])
         with ExitStack() as stack:
             stack.enter_context(self.hosts.slot(host))
-            dead = self.hosts.why_dead(host)
-            if dead is not None:
-                raise SourceError(f"{dead} (not asked again in this run)", unreachable=True, told=True)
+            self.hosts.need_alive(host)
             system, path = _system_of(url)
 
             def find() -> tuple[dict[str, Any], Any]:

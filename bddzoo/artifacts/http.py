@@ -92,9 +92,7 @@ class HttpClient:
         self._sessions.dog.end_all()
 
     def _get(self, url: str, host: str, offset: int, known: Origin) -> requests.Response:
-        dead = self.hosts.why_dead(host)
-        if dead is not None:
-            raise SourceError(f"{dead} (not asked again in this run)", unreachable=True, told=True)
+        self.hosts.need_alive(host)
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         if offset and known.validator:
             headers["If-Range"] = known.validator

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from bddzoo.artifacts.failures import Stopped
+from bddzoo.artifacts.failures import SourceError, Stopped
 
 # How long a host that could not be reached is left alone: in a run over a hundred files a dead host
 # costs its timeout once a while, and a short outage does not cost the rest of the run.
@@ -82,6 +82,16 @@ class Hosts:
         """How a host failed that is not worth asking at the moment, or None."""
         count, why, when = self._failed.get(host, (0, "", 0.0))
         return why if count >= self._limit and time.monotonic() - when < DEAD_FOR_S else None
+
+    def need_alive(self, host: str) -> None:
+        """Refuse a host that is not worth asking at the moment.
+
+        Raises:
+            SourceError: It is one; the user has been told why, for another file.
+        """
+        dead = self.why_dead(host)
+        if dead is not None:
+            raise SourceError(f"{dead} (not asked again in this run)", unreachable=True, told=True)
 
     def count_failure(self, host: str, why: str) -> None:
         """Remember that a connection could not be opened."""
