@@ -36,6 +36,15 @@ MEANINGS = {
 }
 
 
+# Whether PyPI has bddzoo: `tools/release.py` turns this over with the first release.
+ON_PYPI = False
+
+
+def install_hint(extra: str) -> str:
+    """The command that installs an extra today: from PyPI, or before the first release in a clone."""
+    return f"pip install 'bddzoo[{extra}]'" if ON_PYPI else f"in a clone of bddzoo: pip install '.[{extra}]'"
+
+
 class BddzooError(Exception):
     """A failure that is explained to the user in one line.
 

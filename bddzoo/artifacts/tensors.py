@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from bddzoo.artifacts.digests import CHUNK_BYTES
 from bddzoo.artifacts.disk import temp_beside
-from bddzoo.errors import IntegrityError, MissingError, UsageError
+from bddzoo.errors import IntegrityError, MissingError, UsageError, install_hint
 from bddzoo.files import is_special
 
 if TYPE_CHECKING:
@@ -245,9 +245,7 @@ def _need_safetensors() -> None:
     try:
         import safetensors.torch  # noqa: F401
     except ImportError:
-        raise MissingError(
-            "the safetensors package is not installed", hint="pip install 'bddzoo[run]'"
-        ) from None
+        raise MissingError("the safetensors package is not installed", hint=install_hint("run")) from None
 
 
 def _damaged(path: Path, why: str) -> IntegrityError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bddzoo.cli.app import App, CommandGroup, ZooCommand
-from bddzoo.errors import ExitCode, MissingError
+from bddzoo.errors import ExitCode, MissingError, install_hint
 
 if TYPE_CHECKING:
     from bddzoo.datasets.doctor import DataReport, SplitReport
@@ -145,7 +145,7 @@ def _need_pixels() -> None:
         import numpy  # noqa: F401
     except ImportError as error:
         raise MissingError(
-            f"{error.name or 'a package'} is not installed", hint="pip install 'bddzoo[score]'"
+            f"{error.name or 'a package'} is not installed", hint=install_hint("score")
         ) from None
 
 

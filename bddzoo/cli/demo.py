@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bddzoo.cli.app import App, ZooCommand
-from bddzoo.errors import ExitCode, MissingError, UsageError
+from bddzoo.errors import ExitCode, MissingError, UsageError, install_hint
 
 if TYPE_CHECKING:
     from bddzoo.registry.types import Model
@@ -121,7 +121,7 @@ def require_engines() -> None:
     if absent:
         raise MissingError(
             f"the demo runs networks, and {', '.join(absent)} is not installed",
-            hint="pip install 'bddzoo[run]'",
+            hint=install_hint("run"),
         )
 
 

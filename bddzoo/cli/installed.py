@@ -8,6 +8,7 @@ from importlib import metadata
 from typing import Any
 
 from bddzoo.cli.finding import BROKEN, MISSING, NOTE, OK, Check
+from bddzoo.errors import install_hint
 
 # Engines and what they lean on, in the order they are shown.
 ENGINE_PACKAGES = ("torchvision", "mmengine", "mmcv", "mmcv-lite", "mmsegmentation", "mmdet", "mmpretrain")
@@ -34,7 +35,7 @@ def check_extras() -> Iterator[Check]:
         absent = [name for name in needs if _version(name) is None]
         use = EXTRAS_FOR[extra]
         if absent:
-            advice = f"pip install 'bddzoo[{extra}]' for {use}"
+            advice = f"for {use}: {install_hint(extra)}"
             yield Check(f"extra {extra}", MISSING, f"not installed: {', '.join(absent)}", advice)
         else:
             yield Check(f"extra {extra}", OK, use)
@@ -43,7 +44,7 @@ def check_extras() -> Iterator[Check]:
 def check_torch() -> Iterator[Check]:
     """PyTorch, the GPU, and the operators that the engines use."""
     if _version("torch") is None:
-        yield Check("torch", MISSING, "not installed", "pip install 'bddzoo[run]'")
+        yield Check("torch", MISSING, "not installed", install_hint("run"))
         return
     from bddzoo.cli.probe import probe
 
@@ -71,7 +72,7 @@ def check_engines() -> Iterator[Check]:
         version, requirement = _version(name), needs.get(name, "")
         if version is None:
             if name in needs:
-                yield Check(name, MISSING, "not installed", "pip install 'bddzoo[run]'")
+                yield Check(name, MISSING, "not installed", install_hint("run"))
         elif not _within(version, requirement):
             advice = f"bddzoo was tested with {requirement}: pip install '{name}{requirement}'"
             yield Check(name, NOTE, version, advice)
@@ -83,7 +84,7 @@ def check_opencv() -> Check:
     """One OpenCV wheel, not several: they fill the same folder, and the last one wins."""
     wheels = [f"{name} {version}" for name in OPENCV_WHEELS if (version := _version(name))]
     if not wheels:
-        return Check("opencv", MISSING, "not installed", "pip install 'bddzoo[score]'")
+        return Check("opencv", MISSING, "not installed", install_hint("score"))
     if len(wheels) > 1:
         advice = (
             f"pip uninstall {' '.join(w.split()[0] for w in wheels)}, "

@@ -15,7 +15,7 @@ import click
 from bddzoo import __version__
 from bddzoo.cli.app import App, ZooCommand, silence
 from bddzoo.cli.interrupts import keep_interrupts
-from bddzoo.errors import BddzooError, ExitCode
+from bddzoo.errors import BddzooError, ExitCode, install_hint
 
 # name -> (module, one line of help). A command's module is imported only when it runs.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -157,7 +157,7 @@ def run(argv: list[str] | None = None) -> int:
         if extra is None or app.verbosity > 0:
             return _bug(app, error)
         what = "is not installed" if isinstance(error, ModuleNotFoundError) else f"does not work: {error}"
-        app.error(f"this needs {error.name}, which {what}", hint=f"pip install 'bddzoo[{extra}]'")
+        app.error(f"this needs {error.name}, which {what}", hint=install_hint(extra))
         return int(ExitCode.MISSING)
     except OSError as error:
         if app.verbosity > 0:

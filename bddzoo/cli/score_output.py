@@ -52,14 +52,14 @@ def check_targets(out_file: Path | None, plots: Path | None) -> None:
     """
     from importlib.util import find_spec
 
-    from bddzoo.errors import MissingError, UsageError
+    from bddzoo.errors import MissingError, UsageError, install_hint
 
     if out_file and out_file.is_dir():
         raise MissingError(f"cannot write {out_file}: it is a folder")
     if plots and plots.exists() and not plots.is_dir():
         raise MissingError(f"cannot write into {plots}: it is no folder")
     if plots and find_spec("matplotlib") is None:
-        raise UsageError("--plots needs matplotlib", hint="pip install 'bddzoo[plots]'")
+        raise UsageError("--plots needs matplotlib", hint=install_hint("plots"))
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

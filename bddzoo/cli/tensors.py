@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bddzoo.errors import MissingError
+from bddzoo.errors import MissingError, install_hint
 
 
 def digest_tensors(path: Path) -> str:
@@ -23,7 +23,5 @@ def digest_tensors(path: Path) -> str:
 
         state = read_checkpoint(path)
     except ImportError as error:
-        raise MissingError(
-            f"reading {path.name} needs {error.name}", hint="pip install 'bddzoo[run]'"
-        ) from None
+        raise MissingError(f"reading {path.name} needs {error.name}", hint=install_hint("run")) from None
     return digest_state(state)

@@ -16,10 +16,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bddzoo.errors import MissingError
+from bddzoo.errors import MissingError, install_hint
 
 EXTENSION = "mmcv._ext"
-INSTALL = "pip install 'bddzoo[run]'"
+INSTALL = install_hint("run")
 _broken: list[str] = []  # why a compiled mmcv that is there cannot be used
 
 

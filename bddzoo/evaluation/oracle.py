@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from bddzoo.errors import MissingError
+from bddzoo.errors import MissingError, install_hint
 from bddzoo.evaluation.scores import (
     OFFICIAL_METRICS,
     OFFICIAL_PLAIN,
@@ -46,7 +46,7 @@ class Toolkit:
         if not chosen:
             raise MissingError(
                 "the official toolkit (bdd100k) is not installed",
-                hint="pip install 'bddzoo[oracle]', or leave out --evaluator official",
+                hint=f"{install_hint('oracle')}, or leave out --evaluator official",
             )
         try:
             self._process = subprocess.Popen(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bddzoo.datasets.classes import CLASS_SETS
-from bddzoo.errors import UsageError
+from bddzoo.errors import UsageError, install_hint
 from bddzoo.evaluation.average_precision import RECALL_POINTS, by_class, precision_recall
 from bddzoo.evaluation.insseg import MatchAccumulator
 from bddzoo.evaluation.matching import IOU_THRESHOLDS
@@ -33,7 +33,7 @@ def plot(accumulator: Accumulator, folder: Path) -> list[Path]:
     try:
         import matplotlib
     except ImportError:
-        raise UsageError("--plots needs matplotlib", hint="pip install matplotlib") from None
+        raise UsageError("--plots needs matplotlib", hint=install_hint("plots")) from None
     matplotlib.use("agg")
     # Without it, an SVG would differ from run to run in its ids.
     matplotlib.rcParams["svg.hashsalt"] = "bddzoo"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bddzoo.errors import install_hint
 from tests.artifacts.registry import weights, write_registry
 from tests.artifacts.zoo import make_bytes
 from tests.cli.command import assert_one_line, bddzoo, environment, interrupt
@@ -150,9 +151,9 @@ def test_ctrl_c_in_the_middle_of_a_download(server: Server, registry: Path, tmp_
 @pytest.mark.parametrize(
     ("package", "arguments", "extra"),
     [
-        ("torch", "['eval', 'demo_semfpn_r18n_sem_seg', '--data', sys.argv[1]]", "bddzoo[run]"),
-        ("numpy", "['score', '-t', 'sem_seg', '-g', sys.argv[1], '-r', sys.argv[1]]", "bddzoo[score]"),
-        ("mmseg", "['demo', '--dir', sys.argv[1]]", "bddzoo[run]"),
+        ("torch", "['eval', 'demo_semfpn_r18n_sem_seg', '--data', sys.argv[1]]", install_hint("run")),
+        ("numpy", "['score', '-t', 'sem_seg', '-g', sys.argv[1], '-r', sys.argv[1]]", install_hint("score")),
+        ("mmseg", "['demo', '--dir', sys.argv[1]]", install_hint("run")),
     ],
 )
 def test_a_package_that_is_not_installed(tmp_path: Path, package: str, arguments: str, extra: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bddzoo.errors import install_hint
 from bddzoo.results import scan_records
 from tests.cli.command import ROOT, assert_one_line, bddzoo, environment
 from tests.cli.conftest import TinyZoo
@@ -125,7 +126,7 @@ def test_without_ray_one_line_says_what_to_install(tiny: TinyZoo, tmp_path: Path
     options = ("--all", "--executor", "ray", "--registry", tiny.registry, "--data", tiny.data)
     command = [sys.executable, "-c", code, "sweep", *map(str, options), "--results", str(tmp_path / "r")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment(), cwd=ROOT)
-    assert_one_line(done, 5, "ray", "pip install 'bddzoo[ray]'")
+    assert_one_line(done, 5, "ray", install_hint("ray"))
     assert not (tmp_path / "r").exists()
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.errors import MissingError, NotReproducedError, UsageError
+from bddzoo.errors import MissingError, NotReproducedError, UsageError, install_hint
 from bddzoo.files import write_bytes
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def drawing() -> Iterator[None]:
     try:
         import matplotlib
     except ImportError:
-        raise MissingError("plots need matplotlib", hint="pip install 'bddzoo[plots]'") from None
+        raise MissingError("plots need matplotlib", hint=install_hint("plots")) from None
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_RC)  # type: ignore[arg-type]
