@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bddzoo.artifacts.cache import Cache
+from bddzoo.artifacts.cache import Cache, Entry, new_entry
 from bddzoo.artifacts.digests import (
     LENGTHS,
     Hashes,
@@ -18,13 +18,11 @@ from bddzoo.artifacts.digests import (
     parse_digest_file,
     strongest,
 )
-from bddzoo.artifacts.disk import copy_whole, link_or_copy
-from bddzoo.artifacts.entry import Entry, new_entry
-from bddzoo.artifacts.proof import tensors_known
-from bddzoo.artifacts.sniff import HEAD_BYTES, name_cut, name_impostor
 from bddzoo.artifacts.tensors import TensorDigester
+from bddzoo.artifacts.verification import HEAD_BYTES, name_cut, name_impostor, tensors_known
 from bddzoo.errors import BddzooError, IntegrityError, MissingError, UsageError
-from bddzoo.registry.types import Artifact, Digest, Model
+from bddzoo.files import copy_whole, link_or_copy
+from bddzoo.registry.model import Artifact, Digest, Model
 
 
 @dataclass(frozen=True)
@@ -207,7 +205,7 @@ def walk_files(paths: Iterable[Path], cache_root: Path) -> Iterator[Path]:
 
 def explain_error(error: OSError, path: Path) -> BddzooError:
     """One line for a file that cannot be taken in."""
-    from bddzoo.artifacts.disk import explain
+    from bddzoo.files import explain
 
     if error.filename is not None and Path(str(error.filename)) == path:
         return MissingError(f"{path}: cannot be read: {error.strerror or error}")

@@ -9,20 +9,31 @@ A bundle is a zip archive, uncompressed because weights do not compress:
 
 Nothing is ever extracted by the name of a member: content is read through the list, hashed, and
 lands in the cache. Archives with names that would leave a folder are refused all the same.
+
+Write bundles: cached files into one archive, each hashed on the way.
+
+Take files out of a bundle into the cache.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import stat
 import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from bddzoo.artifacts.entry import check_name
+from bddzoo.artifacts.cache import Cache, Entry, check_name, now, safe
+from bddzoo.artifacts.digests import CHUNK_BYTES
+from bddzoo.artifacts.partial import Partial, new_partial
+from bddzoo.artifacts.sources import Origin
 from bddzoo.errors import BddzooError, IntegrityError, MissingError, UsageError
-from bddzoo.registry.values import IDENT
+from bddzoo.files import is_special, temp_beside
+from bddzoo.registry.structs import IDENT
 
 MANIFEST = "bddzoo-bundle.json"
 FORMAT = "bddzoo-bundle"
@@ -179,3 +190,190 @@ def is_safe(name: str) -> bool:
         or ":" in path.parts[0]
         or not name.isprintable()
     )
+
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def write_bundle(
+    path: Path,
+    cache: Cache,
+    entries: Sequence[Entry],
+    texts: Mapping[str, str] | None = None,
+    each: Callable[[int], None] | None = None,
+) -> int:
+    """Write cached files into a bundle; equal input gives equal bytes.
+
+    Args:
+        path: The bundle; it appears whole or not at all.
+        cache: Where the files are.
+        entries: Which files.
+        texts: Further members by name, e.g. `registry.yaml`.
+        each: Called with the number of bytes of every piece written.
+
+    Returns:
+        Size of the bundle in bytes.
+
+    Raises:
+        IntegrityError: A cached file was changed.
+        MissingError: A cached file is gone.
+        UsageError: There is something else at `path` than a bundle.
+        OSError: The bundle cannot be written.
+    """
+    check_target(path)
+    files, sources = _list_files(cache, entries)
+    manifest = Manifest(FORMAT, 1, files)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temp = temp_beside(path)
+    try:
+        with zipfile.ZipFile(temp, "x", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            listing = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+            archive.writestr(_info(MANIFEST), listing)
+            for name, text in (texts or {}).items():
+                archive.writestr(_info(name), text.encode())
+            for member, entry in sources.items():
+                _write_member(archive, member, cache.path_of(entry), entry, each)
+        temp.replace(path)
+    except BaseException:
+        temp.unlink(missing_ok=True)
+        raise
+    return path.stat().st_size
+
+
+def check_target(path: Path) -> None:
+    """Refuse to replace what is no bundle: a slip of the hand could be a registry, weights, or a device.
+
+    Raises:
+        UsageError: It is no bundle.
+    """
+    hint = "choose another FILE, or remove it first"
+    if is_special(path):
+        raise UsageError(f"{path} is no regular file", hint=hint)
+    if path.is_file() and path.stat().st_size:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                known = MANIFEST in archive.namelist()
+        except (zipfile.BadZipFile, OSError):
+            known = False
+        if not known:
+            raise UsageError(f"{path} exists and is no bundle", hint=hint)
+
+
+def _list_files(cache: Cache, entries: Iterable[Entry]) -> tuple[list[BundleFile], dict[str, Entry]]:
+    files: list[BundleFile] = []
+    sources: dict[str, Entry] = {}
+    for entry in entries:
+        member = f"{entry.zoo or 'zoo'}/{entry.task or 'task'}/{entry.kind}/{entry.name}"
+        if member in sources and sources[member].sha256 != entry.sha256:
+            # Two models with files of the same name: the second goes into a folder of its own.
+            member = (
+                f"{entry.zoo or 'zoo'}/{entry.task or 'task'}/{entry.kind}/{entry.sha256[:12]}/{entry.name}"
+            )
+        if not is_safe(member):
+            raise UsageError(f"model {entry.model}: '{member}' cannot be a name in a bundle")
+        sources.setdefault(member, entry)
+        files.append(
+            BundleFile(
+                model=entry.model,
+                zoo=entry.zoo,
+                task=entry.task,
+                kind=entry.kind,
+                name=entry.name,
+                size_bytes=entry.size_bytes,
+                md5=entry.md5,
+                sha256=entry.sha256,
+                member=member,
+                source=entry.source,
+                fetched=entry.fetched,
+                published=entry.published,
+                published_at=entry.published_at,
+            )
+        )
+    return files, sources
+
+
+def _info(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, _EPOCH)
+    info.external_attr = 0o644 << 16
+    return info
+
+
+def _write_member(
+    archive: zipfile.ZipFile, member: str, path: Path, entry: Entry, each: Callable[[int], None] | None
+) -> None:
+    state = hashlib.sha256()
+    info = _info(member)
+    info.file_size = entry.size_bytes
+    try:
+        source = path.open("rb", buffering=0)
+    except FileNotFoundError:
+        raise MissingError(f"{path} is gone from the cache", hint="fetch the model again") from None
+    with source, archive.open(info, "w", force_zip64=True) as target:
+        while data := source.read(CHUNK_BYTES):
+            state.update(data)
+            target.write(data)
+            if each is not None:
+                each(len(data))
+    if state.hexdigest() != entry.sha256:
+        raise IntegrityError(
+            f"{path} was changed since it was fetched: sha256 {state.hexdigest()}, expected {entry.sha256}",
+            hint=f"fetch it again: bddzoo fetch --force {entry.model}",
+        )
+
+
+def import_file(
+    bundle: Bundle, file: BundleFile, cache: Cache, each: Callable[[int], None] | None = None
+) -> Entry:
+    """Copy one file of a bundle into the cache, hashing it on the way.
+
+    Args:
+        bundle: The bundle.
+        file: One of its files.
+        cache: Where to.
+        each: Called with the number of bytes of every piece copied.
+
+    Raises:
+        IntegrityError: The content is not what the bundle's list says.
+        OSError: The cache cannot be written.
+    """
+    cache.prepare()
+    partial = new_partial(cache.root / "partial" / safe(file.model) / safe(file.kind))
+    try:
+        partial.open(Origin(url=f"bundle:{bundle.path}"))
+        try:
+            with zipfile.ZipFile(bundle.path) as archive, archive.open(file.member) as data:
+                while piece := data.read(CHUNK_BYTES):
+                    partial.write(piece)
+                    if each is not None:
+                        each(len(piece))
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+            raise _damaged(bundle.path, file, str(error)) from None
+        hashes = partial.finish()
+        if (hashes.sha256, hashes.md5, hashes.size_bytes) != (file.sha256, file.md5, file.size_bytes):
+            raise _damaged(bundle.path, file, f"expected sha256 {file.sha256}, found {hashes.sha256}")
+        return _admit(bundle, file, cache, partial)
+    finally:
+        partial.discard()
+
+
+def _admit(bundle: Bundle, file: BundleFile, cache: Cache, partial: Partial) -> Entry:
+    entry = Entry(
+        model=file.model,
+        kind=file.kind,
+        name=file.name,
+        size_bytes=file.size_bytes,
+        md5=file.md5,
+        sha256=file.sha256,
+        mtime_ns=0,
+        source=file.source or f"bundle:{bundle.path}!{file.member}",
+        fetched=file.fetched or now(),
+        zoo=file.zoo,
+        task=file.task,
+        published=file.published,
+        published_at=file.published_at,
+    )
+    return cache.admit(entry, partial.give)
+
+
+def _damaged(path: Path, file: BundleFile, why: str) -> IntegrityError:
+    return IntegrityError(f"{path}: {file.member} is damaged: {why}", hint="copy the bundle again")

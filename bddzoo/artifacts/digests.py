@@ -12,7 +12,7 @@ from queue import Queue, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Literal
 
-from bddzoo.registry.types import Digest
+from bddzoo.registry.model import Digest
 
 Algorithm = Literal["md5", "sha256"]
 LENGTHS = {"md5": 32, "sha256": 64}

@@ -6,15 +6,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bddzoo.artifacts.disk import format_size, free_bytes
-from bddzoo.artifacts.failures import SourceError, Stopped
-from bddzoo.artifacts.manners import Manners, sleep
-from bddzoo.artifacts.origin import Origin
 from bddzoo.artifacts.partial import Partial
-from bddzoo.artifacts.sniff import HEAD_BYTES, name_cut, name_impostor
-from bddzoo.artifacts.streams import Opener, Stream
+from bddzoo.artifacts.policy import Manners, sleep
+from bddzoo.artifacts.sources import Origin
+from bddzoo.artifacts.streams import Opener, SourceError, Stopped, Stream
+from bddzoo.artifacts.verification import HEAD_BYTES, name_cut, name_impostor
 from bddzoo.errors import MissingError
-from bddzoo.registry.types import Artifact
+from bddzoo.files import format_size, free_bytes
+from bddzoo.registry.model import Artifact
 
 # Left alone on the disk, so that the last download does not take the machine down.
 SPARE_BYTES = 16 << 20

@@ -5,26 +5,28 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from bddzoo.artifacts.cache import Cache
+from bddzoo.artifacts.cache import Cache, Entry, check_name
 from bddzoo.artifacts.digests import first_mismatch
-from bddzoo.artifacts.disk import explain
 from bddzoo.artifacts.download import look_at
-from bddzoo.artifacts.entry import Entry, check_name
-from bddzoo.artifacts.errand import Errand
-from bddzoo.artifacts.failures import SourceError, Stopped
-from bddzoo.artifacts.fetched import Failure, FetchResult, check_proof, no_source, result_of
-from bddzoo.artifacts.locate import Locator, Place, digest_urls
-from bddzoo.artifacts.manners import Manners
-from bddzoo.artifacts.mirrors import configured_mirrors
-from bddzoo.artifacts.openers import Openers
-from bddzoo.artifacts.origin import without_password
-from bddzoo.artifacts.progress import Progress, Silent
-from bddzoo.artifacts.proof import proof_of
-from bddzoo.artifacts.published import with_published
-from bddzoo.artifacts.streams import local_path
+from bddzoo.artifacts.fetch import (
+    Errand,
+    Failure,
+    FetchResult,
+    check_proof,
+    no_source,
+    result_of,
+    with_published,
+)
+from bddzoo.artifacts.openers import Locator, Openers, Place, digest_urls
+from bddzoo.artifacts.policy import Manners
+from bddzoo.artifacts.sources import configured_mirrors, without_password
+from bddzoo.artifacts.streams import SourceError, Stopped, local_path
 from bddzoo.artifacts.tensors import TensorDigester
+from bddzoo.artifacts.verification import proof_of
 from bddzoo.errors import BddzooError, IntegrityError, MissingError
-from bddzoo.registry.types import Artifact, ArtifactKind, Model
+from bddzoo.files import explain
+from bddzoo.progress import Progress, Silent
+from bddzoo.registry.model import Artifact, ArtifactKind, Model
 
 
 class Fetcher:

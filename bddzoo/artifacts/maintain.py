@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bddzoo.artifacts.cache import Cache
+from bddzoo.artifacts.cache import Cache, Entry, unsafe
 from bddzoo.artifacts.digests import hash_file
-from bddzoo.artifacts.entry import Entry, unsafe
-from bddzoo.artifacts.failures import Stopped
-from bddzoo.artifacts.leftovers import is_abandoned
-from bddzoo.artifacts.notes import note_path
+from bddzoo.artifacts.partial import is_abandoned, note_path
+from bddzoo.artifacts.streams import Stopped
 
 State = Literal["ok", "changed", "missing", "unreadable", "extra"]
 # An object gets its entry right after its name; one that is younger than this may still wait for it.

@@ -5,22 +5,121 @@ file of its own. A later process takes over the file of a dead one by renaming i
 one succeeds), and copies the file of one on another machine that has been silent for long. Beside
 the data lies a note: the source, its validator, and the SHA-256 of the bytes up to a checkpoint.
 Only bytes that still have that SHA-256 are resumed.
+
+The note beside an unfinished download: its source, a checkpoint, and whether its writer still lives.
+
+Unfinished downloads that others left behind: go on with one, or sweep them away.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
+import socket
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from bddzoo.artifacts.digests import Hashes, StreamHasher
-from bddzoo.artifacts.disk import boot_id
-from bddzoo.artifacts.notes import Note, identity, note_path, write_note
-from bddzoo.artifacts.origin import Origin
+from bddzoo.artifacts.sources import Origin
+from bddzoo.files import boot_id, write_whole
+
+# What the system's calls take.
+MAX_PID = (1 << 31) - 1
+
+
+@dataclass
+class Note:
+    """What lies beside a partial: the source, a checkpoint, and who writes.
+
+    Attributes:
+        origin: Where the bytes are from.
+        size: Bytes up to the checkpoint.
+        sha256: Of those bytes.
+        host: The writer's machine.
+        pid: The writer's process.
+        started: When that process started.
+    """
+
+    origin: Origin = field(default_factory=Origin)
+    size: int = 0
+    sha256: str = ""
+    host: str = ""
+    pid: int = 0
+    started: str = ""
+
+
+def note_path(path: Path) -> Path:
+    """Where the note of a partial lies."""
+    return path.with_suffix(".json")
+
+
+def read_note(path: Path) -> Note | None:
+    """The note of a partial; None where there is none that can be read, or none that makes sense."""
+    try:
+        note = msgspec.json.decode(note_path(path).read_bytes(), type=Note)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return note if note.size >= 0 and 0 < note.pid <= MAX_PID else None
+
+
+def write_note(path: Path, origin: Origin, mark: tuple[int, str]) -> None:
+    """Write the note of a partial of this process.
+
+    Args:
+        path: The partial.
+        origin: Where its bytes are from.
+        mark: A checkpoint: a number of bytes, and their SHA-256.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    note = Note(origin, mark[0], mark[1], *identity())
+    write_whole(note_path(path), json.dumps(asdict(note)).encode())
+
+
+def is_gone(note: Note) -> bool:
+    """Whether a writer has ended. Of those on other machines nobody can tell."""
+    host, pid, _ = identity()
+    if note.host != host:
+        return False
+    if note.pid == pid and note.started == _started(pid):
+        return True  # ours, and not active any more
+    try:
+        os.kill(note.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return note.started != _started(note.pid)
+
+
+def identity() -> tuple[str, int, str]:
+    """Host with its process name space, process id, and when that process started."""
+    space = ""
+    with contextlib.suppress(OSError):
+        space = str(Path("/proc/self/ns/pid").readlink())
+    pid = os.getpid()
+    return f"{socket.gethostname()} {space}".strip(), pid, _started(pid)
+
+
+def _started(pid: int) -> str:
+    """Start time of a process in clock ticks since boot, to tell it from a later one of the same id."""
+    try:
+        # Field 22 of proc(5)'s stat, counted after the command name, which may hold spaces.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return ""
+    # A zombie writes nothing any more.
+    return "" if fields[0] in "ZX" else fields[19]
+
 
 CHECKPOINT_EVERY_S = 0.5
 _ACTIVE: set[str] = set()
@@ -207,3 +306,93 @@ def is_active(path: Path) -> bool:
     """Whether this process writes a partial at the moment."""
     with _ACTIVE_LOCK:
         return str(path) in _ACTIVE
+
+
+FOREIGN_SILENCE_S = 900.0
+
+
+def open_partial(folder: Path, *, trusted: bool) -> Partial:
+    """A partial to write into: one that was left behind if it can be resumed, else a new one.
+
+    Args:
+        folder: Holds the partials of one artifact.
+        trusted: Whether the finished file will be compared with a known digest, so that bytes from
+            another source, or from one without validators, may be continued.
+    """
+    for path, note in sorted(_left_behind(folder), key=lambda pair: -pair[1].size):
+        if note.size == 0 or not (trusted or note.origin.validator):
+            continue
+        partial = new_partial(folder)
+        try:
+            taken = partial.take_over(path, note)
+        except OSError:
+            taken = False
+        if taken:
+            return partial
+        partial.discard()
+    return new_partial(folder)
+
+
+def sweep_partials(folder: Path) -> int:
+    """Remove partials of one artifact whose writers are gone; returns the bytes freed."""
+    freed = 0
+    for path, _ in list(_left_behind(folder, with_damaged=True)):
+        with contextlib.suppress(OSError):
+            freed += path.stat().st_size
+            path.unlink(missing_ok=True)
+            note_path(path).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            _sweep_note(path)
+        folder.rmdir()
+    return freed
+
+
+def _sweep_note(path: Path) -> None:
+    """Remove a note without data, or one that was never finished, if its writer is gone."""
+    if path.suffix == ".tmp":
+        if time.time() - path.stat().st_mtime > FOREIGN_SILENCE_S:
+            path.unlink(missing_ok=True)
+        return
+    data = path.with_suffix(".part")
+    note = read_note(data)
+    if (
+        path.suffix == ".json"
+        and not is_active(data)
+        and not data.exists()
+        and note is not None
+        and is_gone(note)
+    ):
+        path.unlink(missing_ok=True)
+
+
+def resumable_bytes(folder: Path) -> int:
+    """Bytes of the longest partial that was left behind."""
+    return max((note.size for _, note in _left_behind(folder)), default=0)
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether a partial is there whose writer is gone."""
+    return any(path == left for left, _ in _left_behind(path.parent, with_damaged=True))
+
+
+def _left_behind(folder: Path, *, with_damaged: bool = False) -> Iterator[tuple[Path, Note]]:
+    """Partials whose writers are gone, with their notes."""
+    try:
+        paths = [p for p in folder.iterdir() if p.suffix == ".part"]
+    except OSError:
+        return
+    for path in paths:
+        if is_active(path):
+            continue
+        note = read_note(path)
+        try:
+            silent = time.time() - path.stat().st_mtime > FOREIGN_SILENCE_S
+        except OSError:
+            continue
+        if note is None:
+            # Killed before the first note, or one about to write it.
+            if with_damaged and silent:
+                yield path, Note()
+        elif is_gone(note) or (note.host != identity()[0] and silent):
+            yield path, note

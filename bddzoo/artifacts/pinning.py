@@ -6,14 +6,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from bddzoo.artifacts.cache import Cache
+from bddzoo.artifacts.cache import Cache, Entry
 from bddzoo.artifacts.digests import hash_file
-from bddzoo.artifacts.entry import Entry
 from bddzoo.artifacts.fetcher import Fetcher
 from bddzoo.errors import IntegrityError, MissingError
 from bddzoo.registry import load_text
 from bddzoo.registry.edit import Editor, pin_text, pinned
-from bddzoo.registry.types import Model
+from bddzoo.registry.model import Model
 
 
 def pin_entry(editor: Editor, model: Model, entry: Entry) -> bool:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from bddzoo.artifacts.failures import Stopped
-from bddzoo.artifacts.fetched import FetchResult
+from bddzoo.artifacts.fetch import FetchResult
 from bddzoo.artifacts.fetcher import Fetcher
+from bddzoo.artifacts.streams import Stopped
 from bddzoo.errors import BddzooError
-from bddzoo.registry.types import ArtifactKind, Model
+from bddzoo.registry.model import ArtifactKind, Model
 
 # How long an interrupted run waits for its threads; what they were doing stays resumable anyway.
 PATIENCE_S = 5.0

@@ -13,10 +13,9 @@ from urllib.parse import urlsplit
 
 import requests
 
-from bddzoo.artifacts.failures import SourceError, Stopped
-from bddzoo.artifacts.http_faults import explain_fault
-from bddzoo.artifacts.manners import Hosts, Manners
-from bddzoo.artifacts.sessions import NUMBER, Sessions
+from bddzoo.artifacts.http import NUMBER, Sessions, explain_fault
+from bddzoo.artifacts.policy import Hosts, Manners
+from bddzoo.artifacts.streams import SourceError, Stopped
 
 State = Literal["alive", "gone", "refused", "failing", "unreachable"]
 # Servers that do not answer HEAD as they answer GET.

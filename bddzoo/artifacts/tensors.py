@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.artifacts.digests import CHUNK_BYTES
-from bddzoo.artifacts.disk import temp_beside
 from bddzoo.errors import IntegrityError, MissingError, UsageError, install_hint
-from bddzoo.files import is_special
+from bddzoo.files import is_special, temp_beside
 
 if TYPE_CHECKING:
     from torch import Tensor

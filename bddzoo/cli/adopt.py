@@ -6,10 +6,9 @@ from pathlib import Path
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand
-from bddzoo.cli.values import Named
+from bddzoo.cli.app import App, Named, ZooCommand
 from bddzoo.errors import BddzooError, ExitCode, MissingError
-from bddzoo.words import number_of
+from bddzoo.text import number_of
 
 
 @click.command(
@@ -36,8 +35,8 @@ def command(app: App, paths: tuple[Path, ...], verify: bool, copy: bool) -> int:
     """
     from bddzoo.artifacts import Cache
     from bddzoo.artifacts.adopt import Adopter, explain_error, walk_files
-    from bddzoo.artifacts.disk import format_size
-    from bddzoo.cli.tensors import digest_tensors
+    from bddzoo.cli.weights import digest_tensors
+    from bddzoo.files import format_size
 
     cache = Cache(app.cache_dir)
     adopter = Adopter(cache, app.registry.models, copy=copy, verify=verify, tensors=digest_tensors)

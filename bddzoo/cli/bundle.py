@@ -8,7 +8,7 @@ import click
 
 from bddzoo.cli.app import App, ZooCommand, complete_models
 from bddzoo.errors import BddzooError
-from bddzoo.words import number_of
+from bddzoo.text import number_of
 
 
 @click.command(
@@ -58,12 +58,12 @@ def command(
     'bddzoo fetch MODEL --from FILE --offline'.
     """
     from bddzoo.artifacts import Cache, Fetcher
-    from bddzoo.artifacts.bundle_write import check_target, write_bundle
-    from bddzoo.artifacts.disk import explain, format_size
+    from bddzoo.artifacts.bundle import check_target, write_bundle
     from bddzoo.artifacts.pool import fetch_all
-    from bddzoo.artifacts.slices import licence_notes, slice_registry
     from bddzoo.cli.fetch import parse_kinds, plan, select_models
     from bddzoo.cli.progress import make_reporter
+    from bddzoo.files import explain, format_size
+    from bddzoo.registry.edit import licence_notes, slice_registry
 
     models = select_models(app, patterns, None, False)
     todo = plan(models, parse_kinds(what))

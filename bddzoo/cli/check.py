@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand, complete_models, complete_tasks
-from bddzoo.cli.results_option import results_option
-from bddzoo.cli.values import Folder
+from bddzoo.cli.app import App, Folder, ZooCommand, complete_models, complete_tasks
+from bddzoo.cli.options import results_option
 from bddzoo.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
-    from bddzoo.registry.types import Model
+    from bddzoo.registry.model import Model
     from bddzoo.results.links import Link, ModelCheck
 
 LINK_NAMES = ("registry", "scores", "predictions", "weights")
@@ -123,7 +122,7 @@ def command(
     from bddzoo.cli.weights import obtain_weights
     from bddzoo.reports.checks import read_checks
     from bddzoo.results.links import LINKS, ModelCheck
-    from bddzoo.results.looker import Looker
+    from bddzoo.runs.evidence import Looker
 
     if merge is not None:
         if patterns or everything or task or matrix:

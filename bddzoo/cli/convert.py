@@ -50,11 +50,11 @@ def command(
     the tensors, which is printed and kept in the file, is the same for both containers.
     """
     from bddzoo import __version__
-    from bddzoo.artifacts.disk import explain, format_size
     from bddzoo.artifacts.tensors import write_safetensors
     from bddzoo.cli.weights import obtain_weights
     from bddzoo.engines.checkpoint import read_checkpoint
     from bddzoo.errors import UsageError
+    from bddzoo.files import explain, format_size
 
     found = app.registry.find(model)
     target = output or Path(f"{found.id}.{form}")

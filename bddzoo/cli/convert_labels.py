@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from bddzoo.cli.app import App, ZooCommand
-from bddzoo.words import number_of
+from bddzoo.text import number_of
 
 PATH = click.Path(path_type=Path)
 

@@ -65,7 +65,7 @@ def mini(app: App, out: Path, dataset: str | None, val: int, train: int, seed: i
     1280x720 images, class maps, instance bitmasks and frame attributes. The same seed gives the same
     labels on every machine. A folder that holds something else is left alone.
     """
-    from bddzoo.cli.picture_bar import PictureBar
+    from bddzoo.cli.progress import PictureBar
 
     _need_pixels()
     from bddzoo.datasets.mini import make_mini
@@ -116,7 +116,7 @@ def check(
 
     Exit status 5 when nothing in it can be evaluated, or something that is there is broken.
     """
-    from bddzoo.cli.picture_bar import PictureBar
+    from bddzoo.cli.progress import PictureBar
 
     if not quick:
         _need_pixels()

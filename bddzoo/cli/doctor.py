@@ -1,12 +1,31 @@
-"""`bddzoo doctor`: what this machine has, and what to do about the rest."""
+"""`bddzoo doctor`: what this machine has, and what to do about the rest.
+
+The checks behind `bddzoo doctor`: each looks at one thing and says what to do about it.
+"""
 
 from __future__ import annotations
 
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.installed import (
+    BROKEN,
+    MISSING,
+    NOTE,
+    OK,
+    Check,
+    check_engines,
+    check_extras,
+    check_opencv,
+    check_torch,
+)
+from bddzoo.errors import BddzooError, ExitCode
 
 
 @click.command(
@@ -27,8 +46,9 @@ def command(app: App, data: Path | None) -> int:
     """
     from dataclasses import asdict
 
-    from bddzoo.cli.finding import OK
-    from bddzoo.cli.health import all_checks
+    from bddzoo.cli.installed import OK
+
+    pass
 
     checks = []
     for check in all_checks(app, data):
@@ -48,3 +68,129 @@ def command(app: App, data: Path | None) -> int:
 
 
 _COLOURS = {"ok": "green", "note": "yellow", "missing": "yellow", "broken": "red"}
+
+
+def all_checks(app: App, data: Path | None) -> Iterator[Check]:
+    """Every check, in the order in which it is shown."""
+    yield check_python()
+    yield check_registry(app)
+    yield check_cache(app)
+    yield check_results()
+    yield from check_extras()
+    yield from check_torch()
+    yield from check_engines()
+    yield check_opencv()
+    yield from check_data(data)
+
+
+def check_python() -> Check:
+    """The interpreter and the machine."""
+    from bddzoo import __version__
+    from bddzoo.results.environment import cpu_model, usable_cores
+
+    machine = f"{platform.system()} {platform.machine()}, {usable_cores()} cores, {cpu_model()}"
+    return Check(
+        "python", OK, f"{platform.python_version()} ({sys.executable}), bddzoo {__version__}; {machine}"
+    )
+
+
+def check_registry(app: App) -> Check:
+    """The registry loads."""
+    try:
+        registry = app.registry
+    except BddzooError as error:
+        return Check("registry", BROKEN, error.message, error.hint or "correct the file", error.exit_code)
+    counts: dict[str, int] = {}
+    for model in registry.models:
+        counts[model.zoo.id] = counts.get(model.zoo.id, 0) + 1
+    zoos = ", ".join(f"{zoo} {count}" for zoo, count in counts.items())
+    return Check("registry", OK, f"{registry.path}: {len(registry.models)} models ({zoos})")
+
+
+def check_cache(app: App) -> Check:
+    """The cache folder can be written to, and has room."""
+    advice = "choose one with --cache DIR or BDDZOO_CACHE"
+    try:
+        from bddzoo.artifacts import Cache
+        from bddzoo.files import format_size, free_bytes
+
+        root = Path(Cache(app.cache_dir).root)
+    except BddzooError as error:
+        return Check("cache", BROKEN, error.message, error.hint or advice, error.exit_code)
+    reason = not_writable(root)
+    if reason:
+        return Check("cache", BROKEN, f"{root}: {reason}", advice, ExitCode.USAGE)
+    free = free_bytes(root)
+    found = f"{root}: {format_size(free)} free"
+    if free is not None and free < 2 * 10**9:
+        return Check("cache", NOTE, found, "the larger weights files have 1 GB: choose a roomier --cache DIR")
+    return Check("cache", OK, found)
+
+
+def check_results() -> Check:
+    """Where records go."""
+    from bddzoo.results.store import default_root
+
+    advice = "choose one with --results DIR or BDDZOO_RESULTS"
+    try:
+        root = default_root()
+    except BddzooError as error:
+        return Check("results", BROKEN, error.message, error.hint or advice)
+    reason = not_writable(root)
+    if reason:
+        return Check("results", BROKEN, f"{root}: {reason}", advice)
+    return Check("results", OK, str(root))
+
+
+def check_data(root: Path | None) -> Iterator[Check]:
+    """A data set's folder: which splits and labels it has; BDD100K's unless it says or looks otherwise."""
+    if root is None:
+        yield Check(
+            "data", NOTE, "no folder given", "bddzoo doctor --data ROOT, or make one: bddzoo data mini"
+        )
+        return
+    from bddzoo.datasets.identity import split_size
+    from bddzoo.datasets.layouts import BDD_LAYOUT, guess_dataset, open_layout
+
+    dataset = guess_dataset(root)
+    try:
+        layout = open_layout(root, dataset)
+    except BddzooError as error:
+        yield Check("data", MISSING, error.message, error.hint or "", error.exit_code)
+        return
+    usable = False
+    for task in ("sem_seg", "ins_seg") if dataset in BDD_LAYOUT else ("sem_seg",):
+        try:
+            listing = layout.listing(task, "val", attributes=False)
+        except BddzooError as error:
+            yield Check(f"data {task}", MISSING, error.message, error.hint or "")
+            continue
+        usable = True
+        count, whole = len(listing.frames), split_size(root, task, "val", dataset)
+        found = f"{root}: {count} val images with labels"
+        mismatch = listing.mismatch()
+        if mismatch:
+            yield Check(f"data {task}", NOTE, f"{found}; {mismatch}", "bddzoo data check says more")
+        elif whole is not None and count != whole:
+            yield Check(
+                f"data {task}", NOTE, f"{found}; the data set has {whole}", "numbers are of a partial set"
+            )
+        else:
+            yield Check(f"data {task}", OK, found)
+    if not usable:
+        yield Check("data", MISSING, f"{root}: nothing to evaluate on", "", ExitCode.MISSING)
+
+
+def not_writable(folder: Path) -> str | None:
+    """Why files cannot be made in a folder that may not exist yet, or None."""
+    try:
+        for place in (folder, *folder.parents):
+            if place.exists():
+                if not place.is_dir():
+                    return f"{place} is not a folder"
+                # A file that has no name from the start: nothing is left, and no access bits are trusted.
+                with tempfile.TemporaryFile(dir=place):
+                    return None
+    except OSError as error:
+        return f"cannot write there: {error.strerror or error}"
+    return "no such place"

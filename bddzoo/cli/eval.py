@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand, complete_models
-from bddzoo.cli.results_option import results_option
-from bddzoo.cli.speedups import speedup_options
-from bddzoo.cli.values import Folder
+from bddzoo.cli.app import App, Folder, ZooCommand, complete_models
+from bddzoo.cli.options import results_option, speedup_options
 from bddzoo.errors import BddzooError, ExitCode
-from bddzoo.words import number_of
+from bddzoo.text import number_of
 
 if TYPE_CHECKING:
     from bddzoo.evaluation import Scores
-    from bddzoo.registry.types import Model
+    from bddzoo.registry.model import Model
     from bddzoo.results import VerdictReport
-    from bddzoo.results.measure import Measurement
+    from bddzoo.runs.measure import Measurement
 
 SUMMARY = {
     "sem_seg": ("mIoU", "fIoU", "pAcc", "PixelACC", "mPrecision", "mRecall"),
@@ -137,12 +135,12 @@ def command(
     The measurement is written as a record, with everything that it depends on. A picture that cannot be
     used is reported and makes the command fail at the end, without a record, unless --skip-bad is given.
     """
-    from bddzoo.cli.picture_bar import PictureBar
+    from bddzoo.cli.progress import PictureBar
     from bddzoo.cli.weights import obtain_weights
-    from bddzoo.inference.device import check_device_name
+    from bddzoo.inference.load import check_device_name
     from bddzoo.inference.speedups import Speedups
     from bddzoo.results import check_root, default_root, judge, write_record
-    from bddzoo.results.measure import Options, Watcher, check_data, measure
+    from bddzoo.runs.measure import Options, Watcher, check_data, measure
 
     model = app.registry.find(model_id)
     if protocol_id is not None:
@@ -204,7 +202,7 @@ def under(app: App, model: Model, name: str) -> Model:
 def _show(
     app: App, model: Model, outcome: Measurement, report: VerdictReport | None, record_path: Path | None
 ) -> None:
-    from bddzoo.cli.verdicts import describe_verdict, verdict_json
+    from bddzoo.cli.output import describe_verdict, verdict_json
 
     if app.json:
         app.data_json(

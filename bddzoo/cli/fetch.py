@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand, complete_models, complete_tasks
-from bddzoo.cli.values import Amount, Folder
+from bddzoo.cli.app import Amount, App, Folder, ZooCommand, complete_models, complete_tasks
 from bddzoo.errors import BddzooError, MissingError, UsageError
-from bddzoo.registry.types import ArtifactKind
+from bddzoo.registry.model import ArtifactKind
 
 if TYPE_CHECKING:
     from bddzoo.artifacts.pool import Job, Outcome
-    from bddzoo.registry.types import Model
+    from bddzoo.registry.model import Model
 
 KINDS: tuple[ArtifactKind, ...] = get_args(ArtifactKind)
 GROUPS: dict[str, tuple[ArtifactKind, ...]] = {"scores": ("scores-val", "scores-test"), "all": KINDS}
@@ -86,9 +85,9 @@ def command(
     """
     from bddzoo.artifacts import Cache, Fetcher, Manners
     from bddzoo.artifacts.pool import fetch_all
-    from bddzoo.cli.fetch_report import report, say_resumable
+    from bddzoo.cli.fetch_plan import report, say_resumable
     from bddzoo.cli.progress import make_reporter
-    from bddzoo.cli.tensors import digest_tensors
+    from bddzoo.cli.weights import digest_tensors
 
     todo = plan(select_models(app, patterns, task, everything), parse_kinds(what))
     patience: dict[str, Any] = {}
@@ -206,8 +205,7 @@ def _deliver(
 ) -> tuple[list[dict[str, Any]], list[tuple[Job, BddzooError]]]:
     """Copy fetched files into a folder of the user's: weights at its top, others in a folder per kind."""
     from bddzoo.artifacts.digests import hash_file
-    from bddzoo.artifacts.disk import copy_whole, explain
-    from bddzoo.files import is_special
+    from bddzoo.files import copy_whole, explain, is_special
 
     failed: list[tuple[Job, BddzooError]] = []
     for outcome, row in zip(outcomes, rows, strict=True):

@@ -1,14 +1,110 @@
-"""Which optional parts are installed and work: extras, torch, the engines' packages, OpenCV."""
+"""Which optional parts are installed and work: extras, torch, the engines' packages, OpenCV.
+
+What torch sees on this machine, found out in a process of its own.
+
+A torch or a driver that does not work may raise, hang or take the process down; `bddzoo doctor` must survive
+all three and say which.
+
+One finding of `bddzoo doctor`.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from bddzoo.cli.finding import BROKEN, MISSING, NOTE, OK, Check
-from bddzoo.errors import install_hint
+from bddzoo.errors import ExitCode, install_hint
+
+TIMEOUT_S = 180
+
+
+def probe(timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
+    """Import torch and the engines' operators in a subprocess and report what they are.
+
+    Returns:
+        `torch`: its version; `cuda`: the version it was built for, or None; `gpus`: their names with memory
+        in bytes; `threads`; `ops`: operator to implementation; `errors`: part to reason, for every part that
+        does not work.
+    """
+    command = [sys.executable, "-m", "bddzoo.cli.installed"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired:
+        return {"errors": {"torch": f"importing torch took longer than {timeout_s:.0f} s"}}
+    except OSError as error:
+        return {"errors": {"torch": f"cannot start Python: {error}"}}
+    with contextlib.suppress(json.JSONDecodeError, IndexError):
+        found = json.loads(done.stdout.splitlines()[-1])
+        if isinstance(found, dict):
+            return found
+    said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    return {"errors": {"torch": f"the process died with status {done.returncode}: {said}"}}
+
+
+def look() -> dict[str, Any]:
+    """What `probe` reports, in this process."""
+    found: dict[str, Any] = {"errors": {}}
+    errors: dict[str, str] = found["errors"]
+    try:
+        import torch
+
+        found["torch"] = str(torch.__version__)
+        found["cuda"] = torch.version.cuda
+        found["threads"] = torch.get_num_threads()
+    except Exception as error:  # whatever a broken installation raises is what the user must see
+        errors["torch"] = _line(error)
+        return found
+    try:
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        properties = [torch.cuda.get_device_properties(i) for i in range(count)]
+        found["gpus"] = [{"name": p.name, "memory_bytes": p.total_memory} for p in properties]
+    except Exception as error:
+        errors["gpu"] = _line(error)
+    try:
+        from bddzoo.engines import ops_in_use
+
+        found["ops"] = ops_in_use()
+    except Exception as error:
+        errors["ops"] = _line(error)
+    return found
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+
+
+if __name__ == "__main__":
+    print(json.dumps(look()))
+
+
+OK, NOTE, MISSING, BROKEN = "ok", "note", "missing", "broken"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding.
+
+    Attributes:
+        name: What was looked at.
+        state: `ok`, `note` (works, but), `missing` or `broken`.
+        found: What was found.
+        advice: What to do about it; empty where nothing is to be done.
+        exit_code: Not 0 where `list` and `fetch`, or what was explicitly asked about, cannot work.
+    """
+
+    name: str
+    state: str
+    found: str
+    advice: str = ""
+    exit_code: ExitCode = ExitCode.OK
+
 
 # Engines and what they lean on, in the order they are shown.
 ENGINE_PACKAGES = ("torchvision", "mmengine", "mmcv", "mmcv-lite", "mmsegmentation", "mmdet", "mmpretrain")
@@ -46,7 +142,7 @@ def check_torch() -> Iterator[Check]:
     if _version("torch") is None:
         yield Check("torch", MISSING, "not installed", install_hint("run"))
         return
-    from bddzoo.cli.probe import probe
+    pass
 
     found = probe()
     errors: dict[str, str] = found.get("errors", {})

@@ -18,7 +18,7 @@ from bddzoo.cli.app import (
 )
 
 if TYPE_CHECKING:
-    from bddzoo.registry.types import Model
+    from bddzoo.registry.model import Model
 
 MAIN = {"sem_seg": "mIoU", "ins_seg": "AP"}
 DEFAULT = ("model", "zoo", "task", "method", "backbone", "metric", "val", "test", "params", "not-buildable")

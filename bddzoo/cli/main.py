@@ -1,21 +1,60 @@
-"""Entry point: a lazy command group, and the one place where errors become exit codes."""
+"""Entry point: a lazy command group, and the one place where errors become exit codes.
+
+Ctrl-C stays Ctrl-C.
+"""
 
 from __future__ import annotations
 
 import errno
 import io
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 
 import click
 
 from bddzoo import __version__
 from bddzoo.cli.app import App, ZooCommand, silence
-from bddzoo.cli.interrupts import keep_interrupts
 from bddzoo.errors import BddzooError, ExitCode, install_hint
+
+
+@contextmanager
+def keep_interrupts() -> Iterator[None]:
+    """After Ctrl-C, let no other exception out of the block than KeyboardInterrupt.
+
+    Libraries turn it into errors of their own: an import that is cut short leaves half a module behind,
+    or comes out as RuntimeError (`__set_name__`), or as ImportError. Those are neither bugs nor bad input.
+    """
+    pressed = False
+
+    def press(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed = True
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    # Left alone where Ctrl-C is ignored (nohup) or somebody else's, and outside the main thread.
+    mine = before is signal.default_int_handler and threading.current_thread() is threading.main_thread()
+    if mine:
+        signal.signal(signal.SIGINT, press)
+    try:
+        yield
+    except click.exceptions.Exit:  # a command that has dealt with it
+        raise
+    except Exception as error:
+        if pressed:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        if mine:
+            signal.signal(signal.SIGINT, before)
+
 
 # name -> (module, one line of help). A command's module is imported only when it runs.
 COMMANDS: dict[str, tuple[str, str]] = {

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bddzoo.cli.app import App, CommandGroup, ZooCommand, complete_models, complete_tasks, complete_zoos
-from bddzoo.cli.plot_records import COMMANDS
-from bddzoo.cli.plot_write import output_options, records_of, write
-from bddzoo.cli.results_option import results_option
+from bddzoo.cli.options import results_option
+from bddzoo.cli.plot_records import COMMANDS, output_options, records_of, write
 
 if TYPE_CHECKING:
     from bddzoo.reports.plots.points import Selection

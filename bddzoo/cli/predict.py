@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand, complete_models
-from bddzoo.cli.speedups import speedup_options
-from bddzoo.cli.values import Amount
+from bddzoo.cli.app import Amount, App, ZooCommand, complete_models
+from bddzoo.cli.options import speedup_options
 from bddzoo.errors import BddzooError, ExitCode, MissingError, UsageError
-from bddzoo.words import number_of
+from bddzoo.text import number_of
 
 if TYPE_CHECKING:
     from bddzoo.inference.outputs import PredictionSet
     from bddzoo.inference.resume import Unfinished
-    from bddzoo.registry.types import Model
+    from bddzoo.registry.model import Model
 
 
 @click.command(
@@ -100,14 +99,12 @@ def command(
     with status 5. Pictures are seen upright (EXIF), grey ones as three equal channels. After Ctrl-C the
     pictures that were done are kept, and --resume does the rest.
     """
-    from bddzoo.cli.picture_bar import PictureBar
+    from bddzoo.cli.progress import PictureBar
     from bddzoo.cli.weights import obtain_weights
-    from bddzoo.datasets.layouts import labels_of
+    from bddzoo.datasets.layouts import find_pictures, labels_of
     from bddzoo.datasets.openseg import class_set_of
-    from bddzoo.datasets.pictures import find_pictures
     from bddzoo.inference.background import Sink
-    from bddzoo.inference.device import check_device_name
-    from bddzoo.inference.load import load_runner
+    from bddzoo.inference.load import check_device_name, load_runner
     from bddzoo.inference.outputs import PredictionSet
     from bddzoo.inference.pipeline import Events, predict_frames, protocol_of
     from bddzoo.inference.resume import Unfinished, remove_note

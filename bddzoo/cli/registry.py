@@ -9,7 +9,7 @@ import click
 from bddzoo.cli.app import App, CommandGroup, ZooCommand
 from bddzoo.cli.registry_edit import add, pin
 from bddzoo.cli.registry_health import health
-from bddzoo.words import number_of
+from bddzoo.text import number_of
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -90,7 +90,7 @@ def import_(app: App, file: Path, zoo: str, title: str | None, task: str, page: 
     the schema before it is printed.
     """
     from bddzoo.registry.entries import entries_yaml, load_entries
-    from bddzoo.registry.importer import import_markdown
+    from bddzoo.registry.markdown.importer import import_markdown
     from bddzoo.reports.blocks import read_document
 
     document = import_markdown(read_document(file), str(file))
@@ -133,7 +133,7 @@ def lint_(app: App, file: Path | None, everything: bool, codes: tuple[str, ...],
     from bddzoo.errors import ExitCode, UsageError
     from bddzoo.registry import load_registry
     from bddzoo.registry.lint import RULES, lint
-    from bddzoo.registry.lint.places import located
+    from bddzoo.registry.lint.run import located
     from bddzoo.registry.problems import did_you_mean
 
     if rules:
@@ -171,7 +171,7 @@ Examples:
 @click.pass_obj
 def schema(app: App) -> int:
     """Print the registry's JSON Schema, for editors that complete and check YAML."""
-    from bddzoo.registry.json_schema import schema_text
+    from bddzoo.registry.schema_export import schema_text
 
     app.data(schema_text().rstrip("\n"))
     return 0

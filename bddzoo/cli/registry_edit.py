@@ -14,7 +14,7 @@ from bddzoo.cli.app import App, ZooCommand, complete_methods, complete_models
 
 if TYPE_CHECKING:
     from bddzoo.registry.edit import Editor
-    from bddzoo.registry.types import Model, Section
+    from bddzoo.registry.model import Model, Section
 
 
 @click.command(
@@ -123,7 +123,7 @@ def add(app: App, /, model_id: str, dry_run: bool, **given: Any) -> int:
     """Add a model: checks it with schema and lint, and says what its zoo would still ask for."""
     from bddzoo.errors import ExitCode, UsageError
     from bddzoo.registry import load_text
-    from bddzoo.registry.contribution import assumed_files, missing_facts
+    from bddzoo.registry.edit import assumed_files, missing_facts
     from bddzoo.registry.lint import lint
     from bddzoo.registry.lint.run import open_findings
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand, complete_models, complete_zoos
-from bddzoo.cli.values import Amount
+from bddzoo.cli.app import Amount, App, ZooCommand, complete_models, complete_zoos
 from bddzoo.errors import ExitCode
 
 
@@ -53,7 +52,7 @@ def health(
 
     from msgspec import to_builtins
 
-    from bddzoo.artifacts.manners import Manners
+    from bddzoo.artifacts.policy import Manners
     from bddzoo.artifacts.probe import Prober
     from bddzoo.errors import MissingError, NetworkError
     from bddzoo.reports.blocks import write_document

@@ -12,7 +12,7 @@ import click
 
 from bddzoo.cli.app import App, ZooCommand
 from bddzoo.errors import UsageError
-from bddzoo.words import number_of
+from bddzoo.text import number_of
 
 if TYPE_CHECKING:
     from bddzoo.evaluation.options import Evaluation, Options
@@ -152,7 +152,7 @@ def command(
     more = Extras(keys, known, ci, seed, worst, plots)
     blocks = more.add(found, extras)
     if against:
-        from bddzoo.cli.score_against import compare_with
+        from bddzoo.cli.score_extras import compare_with
 
         other = _evaluate(app, task, dataset, gt, against, against_score_file, options)
         for line in other.warnings:
@@ -194,9 +194,9 @@ def _ask_toolkit(
     task: str, gt: Path, result: Path, score_file: Path | None, extras: dict[str, Any]
 ) -> Evaluation:
     """Scores of the installed toolkit, labelled as such."""
+    from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
     from bddzoo.evaluation.options import Evaluation
     from bddzoo.evaluation.oracle import evaluate_official
-    from bddzoo.evaluation.semseg import SemSegAccumulator
 
     scores, versions = evaluate_official(task, gt, result, score_file)
     extras["evaluator"] = " with ".join(f"{name} {version}" for name, version in versions.items())

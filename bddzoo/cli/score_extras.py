@@ -1,9 +1,12 @@
-"""What `bddzoo score` gives beyond the official result: slices, intervals, worst frames, plots."""
+"""What `bddzoo score` gives beyond the official result: slices, intervals, worst frames, plots.
+
+What `bddzoo score --against` says: which of two prediction sets is better, and how sure that is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +46,7 @@ class Extras:
         if self.worst:
             blocks.append(self._worst(found, out, self.worst))
         if self.plots:
-            from bddzoo.evaluation.plots import plot
+            from bddzoo.reports.plots.curves import plot
 
             paths = plot(found.accumulator, self.plots)
             out["plots"] = [str(p) for p in paths]
@@ -94,3 +97,49 @@ class Extras:
         return "\n" + "\n".join(
             [f"worst frames by {metric}:", *(f"  {number(value):>6}  {name}" for name, value in frames)]
         )
+
+
+def compare_with(found: Evaluation, other: Evaluation, path: Path, seed: int, out: dict[str, Any]) -> str:
+    """Compare a prediction set with another of the same ground truth.
+
+    Args:
+        found: The set in question.
+        other: The one that it is held against.
+        path: Where the other one lies.
+        seed: Of the bootstrap.
+        out: Gets `against`, for JSON.
+
+    Returns:
+        A block of text.
+
+    Raises:
+        IncomparableError: The two were not scored on the same frames.
+    """
+    from bddzoo.results.compare import LEVEL, compare_statistics
+
+    rows = compare_statistics(other.accumulator, found.accumulator, seed=seed)
+    out["against"] = {
+        "path": str(path),
+        "seed": seed,
+        "metrics": [asdict(row) | {"conclusion": row.conclusion} for row in rows],
+    }
+    frames = len(found.accumulator)
+    draws = rows[0].resamples if rows else 0
+    percent = f"{100 * LEVEL:.0f}%"
+    head = f"against {path}, {frames} frames, {percent} intervals of {draws} paired bootstrap resamples:"
+    table = text_table(
+        ["metric", "against", "this", "difference", "interval", "this is"],
+        [
+            [
+                row.metric,
+                number(row.a),
+                number(row.b),
+                f"{row.difference:+.2f}",
+                f"[{row.low:+.2f}, {row.high:+.2f}]",
+                row.conclusion,
+            ]
+            for row in rows
+        ],
+        left=1,
+    )
+    return f"\n{head}\n{table}"

@@ -9,11 +9,11 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.words import number_of
+from bddzoo.text import number_of
 
 if TYPE_CHECKING:
+    from bddzoo.evaluation.metrics.scores import Scores
     from bddzoo.evaluation.options import Evaluation, Options
-    from bddzoo.evaluation.scores import Scores
 
 # What a reader looks at first.
 HEADLINE = {

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bddzoo.engines.selftest.measures import Finding
     from bddzoo.engines.selftest.openseg import OpensegTest
     from bddzoo.engines.selftest.run import Selftest
-    from bddzoo.registry.types import Model
+    from bddzoo.registry.model import Model
 
 
 @click.command(
@@ -53,9 +53,8 @@ def command(app: App, patterns: tuple[str, ...], everything: bool, golden: Path 
     from bddzoo.engines.selftest.openseg import OpensegTest, find_folder
     from bddzoo.engines.selftest.run import Selftest
     from bddzoo.evaluation.openseg_golden import check_metrics, score_map
-    from bddzoo.inference.allocator import keep_freed_memory
+    from bddzoo.inference.cpu.tune import keep_freed_memory, tune_for_cpu
     from bddzoo.inference.preprocess import prepare
-    from bddzoo.inference.tune import tune_for_cpu
 
     place = find_device(device)
     if place.type == "cpu":
@@ -94,7 +93,7 @@ def command(app: App, patterns: tuple[str, ...], everything: bool, golden: Path 
 def _chosen(
     app: App, test: Selftest, patterns: Sequence[str], everything: bool, in_folder: bool
 ) -> list[Model]:
-    from bddzoo.engines.config import is_buildable, network_of
+    from bddzoo.engines.registry_config import is_buildable, network_of
 
     if patterns:
         for pattern in patterns:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bddzoo.cli.app import App, CommandGroup, ZooCommand
-from bddzoo.cli.results_option import results_option
-from bddzoo.words import number_of
+from bddzoo.cli.options import results_option
+from bddzoo.text import number_of
 
 if TYPE_CHECKING:
     from bddzoo.errors import BddzooError

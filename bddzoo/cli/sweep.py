@@ -1,24 +1,30 @@
-"""`bddzoo sweep`: fetch, measure and judge many models."""
+"""`bddzoo sweep`: fetch, measure and judge many models.
+
+How a running sweep is shown: a live table for people, a line for each change for logs.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand, complete_models, complete_tasks
-from bddzoo.cli.results_option import results_option
-from bddzoo.cli.values import Amount
+from bddzoo.cli.app import Amount, App, ZooCommand, complete_models, complete_tasks
+from bddzoo.cli.options import results_option
 from bddzoo.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from bddzoo.registry.types import Model
-    from bddzoo.results.executor import Executor, ExecutorFactory
-    from bddzoo.results.sweep import Settings
-    from bddzoo.results.sweep_plan import Job
+    from rich.live import Live
+    from rich.table import Table
+
+    from bddzoo.registry.model import Model
+    from bddzoo.runs.executor import Executor, ExecutorFactory
+    from bddzoo.runs.plan import Job
+    from bddzoo.runs.sweep import Settings
 
 
 @click.command(
@@ -131,8 +137,8 @@ def command(
     """Measure many models, one process each, and judge what they report."""
     from bddzoo.cli.fetch import select_models
     from bddzoo.results import default_root
-    from bddzoo.results.sweep import Settings, Sweep
-    from bddzoo.results.sweep_plan import tested_on
+    from bddzoo.runs.plan import tested_on
+    from bddzoo.runs.sweep import Settings, Sweep
 
     models = [m for m in select_models(app, patterns, task, everything) if m.network is not None]
     if not models:
@@ -152,7 +158,7 @@ def command(
             app.warn(f"{left} models are left out: {data} does not hold {', '.join(others)}")
         models = fitting
     if print_slurm:
-        from bddzoo.results.slurm import slurm_script
+        from bddzoo.runs.plan import slurm_script
 
         more = [*_global_options(app), "--results", str(root), "--retries", str(retries)]
         more += ["--time-limit", f"{time_limit:g}"] if time_limit else []
@@ -178,12 +184,12 @@ def command(
         gpus = 0 if device == "cpu" else gpus_per_model
         make = ray_executor(settings, address, gpus, cpus_per_model, jobs, fetch)
     else:
-        from bddzoo.results.local import gpu_groups
+        from bddzoo.runs.local import gpu_groups
 
         devices = gpu_groups(gpus_per_model or 1) if device in ("auto", "cuda") else ()
         make = local_executor(app, models, jobs or max(1, len(devices)), devices, sources)
     app.detail(f"sweep {settings.id} in {settings.folder}")
-    from bddzoo.cli.sweep_view import SweepView
+    pass
 
     with SweepView(app) as view:
         finished = Sweep(models, settings, make, view.update).run()
@@ -195,7 +201,7 @@ def local_executor(
 ) -> ExecutorFactory:
     """Processes on this machine, and weights that are fetched while they run."""
     from bddzoo.artifacts import Cache, Fetcher
-    from bddzoo.results.local import LocalExecutor
+    from bddzoo.runs.local import LocalExecutor
 
     fetcher = Fetcher(Cache(app.cache_dir), sources)
     by_id = {model.id: model for model in models}
@@ -215,12 +221,12 @@ def ray_executor(
     Raises:
         ImportError: Ray is not installed; said before anything is done.
     """
-    from bddzoo.results.ray_cluster import require_ray
+    from bddzoo.runs.ray_cluster import require_ray
 
     require_ray()
 
     def make() -> Executor:
-        from bddzoo.results.ray_executor import RayExecutor
+        from bddzoo.runs.ray_executor import RayExecutor
 
         return RayExecutor(settings.results, settings.id, address, gpus, cpus, jobs, fetch)
 
@@ -237,7 +243,7 @@ def _global_options(app: App) -> list[str]:
 
 
 def _report(app: App, jobs: Sequence[Job], settings: Settings) -> int:
-    from bddzoo.cli.verdicts import number
+    from bddzoo.cli.output import number
     from bddzoo.results import Verdict, judge
     from bddzoo.results.verdict import worst
 
@@ -280,3 +286,73 @@ def _report(app: App, jobs: Sequence[Job], settings: Settings) -> int:
     done = sum(job.state == "done" for job in jobs)
     app.say(f"{done} of {len(jobs)} measured, {sum(v is Verdict.REPRODUCED for v in verdicts)} reproduced")
     return int(ExitCode.BUG if crashed else worst(verdicts).exit_code)
+
+
+ROWS = 20
+
+
+class SweepView:
+    """Shows the jobs of a sweep on stderr; a context manager.
+
+    Args:
+        app: Global options.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._seen: dict[str, str] = {}
+        self._live: Live | None = None
+
+    def __enter__(self) -> SweepView:
+        if sys.stderr.isatty() and not self._app.quiet:
+            from rich.live import Live
+
+            self._live = Live(console=self._app.console(), refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def update(self, jobs: Sequence[Job]) -> None:
+        """Show the jobs as they are now."""
+        if self._live is not None:
+            self._live.update(self._table(jobs))
+            return
+        for job in jobs:
+            if self._seen.get(job.model.id, "waiting") != job.state:
+                self._seen[job.model.id] = job.state
+                note = f" on {job.place}" if job.place and job.state == "running" else ""
+                note += f": {job.reason}" if job.reason else ""
+                self._app.say(f"{job.state:9} {job.model.id}{note}  ({self.counts(jobs)})")
+
+    def counts(self, jobs: Sequence[Job]) -> str:
+        """`3 done, 1 running, 4 waiting, about 12 min left`."""
+        from bddzoo.runs.plan import remaining_s
+
+        count = Counter(job.state for job in jobs)
+        parts = [
+            f"{count[state]} {state}"
+            for state in ("done", "failed", "running", "queued", "elsewhere")
+            if count[state]
+        ]
+        parts += [f"{count['waiting']} waiting"] if count["waiting"] else []
+        left = remaining_s(jobs, count["running"])
+        if left:
+            parts.append(f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f} s left")
+        return ", ".join(parts)
+
+    def _table(self, jobs: Sequence[Job]) -> Table:
+        from rich.table import Table
+
+        table = Table(title=self.counts(jobs), box=None, title_justify="left")
+        for heading in ("model", "state", "where", "seconds", "try", ""):
+            table.add_column(heading)
+        order = ("running", "queued", "failed", "elsewhere", "done", "waiting")
+        shown = sorted(jobs, key=lambda job: order.index(job.state))[:ROWS]
+        for job in shown:
+            seconds = f"{job.seconds:.0f}" if job.seconds else ""
+            tries = str(job.tries) if job.tries > 1 else ""
+            table.add_row(job.model.id, job.state, job.place, seconds, tries, job.reason)
+        return table

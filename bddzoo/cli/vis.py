@@ -124,7 +124,7 @@ def overlay(
 
 
 def _run(app: App, what: str, work: Callable[[Reports], Tally]) -> int:
-    from bddzoo.cli.picture_bar import PictureBar
+    from bddzoo.cli.progress import PictureBar
     from bddzoo.reports.pictures.runs import Reports
 
     with PictureBar(app, what) as bar:

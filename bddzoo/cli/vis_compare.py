@@ -71,7 +71,7 @@ def compare(
 
     Frames differ by the share of their pixels on which the classes do; what the truth ignores does not count.
     """
-    from bddzoo.cli.picture_bar import PictureBar
+    from bddzoo.cli.progress import PictureBar
     from bddzoo.reports.pictures.compare import Comparison, short_names
     from bddzoo.reports.pictures.draw import Style
     from bddzoo.reports.pictures.images import ImageSet

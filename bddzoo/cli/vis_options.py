@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App
-from bddzoo.cli.values import Amount
+from bddzoo.cli.app import Amount, App
 from bddzoo.errors import ExitCode
 
 if TYPE_CHECKING:

@@ -1,4 +1,7 @@
-"""The weights that a command runs with: a file that the user names, or one that is fetched."""
+"""The weights that a command runs with: a file that the user names, or one that is fetched.
+
+The digest of the tensors in a weights file of any container, for commands that may have no torch.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bddzoo.cli.app import App
-from bddzoo.errors import IntegrityError, MissingError
-from bddzoo.registry.types import Model
+from bddzoo.errors import IntegrityError, MissingError, install_hint
+from bddzoo.registry.model import Model
 
 if TYPE_CHECKING:
     from bddzoo.results import WeightsUsed
@@ -67,3 +70,23 @@ def obtain_weights(
         sha256=hashes["sha256"],
         state="verified" if state == "verified" else "unknown",
     )
+
+
+def digest_tensors(path: Path) -> str:
+    """Digest of the weights in a file; `bddzoo.artifacts.tensors` says of what exactly.
+
+    Raises:
+        MissingError: The file cannot be read, or torch is needed and not installed.
+        IntegrityError: It is no checkpoint, or would run code.
+    """
+    from bddzoo.artifacts.tensors import digest_safetensors, digest_state, is_safetensors
+
+    if is_safetensors(path):
+        return digest_safetensors(path)
+    try:
+        from bddzoo.engines.checkpoint import read_checkpoint
+
+        state = read_checkpoint(path)
+    except ImportError as error:
+        raise MissingError(f"reading {path.name} needs {error.name}", hint=install_hint("run")) from None
+    return digest_state(state)

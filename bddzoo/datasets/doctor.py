@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from bddzoo.datasets.classes import CLASS_SETS, IGNORED
+from bddzoo.datasets.formats.mask import read_bitmask, read_mask
+from bddzoo.datasets.formats.png import SIGNATURE, check_png, read_bytes
 from bddzoo.datasets.identity import BDD100K, published_images
-from bddzoo.datasets.layout import SPLITS, Listing
+from bddzoo.datasets.images import SPLITS, Listing
 from bddzoo.datasets.layouts import Layout, open_layout
-from bddzoo.datasets.masks import read_bitmask, read_mask
 from bddzoo.datasets.mini import read_marker
 from bddzoo.datasets.openseg.sets import DATA_SETS, DataSet
-from bddzoo.datasets.png import SIGNATURE, check_png, read_bytes
 from bddzoo.errors import MissingError, UsageError
 
 TASKS = ("sem_seg", "ins_seg", "drivable")

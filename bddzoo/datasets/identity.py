@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bddzoo.datasets.layout import OFFICIAL_COUNTS
+from bddzoo.datasets.images import OFFICIAL_COUNTS
 from bddzoo.datasets.mini.writer import DEFAULT_VAL, VERSION, read_marker
 from bddzoo.datasets.openseg.sets import DATA_SETS
 

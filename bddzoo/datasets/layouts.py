@@ -1,14 +1,19 @@
-"""The layout that a data set's folder has."""
+"""The layout that a data set's folder has.
+
+Pictures that a user names: files, and folders at any depth.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from bddzoo.datasets.layout import BddLayout
+from bddzoo.datasets.images import IMAGE_SUFFIXES, BddLayout, walk
 from bddzoo.datasets.mini import read_marker
 from bddzoo.datasets.openseg.layout import NESTED, OpensegLayout
 from bddzoo.datasets.openseg.sets import DATA_SETS, DataSet, data_set
-from bddzoo.registry.types import Model
+from bddzoo.errors import MissingError, UsageError
+from bddzoo.registry.model import Model
 
 Layout = BddLayout | OpensegLayout
 
@@ -53,3 +58,42 @@ def dataset_of(model: Model) -> str:
 def labels_of(model: Model) -> DataSet | None:
     """What a model's label files hold if it is of one of openseg.pytorch's six data sets, or None."""
     return DATA_SETS.get(dataset_of(model))
+
+
+def find_pictures(inputs: Sequence[Path], out: Path) -> dict[str, Path]:
+    """Pictures of files and folders by file name, in the order given.
+
+    Args:
+        inputs: Files and folders.
+        out: Folder of the predictions; where it lies in one of the folders, it is passed over.
+
+    Raises:
+        MissingError: A file or folder is not there, or a folder holds no picture.
+        UsageError: The outputs of two pictures would have the same name.
+    """
+    pictures: dict[str, Path] = {}
+    stems: dict[str, Path] = {}
+    target = out.resolve()
+    for item in inputs:
+        if item.is_dir():
+            paths = walk(item, IMAGE_SUFFIXES)
+            if item.resolve() in target.parents:
+                paths = [path for path in paths if not path.parent.resolve().is_relative_to(target)]
+            if not paths:
+                raise MissingError(
+                    f"no picture in folder {item}", hint=f"looked for {', '.join(sorted(IMAGE_SUFFIXES))}"
+                )
+        elif item.exists():
+            paths = [item]
+        else:
+            raise MissingError(f"no such file or folder: {item}")
+        for path in paths:
+            other = stems.setdefault(path.stem, path)
+            if other is not path:
+                same = other.resolve() == path.resolve()
+                what = "is given twice" if same else f"and {other} would write outputs of the same name"
+                raise UsageError(
+                    f"{path} {what}", hint="give it once" if same else "rename one, or use two --out folders"
+                )
+            pictures[path.name] = path
+    return pictures

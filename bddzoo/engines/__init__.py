@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bddzoo.engines.build import build_network
     from bddzoo.engines.checkpoint import read_checkpoint
-    from bddzoo.engines.ins_seg import InsSegRunner
+    from bddzoo.engines.instance import InsSegRunner
     from bddzoo.engines.load import find_device, load_model, make_runner
     from bddzoo.engines.ops import ops_in_use
-    from bddzoo.engines.sem_seg import SemSegRunner
+    from bddzoo.engines.semantic import SemSegRunner
     from bddzoo.engines.weights import LoadReport, load_weights
 
 __all__ = [
@@ -27,9 +27,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "InsSegRunner": "ins_seg",
+    "InsSegRunner": "instance",
     "LoadReport": "weights",
-    "SemSegRunner": "sem_seg",
+    "SemSegRunner": "semantic",
     "build_network": "build",
     "find_device": "load",
     "load_model": "load",

@@ -7,12 +7,11 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.engines.config import expand, network_of
-from bddzoo.engines.homes import modules_of, types_of
-from bddzoo.engines.lean import FIRST, lean_imports, registries_as_they_are
 from bddzoo.engines.ops import INSTALL, ensure_ops
+from bddzoo.engines.part_modules import FIRST, lean_imports, modules_of, registries_as_they_are, types_of
+from bddzoo.engines.registry_config import expand, network_of
 from bddzoo.errors import BddzooError, MissingError, UsageError
-from bddzoo.registry.types import Model
+from bddzoo.registry.model import Model
 
 if TYPE_CHECKING:
     from torch import nn

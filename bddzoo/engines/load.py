@@ -1,4 +1,7 @@
-"""From a model and its weights to something that runs."""
+"""From a model and its weights to something that runs.
+
+How PyTorch, its libraries and NumPy say that there is too little memory.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,43 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bddzoo.engines.build import build_network
-from bddzoo.engines.memory import is_out_of_memory
 from bddzoo.engines.weights import load_weights
 from bddzoo.errors import MissingError, UsageError
-from bddzoo.registry.types import Model
-from bddzoo.words import number_of
+from bddzoo.registry.model import Model
+from bddzoo.text import number_of
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from bddzoo.engines.ins_seg import InsSegRunner
-    from bddzoo.engines.sem_seg import SemSegRunner
+    from bddzoo.engines.instance import InsSegRunner
+    from bddzoo.engines.semantic import SemSegRunner
 
     Runner = SemSegRunner | InsSegRunner
+
+_TOO_LITTLE = (
+    "not enough memory",
+    "can't allocate memory",
+    "out of memory",
+    "bad_alloc",
+    "could not create a memory object",
+    "could not create a primitive",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    # What cuDNN's way of choosing a kernel says when none gets its work space.
+    "unable to find an engine",
+    "valid cuDNN algorithm",
+)
+
+
+def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether an error of PyTorch or oneDNN says that memory does not suffice, on a GPU or on the CPU."""
+    import torch
+
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        words in said for words in _TOO_LITTLE
+    )
 
 
 def load_model(
@@ -73,10 +99,10 @@ def make_runner(module: nn.Module, model: Model) -> Runner:
 
         return OpensegRunner(module, model)
     if model.task == "sem_seg":
-        from bddzoo.engines.sem_seg import SemSegRunner
+        from bddzoo.engines.semantic import SemSegRunner
 
         return SemSegRunner(module, model)
-    from bddzoo.engines.ins_seg import InsSegRunner
+    from bddzoo.engines.instance import InsSegRunner
 
     return InsSegRunner(module, model)
 

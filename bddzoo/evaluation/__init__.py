@@ -8,11 +8,11 @@ workers, and give the official toolkit's numbers:
     scores.compute().summary["mIoU"]
 """
 
-from bddzoo.evaluation.boxes import BoxAccumulator
-from bddzoo.evaluation.insseg import InsSegAccumulator
-from bddzoo.evaluation.panseg import PanSegAccumulator
-from bddzoo.evaluation.scores import DEFINITIONS, Scores
-from bddzoo.evaluation.semseg import SemSegAccumulator
+from bddzoo.evaluation.metrics.boxes import BoxAccumulator
+from bddzoo.evaluation.metrics.insseg import InsSegAccumulator
+from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
+from bddzoo.evaluation.metrics.scores import DEFINITIONS, Scores
+from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
 
 __all__ = [
     "DEFINITIONS",

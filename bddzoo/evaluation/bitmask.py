@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.repack import Folded, align
+from bddzoo.evaluation.fast.repack import Folded, align
 
 IGNORE_BIT = 1
 CROWD_BIT = 2

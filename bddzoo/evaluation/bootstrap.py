@@ -11,12 +11,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.evaluation.average_precision import RECALL_POINTS, ClassDetections, by_class, unpack
-from bddzoo.evaluation.insseg import MatchAccumulator
-from bddzoo.evaluation.matching import IOU_THRESHOLDS
+from bddzoo.evaluation.metrics.average_precision import RECALL_POINTS, ClassDetections, by_class, unpack
+from bddzoo.evaluation.metrics.insseg import MatchAccumulator
+from bddzoo.evaluation.metrics.matching import IOU_THRESHOLDS
+from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
+from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
 from bddzoo.evaluation.options import Accumulator
-from bddzoo.evaluation.panseg import PanSegAccumulator
-from bddzoo.evaluation.semseg import SemSegAccumulator
 
 RESAMPLES = 1000
 LEVEL = 0.95

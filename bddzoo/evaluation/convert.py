@@ -98,15 +98,15 @@ def guess(task: str, source: Source) -> str:
     if pngs:
         if task == "ins_seg":
             return "bitmasks"
-        from bddzoo.datasets.png import RGB, RGBA
-        from bddzoo.evaluation.decode import header_of
+        from bddzoo.datasets.formats.png import RGB, RGBA
+        from bddzoo.evaluation.fast.decode import header_of
 
         header = header_of(source.read(pngs[0]), source.where(pngs[0]))
         return "color" if header.colour in (RGB, RGBA) else "masks"
     if not texts:
         raise MissingError(f"{source.path} has no PNG and no JSON files")
     if task == "ins_seg":
-        from bddzoo.evaluation.json_index import OutlineError, frame_regions
+        from bddzoo.evaluation.fast.json_index import OutlineError, frame_regions
 
         try:
             frame_regions(source.chunks(texts[0], 1 << 22))

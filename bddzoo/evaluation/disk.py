@@ -10,19 +10,19 @@ from typing import Any
 
 from bddzoo.datasets.classes import DRIVABLE, INS_SEG, SEM_SEG
 from bddzoo.errors import MissingError, UsageError
+from bddzoo.evaluation.fast.native import native
 from bddzoo.evaluation.frames import JsonFrames
-from bddzoo.evaluation.insseg import InsSegAccumulator, MatchAccumulator
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
 from bddzoo.evaluation.mask_frames import FrameResult, MaskWork
-from bddzoo.evaluation.native import native
+from bddzoo.evaluation.metrics.insseg import InsSegAccumulator, MatchAccumulator
+from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
+from bddzoo.evaluation.metrics.scores import RLE_NAMES
+from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
 from bddzoo.evaluation.options import TASKS, Accumulator, Evaluation, Options
 from bddzoo.evaluation.pairing import pair_frames, pair_masks
-from bddzoo.evaluation.panseg import PanSegAccumulator
 from bddzoo.evaluation.prediction_files import prediction_files
 from bddzoo.evaluation.remarks import Remarks
 from bddzoo.evaluation.rle_frames import RleWork
-from bddzoo.evaluation.scores import RLE_NAMES
-from bddzoo.evaluation.semseg import SemSegAccumulator
 from bddzoo.evaluation.sources import Source, ZipSource, open_source
 
 CLASS_NAMES: dict[str, tuple[str, ...]] = {

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.json_index import OutlineError, frame_regions
+from bddzoo.evaluation.fast.json_index import OutlineError, frame_regions
 from bddzoo.evaluation.sources import Source
 
 CHUNK_BYTES = 1 << 22

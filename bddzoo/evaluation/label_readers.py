@@ -11,12 +11,12 @@ import msgspec
 import numpy as np
 
 from bddzoo.datasets.classes import ClassSet
-from bddzoo.datasets.rle import decode_rle
+from bddzoo.datasets.formats.rle import decode_rle
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.decode import decode_bitmask, decode_loose, decode_mask
+from bddzoo.evaluation.fast.decode import decode_bitmask, decode_loose, decode_mask
 from bddzoo.evaluation.frames import JsonFrames, Label
-from bddzoo.evaluation.insseg import score_entries
 from bddzoo.evaluation.labels import FLAGS, FrameLabels, Instance, instances_of_bitmask
+from bddzoo.evaluation.metrics.insseg import score_entries
 from bddzoo.evaluation.rle_frames import INS_ALIASES, INS_IGNORED, label_flag
 from bddzoo.evaluation.sources import Source, open_source
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from bddzoo.datasets.classes import ClassSet
-from bddzoo.datasets.masks import write_mask, write_rgba
-from bddzoo.datasets.png import encode_palette, encode_png
-from bddzoo.datasets.rle import encode_values
-from bddzoo.datasets.scalabel import FrameWriter, label_dict
+from bddzoo.datasets.formats.mask import write_mask, write_rgba
+from bddzoo.datasets.formats.png import encode_palette, encode_png
+from bddzoo.datasets.formats.rle import encode_values
+from bddzoo.datasets.formats.scalabel import FrameWriter, label_dict
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.labels import FLAGS, FrameLabels, Instance, number, paint_instances
 from bddzoo.files import atomic_open, write_bytes

@@ -13,17 +13,17 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.datasets.openseg.names import LABEL_IDS, frame_stem, of_kind
+from bddzoo.datasets.openseg.classes import LABEL_IDS, frame_stem, of_kind
 from bddzoo.datasets.openseg.sets import DataSet
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.confusion import pair_counts
-from bddzoo.evaluation.decode import decode_mask
+from bddzoo.evaluation.fast.decode import decode_mask
+from bddzoo.evaluation.fast.native import native
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
-from bddzoo.evaluation.native import native
+from bddzoo.evaluation.metrics.confusion import pair_counts
+from bddzoo.evaluation.metrics.semseg import Rule, SemSegAccumulator, shape_text
 from bddzoo.evaluation.options import Evaluation, Options
 from bddzoo.evaluation.pairing import MaskPair
 from bddzoo.evaluation.remarks import Remarks
-from bddzoo.evaluation.semseg import Rule, SemSegAccumulator, shape_text
 from bddzoo.evaluation.sources import Source, open_source
 
 RULE: Rule = "openseg"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.datasets.rle import encode_values
+from bddzoo.datasets.formats.rle import encode_values
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import words
 from bddzoo.evaluation.rle import RleError, decode_runs

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.datasets.png import GREY, PALETTE
+from bddzoo.datasets.formats.png import GREY, PALETTE
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, folded_overlaps
-from bddzoo.evaluation.confusion import confusion
-from bddzoo.evaluation.decode import decode_bitmask, decode_loose, decode_mask, fold_bitmask, header_of
+from bddzoo.evaluation.fast.decode import decode_bitmask, decode_loose, decode_mask, fold_bitmask, header_of
+from bddzoo.evaluation.fast.repack import Folded
 from bddzoo.evaluation.frames import JsonFrames
-from bddzoo.evaluation.insseg import match_frame, score_entries
+from bddzoo.evaluation.metrics.confusion import confusion
+from bddzoo.evaluation.metrics.insseg import match_frame, score_entries
+from bddzoo.evaluation.metrics.panseg import match_panoptic, pan_counts
+from bddzoo.evaluation.metrics.semseg import shape_text
 from bddzoo.evaluation.options import TOOLKIT_LIMIT, Options
 from bddzoo.evaluation.pairing import MaskPair
-from bddzoo.evaluation.panseg import match_panoptic, pan_counts
-from bddzoo.evaluation.repack import Folded
-from bddzoo.evaluation.semseg import shape_text
 from bddzoo.evaluation.sources import Source
 
 

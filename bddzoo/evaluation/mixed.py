@@ -6,12 +6,12 @@ from pathlib import Path
 
 from bddzoo.datasets.classes import SEM_SEG
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.decode import decode_mask
+from bddzoo.evaluation.fast.decode import decode_mask
 from bddzoo.evaluation.jobs import listing
 from bddzoo.evaluation.label_readers import read_rle
+from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
 from bddzoo.evaluation.options import Evaluation
 from bddzoo.evaluation.pairing import stem
-from bddzoo.evaluation.semseg import SemSegAccumulator
 from bddzoo.evaluation.sources import open_source
 
 

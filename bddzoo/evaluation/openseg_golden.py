@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from bddzoo.datasets.openseg.sets import DATA_SETS, DataSet
 from bddzoo.engines.selftest.folder import read_arrays
-from bddzoo.engines.selftest.judge import judged
-from bddzoo.engines.selftest.measures import Finding, Measure
+from bddzoo.engines.selftest.measures import Finding, Measure, judged
 from bddzoo.errors import IntegrityError
 from bddzoo.evaluation.labelled import accumulator_of, count_labels
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.boxes import BoxAccumulator
-from bddzoo.evaluation.insseg import InsSegAccumulator, MatchAccumulator
-from bddzoo.evaluation.panseg import PanSegAccumulator
-from bddzoo.evaluation.scores import Scores
-from bddzoo.evaluation.semseg import SemSegAccumulator
+from bddzoo.evaluation.metrics.boxes import BoxAccumulator
+from bddzoo.evaluation.metrics.insseg import InsSegAccumulator, MatchAccumulator
+from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
+from bddzoo.evaluation.metrics.scores import Scores
+from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
 
 TASKS = ("sem_seg", "drivable", "ins_seg", "pan_seg")
 MASK_HEIGHT, MASK_WIDTH = 720, 1280

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from bddzoo.errors import MissingError, install_hint
-from bddzoo.evaluation.scores import (
+from bddzoo.evaluation.metrics.scores import (
     OFFICIAL_METRICS,
     OFFICIAL_PLAIN,
     OFFICIAL_TOTAL,

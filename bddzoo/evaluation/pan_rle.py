@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.frames import JsonFrames, Label
 from bddzoo.evaluation.mask_frames import FrameResult
+from bddzoo.evaluation.metrics.panseg import FN, FP, IOU, PAN_CLASSES, STUFF_COUNT, TP
 from bddzoo.evaluation.options import Options
 from bddzoo.evaluation.pairing import FramePair
-from bddzoo.evaluation.panseg import FN, FP, IOU, PAN_CLASSES, STUFF_COUNT, TP
 from bddzoo.evaluation.rle_frames import decode_labels, label_flag, mask_pixels, with_masks
 
 

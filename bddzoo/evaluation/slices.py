@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bddzoo.errors import MissingError, UsageError
-from bddzoo.evaluation.average_precision import ap_scores, by_class, precision_recall
 from bddzoo.evaluation.frames import JsonFrames
-from bddzoo.evaluation.insseg import MatchAccumulator
+from bddzoo.evaluation.metrics.average_precision import ap_scores, by_class, precision_recall
+from bddzoo.evaluation.metrics.insseg import MatchAccumulator
+from bddzoo.evaluation.metrics.panseg import PanSegAccumulator, pan_scores
+from bddzoo.evaluation.metrics.scores import Scores
+from bddzoo.evaluation.metrics.semseg import SemSegAccumulator, semseg_scores
 from bddzoo.evaluation.options import Accumulator
-from bddzoo.evaluation.panseg import PanSegAccumulator, pan_scores
-from bddzoo.evaluation.scores import Scores
-from bddzoo.evaluation.semseg import SemSegAccumulator, semseg_scores
 from bddzoo.evaluation.sources import open_source
 
 # BDD100K's frame attributes.

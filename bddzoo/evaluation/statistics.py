@@ -13,12 +13,12 @@ import zipfile
 import numpy as np
 
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.boxes import BoxAccumulator
-from bddzoo.evaluation.insseg import InsSegAccumulator, MatchAccumulator
-from bddzoo.evaluation.matching import FrameMatches
+from bddzoo.evaluation.metrics.boxes import BoxAccumulator
+from bddzoo.evaluation.metrics.insseg import InsSegAccumulator, MatchAccumulator
+from bddzoo.evaluation.metrics.matching import FrameMatches
+from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
+from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
 from bddzoo.evaluation.options import Accumulator
-from bddzoo.evaluation.panseg import PanSegAccumulator
-from bddzoo.evaluation.semseg import SemSegAccumulator
 
 VERSION = 1
 

@@ -10,15 +10,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from bddzoo.datasets.classes import CLASS_SETS
-from bddzoo.datasets.png import PALETTE
+from bddzoo.datasets.formats.png import PALETTE
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import segments
-from bddzoo.evaluation.decode import decode_bitmask, decode_mask
+from bddzoo.evaluation.fast.decode import decode_bitmask, decode_mask
 from bddzoo.evaluation.frames import JsonFrames
-from bddzoo.evaluation.insseg import score_entries
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
+from bddzoo.evaluation.metrics.insseg import score_entries
+from bddzoo.evaluation.metrics.panseg import PAN_CLASSES
 from bddzoo.evaluation.options import MASK_HEIGHT, MASK_WIDTH
-from bddzoo.evaluation.panseg import PAN_CLASSES
 from bddzoo.evaluation.rle_frames import prediction_problem
 from bddzoo.evaluation.sources import Source, open_source
 from bddzoo.files import atomic_open

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bddzoo.inference.decode import read_picture
-    from bddzoo.inference.device import resolve_device
-    from bddzoo.inference.load import load_runner
+    from bddzoo.inference.load import load_runner, resolve_device
     from bddzoo.inference.pipeline import Events, predict_frames
     from bddzoo.inference.preprocess import prepare
 
@@ -19,7 +18,7 @@ _HOMES = {
     "predict_frames": "pipeline",
     "prepare": "preprocess",
     "read_picture": "decode",
-    "resolve_device": "device",
+    "resolve_device": "load",
 }
 
 

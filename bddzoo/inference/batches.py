@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.datasets.instances import Instances
-from bddzoo.engines.memory import is_out_of_memory
+from bddzoo.datasets.formats.scalabel import Instances
+from bddzoo.engines.load import is_out_of_memory
 from bddzoo.errors import MissingError
 from bddzoo.inference.preprocess import Prepared
-from bddzoo.registry.types import Model
+from bddzoo.registry.model import Model
 
 if TYPE_CHECKING:
     import numpy as np

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bddzoo.datasets.png import GREY, GREY_ALPHA, RGBA, SIGNATURE, check_png, read_bytes
+from bddzoo.datasets.formats.png import GREY, GREY_ALPHA, RGBA, SIGNATURE, check_png, read_bytes
 from bddzoo.errors import MissingError
 
 if TYPE_CHECKING:

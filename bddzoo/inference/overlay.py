@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bddzoo.datasets.classes import INS_SEG, ClassSet
-from bddzoo.datasets.instances import Instances
+from bddzoo.datasets.formats.scalabel import Instances
 from bddzoo.painting.class_map import ALPHA, draw_class_map
 from bddzoo.painting.objects import Shown, draw_objects
 
@@ -41,7 +41,7 @@ def draw_instances(
     Returns:
         (H, W, 3) uint8, BGR.
     """
-    from bddzoo.datasets.masks import paint_ids
+    from bddzoo.datasets.formats.mask import paint_ids
 
     boxes = instances.boxes.tolist()
     shown = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bddzoo.registry.types import Protocol
+from bddzoo.registry.model import Protocol
 
 if TYPE_CHECKING:
     import numpy as np

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bddzoo.registry.catalog import Registry
-from bddzoo.registry.loader import default_path, load_registry, load_text
+from bddzoo.registry.catalog import Registry, default_path, load_registry, load_text
 
 __all__ = ["Registry", "default_path", "load_registry", "load_text"]

@@ -3,19 +3,106 @@
 A YAML library that keeps comments would still wrap lines and quotes its own way; here comments, order,
 spacing and line breaks outside of the changed key survive because they are never touched. Every change
 is checked: the new text must load, and must say what the old one said but for the change.
+
+Write values as the YAML that people would write: short maps on one line, the rest in blocks.
+
+What a new entry still lacks before its zoo would take it.
+
+The part of a registry file that some models need, with every number as it was written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from bddzoo.errors import MissingError, UsageError
-from bddzoo.registry import schema as doc
-from bddzoo.registry.loader import load_text
+from bddzoo.registry import structs as doc
+from bddzoo.registry.catalog import load_text
+from bddzoo.registry.model import Model
 from bddzoo.registry.problems import PathLike
 from bddzoo.registry.reader import parse
-from bddzoo.registry.yaml_text import emit, emit_items
+
+WIDTH = 112
+# Plain scalars that need no quotes, also between brackets.
+_PLAIN = re.compile(r"[A-Za-z0-9_./✓(][^\x00-\x1f\"'`#:,\[\]{}&!|>%@\\]*\Z")
+_URL = re.compile(r"https?://[^\s,\[\]{}\"'#]+(#[^\s,\[\]{}\"']*)?\Z")
+_READS_ELSE = re.compile(
+    r"(?:[-+.]?[0-9][0-9_.eE+-]*|null|true|false|yes|no|on|off|~|\.|.*\s)\Z", re.IGNORECASE | re.DOTALL
+)
+
+
+def scalar(value: Any, *, flow: bool = False) -> str:
+    """A scalar, quoted only where it would read as something else."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | Decimal):
+        return str(value)
+    if isinstance(value, float):
+        return repr(value)
+    text = str(value)
+    if _READS_ELSE.match(text) or not text:
+        return json.dumps(text, ensure_ascii=False) if _control(text) else "'" + text.replace("'", "''") + "'"
+    if _PLAIN.match(text) or (not flow and _URL.match(text)) or (not flow and _safe_block(text)):
+        return text
+    return json.dumps(text, ensure_ascii=False) if _control(text) else "'" + text.replace("'", "''") + "'"
+
+
+def _control(text: str) -> bool:
+    return any(ord(c) < 32 or c in "\x7f\x85\u2028\u2029\ufeff" for c in text)
+
+
+def _safe_block(text: str) -> bool:
+    """Whether a text may stand bare in a block, where brackets and commas mean nothing inside."""
+    return bool(re.match(r"[A-Za-z0-9(.]", text)) and not re.search(r": |:\Z| #|[\x00-\x1f\x7f]|\Z\s", text)
+
+
+def flow(value: Any) -> str:
+    """A value on one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{scalar(k, flow=True)}: {flow(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(flow(v) for v in value) + "]"
+    return scalar(value, flow=True)
+
+
+def emit(lines: list[str], indent: int, key: str, value: Any) -> None:
+    """Append `key: value`, on one line where it fits."""
+    space = " " * indent
+    name = scalar(key)
+    if not isinstance(value, Mapping | list | tuple):
+        lines.append(f"{space}{name}: {scalar(value)}")
+        return
+    one = f"{space}{name}: {flow(value)}"
+    if len(one) <= WIDTH or not value:
+        lines.append(one)
+        return
+    lines.append(f"{space}{name}:")
+    if isinstance(value, Mapping):
+        for inner, item in value.items():
+            emit(lines, indent + 2, inner, item)
+    else:
+        emit_items(lines, indent + 2, value)
+
+
+def emit_items(lines: list[str], indent: int, items: Sequence[Any]) -> None:
+    """Append list items."""
+    space = " " * indent
+    for item in items:
+        if not isinstance(item, Mapping) or not item:
+            text = flow(item) if isinstance(item, Mapping | list | tuple) else scalar(item)
+            lines.append(f"{space}- {text}")
+            continue
+        start = len(lines)
+        for key, value in item.items():
+            emit(lines, indent + 2, key, value)
+        lines[start] = f"{space}- {lines[start][indent + 2 :]}"
+
 
 # Where a key that is not there yet goes: before the first of the keys that follow it in the schema.
 _ORDER = tuple(doc.ModelDoc.__struct_fields__)
@@ -214,3 +301,123 @@ def pinned(current: Any, digests: Sequence[str], size: int | str) -> dict[str, A
     entry["digests"] = have
     entry.setdefault("size", size)
     return entry
+
+
+def missing_facts(model: Model) -> list[str]:
+    """What the zoos' rules for contributions ask for and the entry does not have."""
+    found = []
+    for split in ("val", "test"):
+        if not any(r.split == split and r.value is not None for r in model.reported):
+            found.append(f"scores on {split}")
+    weights = model.artifact("weights")
+    if weights is None or not weights.sources:
+        found.append("weights")
+    if weights is None or not (weights.digests or weights.digest_url):
+        found.append("MD5 of the weights")
+    for kind, words in (("preds", "predictions"), ("visuals", "visuals"), ("config", "config")):
+        artifact = next((a for a in model.artifacts if a.kind == kind), None)
+        if artifact is None or not artifact.sources:
+            found.append(words)
+    if model.method.paper is None or not model.method.paper.url:
+        found.append("paper")
+    if model.method.code is None:
+        found.append("code")
+    if model.network is None or model.protocol is None:
+        found.append("usage: a network and a protocol, so that the model can be run")
+    elif model.network.params is None:
+        found.append("number of parameters")
+    return found
+
+
+def assumed_files(model: Model) -> dict[str, str]:
+    """Files with a link and neither digest nor size: nobody said that they are where the zoo's are."""
+    unseen = (a for a in model.artifacts if not a.digests and a.size_bytes is None)
+    return {a.kind: a.sources[0] for a in unseen if a.sources}
+
+
+def slice_registry(text: str, models: Collection[str]) -> str:
+    """Leave only some models in a registry file.
+
+    Works on the tree of YAML nodes, not on values: 62.30 stays 62.30. Pools of parts, protocols and
+    papers are kept whole; comments are lost.
+
+    Args:
+        text: The registry file.
+        models: Ids of the models to keep; the rows that these refer to are kept with them.
+    """
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    root = yaml.compose(text, Loader=loader)
+    if not isinstance(root, yaml.MappingNode):
+        raise UsageError("the registry is not a mapping", hint="see 'bddzoo registry lint'")
+    kept = _with_mentioned(root, models)
+    for zoos in _values(root, "zoos"):
+        for zoo in zoos.value:
+            for tasks in _values(zoo, "tasks"):
+                for _, section in tasks.value:
+                    for methods in _values(section, "methods"):
+                        for rows in _rows(methods):
+                            rows.value = [row for row in rows.value if _id(row) in kept]
+                        methods.value = [
+                            m for m in methods.value if any(v.value for v in _values(m, "models"))
+                        ]
+                tasks.value = [(k, s) for k, s in tasks.value if any(v.value for v in _values(s, "methods"))]
+        zoos.value = [z for z in zoos.value if any(v.value for v in _values(z, "tasks"))]
+    return str(yaml.serialize(root, Dumper=yaml.SafeDumper, allow_unicode=True, width=110))
+
+
+def licence_notes(models: Iterable[Model]) -> str:
+    """What is known of the licences of models' files, as text for people."""
+    lines = ["What the registry knows of the licences of these files. Unknown is unknown, not free.", ""]
+    for model in models:
+        zoo = model.zoo
+        lines.append(f"{model.id} (zoo {zoo.id}: {zoo.title}{', ' + zoo.url if zoo.url else ''})")
+        lines.append(
+            f"  weights: {zoo.weights_licence or 'unknown'}; the zoo's code: {zoo.licence or 'unknown'}"
+        )
+        lines += [f"  {a.kind}: {a.licence}" for a in model.artifacts if a.licence]
+    return "\n".join(lines) + "\n"
+
+
+def _with_mentioned(root: object, models: Collection[str]) -> set[str]:
+    """The ids with those of all rows that their rows name (`fills`, `elsewhere`), and these theirs."""
+    named: dict[str, set[str]] = {}
+    for zoos in _values(root, "zoos"):
+        for zoo in zoos.value:
+            for tasks in _values(zoo, "tasks"):
+                for _, section in tasks.value:
+                    for methods in _values(section, "methods"):
+                        for rows in _rows(methods):
+                            named.update({_id(row): set(_named_by(row)) for row in rows.value})
+    kept, fresh = set(models), set(models)
+    while fresh:
+        fresh = {name for row in fresh for name in named.get(row, ())} - kept
+        kept |= fresh
+    return kept
+
+
+def _named_by(row: object) -> Iterator[str]:
+    """Ids of other models in a row."""
+    others = [*_values(row, "fills"), *(item for many in _values(row, "elsewhere") for item in many.value)]
+    for other in others:
+        yield from (node.value for node in _values(other, "model"))
+
+
+def _rows(methods: Any) -> list[Any]:
+    """The lists of models of a list of methods."""
+    return [rows for method in methods.value for rows in _values(method, "models")]
+
+
+def _values(node: object, key: str) -> list[Any]:
+    """The value of a key of a mapping node, as a list of none or one."""
+    import yaml
+
+    if not isinstance(node, yaml.MappingNode):
+        return []
+    return [value for name, value in node.value if name.value == key]
+
+
+def _id(node: object) -> str:
+    found = _values(node, "id")
+    return str(found[0].value) if found else ""

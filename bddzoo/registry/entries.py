@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from bddzoo.errors import UsageError
+from bddzoo.registry.artifacts import KINDS
 from bddzoo.registry.catalog import Registry
-from bddzoo.registry.document import DIGEST_LINK, Document, Heading, Row
-from bddzoo.registry.files import KINDS
+from bddzoo.registry.edit import emit, emit_items
+from bddzoo.registry.markdown.document import DIGEST_LINK, Document, Heading, Row
+from bddzoo.registry.model import Column, Person, TableStyle
 from bddzoo.registry.problems import MAX_SHOWN, RegistryError
-from bddzoo.registry.types import Column, Person, TableStyle
-from bddzoo.registry.yaml_text import emit, emit_items
 
 _SUFFIX = {"weights": ".pth", "config": ".py", "visuals": ".zip", "masks": ".zip"}
 
@@ -57,7 +57,7 @@ def load_entries(text: str, document: Document, name: str) -> Registry:
         UsageError: It does not follow the schema; names the document's lines, not those of `text`, which
             nobody has seen.
     """
-    from bddzoo.registry.loader import load_text
+    from bddzoo.registry.catalog import load_text
 
     try:
         return load_text(text, name)

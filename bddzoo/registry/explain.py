@@ -11,8 +11,7 @@ from typing import Any
 import msgspec
 
 from bddzoo.registry.problems import PathLike, Problem, did_you_mean, dotted
-from bddzoo.registry.schema import RegistryDoc
-from bddzoo.registry.values import Percent
+from bddzoo.registry.structs import Percent, RegistryDoc
 
 MAX_PROBLEMS = 1000
 

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.registry import schema as doc
+from bddzoo.registry import structs as doc
+from bddzoo.registry.model import REASONS, Elsewhere, Fills, NotBuildable, Reported
 from bddzoo.registry.problems import PathLike, unknown
-from bddzoo.registry.reasons import REASONS
-from bddzoo.registry.types import Elsewhere, Fills, NotBuildable, Reported
 
 if TYPE_CHECKING:
     from bddzoo.registry.resolve import Resolver

@@ -9,7 +9,7 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 
 from bddzoo.errors import UsageError
-from bddzoo.registry.types import Model
+from bddzoo.registry.model import Model
 
 Value = str | int | Decimal | None
 

@@ -1,6 +1,12 @@
 """From what the file says to what the program works with: references followed, templates filled in.
 
 Whatever is wrong is noted, not raised, so that one reading of a file finds all of its problems.
+
+Networks from named parts: `base` followed, numbers made plain, everything copied.
+
+Test protocols, their numbers checked.
+
+Columns and table styles of a section.
 """
 
 from __future__ import annotations
@@ -8,19 +14,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any
 
-from bddzoo.registry import schema as doc
-from bddzoo.registry.files import build_artifacts, url_problem
-from bddzoo.registry.parts import build_network, plain
-from bddzoo.registry.problems import PathLike, Problem, did_you_mean, dotted, unknown
-from bddzoo.registry.protocols import build_protocol
-from bddzoo.registry.provenance import elsewhere_of, fills_of, not_buildable_of, numbers_of
-from bddzoo.registry.styles import build_column, build_style
-from bddzoo.registry.types import (
+from bddzoo.registry import structs as doc
+from bddzoo.registry.artifacts import build_artifacts, url_problem
+from bddzoo.registry.model import (
+    Column,
     Link,
     Method,
     Model,
+    Network,
     Person,
+    Protocol,
     Reported,
     Section,
     TableStyle,
@@ -28,7 +33,204 @@ from bddzoo.registry.types import (
     Training,
     Zoo,
 )
-from bddzoo.registry.values import IDENT, IDENT_WORDS
+from bddzoo.registry.problems import PathLike, Problem, did_you_mean, dotted, unknown
+from bddzoo.registry.provenance import elsewhere_of, fills_of, not_buildable_of, numbers_of
+from bddzoo.registry.structs import IDENT, IDENT_WORDS
+
+# Role in a network -> pool of `parts`.
+_POOLS = {
+    "detector": "detectors",
+    "backbone": "backbones",
+    "neck": "necks",
+    "decode_head": "heads",
+    "auxiliary_head": "heads",
+}
+_MAX_BASES = 16
+
+
+def plain(value: Any) -> Any:
+    """A copy with `Decimal` as float."""
+    if type(value) is dict:
+        return {k: plain(v) for k, v in value.items()}
+    if type(value) is list:
+        return [plain(v) for v in value]
+    if type(value) is Decimal:
+        return float(value)
+    return value
+
+
+class _PartError(ValueError):
+    pass
+
+
+def _expand(pool: Mapping[str, dict[str, Any]], part: str | Mapping[str, Any]) -> dict[str, Any]:
+    """The part's own arguments over those of its bases; nothing is copied deeply."""
+    layers: list[Mapping[str, Any]] = []
+    current: str | Mapping[str, Any] | None = part
+    while current is not None:
+        if isinstance(current, str):
+            if current not in pool:
+                raise _PartError(unknown("part", current, pool))
+            current = pool[current]
+        layers.append(current)
+        if len(layers) > _MAX_BASES:
+            raise _PartError("its bases go round in circles")
+        base = current.get("base")
+        if base is not None and not isinstance(base, str):
+            raise _PartError("base: expected the name of a part")
+        current = base
+    merged: dict[str, Any] = {}
+    for layer in reversed(layers):
+        merged.update(layer)
+    merged.pop("base", None)
+    return merged
+
+
+def build_network(
+    resolver: Resolver,
+    at: PathLike,
+    section: doc.SectionDoc,
+    row: doc.ModelDoc,
+    protocol: Protocol | None,
+) -> Network | None:
+    """The network of a row; problems are noted with the resolver."""
+    spec = row.network
+    assert spec is not None
+    depth = len(at)
+    parts: dict[str, Any] = {}
+    pools = resolver.doc.parts
+
+    def part(role: str, value: Any, path: PathLike) -> Any:
+        if isinstance(value, list):
+            return [part(role, v, (*path, i)) for i, v in enumerate(value)]
+        try:
+            return plain(_expand(getattr(pools, _POOLS[role]), value))
+        except _PartError as error:
+            resolver.note(path, str(error), row.id, depth)
+            return {}
+
+    arch = spec.arch or section.arch
+    if spec.detector is not None:
+        detector = part("detector", spec.detector, (*at, "network", "detector"))
+        arch = spec.arch or detector.pop("type", arch)
+        detector.pop("type", None)
+        parts.update(detector)
+    for role in ("backbone", "neck", "decode_head", "auxiliary_head"):
+        value = getattr(spec, role)
+        if value is not None:
+            parts[role] = part(role, value, (*at, "network", role))
+    for role in ("rpn_head", "roi_head", "train_cfg", "test_cfg"):
+        value = getattr(spec, role)
+        if value is not None:
+            parts[role] = {**parts.get(role, {}), **plain(value)}
+    if "decode_head" in parts and protocol is not None:
+        window: dict[str, Any] = {"mode": protocol.mode}
+        if protocol.mode == "slide" and protocol.crop and protocol.stride:
+            window.update(crop_size=list(protocol.crop), stride=list(protocol.stride))
+        parts["test_cfg"] = {**window, **parts.get("test_cfg", {})}
+
+    engine = spec.engine or section.engine
+    classes = spec.num_classes or section.num_classes
+    for what, value in (("engine", engine), ("arch", arch), ("num_classes", classes)):
+        if value is None:
+            message = f"needs {what}: neither the model nor its task says"
+            resolver.note((*at, "network"), message, row.id, depth)
+    if "backbone" not in parts:
+        resolver.note((*at, "network"), "needs a backbone", row.id, depth)
+    if engine is None or arch is None or classes is None:
+        return None
+    counts = row.counts
+    return Network(
+        engine=engine,
+        arch=arch,
+        parts=parts,
+        num_classes=classes,
+        align_corners=spec.align_corners,
+        params=counts.params if counts else None,
+        entries=counts.entries if counts else None,
+    )
+
+
+def build_protocol(resolver: Resolver, name: str, spec: doc.ProtocolDoc) -> Protocol:
+    """The protocol of that name; problems are noted with the resolver."""
+    at: PathLike = ("protocols", name)
+    for key in ("mean", "std"):
+        if not all(Decimal(v).is_finite() and (v > 0 or key == "mean") for v in getattr(spec, key)):
+            resolver.note((*at, key), "expected three finite numbers" + ("" if key == "mean" else " above 0"))
+    for metric, points in spec.tolerance.items():
+        if not (Decimal(points).is_finite() and points >= 0):
+            resolver.note((*at, "tolerance", metric), f"expected points of the metric, got {points}")
+    for key, numbers in (("div_value", [spec.div_value]), ("scales", spec.scales)):
+        if not all(Decimal(v).is_finite() and v > 0 for v in numbers):
+            resolver.note((*at, key), "expected finite numbers above 0")
+    if spec.mode == "slide" and (spec.crop is None or spec.stride is None):
+        resolver.note(at, "mode slide needs crop and stride")
+    if spec.resize != "fit" and spec.scale is None:
+        resolver.note(at, f"resize {spec.resize} needs a scale")
+    if spec.flip_swap and not spec.flip:
+        resolver.note(at, "flip_swap needs flip")
+    return Protocol(
+        id=name,
+        dataset=spec.dataset,
+        scale=spec.scale,
+        resize=spec.resize,
+        interpolation=spec.interpolation,
+        float_resize=spec.float_resize,
+        channel_order=spec.channel_order,
+        div_value=float(spec.div_value),
+        mean=_triple(spec.mean),
+        std=_triple(spec.std),
+        pad_divisor=spec.pad_divisor,
+        mode=spec.mode,
+        crop=spec.crop,
+        stride=spec.stride,
+        flip=spec.flip,
+        flip_swap=tuple((a, b) for a, b in spec.flip_swap),
+        scales=tuple(float(v) for v in spec.scales),
+        logits_resize=spec.logits_resize,
+        evaluator=spec.evaluator,
+        tolerance={k: Decimal(v) for k, v in spec.tolerance.items()},
+        note=spec.note,
+    )
+
+
+def _triple(values: tuple[Any, Any, Any]) -> tuple[float, float, float]:
+    return float(values[0]), float(values[1]), float(values[2])
+
+
+def build_column(name: str, spec: doc.ColumnDoc) -> Column:
+    """What a column holds."""
+    if spec.backbone:
+        return Column(name, "backbone")
+    if spec.metric is not None:
+        return Column(name, "metric", metric=spec.metric)
+    if spec.links is not None:
+        return Column(name, "links", links=spec.links)
+    return Column(name)
+
+
+def build_style(
+    resolver: Resolver, at: PathLike, name: str, spec: doc.SectionDoc, columns: Mapping[str, Column]
+) -> TableStyle:
+    """A table style over its base; columns that are not listed hold settings."""
+    style = spec.tables[name]
+    merged: dict[str, Any] = {}
+    if style.base is not None:
+        base = spec.tables.get(style.base)
+        if base is None or style.base == name:
+            where = (*at, "tables", name, "base")
+            resolver.note(where, unknown("table style", style.base, spec.tables))
+        else:
+            merged = {f: getattr(base, f) for f in base.__struct_fields__ if getattr(base, f)}
+    merged.update({f: getattr(style, f) for f in style.__struct_fields__ if getattr(style, f)})
+    merged.pop("base", None)
+    names = merged.pop("columns", [])
+    if not names:
+        resolver.note((*at, "tables", name), "a table style needs columns")
+    merged["separator"] = tuple(merged.get("separator", (" :-: ",)))
+    merged["empty_links"] = frozenset(merged.get("empty_links", ()))
+    return TableStyle(columns=tuple(columns.get(n) or Column(n) for n in names), **merged)
+
 
 _IDENT = re.compile(IDENT)
 _AUTHOR = re.compile(r"^([^<>]+?)(\*?)(?: <([^<>]+)>)?$")

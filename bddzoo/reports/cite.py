@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from bddzoo.registry.types import Method, Model, Zoo
+from bddzoo.registry.model import Method, Model, Zoo
 
 # Venues that are journals; everything else that a zoo prints is a conference.
 JOURNALS = {

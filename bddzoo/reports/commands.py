@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from bddzoo.registry.types import Model
+from bddzoo.registry.model import Model
 
 # The synthetic set, which anybody can make.
 MINI = "bddzoo-mini"

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from bddzoo.errors import MissingError, UsageError
-from bddzoo.registry.files import STORES
-from bddzoo.registry.types import Model
+from bddzoo.registry.artifacts import STORES
+from bddzoo.registry.model import Model
 from bddzoo.reports.text import markdown_table
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from bddzoo.registry.types import Artifact, Digest, Model, Protocol
+from bddzoo.registry.model import Artifact, Digest, Model, Protocol
 from bddzoo.reports.tables import synthetic_mark
 
 UNKNOWN = "unknown"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bddzoo.registry.types import Column, Fills, Method, Model, Section
+from bddzoo.registry.model import Column, Fills, Method, Model, Section
 from bddzoo.reports.tables import (
     UNKNOWN,
     config_page,
@@ -15,7 +15,7 @@ from bddzoo.reports.tables import (
     url_of,
 )
 from bddzoo.reports.text import markdown_table
-from bddzoo.words import number_of
+from bddzoo.text import number_of
 
 
 def render_page(section: Section) -> str:
@@ -132,7 +132,7 @@ def _fills(model: Model, row: Fills) -> str:
 
 
 def _elsewhere(model: Model, other: object) -> str:
-    from bddzoo.registry.types import Elsewhere
+    from bddzoo.registry.model import Elsewhere
 
     assert isinstance(other, Elsewhere)
     numbers = ", ".join(f"{r.metric}-{r.split} {r.value}" for r in other.reported)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bddzoo.errors import MEANINGS
-from bddzoo.registry.types import Model
+from bddzoo.registry.model import Model
 from bddzoo.reports.text import markdown_table
 
 
@@ -40,7 +40,7 @@ def protocols(models: Iterable[Model]) -> str:
 
 def schema() -> str:
     """The registry's mappings: their keys, types, defaults, and meaning."""
-    from bddzoo.registry.json_schema import registry_schema
+    from bddzoo.registry.schema_export import registry_schema
 
     found = registry_schema()
     parts: dict[str, Any] = {"The file": {k: v for k, v in found.items() if k != "$defs"}, **found["$defs"]}

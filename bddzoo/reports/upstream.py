@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bddzoo.registry.types import Artifact, Column, Method, Model, Section, TableStyle
+from bddzoo.registry.model import Artifact, Column, Method, Model, Section, TableStyle
 
 LINK_JOIN = " \\| "
 DIGEST_LINK = "weights.md5"

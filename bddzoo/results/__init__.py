@@ -1,11 +1,23 @@
 """Records of measurements: writing, reading, comparing, and the verdict on a reported number."""
 
-from bddzoo.results.best import best_record
-from bddzoo.results.digests import digest_files, digest_names
-from bddzoo.results.environment import Environment, collect_environment, peak_memory_bytes
-from bddzoo.results.places import check_root, default_root
+from bddzoo.results.environment import (
+    Environment,
+    collect_environment,
+    digest_files,
+    digest_names,
+    peak_memory_bytes,
+)
 from bddzoo.results.record import Fingerprint, Record, RunInfo, WeightsUsed, new_record
-from bddzoo.results.store import StoredRecord, find_record, load_records, scan_records, write_record
+from bddzoo.results.store import (
+    StoredRecord,
+    best_record,
+    check_root,
+    default_root,
+    find_record,
+    load_records,
+    scan_records,
+    write_record,
+)
 from bddzoo.results.verdict import MetricVerdict, Verdict, VerdictReport, judge
 
 __all__ = [

@@ -11,7 +11,7 @@ import msgspec
 
 from bddzoo.errors import IntegrityError
 from bddzoo.results.record import SCHEMA, Record
-from bddzoo.words import as_text
+from bddzoo.text import as_text
 
 
 def encode_record(record: Record) -> bytes:

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from bddzoo.results.protocols import HARMLESS_FIELDS
 from bddzoo.results.record import Record
+from bddzoo.results.verdict import HARMLESS_FIELDS
 
 # Fields that follow from the measurement itself: they differ always and explain nothing.
 _INCIDENTAL = frozenset({"run.started", "run.duration_s", "run.images_per_s", "run.command", "run.sweep"})

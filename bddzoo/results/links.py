@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bddzoo.errors import BddzooError, ExitCode
-from bddzoo.registry.types import Model
+from bddzoo.registry.model import Model
 from bddzoo.results.record import TIME_FORMAT, Fingerprint, Record, RunInfo, new_record
 from bddzoo.results.scorefile import ScoreFile, read_score_file
 from bddzoo.results.verdict import MetricVerdict, Verdict, VerdictReport, judge, worst
 
 if TYPE_CHECKING:
     from bddzoo.evaluation.options import Evaluation
-    from bddzoo.registry.document import Document, Row
+    from bddzoo.registry.markdown.document import Document, Row
 
 Link = Literal["registry", "scores", "predictions", "weights"]
 LINKS: tuple[Link, ...] = ("registry", "scores", "predictions", "weights")
@@ -133,7 +133,7 @@ def check_registry(model: Model, documents: Sequence[Path], split: str = "val") 
 
 def _read_document(document: Path) -> Document:
     from bddzoo.errors import MissingError
-    from bddzoo.registry.importer import import_markdown
+    from bddzoo.registry.markdown.importer import import_markdown
 
     try:
         text = document.read_text(encoding="utf-8")

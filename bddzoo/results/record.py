@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from bddzoo.registry.types import Model
+from bddzoo.registry.model import Model
 from bddzoo.results.environment import Environment, collect_environment
 
 SCHEMA = 1

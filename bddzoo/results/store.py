@@ -1,28 +1,103 @@
-"""Records on disk: one JSON file each, named by content, never overwritten."""
+"""Records on disk: one JSON file each, named by content, never overwritten.
+
+Where records lie: the results folder, and in it a folder for each model and a name for each content.
+
+Which of several records speaks for a model.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import re
 import stat
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bddzoo.errors import IntegrityError, MissingError
+from bddzoo.files import home_folder
+from bddzoo.registry.model import Model
 from bddzoo.results.codec import decode_record, encode_record
-from bddzoo.results.places import (
-    NAME_DIGITS,
-    cannot_write,
-    check_place,
-    path_part,
-    record_path,
-    statistics_name,
-)
+from bddzoo.results.environment import project_checkout
 from bddzoo.results.record import Record, recency
+from bddzoo.results.verdict import Verdict, judge
+
+NAME_DIGITS = 16
+
+
+def default_root(results: Path | None = None) -> Path:
+    """Folder that records are written to and read from.
+
+    In this order: the folder given with `--results`, `$BDDZOO_RESULTS`, `benchmarks/results` of the checkout
+    of this project that the current folder is in, `$XDG_DATA_HOME/bddzoo/results`.
+    """
+    if results is not None:
+        return results
+    if chosen := os.environ.get("BDDZOO_RESULTS"):
+        return Path(chosen)
+    with contextlib.suppress(OSError):
+        if checkout := project_checkout(Path.cwd()):
+            return checkout / "benchmarks" / "results"
+    data = os.environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else home_folder() / ".local" / "share") / "bddzoo" / "results"
+
+
+def record_path(record: Record, root: Path) -> Path:
+    """Where a record belongs: `<root>/<zoo>/<task>/<model>/<first digits of its SHA-256>.json`."""
+    folder = root.joinpath(*(path_part(part) for part in (record.zoo, record.task, record.model)))
+    return folder / f"{hashlib.sha256(encode_record(record)).hexdigest()[:NAME_DIGITS]}.json"
+
+
+def check_root(root: Path) -> None:
+    """Look whether records could be written below a folder, before hours are spent on one; makes nothing.
+
+    Raises:
+        MissingError: The folder cannot be made or written to.
+    """
+    nearest = next((p for p in (root, *root.parents) if p.exists()), None)
+    if nearest is not None and nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+        return
+    reason = "no permission" if nearest is None or nearest.is_dir() else f"{nearest} is a file"
+    raise cannot_write(root, reason)
+
+
+def cannot_write(folder: Path, reason: str) -> MissingError:
+    """The error for a place where no record can be written, with the reason."""
+    return MissingError(
+        f"cannot write a record to {folder}: {reason}",
+        hint="choose a folder with --results DIR or BDDZOO_RESULTS",
+    )
+
+
+def check_place(record: Record, path: Path) -> None:
+    """Look whether a record lies in its model's folder: there it speaks for that model.
+
+    Raises:
+        IntegrityError: It lies in the folder of another.
+    """
+    folders = path.parts[-4:-1]
+    for name, folder in zip((record.zoo, record.task, record.model), folders, strict=True):
+        if name != folder and path_part(name) != folder:
+            raise IntegrityError(
+                f"{path}: a record of {record.zoo}, {record.task}, {record.model!r} in another's folder",
+                hint="move it, or take it in with 'bddzoo results import'",
+            )
+
+
+def statistics_name(digest: str) -> str:
+    """File name of statistics with that SHA-256."""
+    return f"{digest[:NAME_DIGITS]}.npz"
+
+
+def path_part(name: str) -> str:
+    """The name as one file name: a model id may hold characters that a path must not."""
+    part = re.sub(r"[^\w.+@=-]", "_", name)
+    return "_" + part if part.startswith(".") or not part else part
+
 
 LIMIT_BYTES = 100 * 1024**2
 
@@ -254,3 +329,14 @@ def _names(folder: Path) -> list[str]:
 
 
 _ID_PREFIX = re.compile(r"[0-9a-f]{4,64}")
+
+
+def best_record(model: Model, records: Iterable[Record], split: str = "val") -> Record | None:
+    """The newest comparable record of a model on a split, else the newest; None for none.
+
+    A quick look at a part of the data set does not push a whole measurement aside.
+    """
+    of_split = [r for r in records if r.model == model.id and r.protocol.split == split]
+    weak = (Verdict.INCOMPARABLE, Verdict.MISSING)
+    comparable = [record for record in of_split if judge(model, record).verdict not in weak]
+    return max(comparable or of_split, key=recency, default=None)

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from bddzoo.datasets.classes import INS_SEG, SEM_SEG
-from bddzoo.datasets.layout import BddLayout
-from bddzoo.datasets.masks import paint_bitmask, read_bitmask, read_mask, score_entries
+from bddzoo.datasets.formats.mask import paint_bitmask, read_bitmask, read_mask, score_entries
+from bddzoo.datasets.images import BddLayout
 from bddzoo.engines import InsSegRunner, SemSegRunner
 from bddzoo.evaluation import BoxAccumulator, InsSegAccumulator, Scores, SemSegAccumulator
 from bddzoo.inference import predict_frames
-from bddzoo.registry.types import Model
+from bddzoo.registry.model import Model
 
 
 def measure(module: torch.nn.Module, model: Model, root: Path, split: str = "val") -> list[Scores]:

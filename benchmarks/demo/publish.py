@@ -21,8 +21,8 @@ import cv2
 
 from bddzoo.evaluation.boxfile import find_detections, score_detections
 from bddzoo.evaluation.disk import evaluate
+from bddzoo.evaluation.metrics.scores import Scores
 from bddzoo.evaluation.mixed import score_rle_against_masks
-from bddzoo.evaluation.scores import Scores
 
 SEM_SEG = "demo_semfpn_r18n_sem_seg"
 INS_SEG = "demo_mask_rcnn_r18n_ins_seg"

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 import torch
 
-from bddzoo.datasets.layout import BddLayout
-from bddzoo.datasets.masks import read_bitmask, read_mask
+from bddzoo.datasets.formats.mask import read_bitmask, read_mask
+from bddzoo.datasets.images import BddLayout
 from bddzoo.inference.preprocess import rescaled_size
-from bddzoo.registry.types import Protocol
+from bddzoo.registry.model import Protocol
 
 
 @dataclass

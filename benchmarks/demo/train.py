@@ -31,7 +31,7 @@ from bddzoo.datasets.mini import make_mini
 from bddzoo.engines import build_network
 from bddzoo.engines.ops import ensure_ops
 from bddzoo.registry import load_registry
-from bddzoo.registry.types import Model
+from bddzoo.registry.model import Model
 
 MODELS = {"sem_seg": "demo_semfpn_r18n_sem_seg", "ins_seg": "demo_mask_rcnn_r18n_ins_seg"}
 # Crops are (height, width) at the protocol's scale times a factor from `scales`.

@@ -170,7 +170,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 def rle_labels(truth: np.ndarray, names: tuple[str, ...]) -> list[dict]:
     """Labels of a class map as RLE."""
-    from bddzoo.datasets.rle import encode_rle
+    from bddzoo.datasets.formats.rle import encode_rle
 
     present = [v for v in np.unique(truth).tolist() if v < len(names)]
     return [
@@ -310,7 +310,7 @@ def start_up(repeats: int) -> dict[str, float]:
     """Wall seconds of commands that do next to nothing."""
     with tempfile.TemporaryDirectory() as folder:
         masks = Path(folder) / "masks"
-        make = "import sys, numpy, pathlib; from bddzoo.datasets.masks import write_mask as w; "
+        make = "import sys, numpy, pathlib; from bddzoo.datasets.formats.mask import write_mask as w; "
         make += f"w(pathlib.Path(sys.argv[1]) / 'a.png', numpy.zeros(({HEIGHT}, {WIDTH}), 'u1'))"
         masks.mkdir()
         subprocess.run([sys.executable, "-c", make, str(masks)], check=True)

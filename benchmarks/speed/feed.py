@@ -55,7 +55,7 @@ def main() -> int:
     from bddzoo.datasets.mini import make_mini
     from bddzoo.inference import resolve_device
     from bddzoo.results import collect_environment
-    from bddzoo.results.scorers import make_scorer
+    from bddzoo.runs.scorers import make_scorer
 
     resolve_device("cpu")  # sets the allocator, for both
     model = find(MODEL)

@@ -54,7 +54,7 @@ def find(model_id: str) -> Any:
 
 def frames_of(model: Any, data: Path) -> list[Any]:
     """The frames of the val split."""
-    from bddzoo.datasets.layout import BddLayout
+    from bddzoo.datasets.images import BddLayout
 
     return BddLayout(data).frames(model.task, "val")
 
@@ -64,7 +64,7 @@ class Ours:
 
     def __init__(self, model: Any, weights: Path, device: str, batch: int | None, amp: bool = False) -> None:
         from bddzoo.inference import load_runner
-        from bddzoo.inference.device import default_batch_size
+        from bddzoo.inference.load import default_batch_size
         from bddzoo.inference.speedups import Speedups
 
         self.model = model
@@ -102,8 +102,8 @@ class Peer:
         import torch
         from mmengine.config import Config
 
-        from bddzoo.engines.config import expand
         from bddzoo.engines.ops import ensure_ops
+        from bddzoo.engines.registry_config import expand
 
         ensure_ops()
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
@@ -133,7 +133,7 @@ class Peer:
 
     def run(self, frames: list[Any], scorer: Any) -> list[Any]:
         """Predict and score."""
-        from bddzoo.datasets.instances import Instances
+        from bddzoo.datasets.formats.scalabel import Instances
 
         results: list[Any] = []
         for frame in frames:
@@ -183,7 +183,7 @@ def worker(side: str, arguments: argparse.Namespace) -> None:
     import torch
 
     from bddzoo.results.environment import peak_memory_bytes
-    from bddzoo.results.scorers import make_scorer
+    from bddzoo.runs.scorers import make_scorer
 
     model = find(arguments.model[0])
     frames = frames_of(model, arguments.data)

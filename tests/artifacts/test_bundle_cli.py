@@ -40,8 +40,8 @@ class TestBundle:
         assert run("fetch", "net_a", "--verify", "--offline", "--from", tmp_path / "unpacked").returncode == 0
 
     def test_slice_of_the_real_registry_loads_with_numbers_as_printed(self):
-        from bddzoo.artifacts.slices import slice_registry
         from bddzoo.registry import default_path, load_registry, load_text
+        from bddzoo.registry.edit import slice_registry
 
         ids = [m.id for m in load_registry().models][::40]
         part = load_text(slice_registry(default_path().read_text(encoding="utf-8"), ids), "slice")

@@ -17,8 +17,8 @@ import pytest
 
 from bddzoo.artifacts import Cache, Manners
 from bddzoo.artifacts.maintain import check_cache
-from bddzoo.artifacts.progress import Silent
 from bddzoo.errors import IntegrityError, MissingError, NetworkError
+from bddzoo.progress import Silent
 from tests.artifacts.registry import weights, write_registry
 from tests.artifacts.zoo import CALM, QUICK, fetch_in_process, leftovers, make_bytes, make_fetcher, make_model
 from tests.cli.command import assert_one_line, bddzoo

@@ -11,11 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bddzoo.artifacts import leftovers
-from bddzoo.artifacts.leftovers import is_abandoned, open_partial, resumable_bytes, sweep_partials
-from bddzoo.artifacts.notes import note_path
-from bddzoo.artifacts.origin import Origin
-from bddzoo.artifacts.partial import new_partial
+from bddzoo.artifacts import partial as leftovers
+from bddzoo.artifacts.partial import (
+    is_abandoned,
+    new_partial,
+    note_path,
+    open_partial,
+    resumable_bytes,
+    sweep_partials,
+)
+from bddzoo.artifacts.sources import Origin
 
 
 class TestPartial:

@@ -11,18 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bddzoo.artifacts import hash_file, verify_file
-from bddzoo.artifacts.cache import Cache
+from bddzoo.artifacts.cache import Cache, check_name, safe, unsafe
 from bddzoo.artifacts.digests import StreamHasher, parse_digest_file
-from bddzoo.artifacts.disk import copy_whole, format_size, free_bytes, link_or_copy, write_whole
-from bddzoo.artifacts.entry import check_name, safe, unsafe
-from bddzoo.artifacts.failures import SourceError
 from bddzoo.artifacts.http import _retry_after_s
-from bddzoo.artifacts.locate import Locator, digest_urls, relative_paths
-from bddzoo.artifacts.manners import Manners
-from bddzoo.artifacts.mirrors import split_sources
-from bddzoo.artifacts.sniff import name_cut, name_impostor
+from bddzoo.artifacts.openers import Locator, digest_urls, relative_paths
+from bddzoo.artifacts.policy import Manners
+from bddzoo.artifacts.sources import split_sources
+from bddzoo.artifacts.streams import SourceError
+from bddzoo.artifacts.verification import name_cut, name_impostor
 from bddzoo.errors import IntegrityError, MissingError, UsageError
-from bddzoo.registry.types import Artifact, Digest
+from bddzoo.files import copy_whole, format_size, free_bytes, link_or_copy, write_whole
+from bddzoo.registry.model import Artifact, Digest
 from tests.artifacts.zoo import make_bytes, make_fetcher, make_model
 from tests.support.server import Server
 

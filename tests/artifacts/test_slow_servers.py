@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 
 from bddzoo.artifacts import Manners
-from bddzoo.artifacts.failures import Stopped
+from bddzoo.artifacts.http import Watchdog
 from bddzoo.artifacts.probe import Prober
-from bddzoo.artifacts.watchdog import Watchdog
+from bddzoo.artifacts.streams import Stopped
 from bddzoo.errors import IntegrityError, NetworkError
 from tests.artifacts.registry import weights, write_registry
 from tests.artifacts.zoo import leftovers, make_bytes, make_fetcher, make_model

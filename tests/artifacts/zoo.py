@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bddzoo.artifacts import Cache, Fetcher, Manners, partial
-from bddzoo.registry.types import Artifact, Digest, Method, Model, Zoo
+from bddzoo.registry.model import Artifact, Digest, Method, Model, Zoo
 
 # Quick enough for tests; the numbers of real life are the defaults.
 QUICK = Manners(

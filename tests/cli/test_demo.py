@@ -10,8 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from bddzoo.cli.demo import DEMO_ZOO, MARKER, REAL_MODELS, farewell, package_files, prepare, sample_pictures
-from bddzoo.cli.loopback import serve
+from bddzoo.cli.demo import (
+    DEMO_ZOO,
+    MARKER,
+    REAL_MODELS,
+    farewell,
+    package_files,
+    prepare,
+    sample_pictures,
+    serve,
+)
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry import load_registry
 from tests.cli.command import ROOT, assert_one_line, bddzoo, interrupt

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bddzoo.cli.demo import DEMO_ZOO, package_files
-from bddzoo.cli.loopback import FileHandler, serve
+from bddzoo.cli.demo import DEMO_ZOO, FileHandler, package_files, serve
 from bddzoo.registry import load_registry
 from tests.cli.command import ROOT, bddzoo
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bddzoo.cli.health import not_writable
+from bddzoo.cli.doctor import not_writable
 from bddzoo.cli.installed import _within, extras
 from tests.cli.command import bddzoo
 

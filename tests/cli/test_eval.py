@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from bddzoo.datasets.classes import INS_SEG, SEM_SEG
-from bddzoo.datasets.formats import read_bitmask, read_mask
+from bddzoo.datasets.formats.mask import read_bitmask, read_mask
 from bddzoo.evaluation import InsSegAccumulator, SemSegAccumulator
 from tests.cli.command import assert_one_line, bddzoo
 from tests.cli.inprocess import Done, runner
@@ -339,7 +339,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(world, tmp_path):
     """Resident memory after the first fifth of many frames is what it is at the end."""
     from bddzoo.registry import load_registry
     from bddzoo.results import WeightsUsed
-    from bddzoo.results.measure import Options, Watcher, measure
+    from bddzoo.runs.measure import Options, Watcher, measure
 
     data = tiny.make_data(tmp_path / "many", 500, height=96, width=160)
     model = load_registry(world[0] / "registry.yaml").find(tiny.INS_SEG)

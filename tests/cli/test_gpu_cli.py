@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bddzoo.datasets.formats import read_mask
+from bddzoo.datasets.formats.mask import read_mask
 from bddzoo.errors import ExitCode
 from tests.cli.inprocess import runner
 from tests.support import tiny

@@ -23,7 +23,8 @@ import pytest
 import torch
 
 from bddzoo.datasets.classes import SEM_SEG
-from bddzoo.datasets.formats import decode_rle, read_bitmask, read_mask
+from bddzoo.datasets.formats.mask import read_bitmask, read_mask
+from bddzoo.datasets.formats.rle import decode_rle
 from bddzoo.datasets.mini import make_mini
 from bddzoo.engines.build import build_network
 from bddzoo.engines.recipe import recipe_state

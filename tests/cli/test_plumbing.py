@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bddzoo.cli.interrupts import keep_interrupts
+from bddzoo.cli.main import keep_interrupts
 from tests.cli.command import ROOT, assert_one_line, bddzoo, environment
 
 MODULE = f"{sys.executable} -m bddzoo"

@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 import pytest
 
-from bddzoo.datasets.formats import decode_rle, read_bitmask, read_mask
+from bddzoo.datasets.formats.mask import read_bitmask, read_mask
+from bddzoo.datasets.formats.rle import decode_rle
 from tests.cli.command import ROOT, environment
 from tests.cli.inprocess import Done, runner
 from tests.shared import shared

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bddzoo.datasets.formats import read_bitmask, read_mask, write_mask, write_rgba
+from bddzoo.datasets.formats.mask import read_bitmask, read_mask, write_mask, write_rgba
 from bddzoo.errors import MissingError
 
 

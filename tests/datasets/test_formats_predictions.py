@@ -10,19 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bddzoo.datasets.classes import INS_SEG, SEM_SEG
-from bddzoo.datasets.formats import (
+from bddzoo.datasets.formats.mask import paint_bitmask, paint_ids, read_bitmask, score_entries, write_bitmask
+from bddzoo.datasets.formats.rle import decode_rle, encode_rle
+from bddzoo.datasets.formats.scalabel import (
     DetJsonWriter,
+    Instances,
     RleJsonWriter,
     ScoreJsonWriter,
-    decode_rle,
-    encode_rle,
-    paint_bitmask,
-    paint_ids,
-    read_bitmask,
-    score_entries,
-    write_bitmask,
+    no_instances,
 )
-from bddzoo.datasets.instances import Instances, no_instances
 from bddzoo.errors import MissingError
 from tests.shared import shared
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from bddzoo.datasets.layout import BddLayout, walk
+from bddzoo.datasets.images import BddLayout, walk
 from bddzoo.errors import MissingError, UsageError
 
 

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from bddzoo.datasets.layout import BddLayout
-from bddzoo.datasets.masks import read_bitmask, read_mask
+from bddzoo.datasets.formats.mask import read_bitmask, read_mask
+from bddzoo.datasets.images import BddLayout
 from bddzoo.datasets.mini import frame_name, make_mini, read_marker
 from bddzoo.datasets.mini.frame import render
 from bddzoo.errors import MissingError, UsageError

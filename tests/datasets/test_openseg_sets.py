@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bddzoo.datasets.doctor import examine
 from bddzoo.datasets.identity import dataset_id, published_images, split_size
-from bddzoo.datasets.layout import BddLayout
+from bddzoo.datasets.images import BddLayout
 from bddzoo.datasets.layouts import guess_dataset, labels_of, open_layout
 from bddzoo.datasets.mini import make_mini
 from bddzoo.datasets.openseg import DATA_SETS, class_set, class_set_of, data_set

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bddzoo.datasets.scalabel import FrameWriter, label_dict
+from bddzoo.datasets.formats.scalabel import FrameWriter, label_dict
 
 # Texts that look like the file's own structure, and labels that bring an id along or not.
 NAMES = st.sampled_from(["a", "}", "},\n", '"id": "7"', "é{", "]"])

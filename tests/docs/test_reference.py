@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bddzoo.cli.main import COMMANDS, run
-from bddzoo.cli.reference import commands
+from bddzoo.cli.tables import commands
 from bddzoo.errors import MEANINGS, ExitCode
 from bddzoo.reports import reference
 

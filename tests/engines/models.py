@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from bddzoo.registry import Registry, load_registry
-from bddzoo.registry.types import Model
+from bddzoo.registry.model import Model
 
 
 @cache

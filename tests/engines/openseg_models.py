@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bddzoo.registry.types import Method, Model, Network, Protocol, Zoo
+from bddzoo.registry.model import Method, Model, Network, Protocol, Zoo
 
 R101 = "deepbase_resnet101_dilated8"
 R101_D16 = "deepbase_resnet101_dilated16"

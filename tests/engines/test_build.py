@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from bddzoo.engines import build_network, make_runner
-from bddzoo.engines.config import expand, is_buildable
 from bddzoo.engines.recipe import recipe_state
+from bddzoo.engines.registry_config import expand, is_buildable
 from bddzoo.engines.selftest.folder import GoldenFolder, packaged
 from bddzoo.errors import UsageError
 from tests.engines.models import narrow_detector, narrow_segmentor, registry, with_parts

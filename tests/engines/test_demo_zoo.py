@@ -11,7 +11,7 @@ import pytest
 import bddzoo
 from bddzoo.engines import build_network, load_weights
 from bddzoo.registry import load_registry
-from bddzoo.registry.types import Model
+from bddzoo.registry.model import Model
 
 DEMO = Path(bddzoo.__file__).parent / "demo"
 MODELS = [m for m in load_registry(None).models if m.zoo.id == "demo"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bddzoo.engines.lean import read_names
+from bddzoo.engines.part_modules import read_names
 from tests.engines.test_ops import python
 
 BUILD = """
@@ -59,7 +59,7 @@ def test_a_function_named_like_its_module_is_the_function():
     said = python(
         """
     from importlib import import_module
-    from bddzoo.engines.lean import lean_imports
+    from bddzoo.engines.part_modules import lean_imports
     from bddzoo.engines.ops import ensure_ops
     ensure_ops()
     with lean_imports():

@@ -18,7 +18,7 @@ from bddzoo.engines.openseg.network import OpensegNetwork
 from bddzoo.engines.openseg.spec import ARCHS, BACKBONES, Spec, is_spec, spec_of, why_not
 from bddzoo.engines.selftest.folder import packaged
 from bddzoo.errors import IntegrityError, UsageError
-from bddzoo.registry.reasons import REASONS
+from bddzoo.registry.model import REASONS
 from tests.engines.openseg_models import R101, R101_D16, WRN38, model_of
 from tests.shared import shared
 

@@ -210,7 +210,7 @@ def test_engines_import_no_torch():
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 101])
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_roi_align_in_threads_is_that_of_one_call(count, threads):
-    from bddzoo.engines.roi_align import roi_align
+    from bddzoo.engines.kernels import roi_align
 
     load_torchvision()
     torch.manual_seed(count)

@@ -13,8 +13,8 @@ from bddzoo.cli.main import run
 from bddzoo.engines.selftest.folder import GoldenFolder, packaged
 from bddzoo.engines.selftest.run import Selftest
 from bddzoo.errors import ExitCode, MissingError
+from bddzoo.inference.cpu.tune import tune_for_cpu
 from bddzoo.inference.preprocess import prepare
-from bddzoo.inference.tune import tune_for_cpu
 from tests.engines.models import registry, with_parts
 
 DATA = Path(__file__).parents[1] / "data/engines/golden"
@@ -249,7 +249,7 @@ def test_a_network_that_fails_differs_unless_memory_is_short(
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("bddzoo.engines.sem_seg.SemSegRunner.encode", fail)
+    monkeypatch.setattr("bddzoo.engines.semantic.SemSegRunner.encode", fail)
     assert run(["selftest", "--golden", str(folder)]) == code
     assert f"{status}: it fails: {type(error).__name__}: {error}" in capsys.readouterr().err
 

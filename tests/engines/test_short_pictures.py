@@ -5,7 +5,7 @@ import torch
 
 from bddzoo.engines.build import build_network
 from bddzoo.engines.load import make_runner
-from bddzoo.engines.sem_seg import SHORT_PX
+from bddzoo.engines.semantic import SHORT_PX
 from tests.engines.models import registry
 
 

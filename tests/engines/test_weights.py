@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bddzoo.engines import build_network, load_model, load_weights
-from bddzoo.engines.keymap import from_vis4d, to_vis4d
 from bddzoo.engines.recipe import recipe_state
+from bddzoo.engines.weights import from_vis4d, to_vis4d
 from bddzoo.errors import IntegrityError, MissingError, UsageError
 from tests.engines.models import narrow_segmentor, narrow_vis4d, registry
 

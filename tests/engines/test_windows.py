@@ -3,7 +3,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bddzoo.engines.sem_seg import windows
+from bddzoo.engines.semantic import windows
 
 
 @given(st.integers(1, 3000), st.integers(1, 1000), st.integers(1, 1000))

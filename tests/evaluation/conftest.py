@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bddzoo.evaluation import native
+from bddzoo.evaluation.fast import native
 from bddzoo.evaluation.oracle import Toolkit, toolkit_python
 
 

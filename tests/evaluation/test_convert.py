@@ -9,8 +9,8 @@ from pycocotools.coco import COCO
 
 from bddzoo.cli.main import run
 from bddzoo.datasets.classes import SEM_SEG
-from bddzoo.datasets.masks import read_bitmask, read_mask
-from bddzoo.datasets.png import check_png
+from bddzoo.datasets.formats.mask import read_bitmask, read_mask
+from bddzoo.datasets.formats.png import check_png
 from bddzoo.errors import BddzooError, MissingError, UsageError
 from bddzoo.evaluation.convert import convert
 from tests.evaluation import scenes

@@ -171,7 +171,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
 
 def test_palette_files_are_read_by_index(tmp_path: Path) -> None:
     """As VOC's labels are published."""
-    from bddzoo.datasets.png import encode_palette
+    from bddzoo.datasets.formats.png import encode_palette
 
     pixels = np.array([[0, 5, 20, 255]], np.uint8)
     palette = np.array(data_set("pascal_voc").classes.palette, np.uint8)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 
 from bddzoo.errors import MissingError
-from bddzoo.evaluation import decode, native
-from bddzoo.evaluation.confusion import confusion
+from bddzoo.evaluation.fast import decode, native
+from bddzoo.evaluation.metrics.confusion import confusion
 from bddzoo.evaluation.rle import RleError, class_runs, decode_class_runs, decode_runs, runs_confusion
 from tests.evaluation import scenes
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bddzoo.errors import MissingError
-from bddzoo.evaluation import decode, native
 from bddzoo.evaluation.bitmask import folded_overlaps, overlaps
-from bddzoo.evaluation.repack import Folded, align, repeats
+from bddzoo.evaluation.fast import decode, native
+from bddzoo.evaluation.fast.repack import Folded, align, repeats
 from tests.evaluation import scenes
 from tests.evaluation.test_native import encodings
 

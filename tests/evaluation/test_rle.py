@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from bddzoo.datasets.rle import encode_rle, encode_values
-from bddzoo.evaluation.confusion import confusion
+from bddzoo.datasets.formats.rle import encode_rle, encode_values
+from bddzoo.evaluation.metrics.confusion import confusion
 from bddzoo.evaluation.rle import RleError, class_runs, decode_runs, runs_confusion
 from tests.evaluation import scenes
 

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bddzoo.errors import MissingError
-from bddzoo.evaluation import zip_member
+from bddzoo.evaluation.fast import zip_member
+from bddzoo.evaluation.fast.zip_member import MemberReader
 from bddzoo.evaluation.sources import open_source
-from bddzoo.evaluation.zip_member import MemberReader
 
 WHERE = Path("a.zip/m.json")
 

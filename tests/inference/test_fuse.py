@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bddzoo.inference.fuse import can_fuse, fuse
+from bddzoo.inference.cpu.fuse import can_fuse, fuse
 
 pytestmark = pytest.mark.skipif(not can_fuse(), reason="this PyTorch has no oneDNN")
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 import bddzoo
 from bddzoo.datasets.mini import make_mini
-from bddzoo.engines.memory import is_out_of_memory
+from bddzoo.engines.load import is_out_of_memory
 from bddzoo.errors import MissingError
 from bddzoo.inference import Events, load_runner, predict_frames
-from bddzoo.inference.device import resolve_device
+from bddzoo.inference.load import resolve_device
 from bddzoo.inference.speedups import Speedups
 from bddzoo.registry import load_registry
 from tests.support.pretend import DEVICE, OnDevice, pretend_gpu

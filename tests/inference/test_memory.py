@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from bddzoo.engines.memory import is_out_of_memory
+from bddzoo.engines.load import is_out_of_memory
 from tests.cli.command import ROOT, environment
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the address space")

@@ -14,7 +14,7 @@ from bddzoo.errors import UsageError
 from bddzoo.inference.pipeline import protocol_of
 from bddzoo.inference.preprocess import prepare, resized_size
 from bddzoo.registry import load_registry
-from bddzoo.registry.types import Protocol
+from bddzoo.registry.model import Protocol
 from tests.shared import shared
 
 

@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from bddzoo.datasets.formats import decode_rle, paint_ids, read_bitmask, read_mask
-from bddzoo.datasets.instances import Instances
+from bddzoo.datasets.formats.mask import paint_ids, read_bitmask, read_mask
+from bddzoo.datasets.formats.rle import decode_rle
+from bddzoo.datasets.formats.scalabel import Instances
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.inference.outputs import PredictionSet
 

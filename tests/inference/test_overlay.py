@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bddzoo.datasets.classes import SEM_SEG
-from bddzoo.datasets.instances import Instances, no_instances
+from bddzoo.datasets.formats.scalabel import Instances, no_instances
 from bddzoo.inference.overlay import draw_class_map, draw_instances
 
 

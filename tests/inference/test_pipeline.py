@@ -9,11 +9,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bddzoo.datasets.instances import Instances, no_instances
+from bddzoo.datasets.formats.scalabel import Instances, no_instances
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.inference import Events, predict_frames, resolve_device
-from bddzoo.inference.device import check_device_name
-from bddzoo.registry.types import Method, Model, Protocol, Zoo
+from bddzoo.inference.load import check_device_name
+from bddzoo.registry.model import Method, Model, Protocol, Zoo
 
 SIZES = ((20, 30), (24, 16), (30, 20))
 

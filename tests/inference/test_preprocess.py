@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bddzoo.inference.preprocess import prepare, rescaled_size
-from bddzoo.registry.types import Protocol
+from bddzoo.registry.model import Protocol
 from tests.shared import shared
 
 WHOLE = Protocol("whole", "bdd100k", scale=(1280, 720))

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from bddzoo.inference.fuse import can_fuse, fuse
-from bddzoo.inference.pyramid import PyramidConv
+from bddzoo.inference.cpu.fuse import can_fuse, fuse
+from bddzoo.inference.cpu.pyramid import PyramidConv
 
 pytestmark = pytest.mark.skipif(not can_fuse(), reason="this PyTorch has no oneDNN")
 

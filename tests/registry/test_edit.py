@@ -19,9 +19,8 @@ from hypothesis import strategies as st
 
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry import default_path, load_registry, load_text
-from bddzoo.registry.edit import Editor, pinned
+from bddzoo.registry.edit import Editor, emit, emit_items, pinned
 from bddzoo.registry.reader import parse
-from bddzoo.registry.yaml_text import emit, emit_items
 from tests.cli.inprocess import Done, runner
 from tests.registry.facts import rows
 from tests.support.server import Fault, Server
@@ -373,7 +372,7 @@ def test_health_remembers_and_notices_deaths(run: Callable[..., Done], own: Path
 
 
 def test_probe_of_servers_without_head(tmp_path: Path) -> None:
-    from bddzoo.artifacts.manners import Manners
+    from bddzoo.artifacts.policy import Manners
     from bddzoo.artifacts.probe import Prober
 
     with Server() as server:

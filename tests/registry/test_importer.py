@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from bddzoo.errors import BddzooError, ExitCode, UsageError
 from bddzoo.registry import Registry, load_registry, load_text
-from bddzoo.registry.document import document_of
 from bddzoo.registry.entries import entries_yaml, load_entries
-from bddzoo.registry.importer import import_markdown, metric_of
-from bddzoo.registry.types import Section
+from bddzoo.registry.markdown.document import document_of
+from bddzoo.registry.markdown.importer import import_markdown, metric_of
+from bddzoo.registry.model import Section
 from bddzoo.reports.upstream import render_document
 from tests.registry.facts import PUBLISHED, tables
 from tests.shared import shared

@@ -11,10 +11,9 @@ import pytest
 import yaml
 
 from bddzoo.registry import Registry, load_registry, load_text
-from bddzoo.registry.loader import default_path
+from bddzoo.registry.catalog import default_path
+from bddzoo.registry.model import REASONS, Model
 from bddzoo.registry.problems import RegistryError
-from bddzoo.registry.reasons import REASONS
-from bddzoo.registry.types import Model
 from tests.shared import shared
 
 LATER = ("openseg.pytorch-model-zoo", "openseg.pytorch-1.7")

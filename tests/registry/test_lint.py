@@ -11,8 +11,7 @@ import pytest
 
 from bddzoo.registry import Registry, default_path, load_registry, load_text
 from bddzoo.registry.lint import RULES, Finding, lint
-from bddzoo.registry.lint.places import located
-from bddzoo.registry.lint.run import open_findings
+from bddzoo.registry.lint.run import located, open_findings
 from tests.cli.inprocess import Done, runner
 from tests.registry.facts import PUBLISHED
 

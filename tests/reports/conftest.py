@@ -3,7 +3,7 @@ import shutil
 import numpy as np
 import pytest
 
-from bddzoo.datasets.masks import write_mask
+from bddzoo.datasets.formats.mask import write_mask
 from tests.cli.command import run_here
 from tests.reports.vis_data import make
 

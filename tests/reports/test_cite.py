@@ -13,7 +13,7 @@ import pytest
 from bddzoo.cli.app import App
 from bddzoo.cli.main import cli
 from bddzoo.registry import load_registry
-from bddzoo.registry.types import Link, Model, Person
+from bddzoo.registry.model import Link, Model, Person
 from bddzoo.reports.cite import bibliography, bibtex, entries
 from bddzoo.reports.commands import steps
 from tests.cli.inprocess import Done, runner

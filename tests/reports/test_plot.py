@@ -10,7 +10,7 @@ import pytest
 
 from bddzoo.registry import load_registry
 from bddzoo.results.codec import decode_record, encode_record
-from bddzoo.results.places import record_path
+from bddzoo.results.store import record_path
 from tests.cli.command import ROOT, assert_one_line, run_here
 
 RESULTS = ROOT / "benchmarks" / "results"

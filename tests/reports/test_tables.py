@@ -9,10 +9,18 @@ from pathlib import Path
 import pytest
 
 from bddzoo.registry import Registry, load_registry
-from bddzoo.registry.types import Section
-from bddzoo.reports.measured import latest_records, measured_rows, measured_tables
+from bddzoo.registry.model import Section
 from bddzoo.reports.pages import render_page
-from bddzoo.reports.tables import UNKNOWN, compact_table, link, section_tables, settings_text
+from bddzoo.reports.tables import (
+    UNKNOWN,
+    compact_table,
+    latest_records,
+    link,
+    measured_rows,
+    measured_tables,
+    section_tables,
+    settings_text,
+)
 from bddzoo.reports.text import csv_table, markdown_table, plain_table
 from tests.registry.facts import PUBLISHED
 

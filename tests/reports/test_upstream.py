@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bddzoo.registry import load_registry
-from bddzoo.registry.types import Section
+from bddzoo.registry.model import Section
 from bddzoo.reports.upstream import render_document, render_table
 from tests.registry.facts import PUBLISHED, tables
 from tests.registry.test_importer import SEEDS

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bddzoo.datasets.classes import PAN_SEG, SEM_SEG
-from bddzoo.datasets.masks import write_mask, write_rgba
+from bddzoo.datasets.formats.mask import write_mask, write_rgba
 from bddzoo.painting.colours import object_palette
 from tests.cli.command import assert_one_line, interrupt
 from tests.reports.vis_data import NAMES, bitmask, class_map, photo, pictures, read, warnings

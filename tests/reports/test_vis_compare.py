@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pytest
 
-from bddzoo.datasets.masks import write_mask
+from bddzoo.datasets.formats.mask import write_mask
 from tests.cli.command import assert_one_line
 from tests.reports.vis_data import NAMES, class_map, pictures, read, warnings
 

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from bddzoo.datasets.masks import write_mask, write_rgba
+from bddzoo.datasets.formats.mask import write_mask, write_rgba
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.reports.pictures.images import ImageSet, pair
 from bddzoo.reports.pictures.labels import IGNORED, NOTHING
@@ -48,7 +48,7 @@ def test_panoptic_bitmasks_are_told_by_their_categories(data):
     ("category", "task"), [("parking", "pan_seg"), ("sky", "sem_seg"), ("van", "ins_seg")]
 )
 def test_the_task_of_json_is_told_by_its_categories(tmp_path, category, task):
-    from bddzoo.datasets.rle import encode_rle
+    from bddzoo.datasets.formats.rle import encode_rle
 
     rle = encode_rle(np.eye(4, dtype=bool))
     labels = [{"id": str(i), "category": c, "rle": rle} for i, c in enumerate(("car", category))]
@@ -57,7 +57,7 @@ def test_the_task_of_json_is_told_by_its_categories(tmp_path, category, task):
 
 
 def test_panoptic_json_has_things_and_stuff(tmp_path):
-    from bddzoo.datasets.rle import encode_rle
+    from bddzoo.datasets.formats.rle import encode_rle
 
     left, right = np.zeros((2, 4), bool), np.zeros((2, 4), bool)
     left[:, :2], right[:, 2:] = True, True
@@ -103,7 +103,7 @@ def test_ignored_and_crowd_objects_do_not_count(tmp_path):
 
 
 def test_where_instances_of_json_overlap_the_better_one_is_seen(tmp_path):
-    from bddzoo.datasets.rle import encode_rle
+    from bddzoo.datasets.formats.rle import encode_rle
 
     first, second = np.zeros((4, 6), bool), np.zeros((4, 6), bool)
     first[:, :4], second[:, 2:] = True, True

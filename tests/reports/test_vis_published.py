@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bddzoo.datasets.classes import DRIVABLE, SEM_SEG
-from bddzoo.datasets.masks import read_mask, write_mask
+from bddzoo.datasets.formats.mask import read_mask, write_mask
 from bddzoo.datasets.mini import make_mini
 from bddzoo.datasets.openseg import DATA_SETS
 from bddzoo.errors import MissingError

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from bddzoo.datasets.masks import write_mask, write_rgba
+from bddzoo.datasets.formats.mask import write_mask, write_rgba
 from bddzoo.evaluation.convert import convert
 
 HEIGHT, WIDTH = 64, 96

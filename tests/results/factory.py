@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from bddzoo.registry.types import Method, Model, Protocol, Reported, Zoo
+from bddzoo.registry.model import Method, Model, Protocol, Reported, Zoo
 from bddzoo.results import Environment, Fingerprint, Record, RunInfo, WeightsUsed, new_record
 
 CLASSES = ("road", "car", "sky")

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bddzoo.results.ray_executor import RayExecutor
-from bddzoo.results.sweep import Settings, Sweep
-from bddzoo.results.sweep_plan import Job
+from bddzoo.runs.plan import Job
+from bddzoo.runs.ray_executor import RayExecutor
+from bddzoo.runs.sweep import Settings, Sweep
 from tests.results.factory import make_model
 from tests.results.sweep_driver import settings
 

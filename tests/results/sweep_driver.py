@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bddzoo.registry.types import Model
-from bddzoo.results.local import LocalExecutor
-from bddzoo.results.sweep import Settings, Sweep
-from bddzoo.results.sweep_plan import Job
+from bddzoo.registry.model import Model
+from bddzoo.runs.local import LocalExecutor
+from bddzoo.runs.plan import Job
+from bddzoo.runs.sweep import Settings, Sweep
 from tests.results.factory import make_model
 
 

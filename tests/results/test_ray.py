@@ -18,9 +18,9 @@ import pytest
 
 from bddzoo.errors import MissingError, NetworkError, UsageError
 from bddzoo.results import scan_records
-from bddzoo.results.ray_cluster import quieten
-from bddzoo.results.ray_node import LONELY_S
-from bddzoo.results.sweep_plan import Job
+from bddzoo.runs.plan import Job
+from bddzoo.runs.ray_cluster import quieten
+from bddzoo.runs.ray_node import LONELY_S
 from tests.results.ray_driver import on_ray
 from tests.results.sweep_driver import settings
 
@@ -236,7 +236,7 @@ def test_an_address_where_no_cluster_is(address: str, kind: type[Exception], tmp
 def test_records_of_something_else_are_not_kept(tmp_path: Path) -> None:
     from bddzoo.errors import IntegrityError
     from bddzoo.results.store import write_record
-    from bddzoo.results.travel import keep_records, pack_records
+    from bddzoo.runs.transfer import keep_records, pack_records
     from tests.results.factory import make_model, make_record
 
     there = tmp_path / "there"
@@ -258,7 +258,7 @@ def test_the_leash_kills_what_it_holds(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     log = tmp_path / "log.txt"
-    command = [sys.executable, "-m", "bddzoo.results.leash", str(folder), "0"]
+    command = [sys.executable, "-m", "bddzoo.runs.ray_node", str(folder), "0"]
     worker = [sys.executable, "-m", "tests.results.sweep_worker", "m0", "--log", str(log), "--hang", "m0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     holder = subprocess.Popen([*command, *worker], stdin=subprocess.PIPE, env=environment)

@@ -22,9 +22,8 @@ from bddzoo.results import (
     write_record,
 )
 from bddzoo.results.codec import decode_record, encode_record
-from bddzoo.results.places import record_path
-from bddzoo.results.store import read_record
-from bddzoo.results.tidy import superseded
+from bddzoo.results.manage import superseded
+from bddzoo.results.store import read_record, record_path
 from tests.results.factory import make_model, make_record
 
 
@@ -215,7 +214,7 @@ def test_leftovers_and_foreign_files_are_not_records(tmp_path: Path) -> None:
 
 @given(st.text(min_size=1, max_size=40))
 def test_no_model_id_leaves_the_results_folder(name: str) -> None:
-    from bddzoo.results.places import path_part
+    from bddzoo.results.store import path_part
 
     part = path_part(name)
     assert part not in ("", ".", "..")

@@ -17,9 +17,9 @@ import pytest
 
 from bddzoo.errors import MissingError
 from bddzoo.results import scan_records
-from bddzoo.results.local import LocalExecutor
-from bddzoo.results.sweep import Sweep
-from bddzoo.results.sweep_plan import Job, remaining_s
+from bddzoo.runs.local import LocalExecutor
+from bddzoo.runs.plan import Job, remaining_s
+from bddzoo.runs.sweep import Sweep
 from tests.results.factory import make_model, make_record
 from tests.results.sweep_driver import local, settings
 

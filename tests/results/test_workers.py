@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bddzoo.datasets.layout import Frame
+from bddzoo.datasets.images import Frame
 from bddzoo.errors import MissingError, UsageError
-from bddzoo.results.member import Shared, merge
-from bddzoo.results.scorers import SemSegScorer
-from bddzoo.results.workers import deal, process_devices
+from bddzoo.runs.scorers import SemSegScorer
+from bddzoo.runs.workers import Shared, deal, merge, process_devices
 
 
 def frames(count: int) -> list[Frame]:

@@ -7,7 +7,7 @@ from html import escape
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bddzoo.reports.site.blocks import MARK, Block, share
+from bddzoo.reports.site.render import MARK, Block, share
 
 # Texts that hold the mark itself, and names that hold each other.
 texts = st.lists(st.sampled_from([MARK, "{", "a", "b", "&lt;", "&amp;", "ab"]), max_size=6).map("".join)

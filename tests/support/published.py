@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bddzoo.datasets.masks import read_mask, write_mask, write_rgba
+from bddzoo.datasets.formats.mask import read_mask, write_mask, write_rgba
 from bddzoo.datasets.openseg import data_set
 
 

@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bddzoo.datasets.mini.canvas import Canvas, Points
-from bddzoo.datasets.mini.draw import Colour, Draw, shade
+from bddzoo.datasets.mini.draw import Canvas, Colour, Draw, Points, shade
 from bddzoo.datasets.mini.people import Figure
-from bddzoo.datasets.mini.plan import Plan
+from bddzoo.datasets.mini.scene import Plan
 
 POLE, LIGHT, SIGN = 5, 6, 7
 Item = tuple[float, Callable[[], None]]

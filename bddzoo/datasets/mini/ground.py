@@ -7,9 +7,22 @@ import itertools
 import cv2
 import numpy as np
 
-from bddzoo.datasets.mini.canvas import GROUND, HEIGHT, NEAR_M, WIDTH, Camera, Canvas, Points, ellipse, quad
-from bddzoo.datasets.mini.draw import Colour, Draw, mix, shade
-from bddzoo.datasets.mini.plan import LANE_M, Plan
+from bddzoo.datasets.mini.draw import (
+    GROUND,
+    HEIGHT,
+    NEAR_M,
+    WIDTH,
+    Camera,
+    Canvas,
+    Colour,
+    Draw,
+    Points,
+    ellipse,
+    mix,
+    quad,
+    shade,
+)
+from bddzoo.datasets.mini.scene import LANE_M, Plan
 
 ROAD, SIDEWALK, BUILDING, VEGETATION, TERRAIN, SKY = 0, 1, 2, 8, 9, 10
 FAR_M = 220.0

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bddzoo.datasets.mini.canvas import NEAR_M, VOID, Canvas
-from bddzoo.datasets.mini.draw import Colour, Draw, mix, shade
-from bddzoo.datasets.mini.plan import Plan
+from bddzoo.datasets.mini.draw import NEAR_M, VOID, Canvas, Colour, Draw, mix, shade
+from bddzoo.datasets.mini.scene import Plan
 from bddzoo.datasets.mini.vehicles import (
     BUS,
     TRAIN,

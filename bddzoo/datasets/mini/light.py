@@ -8,9 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.datasets.mini.canvas import HEIGHT, WIDTH, Canvas
-from bddzoo.datasets.mini.draw import Draw
-from bddzoo.datasets.mini.plan import Plan
+from bddzoo.datasets.mini.draw import HEIGHT, WIDTH, Canvas, Draw
+from bddzoo.datasets.mini.scene import Plan
 
 # Texture strength by semantic class id: fine grain and coarse blotches.
 _FINE = {

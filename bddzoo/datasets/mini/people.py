@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bddzoo.datasets.mini.canvas import Camera, Canvas, Points, ellipse
-from bddzoo.datasets.mini.draw import Colour, Draw, shade
-from bddzoo.datasets.mini.plan import Plan
+from bddzoo.datasets.mini.draw import Camera, Canvas, Colour, Draw, Points, ellipse, shade
+from bddzoo.datasets.mini.scene import Plan
 from bddzoo.datasets.mini.vehicles import Item
 
 PERSON, RIDER, MOTORCYCLE, BICYCLE = (11, 1), (12, 2), (17, 7), (18, 8)

@@ -7,10 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.datasets.mini.canvas import Camera, Canvas, Points, ellipse
-from bddzoo.datasets.mini.draw import Colour, Draw, mix, shade
+from bddzoo.datasets.mini.draw import Camera, Canvas, Colour, Draw, Points, ellipse, mix, shade
 from bddzoo.datasets.mini.ground import BUILDING, VEGETATION
-from bddzoo.datasets.mini.plan import Plan
+from bddzoo.datasets.mini.scene import Plan
 
 WALL, FENCE = 3, 4
 Item = tuple[float, Callable[[], None]]

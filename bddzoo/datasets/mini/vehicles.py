@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bddzoo.datasets.mini.canvas import NEAR_M, Camera, Canvas, Points, ellipse
-from bddzoo.datasets.mini.draw import Colour, Draw, mix, shade
-from bddzoo.datasets.mini.plan import Plan
+from bddzoo.datasets.mini.draw import NEAR_M, Camera, Canvas, Colour, Draw, Points, ellipse, mix, shade
+from bddzoo.datasets.mini.scene import Plan
 
 CAR, TRUCK, BUS, TRAIN = (13, 3), (14, 4), (15, 5), (16, 6)
 Item = tuple[float, Callable[[], None]]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bddzoo.datasets.layout import IMAGE_SUFFIXES, Listing, files_by_stem, need_pairs, pair
-from bddzoo.datasets.openseg.names import LABEL_IDS, frame_stem
+from bddzoo.datasets.images import IMAGE_SUFFIXES, Listing, files_by_stem, need_pairs, pair
+from bddzoo.datasets.openseg.classes import LABEL_IDS, frame_stem
 from bddzoo.datasets.openseg.sets import DataSet
 from bddzoo.errors import MissingError, UsageError
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from bddzoo.engines.discarded import Discarded
+from bddzoo.engines.checkpoint import Discarded
 
 # A configuration and the names of two thousand tensors are some hundred kilobytes.
 _MAX_BYTES = 64 << 20

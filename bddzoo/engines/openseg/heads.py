@@ -1,16 +1,24 @@
 """The zoo's main heads of which mmsegmentation has none: Base-OC, ASP-OC and ASP-OCR.
 
 As mmsegmentation's they are called with a tuple of features, here of one.
+
+Backbones and heads of a network: mmsegmentation's where its classes hold the zoo's weights.
 """
 
 from __future__ import annotations
+
+from types import MethodType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bddzoo.engines.build import build_part
 from bddzoo.engines.openseg.attention import ConvBlock, ObjectAttention, PositionAttention, gather_objects
-from bddzoo.engines.openseg.layout_heads import ASP_WIDTH
+from bddzoo.engines.openseg.backbones import SLOPE, WideResNet38
+from bddzoo.engines.openseg.layout import ASP_WIDTH, AUX, OCR
+from bddzoo.engines.openseg.spec import Spec
 
 
 class BaseOcHead(nn.Module):
@@ -94,3 +102,157 @@ class AspOcrHead(nn.Module):
         context = self.object_context_block(features, gather_objects(features, coarse))
         scores: Tensor = self.conv_seg(self.out_conv(self.branches.beside(context, x)))
         return scores
+
+
+_BN = {"type": "BN", "requires_grad": False}
+# Strides and dilations of the four stages; mmsegmentation halves the first block's dilation, as the zoo does.
+_RESNET = {8: ((1, 2, 1, 1), (1, 1, 2, 4)), 16: ((1, 2, 2, 1), (1, 1, 1, 2))}
+_ASP_DILATIONS = {"spatial_asp_ocrnet": (12, 24, 36), "hrnet_w48_asp_ocr": (24, 48, 72)}
+
+
+def build_backbone(spec: Spec) -> nn.Module:
+    """The backbone; see `features`."""
+    return {"resnet101": _resnet, "hrnet48": _hrnet, "wrn38": _wide}[spec.base.family](spec)
+
+
+def features(spec: Spec, backbone: nn.Module, x: Tensor, *, concatenate: bool = True) -> tuple[Any, Any]:
+    """What the auxiliary head and the main head see: (N, C, h, w) each.
+
+    Args:
+        spec: The network.
+        backbone: Its backbone.
+        x: (N, 3, H, W) float32, normalised.
+        concatenate: For HRNet; without, both are its four maps as they are.
+    """
+    outputs = backbone(x)
+    if spec.base.family == "hrnet48":
+        if not concatenate:
+            return outputs, outputs
+        size = outputs[0].shape[2:]
+        resized = [functional.interpolate(o, size, mode="bilinear", align_corners=True) for o in outputs[1:]]
+        x = torch.cat([outputs[0], *resized], dim=1)
+        return x, x
+    aux, main = outputs
+    return aux, main
+
+
+def build_head(spec: Spec) -> nn.Module:
+    """The main head."""
+    inside, classes = spec.base.channels, spec.num_classes
+    if spec.arch in OCR:
+        width = OCR[spec.arch].width
+        return build_part(spec.arch, _config(spec, "OCRHead", inside, width, ocr_channels=width // 2))
+    if spec.arch in _ASP_DILATIONS:
+        return AspOcrHead(inside, classes, _activation(spec), _ASP_DILATIONS[spec.arch])
+    if spec.arch == "base_ocnet":
+        return BaseOcHead(inside, classes, _activation(spec))
+    if spec.arch == "asp_ocnet":
+        return AspOcHead(inside, classes, _activation(spec))
+    if spec.arch in ("isanet", "hrnet_w48_isa"):
+        return _isa(spec)
+    return _fcn(spec, inside, 720 if spec.arch == "hrnet_w48" else 512)
+
+
+def build_aux_head(spec: Spec) -> nn.Module | None:
+    """The auxiliary head, if there is one."""
+    return _fcn(spec, spec.base.aux_channels, AUX[spec.arch].width) if spec.has_aux else None
+
+
+def _activation(spec: Spec) -> nn.Module:
+    return nn.LeakyReLU(SLOPE, inplace=True) if spec.activated else nn.ReLU(inplace=True)
+
+
+def _config(spec: Spec, kind: str, inside: int, width: int, **more: Any) -> dict[str, Any]:
+    act = {"type": "LeakyReLU", "negative_slope": SLOPE} if spec.activated else {"type": "ReLU"}
+    return {
+        "type": kind,
+        "in_channels": inside,
+        "in_index": 0,
+        "channels": width,
+        "num_classes": spec.num_classes,
+        "dropout_ratio": 0,
+        "norm_cfg": _BN,
+        "act_cfg": act,
+        "align_corners": True,
+        **more,
+    }
+
+
+def _fcn(spec: Spec, inside: int, width: int) -> nn.Module:
+    return build_part(spec.arch, _config(spec, "FCNHead", inside, width, num_convs=1, concat_input=False))
+
+
+def _isa(spec: Spec) -> nn.Module:
+    config = _config(
+        spec, "ISAHead", spec.base.channels, 512, isa_channels=256, down_factor=tuple(spec.factors)
+    )
+    head: Any = build_part(spec.arch, config)
+    if spec.arch == "hrnet_w48_isa":  # the older block's output has neither norm nor activation
+        for relation in (head.global_relation, head.local_relation):
+            relation.output_project = nn.Conv2d(512, 512, 1)
+    return head  # type: ignore[no-any-return]
+
+
+def _resnet(spec: Spec) -> nn.Module:
+    strides, dilations = _RESNET[spec.base.stride]
+    backbone: Any = build_part(
+        spec.backbone,
+        {
+            "type": "ResNetV1c",
+            "depth": 101,
+            "stem_channels": 128,
+            "out_indices": (2, 3),
+            "strides": strides,
+            "dilations": dilations,
+            "contract_dilation": True,
+            "norm_cfg": _BN,
+        },
+    )
+    backbone.maxpool.ceil_mode = True
+    return backbone  # type: ignore[no-any-return]
+
+
+def _wide(spec: Spec) -> nn.Module:
+    return WideResNet38(overwritten=spec.activated)
+
+
+def _hrnet(spec: Spec) -> nn.Module:
+    stages = ((1, "BOTTLENECK", [64]), (1, "BASIC", [48, 96]), (4, "BASIC", [48, 96, 192]))
+    extra = {
+        f"stage{number}": {
+            "num_modules": modules,
+            "num_branches": len(channels),
+            "block": block,
+            "num_blocks": [4] * len(channels),
+            "num_channels": channels,
+        }
+        for number, (modules, block, channels) in enumerate((*stages, (3, "BASIC", [48, 96, 192, 384])), 1)
+    }
+    backbone: Any = build_part(spec.backbone, {"type": "HRNet", "extra": extra, "norm_cfg": _BN})
+    for stage in (backbone.stage2, backbone.stage3, backbone.stage4):
+        for module in stage:
+            for row, layers in enumerate(module.fuse_layers):
+                for layer in list(layers)[row + 1 :]:
+                    del layer[2]  # resizes by a whole factor, with align_corners=False
+            module.forward = MethodType(_fuse, module)
+    return backbone  # type: ignore[no-any-return]
+
+
+def _fuse(module: Any, maps: list[Tensor]) -> list[Tensor]:
+    """An HRNet module that resizes to the exact size, corners aligned; mmsegmentation's does not.
+
+    Args:
+        module: An HRModule of mmsegmentation without its inner resizing.
+        maps: One (N, C, h, w) a branch.
+    """
+    maps = [branch(x) for branch, x in zip(module.branches, maps, strict=True)]
+    fused = []
+    for to, layers in enumerate(module.fuse_layers):
+        total: Tensor = maps[0] if to == 0 else layers[0](maps[0])
+        for source, x in enumerate(maps[1:], 1):
+            y = x if source == to else layers[source](x)
+            if source > to:
+                y = functional.interpolate(y, maps[to].shape[2:], mode="bilinear", align_corners=True)
+            total = total + y
+        fused.append(functional.relu_(total))
+    return fused

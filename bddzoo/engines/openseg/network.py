@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bddzoo.engines.openseg.folding import Folded
+from bddzoo.engines.openseg.heads import build_aux_head, build_backbone, build_head, features
 from bddzoo.engines.openseg.layout import Entry, units
-from bddzoo.engines.openseg.parts import build_aux_head, build_backbone, build_head, features
 from bddzoo.engines.openseg.spec import Spec
 from bddzoo.errors import UsageError
 

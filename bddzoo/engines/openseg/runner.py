@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bddzoo.engines.sem_seg import SemSegRunner
+from bddzoo.engines.semantic import SemSegRunner
 from bddzoo.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from bddzoo.registry.types import Model
+    from bddzoo.registry.model import Model
 
 
 _MAX_CHANNELS = 128

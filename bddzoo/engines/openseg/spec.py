@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from bddzoo.errors import UsageError
-from bddzoo.registry.reasons import REASONS
-from bddzoo.registry.types import Model, Network
+from bddzoo.registry.model import REASONS, Model, Network
 
 
 class Backbone(NamedTuple):
@@ -89,7 +88,7 @@ class Spec:
 
 
 def why_not(arch: str, backbone: str, bn_type: str = "inplace_abn") -> str | None:
-    """The code in `bddzoo.registry.reasons` of why there is no such network; None if there is one."""
+    """The code in `bddzoo.registry.model` of why there is no such network; None if there is one."""
     if backbone.startswith("mobilenet"):
         return "no-backbone-code"
     base = BACKBONES.get(backbone)

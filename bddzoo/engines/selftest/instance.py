@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bddzoo.datasets.instances import Instances
-from bddzoo.datasets.rle import decode_rle
+from bddzoo.datasets.formats.rle import decode_rle
+from bddzoo.datasets.formats.scalabel import Instances
 from bddzoo.engines.selftest.folder import CROPS, Arrays, Golden, GoldenFolder
-from bddzoo.engines.selftest.judge import NothingKnown
 from bddzoo.engines.selftest.measures import (
     BOX_LIMIT_PX,
     INPUT_LIMIT,
@@ -20,6 +19,7 @@ from bddzoo.engines.selftest.measures import (
     MASK_LIMIT_PX,
     SCORE_LIMIT,
     Measure,
+    NothingKnown,
     Stages,
 )
 from bddzoo.engines.selftest.semantic import Prepare, compare_input, flatten, normalise, to_numpy
@@ -27,7 +27,7 @@ from bddzoo.engines.selftest.semantic import Prepare, compare_input, flatten, no
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from bddzoo.engines.ins_seg import InsSegRunner
+    from bddzoo.engines.instance import InsSegRunner
 
 
 def check_small(

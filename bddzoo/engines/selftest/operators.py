@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from bddzoo.engines.selftest.folder import Arrays
-from bddzoo.engines.selftest.judge import NothingKnown
-from bddzoo.engines.selftest.measures import Measure, Stages
+from bddzoo.engines.selftest.measures import Measure, NothingKnown, Stages
 from bddzoo.engines.selftest.semantic import Prepare
-from bddzoo.registry.types import Protocol
+from bddzoo.registry.model import Protocol
 
 # Differences of float32 sums taken in another order, in units of the golden's standard deviation.
 LIMIT = 3e-5

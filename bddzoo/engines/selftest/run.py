@@ -8,15 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.engines.build import build_network
-from bddzoo.engines.config import expand, is_buildable
 from bddzoo.engines.load import make_runner, put_on
 from bddzoo.engines.ops import ensure_ops
 from bddzoo.engines.precision import full_float32
+from bddzoo.engines.registry_config import expand, is_buildable
 from bddzoo.engines.selftest.folder import Golden, GoldenFolder, read_arrays
-from bddzoo.engines.selftest.judge import judged
-from bddzoo.engines.selftest.measures import STD_LIMIT, STD_LIMIT_GPU, TUNED_LIMIT, Finding, Measure
+from bddzoo.engines.selftest.measures import STD_LIMIT, STD_LIMIT_GPU, TUNED_LIMIT, Finding, Measure, judged
 from bddzoo.errors import IntegrityError, MissingError, UsageError
-from bddzoo.registry.types import Model
+from bddzoo.registry.model import Model
 
 if TYPE_CHECKING:
     import torch

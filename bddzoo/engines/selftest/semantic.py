@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 
 from bddzoo.engines.selftest.folder import CROPS, Arrays, Golden, GoldenFolder
-from bddzoo.engines.selftest.judge import NothingKnown
-from bddzoo.engines.selftest.measures import INPUT_LIMIT, Measure, Stages, strided
-from bddzoo.registry.types import Protocol
+from bddzoo.engines.selftest.measures import INPUT_LIMIT, Measure, NothingKnown, Stages, strided
+from bddzoo.registry.model import Protocol
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from bddzoo.engines.sem_seg import SemSegRunner
+    from bddzoo.engines.semantic import SemSegRunner
 
 Prepare = Callable[["npt.NDArray[np.uint8]", Protocol], Any]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bddzoo.registry import schema as doc
+from bddzoo.registry import structs as doc
 from bddzoo.registry.catalog import Registry
+from bddzoo.registry.model import Method, Model, Section
 from bddzoo.registry.problems import PathLike
-from bddzoo.registry.types import Method, Model, Section
 
 
 @dataclass(frozen=True)

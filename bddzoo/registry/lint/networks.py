@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bddzoo.registry.lint.findings import Found, Rule, World
-from bddzoo.registry.types import Network
+from bddzoo.registry.model import Network
 
 TICK = "✓"
 _STEM_STRIDE = 4

@@ -10,8 +10,8 @@ from itertools import pairwise
 from statistics import median
 
 from bddzoo.registry.lint.findings import Entry, Found, Rule, World
+from bddzoo.registry.model import Model
 from bddzoo.registry.query import quantity
-from bddzoo.registry.types import Model
 
 MAX_SPREAD = 4.0
 MIN_SIBLINGS = 8

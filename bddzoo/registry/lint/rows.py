@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
 from bddzoo.registry.lint.findings import Entry, Found, Rule, Subject, World
-from bddzoo.registry.types import Model
+from bddzoo.registry.model import Model
 
 TICK = "✓"
 _ITERS = re.compile(r"_([0-9]+)k(?:_|$)")

@@ -1,13 +1,18 @@
-"""Run all rules; hold findings against acknowledgements, and acknowledgements against findings."""
+"""Run all rules; hold findings against acknowledgements, and acknowledgements against findings.
+
+Findings with their lines.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 
 from bddzoo.registry.catalog import Registry
 from bddzoo.registry.lint import files, networks, numbers, papers, rows
 from bddzoo.registry.lint.findings import Finding, Rule, Subject, acknowledgements, world_of
-from bddzoo.registry.problems import did_you_mean
+from bddzoo.registry.problems import PathLike, did_you_mean, line_of
+from bddzoo.registry.reader import parse, read_text
 
 STALE = "ACK01"
 _CHECKS: tuple[Rule, ...] = (*rows.RULES, *numbers.RULES, *files.RULES, *networks.RULES, *papers.RULES)
@@ -48,3 +53,37 @@ def _stale(registry: Registry, found: list[Finding]) -> Iterator[Finding]:
 def open_findings(found: list[Finding]) -> list[Finding]:
     """Findings that nobody acknowledged."""
     return [f for f in found if f.reason is None]
+
+
+@dataclass(frozen=True)
+class Located:
+    """A finding and the 1-based line of its subject."""
+
+    finding: Finding
+    line: int
+
+    def as_text(self, name: str) -> str:
+        """One line, in the form of a compiler's message."""
+        found = self.finding
+        reason = f" (acknowledged: {found.reason})" if found.reason is not None else ""
+        return f"{name}:{self.line}: {found.code} {found.subject.name}: {found.message}{reason}"
+
+    def as_data(self) -> dict[str, object]:
+        """The finding as plain data."""
+        found = self.finding
+        return {
+            "code": found.code,
+            "subject": found.subject.name,
+            "line": self.line,
+            "message": found.message,
+            "acknowledged": found.reason,
+        }
+
+
+def located(registry: Registry, findings: Iterable[Finding]) -> list[Located]:
+    """Findings in the order of the file's lines."""
+    lines: dict[PathLike, int] = {}
+    if registry.path is not None:
+        parse(read_text(registry.path), str(registry.path), lines)
+    rows = [Located(f, line_of(f.subject.path, lines)) for f in findings]
+    return sorted(rows, key=lambda r: (r.line, r.finding.code))

@@ -16,7 +16,7 @@ from bddzoo.reports.pictures.labels import FramePlanes, LabelSet
 from bddzoo.reports.pictures.runs import Effort, Reports, note_lacking
 from bddzoo.reports.pictures.sheet import ROWS, contact_sheet, thumbnail
 from bddzoo.reports.pictures.work import Canvas, Runner, Tally, encode
-from bddzoo.words import number_of
+from bddzoo.text import number_of
 
 if TYPE_CHECKING:
     import numpy as np

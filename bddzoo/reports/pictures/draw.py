@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bddzoo.datasets.classes import IGNORED, Colour
-from bddzoo.datasets.png import encode_palette, encode_png
+from bddzoo.datasets.formats.png import encode_palette, encode_png
 from bddzoo.painting.class_map import draw_class_map
 from bddzoo.painting.colours import object_colour
 from bddzoo.painting.objects import Shown, draw_objects

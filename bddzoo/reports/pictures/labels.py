@@ -1,22 +1,53 @@
-"""Labels of single frames, found by name, from any of the formats and without unpacking archives."""
+"""Labels of single frames, found by name, from any of the formats and without unpacking archives.
+
+What frames are called: by the paths of their files.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from bddzoo.datasets.classes import DRIVABLE, INS_SEG, PAN_SEG, PAN_STUFF, SEM_SEG, ClassSet
 from bddzoo.datasets.openseg import DATA_SETS, DataSet, class_set
+from bddzoo.datasets.openseg.classes import frame_stem
 from bddzoo.errors import MissingError
-from bddzoo.reports.pictures.names import frame_path
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     Plane = npt.NDArray[np.uint8]
+
+
+def frame_path(name: str) -> str:
+    """Path of a frame: that of its picture, labels or prediction, without what tells these apart.
+
+    Args:
+        name: Path of the file without suffix, with `/`.
+    """
+    path = PurePosixPath(name)
+    return str(path.with_name(frame_stem(path.name))) if path.name else name
+
+
+def common_folder(members: Sequence[str]) -> str:
+    """Folder, with its slash, that all members are in; empty where they are not in one."""
+    folder = ""
+    first, last = min(members), max(members)
+    for part in PurePosixPath(first).parent.parts:
+        if not last.startswith(f"{folder}{part}/"):
+            break
+        folder += part + "/"
+    return folder
+
+
+def bare_name(name: str) -> str:
+    """A frame's name without the suffix of a picture, which frames of JSON files have."""
+    path = PurePosixPath(name)
+    known = (".jpg", ".jpeg", ".png")
+    return str(path.with_suffix("")) if path.suffix.lower() in known else name
 
 
 class _ClassSets(dict[str, ClassSet]):

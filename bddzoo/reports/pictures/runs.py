@@ -13,7 +13,7 @@ from bddzoo.reports.pictures.draw import Style, colour_map, overlay
 from bddzoo.reports.pictures.images import ImageSet, Pair, pair, same_size
 from bddzoo.reports.pictures.labels import LabelSet
 from bddzoo.reports.pictures.work import Canvas, Runner, Tally, encode
-from bddzoo.words import number_of
+from bddzoo.text import number_of
 
 LISTED = 3
 

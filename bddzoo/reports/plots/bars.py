@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bddzoo.datasets.classes import in_order
-from bddzoo.registry.types import Model
+from bddzoo.registry.model import Model
 from bddzoo.reports.plots.canvas import COLOURS, HATCHES, WIDTH_IN, Look, new_figure
 from bddzoo.results.verdict import MetricVerdict, Verdict
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bddzoo.errors import MissingError, UsageError
-from bddzoo.registry.types import Model
+from bddzoo.registry.model import Model
 from bddzoo.results import Record, best_record
 from bddzoo.results.verdict import MetricVerdict, judge, measured_value
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bddzoo.errors import BddzooError, MissingError
 from bddzoo.registry import Registry
-from bddzoo.registry.types import Model
+from bddzoo.registry.model import Model
 from bddzoo.results import Record, StoredRecord, VerdictReport, best_record, judge, scan_records
 from bddzoo.results.links import LINKS, Link, LinkResult, ModelCheck, from_report
 from bddzoo.results.record import recency

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bddzoo.registry import Registry
-from bddzoo.registry.types import Model, Section
+from bddzoo.registry.model import Model, Section
 from bddzoo.reports.hosts import History
 from bddzoo.reports.site.columns import Column, columns, dataset
 from bddzoo.reports.site.evidence import Evidence

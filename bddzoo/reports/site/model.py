@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from bddzoo.datasets.classes import in_order
-from bddzoo.registry.types import Artifact, Model
+from bddzoo.registry.model import Artifact, Model
 from bddzoo.reports.cite import bibtex
 from bddzoo.reports.commands import steps
 from bddzoo.reports.hosts import History
-from bddzoo.reports.measured import rounded, signed, step_of
 from bddzoo.reports.model_page import digest_text, protocol_rows, size_text, training_rows
-from bddzoo.reports.site.blocks import Block
+from bddzoo.reports.site.columns import Health, health_of
 from bddzoo.reports.site.evidence import Evidence
-from bddzoo.reports.site.health import Health, health_of
-from bddzoo.reports.site.render import template
-from bddzoo.reports.tables import UNKNOWN
+from bddzoo.reports.site.render import Block, template
+from bddzoo.reports.tables import UNKNOWN, rounded, signed, step_of
 from bddzoo.results import Record
 from bddzoo.results.verdict import MetricVerdict
 
@@ -215,7 +213,7 @@ def page_names(models: Sequence[Model]) -> dict[str, str]:
 
     An id may hold characters that a file name must not; two ids must not end up in one file.
     """
-    from bddzoo.results.places import path_part
+    from bddzoo.results.store import path_part
 
     found: dict[str, str] = {}
     taken: set[str] = set()

@@ -1,0 +1,1 @@
+"""Label and prediction formats: one reader and one writer each."""

@@ -1,0 +1,319 @@
+"""Prediction files in Scalabel JSON, written frame by frame.
+
+The files are laid out as the zoo's own `test.py` writes them: two spaces of indentation, every
+optional key present as null, label ids counted over the whole file.
+
+The instances that a network found in one picture.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any
+
+from bddzoo.datasets.classes import INS_SEG, SEM_SEG, ClassSet
+from bddzoo.datasets.formats.rle import encode_values
+from bddzoo.files import atomic_open
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+@dataclass
+class Instances:
+    """Detected instances of one picture.
+
+    Attributes:
+        boxes: (N, 4) float32, corners `x1, y1, x2, y2` in pixels of the original picture.
+        scores: (N,) float32, 0..1.
+        labels: (N,) int64, class ids from 0.
+        masks: (N, H, W) bool, at the size of the original picture.
+    """
+
+    boxes: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    masks: npt.NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        count = len(self.scores)
+        if (
+            self.boxes.shape != (count, 4)
+            or self.labels.shape != (count,)
+            or self.masks.ndim != 3
+            or len(self.masks) != count
+        ):
+            shapes = [tuple(a.shape) for a in (self.boxes, self.scores, self.labels, self.masks)]
+            raise ValueError(
+                f"instances whose parts do not fit together: boxes, scores, labels, masks {shapes}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the picture, in pixels."""
+        _, height, width = self.masks.shape
+        return int(height), int(width)
+
+    def take(self, index: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Instances:
+        """The instances at those positions, in that order."""
+        return Instances(self.boxes[index], self.scores[index], self.labels[index], self.masks[index])
+
+    def by_class(self) -> Instances:
+        """The instances class by class, each class in its present order.
+
+        This is the order in which the zoo's own prediction files list and number them.
+        """
+        import numpy as np
+
+        return self.take(np.argsort(self.labels, kind="stable"))
+
+
+def no_instances(height: int, width: int) -> Instances:
+    """An empty set for a picture of that size."""
+    import numpy as np
+
+    return Instances(
+        np.zeros((0, 4), np.float32),
+        np.zeros((0,), np.float32),
+        np.zeros((0,), np.int64),
+        np.zeros((0, height, width), np.bool_),
+    )
+
+
+_LABEL_KEYS = (
+    "id",
+    "index",
+    "manualShape",
+    "manualAttributes",
+    "score",
+    "attributes",
+    "category",
+    "box2d",
+    "box3d",
+    "poly2d",
+    "rle",
+    "graph",
+)
+_FRAME_KEYS = (
+    "name",
+    "url",
+    "videoName",
+    "intrinsics",
+    "extrinsics",
+    "attributes",
+    "timestamp",
+    "frameIndex",
+    "size",
+    "labels",
+)
+
+
+def label_dict(**values: Any) -> dict[str, Any]:
+    """A label with every key of the format, those not given as null."""
+    return {key: values.get(key) for key in _LABEL_KEYS}
+
+
+def frame_dict(name: str, labels: list[dict[str, Any]]) -> dict[str, Any]:
+    """A frame with every key of the format, those not given as null."""
+    values: dict[str, Any] = {"name": name, "labels": labels}
+    return {key: values.get(key) for key in _FRAME_KEYS}
+
+
+class FrameWriter:
+    """Streams frames into one JSON file that appears only when everything is written.
+
+    Use as a context manager; an error inside the block leaves no file.
+
+    Args:
+        path: Target file.
+        bare: Write a list of frames; otherwise `{"frames": [...], "groups": null, "config": null}`.
+    """
+
+    def __init__(self, path: Path, *, bare: bool = False) -> None:
+        self.path = path
+        self.bare = bare
+        self.frames = 0
+        self._next_id = 1
+        self._stack = ExitStack()
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> FrameWriter:
+        self._file = self._stack.enter_context(atomic_open(self.path))
+        self._write("[" if self.bare else '{\n  "frames": [')
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        except OSError as failure:
+            # The temporary file must see the failure, or it would be renamed.
+            self._stack.__exit__(type(failure), failure, failure.__traceback__)
+            raise
+        finally:
+            self._file = None
+        self._stack.__exit__(kind, error, trace)
+
+    def _finish(self) -> None:
+        if self.bare:
+            self._write("\n]" if self.frames else "]")
+        else:
+            end = "\n  ]" if self.frames else "]"
+            self._write(f'{end},\n  "groups": null,\n  "config": null\n}}')
+
+    def add(self, name: str, labels: Iterable[dict[str, Any]]) -> None:
+        """Append a frame; labels without an id get the next one of the file."""
+        numbered = []
+        for label in labels:
+            if label["id"] is None:
+                label["id"] = str(self._next_id)
+                self._next_id += 1
+            numbered.append(label)
+        text = json.dumps(frame_dict(name, numbered), indent=2)
+        margin = "\n  " if self.bare else "\n    "
+        self._write(("," if self.frames else "") + margin + text.replace("\n", margin))
+        self.frames += 1
+
+    def extend(self, path: Path) -> None:
+        """Append the frames of another file that was written so; label ids are counted on.
+
+        Args:
+            path: A file of the same kind. It is read line by line, whatever its size.
+        """
+        margin = "  " if self.bare else "    "
+        start, key = f"{margin}{{\n", f'{margin}      "id": "'
+        offset = self._next_id - 1
+        with path.open(encoding="utf-8", newline="\n") as lines:
+            for line in lines:
+                if not line.startswith(margin):
+                    continue  # what is around the list of frames
+                text = line.rstrip("\n")
+                if line == start:
+                    self._write("," if self.frames else "")
+                    self.frames += 1
+                elif line.startswith(key):
+                    number, _, rest = text[len(key) :].partition('"')
+                    self._next_id = offset + int(number) + 1
+                    text = f'{key}{offset + int(number)}"{rest}'
+                elif text == f"{margin}}},":
+                    text = text[:-1]
+                self._write("\n" + text)
+
+    def _write(self, text: str) -> None:
+        if self._file is None:
+            raise ValueError(f"{self.path} is not open for writing; use a with block")
+        self._file.write(text.encode("utf-8"))
+
+
+class RleJsonWriter(FrameWriter):
+    """Masks as RLE labels: `sem_seg.json`, or an instance file.
+
+    Args:
+        path: Target file.
+        classes: Class names.
+    """
+
+    def __init__(self, path: Path, classes: ClassSet = SEM_SEG) -> None:
+        super().__init__(path)
+        self.classes = classes
+
+    def __enter__(self) -> RleJsonWriter:
+        super().__enter__()
+        return self
+
+    def add_mask(self, name: str, class_map: npt.NDArray[np.uint8]) -> None:
+        """Append a frame with one label for each class that occurs in a (H, W) uint8 class map."""
+        self.add(
+            name,
+            [
+                label_dict(category=self.classes.names[index], rle=rle)
+                for index, rle in encode_values(class_map).items()
+                if index < len(self.classes)
+            ],
+        )
+
+    def add_instances(self, name: str, instances: Instances, ids: npt.NDArray[np.uint16]) -> None:
+        """Append a frame with the visible pixels of each instance.
+
+        The official toolkit drops all predictions of a frame in which two of them share a pixel,
+        so what is written are the painted instances; those fully hidden are left out.
+
+        Args:
+            name: Name of the frame.
+            instances: The instances.
+            ids: Their painted ids, see `bddzoo.datasets.formats.mask.paint_ids`.
+        """
+        self.add(
+            name,
+            [
+                label_dict(
+                    score=float(instances.scores[i - 1]),
+                    category=self.classes.names[int(instances.labels[i - 1])],
+                    rle=rle,
+                )
+                for i, rle in encode_values(ids).items()
+                if i
+            ],
+        )
+
+
+class ScoreJsonWriter(FrameWriter):
+    """`score.json`: index and score of every instance, a bare list of frames."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, bare=True)
+
+    def __enter__(self) -> ScoreJsonWriter:
+        super().__enter__()
+        return self
+
+    def add_instances(self, name: str, instances: Instances) -> None:
+        """Append a frame; the index is the instance's position + 1."""
+        self.add(
+            name,
+            [label_dict(index=i, score=float(score)) for i, score in enumerate(instances.scores, start=1)],
+        )
+
+
+class DetJsonWriter(FrameWriter):
+    """`det.json`: boxes, with x2 and y2 one pixel smaller than the detector's (inclusive corners).
+
+    Args:
+        path: Target file.
+        classes: Class names.
+    """
+
+    def __init__(self, path: Path, classes: ClassSet = INS_SEG) -> None:
+        super().__init__(path)
+        self.classes = classes
+
+    def __enter__(self) -> DetJsonWriter:
+        super().__enter__()
+        return self
+
+    def add_instances(self, name: str, instances: Instances) -> None:
+        """Append a frame with one box for each instance."""
+        labels = []
+        for box, score, label in zip(
+            instances.boxes.tolist(), instances.scores.tolist(), instances.labels.tolist(), strict=True
+        ):
+            x1, y1, x2, y2 = box
+            labels.append(
+                label_dict(
+                    score=score,
+                    category=self.classes.names[label],
+                    box2d={"x1": x1, "y1": y1, "x2": x2 - 1, "y2": y2 - 1},
+                )
+            )
+        self.add(name, labels)

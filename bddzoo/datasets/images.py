@@ -1,0 +1,295 @@
+"""The folders of a BDD100K data set.
+
+    images/10k/{train,val,test}/*.jpg
+    labels/sem_seg/masks/{train,val}/*.png
+    labels/ins_seg/bitmasks/{train,val}/*.png
+    images/100k/... and labels/drivable/masks/... for drivable area
+
+Frame attributes (weather, scene, time of day) are read from whichever official JSON is there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bddzoo.datasets.attributes import read_attributes
+from bddzoo.errors import MissingError, UsageError
+from bddzoo.files import cannot_read
+from bddzoo.text import number_of
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+SPLITS = ("train", "val", "test")
+
+_IMAGES = {"sem_seg": "images/10k", "ins_seg": "images/10k", "drivable": "images/100k"}
+_LABELS = {
+    "sem_seg": "labels/sem_seg/masks",
+    "ins_seg": "labels/ins_seg/bitmasks",
+    "drivable": "labels/drivable/masks",
+}
+
+OFFICIAL_COUNTS = {
+    ("sem_seg", "train"): 7000,
+    ("sem_seg", "val"): 1000,
+    ("sem_seg", "test"): 2000,
+    ("ins_seg", "train"): 7000,
+    ("ins_seg", "val"): 1000,
+    ("ins_seg", "test"): 2000,
+    ("drivable", "train"): 70000,
+    ("drivable", "val"): 10000,
+    ("drivable", "test"): 20000,
+}
+"""Images of a task and split in the published data set."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a data set.
+
+    Attributes:
+        name: File name of the image, as the official JSON files name frames.
+        image: Image file.
+        label: Label PNG, or None for a split without labels.
+        attributes: `weather`, `scene`, `timeofday`, as far as known.
+    """
+
+    name: str
+    image: Path
+    label: Path | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def stem(self) -> str:
+        """Name without its suffix: what an image and its label have in common."""
+        return Path(self.name).stem
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a task and split hold.
+
+    Attributes:
+        frames: Images with their labels, ordered by name.
+        without_label: Stems of images that have no label although the split has labels.
+        without_image: Stems of labels that have no image.
+    """
+
+    frames: tuple[Frame, ...]
+    without_label: tuple[str, ...] = ()
+    without_image: tuple[str, ...] = ()
+
+    def mismatch(self) -> str | None:
+        """What does not match, in words, or None."""
+        parts = []
+        if self.without_image:
+            parts.append(_count(self.without_image, "label", "without an image"))
+        if self.without_label:
+            parts.append(_count(self.without_label, "image", "without a label"))
+        return ", ".join(parts) or None
+
+
+class BddLayout:
+    """A BDD100K folder.
+
+    Args:
+        root: The folder that holds `images/` and `labels/`.
+
+    Raises:
+        MissingError: There is no such folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        if not self.root.is_dir():
+            what = "is not a folder" if self.root.exists() else "does not exist"
+            raise MissingError(
+                f"data root {self.root} {what}",
+                hint="give the BDD100K folder that holds images/ and labels/, or make a small one with "
+                "'bddzoo data mini'",
+            )
+
+    def image_folder(self, task: str, split: str) -> Path:
+        """Folder of the images."""
+        return self.root / _known(_IMAGES, task) / split
+
+    def label_folder(self, task: str, split: str) -> Path:
+        """Folder of the labels."""
+        return self.root / _known(_LABELS, task) / split
+
+    def frames(self, task: str, split: str) -> list[Frame]:
+        """Images that have a label, or all images where the split has no labels, ordered by name.
+
+        Raises:
+            MissingError: A folder is missing or empty, or no image has a label; the folder and
+                what is expected in it are named.
+        """
+        return list(self.listing(task, split).frames)
+
+    def listing(self, task: str, split: str, *, labels: bool = True, attributes: bool = True) -> Listing:
+        """Everything that a task and split hold, mismatched names included.
+
+        Args:
+            task: `sem_seg`, `ins_seg` or `drivable`.
+            split: `train`, `val` or `test`.
+            labels: Require and match labels; `test` has none in the published data set.
+            attributes: Read the frame attributes.
+
+        Raises:
+            MissingError: See `frames`.
+        """
+        images = self._files(self.image_folder(task, split), IMAGE_SUFFIXES, "the images, *.jpg")
+        found: dict[str, Path] = {}
+        wanted = labels and (split != "test" or self.label_folder(task, split).is_dir())
+        if wanted:
+            what = "bitmasks, *.png" if task == "ins_seg" else "class maps, *.png"
+            found = self._files(self.label_folder(task, split), frozenset({".png"}), f"the {task} {what}")
+            need_pairs(images, found, self.image_folder(task, split), self.label_folder(task, split))
+        known = read_attributes(self.root, task, split, images) if attributes else {}
+        return pair(images, found if wanted else None, known)
+
+    def _files(self, folder: Path, suffixes: frozenset[str], expected: str) -> dict[str, Path]:
+        """Files below a folder by stem, ordered by stem; hidden files are passed over."""
+        if not folder.is_dir():
+            raise MissingError(
+                f"data root {self.root} has no folder {folder.relative_to(self.root)} (expected: {expected})",
+                hint=self._root_hint(folder),
+            )
+        files = files_by_stem(folder, suffixes)
+        if not files:
+            raise MissingError(f"{folder} holds none of what is expected there: {expected}")
+        return files
+
+    def _root_hint(self, folder: Path) -> str:
+        relative = folder.relative_to(self.root)
+        near = [
+            self.root / "bdd100k",
+            self.root / "bdd100k" / "bdd100k",
+            self.root.parent,
+            self.root.parent.parent,
+        ]
+        for other in near:
+            if (other / relative).is_dir():
+                return f"did you mean --data {other}?"
+        present = sorted(p.name for p in self.root.iterdir() if p.is_dir() and not p.name.startswith("."))[:6]
+        return f"it holds {', '.join(present)}" if present else "it is empty"
+
+
+def walk(folder: Path, suffixes: Iterable[str]) -> list[Path]:
+    """Files with one of those suffixes, at any depth, in a fixed order; hidden ones are passed over.
+
+    Links are followed, and each folder is entered once, however many lead to it: they may go in circles.
+
+    Raises:
+        MissingError: A folder below it cannot be read: its files would be taken for absent.
+    """
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise cannot_read(folder, error) from error
+
+    wanted = frozenset(suffixes)
+    paths: list[Path] = []
+    entered: set[tuple[int, int]] = set()
+    for top, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        try:
+            place = Path(top).stat()
+        except OSError as error:  # it was there a moment ago
+            refuse(error)
+            continue
+        if (place.st_dev, place.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((place.st_dev, place.st_ino))
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        here = Path(top)
+        paths += [
+            here / n for n in sorted(names) if not n.startswith(".") and Path(n).suffix.lower() in wanted
+        ]
+    return paths
+
+
+def files_by_stem(
+    folder: Path, suffixes: Iterable[str], key: Callable[[Path], str | None] = lambda path: path.stem
+) -> dict[str, Path]:
+    """Files below a folder by what frames are matched by, in its order; hidden files are passed over.
+
+    Args:
+        folder: Where to look, at any depth.
+        suffixes: Of the files.
+        key: Name of a file's frame; None for a file that is of no interest.
+
+    Raises:
+        MissingError: Two files are of one frame.
+    """
+    files: dict[str, Path] = {}
+    for path in walk(folder, suffixes):
+        name = key(path)
+        if name is None:
+            continue
+        other = files.setdefault(name, path)
+        if other is not path:
+            raise MissingError(
+                f"two files named {name!r} below {folder}: {other.relative_to(folder)} and "
+                f"{path.relative_to(folder)}",
+                hint="names are matched without folder and suffix: keep one of them",
+            )
+    return dict(sorted(files.items()))
+
+
+def _known(table: Mapping[str, str], task: str) -> str:
+    if task not in table:
+        raise UsageError(f"no data layout for task {task!r}", hint=f"known are {', '.join(table)}")
+    return table[task]
+
+
+def _count(stems: tuple[str, ...], noun: str, fault: str) -> str:
+    return f"{number_of(len(stems), noun)} {fault} (first: {stems[0]})"
+
+
+def need_pairs(
+    images: Collection[str], labels: Collection[str], image_folder: Path, label_folder: Path
+) -> None:
+    """Refuse pictures of which none has a label.
+
+    Args:
+        images: Stems of pictures, at least one.
+        labels: Stems of label files, at least one.
+        image_folder: Where the pictures lie.
+        label_folder: Where the labels lie.
+
+    Raises:
+        MissingError: No stem is in both.
+    """
+    if set(images).isdisjoint(labels):
+        examples = f"images like {next(iter(images))!r}, labels like {next(iter(labels))!r}"
+        raise MissingError(
+            f"no image of {image_folder} has a label in {label_folder} ({examples})",
+            hint="an image and its label share the file name up to the suffix",
+        )
+
+
+def pair(
+    images: Mapping[str, Path],
+    labels: Mapping[str, Path] | None,
+    attributes: Mapping[str, Mapping[str, str]] | None = None,
+) -> Listing:
+    """Pictures with their labels, and the stems that have no partner.
+
+    Args:
+        images: Pictures by stem.
+        labels: Label files by stem; None where labels are not wanted.
+        attributes: Frame attributes by stem.
+    """
+    found, known = labels or {}, attributes or {}
+    frames = tuple(
+        Frame(path.name, path, found.get(stem), known.get(stem, {}))
+        for stem, path in images.items()
+        if labels is None or stem in found
+    )
+    return Listing(
+        frames,
+        tuple(s for s in images if s not in found) if labels is not None else (),
+        tuple(s for s in found if s not in images),
+    )

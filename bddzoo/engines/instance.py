@@ -1,0 +1,89 @@
+"""Run an instance segmentation network: proposals, boxes, masks at the original picture's size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from bddzoo.datasets.formats.scalabel import Instances
+from bddzoo.registry.model import Model
+
+Size = tuple[int, int]
+
+
+class InsSegRunner:
+    """An instance segmentation network with the test configuration of its model.
+
+    Follows `predict` of mmdet's two-stage detectors (mmdet/models/detectors/two_stage.py, 3.3.0;
+    2.28 computes the same).
+
+    Attributes:
+        module: The network, in evaluation mode.
+        model: Its registry entry.
+        num_classes: Number of classes that detections are labelled with.
+    """
+
+    task = "ins_seg"
+
+    def __init__(self, module: nn.Module, model: Model) -> None:
+        self.module = cast(Any, module.eval())
+        self.model = model
+        self.num_classes = model.network.num_classes if model.network else 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        parameter: Tensor = next(self.module.parameters())
+        return parameter.device
+
+    @torch.no_grad()
+    def detect(
+        self,
+        x: Tensor,
+        img_shapes: Sequence[Size],
+        ori_shapes: Sequence[Size],
+        scale_factors: Sequence[tuple[float, float]],
+    ) -> list[Instances]:
+        """Detect the instances in a batch.
+
+        Args:
+            x: (N, 3, h, w) float32, normalised RGB, padded right and bottom with zeros to a
+                multiple of 32, on the network's device.
+            img_shapes: Height and width of each resized picture before padding.
+            ori_shapes: Height and width of each original picture.
+            scale_factors: Resized by original size, of width and height.
+
+        Returns:
+            For each picture its detections, best first, boxes and masks in pixels of the original.
+        """
+        pad = tuple(x.shape[2:])
+        samples = [
+            self._sample(pad, tuple(img), tuple(ori), tuple(scale))
+            for img, ori, scale in zip(img_shapes, ori_shapes, scale_factors, strict=True)
+        ]
+        return [_instances(s.pred_instances) for s in self.module.predict(x, samples, rescale=True)]
+
+    def _sample(self, pad: tuple[int, ...], img: tuple[int, ...], ori: tuple[int, ...], scale: Any) -> Any:
+        from mmdet.structures import DetDataSample
+
+        return DetDataSample(
+            metainfo={
+                "img_shape": img,
+                "ori_shape": ori,
+                "scale_factor": scale,
+                "pad_shape": pad,
+                "batch_input_shape": pad,
+            }
+        )
+
+
+def _instances(found: Any) -> Instances:
+    return Instances(
+        boxes=found.bboxes.float().cpu().numpy(),
+        scores=found.scores.float().cpu().numpy(),
+        labels=found.labels.long().cpu().numpy(),
+        masks=found.masks.bool().cpu().numpy(),
+    )

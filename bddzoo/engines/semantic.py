@@ -1,0 +1,114 @@
+"""Run a semantic segmentation network: whole images or sliding windows, as upstream does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bddzoo.errors import UsageError
+from bddzoo.registry.model import Model
+
+# Twice the largest stride of any network: enough for each to see something.
+SHORT_PX = 64
+
+
+class SemSegRunner:
+    """A semantic segmentation network with the test protocol of its model.
+
+    Follows `inference`, `slide_inference` and `postprocess_result` of mmsegmentation's
+    EncoderDecoder (mmseg/models/segmentors/encoder_decoder.py, 1.2.2; 0.30 computes the same).
+
+    Attributes:
+        module: The network, in evaluation mode.
+        model: Its registry entry.
+        num_classes: Channels of the logits.
+    """
+
+    task = "sem_seg"
+
+    def __init__(self, module: nn.Module, model: Model) -> None:
+        self.module = cast(Any, module.eval())
+        self.model = model
+        self.num_classes = int(self.module.out_channels)
+        self._align_corners = bool(self.module.align_corners)
+        protocol = model.protocol
+        self._windows: tuple[tuple[int, int], tuple[int, int]] | None = None
+        if protocol is not None and protocol.mode == "slide":
+            if protocol.crop is None or protocol.stride is None:
+                raise UsageError(
+                    f"model {model.id}: protocol {protocol.id} slides without crop and stride",
+                    hint="fix the registry",
+                )
+            self._windows = (protocol.crop, protocol.stride)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        parameter: Tensor = next(self.module.parameters())
+        return parameter.device
+
+    @torch.no_grad()
+    def logits(self, x: Tensor, out_size: tuple[int, int]) -> Tensor:
+        """Class scores before the softmax.
+
+        Args:
+            x: (N, 3, h, w) float32, normalised RGB, on the network's device.
+            out_size: Height and width of the result, in pixels: the original picture's.
+
+        Returns:
+            (N, C, H, W) float32 logits, resized bilinearly from the input's size to `out_size`.
+            In sliding mode they are the mean over the windows that cover a pixel.
+        """
+        scores = self.encode(x) if self._windows is None else self._slide(x, *self._windows)
+        if tuple(scores.shape[2:]) == tuple(out_size):
+            return scores
+        return functional.interpolate(
+            scores, size=tuple(out_size), mode="bilinear", align_corners=self._align_corners
+        )
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """Logits of one window: (N, 3, h, w) to (N, C, h, w).
+
+        Upstream's networks with large strides leave nothing of a picture that is a few pixels high or
+        wide, and fail. Such a one is continued at its edges as far as is needed, and the result cut off.
+        """
+        height, width = x.shape[2:]
+        try:
+            return self._encode(x)
+        except (RuntimeError, ValueError, AssertionError, ZeroDivisionError) as error:
+            if min(height, width) >= SHORT_PX or "memory" in str(error):
+                raise
+        below, beside = max(0, SHORT_PX - height), max(0, SHORT_PX - width)
+        longer = functional.pad(x, (0, beside, 0, below), mode="replicate")
+        return self._encode(longer)[:, :, :height, :width]
+
+    def _encode(self, x: Tensor) -> Tensor:
+        size = tuple(x.shape[2:])
+        meta = {"img_shape": size, "ori_shape": size, "pad_shape": size, "padding_size": [0, 0, 0, 0]}
+        scores: Tensor = self.module.encode_decode(x, [dict(meta) for _ in range(len(x))])
+        return scores
+
+    def _slide(self, x: Tensor, crop: tuple[int, int], stride: tuple[int, int]) -> Tensor:
+        count, _, height, width = x.shape
+        total = x.new_zeros((count, self.num_classes, height, width))
+        times = x.new_zeros((1, 1, height, width))
+        for y1, y2 in windows(height, crop[0], stride[0]):
+            for x1, x2 in windows(width, crop[1], stride[1]):
+                total[:, :, y1:y2, x1:x2] += self.encode(x[:, :, y1:y2, x1:x2])
+                times[:, :, y1:y2, x1:x2] += 1
+        return total.div_(times)
+
+
+def windows(length: int, crop: int, stride: int) -> Iterator[tuple[int, int]]:
+    """Start and end of the windows along one axis, in pixels.
+
+    The last window is moved back to end at the border; a picture shorter than the window is taken whole.
+    """
+    for index in range(max(length - crop + stride - 1, 0) // stride + 1):
+        end = min(index * stride + crop, length)
+        yield max(end - crop, 0), end

@@ -1,0 +1,261 @@
+/* The loops over pixels and runs that NumPy has no fast way for.
+ *
+ * Compiled on first use by bddzoo/evaluation/fast/native.py where there is a C compiler; every function has
+ * a counterpart in Python with the same results. No function allocates, and none writes beyond the
+ * sizes it is told.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Add four bytes to four bytes, each modulo 256. */
+static uint32_t add4(uint32_t a, uint32_t b)
+{
+    return ((a & 0x7f7f7f7fu) + (b & 0x7f7f7f7fu)) ^ ((a ^ b) & 0x80808080u);
+}
+
+static int paeth(int a, int b, int c)
+{
+    int pa = abs(b - c), pb = abs(a - c), pc = abs(a + b - 2 * c);
+    return pa <= pb && pa <= pc ? a : pb <= pc ? b : c;
+}
+
+/* Rows of filter types 1 (`up` is NULL) and 4 for four bytes a pixel, a pixel at a time. */
+static void row4(const uint8_t *in, const uint8_t *up, uint8_t *row, int64_t width)
+{
+    uint32_t left = 0, corner = 0, above = 0, pixel;
+    for (int64_t j = 0; j + 4 <= width; j += 4) {
+        uint32_t guess = left;
+        if (up) {
+            memcpy(&above, up + j, 4);
+            /* Label maps are flat: most pixels take one of the first two ways. */
+            if (above != corner) {
+                if (left == corner) {
+                    guess = above;
+                } else {
+                    guess = 0;
+                    for (int k = 0; k < 32; k += 8)
+                        guess |= (uint32_t)paeth(left >> k & 255, above >> k & 255, corner >> k & 255) << k;
+                }
+            }
+            corner = above;
+        }
+        memcpy(&pixel, in + j, 4);
+        left = add4(pixel, guess);
+        memcpy(row + j, &left, 4);
+    }
+}
+
+/* Undo PNG's row filters (PNG 1.2, section 6). `raw` has rows of 1 + width bytes, the first being the
+ * filter type; `out` rows of width bytes, `step` bytes a pixel. Returns 0, or 1 for a filter type that
+ * does not exist. */
+int bz_unfilter(const uint8_t *raw, uint8_t *out, int64_t rows, int64_t width, int64_t step)
+{
+    for (int64_t i = 0; i < rows; i++) {
+        const uint8_t *in = raw + i * (width + 1);
+        uint8_t *row = out + i * width;
+        const uint8_t *up = i ? row - width : NULL;
+        int kind = *in++;
+        int64_t j;
+        if (kind > 4)
+            return 1;
+        if (kind == 0 || (kind == 2 && !up)) {
+            memcpy(row, in, width);
+        } else if (step == 4 && (kind == 1 || kind == 4)) {
+            row4(in, kind == 4 ? up : NULL, row, width);
+        } else if (kind == 1 || (kind == 4 && !up)) {
+            if (step == 1) {
+                uint8_t left = 0;
+                for (j = 0; j < width; j++)
+                    row[j] = left = (uint8_t)(in[j] + left);
+            } else {
+                for (j = 0; j < step; j++)
+                    row[j] = in[j];
+                for (; j < width; j++)
+                    row[j] = (uint8_t)(in[j] + row[j - step]);
+            }
+        } else if (kind == 2) {
+            for (j = 0; j < width; j++)
+                row[j] = (uint8_t)(in[j] + up[j]);
+        } else if (kind == 3) {
+            for (j = 0; j < width; j++) {
+                int left = j >= step ? row[j - step] : 0;
+                row[j] = (uint8_t)(in[j] + ((left + (up ? up[j] : 0)) >> 1));
+            }
+        } else {
+            for (int64_t k = 0; k < step; k++) {
+                int a = 0, c = 0;
+                for (j = k; j < width; j += step) {
+                    int b = up[j], p;
+                    p = b == c ? a : a == c ? b : paeth(a, b, c);
+                    row[j] = (uint8_t)(in[j] + p);
+                    a = row[j];
+                    c = b;
+                }
+            }
+        }
+    }
+    return 0;
+}
+
+/* Adds a run of pixels to a matrix of classes + 2 rows and classes + 1 columns: what is no class goes to
+ * the last column, or to the last row but one (255 and `classes` itself) or the last (anything else). */
+static void add_run(int64_t *out, int64_t classes, int gt, int pred, int64_t pixels)
+{
+    int64_t row = gt < classes ? gt : classes + (gt > classes && gt != 255);
+    int64_t column = pred < classes ? pred : classes;
+    out[row * (classes + 1) + column] += pixels;
+}
+
+/* Count pairs of values of two maps of `total` pixels; see add_run. */
+void bz_count_pairs(const uint8_t *gt, const uint8_t *pred, int64_t total, int64_t classes, int64_t *out)
+{
+    int64_t start = 0, j = 0;
+    if (total < 1)
+        return;
+    while (j < total) {
+        uint8_t g = gt[j], p = pred[j];
+        uint64_t g8 = 0x0101010101010101ull * g, p8 = 0x0101010101010101ull * p, a, b;
+        start = j++;
+        /* Eight pixels at a time where they are alike: most are. */
+        for (;;) {
+            while (j + 8 <= total) {
+                memcpy(&a, gt + j, 8);
+                memcpy(&b, pred + j, 8);
+                if (a != g8 || b != p8)
+                    break;
+                j += 8;
+            }
+            if (j < total && gt[j] == g && pred[j] == p)
+                j++;
+            else
+                break;
+        }
+        add_run(out, classes, g, p, j - start);
+    }
+}
+
+/* Runs of one mask from its compressed RLE counts (rleFrString in cocoapi's maskApi.c). Writes the first
+ * pixel of each foreground run and the pixel behind its last; there is room for `size` of them. Returns
+ * their number, or -1 where the counts do not describe `pixels` pixels. */
+static int64_t mask_runs(const uint8_t *counts, int64_t size, int64_t pixels, int64_t *starts, int64_t *ends)
+{
+    int64_t at = 0, place = 0, found = 0, index = 0, before = 0, last = 0;
+    while (at < size) {
+        int64_t value = 0;
+        int shift = 0, digit;
+        do {
+            if (at >= size || shift >= 30)
+                return -1;
+            digit = counts[at++] - 48;
+            if (digit < 0 || digit > 63)
+                return -1;
+            value |= (int64_t)(digit & 31) << shift;
+            shift += 5;
+        } while (digit & 32);
+        if (digit & 16)
+            value -= (int64_t)1 << shift;
+        if (index > 2)
+            value += before;
+        if (value < 0 || value > pixels - place)
+            return -1;
+        if ((index & 1) && value) {
+            starts[found] = place;
+            ends[found++] = place + value;
+        }
+        place += value;
+        before = last;
+        last = value;
+        index++;
+    }
+    return index && place == pixels ? found : -1;
+}
+
+/* Runs of `total` masks whose counts lie one after the other, of `sizes` bytes each; `masks` tells which
+ * mask a run is of. There is room for as many runs as there are bytes. Returns their number, or -1 - i
+ * where mask i is malformed. */
+int64_t bz_rle_runs(const uint8_t *counts, const int64_t *sizes, int64_t total, int64_t pixels,
+                    int64_t *starts, int64_t *ends, int64_t *masks)
+{
+    int64_t found = 0;
+    for (int64_t i = 0; i < total; i++) {
+        int64_t more = mask_runs(counts, sizes[i], pixels, starts + found, ends + found);
+        if (more < 0)
+            return -1 - i;
+        for (int64_t k = 0; k < more; k++)
+            masks[found + k] = i;
+        found += more;
+        counts += sizes[i];
+    }
+    return found;
+}
+
+/* Sort `total` keys by their upper 32 bits, of which only the lowest `bits` are used. The result is in
+ * `keys` or in `other`, whichever is returned. */
+static uint64_t *sort_keys(uint64_t *keys, uint64_t *other, int64_t total, int bits)
+{
+    for (int shift = 32; shift < 32 + bits; shift += 11) {
+        int64_t places[2049] = {0};
+        for (int64_t i = 0; i < total; i++)
+            places[(keys[i] >> shift & 2047) + 1]++;
+        for (int k = 0; k < 2047; k++)
+            places[k + 1] += places[k];
+        for (int64_t i = 0; i < total; i++)
+            other[places[keys[i] >> shift & 2047]++] = keys[i];
+        uint64_t *swap = keys;
+        keys = other;
+        other = swap;
+    }
+    return keys;
+}
+
+/* Class map, as runs in ascending order, of masks whose counts lie one after the other (see bz_rle_runs).
+ * `scratch` has room for five times as many numbers as there are bytes and one more; `starts` and `values`
+ * for twice as many, and one. Returns the number of runs, -1 - i where mask i is malformed, or -1 - total
+ * where masks share pixels. */
+int64_t bz_class_runs(const uint8_t *counts, const int64_t *sizes, int64_t total, int64_t pixels,
+                      const uint8_t *classes, int64_t *scratch, int64_t room, int64_t *starts,
+                      uint8_t *values)
+{
+    int64_t *low = scratch, *high = low + room, *masks = high + room, found, end = 0;
+    uint64_t *keys = (uint64_t *)(masks + room), *sorted;
+    int bits = 0;
+    found = bz_rle_runs(counts, sizes, total, pixels, low, high, masks);
+    if (found < 0)
+        return found;
+    while (pixels >> bits)
+        bits++;
+    for (int64_t i = 0; i < found; i++)
+        keys[i] = (uint64_t)low[i] << 32 | (uint64_t)i;
+    sorted = sort_keys(keys, keys + room, found, bits);
+    starts[0] = 0;
+    values[0] = 255;
+    for (int64_t i = 0; i < found; i++) {
+        int64_t at = (int64_t)(sorted[i] & 0xffffffff);
+        if (low[at] < end)
+            return -1 - total;
+        end = high[at];
+        starts[2 * i + 1] = low[at];
+        starts[2 * i + 2] = end;
+        values[2 * i + 1] = classes[masks[at]];
+        values[2 * i + 2] = 255;
+    }
+    return 2 * found + 1;
+}
+
+/* Confusion of two class maps given as runs in ascending order, the first of each starting at 0; see
+ * add_run. */
+void bz_merge_runs(const int64_t *gt_starts, const uint8_t *gt, int64_t gt_count, const int64_t *pred_starts,
+                   const uint8_t *pred, int64_t pred_count, int64_t pixels, int64_t classes, int64_t *out)
+{
+    int64_t i = 0, j = 0, place = 0;
+    while (i < gt_count && j < pred_count) {
+        int64_t gt_end = i + 1 < gt_count ? gt_starts[i + 1] : pixels;
+        int64_t pred_end = j + 1 < pred_count ? pred_starts[j + 1] : pixels;
+        int64_t end = gt_end < pred_end ? gt_end : pred_end;
+        add_run(out, classes, gt[i], pred[j], end - place);
+        place = end;
+        i += gt_end == end;
+        j += pred_end == end;
+    }
+}

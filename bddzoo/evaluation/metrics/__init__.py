@@ -1,0 +1,1 @@
+"""Exact metrics, as accumulators that take one image after another."""

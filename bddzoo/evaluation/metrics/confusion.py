@@ -1,0 +1,78 @@
+"""Counting pixels of a pair of class maps."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bddzoo.evaluation.fast.native import buffer, native
+
+IGNORE = 255
+# With more runs than this share of the pixels, counting pixels beats counting runs.
+DENSE_SHARE = 0.2
+
+
+def confusion(
+    gt: NDArray[np.uint8], pred: NDArray[np.uint8] | None, classes: int
+) -> tuple[NDArray[np.int64], int]:
+    """Confusion matrix of one frame, as the official toolkit counts it.
+
+    Ground truth at or above `classes` (255 among it) is not counted. A prediction at or above
+    `classes` lands in the last column: a miss. Label maps are piecewise constant, so the two maps
+    are cut into runs on which both are constant and the runs are counted, not the pixels.
+
+    Args:
+        gt: Class map, any shape, uint8.
+        pred: Class map with as many pixels, or None for a missing prediction (all missed).
+        classes: Number of classes.
+
+    Returns:
+        Matrix (classes, classes + 1) int64 (rows ground truth, columns prediction), and the number
+        of ground-truth pixels whose value is neither a class, nor `classes`, nor 255.
+    """
+    size = classes + 1
+    g = gt.reshape(-1)
+    p = pred.reshape(-1) if pred is not None else np.full_like(g, IGNORE)
+    if g.size == 0:
+        return np.zeros((classes, size), np.int64), 0
+    loops = native()
+    if loops is not None and g.size == p.size:
+        return loops.count_pairs(g, p, classes)
+    # Some bytes more, so that they can be looked at eight at a time.
+    spaces = [buffer((g.size + 7,), f"confusion {k}") for k in "gp"]
+    change, other = (space[: g.size - 1].view(np.bool_) for space in spaces)
+    np.not_equal(g[1:], g[:-1], out=change)
+    np.not_equal(p[1:], p[:-1], out=other)
+    change |= other
+    spaces[0][g.size - 1 :] = 0
+    starts = _places(spaces[0][: (g.size + 7) // 8 * 8])
+    if starts.size > DENSE_SHARE * g.size:
+        weights = None
+    else:
+        ends = np.concatenate((starts, [g.size - 1]))
+        weights = np.diff(ends, prepend=-1)
+        g, p = g[ends], p[ends]
+    clip = np.minimum(np.arange(256), classes)
+    keys = (clip * size)[g] + clip[p]
+    counts = np.bincount(keys, weights, minlength=size * size)
+    odd = (g > classes) & (g != IGNORE)
+    unknown = int(odd.sum() if weights is None else weights[odd].sum()) if odd.any() else 0
+    # Weighted counts come as float64, exact up to 2**53 pixels.
+    return counts.astype(np.int64).reshape(size, size)[:classes], unknown
+
+
+def _places(flags: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Positions of the bytes that are not 0, few in many: several times as fast as `flatnonzero`."""
+    words = np.flatnonzero(flags.view(np.uint64) != 0)
+    inside = np.flatnonzero(flags.reshape(-1, 8)[words])
+    places: NDArray[np.int64] = words[inside >> 3] * 8 + (inside & 7)
+    return places
+
+
+def pair_counts(gt: NDArray[np.uint8], pred: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """How often each pair of values occurs in two maps of the same size: (256, 256) int64."""
+    loops = native()
+    if loops is not None:
+        return loops.count_pairs(gt.reshape(-1), pred.reshape(-1), 256)[0][:, :256]
+    keys = gt.reshape(-1).astype(np.int64) << 8 | pred.reshape(-1)
+    return np.bincount(keys, minlength=1 << 16).reshape(256, 256)

@@ -1,0 +1,184 @@
+"""Streaming scores of instance segmentation from bitmasks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bddzoo.errors import MissingError, UsageError
+from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps
+from bddzoo.evaluation.metrics.average_precision import ap_scores
+from bddzoo.evaluation.metrics.matching import AREAS, FrameMatches, join_classes, match_bitmask, outside
+from bddzoo.evaluation.metrics.scores import Scores
+
+ScoreEntry = Mapping[str, Any] | tuple[int, float]
+
+
+class MatchAccumulator:
+    """Frames of matched detections; what mask AP and box AP have in common.
+
+    Frames are scored in the order of their names, so that ties of score do not depend on the order
+    of `update` and `merge`.
+
+    Args:
+        class_names: Names of the classes; class 0 is category 1 of a bitmask.
+    """
+
+    prefix = ""
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self.class_names = tuple(class_names)
+        self._frames: dict[str, FrameMatches] = {}
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def add(self, name: str, matches: FrameMatches) -> None:
+        """Add the matches of one frame."""
+        if name in self._frames:
+            raise UsageError(f"frame {name} was given twice")
+        self._frames[name] = matches
+
+    def merge(self, other: MatchAccumulator) -> None:
+        """Add the frames of another accumulator (another worker's)."""
+        both = self._frames.keys() & other._frames.keys()
+        if both:
+            raise UsageError(f"frame {min(both)} was given twice")
+        self._frames.update(other._frames)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the frames, sorted."""
+        return sorted(self._frames)
+
+    def per_frame(self) -> list[FrameMatches]:
+        """Matches of each frame, in the order of `names`."""
+        return [self._frames[name] for name in self.names]
+
+    def compute(self) -> Scores:
+        """Scores over all frames so far, in percent."""
+        return ap_scores(self.per_frame(), self.class_names, prefix=self.prefix)
+
+    def as_rle(self, scores: Scores) -> Scores:
+        """What the toolkit makes of these scores where the frames came as RLE.
+
+        Without a single prediction it gives 0 for every class that occurs.
+        """
+        frames = self.per_frame()
+        if any(matches.classes.size for matches in frames):
+            return scores
+        present = [False] * len(self.class_names)
+        for matches in frames:
+            present = [a or bool(b) for a, b in zip(present, matches.present.tolist(), strict=True)]
+        row = {n: 0.0 if p else float("nan") for n, p in zip(self.class_names, present, strict=True)}
+        total = 0.0 if any(present) else float("nan")
+        return replace(
+            scores,
+            table=dict.fromkeys(scores.table, row),
+            summary=dict.fromkeys(scores.summary, total),
+        )
+
+
+class InsSegAccumulator(MatchAccumulator):
+    """Mask AP from bitmasks, as the official toolkit computes it (`bdd100k.eval.ins_seg`).
+
+    Objects with the ignore bit, or of an area out of range, are ignored. A crowd alone is an
+    ordinary object that may be matched repeatedly.
+    """
+
+    def update(
+        self,
+        gt_rgba: NDArray[np.uint8],
+        pred_rgba: NDArray[np.uint8],
+        scores: Iterable[ScoreEntry],
+        name: str,
+    ) -> list[str]:
+        """Match one frame.
+
+        Args:
+            gt_rgba: Ground truth bitmask (H, W, 4) uint8.
+            pred_rgba: Prediction bitmask (H, W, 4) uint8; ids are the indices of `scores`.
+            scores: Entries `{"index": id, "score": s}` or pairs, in file order. An entry without
+                pixels is dropped; an instance without an entry too.
+            name: Name of the frame, unique in the set.
+
+        Returns:
+            Remarks on what was dropped, one line each.
+
+        Raises:
+            MissingError: Sizes differ, an instance is of two categories, an index is 0 or occurs
+                twice, a score is not a finite number.
+            UsageError: The frame was matched before.
+        """
+        entries = score_entries(scores, name)
+        both = overlaps(gt_rgba, pred_rgba, name)
+        matches, remarks = match_frame(both, entries, len(self.class_names), name)
+        self.add(name, matches)
+        return remarks
+
+
+def score_entries(scores: Iterable[ScoreEntry], name: str) -> list[tuple[int, float]]:
+    """Checked (index, score) pairs in file order."""
+    out: list[tuple[int, float]] = []
+    seen: set[int] = set()
+    for entry in scores:
+        try:
+            if isinstance(entry, Mapping):
+                index, score = int(entry["index"]), float(entry["score"])
+            else:
+                index, score = int(entry[0]), float(entry[1])
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise MissingError(f"{name}: a score entry needs a numeric index and score: {error!r}") from None
+        if index < 1:
+            raise MissingError(f"{name}: score index {index} is the background; indices start at 1")
+        if index in seen:
+            raise MissingError(f"{name}: score index {index} is listed twice")
+        if not math.isfinite(score):
+            raise MissingError(f"{name}: the score of index {index} is not a finite number")
+        seen.add(index)
+        out.append((index, score))
+    return out
+
+
+def match_frame(
+    both: Overlaps, entries: Sequence[tuple[int, float]], classes: int, name: str
+) -> tuple[FrameMatches, list[str]]:
+    """Match the instances of one frame; also remarks on instances that were left out."""
+    ids = {int(i): k for k, i in enumerate(both.pred.ids.tolist())}
+    order = sorted((e for e in entries if e[0] in ids), key=lambda e: -e[1])
+    rows = np.array([ids[e[0]] for e in order], np.int64)
+    scores = np.array([e[1] for e in order], np.float64)
+    remarks = []
+    unscored = len(ids) - rows.size
+    if unscored:
+        remarks.append(
+            f"{name}: {unscored} predicted instance{'s' * (unscored > 1)} without a score entry "
+            f"{'are' if unscored > 1 else 'is'} not counted"
+        )
+    gt = both.gt
+    iou = both.iou()[rows]
+    pred_class = both.pred.categories[rows] - 1
+    areas = outside(both.pred.areas[rows].astype(np.float64))
+    gt_ignored = outside(gt.areas.astype(np.float64)) | ((gt.attributes & IGNORE_BIT) > 0)
+    gt_crowd = (gt.attributes & CROWD_BIT) > 0
+    gt_class = gt.categories - 1
+    positives = np.zeros((classes, len(AREAS)), np.int64)
+    present = np.zeros(classes, np.bool_)
+    parts = []
+    for c in range(classes):
+        objects = np.flatnonzero(gt_class == c)
+        found = np.flatnonzero(pred_class == c)
+        present[c] = objects.size > 0
+        positives[c] = (~gt_ignored[:, objects]).sum(axis=1)
+        if not found.size:
+            continue
+        hits, ignored = match_bitmask(iou[np.ix_(found, objects)], gt_ignored[:, objects], gt_crowd[objects])
+        # An unmatched detection of an area out of range counts as nothing.
+        ignored |= np.where(areas[:, found], ~hits, 0).astype(np.uint16)
+        parts.append((c, scores[found], np.broadcast_to(hits, ignored.shape), ignored))
+    return join_classes(parts, positives, present), remarks

@@ -1,0 +1,147 @@
+"""Streaming panoptic quality from bitmasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bddzoo.datasets.classes import PAN_SEG, PAN_STUFF
+from bddzoo.errors import UsageError
+from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps, segments
+from bddzoo.evaluation.metrics.scores import Scores
+
+# Label ids 1 to 40 of BDD100K, in order; the first 30 are stuff, the rest things.
+PAN_CLASSES = PAN_SEG.names
+STUFF_COUNT = PAN_STUFF
+
+# Rows of the statistics of a frame.
+IOU, TP, FP, FN = range(4)
+
+
+class PanSegAccumulator:
+    """Panoptic quality as the official toolkit computes it (`bdd100k.eval.pan_seg`).
+
+    Keeps four numbers for each frame and class: summed IoU of matches, TP, FP, FN.
+    """
+
+    def __init__(self, class_names: Sequence[str] = PAN_CLASSES, stuff: int = STUFF_COUNT) -> None:
+        self.class_names = tuple(class_names)
+        self.stuff = stuff
+        self._frames: dict[str, NDArray[np.float64]] = {}
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def update(self, gt_rgba: NDArray[np.uint8], pred_rgba: NDArray[np.uint8] | None, name: str) -> None:
+        """Count one frame.
+
+        Args:
+            gt_rgba: Ground truth bitmask (H, W, 4) uint8, R = label id 1..40.
+            pred_rgba: Prediction bitmask, or None when there is none (everything is missed).
+            name: Name of the frame, unique in the set.
+        """
+        self.add(name, pan_counts(gt_rgba, pred_rgba, len(self.class_names), name))
+
+    def add(self, name: str, counts: NDArray[np.float64]) -> None:
+        """Add the statistics (4, classes) of one frame."""
+        if name in self._frames:
+            raise UsageError(f"frame {name} was given twice")
+        self._frames[name] = counts
+
+    def merge(self, other: PanSegAccumulator) -> None:
+        """Add the frames of another accumulator."""
+        for name, counts in other._frames.items():
+            self.add(name, counts)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the frames, sorted."""
+        return sorted(self._frames)
+
+    def per_frame(self) -> NDArray[np.float64]:
+        """Statistics (frames, 4, classes), in the order of `names`."""
+        if not self._frames:
+            return np.zeros((0, 4, len(self.class_names)))
+        return np.stack([self._frames[name] for name in self.names])
+
+    def compute(self) -> Scores:
+        """Scores over all frames so far; qualities in percent, N as a count."""
+        return pan_scores(self.per_frame().sum(axis=0), self.class_names, self.stuff, len(self))
+
+
+def pan_counts(
+    gt: NDArray[np.uint8], pred: NDArray[np.uint8] | None, classes: int, name: str
+) -> NDArray[np.float64]:
+    """Summed IoU, TP, FP and FN of each class in one frame: (4, classes) float64."""
+    if pred is None:
+        found = segments(gt, name)
+        out = np.zeros((4, classes))
+        valid = (found.attributes & (CROWD_BIT | IGNORE_BIT)) == 0
+        _count(out[FN], found.categories[valid])
+        return out
+    return match_panoptic(overlaps(gt, pred, name, pred_attributes=True), classes)
+
+
+def match_panoptic(both: Overlaps, classes: int) -> NDArray[np.float64]:
+    """Match the segments of one frame: (4, classes) float64.
+
+    Each ground-truth segment that counts takes the prediction of its class with the highest IoU and
+    is found if that IoU is above one half. A prediction that nothing took is a false positive only
+    if at least half of its area lies on ground truth that counts.
+    """
+    out = np.zeros((4, classes))
+    gt, pred = both.gt, both.pred
+    gt_valid = (gt.attributes & (CROWD_BIT | IGNORE_BIT)) == 0
+    pred_valid = (pred.attributes & (CROWD_BIT | IGNORE_BIT)) == 0
+    if not pred.ids.size:
+        _count(out[FN], gt.categories[gt_valid])
+        return out
+    same = gt.categories[:, None] == pred.categories[None, :]
+    iou = both.iou().T * same
+    best = iou.argmax(axis=1)
+    best_iou = iou.max(axis=1)
+    found = gt_valid & (best_iou > 0.5) & pred_valid[best]
+    _count(out[TP], gt.categories[found])
+    _count(out[FN], gt.categories[gt_valid & ~found])
+    _count(out[IOU], gt.categories[found], best_iou[found])
+    share = both.pixels.T / pred.areas[None, :]
+    elsewhere = 1 - share[gt_valid].sum(axis=0)
+    taken = np.zeros(pred.ids.size, np.bool_)
+    taken[best[found]] = True
+    _count(out[FP], pred.categories[pred_valid & ~taken & ~(elsewhere > 0.5)])
+    return out
+
+
+def _count(
+    row: NDArray[np.float64], categories: NDArray[np.int64], weights: NDArray[np.float64] | None = None
+) -> None:
+    known = (categories >= 1) & (categories <= row.size)
+    values = 1.0 if weights is None else weights[known]
+    np.add.at(row, categories[known] - 1, values)
+
+
+def pan_scores(counts: NDArray[np.float64], class_names: Sequence[str], stuff: int, frames: int) -> Scores:
+    """Scores from summed statistics (4, classes)."""
+    iou, tp, fp, fn = counts
+    seen = (tp + fp + fn) > 0
+    weight = np.where(seen, tp + 0.5 * fp + 0.5 * fn, 1)
+    values = {
+        "PQ": 100 * iou / weight,
+        "SQ": 100 * np.divide(iou, tp, out=np.zeros_like(iou), where=tp > 0),
+        "RQ": 100 * tp / weight,
+    }
+    things = np.arange(len(class_names)) >= stuff
+
+    def mean(row: NDArray[np.float64], who: NDArray[np.bool_]) -> float:
+        return float(row[who & seen].mean()) if (who & seen).any() else 0.0
+
+    table = {m: dict(zip(class_names, row.tolist(), strict=True)) for m, row in values.items()}
+    groups = {m: {"STUFF": mean(row, ~things), "THING": mean(row, things)} for m, row in values.items()}
+    summary = {m: mean(row, things | ~things) for m, row in values.items()}
+    table["N"] = dict(zip(class_names, seen.astype(int).tolist(), strict=True))
+    groups["N"] = {"STUFF": int((seen & ~things).sum()), "THING": int((seen & things).sum())}
+    summary["N"] = int(seen.sum())
+    absent = tuple(n for n, t, f in zip(class_names, tp, fn, strict=True) if t + f == 0)
+    return Scores("pan_seg", table, summary, frames, absent, groups)

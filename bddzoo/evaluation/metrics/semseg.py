@@ -1,0 +1,185 @@
+"""Streaming scores of semantic segmentation and drivable area."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bddzoo.errors import MissingError, UsageError
+from bddzoo.evaluation.metrics.confusion import confusion
+from bddzoo.evaluation.metrics.scores import Scores
+
+Rule = Literal["bdd100k", "openseg"]
+
+
+class SemSegAccumulator:
+    """Confusion counts of class maps, frame by frame.
+
+    Follows the official toolkit (`bdd100k.eval.seg`): ground truth that is not a class is left out,
+    a prediction that is not a class is a miss, and means are over the classes in the ground truth.
+    Counts are int64, so large sets do not wrap. Keeps three numbers for each frame and class (found,
+    in ground truth, predicted), which is what slices and intervals need.
+
+    Args:
+        class_names: Names of the classes 0, 1, ...
+        task: `sem_seg` or `drivable`.
+        rule: Whose definition of the means `compute` follows, see `semseg_scores`.
+    """
+
+    def __init__(self, class_names: Sequence[str], task: str = "sem_seg", rule: Rule = "bdd100k") -> None:
+        self.class_names = tuple(class_names)
+        self.task = task
+        self.rule: Rule = rule
+        size = len(self.class_names)
+        self.matrix: NDArray[np.int64] = np.zeros((size, size + 1), np.int64)
+        self._frames: dict[str, NDArray[np.int64]] = {}
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def update(self, gt: NDArray[np.uint8], pred: NDArray[np.uint8] | None, name: str) -> int:
+        """Count one frame.
+
+        Args:
+            gt: Ground truth (H, W) uint8; 255 is ignored.
+            pred: Prediction (H, W) uint8, or None when there is none (every pixel is missed).
+            name: Name of the frame, unique in the set.
+
+        Returns:
+            Number of ground-truth pixels whose value means nothing (neither a class nor ignored).
+
+        Raises:
+            MissingError: The shapes differ.
+            UsageError: The frame was counted before.
+        """
+        if pred is not None and pred.shape != gt.shape:
+            raise MissingError(
+                f"{name}: the prediction is {shape_text(pred.shape)}, "
+                f"the ground truth {shape_text(gt.shape)}",
+                hint="predictions are scored at the size of the ground truth",
+            )
+        counts, unknown = confusion(gt, pred, len(self.class_names))
+        self.add(name, counts)
+        return unknown
+
+    def add(self, name: str, counts: NDArray[np.int64]) -> None:
+        """Add the confusion matrix (classes, classes + 1) of one frame."""
+        if name in self._frames:
+            raise UsageError(f"frame {name} was given twice")
+        self.matrix += counts
+        diagonal = np.diagonal(counts)
+        self._frames[name] = np.stack((diagonal, counts.sum(1), counts[:, :-1].sum(0)))
+
+    def restore(self, names: Sequence[str], counts: NDArray[np.int64], matrix: NDArray[np.int64]) -> None:
+        """Start from stored statistics: `names`, `per_frame()` and `matrix` of another accumulator."""
+        self.matrix = matrix.astype(np.int64)
+        self._frames = dict(zip(names, counts, strict=True))
+
+    def merge(self, other: SemSegAccumulator) -> None:
+        """Add the frames of another accumulator (another worker's)."""
+        both = self._frames.keys() & other._frames.keys()
+        if both:
+            raise UsageError(f"frame {min(both)} was given twice")
+        self.matrix += other.matrix
+        self._frames.update(other._frames)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the frames, sorted."""
+        return sorted(self._frames)
+
+    def per_frame(self) -> NDArray[np.int64]:
+        """Counts (frames, 3, classes): found, in ground truth, predicted; in the order of `names`."""
+        if not self._frames:
+            return np.zeros((0, 3, len(self.class_names)), np.int64)
+        return np.stack([self._frames[name] for name in self.names])
+
+    def compute(self) -> Scores:
+        """Scores over all frames so far, in percent."""
+        diagonal = np.diagonal(self.matrix)
+        counts = np.stack((diagonal, self.matrix.sum(1), self.matrix[:, :-1].sum(0)))
+        return semseg_scores(counts, self.class_names, len(self), self.task, self.rule)
+
+
+def semseg_scores(
+    counts: NDArray[np.int64],
+    class_names: Sequence[str],
+    frames: int,
+    task: str = "sem_seg",
+    rule: Rule = "bdd100k",
+) -> Scores:
+    """Scores from counts (3, classes): found, in ground truth, predicted.
+
+    Args:
+        counts: See above.
+        class_names: Names of the classes.
+        frames: Number of frames.
+        task: `sem_seg` or `drivable`.
+        rule: `bdd100k`: means over the classes in the ground truth, 0 for a class without pixels.
+            `openseg`: means over the classes in ground truth or predictions, as that zoo's trainer has
+            them (RunningScore of openseg.pytorch at aefc755), and PixelACC.
+    """
+    if rule == "openseg":
+        return _openseg_scores(counts, class_names, frames, task)
+    found, actual, predicted = counts.astype(np.float64)
+    iou = ratio(found, actual + predicted - found)
+    precision = ratio(found, predicted)
+    recall = ratio(found, actual)
+    present = actual > 0
+    total = actual.sum()
+    nothing = not present.any()
+
+    def mean(values: NDArray[np.float64]) -> float:
+        return float("nan") if nothing else float(values[present].mean() * 100)
+
+    def table(values: NDArray[np.float64]) -> dict[str, float]:
+        return dict(zip(class_names, (values * 100).tolist(), strict=True))
+
+    return Scores(
+        task=task,
+        table={"IoU": table(iou), "Precision": table(precision), "Recall": table(recall)},
+        summary={
+            "mIoU": mean(iou),
+            "fIoU": float("nan") if nothing else float((iou * (actual / total)).sum() * 100),
+            "pAcc": float("nan") if nothing else float(found.sum() / total * 100),
+            "mPrecision": mean(precision),
+            "mRecall": mean(recall),
+        },
+        frames=frames,
+        absent=tuple(n for n, p in zip(class_names, present, strict=True) if not p),
+    )
+
+
+def _openseg_scores(counts: NDArray[np.int64], class_names: Sequence[str], frames: int, task: str) -> Scores:
+    found, actual, predicted = counts.astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        iou, recall = found / (actual + predicted - found), found / actual
+        pixels = float(found.sum() / actual.sum() * 100) if actual.any() else float("nan")
+
+    def mean(values: NDArray[np.float64]) -> float:
+        known = values[~np.isnan(values)]
+        return float(known.mean() * 100) if known.size else float("nan")
+
+    def table(values: NDArray[np.float64]) -> dict[str, float]:
+        return dict(zip(class_names, (values * 100).tolist(), strict=True))
+
+    return Scores(
+        task=task,
+        table={"IoU": table(iou), "Recall": table(recall)},
+        summary={"mIoU": mean(iou), "PixelACC": pixels, "mRecall": mean(recall)},
+        frames=frames,
+        absent=tuple(n for n, v in zip(class_names, iou, strict=True) if np.isnan(v)),
+    )
+
+
+def ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`part / whole`, 0 where `whole` is 0 (as the toolkit does)."""
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """Width x height of an image array's shape, for messages."""
+    return "x".join(str(n) for n in (shape[1::-1] if len(shape) > 1 else shape))

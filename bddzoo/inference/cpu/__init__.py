@@ -1,0 +1,1 @@
+"""What makes a network fast on a CPU, at equal output."""

@@ -1,0 +1,1 @@
+"""Zoo documents in Markdown: reading their tables, importing them, rendering them again."""

@@ -1,0 +1,307 @@
+"""How things are spelt in `registry.yaml`.
+
+Every mapping of the file is one `Doc` here, with the single values of `bddzoo.registry.structs`; unknown keys
+are errors. `bddzoo.registry.resolve` turns these documents into the types that the rest of the program works
+with.
+
+Single values of `registry.yaml`: names, URLs, numbers, digests and sizes, with their limits.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+from bddzoo.registry.model import ArtifactKind, Task
+
+Text = Annotated[str, Meta(min_length=1, max_length=2000)]
+# Patterns are checked by `bddzoo.registry.resolve`, and only told to editors here: msgspec 0.22 crashes
+# when the process ends, or later, where `Meta(pattern=...)` stands in a union (msgspec issue 717).
+IDENT = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,119}$"
+IDENT_WORDS = "letters, digits and . _ + - only, starting with a letter or digit"
+DIGEST = (
+    r"^(md5:[0-9a-f]{6,32}|sha256:[0-9a-f]{6,64}|tensors:[0-9a-f]{64})"
+    r" (published|filename|observed|computed)( [0-9]{4}-[0-9]{2}-[0-9]{2})?$"
+)
+DIGEST_WORDS = (
+    "ALGORITHM:HEX ORIGIN [DATE], e.g. md5:0123... observed 2025-01-31, "
+    "where ORIGIN is published, filename, observed or computed"
+)
+Ident = Annotated[
+    str, Meta(min_length=1, max_length=120, description=IDENT_WORDS, extra_json_schema={"pattern": IDENT})
+]
+FileName = Annotated[str, Meta(min_length=1, max_length=200, description="a plain file name, no folders")]
+Url = Annotated[
+    str,
+    Meta(
+        min_length=8,
+        max_length=600,
+        description="https://, http:// or package:PATH (a file inside this package)",
+    ),
+]
+Source = Annotated[
+    str,
+    Meta(
+        min_length=8,
+        max_length=600,
+        description="https://, http://, s3://, gs://, hf:// or package:PATH (a file inside this package)",
+    ),
+]
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Percent = Annotated[int | Decimal | None, Meta(description="percent, with the decimals that were printed")]
+Number = int | Decimal
+Size = tuple[Positive, Positive]
+Triple = tuple[Number, Number, Number]
+Split = Literal["train", "val", "test"]
+Metric = Literal["mIoU", "AP", "box_AP", "PixelACC"]
+DigestText = Annotated[str, Meta(description=DIGEST_WORDS, extra_json_schema={"pattern": DIGEST})]
+SIZE = r"^([0-9]{1,15}) (published|observed|computed)( [0-9]{4}-[0-9]{2}-[0-9]{2})?$"
+SIZE_WORDS = "BYTES or BYTES ORIGIN [DATE], e.g. 1234 observed 2025-01-31"
+SizeText = Annotated[str, Meta(description=SIZE_WORDS, extra_json_schema={"pattern": SIZE})]
+
+
+Part = Ident | dict[str, Any]
+
+
+class Doc(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A mapping of the file."""
+
+
+class PaperDoc(Doc):
+    """A paper; authors as `Name` or `Name <home page>`, `*` after a name for equal contribution."""
+
+    title: Text
+    url: Url | None = None
+    venue: Text | None = None
+    authors: list[Text] = []
+    note: Text | None = None
+    lint_ok: dict[Ident, Text] = {}
+
+
+class ProtocolDoc(Doc):
+    """Everything that changes a number besides the weights."""
+
+    dataset: Ident
+    scale: Size | None = None
+    resize: Literal["fit", "short-side", "exact"] = "fit"
+    interpolation: Literal["linear", "cubic"] = "linear"
+    float_resize: bool = True
+    channel_order: Literal["RGB", "BGR"] = "RGB"
+    div_value: Number = 1
+    mean: Triple = (Decimal("123.675"), Decimal("116.28"), Decimal("103.53"))
+    std: Triple = (Decimal("58.395"), Decimal("57.12"), Decimal("57.375"))
+    pad_divisor: Positive = 1
+    mode: Literal["whole", "slide"] = "whole"
+    crop: Size | None = None
+    stride: Size | None = None
+    flip: bool = False
+    flip_swap: list[tuple[Count, Count]] = []
+    scales: list[Number] = []
+    logits_resize: Literal["bilinear", "cv2-cubic"] = "bilinear"
+    evaluator: Ident = "bdd100k"
+    tolerance: dict[Ident, Number] = {}
+    note: Text | None = None
+
+
+class PartsDoc(Doc):
+    """Pools of network parts, by name; `base: NAME` starts from another part of the same pool."""
+
+    backbones: dict[Ident, dict[str, Any]] = {}
+    necks: dict[Ident, dict[str, Any]] = {}
+    heads: dict[Ident, dict[str, Any]] = {}
+    detectors: dict[Ident, dict[str, Any]] = {}
+
+
+class NetworkDoc(Doc):
+    """A network: parts by name, or spelt out, or spelt out over a `base`."""
+
+    arch: Ident | None = None
+    engine: Literal["mmseg", "mmdet", "vis4d", "openseg"] | None = None
+    detector: Part | None = None
+    backbone: Part | None = None
+    neck: Part | None = None
+    decode_head: Part | list[Part] | None = None
+    auxiliary_head: Part | None = None
+    rpn_head: dict[str, Any] | None = None
+    roi_head: dict[str, Any] | None = None
+    train_cfg: dict[str, Any] | None = None
+    test_cfg: dict[str, Any] | None = None
+    align_corners: bool = False
+    num_classes: Positive | None = None
+
+
+class CountsDoc(Doc):
+    """What building the network counted: parameters, and entries of its state dict."""
+
+    params: Count | None = None
+    entries: Count | None = None
+
+
+class TrainingDoc(Doc):
+    """How the weights were trained, as the zoo's config says."""
+
+    schedule: Ident | None = None
+    iters: Positive | None = None
+    epochs: Positive | None = None
+    crop: Size | None = None
+    init: Text | None = None
+    lr: Number | None = None
+    batch: Positive | None = None
+    fp16: bool = False
+    multi_scale: bool = False
+
+
+class TemplateDoc(Doc):
+    """One kind of file of a task; `{id}`, `{commit}` and, in URLs, `{name}` are filled in per model."""
+
+    name: FileName = "{id}"
+    url: Source | None = None
+    page: Url | None = None
+    printed: Text | None = None
+    md5: Url | None = None
+    optional: bool = False
+
+
+class ArtifactDoc(Doc):
+    """One file of a model, where it differs from its task's template."""
+
+    name: FileName | None = None
+    sources: list[Source] | None = None
+    page: Url | None = None
+    printed: Text | None = None
+    md5: Url | None = None
+    digests: list[DigestText] = []
+    size: Count | SizeText | None = None
+    licence: Text | None = None
+
+
+class ElsewhereDoc(Doc):
+    """A number for the same row that was published in another place or at another time."""
+
+    source: Text
+    reported: dict[Split, dict[Metric, Percent]]
+    url: Url | None = None
+    date: Text | None = None
+    protocol_differs: Text | None = None
+    protocol: Ident | None = None
+    weights: Url | None = None
+    model: Ident | None = None
+    note: Text | None = None
+
+
+class FillsDoc(Doc):
+    """The row of another document that a model's weights belong to, and in what the two differ."""
+
+    model: Ident
+    differs: list[Text] = []
+
+
+class ModelDoc(Doc):
+    """One row."""
+
+    id: Ident
+    backbone: Text
+    settings: dict[Text, str | int] = {}
+    reported: dict[Split, dict[Metric, Percent]] = {}
+    network: NetworkDoc | None = None
+    counts: CountsDoc | None = None
+    paper: Ident | None = None
+    protocol: Ident | None = None
+    training: TrainingDoc | None = None
+    artifacts: dict[ArtifactKind, bool | ArtifactDoc] = {}
+    commit: Text | None = None
+    elsewhere: list[ElsewhereDoc] = []
+    fills: FillsDoc | None = None
+    not_buildable: Ident | None = None
+    lint_ok: dict[Ident, Text] = {}
+    notes: list[Text] = []
+
+
+class MethodDoc(Doc):
+    """A heading with its rows."""
+
+    name: Text
+    paper: Ident | None = None
+    code: Url | None = None
+    table: Ident = "default"
+    protocol: Ident | None = None
+    caption: Text | None = None
+    lint_ok: dict[Ident, Text] = {}
+    notes: list[Text] = []
+    models: list[ModelDoc] = []
+
+
+class ColumnDoc(Doc):
+    """What a column of the zoo's tables holds; a column that is not listed holds a setting."""
+
+    backbone: bool = False
+    metric: tuple[Split, Metric] | None = None
+    links: dict[Text, ArtifactKind | Literal["weights.md5"]] | None = None
+
+
+class StyleDoc(Doc):
+    """How a zoo prints a table: columns, and the oddities of its spacing.
+
+    `pad` is the number of spaces before and after a cell's text, `[1, 1]` unless given by column.
+    """
+
+    base: Ident | None = None
+    columns: list[Text] = []
+    titles: dict[Text, Text] = {}
+    missing: str = ""
+    missing_by_column: dict[Text, str] = {}
+    empty_links: list[Text] = []
+    escape: bool = False
+    pad: dict[Text, tuple[Count, Count]] = {}
+    header_pad: dict[Text, tuple[Count, Count]] = {}
+    header_tail: Count = 0
+    separator: list[Text] = []
+    pad_unless: dict[Text, str] = {}
+    row_tails: dict[Ident, Count] = {}
+
+
+class SectionDoc(Doc):
+    """A zoo's models of one task."""
+
+    page: Url | None = None
+    engine: Literal["mmseg", "mmdet", "vis4d", "openseg"] | None = None
+    arch: Ident | None = None
+    num_classes: Positive | None = None
+    protocol: Ident | None = None
+    layout: Literal["headings", "list"] = "headings"
+    artifacts: dict[ArtifactKind, TemplateDoc] = {}
+    columns: dict[Text, ColumnDoc] = {}
+    tables: dict[Ident, StyleDoc] = {}
+    lint_ok: dict[Ident, Text] = {}
+    notes: list[Text] = []
+    methods: list[MethodDoc] = []
+
+
+class ZooDoc(Doc):
+    """A published collection."""
+
+    id: Ident
+    title: Text
+    url: Url | None = None
+    commit: Text | None = None
+    licence: Text | None = None
+    weights_licence: Text | None = None
+    synthetic: bool = False
+    lint_ok: dict[Ident, Text] = {}
+    notes: list[Text] = []
+    tasks: dict[Task, SectionDoc] = {}
+
+
+class RegistryDoc(Doc):
+    """The whole file."""
+
+    schema: Literal[1]
+    protocols: dict[Ident, ProtocolDoc] = {}
+    schedules: dict[Ident, dict[str, Any]] = {}
+    parts: PartsDoc = field(default_factory=PartsDoc)
+    papers: dict[Ident, PaperDoc] = {}
+    lint_ok: dict[Ident, Text] = {}
+    zoos: list[ZooDoc] = []

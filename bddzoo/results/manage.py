@@ -1,0 +1,130 @@
+"""Bring records in from elsewhere, and take old ones away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bddzoo.errors import BddzooError, MissingError
+from bddzoo.files import files_below
+from bddzoo.results.record import recency
+from bddzoo.results.store import (
+    StoredRecord,
+    read_record,
+    read_statistics,
+    record_path,
+    scan_records,
+    statistics_name,
+    write_record,
+)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """One record that was brought in: its file here, and whether it was new."""
+
+    path: Path
+    new: bool
+
+
+def import_records(
+    places: Iterable[Path], root: Path, on_error: Callable[[BddzooError], None]
+) -> Iterator[Imported]:
+    """Copy records, from files or folders at any depth, into a results folder.
+
+    Every record is checked first; one that is there already is left as it is.
+
+    Args:
+        places: Record files, or folders that hold some.
+        root: Results folder.
+        on_error: Called with what is wrong with a file that is not taken, or a folder that cannot be read.
+
+    Raises:
+        MissingError: A place does not exist, or the results folder cannot be written.
+    """
+    for place in places:
+        if not place.exists():
+            raise MissingError(f"no such file or folder: {place}")
+        for file in files_below(place, ".json", on_error) if place.is_dir() else [place]:
+            try:
+                stored = StoredRecord(file, read_record(file))
+                statistics = {name: read_statistics(stored, name) for name in stored.record.statistics}
+            except BddzooError as error:
+                on_error(error)
+                continue
+            new = not record_path(stored.record, root).exists()
+            yield Imported(write_record(stored.record, root, statistics), new)
+
+
+def superseded(root: Path, keep: int, on_error: Callable[[BddzooError], None]) -> list[StoredRecord]:
+    """Records of which newer ones exist that were measured the same way.
+
+    The same way: model, protocol fingerprint, and weights agree in every field.
+
+    Args:
+        root: Results folder.
+        keep: How many of each group stay, the newest; at least 1.
+        on_error: Called for damaged records, which are left alone.
+    """
+    import msgspec
+
+    groups: dict[bytes, list[StoredRecord]] = {}
+    for stored in scan_records(root, on_error=on_error):
+        record = stored.record
+        weights = record.weights.sha256 if record.weights else None
+        key = msgspec.json.encode((record.zoo, record.task, record.model, record.protocol, weights))
+        groups.setdefault(key, []).append(stored)
+    old = []
+    for group in groups.values():
+        group.sort(key=lambda stored: recency(stored.record))
+        old += group[: -max(1, keep)]
+    return sorted(old, key=lambda stored: stored.path)
+
+
+def leftovers(root: Path) -> list[Path]:
+    """Temporary files of writers that were killed; those of this minute may still be in use."""
+    import time
+
+    minute_ago = time.time() - 60
+    return [path for path in sorted(root.rglob(".*.tmp")) if path.stat().st_mtime < minute_ago]
+
+
+def remove_records(stored: Iterable[StoredRecord]) -> int:
+    """Delete records, and the statistics that no other record of their folder names; returns how many.
+
+    Raises:
+        MissingError: One cannot be deleted.
+    """
+    count = 0
+    for item in stored:
+        remove_file(item.path)
+        count += 1
+        named = _named_statistics(item.path.parent)
+        for digest in item.record.statistics.values():
+            if named is not None and digest not in named:
+                remove_file(item.path.parent / statistics_name(digest))
+    return count
+
+
+def remove_file(path: Path) -> None:
+    """Delete a file that may be gone already.
+
+    Raises:
+        MissingError: It cannot be deleted.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise MissingError(f"cannot delete {path}: {error.strerror or error}") from error
+
+
+def _named_statistics(folder: Path) -> set[str] | None:
+    """Statistics that the folder's records name; None where a damaged one may name any."""
+    named: set[str] = set()
+    for path in folder.glob("*.json"):
+        try:
+            named.update(read_record(path).statistics.values())
+        except BddzooError:
+            return None
+    return named

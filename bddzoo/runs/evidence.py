@@ -1,0 +1,139 @@
+"""Where the links of a model's chain of evidence find what they look at.
+
+What a link then says is the business of `bddzoo.results.links`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from bddzoo.errors import BddzooError, MissingError
+from bddzoo.registry.model import ArtifactKind, Model
+from bddzoo.results.links import (
+    Link,
+    LinkResult,
+    check_predictions,
+    check_registry,
+    check_scores,
+    from_report,
+    look,
+)
+from bddzoo.results.record import WeightsUsed
+from bddzoo.results.store import best_record, check_root, default_root, scan_records, write_record
+from bddzoo.results.verdict import judge
+
+
+@dataclass(frozen=True)
+class Looker:
+    """Finds what each link of a model needs, and looks at it.
+
+    Attributes:
+        weights: Obtains a model's weights, and says what is known of them.
+        warn: Called with what the user should know beside the verdicts.
+        command: What is recorded as the command of a measurement.
+        data: Data set with the ground truth; None where there is none.
+        documents: Documents of the zoo.
+        from_scores: Scores file instead of the published one.
+        from_preds: Predictions instead of the published ones.
+        from_weights: Run the network even where a record answers.
+        sources: Folders or URLs that are asked before the registry's.
+        offline: Open no connection.
+        cache: Cache folder; None for the default one.
+        device: Device for inference.
+        split: Split whose numbers are looked at.
+        results: Results folder; None for the default one.
+    """
+
+    weights: Callable[[Model], tuple[Path, WeightsUsed]]
+    warn: Callable[[str], None]
+    command: Sequence[str]
+    data: Path | None = None
+    documents: tuple[Path, ...] = ()
+    from_scores: Path | None = None
+    from_preds: Path | None = None
+    from_weights: bool = False
+    sources: tuple[str, ...] = ()
+    offline: bool = False
+    cache: Path | None = None
+    device: str = "auto"
+    split: str = "val"
+    results: Path | None = None
+
+    def look(self, model: Model, link: Link) -> LinkResult:
+        """Look at one link of one model; whatever prevents it becomes the link's verdict."""
+        checks: dict[str, Callable[[Model], LinkResult]] = {
+            "registry": self._registry,
+            "scores": self._scores,
+            "predictions": self._predictions,
+            "weights": self._weights,
+        }
+        return look(link, lambda: checks[link](model))
+
+    def _registry(self, model: Model) -> LinkResult:
+        if not self.documents:
+            raise MissingError("no document of the zoo to compare with: give --document FILE")
+        return check_registry(model, self.documents, self.split)
+
+    def _scores(self, model: Model) -> LinkResult:
+        file = self.from_scores or self._fetch(model, f"scores-{self.split}")
+        return check_scores(model, file, self.split)
+
+    def _predictions(self, model: Model) -> LinkResult:
+        from bddzoo.datasets.layouts import layout_of
+
+        if self.data is None:
+            raise MissingError("no ground truth to score predictions against: give --data ROOT")
+        truth = layout_of(model, self.data).label_folder(model.task, self.split)
+        if not truth.is_dir():
+            raise MissingError(f"{self.data} has no labels {truth.relative_to(self.data)}")
+        predictions = self.from_preds or self._fetch(model, "preds")
+        workers = min(4, os.cpu_count() or 1)
+        return check_predictions(model, truth, predictions, self.data, self.split, workers)
+
+    def _weights(self, model: Model) -> LinkResult:
+        root = default_root(self.results)
+        if not self.from_weights:
+            known = scan_records(
+                root,
+                zoo=model.zoo.id,
+                task=model.task,
+                model=model.id,
+                on_error=lambda e: self.warn(str(e)),
+            )
+            own = [stored.record for stored in known if stored.record.protocol.source == "inference"]
+            record = best_record(model, own, self.split)
+            if record is not None:
+                return from_report("weights", judge(model, record), f"record of {record.run.started}", record)
+            if self.data is None:
+                raise MissingError("never measured, and no data set to run on: give --data ROOT")
+        if self.data is None:
+            raise MissingError("no data set to run on: give --data ROOT")
+        check_root(root)
+        from bddzoo.runs.measure import Options, Watcher, measure
+
+        path, used = self.weights(model)
+        options = Options(split=self.split, device=self.device)
+        watcher = Watcher(warn=self.warn)
+        outcome = measure(model, self.data, path, used, options, watcher, command=self.command)
+        if outcome.record is None:
+            name, reason = outcome.failures[0]
+            raise MissingError(f"{len(outcome.failures)} pictures could not be used: {name}: {reason}")
+        try:
+            write_record(outcome.record, root, outcome.statistics)
+        except BddzooError as error:  # the numbers count all the same: they may have taken hours
+            self.warn(str(error))
+        return from_report("weights", judge(model, outcome.record), str(self.data), outcome.record)
+
+    def _fetch(self, model: Model, kind: str) -> Path:
+        from bddzoo.artifacts import Cache, Fetcher
+
+        wanted = cast(ArtifactKind, kind)
+        artifact = model.artifact(wanted)
+        if artifact is None or not (artifact.sources or self.sources):
+            raise MissingError(f"the zoo links no {kind} for this model")
+        fetcher = Fetcher(Cache(self.cache), self.sources, offline=self.offline)
+        return fetcher.fetch(model, wanted).path

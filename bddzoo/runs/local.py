@@ -1,0 +1,215 @@
+"""Models of a sweep in processes on this machine.
+
+Weights are fetched while networks run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import IO
+
+from bddzoo.runs.executor import Ended, Executor, Order, Run
+from bddzoo.runs.plan import log_path
+
+
+class Prefetcher:
+    """Fetches what waits for its turn, one after the other, in a thread that nobody waits for.
+
+    Args:
+        fetch: Fetches the weights of a model. What it raises is of no interest here: the process that needs
+            the weights meets it again and says it in its own words.
+    """
+
+    def __init__(self, fetch: Callable[[str], object]) -> None:
+        self._fetch = fetch
+        self._waiting: tuple[str, ...] = ()
+        self._seen: set[str] = set()
+        self._over = False
+        self._changed = threading.Condition()
+        threading.Thread(target=self._work, daemon=True, name="prefetch").start()
+
+    def offer(self, models: Sequence[str]) -> None:
+        """What waits now, in the order in which it will run."""
+        with self._changed:
+            if tuple(models) != self._waiting:
+                self._waiting = tuple(models)
+                self._changed.notify()
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        with self._changed:
+            self._over = True
+            self._changed.notify()
+
+    def _work(self) -> None:
+        while (model := self._next()) is not None:
+            with contextlib.suppress(Exception):
+                self._fetch(model)
+
+    def _next(self) -> str | None:
+        with self._changed:
+            while not self._over:
+                model = next((name for name in self._waiting if name not in self._seen), None)
+                if model is not None:
+                    self._seen.add(model)
+                    return model
+                self._changed.wait()
+        return None
+
+
+GRACE_S = 10.0
+
+
+@dataclass
+class LocalExecutor(Executor):
+    """Processes on this machine.
+
+    Args:
+        jobs: Models at the same time.
+        devices: Values of CUDA_VISIBLE_DEVICES, one for each model at the same time; empty for no choice.
+        fetch: Fetches the weights of a model, ahead of its turn; None where nothing is to be fetched.
+    """
+
+    jobs: int = 1
+    devices: tuple[str, ...] = ()
+    fetch: Callable[[str], object] | None = None
+    _prefetcher: Prefetcher | None = field(default=None, init=False)
+    _running: list[LocalRun] = field(default_factory=list, init=False)
+
+    def room(self) -> int:
+        """See `Executor`."""
+        return self.jobs - len(self._running)
+
+    def arrange(self, orders: Sequence[Order]) -> Sequence[Order]:
+        """See `Executor`; the order does not matter here."""
+        return orders
+
+    def start(self, order: Order, lock: IO[bytes]) -> LocalRun:
+        """See `Executor`. The process inherits the lock, which so lasts as long as it lives."""
+        taken = {run.device for run in self._running}
+        device = next((device for device in self.devices if device not in taken), None)
+        chosen = {"CUDA_VISIBLE_DEVICES": device} if device is not None else {}
+        with log_path(order.folder, order.model).open("ab") as output:
+            process = subprocess.Popen(
+                order.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **order.environment(order.results), **chosen},
+                pass_fds=(lock.fileno(),),
+                # A group of its own: Ctrl-C reaches it through us, and its children can be stopped with it.
+                start_new_session=True,
+            )
+        run = LocalRun(process, device, order.time_limit_s, self._running)
+        self._running.append(run)
+        return run
+
+    def look_ahead(self, models: Sequence[str]) -> None:
+        """See `Executor`."""
+        if self.fetch is not None and self._prefetcher is None:
+            self._prefetcher = Prefetcher(self.fetch)
+        if self._prefetcher is not None:
+            self._prefetcher.offer(models)
+
+    def close(self) -> None:
+        """See `Executor`."""
+        if self._prefetcher is not None:
+            self._prefetcher.stop()
+
+
+@dataclass
+class LocalRun(Run):
+    """A process; see `Run`."""
+
+    process: subprocess.Popen[bytes]
+    device: str | None
+    time_limit_s: float | None
+    siblings: list[LocalRun]
+    _started: float = field(default_factory=time.monotonic)
+    _ended: float | None = None
+    _interrupted: bool = False
+
+    @property
+    def place(self) -> str | None:
+        """The GPUs, if they were chosen."""
+        return "this machine" if self.device is None else f"GPU {self.device}"
+
+    @property
+    def place_id(self) -> str | None:
+        """See `Run`."""
+        return self.device
+
+    @property
+    def seconds(self) -> float:
+        """See `Run`."""
+        return (self._ended or time.monotonic()) - self._started
+
+    def poll(self) -> Ended | None:
+        """See `Run`."""
+        code = self.process.poll()
+        late = code is None and self.time_limit_s is not None and self.seconds >= self.time_limit_s
+        if late:
+            stop_group(self.process, signal.SIGTERM)
+        elif code is None:
+            return None
+        self._ended = time.monotonic()
+        self.close()
+        return Ended(code, late)
+
+    def interrupt(self) -> None:
+        """See `Run`."""
+        self._interrupted = True
+        signal_group(self.process, signal.SIGINT)
+
+    def close(self) -> None:
+        """See `Run`."""
+        stop_group(self.process, None if self._interrupted else signal.SIGINT)
+        if self in self.siblings:
+            self.siblings.remove(self)
+
+
+def gpu_groups(per_model: int) -> tuple[str, ...]:
+    """Visible GPUs in groups, as values of CUDA_VISIBLE_DEVICES; empty without a GPU or its tools."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is not None:
+        numbers = [n.strip() for n in listed.split(",") if n.strip() and n.strip() != "-1"]
+    else:
+        command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return ()
+        numbers = done.stdout.split()
+    groups = [numbers[i : i + per_model] for i in range(0, len(numbers), per_model)]
+    return tuple(",".join(group) for group in groups if len(group) == per_model)
+
+
+def signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Send a signal to a process and to everything that it started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def stop_group(process: subprocess.Popen[bytes], first: signal.Signals | None) -> None:
+    """Stop a process, gently at first, and whatever it has left running.
+
+    Args:
+        process: Leader of a process group.
+        first: Signal that asks it to end; None where it was asked already.
+    """
+    try:
+        if process.poll() is None:
+            if first is not None:
+                signal_group(process, first)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_S)
+    finally:  # also after a second Ctrl-C, which does not want to wait
+        signal_group(process, signal.SIGKILL)
+        process.wait()

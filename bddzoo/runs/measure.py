@@ -1,0 +1,238 @@
+"""Measure a model: run it over a split, score what comes out, and write down how.
+
+Nothing is held that grows with the number of pictures but a few hundred bytes of counts for each:
+pictures are read ahead of the network, and a thread behind it scores and writes predictions as
+they come.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bddzoo.datasets.identity import dataset_id, split_size
+from bddzoo.datasets.images import Frame, Listing
+from bddzoo.datasets.layouts import dataset_of, labels_of, layout_of
+from bddzoo.errors import MissingError, UsageError
+from bddzoo.registry.model import Model
+from bddzoo.results.environment import collect_environment, digest_files, digest_names, peak_memory_bytes
+from bddzoo.results.record import TIME_FORMAT, Fingerprint, Record, RunInfo, WeightsUsed, new_record
+from bddzoo.runs.loop import Loop, Options, Watcher, peak_device_memory
+
+if TYPE_CHECKING:
+    from bddzoo.evaluation import Scores
+    from bddzoo.runs.workers import Shared
+
+__all__ = ["Measurement", "Options", "Watcher", "check_listing", "measure"]
+
+# Whose definition of the metrics a run is scored by.
+EVALUATOR, LABELS_EVALUATOR = "bdd100k", "openseg"
+_LOOKED_AT = 3
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What came of it.
+
+    Attributes:
+        scores: Metrics over the pictures that could be used.
+        record: The record; None where pictures failed and were not to be skipped, because a number
+            over an accidental part of the set is not a result.
+        failures: Name and reason of each picture that could not be used.
+        total: Pictures that were to be used.
+        statistics: What was counted on each picture, to be written beside the record.
+    """
+
+    scores: Scores
+    record: Record | None
+    failures: tuple[tuple[str, str], ...]
+    total: int
+    statistics: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def measure(
+    model: Model,
+    data: Path,
+    weights: Path,
+    used: WeightsUsed,
+    options: Options | None = None,
+    watcher: Watcher | None = None,
+    command: Sequence[str] = (),
+) -> Measurement:
+    """Run a model over a split of a data set and score it with the official metrics.
+
+    Args:
+        model: A model with network facts and a test protocol.
+        data: Root of the data set.
+        weights: Checkpoint file.
+        used: Where the weights are from, for the record.
+        options: See `Options`.
+        watcher: See `Watcher`.
+        command: Command line, for the record.
+
+    Raises:
+        MissingError: The data set is not as expected, a label has no image, or no picture could be used.
+        IntegrityError: The weights are not this model's.
+        UsageError: The model cannot be run, or an option makes no sense.
+    """
+    from bddzoo.engines.ops import ops_in_use
+    from bddzoo.inference.load import default_batch_size, resolve_device
+
+    options, watcher = options or Options(), watcher or Watcher()
+    started, clock = datetime.now(timezone.utc), time.monotonic()
+    device = resolve_device(options.device)
+    listing = check_data(model, data, options, watcher)
+    frames = list(listing.frames)[: options.limit]
+    limit = options.limit if len(frames) < len(listing.frames) else None
+    batch_size = options.batch_size or default_batch_size(device)
+    watcher.step("loading the network")
+    run = _run(model, frames, weights, options, batch_size, watcher)
+    for line in run.scorer.remarks():
+        watcher.warn(line)
+    failures = [*((name, "its image is missing") for name in listing.without_image), *run.failures]
+    if not run.scored:
+        reason = f": {failures[0][0]}: {failures[0][1]}" if failures else ""
+        raise MissingError(f"no picture of {data} could be used{reason}")
+    scores = run.scorer.compute()
+    record: Record | None = None
+    statistics: dict[str, bytes] = {}
+    if not failures or options.skip_bad:
+        scored = set(run.scored)
+        counted = [frame for frame in frames if frame.name in scored]
+        layout = dataset_of(model)
+        dataset = dataset_id(data, layout)
+        on_disk = len(listing.frames) + len(listing.without_image)
+        fingerprint = Fingerprint.of(
+            model,
+            dataset=dataset,
+            split=options.split,
+            images=len(counted),
+            split_images=split_size(data, model.task, options.split, layout) or on_disk,
+            limit=limit,
+            partial=bool(failures) or limit is not None,
+            skipped=tuple(sorted(name for name, _ in failures)),
+            image_list=digest_names(frame.name for frame in counted),
+            ground_truth=digest_files((frame.name, frame.label) for frame in counted),
+            device=device.type,
+            precision=options.speedups.precision,
+            options=options.speedups.options,
+            batch_size=run.batch_size or batch_size,
+            evaluator=LABELS_EVALUATOR if labels_of(model) else EVALUATOR,
+        )
+        statistics = run.scorer.statistics()
+        record = new_record(
+            model,
+            summary=scores.summary,
+            per_class=scores.table,
+            absent_classes=scores.absent,
+            protocol=fingerprint,
+            weights=used,
+            environment=collect_environment(ops_in_use()),
+            statistics=statistics,
+            run=RunInfo(
+                started=started.strftime(TIME_FORMAT),
+                duration_s=round(time.monotonic() - clock, 3),
+                command=tuple(command),
+                images_per_s=round(len(counted) / run.seconds, 4) if run.seconds > 0 else None,
+                peak_memory_bytes=run.peak_memory,
+                peak_device_memory_bytes=run.peak_device,
+                processes=run.processes,
+                sweep=os.environ.get("BDDZOO_SWEEP"),
+            ),
+        )
+    total = len(frames) + len(listing.without_image)
+    return Measurement(scores, record, tuple(failures), total, statistics)
+
+
+def _run(
+    model: Model, frames: list[Frame], weights: Path, options: Options, batch_size: int, watcher: Watcher
+) -> Shared:
+    """The frames through the network, in this process or in several."""
+    from bddzoo.inference.load import load_runner
+    from bddzoo.runs.workers import Shared, run_shared
+
+    if options.processes > 1:
+        return run_shared(model, frames, weights, options, batch_size, watcher)
+    runner, device = load_runner(model, weights, options.device, options.speedups)
+    watcher.step("running")
+    clock = time.monotonic()
+    loop = Loop(model, frames, options, watcher)
+    loop.go(runner, device, batch_size)
+    return Shared(
+        scorer=loop.scorer,
+        scored=[frame.name for frame in frames if frame.name in loop.scored],
+        failures=loop.failures,
+        batch_size=loop.batch_size,
+        peak_memory=peak_memory_bytes(),
+        peak_device=peak_device_memory(device),
+        seconds=time.monotonic() - clock,
+    )
+
+
+def check_data(model: Model, data: Path, options: Options, watcher: Watcher) -> Listing:
+    """What a model's data set holds, checked before anything is fetched or run.
+
+    Args:
+        model: Whose protocol says which data set it is.
+        data: Root of the data set.
+        options: Split, and whether bad pictures are skipped.
+        watcher: Told what is left out.
+
+    Raises:
+        MissingError: The folder is laid out for something else, or has no or other labels.
+        UsageError: The model predicts the classes of another data set, or its data set has no layout.
+    """
+    from bddzoo.inference.pipeline import protocol_of
+    from bddzoo.runs.scorers import make_scorer
+
+    protocol_of(model)
+    make_scorer(model)
+    listing = layout_of(model, data).listing(model.task, options.split, attributes=False)
+    checked = check_listing(listing, options, watcher)
+    _check_labels(model, checked)
+    return checked
+
+
+def _check_labels(model: Model, listing: Listing) -> None:
+    """Refuse a set whose first labels hold values of another: nothing else in the folder says so."""
+    labels = labels_of(model)
+    if labels is None:
+        return
+    from bddzoo.datasets.formats.mask import read_mask
+    from bddzoo.evaluation.labelled import count_labels, foreign_labels
+
+    for frame in listing.frames[:_LOOKED_AT]:
+        assert frame.label is not None
+        try:
+            pixels = read_mask(frame.label)
+        except MissingError:
+            continue  # a damaged file is told when its turn comes
+        counts = count_labels(labels, pixels, pixels)
+        if counts.foreign:
+            raise foreign_labels(labels, frame.label, counts, lenient=False)
+
+
+def check_listing(listing: Listing, options: Options, watcher: Watcher) -> Listing:
+    """Refuse a split without labels, or with labels whose image is missing (unless those are skipped)."""
+    if options.limit is not None and options.limit < 1:
+        raise UsageError(f"limit {options.limit} is less than 1")
+    if listing.frames and listing.frames[0].label is None:
+        raise MissingError(
+            f"split '{options.split}' has no labels, so there is nothing to score against",
+            hint="'bddzoo predict' runs a model on pictures without labels",
+        )
+    if listing.without_image:
+        if not options.skip_bad:
+            raise MissingError(
+                f"the data set is incomplete: {listing.mismatch()}",
+                hint="complete it, or leave those out with --skip-bad",
+            )
+        watcher.warn(f"{listing.mismatch()}; left out")
+    elif listing.without_label:
+        watcher.warn(f"{listing.mismatch()}; not used")
+    return listing

@@ -1,0 +1,170 @@
+"""Predictions in, scores out, one frame at a time; and on the way to disk what is asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bddzoo.datasets.classes import INS_SEG, SEM_SEG
+from bddzoo.datasets.formats.mask import paint_bitmask, read_bitmask, read_mask, score_entries
+from bddzoo.datasets.formats.scalabel import Instances
+from bddzoo.datasets.images import Frame
+from bddzoo.datasets.layouts import labels_of
+from bddzoo.datasets.openseg import DataSet, class_set_of
+from bddzoo.errors import MissingError, UsageError
+from bddzoo.evaluation import BoxAccumulator, InsSegAccumulator, Scores, SemSegAccumulator
+from bddzoo.evaluation.labelled import accumulator_of, count_labels, foreign_labels
+from bddzoo.evaluation.statistics import dump
+from bddzoo.registry.model import Model
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from bddzoo.inference.outputs import PredictionSet
+
+
+class SemSegScorer:
+    """Class maps against class maps."""
+
+    def __init__(self) -> None:
+        self._counts = SemSegAccumulator(SEM_SEG.names)
+        self._unknown = 0
+
+    def score(self, frame: Frame, class_map: npt.NDArray[np.uint8], writer: PredictionSet | None) -> None:
+        """Count a frame, and write its class map if there is a writer."""
+        assert frame.label is not None
+        truth = read_mask(frame.label)
+        _same_size(frame, truth.shape[:2], class_map.shape)
+        self._unknown += self._counts.update(truth, class_map, frame.name)
+        if writer is not None:
+            writer.add_class_map(frame.name, class_map)
+
+    def compute(self) -> Scores:
+        """Scores so far."""
+        return self._counts.compute()
+
+    def merge(self, other: SemSegScorer) -> None:
+        """Add what another process counted.
+
+        Raises:
+            UsageError: A frame was counted by both.
+        """
+        self._counts.merge(other._counts)
+        self._unknown += other._unknown
+
+    def statistics(self) -> dict[str, bytes]:
+        """What was counted on each frame, for `bddzoo.evaluation.statistics.load`."""
+        return {"masks": dump(self._counts)}
+
+    def remarks(self) -> list[str]:
+        """What was odd about the ground truth."""
+        if not self._unknown:
+            return []
+        return [f"{self._unknown} ground-truth pixels are neither a class nor 255; they were not counted"]
+
+
+class LabelledScorer:
+    """Class maps against label files of one of openseg.pytorch's data sets, by its trainer's definition."""
+
+    def __init__(self, dataset: DataSet) -> None:
+        self._dataset = dataset
+        self._counts = accumulator_of(dataset)
+
+    def score(self, frame: Frame, class_map: npt.NDArray[np.uint8], writer: PredictionSet | None) -> None:
+        """Count a frame, and write its class map if there is a writer."""
+        assert frame.label is not None
+        truth = read_mask(frame.label)
+        _same_size(frame, truth.shape[:2], class_map.shape)
+        counts = count_labels(self._dataset, truth, self._dataset.to_files(class_map))
+        if counts.foreign:
+            raise foreign_labels(self._dataset, frame.label, counts, lenient=False)
+        self._counts.add(frame.name, counts.matrix)
+        if writer is not None:
+            writer.add_class_map(frame.name, class_map)
+
+    def compute(self) -> Scores:
+        """Scores so far."""
+        return self._counts.compute()
+
+    def merge(self, other: LabelledScorer) -> None:
+        """Add what another process counted.
+
+        Raises:
+            UsageError: A frame was counted by both.
+        """
+        self._counts.merge(other._counts)
+
+    def statistics(self) -> dict[str, bytes]:
+        """What was counted on each frame, for `bddzoo.evaluation.statistics.load`."""
+        return {"masks": dump(self._counts)}
+
+    def remarks(self) -> list[str]:
+        """What was odd about the ground truth; nothing, odd labels are errors."""
+        return []
+
+
+class InsSegScorer:
+    """Bitmasks against bitmasks, and boxes against the boxes of bitmasks."""
+
+    def __init__(self) -> None:
+        self._masks = InsSegAccumulator(INS_SEG.names)
+        self._boxes = BoxAccumulator(INS_SEG.names)
+
+    def score(self, frame: Frame, instances: Instances, writer: PredictionSet | None) -> None:
+        """Match a frame, and write its instances if there is a writer."""
+        assert frame.label is not None
+        truth = read_bitmask(frame.label)
+        _same_size(frame, truth.shape[:2], instances.size)
+        bitmask = paint_bitmask(instances)
+        self._masks.update(truth, bitmask, score_entries(instances), frame.name)
+        self._boxes.update(truth, instances.boxes, instances.scores, instances.labels, frame.name)
+        if writer is not None:
+            writer.add_instances(frame.name, instances, bitmask)
+
+    def compute(self) -> Scores:
+        """Scores so far: mask AP, and box AP beside it."""
+        return self._masks.compute().with_scores(self._boxes.compute())
+
+    def merge(self, other: InsSegScorer) -> None:
+        """Add what another process counted.
+
+        Raises:
+            UsageError: A frame was counted by both.
+        """
+        self._masks.merge(other._masks)
+        self._boxes.merge(other._boxes)
+
+    def statistics(self) -> dict[str, bytes]:
+        """What was counted on each frame, for `bddzoo.evaluation.statistics.load`."""
+        return {"masks": dump(self._masks), "boxes": dump(self._boxes)}
+
+    def remarks(self) -> list[str]:
+        """What was odd about the ground truth."""
+        return []
+
+
+def make_scorer(model: Model) -> Any:
+    """The scorer of a model's task.
+
+    Raises:
+        UsageError: The network predicts another number of classes than the task has.
+    """
+    labels = labels_of(model)
+    if labels is not None:
+        class_set_of(model)
+        return LabelledScorer(labels)
+    classes = {"sem_seg": SEM_SEG, "ins_seg": INS_SEG}[model.task]
+    if model.network is not None and model.network.num_classes != len(classes):
+        raise UsageError(
+            f"model {model.id} predicts {model.network.num_classes} classes, BDD100K's {model.task} has "
+            f"{len(classes)}",
+            hint="it was trained for another data set",
+        )
+    return SemSegScorer() if model.task == "sem_seg" else InsSegScorer()
+
+
+def _same_size(frame: Frame, truth: tuple[int, ...], predicted: tuple[int, ...]) -> None:
+    if tuple(truth) != tuple(predicted):
+        raise MissingError(
+            f"the image is {predicted[1]}x{predicted[0]} but its label {frame.label} is {truth[1]}x{truth[0]}"
+        )
