@@ -1,9 +1,11 @@
-"""Write `constraints.txt`: the versions that pip picks today for `.[dev]`, for several Pythons.
+"""Write `constraints.txt`: the versions that pip picks today, for several Pythons.
 
     python tools/pin_constraints.py python3.10 python3.13
 
-Each interpreter resolves the project on its own (`pip install --dry-run`, nothing is installed). A version
-that all agree on is written plainly; one that differs gets a marker on the Python version.
+Each interpreter resolves the project on its own (`pip install --dry-run`, nothing is installed): `.[dev]`,
+and after it, bound to the same versions, the other line of OpenMMLab's libraries, which cannot be installed
+together with it. A version that all agree on is written plainly; one that differs gets a marker on the
+Python version.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+EXTRAS = ("dev", "run-onedl")
 HEADER = """\
 # The versions that bddzoo was tested with; written by tools/pin_constraints.py, do not edit by hand.
 # torch and torchvision belong together: a pair from different builds may fail to load its operators.
@@ -22,19 +25,22 @@ HEADER = """\
 
 
 def resolve(python: str) -> tuple[tuple[int, int], dict[str, str]]:
-    """What pip would install for `.[dev]` with that interpreter: (major, minor) and name -> version."""
+    """What pip would install for `EXTRAS` with that interpreter: (major, minor) and name -> version."""
     with tempfile.TemporaryDirectory() as folder:
-        venv, report = Path(folder) / "venv", Path(folder) / "report.json"
+        venv, report, pins = Path(folder, "venv"), Path(folder, "report.json"), Path(folder, "pins.txt")
         subprocess.run([python, "-m", "venv", str(venv)], check=True)
         interpreter = str(venv / "bin" / "python")
         command = [interpreter, "-m", "pip", "install", "--quiet", "--dry-run", "--report", str(report)]
-        subprocess.run([*command, f"{ROOT}[dev]"], check=True)
-        found = json.loads(report.read_text())["install"]
+        versions: dict[str, str] = {}
+        for extra in EXTRAS:
+            pins.write_text("".join(f"{name}=={version}\n" for name, version in versions.items()))
+            subprocess.run([*command, "-c", str(pins), f"{ROOT}[{extra}]"], check=True)
+            for item in json.loads(report.read_text())["install"]:
+                versions[item["metadata"]["name"].lower().replace("_", "-")] = item["metadata"]["version"]
+            versions.pop("bddzoo", None)
         code = "import sys; print(*sys.version_info[:2])"
         text = subprocess.run([interpreter, "-c", code], check=True, capture_output=True, text=True).stdout
         major, minor = map(int, text.split())
-    versions = {i["metadata"]["name"].lower().replace("_", "-"): i["metadata"]["version"] for i in found}
-    versions.pop("bddzoo", None)
     return (major, minor), versions
 
 
