@@ -7,7 +7,8 @@ import pytest
 @pytest.mark.parametrize(
     "code",
     [
-        "from bddzoo.evaluation import bootstrap, convert, disk, oracle, statistics, submission; from bddzoo.reports.plots import curves",
+        "from bddzoo.evaluation import bootstrap, convert, disk, oracle, statistics, submission",
+        "from bddzoo.reports.plots import curves",
         "from bddzoo.cli.main import run; assert run(['score', '--help']) == 0",
     ],
 )
