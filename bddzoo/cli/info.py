@@ -32,7 +32,7 @@ Examples:
 @click.pass_obj
 def command(app: App, models: tuple[str, ...], bibtex: bool) -> int:
     """Show everything that is known about a model; what is unknown is said to be unknown."""
-    from bddzoo.reports.model_page import as_data, as_text
+    from bddzoo.reports.info import as_data, as_text
 
     found = [app.registry.find(name) for name in models]
     if bibtex:

@@ -54,19 +54,19 @@ def health(
 
     from bddzoo.artifacts.policy import Manners
     from bddzoo.artifacts.probe import Prober
-    from bddzoo.errors import MissingError, NetworkError
-    from bddzoo.reports.blocks import write_document
-    from bddzoo.reports.hosts import (
+    from bddzoo.artifacts.probe_history import (
         History,
         died,
         history_text,
-        hosts_table,
         offline,
         read_history,
         stores_of,
         updated,
         urls_of,
     )
+    from bddzoo.errors import MissingError, NetworkError
+    from bddzoo.reports.blocks import write_document
+    from bddzoo.reports.tables import hosts_table
 
     models = app.registry.select(patterns, zoo=zoo)
     urls = urls_of(models)

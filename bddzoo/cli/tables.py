@@ -125,7 +125,7 @@ def _render(app: App, sections: list[Section], style: str, results: Path | None)
 
         return measured_tables(sections, default_root(results), lambda error: app.warn(str(error)))
     if style == "full":
-        from bddzoo.reports.pages import render_page
+        from bddzoo.reports.tables import render_page
 
         return "\n\n".join(render_page(s) for s in sections)
     from bddzoo.reports.tables import compact_table, section_tables
@@ -196,7 +196,8 @@ def _reference(app: App, name: str) -> str:
 
 def _hosts(app: App, history: Path | None) -> str:
     """The hosts of the registry's files, with what a history of probes knows of them."""
-    from bddzoo.reports.hosts import History, hosts_table, read_history
+    from bddzoo.artifacts.probe_history import History, read_history
+    from bddzoo.reports.tables import hosts_table
 
     return hosts_table(read_history(history) if history is not None else History(), app.registry.models)
 

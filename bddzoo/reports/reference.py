@@ -9,6 +9,7 @@ from typing import Any
 
 from bddzoo.errors import MEANINGS
 from bddzoo.registry.model import Model
+from bddzoo.reports.facts import protocol_rows
 from bddzoo.reports.text import markdown_table
 
 
@@ -20,8 +21,6 @@ def exit_codes() -> str:
 
 def protocols(models: Iterable[Model]) -> str:
     """Every protocol that a model is measured under, with the number of those models."""
-    from bddzoo.reports.model_page import protocol_rows
-
     users: dict[str, list[Model]] = {}
     for model in models:
         if model.protocol is not None:

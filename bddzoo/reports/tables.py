@@ -1,16 +1,29 @@
-"""Result tables of the registry in our own style: compact, with absolute and pinned links.
+"""Markdown of the registry's facts in our own style, with absolute and pinned links.
 
-Tables that put what was measured beside what is reported.
+Compact tables, tables of what was measured next to what is reported, full pages of a zoo's task, hosts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from decimal import ROUND_HALF_EVEN, Decimal
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from bddzoo.registry.model import Artifact, Model, Reported, Section, Zoo
+from bddzoo.artifacts.probe_history import History, urls_of
+from bddzoo.registry.model import Column, Elsewhere, Fills, Method, Model, Section
+from bddzoo.reports.facts import (
+    UNKNOWN,
+    Number,
+    config_page,
+    judged_number,
+    number_text,
+    params_text,
+    reported_on,
+    settings_text,
+    synthetic_mark,
+    url_of,
+)
 from bddzoo.reports.text import markdown_table
 from bddzoo.text import number_of
 
@@ -18,20 +31,12 @@ if TYPE_CHECKING:
     from bddzoo.errors import IntegrityError
     from bddzoo.results import Record
 
-UNKNOWN = "–"
-TICK = "✓"
-
 
 def link(text: str, url: str | None) -> str:
     """A Markdown link, or the plain text where there is nothing to link."""
     if not url:
         return text
     return f"[{text}]({url.replace(' ', '%20').replace('(', '%28').replace(')', '%29')})"
-
-
-def synthetic_mark(zoo: Zoo) -> str:
-    """What is written behind the title of a zoo of synthetic data that does not say so itself."""
-    return " (synthetic)" if zoo.synthetic and "synthetic" not in zoo.title.lower() else ""
 
 
 def compact_table(section: Section, models: Sequence[Model] | None = None) -> str:
@@ -86,59 +91,22 @@ def metric_columns(section: Section) -> list[tuple[str, str]]:
     return sorted(found, key=lambda key: order.get(key[0], 3))
 
 
-def number_text(model: Model, split: str, metric: str) -> str:
-    """A reported number as printed, or a dash."""
-    value = model.reported_value(metric, split)
-    return UNKNOWN if value is None else str(value)
-
-
-def settings_text(model: Model) -> str:
-    """The row's other columns in one cell: `40K, 512 × 1024, GN`."""
-    parts = []
-    for name, text in model.settings.items():
-        if text == TICK:
-            parts.append(name)
-        elif text not in ("", "-"):
-            plain = text.replace(" * ", " × ")
-            # A bare number says nothing without its column's name.
-            parts.append(f"{name} {plain}" if plain.isdigit() else plain)
-    return ", ".join(parts)
-
-
-def params_text(model: Model) -> str:
-    """Number of parameters in millions, or a dash."""
-    if model.network is None or model.network.params is None:
-        return UNKNOWN
-    return f"{model.network.params / 1e6:.1f} M"
-
-
 def reason_text(model: Model) -> str:
     """The code of why a row's network cannot be built, or nothing."""
     return f"`{model.not_buildable.reason}`" if model.not_buildable else ""
 
 
-def config_page(model: Model) -> str | None:
-    """Where people can read the model's config, pinned."""
-    config = model.artifact("config")
-    return None if config is None else url_of(config)
-
-
-def url_of(artifact: Artifact) -> str | None:
-    """The page of a file, or its first web source."""
-    web = [s for s in artifact.sources if s.startswith(("https://", "http://"))]
-    return artifact.page or (web[0] if web else None)
-
-
-def files_text(model: Model, kinds: Sequence[str]) -> str:
-    """Links to the files that have one; files without a link are not mentioned."""
+def files_text(model: Model, kinds: Collection[str] | None = None) -> str:
+    """Links to the files of these kinds that have one; None for all kinds but configs."""
     links = []
     for artifact in model.artifacts:
-        if artifact.kind in kinds:
-            url = url_of(artifact)
-            if url:
-                links.append(link(artifact.kind, url))
-            if artifact.kind == "weights" and artifact.digest_url:
-                links.append(link("md5", artifact.digest_url))
+        if kinds is not None and artifact.kind not in kinds:
+            continue
+        url = url_of(artifact)
+        if url and (kinds or artifact.kind != "config"):
+            links.append(link(artifact.kind, url))
+        if artifact.digest_url:
+            links.append(link("md5", artifact.digest_url))
     return " · ".join(links)
 
 
@@ -152,11 +120,6 @@ def _without_empty(headers: list[str], rows: list[list[str]], right: list[bool])
     return markdown_table(
         [headers[i] for i in keep], [[row[i] for i in keep] for row in rows], [right[i] for i in keep]
     )
-
-
-def reported_on(model: Model, split: str) -> list[Reported]:
-    """The numbers that a zoo reports for a model on a split."""
-    return [r for r in model.reported if r.split == split and r.value is not None]
 
 
 HEADERS = ("Model", "Metric", "Reported", "Measured", "Difference", "Verdict", "Date")
@@ -192,28 +155,15 @@ def measured_rows(model: Model, record: Record | None) -> Sequence[tuple[str, ..
     from bddzoo.results import judge
 
     if record is None:
-        return [
-            (f"{r.metric}-{r.split}", str(r.value), UNKNOWN, UNKNOWN, NO_RECORD, UNKNOWN)
-            for r in reported_on(model, "val")
-        ]
-    report = judge(model, record)
-    date = record.run.started[:10]
-    rows = []
-    for entry in report.metrics:
-        step = step_of(entry.reported)
-        measured = UNKNOWN if entry.measured is None else rounded(entry.measured, step)
-        difference = UNKNOWN if entry.difference is None else signed(entry.difference, step)
-        rows.append(
-            (
-                f"{entry.metric}-{report.split}",
-                UNKNOWN if entry.reported is None else str(entry.reported),
-                measured,
-                difference,
-                str(entry.verdict),
-                date,
-            )
-        )
-    return rows or [(f"({report.split})", UNKNOWN, UNKNOWN, UNKNOWN, str(report.verdict), date)]
+        numbers = [Number(r.metric, "val", str(r.value)) for r in reported_on(model, "val")]
+        date = UNKNOWN
+    else:
+        report = judge(model, record)
+        numbers = [judged_number(entry, report.split) for entry in report.metrics]
+        date = record.run.started[:10]
+        if not numbers:
+            return [(f"({report.split})", UNKNOWN, UNKNOWN, UNKNOWN, str(report.verdict), date)]
+    return [(f"{n.metric}-{n.split}", n.reported, n.measured, n.difference, n.verdict, date) for n in numbers]
 
 
 def measured_table(section: Section, records: Mapping[str, Record]) -> str:
@@ -242,18 +192,137 @@ def measured_tables(
     return "\n\n".join(blocks)
 
 
-def step_of(reported: Decimal | None) -> Decimal:
-    """One unit of the last digit that was printed; a hundredth where nothing was."""
-    places = reported.as_tuple().exponent if reported is not None else -2
-    return Decimal(1).scaleb(places if isinstance(places, int) else -2)
+def hosts_table(history: History, models: Iterable[Model]) -> str:
+    """Every host that the registry's files are on, and what is known of it."""
+    counts: dict[str, int] = {}
+    for url in urls_of(models):
+        host = urlsplit(url).netloc
+        counts[host] = counts.get(host, 0) + 1
+    rows = []
+    for host in sorted(counts, key=lambda h: (-counts[h], h)):
+        seen = history.hosts.get(host)
+        if seen is None:
+            rows.append((f"`{host}`", str(counts[host]), "not probed yet", UNKNOWN, UNKNOWN))
+            continue
+        state = "dead" if seen.alive == 0 else ("alive" if seen.alive == seen.files else "partly alive")
+        text = f"{state}, {seen.alive} of {seen.files}" + (f" ({seen.note})" if seen.note else "")
+        rows.append((f"`{host}`", str(counts[host]), text, seen.last_seen or UNKNOWN, seen.probed))
+    headers = ("Host", "Files", "State", "Last seen alive", "Probed")
+    return markdown_table(headers, rows, [False, True, False, False, False])
 
 
-def rounded(value: float, step: Decimal) -> str:
-    """The value to whole steps, as text."""
-    return str(Decimal(repr(value)).quantize(step, ROUND_HALF_EVEN))
+def render_page(section: Section) -> str:
+    """The page's text; headings start at level 2, because the page's title is written by hand."""
+    return "\n\n".join(_page_blocks(section))
 
 
-def signed(value: float, step: Decimal) -> str:
-    """A difference to whole steps, with its sign; a difference that rounds to nothing has none."""
-    rounded = Decimal(repr(value)).quantize(step, ROUND_HALF_EVEN)
-    return f"{rounded + 0:+}" if rounded else str(abs(rounded))
+def _page_blocks(section: Section) -> Iterator[str]:
+    zoo = section.zoo
+    source = f"Source: {link('the zoo’s own page', section.page)} of {link(zoo.title, zoo.url)}"
+    if zoo.commit and zoo.url:
+        source += f", repository at {link(zoo.commit, f'{zoo.url}/tree/{zoo.commit}')}"
+    facts = [
+        source,
+        f"Licence of the repository: {zoo.licence or 'unknown'}. "
+        f"Licence of the weights: {zoo.weights_licence or 'unknown'}.",
+        f"{number_of(len(section.models), 'model')} under {number_of(len(section.methods), 'heading')}; "
+        f"{UNKNOWN} stands for unknown.",
+    ]
+    if zoo.synthetic:
+        facts.insert(0, "These models are synthetic: made by this project to show the main job.")
+    yield "\n".join(f"- {text}" for text in [*facts, *zoo.notes, *section.notes])
+    for method in section.methods:
+        yield f"## {method.name}"
+        yield from _about_method(method)
+        yield method_table(section, method)
+        models_of = section.models_of(method)
+        notes = [(m, n) for m in models_of for n in m.notes]
+        if notes:
+            yield "\n".join(f"- `{model.id}`: {_sentence(note)}" for model, note in notes)
+        reasons = {m.not_buildable.reason: m.not_buildable.text for m in models_of if m.not_buildable}
+        if reasons:
+            yield "\n".join(f"- `{code}`: {_sentence(text)}" for code, text in reasons.items())
+        filled = [(m, m.fills) for m in models_of if m.fills]
+        if filled:
+            yield "\n".join(_fills(model, row) for model, row in filled)
+        others = [(m, e) for m in section.models_of(method) for e in m.elsewhere]
+        if others:
+            yield "Published elsewhere, and not part of the row:"
+            yield "\n".join(_elsewhere(model, other) for model, other in others)
+
+
+def _about_method(method: Method) -> Iterator[str]:
+    if method.caption:
+        yield f"{method.caption[0].upper()}{method.caption[1:]}."
+    lines = []
+    if method.paper is not None:
+        venue = f" ({method.venue})" if method.venue else ""
+        lines.append(f"- Paper: {link(method.paper.title, method.paper.url)}{venue}")
+    if method.authors:
+        people = ", ".join(link(a.name, a.url) + a.mark.replace("*", "\\*") for a in method.authors)
+        lines.append(f"- Authors: {people}")
+    if method.code is not None and method.code.url:
+        lines.append(f"- Code: <{method.code.url}>")
+    lines += [f"- Note: {_sentence(note)}" for note in method.notes]
+    if lines:
+        yield "\n".join(lines)
+
+
+def method_table(section: Section, method: Method) -> str:
+    """One heading's table with the zoo's columns, the id first and every link absolute."""
+    models = section.models_of(method)
+    style = section.styles.get(method.table)
+    if style is None:
+        settings = dict.fromkeys(name for m in models for name in m.settings)
+        metrics = dict.fromkeys((r.split, r.metric) for m in models for r in m.reported)
+        columns = [Column("Backbone", "backbone")]
+        columns += [Column(name) for name in settings]
+        columns += [Column(f"{metric}-{split}", "metric", (split, metric)) for split, metric in metrics]
+    else:
+        columns = [c for c in style.columns if c.kind != "links"]
+    headers = ["Model", *[" ".join(c.name.split()) for c in columns], "Params", "Files"]
+    rows = [
+        [
+            link(f"`{m.id}`", config_page(m)),
+            *[_cell(m, c) for c in columns],
+            params_text(m),
+            files_text(m) or UNKNOWN,
+        ]
+        for m in models
+    ]
+    right = [False, *[c.kind == "metric" for c in columns], True, False]
+    if any(m.not_buildable for m in models):
+        headers.append("Cannot be built")
+        rows = [[*row, reason_text(m)] for m, row in zip(models, rows, strict=True)]
+        right.append(False)
+    return markdown_table(headers, rows, right)
+
+
+def _cell(model: Model, column: Column) -> str:
+    if column.kind == "backbone":
+        return model.backbone
+    if column.metric is not None:
+        return number_text(model, *column.metric)
+    text = model.settings.get(column.name, "")
+    return UNKNOWN if text == "-" else text.replace(" * ", " × ")
+
+
+def _fills(model: Model, row: Fills) -> str:
+    differs = "".join(f"; {text}" for text in row.differs)
+    how = f"would fill `{row.model}`, but" + differs[1:] if differs else f"fills `{row.model}`"
+    return f"- `{model.id}` {how}."
+
+
+def _elsewhere(model: Model, other: Elsewhere) -> str:
+    numbers = ", ".join(f"{r.metric}-{r.split} {r.value}" for r in other.reported)
+    text = f"- `{model.id}`: {numbers}, {link(other.source, other.url)}"
+    text += f" ({other.date})" if other.date else ""
+    if other.protocol_differs:
+        text += f"; protocol differs: {other.protocol_differs}"
+    if other.weights:
+        text += f"; {link('weights', other.weights)}"
+    return text + (f". {_sentence(other.note)}" if other.note else ".")
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else text + "."

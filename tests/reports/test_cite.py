@@ -15,7 +15,7 @@ from bddzoo.cli.main import cli
 from bddzoo.registry import load_registry
 from bddzoo.registry.model import Link, Model, Person
 from bddzoo.reports.cite import bibliography, bibtex, entries
-from bddzoo.reports.commands import steps
+from bddzoo.reports.facts import steps
 from tests.cli.inprocess import Done, runner
 
 REGISTRY = load_registry()

@@ -10,7 +10,6 @@ import pytest
 
 from bddzoo.registry import Registry, load_registry
 from bddzoo.registry.model import Section
-from bddzoo.reports.pages import render_page
 from bddzoo.reports.tables import (
     UNKNOWN,
     compact_table,
@@ -18,6 +17,7 @@ from bddzoo.reports.tables import (
     link,
     measured_rows,
     measured_tables,
+    render_page,
     section_tables,
     settings_text,
 )

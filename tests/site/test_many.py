@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bddzoo.artifacts.probe_history import History
 from bddzoo.registry import Registry, load_registry
-from bddzoo.reports.hosts import History
 from bddzoo.reports.site.build import front_files
 from bddzoo.reports.site.evidence import gather
 from bddzoo.reports.site.model import page_names

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bddzoo.reports.cite import bibtex
-from bddzoo.reports.commands import steps
+from bddzoo.reports.facts import steps
 from tests.site.conftest import Opener
 from tests.site.front import MEASURED, MODEL, TASK, ids
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
+from bddzoo.artifacts.probe_history import History
 from bddzoo.registry.model import Artifact, Model, Section
-from bddzoo.reports.hosts import History
+from bddzoo.reports.facts import TICK, UNKNOWN, number_text, params_text, rounded, step_of
 from bddzoo.reports.site.evidence import Evidence
-from bddzoo.reports.tables import TICK, UNKNOWN, metric_columns, number_text, params_text, rounded, step_of
+from bddzoo.reports.tables import metric_columns
 from bddzoo.results.verdict import measured_value
 
 State = Literal["here", "alive", "unknown", "dead", "none"]

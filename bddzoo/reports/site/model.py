@@ -7,18 +7,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from bddzoo.artifacts.probe_history import History
 from bddzoo.datasets.classes import in_order
 from bddzoo.registry.model import Artifact, Model
 from bddzoo.reports.cite import bibtex
-from bddzoo.reports.commands import steps
-from bddzoo.reports.hosts import History
-from bddzoo.reports.model_page import digest_text, protocol_rows, size_text, training_rows
+from bddzoo.reports.facts import (
+    UNKNOWN,
+    Number,
+    digest_text,
+    judged_number,
+    protocol_rows,
+    size_text,
+    steps,
+    training_rows,
+)
 from bddzoo.reports.site.columns import Health, health_of
 from bddzoo.reports.site.evidence import Evidence
 from bddzoo.reports.site.render import Block, template
-from bddzoo.reports.tables import UNKNOWN, rounded, signed, step_of
 from bddzoo.results import Record
-from bddzoo.results.verdict import MetricVerdict
 
 # Over all classes a table's metric has another name; `IoU` of the classes is `mIoU` of all.
 OVERALL = {"IoU": "mIoU", "Precision": "mPrecision", "Recall": "mRecall", "Acc": "mPrecision"}
@@ -27,20 +33,6 @@ SCORED = {
     "predictions": "published predictions",
     "scores": "published scores",
 }
-
-
-@dataclass(frozen=True)
-class Number:
-    """A reported number and what was measured of it; texts, with a dash for what is unknown."""
-
-    metric: str
-    split: str
-    reported: str
-    measured: str
-    interval: str
-    difference: str
-    tolerance: str
-    verdict: str
 
 
 @dataclass(frozen=True)
@@ -78,43 +70,24 @@ class File:
     digest_url: str | None
 
 
-def numbers(model: Model, evidence: Evidence) -> list[Number]:
-    """Every number that the zoo reports, and the verdict where something was measured on its split."""
+def numbers(model: Model, evidence: Evidence) -> list[tuple[Number, str]]:
+    """Every number that the zoo reports, with its verdict (`missing` where nobody measured) and interval."""
     report = evidence.report
     judged = {(report.split, m.metric): m for m in report.metrics} if report else {}
     rows = []
     for entry in model.reported:
         found = judged.get((entry.split, entry.metric))
-        if entry.value is None and found is None:
-            continue
-        reported = UNKNOWN if entry.value is None else str(entry.value)
-        if found is None:
+        if found is not None:
+            rows.append((judged_number(found, entry.split), interval_text(evidence, entry.metric)))
+        elif entry.value is not None:
             verdict = "missing" if entry.split == "val" else UNKNOWN
-            rows.append(
-                Number(entry.metric, entry.split, reported, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, verdict)
-            )
-        else:
-            rows.append(_judged(found, entry.split, reported, evidence))
+            rows.append((Number(entry.metric, entry.split, str(entry.value), verdict=verdict), UNKNOWN))
     return rows
 
 
-def _judged(found: MetricVerdict, split: str, reported: str, evidence: Evidence) -> Number:
-    step = step_of(found.reported)
-    interval = evidence.intervals.get(found.metric)
-    return Number(
-        found.metric,
-        split,
-        reported,
-        UNKNOWN if found.measured is None else rounded(found.measured, step),
-        UNKNOWN if interval is None else _range(interval),
-        UNKNOWN if found.difference is None else signed(found.difference, step),
-        UNKNOWN if found.tolerance is None else f"±{found.tolerance}",
-        str(found.verdict),
-    )
-
-
-def _range(interval: tuple[float, float]) -> str:
-    low, high = interval
+def interval_text(evidence: Evidence, metric: str) -> str:
+    """The 95 % interval of a metric, or a dash."""
+    low, high = evidence.intervals.get(metric, (math.nan, math.nan))
     return f"{low:.2f} to {high:.2f}" if math.isfinite(low) and math.isfinite(high) else UNKNOWN
 
 
@@ -125,7 +98,7 @@ def other_metrics(model: Model, evidence: Evidence) -> list[tuple[str, str, str]
         return []
     reported = {r.metric for r in model.reported if r.split == record.protocol.split}
     return [
-        (name, _percent(value), _range(evidence.intervals.get(name, (float("nan"), 0.0))))
+        (name, _percent(value), interval_text(evidence, name))
         for name, value in record.summary.items()
         if name not in reported
     ]

@@ -13,12 +13,10 @@ import msgspec
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry.artifacts import STORES
 from bddzoo.registry.model import Model
-from bddzoo.reports.text import markdown_table
 
 if TYPE_CHECKING:
+    # Reading a history must not import what asks servers.
     from bddzoo.artifacts.probe import Probe
-
-NEVER = "–"
 
 
 class FileSeen(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -142,22 +140,3 @@ def stores_of(models: Iterable[Model]) -> list[str]:
     """Every address of the models' files in an object store or on a model hub, each once."""
     found = [url for model in models for artifact in model.artifacts for url in artifact.sources]
     return [u for u in dict.fromkeys(found) if u.startswith(STORES)]
-
-
-def hosts_table(history: History, models: Iterable[Model]) -> str:
-    """Every host that the registry's files lie on, and what is known of it."""
-    counts: dict[str, int] = {}
-    for url in urls_of(models):
-        host = urlsplit(url).netloc
-        counts[host] = counts.get(host, 0) + 1
-    rows = []
-    for host in sorted(counts, key=lambda h: (-counts[h], h)):
-        seen = history.hosts.get(host)
-        if seen is None:
-            rows.append((f"`{host}`", str(counts[host]), "not probed yet", NEVER, NEVER))
-            continue
-        state = "dead" if seen.alive == 0 else ("alive" if seen.alive == seen.files else "partly alive")
-        text = f"{state}, {seen.alive} of {seen.files}" + (f" ({seen.note})" if seen.note else "")
-        rows.append((f"`{host}`", str(counts[host]), text, seen.last_seen or NEVER, seen.probed))
-    headers = ("Host", "Files", "State", "Last seen alive", "Probed")
-    return markdown_table(headers, rows, [False, True, False, False, False])

@@ -1,108 +1,76 @@
-"""Everything that is known about one model, for people and as data."""
+"""One view of a model's facts: what terminal, Markdown, tables and site print of it, each fact once.
+
+Every function returns plain text, with no markup but what the registry itself holds.
+"""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import TYPE_CHECKING, Any
 
-from bddzoo.registry.model import Artifact, Digest, Model, Protocol
-from bddzoo.reports.tables import synthetic_mark
+from bddzoo.registry.model import Artifact, Digest, Model, Protocol, Reported, Zoo
 
-UNKNOWN = "unknown"
+if TYPE_CHECKING:
+    from bddzoo.results.verdict import MetricVerdict
+
+UNKNOWN = "–"
+TICK = "✓"
+# The synthetic set, which anybody can make.
+MINI = "bddzoo-mini"
 _ORIGINS = {
     "published": "published by the zoo",
     "filename": "read off the file name",
     "observed": "observed on a download",
     "computed": "computed by this project from its own file",
 }
-_COLUMN = 14
 # Facts of training and of losses say nothing about what a part computes.
 _QUIET = ("type", "init_cfg", "loss_cls", "loss_bbox", "loss_mask", "loss_decode")
 
 
-def as_data(model: Model) -> dict[str, Any]:
-    """The model as plain data; what is unknown is None, or an empty list."""
-    data = asdict(model)
-    data["artifacts"] = {a.kind: {k: v for k, v in asdict(a).items() if k != "kind"} for a in model.artifacts}
-    return data
+def synthetic_mark(zoo: Zoo) -> str:
+    """What is written behind the title of a zoo of synthetic data that does not say so itself."""
+    return " (synthetic)" if zoo.synthetic and "synthetic" not in zoo.title.lower() else ""
 
 
-def as_text(model: Model) -> str:
-    """The model as text for a terminal."""
-    lines = [model.id]
-    zoo, method = model.zoo, model.method
-    _row(lines, "zoo", f"{zoo.id}: {zoo.title}{synthetic_mark(zoo)}")
-    _row(lines, "", " at ".join(t for t in (zoo.url, zoo.commit) if t))
-    _row(lines, "licence", f"{zoo.licence or UNKNOWN} (weights: {zoo.weights_licence or UNKNOWN})")
-    _row(lines, "task", model.task)
-    _row(lines, "method", method.name + (f" ({method.caption})" if method.caption else ""))
-    if method.paper:
-        _row(lines, "paper", method.paper.title + (f" [{method.venue}]" if method.venue else ""))
-        _row(lines, "", method.paper.url or UNKNOWN)
-    if method.authors:
-        _row(lines, "authors", ", ".join(a.name + a.mark for a in method.authors))
-    if method.code:
-        _row(lines, "code", method.code.url or UNKNOWN)
-    _row(lines, "backbone", model.backbone)
+def number_text(model: Model, split: str, metric: str) -> str:
+    """A reported number as printed, or a dash."""
+    value = model.reported_value(metric, split)
+    return UNKNOWN if value is None else str(value)
+
+
+def settings_text(model: Model) -> str:
+    """The row's other columns in one cell: `40K, 512 × 1024, GN`."""
+    parts = []
     for name, text in model.settings.items():
-        _row(lines, name, text or "-")
-    if model.fills:
-        differs = "".join(f"; but {text}" for text in model.fills.differs)
-        _row(lines, "fills", f"{model.fills.model}{differs}")
-    _numbers(lines, model)
-    _network(lines, model)
-    _protocol(lines, model)
-    _training(lines, model)
-    _files(lines, model)
-    notes = [*model.notes, *method.notes, *zoo.notes]
-    if notes:
-        lines += ["", "notes", *(f"  - {note}" for note in notes)]
-    return "\n".join(lines)
+        if text == TICK:
+            parts.append(name)
+        elif text not in ("", "-"):
+            plain = text.replace(" * ", " × ")
+            # A bare number says nothing without its column's name.
+            parts.append(f"{name} {plain}" if plain.isdigit() else plain)
+    return ", ".join(parts)
 
 
-def _row(lines: list[str], name: str, text: str) -> None:
-    if text:
-        lines.append(f"  {name:{_COLUMN}}  {text}".rstrip())
+def params_text(model: Model) -> str:
+    """Number of parameters in millions, or a dash."""
+    if model.network is None or model.network.params is None:
+        return UNKNOWN
+    return f"{model.network.params / 1e6:.1f} M"
 
 
-def _numbers(lines: list[str], model: Model) -> None:
-    lines += ["", "reported (percent, as printed)"]
-    if not model.reported:
-        lines.append(f"  {UNKNOWN}")
-    for entry in model.reported:
-        name = f"{entry.metric}-{entry.split}"
-        known = f'  (column "{entry.column}")' if entry.column not in ("", name) else ""
-        _row(lines, name, (UNKNOWN if entry.value is None else str(entry.value)) + known)
-    if model.elsewhere:
-        lines += ["", "published elsewhere"]
-    for other in model.elsewhere:
-        numbers = ", ".join(f"{r.metric}-{r.split} {r.value}" for r in other.reported)
-        lines.append(f"  {numbers}: {other.source}")
-        if other.protocol_differs:
-            lines.append(f"    protocol differs: {other.protocol_differs}")
-        named = (
-            ("weights", other.weights),
-            ("the model here", other.model),
-            ("tested by protocol", other.protocol),
-        )
-        for text in (other.note, other.url, *(f"{name}: {value}" for name, value in named if value)):
-            if text:
-                lines.append(f"    {text}")
+def config_page(model: Model) -> str | None:
+    """Where people can read the model's config, pinned."""
+    config = model.artifact("config")
+    return None if config is None else url_of(config)
 
 
-def _network(lines: list[str], model: Model) -> None:
-    lines += ["", "network"]
-    last = ""
-    rows = network_rows(model)
-    for name, text in rows:
-        _row(lines, "" if name == last else name, text)
-        last = name
-    if model.not_buildable is not None:
-        _row(lines, "cannot be built", f"{model.not_buildable.reason}: {model.not_buildable.text}")
-        return
-    if not rows:
-        lines.append(f"  {UNKNOWN}")
+def url_of(artifact: Artifact) -> str | None:
+    """The page of a file, or its first web source."""
+    web = [s for s in artifact.sources if s.startswith(("https://", "http://"))]
+    return artifact.page or (web[0] if web else None)
 
 
 def network_rows(model: Model) -> list[tuple[str, str]]:
@@ -110,10 +78,10 @@ def network_rows(model: Model) -> list[tuple[str, str]]:
     network = model.network
     if network is None:
         return []
-    params = UNKNOWN if network.params is None else f"{network.params:,}"
+    params = "unknown" if network.params is None else f"{network.params:,}"
     rows = [
         ("engine", f"{network.engine}, {network.arch}, {network.num_classes} classes"),
-        ("parameters", f"{params} in {network.entries or UNKNOWN} state-dict entries"),
+        ("parameters", f"{params} in {network.entries or 'unknown'} state-dict entries"),
     ]
     if network.align_corners:
         rows.append(("heads", "align_corners"))
@@ -140,15 +108,6 @@ def _value(value: Any) -> str:
             return " ".join(str(v) for v in value)
         return "[" + ", ".join(_value(v) for v in value) + "]"
     return "none" if value is None else str(value)
-
-
-def _protocol(lines: list[str], model: Model) -> None:
-    lines += ["", "protocol"]
-    rows = protocol_rows(model)
-    for name, text in rows:
-        _row(lines, name, text)
-    if not rows:
-        lines.append(f"  {UNKNOWN}")
 
 
 def protocol_rows(model: Model) -> list[tuple[str, str]]:
@@ -202,21 +161,12 @@ def _flip_text(protocol: Protocol) -> str:
     return ("summed" if protocol.scales else "averaged") + f" with the mirrored image{swapped}"
 
 
-def _training(lines: list[str], model: Model) -> None:
-    lines += ["", "training"]
-    rows = training_rows(model)
-    for name, text in rows:
-        _row(lines, name, text)
-    if not rows:
-        lines.append(f"  {UNKNOWN}")
-
-
 def training_rows(model: Model) -> list[tuple[str, str]]:
     """How the weights were trained, by name; empty where unknown."""
     training = model.training
     if training is None:
         return []
-    schedule = training.schedule or UNKNOWN
+    schedule = training.schedule or "unknown"
     facts = describe_part(dict(training.optimizer))
     rows = [("schedule", f"{schedule}: {facts}" if facts else schedule)]
     if training.iters:
@@ -232,32 +182,10 @@ def training_rows(model: Model) -> list[tuple[str, str]]:
     return rows + ([("start", training.init)] if training.init else [])
 
 
-def _files(lines: list[str], model: Model) -> None:
-    lines += ["", "files"]
-    if not model.artifacts:
-        lines.append("  none known")
-    for file in model.artifacts:
-        _row(lines, file.kind, file.name)
-        for source in file.sources:
-            _row(lines, "", source)
-        if not file.sources:
-            why = "behind a web page that asks questions" if file.page else "the zoo links nothing"
-            _row(lines, "", f"no source: {why}")
-        if file.page:
-            _row(lines, "", f"page {file.page}")
-        if not file.digests:
-            promise = f" (MD5 promised at {file.digest_url})" if file.digest_url else ""
-            _row(lines, "", f"size {size_text(file)}; digest {UNKNOWN}{promise}")
-            continue
-        _row(lines, "", f"size {size_text(file)}")
-        for digest in file.digests:
-            _row(lines, "", digest_text(digest))
-
-
 def size_text(file: Artifact) -> str:
     """A file's size and where it is from."""
     if file.size_bytes is None:
-        return UNKNOWN
+        return "unknown"
     date = f", {file.size_date}" if file.size_date else ""
     return f"{file.size_bytes:,} bytes" + (
         f" ({_ORIGINS[file.size_origin]}{date})" if file.size_origin else ""
@@ -270,3 +198,90 @@ def digest_text(digest: Digest) -> str:
     full = {"md5": 32}.get(digest.algorithm, 64)
     prefix = " (first digits only)" if len(digest.hex) < full else ""
     return f"{digest.algorithm}:{digest.hex}{prefix} ({_ORIGINS[digest.origin]}{date})"
+
+
+@dataclass(frozen=True)
+class Number:
+    """A reported number and what was measured of it; texts, with a dash for what is unknown."""
+
+    metric: str
+    split: str
+    reported: str
+    measured: str = UNKNOWN
+    difference: str = UNKNOWN
+    tolerance: str = UNKNOWN
+    verdict: str = "missing"
+
+
+def judged_number(found: MetricVerdict, split: str) -> Number:
+    """A number with its verdict, to the digits that were printed."""
+    step = step_of(found.reported)
+    return Number(
+        found.metric,
+        split,
+        UNKNOWN if found.reported is None else str(found.reported),
+        UNKNOWN if found.measured is None else rounded(found.measured, step),
+        UNKNOWN if found.difference is None else signed(found.difference, step),
+        UNKNOWN if found.tolerance is None else f"±{found.tolerance}",
+        str(found.verdict),
+    )
+
+
+def reported_on(model: Model, split: str) -> list[Reported]:
+    """The numbers that a zoo reports for a model on a split."""
+    return [r for r in model.reported if r.split == split and r.value is not None]
+
+
+def step_of(reported: Decimal | None) -> Decimal:
+    """One unit of the last digit that was printed; a hundredth where nothing was."""
+    places = reported.as_tuple().exponent if reported is not None else -2
+    return Decimal(1).scaleb(places if isinstance(places, int) else -2)
+
+
+def rounded(value: float, step: Decimal) -> str:
+    """The value to whole steps, as text."""
+    return str(Decimal(repr(value)).quantize(step, ROUND_HALF_EVEN))
+
+
+def signed(value: float, step: Decimal) -> str:
+    """A difference to whole steps, with its sign; a difference that rounds to nothing has none."""
+    rounded = Decimal(repr(value)).quantize(step, ROUND_HALF_EVEN)
+    return f"{rounded + 0:+}" if rounded else str(abs(rounded))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do.
+
+    Attributes:
+        title: What it does, as a verb.
+        command: The command line, quoted for a POSIX shell.
+    """
+
+    title: str
+    command: str
+
+
+def steps(model: Model) -> list[Step]:
+    """Fetch, verify, evaluate, test the chain and cite; steps that cannot work are left out.
+
+    Without a source for the weights there is nothing to fetch; without a network nothing to run. Files and
+    folders that only the user knows are written in capitals or below `/data`.
+    """
+    name = shlex.quote(model.id)
+    weights = model.artifact("weights")
+    todo = []
+    if found := weights is not None and bool(weights.sources):
+        todo.append(Step("Fetch", f"bddzoo fetch {name}"))
+        todo.append(Step("Verify", f"bddzoo fetch {name} --verify"))
+    if model.network is not None:
+        data = f"/data/{model.protocol.dataset}" if model.protocol else "/data/bdd100k"
+        if model.protocol is not None and model.protocol.dataset == MINI:
+            data = "mini"
+            todo.append(Step("Make the data", f"bddzoo data mini --out {data}"))
+        file = "" if found else " --weights FILE"
+        todo.append(Step("Evaluate", f"bddzoo eval {name} --data {shlex.quote(data)}{file}"))
+        if found:
+            todo.append(Step("Test the chain", f"bddzoo check {name} --data {shlex.quote(data)}"))
+    todo.append(Step("Cite", f"bddzoo info {name} --bibtex"))
+    return todo

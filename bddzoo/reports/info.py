@@ -1,0 +1,129 @@
+"""`bddzoo info`: a model's facts as text for a terminal, and as data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from bddzoo.registry.model import Model
+from bddzoo.reports.facts import (
+    digest_text,
+    network_rows,
+    protocol_rows,
+    size_text,
+    synthetic_mark,
+    training_rows,
+)
+
+UNKNOWN = "unknown"
+_COLUMN = 14
+
+
+def as_data(model: Model) -> dict[str, Any]:
+    """The model as plain data; what is unknown is None, or an empty list."""
+    data = asdict(model)
+    data["artifacts"] = {a.kind: {k: v for k, v in asdict(a).items() if k != "kind"} for a in model.artifacts}
+    return data
+
+
+def as_text(model: Model) -> str:
+    """The model as text for a terminal."""
+    lines = [model.id]
+    zoo, method = model.zoo, model.method
+    _row(lines, "zoo", f"{zoo.id}: {zoo.title}{synthetic_mark(zoo)}")
+    _row(lines, "", " at ".join(t for t in (zoo.url, zoo.commit) if t))
+    _row(lines, "licence", f"{zoo.licence or UNKNOWN} (weights: {zoo.weights_licence or UNKNOWN})")
+    _row(lines, "task", model.task)
+    _row(lines, "method", method.name + (f" ({method.caption})" if method.caption else ""))
+    if method.paper:
+        _row(lines, "paper", method.paper.title + (f" [{method.venue}]" if method.venue else ""))
+        _row(lines, "", method.paper.url or UNKNOWN)
+    if method.authors:
+        _row(lines, "authors", ", ".join(a.name + a.mark for a in method.authors))
+    if method.code:
+        _row(lines, "code", method.code.url or UNKNOWN)
+    _row(lines, "backbone", model.backbone)
+    for name, text in model.settings.items():
+        _row(lines, name, text or "-")
+    if model.fills:
+        differs = "".join(f"; but {text}" for text in model.fills.differs)
+        _row(lines, "fills", f"{model.fills.model}{differs}")
+    _numbers(lines, model)
+    network = network_rows(model)
+    names = [name for name, _ in network]
+    # A part that comes several times is named once.
+    network = [
+        ("" if last == name else name, text)
+        for last, (name, text) in zip(["", *names], network, strict=False)
+    ]
+    if model.not_buildable is not None:
+        network.append(("cannot be built", f"{model.not_buildable.reason}: {model.not_buildable.text}"))
+    _section(lines, "network", network)
+    _section(lines, "protocol", protocol_rows(model))
+    _section(lines, "training", training_rows(model))
+    _files(lines, model)
+    notes = [*model.notes, *method.notes, *zoo.notes]
+    if notes:
+        lines += ["", "notes", *(f"  - {note}" for note in notes)]
+    return "\n".join(lines)
+
+
+def _row(lines: list[str], name: str, text: str) -> None:
+    if text:
+        lines.append(f"  {name:{_COLUMN}}  {text}".rstrip())
+
+
+def _numbers(lines: list[str], model: Model) -> None:
+    lines += ["", "reported (percent, as printed)"]
+    if not model.reported:
+        lines.append(f"  {UNKNOWN}")
+    for entry in model.reported:
+        name = f"{entry.metric}-{entry.split}"
+        known = f'  (column "{entry.column}")' if entry.column not in ("", name) else ""
+        _row(lines, name, (UNKNOWN if entry.value is None else str(entry.value)) + known)
+    if model.elsewhere:
+        lines += ["", "published elsewhere"]
+    for other in model.elsewhere:
+        numbers = ", ".join(f"{r.metric}-{r.split} {r.value}" for r in other.reported)
+        lines.append(f"  {numbers}: {other.source}")
+        if other.protocol_differs:
+            lines.append(f"    protocol differs: {other.protocol_differs}")
+        named = (
+            ("weights", other.weights),
+            ("the model here", other.model),
+            ("tested by protocol", other.protocol),
+        )
+        for text in (other.note, other.url, *(f"{name}: {value}" for name, value in named if value)):
+            if text:
+                lines.append(f"    {text}")
+
+
+def _section(lines: list[str], title: str, rows: Sequence[tuple[str, str]]) -> None:
+    lines += ["", title]
+    for name, text in rows:
+        _row(lines, name, text)
+    if not rows:
+        lines.append(f"  {UNKNOWN}")
+
+
+def _files(lines: list[str], model: Model) -> None:
+    lines += ["", "files"]
+    if not model.artifacts:
+        lines.append("  none known")
+    for file in model.artifacts:
+        _row(lines, file.kind, file.name)
+        for source in file.sources:
+            _row(lines, "", source)
+        if not file.sources:
+            why = "behind a web page that asks questions" if file.page else "the zoo links nothing"
+            _row(lines, "", f"no source: {why}")
+        if file.page:
+            _row(lines, "", f"page {file.page}")
+        if not file.digests:
+            promise = f" (MD5 promised at {file.digest_url})" if file.digest_url else ""
+            _row(lines, "", f"size {size_text(file)}; digest {UNKNOWN}{promise}")
+            continue
+        _row(lines, "", f"size {size_text(file)}")
+        for digest in file.digests:
+            _row(lines, "", digest_text(digest))
