@@ -63,7 +63,8 @@ def main() -> int:
         return 1
     run = {
         "demo": ["-m", "bddzoo", "demo"],
-        "test": ["-m", "pytest"],
+        # A file's tests stay together, for what they share; a worker holds PyTorch, which takes memory.
+        "test": ["-m", "pytest", "-n", "logical", "--maxprocesses", "8", "--dist", "loadfile"],
         "install": ["-m", "bddzoo", "doctor"],
     }[command]
     try:

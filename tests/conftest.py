@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
+import pytest
 from hypothesis import settings
 
 # How long an example takes says something about the machine, and nothing about the code.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+# Workers of pytest-xdist share the cores, and so do the processes that their tests start. Set before anything
+# imports torch; threads that spin while they wait would starve the other worker.
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if _WORKERS > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _WORKERS)))
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+ALL = os.environ.get("BDDZOO_TEST_ALL") == "1"
 
 
 def pytest_configure() -> None:
@@ -17,3 +28,18 @@ def pytest_configure() -> None:
     A shell's background job ignores Ctrl-C, and so would every process that it starts.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_report_header() -> str:
+    """Say which of the long lists run."""
+    return "all networks" if ALL else "a sample of the networks; all with BDDZOO_TEST_ALL=1"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is one of many alike, unless all are asked for, or tests are named one by one."""
+    if ALL or any("::" in argument for argument in config.args):
+        return
+    left = [item for item in items if item.get_closest_marker("exhaustive")]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in set(left)]

@@ -15,6 +15,7 @@ from bddzoo.inference.preprocess import prepare
 from bddzoo.inference.speedups import Speedups
 from tests.engines.models import registry
 from tests.support.pretend import DEVICE, OnDevice, pretend_gpu
+from tests.support.sampling import every, sampled
 
 # One of each kind of network: what a family keeps beside its parameters (bases, grids, tables of relative
 # positions) has to follow them to the GPU, or is made there.
@@ -97,7 +98,7 @@ def test_half_precision_fits_every_head(kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", sampled(MODELS, every(5)))
 def test_networks_where_their_weights_are(name):
     with packaged() as folder, pretend_gpu():
         checks = Selftest(GoldenFolder(folder), registry().models, torch.device("cuda"), prepare)
