@@ -45,6 +45,10 @@ def install_hint(extra: str) -> str:
     return f"pip install 'bddzoo[{extra}]'" if ON_PYPI else f"in a clone of bddzoo: pip install '.[{extra}]'"
 
 
+class BddzooWarning(UserWarning):
+    """What a user should know although the work goes on; the command line prints it in one line."""
+
+
 class BddzooError(Exception):
     """A failure that is explained to the user in one line.
 

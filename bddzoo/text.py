@@ -1,6 +1,14 @@
-"""Words of messages and records: numbers of things, and names that are no text."""
+"""Text of messages: counts with their nouns, and names from files made safe to print."""
 
 from __future__ import annotations
+
+import re
+
+# Control characters of ASCII and Latin-1, line and paragraph separators, marks that turn the direction of
+# writing, and halves of surrogate pairs: none of them may reach a terminal, a log or a page from a file.
+_UNPRINTABLE = re.compile(
+    "[\\x00-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
+)
 
 
 def number_of(count: int, noun: str) -> str:
@@ -11,3 +19,30 @@ def number_of(count: int, noun: str) -> str:
 def as_text(words: str) -> str:
     """Words that can be written as UTF-8: names of files may hold bytes that are no text."""
     return words.encode("utf-8", "backslashreplace").decode()
+
+
+def printable(text: str, limit: int | None = None) -> str:
+    """Text from a file on one line of a terminal; what would move the cursor is written as an escape.
+
+    Args:
+        text: Any text.
+        limit: Longest result in characters; a longer one ends with an ellipsis.
+    """
+    if limit is not None and len(text) > limit:
+        text = text[: limit - 1] + "…"
+    safe = _UNPRINTABLE.sub(_escape, text)
+    return safe if limit is None or len(safe) <= limit else safe[: limit - 1] + "…"
+
+
+def is_text(words: str) -> bool:
+    """Whether words can be written as UTF-8."""
+    try:
+        words.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

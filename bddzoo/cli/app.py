@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from bddzoo.errors import BddzooError, MissingError
+from bddzoo.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -126,12 +127,12 @@ class App:
 
     def warn(self, text: str) -> None:
         """Print a warning to stderr, even when quiet."""
-        _echo(self._mark("warning:", "yellow") + " " + text, err=True)
+        _echo(self._mark("warning:", "yellow") + " " + printable(text), err=True)
 
     def error(self, text: str, *, hint: str | None = None) -> None:
         """Print an error as one line to stderr."""
         line = " ".join(text.split()) + (f"; {' '.join(hint.split())}" if hint else "")
-        _echo(self._mark("error:", "red") + " " + line, err=True)
+        _echo(self._mark("error:", "red") + " " + printable(line), err=True)
 
     def _mark(self, word: str, colour: str) -> str:
         able = self.color and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"

@@ -11,17 +11,19 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 import click
 
 from bddzoo import __version__
 from bddzoo.cli.app import App, ZooCommand, silence
-from bddzoo.errors import BddzooError, ExitCode, install_hint
+from bddzoo.errors import BddzooError, BddzooWarning, ExitCode, install_hint
 
 
 @contextmanager
@@ -163,7 +165,7 @@ def run(argv: list[str] | None = None) -> int:
             # A dash on a Latin-1 terminal, or a path that is no UTF-8, is no reason to lose a result.
             stream.reconfigure(errors="backslashreplace")
     try:
-        with keep_interrupts():
+        with keep_interrupts(), _warnings_as_lines(app):
             result = cli.main(args=argv, prog_name="bddzoo", standalone_mode=False, obj=app)
         code = int(result) if isinstance(result, int) else int(ExitCode.OK)
         sys.stdout.flush()
@@ -217,6 +219,29 @@ def run(argv: list[str] | None = None) -> int:
             app.error("this user has no home folder", hint="set HOME to a folder that may be written to")
             return int(ExitCode.MISSING)
         return _bug(app, error)
+
+
+@contextmanager
+def _warnings_as_lines(app: App) -> Iterator[None]:
+    """Print our own warnings as lines of the command's output; those of libraries as Python does."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, BddzooWarning):
+                app.warn(str(message))
+            else:
+                others(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = show
+        yield
 
 
 def _exists(folder: Callable[[], Path]) -> bool:

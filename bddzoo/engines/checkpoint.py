@@ -9,14 +9,18 @@ import os
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.artifacts.tensors import is_safetensors, read_safetensors
 from bddzoo.artifacts.verification import HEAD_BYTES, name_impostor
+from bddzoo.engines.pickle_scan import UnsafePickle, scan_pickle
 from bddzoo.errors import IntegrityError, MissingError
+from bddzoo.text import is_text, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,11 +86,17 @@ DISCARDED = (
 
 
 _AGAIN = "fetch it again, or check where it comes from"
-_PREFIX = "module."  # torch.nn.DataParallel puts it before every name
+# torch.nn.DataParallel puts the first before every name, torch.compile the second before a module's.
+_PREFIX, _COMPILED = "module.", "_orig_mod."
 # Where the weights are in a file that holds more, in the order in which they are looked for.
 _KEYS = ("state_dict", "model", "model_state_dict")
 # Of what `torch.load` reads without executing it.
 _LAST_PROTOCOL = 3
+# Weights hardly get smaller by compression, and few entries share their numbers with another.
+_MAX_RATIO = 20
+_MAX_SHARING = 4
+_SMALL_BYTES = 1 << 20  # below it, neither is worth a refusal
+_LEGACY_PICKLES = 5
 
 
 @dataclass(frozen=True)
@@ -128,8 +138,14 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     if is_safetensors(path):
         return Checkpoint(_strip(path, read_safetensors(path)), "safetensors")
     zipped, stored = _check_format(path)
+    _check_pickle(path, zipped)
     content = _load(path, zipped, stored)
     key, state = _find_state(path, content)
+    if zipped and not stored:
+        with zipfile.ZipFile(path) as archive:
+            _check_size(path, state, sum(m.file_size for m in archive.infolist()))
+    else:
+        _check_size(path, state, path.stat().st_size)
     form = ("zip" if zipped else "legacy") + (f", under '{key}'" if key else ", bare")
     return Checkpoint(_strip(path, state), form)
 
@@ -159,6 +175,7 @@ def _check_format(path: Path) -> tuple[bool, bool]:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             stored = all(m.compress_type == zipfile.ZIP_STORED for m in archive.infolist())
+            unpacked = sum(m.file_size for m in archive.infolist())
     except (zipfile.BadZipFile, OSError) as error:
         size = path.stat().st_size
         raise IntegrityError(
@@ -168,10 +185,46 @@ def _check_format(path: Path) -> tuple[bool, bool]:
     if "constants.pkl" in inner:
         raise IntegrityError(f"{path} is a TorchScript program, not a checkpoint", hint="use its state dict")
     if "data.pkl" not in inner:
+        raise IntegrityError(f"{path} is a zip archive without weights ({_names(names)} ...)", hint=_AGAIN)
+    if unpacked > max(_MAX_RATIO * path.stat().st_size, _SMALL_BYTES):
         raise IntegrityError(
-            f"{path} is a zip archive without weights ({', '.join(names[:3])} ...)", hint=_AGAIN
+            f"{path} is refused: {path.stat().st_size} bytes unpack to {unpacked}, which no weights do",
+            hint=_AGAIN,
         )
     return True, stored
+
+
+def _check_pickle(path: Path, zipped: bool) -> None:
+    """Raises on what would be hashed or printed without end while it is read."""
+    try:
+        if zipped:
+            with zipfile.ZipFile(path) as archive:
+                for name in archive.namelist():
+                    if name.partition("/")[2] == "data.pkl":
+                        with archive.open(name) as file:
+                            scan_pickle(file)
+        else:
+            with path.open("rb") as file:
+                scan_pickle(file, _LEGACY_PICKLES)
+    except UnsafePickle as error:
+        raise IntegrityError(f"{path} is not a checkpoint: {error}", hint=_AGAIN) from None
+    except (OSError, zipfile.BadZipFile, NotImplementedError, zlib.error, RuntimeError) as error:
+        raise IntegrityError(f"{path} is damaged or incomplete: {_first_line(error)}", hint=_AGAIN) from error
+
+
+def _check_size(path: Path, state: Mapping[str, Tensor], held_bytes: int) -> None:
+    """Raises where the tensors are larger than the bytes that the file has for them (strides of zero)."""
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    if claimed > max(_MAX_SHARING * held_bytes, _SMALL_BYTES):
+        raise IntegrityError(
+            f"{path} is not a checkpoint: its tensors claim {claimed} bytes, and it holds {held_bytes}",
+            hint=_AGAIN,
+        )
+
+
+def _names(names: Iterable[object]) -> str:
+    """The first names of a list from a file, each short and printable."""
+    return ", ".join(printable(str(name), 60) for name in islice(names, 5))
 
 
 def _name_format(head: bytes) -> str | None:
@@ -206,7 +259,7 @@ def _load(path: Path, zipped: bool, stored: bool) -> Any:
     except (pickle.UnpicklingError, AttributeError, TypeError) as error:
         names = _foreign_globals(path, zipped, str(error))
         if names:
-            shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+            shown = _names(names) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
             raise IntegrityError(
                 f"{path} is refused: loading it would run code, it names {shown}",
                 hint="save only its state dict with torch.save",
@@ -286,7 +339,7 @@ def _first_line(error: Exception) -> str:
         return "it ends too early"
     if line.startswith("Weights only load failed"):
         return "its bytes make no sense"
-    return line[:200]
+    return printable(line, 200)
 
 
 def _find_state(path: Path, content: Any) -> tuple[str | None, Mapping[str, Tensor]]:
@@ -297,25 +350,39 @@ def _find_state(path: Path, content: Any) -> tuple[str | None, Mapping[str, Tens
         raise IntegrityError(f"{path} holds a {kind}, not a dict of weights", hint=_AGAIN)
     key = next((k for k in _KEYS if isinstance(content.get(k), Mapping)), None)
     state = content[key] if key else content
-    wrong = [str(k) for k, v in state.items() if not (isinstance(k, str) and isinstance(v, torch.Tensor))]
+    wrong = [k for k, v in state.items() if not (isinstance(k, str) and isinstance(v, torch.Tensor))]
     if wrong or not state:
-        found = f"entries that are no tensors: {', '.join(wrong[:5])}" if wrong else "no entries"
+        found = f"entries that are not tensors: {_names(wrong)}" if wrong else "no entries"
         raise IntegrityError(f"{path} is not a checkpoint: {found}", hint=_AGAIN)
-    odd = [k for k, v in state.items() if v.is_meta or v.is_quantized or v.layout != torch.strided]
+    unnamed = [k for k in state if not is_text(k)]
+    if unnamed:
+        raise IntegrityError(
+            f"{path} is not a checkpoint: names that are not text: {_names(unnamed)}", hint=_AGAIN
+        )
+    odd = [k for k, v in state.items() if _is_odd(v)]
     if odd:
         raise IntegrityError(
-            f"{path} holds tensors without plain numbers (sparse, quantised or of the meta device): "
-            f"{', '.join(odd[:5])}",
+            f"{path} holds tensors without plain numbers (sparse, quantised, complex or of the meta device): "
+            f"{_names(odd)}",
             hint="save the network's own state dict",
         )
     return key, state
 
 
+def _is_odd(tensor: Tensor) -> bool:
+    import torch
+
+    return tensor.is_meta or tensor.is_quantized or tensor.is_complex() or tensor.layout != torch.strided
+
+
 def _strip(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     plain: dict[str, Tensor] = {}
     for name, tensor in state.items():
-        short = name.removeprefix(_PREFIX)
+        short = name.replace(_COMPILED, "").removeprefix(_PREFIX)
         if short in plain:
-            raise IntegrityError(f"{path} holds '{short}' twice, with and without '{_PREFIX}'", hint=_AGAIN)
+            raise IntegrityError(
+                f"{path} holds '{printable(short, 60)}' twice, with and without '{_PREFIX}' or '{_COMPILED}'",
+                hint=_AGAIN,
+            )
         plain[short] = tensor.detach()
     return plain

@@ -10,14 +10,16 @@ feature pyramid carry one more index when torchvision 0.13 or newer saved them.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bddzoo.engines.checkpoint import open_checkpoint
-from bddzoo.errors import IntegrityError
+from bddzoo.errors import BddzooWarning, IntegrityError
 from bddzoo.registry.model import Model
+from bddzoo.text import number_of, printable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -35,22 +37,6 @@ _RULES = (
 def from_vis4d(name: str) -> str:
     """The mmsegmentation name of an entry of a Vis4D file; other names are returned as they are."""
     for pattern, replacement in _RULES:
-        changed, count = re.subn(pattern, replacement, name)
-        if count:
-            return changed
-    return name
-
-
-def to_vis4d(name: str) -> str:
-    """The name that Vis4D gives to an entry of mmsegmentation's network."""
-    for pattern, replacement in (
-        (r"^backbone\.", "basemodel."),
-        (r"^neck\.lateral_convs\.(\d+)\.conv\.", r"fpn.inner_blocks.\1.0."),
-        (r"^neck\.fpn_convs\.(\d+)\.conv\.", r"fpn.layer_blocks.\1.0."),
-        (r"^decode_head\.(scale_heads\.\d+\.\d+)\.conv\.", r"seg_head.\1."),
-        (r"^decode_head\.(scale_heads\.\d+\.\d+)\.bn\.", r"seg_head.\1.norm."),
-        (r"^decode_head\.", "seg_head."),
-    ):
         changed, count = re.subn(pattern, replacement, name)
         if count:
             return changed
@@ -75,7 +61,9 @@ class LoadReport:
         form: What the file looked like, e.g. `zip, under 'state_dict'`; `state dict` when none was read.
         renamed: Entries whose name was translated from the zoo's own.
         cast: Entries stored in another floating-point type than the network's.
-        defaulted: Batch counters that the zoo's files leave out; they don't enter the result.
+        defaulted: Batch counters that the file leaves out; they don't enter the result.
+        averaged: Moving averages of the weights (`ema_*`) next to the weights; not loaded.
+        not_finite: Entries that hold NaN or infinity.
     """
 
     entries: int
@@ -84,6 +72,18 @@ class LoadReport:
     renamed: int = 0
     cast: tuple[str, ...] = ()
     defaulted: tuple[str, ...] = ()
+    averaged: tuple[str, ...] = ()
+    not_finite: tuple[str, ...] = ()
+
+    def warnings(self) -> list[str]:
+        """What a user should know of the file, a line each."""
+        found = []
+        if self.averaged:
+            averages = number_of(len(self.averaged), "moving average")
+            found.append(f"{averages} (ema_*) next to the weights not loaded")
+        if self.not_finite:
+            found.append(f"NaN or infinity in the weights: {_listed(self.not_finite)}")
+        return found
 
 
 def load_weights(module: nn.Module, weights: str | Path | Mapping[str, Tensor], model: Model) -> LoadReport:
@@ -114,15 +114,29 @@ def load_weights(module: nn.Module, weights: str | Path | Mapping[str, Tensor], 
         translated = {from_vis4d(name): tensor for name, tensor in state.items()}
         renamed = sum(from_vis4d(name) != name for name in state)
         state = translated
+    averages = {"ema_" + name.replace(".", "_") for name in state}  # mmengine's and mmcv's EMA hooks
+    averaged = [name for name in state if name in averages and name not in own]
+    state = {name: tensor for name, tensor in state.items() if name not in averaged} if averaged else state
     missing = [name for name in own if name not in state]
-    # Vis4D's own loader takes files without batch counters.
-    defaulted = [name for name in missing if vis4d and name.endswith(".num_batches_tracked")]
-    missing = [name for name in missing if name not in defaulted]
+    # PyTorch before 0.4.1 and Vis4D save none; inference does not use them.
+    defaulted = [name for name in missing if name.endswith(".num_batches_tracked")]
+    if vis4d or len(defaulted) == len(missing):  # named as missing next to others, they help to tell why
+        missing = [name for name in missing if name not in defaulted]
     _refuse_misfits(source, model.id, own, state, missing)
     cast = [n for n, t in state.items() if t.dtype != own[n].dtype]
     module.load_state_dict({**{n: own[n] for n in defaulted}, **state}, strict=True)
     params = sum(p.numel() for p in module.parameters())
-    return LoadReport(len(own), params, form, renamed, tuple(cast), tuple(defaulted))
+    not_finite = [n for n, t in state.items() if t.is_floating_point() and not bool(t.isfinite().all())]
+    report = LoadReport(
+        len(own), params, form, renamed, tuple(cast), tuple(defaulted), tuple(averaged), tuple(not_finite)
+    )
+    for line in report.warnings():
+        warnings.warn(f"{source}: {line}", BddzooWarning, stacklevel=2)
+    return report
+
+
+def _listed(names: Sequence[str]) -> str:
+    return "; ".join(printable(n, 80) for n in names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
 
 
 def _refuse_misfits(
@@ -141,7 +155,7 @@ def _refuse_misfits(
         if state[n].dtype.is_floating_point != own[n].dtype.is_floating_point or state[n].dtype.is_complex
     ]
     findings = [
-        f"{len(names)} {kind}: {'; '.join(names[:_SHOWN])}{' ...' if len(names) > _SHOWN else ''}"
+        f"{len(names)} {kind}: {_listed(names)}"
         for kind, names in (
             ("missing", missing),
             ("unexpected", unexpected),

@@ -186,7 +186,7 @@ def test_another_zip(tmp_path):
     ("content", "words"),
     [
         (torch.ones(3), "holds a Tensor"),
-        ({"a": 1}, "no tensors: a"),
+        ({"a": 1}, "not tensors: a"),
         ({}, "no entries"),
         ({"module.a": torch.ones(1), "a": torch.ones(1)}, "'a' twice"),
     ],

@@ -1,4 +1,5 @@
 import re
+import warnings
 
 import pytest
 import torch
@@ -7,9 +8,25 @@ from hypothesis import strategies as st
 
 from bddzoo.engines import build_network, load_model, load_weights
 from bddzoo.engines.recipe import recipe_state
-from bddzoo.engines.weights import from_vis4d, to_vis4d
-from bddzoo.errors import IntegrityError, MissingError, UsageError
+from bddzoo.engines.weights import from_vis4d
+from bddzoo.errors import BddzooWarning, IntegrityError, MissingError, UsageError
 from tests.engines.models import narrow_segmentor, narrow_vis4d, registry
+
+
+def to_vis4d(name):
+    """The name that Vis4D gives to an entry of mmsegmentation's network."""
+    for pattern, replacement in (
+        (r"^backbone\.", "basemodel."),
+        (r"^neck\.lateral_convs\.(\d+)\.conv\.", r"fpn.inner_blocks.\1.0."),
+        (r"^neck\.fpn_convs\.(\d+)\.conv\.", r"fpn.layer_blocks.\1.0."),
+        (r"^decode_head\.(scale_heads\.\d+\.\d+)\.conv\.", r"seg_head.\1."),
+        (r"^decode_head\.(scale_heads\.\d+\.\d+)\.bn\.", r"seg_head.\1.norm."),
+        (r"^decode_head\.", "seg_head."),
+    ):
+        changed, count = re.subn(pattern, replacement, name)
+        if count:
+            return changed
+    return name
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +133,35 @@ def test_devices():
         load_model(narrow_segmentor(), "none.pth", "cuda:99")
     with pytest.raises(MissingError, match=r"none\.pth"):
         load_model(narrow_segmentor(), "none.pth", "auto")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda s: s, None),
+        (lambda s: {f"module.{n}": t for n, t in s.items()}, None),
+        (lambda s: {f"_orig_mod.{n}": t for n, t in s.items()}, None),
+        (lambda s: {f"module._orig_mod.{n}": t for n, t in s.items()}, None),
+        (lambda s: {n.replace("backbone.", "backbone._orig_mod."): t for n, t in s.items()}, None),
+        (lambda s: {n: t for n, t in s.items() if not n.endswith("num_batches_tracked")}, None),
+        (lambda s: {**s, **{f"ema_{n.replace('.', '_')}": t + 1 for n, t in s.items()}}, "moving average"),
+    ],
+    ids=["plain", "parallel", "compiled", "both", "part compiled", "no counters", "averages"],
+)
+def test_forms_of_this_network(state, tmp_path, change, words):
+    torch.save({"state_dict": change(state)}, tmp_path / "w.pth")
+    module = build_network(narrow_segmentor())
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        load_weights(module, tmp_path / "w.pth", narrow_segmentor())
+    found = [str(w.message) for w in said if issubclass(w.category, BddzooWarning)]
+    assert [words in line for line in found] == ([True] if words else [])
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, state[name]) or name.endswith("num_batches_tracked"), name
+
+
+def test_weights_that_are_not_finite_are_said(state):
+    broken = {n: t.clone() for n, t in state.items()}
+    broken["decode_head.conv_seg.weight"][0] = float("nan")
+    with pytest.warns(BddzooWarning, match="NaN or infinity in the weights: decode_head.conv_seg.weight"):
+        load_weights(build_network(narrow_segmentor()), broken, narrow_segmentor())
