@@ -1,75 +1,118 @@
 """From a fresh clone to a running bddzoo in one line: `python3 bootstrap.py demo` (or `test`).
 
-Makes a virtual environment in `.venv`, installs bddzoo with the versions pinned in `constraints.txt`,
-and runs the command. Needs Python 3.10 or newer with pip, and nothing else; a second run skips what is
-done already.
+Makes a virtual environment in `.venv`, installs the versions pinned in `requirements/`, each file checked
+against its SHA-256 there, and bddzoo itself from this folder, and runs the command. Needs Python 3.10 or
+newer with pip, and nothing else; a second run skips what is done already. `python3 bootstrap.py install core`
+(or `score`, `run`, `site`, `dev`) only installs.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import platform
+import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 VENV = Path(os.environ.get("BDDZOO_VENV", HERE / ".venv"))
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-EXTRAS = {"demo": "run", "test": "dev", "install": "dev"}
+REQUIREMENTS = HERE / "requirements"
+ENVIRONMENTS = ("core", "score", "run", "site", "dev")
+# What `core`, `score` and `site` download at most; the others depend on the build of PyTorch.
+SMALL_MB = {"core": 10, "score": 100, "site": 120}
+# On Linux with an x86-64 processor PyPI's torch is the CUDA build: with NVIDIA's libraries, and without.
+TORCH_GB = {True: "3 GB are downloaded, 6 GB on disk", False: "0.5 GB is downloaded, 1.5 GB on disk"}
+# Wheels only: no code of a package runs while it is installed.
+WHEELS = ("--only-binary", ":all:")
+# Of the pinned packages, those that a CPU build of torch replaces or does not need.
+GPU_BUILD = re.compile(r"torch==|torchvision==|triton==|nvidia-|cuda-")
+ENTRY = re.compile(r"^[A-Za-z0-9][^\n]*\n(?:[ \t][^\n]*\n)*", re.MULTILINE)
 
 
-def pip(*args: str) -> None:
-    """Run pip in the virtual environment, quietly."""
-    subprocess.run([str(PYTHON), "-m", "pip", "--disable-pip-version-check", *args], check=True)
+def pip(*args: str, check: bool = True) -> int:
+    """Run pip in the virtual environment, and show its progress."""
+    command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", *args]
+    return subprocess.run(command, check=check, stdout=None if check else subprocess.DEVNULL).returncode
 
 
-def install(extra: str) -> None:
-    """Install the project, editable, with one extra, unless the same was installed before."""
-    inputs = [HERE / "pyproject.toml", HERE / "constraints.txt"]
+def install(environment: str) -> None:
+    """Install one of the environments and this folder, editable, unless the same was installed before."""
+    inputs = [HERE / "pyproject.toml", *sorted(REQUIREMENTS.glob("*.txt"))]
     state = hashlib.sha256(b"".join(p.read_bytes() for p in inputs) + sys.version.encode()).hexdigest()
-    # `dev` holds all that `run` holds.
-    stamps = [VENV / f"bddzoo-{e}-{state}" for e in dict.fromkeys([extra, "dev"])]
-    if PYTHON.exists() and any(s.exists() for s in stamps):
+    # `dev` holds all that the others hold.
+    stamps = [VENV / f"bddzoo-{name}-{state}" for name in dict.fromkeys([environment, "dev"])]
+    if PYTHON.exists() and any(stamp.exists() for stamp in stamps):
         return
-    print(
-        f"installing bddzoo[{extra}] into {VENV} (PyTorch is large: this takes a minute or more) ...",
-        flush=True,
-    )
     if not PYTHON.exists():
         subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-    constraints = ["-c", str(HERE / "constraints.txt")]
-    pip("install", "--quiet", *constraints, "-e", f"{HERE}[{extra}]")
-    # mmengine asks for opencv-python, which needs a display's libraries, and both wheels fill the same
-    # folder: let the headless one have the last word.
-    pip("uninstall", "--quiet", "--yes", "opencv-python", "opencv-python-headless")
-    pip("install", "--quiet", "--no-deps", *constraints, "opencv-python-headless")
+    with_torch = environment in ("run", "dev")
+    cpu = with_torch and has_cpu_torch()
+    size = f"about {TORCH_GB[not cpu]}" if with_torch else f"up to {SMALL_MB[environment]} MB are downloaded"
+    print(f"installing bddzoo with requirements/{environment}.txt into {VENV}: {size}", flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        files = [REQUIREMENTS / "build.txt", REQUIREMENTS / f"{environment}.txt"]
+        if cpu:
+            files[1] = without_cuda(environment, Path(scratch))
+        chosen = [argument for file in files for argument in ("-r", str(file))]
+        pip("install", "--require-hashes", "--no-deps", *WHEELS, *chosen)
+    pip("install", "--quiet", "--no-deps", "--no-build-isolation", "-e", str(HERE))
     stamps[0].touch()
+
+
+def has_cpu_torch() -> bool:
+    """Whether the CPU build of torch and torchvision was installed: no GPU is there, and pip's index has it.
+
+    PyPI takes no such builds (`+cpu` is a local version), so they can only come from an index or folder that
+    the user configured for pip; without one nothing happens here, and the pinned CUDA build follows.
+    """
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        return False
+    if shutil.which("nvidia-smi") or Path("/proc/driver/nvidia").exists():
+        return False
+    text = (REQUIREMENTS / "run.txt").read_text()
+    torch, vision = (
+        re.findall(rf"^{name}==([\w.]+)", text, re.MULTILINE) for name in ("torch", "torchvision")
+    )
+    pairs = [(f"torch=={t}+cpu", f"torchvision=={v}+cpu") for t in reversed(torch) for v in reversed(vision)]
+    return any(pip("install", "-qqq", "--no-deps", *WHEELS, *pair, check=False) == 0 for pair in pairs)
+
+
+def without_cuda(environment: str, folder: Path) -> Path:
+    """A file of the pinned packages without torch, torchvision and what only a GPU needs."""
+    text = (REQUIREMENTS / "run.txt").read_text()
+    if environment == "dev":
+        text += (REQUIREMENTS / "dev.txt").read_text()
+    target = folder / "cpu.txt"
+    target.write_text("".join(entry for entry in ENTRY.findall(text) if not GPU_BUILD.match(entry)))
+    return target
 
 
 def main() -> int:
     """Install and run; returns the exit status of what was run."""
-    command = sys.argv[1] if len(sys.argv) > 1 else ""
-    if command not in EXTRAS or sys.version_info < (3, 10):
-        print(
-            f"usage: {Path(sys.argv[0]).name} demo|test|install [ARGS...]   (Python 3.10 or newer)",
-            file=sys.stderr,
-        )
+    command, *rest = sys.argv[1:] or [""]
+    environment = {"demo": "run", "test": "dev", "install": "dev"}.get(command, "")
+    if command == "install" and rest:
+        environment = rest.pop(0)
+    if environment not in ENVIRONMENTS or sys.version_info < (3, 10):
+        usage = f"demo|test [ARGS...], or install [{'|'.join(ENVIRONMENTS)}]   (Python 3.10 or newer)"
+        print(f"usage: {Path(sys.argv[0]).name} {usage}", file=sys.stderr)
         return 2
     try:
-        install(EXTRAS[command])
+        install(environment)
     except subprocess.CalledProcessError as error:
         print(f"error: installation failed: {' '.join(map(str, error.cmd))}", file=sys.stderr)
         return 1
-    run = {
-        "demo": ["-m", "bddzoo", "demo"],
-        # A file's tests stay together, for what they share; a worker holds PyTorch, which takes memory.
-        "test": ["-m", "pytest", "-n", "logical", "--maxprocesses", "8", "--dist", "loadfile"],
-        "install": ["-m", "bddzoo", "doctor"],
-    }[command]
+    # A file's tests stay together, for what they share; a worker holds PyTorch, which takes memory.
+    pytest = ["pytest", "-n", "logical", "--maxprocesses", "8", "--dist", "loadfile"]
+    run = {"demo": ["bddzoo", "demo"], "test": pytest, "install": ["bddzoo", "--version"]}[command]
     try:
         where = HERE if command == "test" else None
-        return subprocess.run([str(PYTHON), *run, *sys.argv[2:]], cwd=where, check=False).returncode
+        return subprocess.run([str(PYTHON), "-m", *run, *rest], cwd=where, check=False).returncode
     except KeyboardInterrupt:
         return 130
 

@@ -1,98 +1,98 @@
-"""Write `constraints.txt`: the versions that pip picks today, for several Pythons.
+"""Write `constraints.txt` and `requirements/*.txt`: the versions bddzoo is tested with, and their digests.
 
-    python tools/pin_constraints.py python3.10 python3.13
+    python tools/pin_constraints.py              # after a change of pyproject.toml: what is pinned stays
+    python tools/pin_constraints.py --upgrade    # the newest versions
 
-Each interpreter resolves the project on its own (`pip install --dry-run`, nothing is installed): `.[dev]`,
-and after it, bound to the same versions, the other line of OpenMMLab's libraries, which cannot be installed
-together with it. A version that all agree on is written plainly; one that differs gets a marker on the
-Python version.
+uv resolves pyproject.toml once for all supported Pythons and platforms and lists the SHA-256 of each file
+that the index has of a version. `constraints.txt` names the versions only, for `pip install -c`;
+`requirements/NAME.txt` is a whole environment, for `pip install --require-hashes --no-deps -r`.
 """
 
 from __future__ import annotations
 
-import json
+import re
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
+import tomllib
+
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = ("dev", "run-onedl")
-HEADER = """\
-# The versions that bddzoo was tested with; written by tools/pin_constraints.py, do not edit by hand.
-# torch and torchvision belong together: a pair from different builds may fail to load its operators.
-"""
+COMMAND = "python tools/pin_constraints.py"
+# Environments to install: name to extras of bddzoo. `dev` holds all that `run` holds.
+ENVIRONMENTS = {
+    "core": (),
+    "score": ("score",),
+    "run": ("run",),
+    "run-onedl": ("run-onedl",),
+    "site": ("score", "site", "docs"),
+    "dev": ("dev",),
+}
+# What builds bddzoo, beside the backend that pyproject.toml names: `python -m build`, editable installations.
+BUILD = ("build", "editables")
+# mmengine asks for opencv-python, which needs a display's libraries and fills the headless one's folder.
+OVERRIDES = "opencv-python ; python_version < '0'\n"
+# A requirement and the lines of its digests.
+ENTRY = re.compile(r"^[A-Za-z0-9][^\n]*\n(?:    [^\n]*\n)*", re.MULTILINE)
 
 
-def resolve(python: str) -> tuple[tuple[int, int], dict[str, str]]:
-    """What pip would install for `EXTRAS` with that interpreter: (major, minor) and name -> version."""
-    with tempfile.TemporaryDirectory() as folder:
-        venv, report, pins = Path(folder, "venv"), Path(folder, "report.json"), Path(folder, "pins.txt")
-        subprocess.run([python, "-m", "venv", str(venv)], check=True)
-        interpreter = str(venv / "bin" / "python")
-        command = [interpreter, "-m", "pip", "install", "--quiet", "--dry-run", "--report", str(report)]
-        versions: dict[str, str] = {}
-        for extra in EXTRAS:
-            pins.write_text("".join(f"{name}=={version}\n" for name, version in versions.items()))
-            subprocess.run([*command, "-c", str(pins), f"{ROOT}[{extra}]"], check=True)
-            for item in json.loads(report.read_text())["install"]:
-                versions[item["metadata"]["name"].lower().replace("_", "-")] = item["metadata"]["version"]
-            versions.pop("bddzoo", None)
-        code = "import sys; print(*sys.version_info[:2])"
-        text = subprocess.run([interpreter, "-c", code], check=True, capture_output=True, text=True).stdout
-        major, minor = map(int, text.split())
-    return (major, minor), versions
+def resolve(out: Path, *arguments: str | Path) -> None:
+    """Let uv write one file, on the base of pyproject.toml's Python versions."""
+    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--no-annotate"]
+    base = ["--python-version", lowest_python(), "--custom-compile-command", COMMAND, "-o", str(out)]
+    subprocess.run([*command, *base, *map(str, arguments)], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
-def merge(resolved: dict[tuple[int, int], dict[str, str]]) -> list[str]:
-    """Lines of the constraints file; each Python's versions hold until the next listed Python."""
-    pythons = sorted(resolved)
-    lines = []
-    for name in sorted({n for versions in resolved.values() for n in versions}):
-        versions = [resolved[p].get(name) for p in pythons]
-        if len({v for v in versions if v}) == 1:
-            lines.append(f"{name}=={next(v for v in versions if v)}")
-            continue
-        for i, version in enumerate(versions):
-            if version is None:
-                continue
-            bounds = [f'python_version >= "{pythons[i][0]}.{pythons[i][1]}"'] if i else []
-            if i + 1 < len(pythons):
-                bounds.append(f'python_version < "{pythons[i + 1][0]}.{pythons[i + 1][1]}"')
-            lines.append(f"{name}=={version}; {' and '.join(bounds)}")
-    return lines
+def lowest_python() -> str:
+    """The oldest Python that pyproject.toml supports."""
+    return str(project()["project"]["requires-python"]).removeprefix(">=")
 
 
-def usable(python: str) -> bool:
-    """Whether the interpreter is there and starts; a shim of a version manager may be there and not start."""
-    try:
-        return subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0
-    except OSError:
-        return False
+def project() -> dict[str, dict[str, object]]:
+    """What pyproject.toml says."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-def main() -> None:
-    """Resolve for every interpreter named on the command line and write the file."""
-    pythons = sys.argv[1:]
-    bad = [python for python in pythons if not usable(python)]
-    if not pythons or bad:
-        what = f"cannot run {', '.join(bad)}" if bad else "no interpreter is named"
-        sys.exit(f"error: {what}; usage: python tools/pin_constraints.py PYTHON...")
-    resolved = {}
-    for python in pythons:
+def main() -> int:
+    """Resolve and write all files; returns the exit status."""
+    upgrade = sys.argv[1:] == ["--upgrade"]
+    if sys.argv[1:] and not upgrade:
+        print(f"usage: {COMMAND} [--upgrade]", file=sys.stderr)
+        return 2
+    if find_spec("uv") is None:
+        print("error: uv is not installed: pip install uv", file=sys.stderr)
+        return 1
+    constraints, folder = ROOT / "constraints.txt", ROOT / "requirements"
+    folder.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        build, overrides = Path(scratch) / "build.in", Path(scratch) / "overrides.txt"
+        backend = project()["build-system"]["requires"]
+        assert isinstance(backend, list)
+        build.write_text("\n".join([*backend, *BUILD]) + "\n")
+        overrides.write_text(OVERRIDES)
         try:
-            version, versions = resolve(python)
+            # uv keeps what the file that it writes pins already.
+            more = ["--upgrade"] if upgrade else []
+            resolve(constraints, "pyproject.toml", build, "--all-extras", *more)
+            pinned = ["--upgrade", "--generate-hashes", "-c", constraints, "--override", overrides]
+            resolve(folder / "build.txt", build, *pinned)
+            for name, extras in ENVIRONMENTS.items():
+                chosen = [f"--extra={extra}" for extra in extras]
+                resolve(folder / f"{name}.txt", "pyproject.toml", *chosen, *pinned)
         except subprocess.CalledProcessError as error:
-            sys.exit(f"error: {python} cannot resolve the project: status {error.returncode}, see above")
-        if version in resolved:
-            sys.exit(f"error: {python} is Python {version[0]}.{version[1]} again")
-        resolved[version] = versions
-        print(f"Python {version[0]}.{version[1]}: {len(versions)} packages", file=sys.stderr)
-    target = ROOT / "constraints.txt"
-    fresh = target.with_name(f".{target.name}.new")
-    fresh.write_text(HEADER + "\n".join(merge(resolved)) + "\n")
-    fresh.replace(target)
+            print(
+                f"error: uv cannot resolve the project: status {error.returncode}, see above", file=sys.stderr
+            )
+            return 1
+    # Nothing is written twice: the larger environment includes the smaller one.
+    run, dev = folder / "run.txt", folder / "dev.txt"
+    held = set(ENTRY.findall(run.read_text()))
+    text = ENTRY.sub(lambda found: "" if found[0] in held else found[0], dev.read_text())
+    dev.write_text(f"{text.rstrip()}\n-r run.txt\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

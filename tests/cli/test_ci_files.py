@@ -42,8 +42,11 @@ def test_a_workflow_takes_no_more_than_it_needs(path: Path) -> None:
     for job in workflow["jobs"].values():
         rights = job.get("permissions", {})
         written = {name for name, right in rights.items() if right == "write"}
-        # Deploying to Pages takes a right and a token to prove who asks.
-        assert written <= {"issues", "pull-requests"} or written == {"pages", "id-token"}
+        # Deploying to Pages and publishing take a token to prove who asks; such a job runs no code of ours.
+        publishes = ({"pages", "id-token"}, {"attestations", "id-token"}, {"contents"})
+        assert written <= {"issues", "pull-requests"} or written in publishes
+        if written in publishes:
+            assert all("uses" in step or step["run"].startswith("gh ") for step in job["steps"])
         if "uses" in job:
             assert PINNED.fullmatch(job["uses"])
         else:
