@@ -23,6 +23,8 @@ import venv
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from share_torch import link
+
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("demo_semfpn_r18n_sem_seg", "demo_mask_rcnn_r18n_ins_seg")
 CASE = ROOT / "tests" / "data" / "evalcases" / "drivable-a"
@@ -75,9 +77,7 @@ def link_packages(requirements: Path, site: Path) -> None:
             installed = distribution(name)
         except PackageNotFoundError:
             continue  # for another platform or Python
-        for part in {file.parts[0] for file in installed.files or []} - {"..", "__pycache__"}:
-            if not (site / part).exists():
-                (site / part).symlink_to(str(installed.locate_file(part)))
+        link(installed, site)
 
 
 def build(folder: Path) -> None:

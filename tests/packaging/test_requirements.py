@@ -1,4 +1,4 @@
-"""The pinned environments: complete, with digests and the constraints' versions; `bootstrap.py` keeps to them."""
+"""The pinned environments are complete and have digests, and `bootstrap.py` keeps to them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,14 @@ from tests.packaging.test_release import load
 
 FOLDER = ROOT / "requirements"
 ENTRY = re.compile(r"^([A-Za-z0-9][^\n\\]*?) *(?:\\\n|\n)((?:    --hash=\S+[ \\]*\n)*)", re.MULTILINE)
-EXTRAS = {"core": [], "score": ["score"], "run": ["run"], "site": ["score", "site", "docs"], "dev": ["dev"]}
+EXTRAS = {
+    "core": [],
+    "score": ["score"],
+    "run": ["run"],
+    "run-onedl": ["run-onedl"],
+    "site": ["score", "site", "docs"],
+    "dev": ["dev"],
+}
 bootstrap = load("bootstrap")
 
 
