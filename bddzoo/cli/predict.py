@@ -216,8 +216,8 @@ def _write(
     import numpy as np
 
     from bddzoo.datasets.classes import INS_SEG
+    from bddzoo.datasets.decode import read_picture
     from bddzoo.datasets.openseg import class_set_of
-    from bddzoo.inference.decode import read_picture
     from bddzoo.inference.overlay import draw_class_map, draw_instances
 
     name, result = prediction

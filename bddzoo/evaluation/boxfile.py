@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bddzoo.datasets.classes import INS_SEG
+from bddzoo.datasets.formats.frames import JsonFrames
+from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.fast.decode import decode_bitmask
-from bddzoo.evaluation.frames import JsonFrames
 from bddzoo.evaluation.jobs import listing
 from bddzoo.evaluation.metrics.boxes import BoxAccumulator
 from bddzoo.evaluation.metrics.scores import Scores
 from bddzoo.evaluation.prediction_files import DETECTIONS
-from bddzoo.evaluation.sources import Source, open_source
 
 
 class Box(msgspec.Struct, gc=False):

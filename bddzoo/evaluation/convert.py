@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bddzoo.datasets.classes import CLASS_SETS, ClassSet
+from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.evaluation import label_readers as readers
 from bddzoo.evaluation import label_writers as writers
 from bddzoo.evaluation.labels import FrameLabels
-from bddzoo.evaluation.sources import Source, open_source
 
 # Formats of each task: class maps or bitmasks as PNG, RLE in Scalabel JSON, COCO JSON, colour maps.
 FORMATS = {
@@ -106,7 +106,7 @@ def guess(task: str, source: Source) -> str:
     if not texts:
         raise MissingError(f"{source.path} has no PNG and no JSON files")
     if task == "ins_seg":
-        from bddzoo.evaluation.fast.json_index import OutlineError, frame_regions
+        from bddzoo.datasets.formats.json_index import OutlineError, frame_regions
 
         try:
             frame_regions(source.chunks(texts[0], 1 << 22))

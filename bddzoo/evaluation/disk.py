@@ -9,9 +9,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bddzoo.datasets.classes import DRIVABLE, INS_SEG, SEM_SEG
+from bddzoo.datasets.formats.frames import JsonFrames
+from bddzoo.datasets.sources import Source, ZipSource, open_source
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.evaluation.fast.native import native
-from bddzoo.evaluation.frames import JsonFrames
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
 from bddzoo.evaluation.mask_frames import FrameResult, MaskWork
 from bddzoo.evaluation.metrics.insseg import InsSegAccumulator, MatchAccumulator
@@ -23,7 +24,6 @@ from bddzoo.evaluation.pairing import pair_frames, pair_masks
 from bddzoo.evaluation.prediction_files import prediction_files
 from bddzoo.evaluation.remarks import Remarks
 from bddzoo.evaluation.rle_frames import RleWork
-from bddzoo.evaluation.sources import Source, ZipSource, open_source
 
 CLASS_NAMES: dict[str, tuple[str, ...]] = {
     "sem_seg": SEM_SEG.names,

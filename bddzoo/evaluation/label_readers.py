@@ -11,14 +11,14 @@ import msgspec
 import numpy as np
 
 from bddzoo.datasets.classes import ClassSet
+from bddzoo.datasets.formats.frames import JsonFrames, Label
 from bddzoo.datasets.formats.rle import decode_rle
+from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.fast.decode import decode_bitmask, decode_loose, decode_mask
-from bddzoo.evaluation.frames import JsonFrames, Label
 from bddzoo.evaluation.labels import FLAGS, FrameLabels, Instance, instances_of_bitmask
 from bddzoo.evaluation.metrics.insseg import score_entries
 from bddzoo.evaluation.rle_frames import INS_ALIASES, INS_IGNORED, label_flag
-from bddzoo.evaluation.sources import Source, open_source
 
 SEMANTIC = ("sem_seg", "drivable")
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bddzoo.datasets.openseg.classes import LABEL_IDS, frame_stem, of_kind
 from bddzoo.datasets.openseg.sets import DataSet
+from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.fast.decode import decode_mask
 from bddzoo.evaluation.fast.native import native
@@ -24,7 +25,6 @@ from bddzoo.evaluation.metrics.semseg import Rule, SemSegAccumulator, shape_text
 from bddzoo.evaluation.options import Evaluation, Options
 from bddzoo.evaluation.pairing import MaskPair
 from bddzoo.evaluation.remarks import Remarks
-from bddzoo.evaluation.sources import Source, open_source
 
 RULE: Rule = "openseg"
 _SHOWN = 6

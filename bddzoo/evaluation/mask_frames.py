@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bddzoo.datasets.formats.frames import JsonFrames
 from bddzoo.datasets.formats.png import GREY, PALETTE
+from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, folded_overlaps
 from bddzoo.evaluation.fast.decode import decode_bitmask, decode_loose, decode_mask, fold_bitmask, header_of
 from bddzoo.evaluation.fast.repack import Folded
-from bddzoo.evaluation.frames import JsonFrames
 from bddzoo.evaluation.metrics.confusion import confusion
 from bddzoo.evaluation.metrics.insseg import match_frame, score_entries
 from bddzoo.evaluation.metrics.panseg import match_panoptic, pan_counts
 from bddzoo.evaluation.metrics.semseg import shape_text
 from bddzoo.evaluation.options import TOOLKIT_LIMIT, Options
 from bddzoo.evaluation.pairing import MaskPair
-from bddzoo.evaluation.sources import Source
 
 
 @dataclass

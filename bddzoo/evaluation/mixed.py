@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bddzoo.datasets.classes import SEM_SEG
+from bddzoo.datasets.sources import open_source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.fast.decode import decode_mask
 from bddzoo.evaluation.jobs import listing
@@ -12,7 +13,6 @@ from bddzoo.evaluation.label_readers import read_rle
 from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
 from bddzoo.evaluation.options import Evaluation
 from bddzoo.evaluation.pairing import stem
-from bddzoo.evaluation.sources import open_source
 
 
 def kinds_differ(gt: Path, pred: Path) -> bool:

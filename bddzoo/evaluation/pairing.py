@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from bddzoo.datasets.formats.frames import JsonFrames
+from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.frames import JsonFrames
 from bddzoo.evaluation.jobs import listing
 from bddzoo.evaluation.options import Options
 from bddzoo.evaluation.remarks import Remarks
-from bddzoo.evaluation.sources import Source
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bddzoo.datasets.formats.frames import JsonFrames, Label
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.frames import JsonFrames, Label
 from bddzoo.evaluation.mask_frames import FrameResult
 from bddzoo.evaluation.metrics.panseg import FN, FP, IOU, PAN_CLASSES, STUFF_COUNT, TP
 from bddzoo.evaluation.options import Options

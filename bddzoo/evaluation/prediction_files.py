@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from bddzoo.datasets.sources import Source, ZipSource
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.jobs import listing
 from bddzoo.evaluation.options import Options
 from bddzoo.evaluation.remarks import Remarks
-from bddzoo.evaluation.sources import Source, ZipSource
 
 # The zoo's own script writes boxes beside bitmasks and their scores; see `bddzoo.evaluation.boxfile`.
 DETECTIONS = "det.json"

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from bddzoo.datasets.formats.frames import Frame, JsonFrames, Label
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.frames import Frame, JsonFrames, Label
 from bddzoo.evaluation.mask_frames import FrameResult
 from bddzoo.evaluation.metrics.boxes import match_coco_frame
 from bddzoo.evaluation.options import MASK_HEIGHT, MASK_WIDTH, Options

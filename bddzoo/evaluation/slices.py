@@ -8,15 +8,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from bddzoo.datasets.formats.frames import JsonFrames
+from bddzoo.datasets.sources import open_source
 from bddzoo.errors import MissingError, UsageError
-from bddzoo.evaluation.frames import JsonFrames
 from bddzoo.evaluation.metrics.average_precision import ap_scores, by_class, precision_recall
 from bddzoo.evaluation.metrics.insseg import MatchAccumulator
 from bddzoo.evaluation.metrics.panseg import PanSegAccumulator, pan_scores
 from bddzoo.evaluation.metrics.scores import Scores
 from bddzoo.evaluation.metrics.semseg import SemSegAccumulator, semseg_scores
 from bddzoo.evaluation.options import Accumulator
-from bddzoo.evaluation.sources import open_source
 
 # BDD100K's frame attributes.
 ATTRIBUTES = ("weather", "scene", "timeofday")

@@ -10,17 +10,17 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from bddzoo.datasets.classes import CLASS_SETS
+from bddzoo.datasets.formats.frames import JsonFrames
 from bddzoo.datasets.formats.png import PALETTE
+from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import segments
 from bddzoo.evaluation.fast.decode import decode_bitmask, decode_mask
-from bddzoo.evaluation.frames import JsonFrames
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
 from bddzoo.evaluation.metrics.insseg import score_entries
 from bddzoo.evaluation.metrics.panseg import PAN_CLASSES
 from bddzoo.evaluation.options import MASK_HEIGHT, MASK_WIDTH
 from bddzoo.evaluation.rle_frames import prediction_problem
-from bddzoo.evaluation.sources import Source, open_source
 from bddzoo.files import atomic_open
 
 # Frames of BDD100K's test sets: segmentation on the 10K images, drivable area on the 100K images.

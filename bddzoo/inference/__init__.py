@@ -1,23 +1,21 @@
-"""Decode, preprocess, batch, run, and draw: from pictures to predictions."""
+"""Preprocess, batch, run, and draw: from pictures to predictions."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bddzoo.inference.decode import read_picture
     from bddzoo.inference.load import load_runner, resolve_device
     from bddzoo.inference.pipeline import Events, predict_frames
     from bddzoo.inference.preprocess import prepare
 
-__all__ = ["Events", "load_runner", "predict_frames", "prepare", "read_picture", "resolve_device"]
+__all__ = ["Events", "load_runner", "predict_frames", "prepare", "resolve_device"]
 
 _HOMES = {
     "Events": "pipeline",
     "load_runner": "load",
     "predict_frames": "pipeline",
     "prepare": "preprocess",
-    "read_picture": "decode",
     "resolve_device": "load",
 }
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from bddzoo.datasets.decode import read_picture
 from bddzoo.datasets.formats.scalabel import Instances
 from bddzoo.engines.registry_config import network_of
 from bddzoo.errors import BddzooError, MissingError, UsageError
 from bddzoo.inference.background import map_ahead
 from bddzoo.inference.batches import Batches, whole_protocol
-from bddzoo.inference.decode import read_picture
 from bddzoo.inference.load import default_batch_size
 from bddzoo.inference.preprocess import Prepared, prepare
 from bddzoo.registry.model import Model

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from bddzoo.cli.main import run
+from bddzoo.datasets.formats import json_index
 from bddzoo.errors import MissingError
 from bddzoo.evaluation import disk
 from bddzoo.evaluation.disk import evaluate
-from bddzoo.evaluation.fast import json_index
 from bddzoo.evaluation.jobs import run_jobs
 from bddzoo.evaluation.mask_frames import MaskWork
 from bddzoo.evaluation.options import Options

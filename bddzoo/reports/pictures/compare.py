@@ -268,7 +268,7 @@ def _small(path: Path) -> Image:
     """Thumbnail of a picture that was written before; a quarter of it is decoded, which is faster."""
     import cv2
 
-    from bddzoo.inference.decode import read_picture
+    from bddzoo.datasets.decode import read_picture
 
     small = cv2.imread(str(path), cv2.IMREAD_REDUCED_COLOR_2)
     return thumbnail(read_picture(path).pixels if small is None else small)  # type: ignore[arg-type]

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from bddzoo.datasets.decode import decode_picture
 from bddzoo.datasets.images import IMAGE_SUFFIXES, need_pairs
 from bddzoo.datasets.openseg.classes import without_truth
+from bddzoo.datasets.sources import open_source
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.sources import open_source
-from bddzoo.inference.decode import decode_picture
 from bddzoo.reports.pictures.labels import FramePlanes, LabelSet, common_folder, frame_path
 
 if TYPE_CHECKING:

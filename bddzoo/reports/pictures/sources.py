@@ -13,15 +13,16 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from bddzoo.datasets.classes import DRIVABLE, INS_SEG, PAN_SEG, SEM_SEG
+from bddzoo.datasets.formats.frames import JsonFrames, Label
+from bddzoo.datasets.formats.json_index import OutlineError, frame_regions
 from bddzoo.datasets.formats.png import GREY, GREY_ALPHA, PALETTE, RGBA
 from bddzoo.datasets.formats.rle import decode_rle
 from bddzoo.datasets.openseg import DATA_SETS
 from bddzoo.datasets.openseg.classes import LABEL_IDS, TRAIN_IDS, of_kind
+from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.evaluation.bitmask import segments
 from bddzoo.evaluation.fast.decode import decode_bitmask, decode_loose, decode_mask, header_of
-from bddzoo.evaluation.fast.json_index import OutlineError, frame_regions
-from bddzoo.evaluation.frames import JsonFrames, Label
 from bddzoo.evaluation.labels import FLAGS, FrameLabels
 from bddzoo.evaluation.metrics.insseg import score_entries
 from bddzoo.evaluation.rle import class_runs
@@ -33,7 +34,6 @@ from bddzoo.evaluation.rle_frames import (
     mask_pixels,
     with_masks,
 )
-from bddzoo.evaluation.sources import Source, open_source
 from bddzoo.reports.pictures.labels import (
     IGNORED,
     SEMANTIC,

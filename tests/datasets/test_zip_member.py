@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bddzoo.datasets import zip_member
+from bddzoo.datasets.sources import open_source
+from bddzoo.datasets.zip_member import MemberReader
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.fast import zip_member
-from bddzoo.evaluation.fast.zip_member import MemberReader
-from bddzoo.evaluation.sources import open_source
 
 WHERE = Path("a.zip/m.json")
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
+from bddzoo.datasets.formats.json_index import OutlineError, frame_regions
+from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.fast.json_index import OutlineError, frame_regions
-from bddzoo.evaluation.sources import Source
 
 CHUNK_BYTES = 1 << 22
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bddzoo.evaluation.fast.json_index import OutlineError, frame_regions
+from bddzoo.datasets.formats.json_index import OutlineError, frame_regions
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.text(alphabet='ab{}[]"\\,: 0\n', max_size=6),

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from bddzoo.datasets.zip_member import MemberReader, can_stream
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.fast.zip_member import MemberReader, can_stream
 
 # A member of an archive that claims more than this is refused before it is inflated as a whole.
 MAX_MEMBER_BYTES = {".png": 1 << 26, ".json": 1 << 30}

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+from bddzoo.datasets.decode import exif_orientation, read_picture
 from bddzoo.errors import MissingError
-from bddzoo.inference.decode import exif_orientation, read_picture
 from tests.shared import shared
 
 
