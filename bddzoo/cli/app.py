@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+from click.core import ParameterSource
 
 from bddzoo.errors import BddzooError, MissingError
 from bddzoo.text import printable
@@ -68,7 +69,8 @@ class App:
     """Global options and the output of one run.
 
     Data goes to stdout, everything else to stderr. `format` is None until a command line sets it,
-    so that a command can have its own default.
+    so that a command can have its own default. `typed` names those of the fields that the user typed, which
+    beat the environment.
     """
 
     registry_path: Path | None = None
@@ -76,6 +78,7 @@ class App:
     format: str | None = None
     verbosity: int = 0
     color: bool = True
+    typed: set[str] = field(default_factory=set)
     _registry: Registry | None = field(default=None, repr=False)
 
     @property
@@ -173,11 +176,31 @@ def _plain(value: object) -> Any:
     return str(value)
 
 
+class GlobalOption(click.Option):
+    """An option that stands before or after a command's name, with one effect.
+
+    Only the outermost command reads the option's environment variable. If a command below it did so again,
+    the variable would replace what the user typed before that command's name.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, expose_value=False, **kwargs)
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """Value of the variable; None below the outermost command."""
+        found = super().resolve_envvar_value(ctx) if ctx.parent is None else None
+        # NO_COLOR means the same whatever it is set to: no-color.org.
+        return "1" if found and self.is_flag else found
+
+
 def _store(name: str, convert: Callable[[Any], Any] = lambda v: v) -> Callable[..., None]:
     def callback(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         # Given before or after the command's name alike; one that was not given changes nothing.
         if value is not None and value is not False and value != 0:
-            setattr(ctx.ensure_object(App), name, convert(value))
+            app = ctx.ensure_object(App)
+            setattr(app, name, convert(value))
+            if param.name and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE:
+                app.typed.add(name)
 
     return callback
 
@@ -187,47 +210,41 @@ def global_options(formats: Sequence[str] = FORMATS) -> list[click.Option]:
     path = click.Path(dir_okay=False, path_type=Path)
     folder = Folder()
     return [
-        click.Option(
+        GlobalOption(
             ["--registry", "_registry"],
             type=path,
             envvar="BDDZOO_REGISTRY",
-            expose_value=False,
             callback=_store("registry_path"),
             help="Registry file to use instead of the one that ships with bddzoo.",
         ),
-        click.Option(
+        GlobalOption(
             ["--cache", "_cache"],
             type=folder,
             envvar="BDDZOO_CACHE",
-            expose_value=False,
             callback=_store("cache_dir"),
             help="Cache folder.",
         ),
-        click.Option(
+        GlobalOption(
             ["--format", "_format"],
             type=click.Choice(list(formats)),
-            expose_value=False,
             callback=_store("format"),
             help="How data is printed.",
         ),
-        click.Option(
+        GlobalOption(
             ["-v", "--verbose", "_verbose"],
             count=True,
-            expose_value=False,
             callback=_store("verbosity"),
             help="Say more; twice for a lot.",
         ),
-        click.Option(
+        GlobalOption(
             ["-q", "--quiet", "_quiet"],
             is_flag=True,
-            expose_value=False,
             callback=_store("verbosity", lambda _: -1),
             help="Print only data and errors.",
         ),
-        click.Option(
+        GlobalOption(
             ["--no-color", "_no_color"],
             is_flag=True,
-            expose_value=False,
             envvar="NO_COLOR",
             callback=_store("color", lambda _: False),
             help="No colours.",

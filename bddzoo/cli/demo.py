@@ -79,7 +79,8 @@ def command(app: App, folder: Path, keep: bool) -> int:
     require_engines()
     prepare(folder, keep=keep)
     start = time.monotonic()
-    environment = {"BDDZOO_CACHE": str(folder / "cache"), "BDDZOO_RESULTS": str(folder / "results")}
+    cache = app.cache_dir if app.cache_dir is not None and "cache_dir" in app.typed else folder / "cache"
+    environment = {"BDDZOO_CACHE": str(cache), "BDDZOO_RESULTS": str(folder / "results")}
     with serve(files) as server:
         shell = Shell(app, environment)
         app.data("$ export " + " ".join(f"{name}={shlex.quote(v)}" for name, v in environment.items()))
