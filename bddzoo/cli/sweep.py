@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from bddzoo.registry.model import Model
     from bddzoo.runs.executor import Executor, ExecutorFactory
-    from bddzoo.runs.plan import Job
+    from bddzoo.runs.plan import JobStatus
     from bddzoo.runs.sweep import Settings
 
 
@@ -182,7 +182,7 @@ def command(
     if executor == "ray":
         fetch = (*program, "fetch", *(part for source in sources for part in ("--from", source)))
         gpus = 0 if device == "cpu" else gpus_per_model
-        make = ray_executor(settings, address, gpus, cpus_per_model, jobs, fetch)
+        make = ray_executor(address, gpus, cpus_per_model, jobs, fetch)
     else:
         from bddzoo.runs.local import gpu_groups
 
@@ -209,7 +209,6 @@ def local_executor(
 
 
 def ray_executor(
-    settings: Settings,
     address: str | None,
     gpus: int | None,
     cpus: int | None,
@@ -221,14 +220,14 @@ def ray_executor(
     Raises:
         ImportError: Ray is not installed; said before anything is done.
     """
-    from bddzoo.runs.ray_cluster import require_ray
+    from bddzoo.runs.ray import require_ray
 
     require_ray()
 
     def make() -> Executor:
-        from bddzoo.runs.ray_executor import RayExecutor
+        from bddzoo.runs.ray import RayExecutor
 
-        return RayExecutor(settings.results, settings.id, address, gpus, cpus, jobs, fetch)
+        return RayExecutor(address, gpus, cpus, jobs, fetch)
 
     return make
 
@@ -242,7 +241,7 @@ def _global_options(app: App) -> list[str]:
     return options
 
 
-def _report(app: App, jobs: Sequence[Job], settings: Settings) -> int:
+def _report(app: App, jobs: Sequence[JobStatus], settings: Settings) -> int:
     from bddzoo.cli.output import number
     from bddzoo.results import Verdict, judge
     from bddzoo.results.verdict import worst
@@ -315,7 +314,7 @@ class SweepView:
         if self._live is not None:
             self._live.stop()
 
-    def update(self, jobs: Sequence[Job]) -> None:
+    def update(self, jobs: Sequence[JobStatus]) -> None:
         """Show the jobs as they are now."""
         if self._live is not None:
             self._live.update(self._table(jobs))
@@ -327,7 +326,7 @@ class SweepView:
                 note += f": {job.reason}" if job.reason else ""
                 self._app.say(f"{job.state:9} {job.model.id}{note}  ({self.counts(jobs)})")
 
-    def counts(self, jobs: Sequence[Job]) -> str:
+    def counts(self, jobs: Sequence[JobStatus]) -> str:
         """`3 done, 1 running, 4 waiting, about 12 min left`."""
         from bddzoo.runs.plan import remaining_s
 
@@ -343,7 +342,7 @@ class SweepView:
             parts.append(f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f} s left")
         return ", ".join(parts)
 
-    def _table(self, jobs: Sequence[Job]) -> Table:
+    def _table(self, jobs: Sequence[JobStatus]) -> Table:
         from rich.table import Table
 
         table = Table(title=self.counts(jobs), box=None, title_justify="left")

@@ -1,14 +1,16 @@
-"""Bring records in from elsewhere, and take old ones away."""
+"""Bring records in from elsewhere, and remove old ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bddzoo.errors import BddzooError, MissingError
+from bddzoo.errors import BddzooError, IntegrityError, MissingError
 from bddzoo.files import files_below
-from bddzoo.results.record import recency
+from bddzoo.results.codec import decode_record
+from bddzoo.results.record import Record, recency
 from bddzoo.results.store import (
     StoredRecord,
     read_record,
@@ -55,6 +57,49 @@ def import_records(
                 continue
             new = not record_path(stored.record, root).exists()
             yield Imported(write_record(stored.record, root, statistics), new)
+
+
+def pack_records(folder: Path) -> dict[str, bytes]:
+    """Read the records below a folder, and their statistics: file name to content."""
+    return {
+        path.name: path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in (".json", ".npz") and not path.name.startswith(".") and path.is_file()
+    }
+
+
+def keep_records(files: Mapping[str, bytes], root: Path, *, model: str, sweep: str) -> list[Record]:
+    """Write records that were packed on another machine.
+
+    Args:
+        files: See `pack_records`.
+        root: Results folder.
+        model: The model that they must be of.
+        sweep: The sweep that they must be of.
+
+    Returns:
+        The records, which are in the folder now.
+
+    Raises:
+        IntegrityError: One is damaged, is not of that model and sweep, or lacks its statistics.
+        MissingError: The folder cannot be written to.
+    """
+    kept = []
+    for name, data in files.items():
+        if not name.endswith(".json"):
+            continue
+        record = decode_record(data, name)
+        if (record.model, record.run.sweep) != (model, sweep):
+            raise IntegrityError(f"{name}: a record of {record.model}, where one of {model} was expected")
+        statistics = {}
+        for kind, digest in record.statistics.items():
+            content = files.get(statistics_name(digest))
+            if content is None or hashlib.sha256(content).hexdigest() != digest:
+                raise IntegrityError(f"{name}: its statistics of '{kind}' did not arrive whole")
+            statistics[kind] = content
+        write_record(record, root, statistics)
+        kept.append(record)
+    return kept
 
 
 def superseded(root: Path, keep: int, on_error: Callable[[BddzooError], None]) -> list[StoredRecord]:

@@ -1,7 +1,4 @@
-"""Models of a sweep in processes on this machine.
-
-Weights are fetched while networks run.
-"""
+"""Models of a sweep in processes on this machine; weights are fetched while networks run."""
 
 from __future__ import annotations
 
@@ -15,37 +12,36 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
-from bddzoo.runs.executor import Ended, Executor, Order, Run
-from bddzoo.runs.plan import log_path
+from bddzoo.runs.executor import Executor, Job, JobResult, RunningJob
 
 
 class Prefetcher:
-    """Fetches what waits for its turn, one after the other, in a thread that nobody waits for.
+    """Fetches the weights of waiting models, one after the other, in a thread that the sweep never waits for.
 
     Args:
-        fetch: Fetches the weights of a model. What it raises is of no interest here: the process that needs
-            the weights meets it again and says it in its own words.
+        fetch: Fetches the weights of a model. What it raises is ignored: the process that needs the weights
+            will fail in the same way and report it.
     """
 
     def __init__(self, fetch: Callable[[str], object]) -> None:
         self._fetch = fetch
         self._waiting: tuple[str, ...] = ()
         self._seen: set[str] = set()
-        self._over = False
+        self._stopped = False
         self._changed = threading.Condition()
         threading.Thread(target=self._work, daemon=True, name="prefetch").start()
 
     def offer(self, models: Sequence[str]) -> None:
-        """What waits now, in the order in which it will run."""
+        """Set the models that wait now, in the order in which they will run."""
         with self._changed:
             if tuple(models) != self._waiting:
                 self._waiting = tuple(models)
                 self._changed.notify()
 
     def stop(self) -> None:
-        """Begin nothing more."""
+        """Start no further download."""
         with self._changed:
-            self._over = True
+            self._stopped = True
             self._changed.notify()
 
     def _work(self) -> None:
@@ -55,7 +51,7 @@ class Prefetcher:
 
     def _next(self) -> str | None:
         with self._changed:
-            while not self._over:
+            while not self._stopped:
                 model = next((name for name in self._waiting if name not in self._seen), None)
                 if model is not None:
                     self._seen.add(model)
@@ -73,86 +69,74 @@ class LocalExecutor(Executor):
 
     Args:
         jobs: Models at the same time.
-        devices: Values of CUDA_VISIBLE_DEVICES, one for each model at the same time; empty for no choice.
-        fetch: Fetches the weights of a model, ahead of its turn; None where nothing is to be fetched.
+        devices: Values of CUDA_VISIBLE_DEVICES, one for each model at the same time; empty to leave it alone.
+        fetch: Fetches the weights of a model ahead of its turn; None to prefetch nothing.
     """
 
     jobs: int = 1
     devices: tuple[str, ...] = ()
     fetch: Callable[[str], object] | None = None
     _prefetcher: Prefetcher | None = field(default=None, init=False)
-    _running: list[LocalRun] = field(default_factory=list, init=False)
+    _running: list[LocalJob] = field(default_factory=list, init=False)
 
-    def room(self) -> int:
-        """See `Executor`."""
+    def free_slots(self) -> int:
         return self.jobs - len(self._running)
 
-    def arrange(self, orders: Sequence[Order]) -> Sequence[Order]:
-        """See `Executor`; the order does not matter here."""
-        return orders
+    def order(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        return jobs
 
-    def start(self, order: Order, lock: IO[bytes]) -> LocalRun:
-        """See `Executor`. The process inherits the lock, which so lasts as long as it lives."""
-        taken = {run.device for run in self._running}
+    def start(self, job: Job, lock: IO[bytes]) -> LocalJob:
+        """See `Executor`. The process inherits the lock, which lasts as long as the process lives."""
+        taken = {running.device for running in self._running}
         device = next((device for device in self.devices if device not in taken), None)
         chosen = {"CUDA_VISIBLE_DEVICES": device} if device is not None else {}
-        with log_path(order.folder, order.model).open("ab") as output:
+        with job.log.open("ab") as output:
             process = subprocess.Popen(
-                order.command,
+                job.command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **order.environment(order.results), **chosen},
+                env={**os.environ, **job.environment(job.results), **chosen},
                 pass_fds=(lock.fileno(),),
                 # A group of its own: Ctrl-C reaches it through us, and its children can be stopped with it.
                 start_new_session=True,
             )
-        run = LocalRun(process, device, order.time_limit_s, self._running)
-        self._running.append(run)
-        return run
+        started = LocalJob(process, device, job.time_limit_s, self._running)
+        self._running.append(started)
+        return started
 
-    def look_ahead(self, models: Sequence[str]) -> None:
-        """See `Executor`."""
+    def prefetch(self, models: Sequence[str]) -> None:
         if self.fetch is not None and self._prefetcher is None:
             self._prefetcher = Prefetcher(self.fetch)
         if self._prefetcher is not None:
             self._prefetcher.offer(models)
 
     def close(self) -> None:
-        """See `Executor`."""
         if self._prefetcher is not None:
             self._prefetcher.stop()
 
 
 @dataclass
-class LocalRun(Run):
-    """A process; see `Run`."""
+class LocalJob(RunningJob):
+    """A process on this machine."""
 
     process: subprocess.Popen[bytes]
     device: str | None
     time_limit_s: float | None
-    siblings: list[LocalRun]
+    running: list[LocalJob]
     _started: float = field(default_factory=time.monotonic)
     _ended: float | None = None
     _interrupted: bool = False
 
     @property
     def place(self) -> str | None:
-        """The GPUs, if they were chosen."""
         return "this machine" if self.device is None else f"GPU {self.device}"
 
     @property
-    def place_id(self) -> str | None:
-        """See `Run`."""
-        return self.device
-
-    @property
     def seconds(self) -> float:
-        """See `Run`."""
         return (self._ended or time.monotonic()) - self._started
 
-    def poll(self) -> Ended | None:
-        """See `Run`."""
+    def poll(self) -> JobResult | None:
         code = self.process.poll()
         late = code is None and self.time_limit_s is not None and self.seconds >= self.time_limit_s
         if late:
@@ -161,18 +145,16 @@ class LocalRun(Run):
             return None
         self._ended = time.monotonic()
         self.close()
-        return Ended(code, late)
+        return JobResult(code, late)
 
     def interrupt(self) -> None:
-        """See `Run`."""
         self._interrupted = True
         signal_group(self.process, signal.SIGINT)
 
     def close(self) -> None:
-        """See `Run`."""
         stop_group(self.process, None if self._interrupted else signal.SIGINT)
-        if self in self.siblings:
-            self.siblings.remove(self)
+        if self in self.running:
+            self.running.remove(self)
 
 
 def gpu_groups(per_model: int) -> tuple[str, ...]:
@@ -198,11 +180,11 @@ def signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> No
 
 
 def stop_group(process: subprocess.Popen[bytes], first: signal.Signals | None) -> None:
-    """Stop a process, gently at first, and whatever it has left running.
+    """Stop a process, gently at first, and kill whatever it has left running.
 
     Args:
         process: Leader of a process group.
-        first: Signal that asks it to end; None where it was asked already.
+        first: Signal that asks it to end; None if it was asked already.
     """
     try:
         if process.poll() is None:
@@ -210,6 +192,6 @@ def stop_group(process: subprocess.Popen[bytes], first: signal.Signals | None) -
                 signal_group(process, first)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(GRACE_S)
-    finally:  # also after a second Ctrl-C, which does not want to wait
+    finally:  # also after a second Ctrl-C, which must not wait
         signal_group(process, signal.SIGKILL)
         process.wait()

@@ -1,18 +1,12 @@
-"""Which models of a sweep run, in which order, and how long that takes.
-
-What a sweep leaves in the results folder besides records: locks, logs, and the folder's own mark.
-
-A sweep as a job array of Slurm.
-"""
+"""The plan of a sweep: which models run, in which order, the locks and logs of each, and the Slurm script."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import shlex
-import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
@@ -25,18 +19,17 @@ State = Literal["waiting", "queued", "running", "elsewhere", "done", "failed"]
 
 
 @dataclass
-class Job:
-    """One model of a sweep.
+class JobStatus:
+    """How far a sweep is with one model.
 
     Attributes:
         model: The model.
         state: `waiting` for its turn; `queued` on a cluster without a free place; `running`; running
-            `elsewhere`, by another sweep of the same folder; `done`; `failed`.
-        tries: How often it was started by this process.
+            `elsewhere`, in another sweep of the same folder; `done`; `failed`.
+        tries: How often this process has started it.
         reason: Why it failed.
         seconds: How long the last try took, or has taken so far.
         place: Where it runs or ran last.
-        failed_at: Ids of the places where a try failed.
         record: The record, once it is done.
         exit_code: Exit status of the last try.
     """
@@ -47,7 +40,6 @@ class Job:
     reason: str = ""
     seconds: float = 0.0
     place: str = ""
-    failed_at: set[str] = field(default_factory=set)
     record: Record | None = None
     exit_code: int = 0
 
@@ -55,19 +47,19 @@ class Job:
 def tested_on(
     models: Sequence[Model], data: Path, split: str, *, named: bool
 ) -> tuple[list[Model], list[str]]:
-    """The models that are tested on what a folder holds.
+    """Select the models that a data folder can measure.
 
     Args:
         models: The models.
         data: Folder of a data set.
         split: Split that they are measured on.
-        named: The user named them: then the folder has to do for every one.
+        named: Whether the user named each model, so that none may be left out.
 
     Returns:
         The models, and the data sets of those that were left out.
 
     Raises:
-        BddzooError: No model is; or one is not that had to be.
+        BddzooError: The folder fits no model, or not one that was named.
     """
     from bddzoo.datasets.layouts import dataset_of, open_layout
 
@@ -88,19 +80,19 @@ def tested_on(
 
 
 def weight(model: Model) -> float:
-    """A guess of how long a model takes, to order a sweep: its parameters, times its windows."""
+    """Estimate how long a model takes, in any unit: its parameters, times three for sliding windows."""
     params = model.network.params if model.network and model.network.params else 0
     slides = model.protocol is not None and model.protocol.mode == "slide"
     return float(params) * (3 if slides else 1)
 
 
 def largest_first(models: Sequence[Model]) -> list[Model]:
-    """The longest first, so that the last to run is a short one."""
+    """Sort models by estimated duration, so that the last to run is a short one."""
     return sorted(models, key=weight, reverse=True)
 
 
-def remaining_s(jobs: Sequence[Job], at_once: int) -> float | None:
-    """Seconds that the rest may take, from what is done so far; None before the first is done."""
+def remaining_s(jobs: Sequence[JobStatus], at_once: int) -> float | None:
+    """Estimate the seconds that the rest takes, from what is done so far; None before the first is done."""
     ended = [(job.seconds, weight(job.model) or 1.0) for job in jobs if job.state == "done" and job.seconds]
     if not ended:
         return None
@@ -113,11 +105,8 @@ def remaining_s(jobs: Sequence[Job], at_once: int) -> float | None:
     return left / max(1, at_once)
 
 
-MARK = "mark"
-
-
 def sweep_folder(results: Path, sweep: str) -> Path:
-    """Where a sweep's locks and logs are."""
+    """Folder of a sweep's locks and logs."""
     return results / ".sweeps" / sweep
 
 
@@ -127,12 +116,12 @@ def lock_path(folder: Path, model: str) -> Path:
 
 
 def log_path(folder: Path, model: str) -> Path:
-    """What the processes that measured a model have said."""
+    """The file with the output of the processes that measured a model."""
     return folder / f"{path_part(model)}.log"
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that is not empty; empty where there is none."""
+    """The last line of a log that is not empty; "" without one."""
     with contextlib.suppress(OSError), log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 65536))
         lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
@@ -141,13 +130,13 @@ def last_line(log: Path) -> str:
 
 
 def record_of(results: Path, zoo: str, task: str, model: str, sweep: str) -> Record | None:
-    """The record that a sweep has of a model, or None."""
+    """The record that a sweep has made of a model, or None."""
     known = scan_records(results, zoo=zoo, task=task, model=model, on_error=lambda error: None)
     return next((s.record for s in known if s.record.run.sweep == sweep), None)
 
 
 def acquire_lock(path: Path) -> IO[bytes] | None:
-    """The file, locked, or None where another process holds it."""
+    """Lock a file; None if another process holds the lock."""
     lock = path.open("ab")
     try:
         import fcntl
@@ -159,41 +148,13 @@ def acquire_lock(path: Path) -> IO[bytes] | None:
         lock.close()
         return None
     except OSError:
-        # No locks on this file system: records stay whole, see `bddzoo.runs.sweep`.
+        # This file system has no locks. Records stay whole, see `bddzoo.runs.sweep`.
         return lock
     return lock
 
 
-def folder_mark(folder: Path) -> str:
-    """What tells a sweep's folder from one of the same path on another machine; made once.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    path = folder / MARK
-    if not read_mark(folder):
-        fresh = path.with_name(f".{MARK}.{uuid.uuid4().hex}")
-        try:
-            fresh.write_text(uuid.uuid4().hex)
-            with contextlib.suppress(FileExistsError):
-                path.hardlink_to(fresh)
-        except OSError:
-            fresh.replace(path)  # no hard links here
-        finally:
-            fresh.unlink(missing_ok=True)
-    return read_mark(folder)
-
-
-def read_mark(folder: Path) -> str:
-    """See `folder_mark`; empty where there is none."""
-    try:
-        return (folder / MARK).read_text()
-    except OSError:
-        return ""
-
-
 def slurm_script(models: Sequence[Model], options: Sequence[str], gpus: int) -> str:
-    """A job array with one model per task; a task that is run again finds what is done.
+    """Write a Slurm job array with one model per task; a task that runs again skips what is done.
 
     Args:
         models: The models.
@@ -202,12 +163,12 @@ def slurm_script(models: Sequence[Model], options: Sequence[str], gpus: int) -> 
     """
     ids = "\n".join(f"  {shlex.quote(model.id)}" for model in models)
     command = shlex.join(["bddzoo", "sweep", *options])
-    wish = f"#SBATCH --gpus={gpus}\n" if gpus else ""
+    request = f"#SBATCH --gpus={gpus}\n" if gpus else ""
     return f"""\
 #!/bin/bash
 #SBATCH --job-name=bddzoo-sweep
 #SBATCH --array=0-{len(models) - 1}
-{wish}#SBATCH --requeue
+{request}#SBATCH --requeue
 #SBATCH --output=bddzoo-sweep-%A-%a.log
 set -euo pipefail
 models=(

@@ -1,12 +1,12 @@
-"""Measure many models, one process each, so that a crash or a leak hits one.
+"""Measure many models, one process each, so that a crash or a leak affects one model only.
 
-What is done is read off the records: a record says which sweep it is of, and it is there whole or not at
-all. So a sweep that was killed at any moment goes on where it was, with nothing run twice and nothing lost.
-What is running is held by a lock file, which the system unlocks when the last process that has it open dies:
-on this machine the worker inherits it, so that it lasts as long as either of them. Where there are no file
-locks two sweeps may run a model twice; every record is whole even then.
+The records say what is done: each names its sweep, and each is there whole or not at all. So a sweep that was
+killed at any moment goes on where it was: a finished model is never run again, and no model gets two records.
+A lock file protects what is running. The system releases it when the last process that has it open dies; on
+this machine the worker inherits it. On a file system without locks two sweeps may run a model at the same
+time; every record is whole even then.
 
-Where the models run is the executor's business: see `bddzoo.runs.local` and `bddzoo.runs.ray_executor`.
+Where the models run is up to the executor: see `bddzoo.runs.local` and `bddzoo.runs.ray`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from typing import IO
 
 from bddzoo.errors import BddzooError, ExitCode, MissingError
 from bddzoo.registry.model import Model
+from bddzoo.results.manage import keep_records
 from bddzoo.results.record import Record
 from bddzoo.results.store import scan_records
-from bddzoo.runs.executor import Ended, Executor, ExecutorFactory, Order, Run
+from bddzoo.runs.executor import Executor, ExecutorFactory, Job, JobResult, RunningJob
 from bddzoo.runs.plan import (
-    Job,
+    JobStatus,
     acquire_lock,
     largest_first,
     last_line,
@@ -36,11 +37,10 @@ from bddzoo.runs.plan import (
     record_of,
     sweep_folder,
 )
-from bddzoo.runs.transfer import keep_records
 
 POLL_S = 0.2
 FULL_BYTES = 64 * 1024
-# Failures that another try may mend: our bug or a crash, a time limit, the network. The rest stays as it is.
+# Failures that another try may mend: a crash, a time limit, the network.
 _WORTH_A_RETRY = frozenset({int(ExitCode.BUG), int(ExitCode.NETWORK)})
 
 
@@ -66,7 +66,7 @@ class Settings:
 
     @property
     def id(self) -> str:
-        """The same name, arguments and version make the same sweep, which can so be taken up again."""
+        """Digest of name, version and arguments: what agrees in these is one sweep and can be resumed."""
         from bddzoo import __version__
 
         identity = json.dumps([self.name, __version__, *self.arguments])
@@ -74,7 +74,7 @@ class Settings:
 
     @property
     def folder(self) -> Path:
-        """Locks and logs of the sweep."""
+        """Folder of the sweep's locks and logs."""
         return sweep_folder(self.results, self.id)
 
 
@@ -85,34 +85,34 @@ class Sweep:
     Args:
         models: The models.
         settings: See `Settings`.
-        executor: Makes what runs them.
-        watch: Called whenever a job changes its state, and at every poll.
+        executor: Makes the executor that runs them.
+        watch: Called at every poll.
     """
 
     models: Sequence[Model]
     settings: Settings
     executor: ExecutorFactory
-    watch: Callable[[Sequence[Job]], None] = lambda jobs: None
-    jobs: list[Job] = field(init=False)
-    _running: dict[str, tuple[Run, IO[bytes]]] = field(default_factory=dict, init=False)
+    watch: Callable[[Sequence[JobStatus]], None] = lambda jobs: None
+    jobs: list[JobStatus] = field(init=False)
+    _running: dict[str, tuple[RunningJob, IO[bytes]]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self.jobs = [Job(model) for model in largest_first(self.models)]
+        self.jobs = [JobStatus(model) for model in largest_first(self.models)]
 
-    def run(self) -> list[Job]:
+    def run(self) -> list[JobStatus]:
         """Run until every job is done or failed; returns them.
 
         Raises:
-            MissingError: The results folder cannot be written, or there is no place for the models to run.
+            MissingError: The results folder cannot be written, or there is no machine for the models.
             KeyboardInterrupt: Passed on after the workers were interrupted and have ended.
         """
         with self._writing():
             self.settings.folder.mkdir(parents=True, exist_ok=True)
-        self._take_up()
-        if self._open():
+        self._mark_done()
+        if self._unfinished():
             with contextlib.closing(self.executor()) as executor:
                 try:
-                    while self._open():
+                    while self._unfinished():
                         self._collect()
                         with self._writing():
                             self._start(executor)
@@ -123,12 +123,12 @@ class Sweep:
         self.watch(self.jobs)
         return self.jobs
 
-    def _open(self) -> bool:
+    def _unfinished(self) -> bool:
         return any(job.state not in ("done", "failed") for job in self.jobs)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """What keeps locks and logs from being written is one line."""
+        """Turn a failure to write locks or logs into one line."""
         try:
             yield
         except OSError as error:
@@ -137,7 +137,7 @@ class Sweep:
                 hint="choose a folder with --results DIR or BDDZOO_RESULTS",
             ) from error
 
-    def _take_up(self) -> None:
+    def _mark_done(self) -> None:
         """Mark what an earlier run of the same sweep has done."""
         found = {
             stored.record.model: stored.record
@@ -150,111 +150,104 @@ class Sweep:
 
     def _start(self, executor: Executor) -> None:
         waiting = {job.model.id: job for job in self.jobs if job.state in ("waiting", "elsewhere")}
-        for order in executor.arrange([self._order(job) for job in waiting.values()]):
-            if executor.room() <= 0:
+        for job in executor.order([self._job(status.model) for status in waiting.values()]):
+            if executor.free_slots() <= 0:
                 break
-            name = order.model
-            job = waiting[name]
-            lock = acquire_lock(lock_path(self.settings.folder, name))
+            status = waiting[job.model]
+            lock = acquire_lock(lock_path(self.settings.folder, job.model))
             if lock is None:
-                job.state = "elsewhere"
+                status.state = "elsewhere"
                 continue
-            # Whoever held the lock before may have finished it.
-            job.record = self._record_of(job.model)
-            if job.record is not None:
+            # Another sweep may have finished it before it released the lock.
+            status.record = self._record_of(status.model)
+            if status.record is not None:
                 lock.close()
-                job.state = "done"
+                status.state = "done"
                 continue
-            job.tries, job.seconds = job.tries + 1, 0.0
+            status.tries += 1
             try:
-                run = executor.start(order, lock)
+                running = executor.start(job, lock)
             except BaseException:
                 lock.close()
                 raise
-            self._running[name] = run, lock
-            self._look_at(job, run)
-        executor.look_ahead([job.model.id for job in self.jobs if job.state == "waiting"])
+            self._running[job.model] = running, lock
+            self._update(status, running)
+        executor.prefetch([status.model.id for status in self.jobs if status.state == "waiting"])
 
-    def _order(self, job: Job) -> Order:
+    def _job(self, model: Model) -> Job:
         settings = self.settings
-        return Order(
-            zoo=job.model.zoo.id,
-            task=job.model.task,
-            model=job.model.id,
-            command=(*settings.worker, job.model.id, *settings.arguments),
+        return Job(
+            model=model.id,
+            command=(*settings.worker, model.id, *settings.arguments),
             results=settings.results,
             sweep=settings.id,
+            log=log_path(settings.folder, model.id),
             time_limit_s=settings.time_limit_s,
-            avoid=frozenset(job.failed_at),
         )
 
     @staticmethod
-    def _look_at(job: Job, run: Run) -> None:
-        place = run.place
-        job.place, job.seconds = place or "", run.seconds
-        job.state = "queued" if place is None else "running"
+    def _update(status: JobStatus, running: RunningJob) -> None:
+        status.place, status.seconds = running.place or "", running.seconds
+        status.state = "queued" if running.place is None else "running"
 
     def _collect(self) -> None:
-        for job in self.jobs:
-            if job.model.id not in self._running:
+        for status in self.jobs:
+            if status.model.id not in self._running:
                 continue
-            run, lock = self._running[job.model.id]
-            ended = run.poll()
-            self._look_at(job, run)
-            if ended is None:
+            running, lock = self._running[status.model.id]
+            result = running.poll()
+            self._update(status, running)
+            if result is None:
                 continue
             try:
-                self._settle(job, ended, run.place_id)
+                self._settle(status, result)
             finally:
-                if job.state != "failed" or not ended.files:
-                    run.close()  # else it is kept for a sweep that finds a place to write to
-                del self._running[job.model.id]
+                running.close()
+                del self._running[status.model.id]
                 lock.close()
 
-    def _settle(self, job: Job, ended: Ended, place: str | None) -> None:
-        """Keep what a try has brought, and decide what becomes of the model."""
-        code = ended.code
-        job.exit_code = int(ExitCode.BUG) if ended.late or code is None or code < 0 else code
+    def _settle(self, status: JobStatus, result: JobResult) -> None:
+        """Keep what a try has produced, and decide how the model goes on."""
+        code, log = result.code, log_path(self.settings.folder, status.model.id)
+        status.exit_code = int(ExitCode.BUG) if result.late or code is None or code < 0 else code
+        if result.log:
+            with contextlib.suppress(OSError), log.open("ab") as file:
+                file.write(result.log)
         try:
-            keep_records(ended.files, self.settings.results, model=job.model.id, sweep=self.settings.id)
+            keep_records(result.files, self.settings.results, model=status.model.id, sweep=self.settings.id)
         except BddzooError as error:
-            job.state, job.reason, job.exit_code = "failed", error.message, int(error.exit_code)
+            status.state, status.reason, status.exit_code = "failed", error.message, int(error.exit_code)
             return
-        job.record = self._record_of(job.model)
-        if job.record is not None:
-            # Not reproduced or incomparable is a result, too: the record tells.
-            job.state = "done"
-            return
-        job.failed_at |= {place} if place else set()
-        if job.exit_code in _WORTH_A_RETRY and job.tries <= self.settings.retries:
-            job.state = "waiting"
-            return
-        job.state = "failed"
-        late = f"no end after {self.settings.time_limit_s:.0f} s" if ended.late else ""
-        job.reason = late or ended.reason or self._last_words(job, code)
+        status.record = self._record_of(status.model)
+        if status.record is not None:
+            status.state = "done"  # "not reproduced" and "incomparable" are results, too
+        elif status.exit_code in _WORTH_A_RETRY and status.tries <= self.settings.retries:
+            status.state = "waiting"
+        else:
+            late = f"no end after {self.settings.time_limit_s:.0f} s" if result.late else ""
+            status.state, status.reason = "failed", late or result.reason or _last_words(log, code)
 
     def _stop(self) -> None:
-        """End what is running: all are asked at once, and then waited for."""
+        """End what is running: interrupt all at once, then wait for each."""
         try:
-            for run, _ in self._running.values():
-                run.interrupt()
+            for running, _ in self._running.values():
+                running.interrupt()
         finally:
-            with contextlib.ExitStack() as rest:  # every one is closed, whatever comes between
-                for run, lock in self._running.values():
-                    rest.callback(lock.close)
-                    rest.callback(run.close)
+            with contextlib.ExitStack() as stack:  # each one is closed, even after a second Ctrl-C
+                for running, lock in self._running.values():
+                    stack.callback(lock.close)
+                    stack.callback(running.close)
                 self._running.clear()
 
     def _record_of(self, model: Model) -> Record | None:
         return record_of(self.settings.results, model.zoo.id, model.task, model.id, self.settings.id)
 
-    def _last_words(self, job: Job, code: int | None) -> str:
-        """The last line of the log, or how the process died."""
-        log = log_path(self.settings.folder, job.model.id)
-        words = last_line(log) if code is None or code >= 0 else ""
-        if words:
-            return words
-        with contextlib.suppress(OSError):
-            if shutil.disk_usage(log.parent).free < FULL_BYTES:
-                return f"the process died with status {code}; no space is left for its output in {log}"
-        return f"the process died with status {code}; its output is in {log}"
+
+def _last_words(log: Path, code: int | None) -> str:
+    """The last line of the log, or how the process died."""
+    if (code is None or code >= 0) and (line := last_line(log)):
+        return line
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(log.parent).free < FULL_BYTES:
+            return f"the process died with status {code}; no space is left for its output in {log}"
+    return f"the process died with status {code}; its output is in {log}"

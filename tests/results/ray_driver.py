@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bddzoo.runs.plan import Job
-from bddzoo.runs.ray_executor import RayExecutor
+from bddzoo.runs.plan import JobStatus
+from bddzoo.runs.ray import RayExecutor
 from bddzoo.runs.sweep import Settings, Sweep
 from tests.results.factory import make_model
 from tests.results.sweep_driver import settings
@@ -17,13 +17,13 @@ def on_ray(
     address: str | None,
     count: int,
     plan: Settings,
-    watch: Callable[[Sequence[Job]], None] = lambda jobs: None,
+    watch: Callable[[Sequence[JobStatus]], None] = lambda jobs: None,
     **options: object,
 ) -> Sweep:
     """A sweep of `m0`, `m1`, ... with one processor for each model."""
     models = [make_model(id=f"m{i}") for i in range(count)]
     chosen = {"cpus": 1, "gpus": 0, **options}
-    return Sweep(models, plan, lambda: RayExecutor(plan.results, plan.id, address, **chosen), watch)  # type: ignore[arg-type]
+    return Sweep(models, plan, lambda: RayExecutor(address, **chosen), watch)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bddzoo.registry.model import Model
 from bddzoo.runs.local import LocalExecutor
-from bddzoo.runs.plan import Job
+from bddzoo.runs.plan import JobStatus
 from bddzoo.runs.sweep import Settings, Sweep
 from tests.results.factory import make_model
 
@@ -27,7 +27,7 @@ def local(
     models: Sequence[Model],
     plan: Settings,
     jobs: int = 1,
-    watch: Callable[[Sequence[Job]], None] = lambda jobs: None,
+    watch: Callable[[Sequence[JobStatus]], None] = lambda jobs: None,
 ) -> Sweep:
     """A sweep on this machine."""
     return Sweep(models, plan, lambda: LocalExecutor(jobs), watch)

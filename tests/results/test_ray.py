@@ -18,16 +18,15 @@ import pytest
 
 from bddzoo.errors import MissingError, NetworkError, UsageError
 from bddzoo.results import scan_records
-from bddzoo.runs.plan import Job
-from bddzoo.runs.ray_cluster import quieten
-from bddzoo.runs.ray_node import LONELY_S
+from bddzoo.runs.plan import JobStatus
+from bddzoo.runs.ray import require_ray
 from tests.results.ray_driver import on_ray
 from tests.results.sweep_driver import settings
 
 psutil = pytest.importorskip("psutil")
-quieten()  # before Ray is imported
 pytest.importorskip("ray", reason="needs bddzoo[ray]")
 
+require_ray()  # sets what has to be set before Ray is imported
 ROOT = Path(__file__).resolve().parents[2]
 STORE = 80 * 1024**2  # about the least that Ray takes
 pytestmark = pytest.mark.slow
@@ -112,7 +111,7 @@ def wait_for(what: Callable[[], bool], seconds: float = 120) -> None:
 
 
 def workers(folder: Path) -> list[Any]:
-    """Processes that work for a sweep in that folder: workers, and what holds them."""
+    """Worker processes of a sweep in that folder."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
@@ -124,7 +123,7 @@ def workers(folder: Path) -> list[Any]:
 def test_a_node_that_is_killed_in_the_middle_costs_nothing(nodes: TwoNodes, tmp_path: Path) -> None:
     killed: list[set[str]] = []
 
-    def watch(jobs: Sequence[Job]) -> None:
+    def watch(jobs: Sequence[JobStatus]) -> None:
         places = {job.model.id: job.place for job in jobs if job.state == "running"}
         if not killed and len(set(places.values())) == 2 and any(job.state == "done" for job in jobs):
             killed.append(set(places))
@@ -142,30 +141,25 @@ def test_a_node_that_is_killed_in_the_middle_costs_nothing(nodes: TwoNodes, tmp_
     wait_for(lambda: not workers(tmp_path))
 
 
-def test_a_sweep_that_is_killed_is_taken_up_and_nothing_runs_twice(nodes: TwoNodes, tmp_path: Path) -> None:
+def test_a_sweep_that_is_killed_is_resumed_and_no_finished_model_runs_again(
+    nodes: TwoNodes, tmp_path: Path
+) -> None:
     command = [sys.executable, "-m", "tests.results.ray_driver", nodes.address, str(tmp_path), "5"]
     first = subprocess.Popen([*command, "--sleep", "4"], cwd=ROOT)
-    # The first two may end, and the next two start, between two looks.
-    wait_for(lambda: len(started(tmp_path)) >= 3)
+    wait_for(lambda: measured(tmp_path).total() >= 2)
+    # The next two start between two looks.
+    wait_for(lambda: started(tmp_path).total() >= 3)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    assert sum(measured(tmp_path).values()) < 5
-    assert workers(tmp_path), "what was running goes on"
+    done, begun = measured(tmp_path), started(tmp_path)
+    assert 2 <= done.total() < 5
+    wait_for(lambda: not workers(tmp_path))
+    assert measured(tmp_path) == done, "nobody but the sweep writes records"
     assert subprocess.run([*command, "--sleep", "4"], cwd=ROOT, check=False, timeout=400).returncode == 0
-    assert measured(tmp_path) == each(5)
-    assert started(tmp_path) == each(5), "what was running was found again"
-    print("a sweep of 5 models, killed with 2 running: 5 records, nothing started twice")
-
-
-def test_what_nobody_asks_for_is_kept_where_the_folder_is_shared(nodes: TwoNodes, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.results.ray_driver", nodes.address, str(tmp_path), "2"]
-    first = subprocess.Popen([*command, "--sleep", "1"], cwd=ROOT)
-    wait_for(lambda: started(tmp_path) == each(2))
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    wait_for(lambda: measured(tmp_path) == each(2), LONELY_S + 60)
-    assert subprocess.run([*command, "--sleep", "1"], cwd=ROOT, check=False, timeout=400).returncode == 0
-    assert started(tmp_path) == measured(tmp_path) == each(2)
+    assert measured(tmp_path) == each(5), "nothing is recorded twice"
+    again = {name for name, times in started(tmp_path).items() if times > 1}
+    assert again == begun.keys() - done.keys(), "what was running is begun again, what was finished is not"
+    print(f"a sweep of 5 models, killed with {len(again)} running: 5 records, {len(again)} begun again")
 
 
 def test_ctrl_c_leaves_nothing_behind_and_can_be_taken_up(nodes: TwoNodes, tmp_path: Path) -> None:
@@ -235,8 +229,8 @@ def test_an_address_where_no_cluster_is(address: str, kind: type[Exception], tmp
 
 def test_records_of_something_else_are_not_kept(tmp_path: Path) -> None:
     from bddzoo.errors import IntegrityError
+    from bddzoo.results.manage import keep_records, pack_records
     from bddzoo.results.store import write_record
-    from bddzoo.runs.transfer import keep_records, pack_records
     from tests.results.factory import make_model, make_record
 
     there = tmp_path / "there"
@@ -254,17 +248,15 @@ def test_records_of_something_else_are_not_kept(tmp_path: Path) -> None:
     assert pack_records(here) == files
 
 
-def test_the_leash_kills_what_it_holds(tmp_path: Path) -> None:
-    folder = tmp_path / "folder"
-    folder.mkdir()
+def test_a_process_dies_with_the_one_that_started_it(tmp_path: Path) -> None:
+    from bddzoo.runs.ray import _local_command
+
     log = tmp_path / "log.txt"
-    command = [sys.executable, "-m", "bddzoo.runs.ray_node", str(folder), "0"]
     worker = [sys.executable, "-m", "tests.results.sweep_worker", "m0", "--log", str(log), "--hang", "m0"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    holder = subprocess.Popen([*command, *worker], stdin=subprocess.PIPE, env=environment)
+    code = f"import subprocess; subprocess.run({_local_command(worker, sys.executable)!r})"
+    parent = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)})
     wait_for(log.exists)
     assert workers(tmp_path)
-    assert holder.stdin is not None
-    holder.stdin.close()
-    assert holder.wait(30) == 0
-    wait_for(lambda: not workers(tmp_path) and not folder.exists())
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: not workers(tmp_path), 10)

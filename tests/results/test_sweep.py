@@ -18,7 +18,7 @@ import pytest
 from bddzoo.errors import MissingError
 from bddzoo.results import scan_records
 from bddzoo.runs.local import LocalExecutor
-from bddzoo.runs.plan import Job, remaining_s
+from bddzoo.runs.plan import JobStatus, remaining_s
 from bddzoo.runs.sweep import Sweep
 from tests.results.factory import make_model, make_record
 from tests.results.sweep_driver import local, settings
@@ -113,7 +113,7 @@ def alive(pid: int) -> bool:
 def test_ctrl_c_asks_all_workers_at_once_and_leaves_none(tmp_path: Path) -> None:
     seen: list[int] = []
 
-    def press(jobs: Sequence[Job]) -> None:
+    def press(jobs: Sequence[JobStatus]) -> None:
         if len(started(tmp_path)) == 3:
             seen.extend(pids(tmp_path))
             raise KeyboardInterrupt
