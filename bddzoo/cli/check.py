@@ -122,7 +122,7 @@ def command(
     from bddzoo.cli.weights import obtain_weights
     from bddzoo.reports.checks import read_checks
     from bddzoo.results.links import LINKS, ModelCheck
-    from bddzoo.runs.evidence import Looker
+    from bddzoo.runs.evidence import EvidenceChecker
 
     if merge is not None:
         if patterns or everything or task or matrix:
@@ -142,7 +142,7 @@ def command(
     asked = links or (
         tuple(n for n in LINKS if given[n]) if from_scores or from_preds or from_weights else LINKS
     )
-    looker = Looker(
+    checker = EvidenceChecker(
         weights=lambda model: obtain_weights(app, model, None, sources),
         warn=app.warn,
         command=["bddzoo", *sys.argv[1:]],
@@ -162,7 +162,7 @@ def command(
     for model in models:
         app.detail(f"checking {model.id}")
         checks.append(
-            ModelCheck(model.id, model.zoo.id, tuple(looker.look(model, n) for n in LINKS if n in asked))
+            ModelCheck(model.id, model.zoo.id, tuple(checker.check(model, n) for n in LINKS if n in asked))
         )
     return _report(app, checks)
 

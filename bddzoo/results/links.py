@@ -82,14 +82,14 @@ class ModelCheck:
         return next((link for link in self.links if link.verdict is not Verdict.REPRODUCED), None)
 
 
-def look(link: Link, check: Callable[[], LinkResult]) -> LinkResult:
-    """Run the check of a link; what keeps it from being looked at becomes its verdict."""
+def attempt(link: Link, check: Callable[[], LinkResult]) -> LinkResult:
+    """Run the check of a link; an error becomes its verdict."""
     try:
         return check()
     except BddzooError as error:
         verdict = _VERDICT_OF.get(error.exit_code, Verdict.MISSING)
         return LinkResult(link, verdict, reasons=(error.message,))
-    except OSError as error:  # a file that may not be read is no reason to look at no other model
+    except OSError as error:  # the other models are checked all the same
         what = f"{error.filename}: " if error.filename else ""
         return LinkResult(link, Verdict.MISSING, reasons=(f"{what}{error.strerror or error}",))
 

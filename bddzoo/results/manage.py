@@ -9,8 +9,7 @@ from pathlib import Path
 
 from bddzoo.errors import BddzooError, IntegrityError, MissingError
 from bddzoo.files import files_below
-from bddzoo.results.codec import decode_record
-from bddzoo.results.record import Record, recency
+from bddzoo.results.record import Record, decode_record, recency
 from bddzoo.results.store import (
     StoredRecord,
     read_record,

@@ -1,17 +1,21 @@
-"""One measured result with its provenance."""
+"""One measured result with its provenance, and its JSON form."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
 import msgspec
 
+from bddzoo.errors import IntegrityError
 from bddzoo.registry.model import Model
 from bddzoo.results.environment import Environment, collect_environment
+from bddzoo.text import as_text
 
 SCHEMA = 1
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
@@ -230,10 +234,10 @@ def new_record(
 
 
 def recency(record: Record) -> tuple[bool, str]:
-    """Sorts records by age, the newest last.
+    """Sort key that puts the newest record last.
 
-    One of a time that has not come yet was made while a clock was wrong, and counts as older than all others:
-    for years it would else stand for its model. A day is not wrong: machines differ.
+    A record from the future was made while a clock was wrong, and counts as the oldest: otherwise it would be
+    the newest for years. A day is allowed, because clocks of machines differ.
     """
     tomorrow = (datetime.now(timezone.utc) + timedelta(days=1)).strftime(TIME_FORMAT)
     return record.run.started <= tomorrow, record.run.started
@@ -241,3 +245,69 @@ def recency(record: Record) -> tuple[bool, str]:
 
 def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
+
+
+def encode_record(record: Record) -> bytes:
+    r"""The record as canonical JSON: sorted keys, two spaces of indent, one newline at the end.
+
+    Bytes of a path that are not UTF-8 are written as `\udcff`.
+    """
+    try:
+        text = msgspec.json.encode(record, order="sorted")
+    except UnicodeEncodeError:
+        text = msgspec.json.encode(_spelt_out(msgspec.to_builtins(record)), order="sorted")
+    return msgspec.json.format(text, indent=2) + b"\n"
+
+
+def _spelt_out(value: Any) -> Any:
+    if isinstance(value, str):
+        return as_text(value)
+    if isinstance(value, dict):
+        return {_spelt_out(key): _spelt_out(item) for key, item in value.items()}
+    return [_spelt_out(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def decode_record(data: bytes, where: str) -> Record:
+    """Read a record from JSON.
+
+    Raises:
+        IntegrityError: Not valid JSON, or not a record of this schema.
+    """
+    try:
+        record = _DECODER.decode(data)
+    except _NOT_JSON as error:
+        version = _schema_of(data)
+        if version is not None and version > SCHEMA:
+            raise IntegrityError(f"{where}: record of schema {version}", hint="update bddzoo") from error
+        raise IntegrityError(
+            f"{where}: not a record: {error}", hint="restore the file or remove it"
+        ) from error
+    if record.schema != SCHEMA:
+        raise IntegrityError(f"{where}: record of schema {record.schema}, not {SCHEMA}", hint="update bddzoo")
+    if not _is_time(record.run.started):
+        raise IntegrityError(
+            f"{where}: not a record: run.started is {record.run.started!r}, no UTC time",
+            hint="restore the file or remove it",
+        )
+    return record
+
+
+def _is_time(text: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return _TIME.fullmatch(text) is not None and bool(datetime.fromisoformat(text[:-1]))
+    return False
+
+
+def _schema_of(data: bytes) -> int | None:
+    try:
+        value = msgspec.json.decode(data)
+    except _NOT_JSON:
+        return None
+    version = value.get("schema") if isinstance(value, dict) else None
+    return version if isinstance(version, int) else None
+
+
+# Thousands of brackets in a row end in a RecursionError.
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+_DECODER = msgspec.json.Decoder(Record)

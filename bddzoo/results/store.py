@@ -21,9 +21,8 @@ from pathlib import Path
 from bddzoo.errors import IntegrityError, MissingError
 from bddzoo.files import home_folder
 from bddzoo.registry.model import Model
-from bddzoo.results.codec import decode_record, encode_record
 from bddzoo.results.environment import project_checkout
-from bddzoo.results.record import Record, recency
+from bddzoo.results.record import Record, decode_record, encode_record, recency
 from bddzoo.results.verdict import Verdict, judge
 
 NAME_DIGITS = 16

@@ -17,7 +17,7 @@ from typing import Any
 
 from bddzoo.errors import ExitCode
 from bddzoo.registry.model import Model, Reported
-from bddzoo.results.record import INFERENCE_FIELDS, Fingerprint, Record
+from bddzoo.results.record import INFERENCE_FIELDS, Record
 
 # Fields of `Fingerprint` that move a number within the tolerance at most: shown by `diff`, not an obstacle.
 HARMLESS_FIELDS = frozenset({"device", "batch_size"})
@@ -40,7 +40,7 @@ def differing_fields(model: Model, record: Record) -> list[tuple[str, object, ob
         theirs, ours = getattr(model.protocol, name), getattr(run, name)
         if name in ("crop", "stride") and model.protocol.mode != "slide" and run.mode != "slide":
             continue
-        if _plain(theirs) != _plain(ours):
+        if _as_tuple(theirs) != _as_tuple(ours):
             fields.append((name, theirs, ours))
     if run.source == "inference" and run.precision != "fp32":
         fields.append(("precision", "fp32", run.precision))
@@ -80,13 +80,7 @@ def whole_split(record: Record) -> int | None:
     return published_images(run.dataset, record.task, run.split) or run.split_images
 
 
-def fingerprint_changes(a: Fingerprint, b: Fingerprint) -> list[tuple[str, object, object]]:
-    """Fields in which two fingerprints differ: name, value in `a`, value in `b`."""
-    pairs = ((name, getattr(a, name), getattr(b, name)) for name in Fingerprint.__struct_fields__)
-    return [(name, ours, theirs) for name, ours, theirs in pairs if _plain(ours) != _plain(theirs)]
-
-
-def _plain(value: Any) -> Any:
+def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else value
 
 

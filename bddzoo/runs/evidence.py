@@ -1,6 +1,6 @@
-"""Where the links of a model's chain of evidence find what they look at.
+"""Locate the evidence that each link of a model's chain needs, and check it.
 
-What a link then says is the business of `bddzoo.results.links`.
+`bddzoo.results.links` has the checks themselves.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from bddzoo.registry.model import ArtifactKind, Model
 from bddzoo.results.links import (
     Link,
     LinkResult,
+    attempt,
     check_predictions,
     check_registry,
     check_scores,
     from_report,
-    look,
 )
 from bddzoo.results.record import WeightsUsed
 from bddzoo.results.store import best_record, check_root, default_root, scan_records, write_record
@@ -28,23 +28,23 @@ from bddzoo.results.verdict import judge
 
 
 @dataclass(frozen=True)
-class Looker:
-    """Finds what each link of a model needs, and looks at it.
+class EvidenceChecker:
+    """Finds what each link of a model needs, and checks it.
 
     Attributes:
-        weights: Obtains a model's weights, and says what is known of them.
-        warn: Called with what the user should know beside the verdicts.
+        weights: Obtains a model's weights, and what is known of them for the record.
+        warn: Called with warnings that do not affect a verdict.
         command: What is recorded as the command of a measurement.
-        data: Data set with the ground truth; None where there is none.
+        data: Data set with the ground truth, or None.
         documents: Documents of the zoo.
         from_scores: Scores file instead of the published one.
         from_preds: Predictions instead of the published ones.
-        from_weights: Run the network even where a record answers.
+        from_weights: Run the network even if there is a record.
         sources: Folders or URLs that are asked before the registry's.
         offline: Open no connection.
         cache: Cache folder; None for the default one.
         device: Device for inference.
-        split: Split whose numbers are looked at.
+        split: Split whose numbers are checked.
         results: Results folder; None for the default one.
     """
 
@@ -63,15 +63,15 @@ class Looker:
     split: str = "val"
     results: Path | None = None
 
-    def look(self, model: Model, link: Link) -> LinkResult:
-        """Look at one link of one model; whatever prevents it becomes the link's verdict."""
+    def check(self, model: Model, link: Link) -> LinkResult:
+        """Check one link of one model; whatever prevents it becomes the link's verdict."""
         checks: dict[str, Callable[[Model], LinkResult]] = {
             "registry": self._registry,
             "scores": self._scores,
             "predictions": self._predictions,
             "weights": self._weights,
         }
-        return look(link, lambda: checks[link](model))
+        return attempt(link, lambda: checks[link](model))
 
     def _registry(self, model: Model) -> LinkResult:
         if not self.documents:

@@ -1,14 +1,10 @@
 """One model over several processes: each frame once, and the result of one process bit for bit.
 
-The frames are dealt out in whole batches, so that every batch is one that a single process would have
-run too. (That holds where pictures are of one size, as BDD100K's are, and for batches of one.) The
-processes form a torch.distributed group (gloo: what travels are counts, never tensors of a GPU), whose
-first member merges what the others counted. The parent process watches: it ends all of them when one
-dies, reports an error, or falls silent, and when it is interrupted itself.
-
-One of several processes that share a model: it runs its part of the frames and meets the others.
-
-Its parent is in `bddzoo.runs.workers`; this module is what a fresh interpreter imports.
+The frames are divided in whole batches, so that every batch is one that a single process would have run,
+too (if all images have one size, as BDD100K's have, or for batches of one). The processes form a
+torch.distributed group (gloo: they exchange counts, never tensors of a GPU), and the first one merges what
+the others have counted. The parent process ends all of them if one dies, reports an error or stops reporting,
+and if it is interrupted itself.
 """
 
 from __future__ import annotations
@@ -36,23 +32,23 @@ from bddzoo.runs.loop import Loop, Options, Watcher, peak_device_memory
 from bddzoo.signals import no_interrupts
 from bddzoo.text import number_of
 
-MEETING_S = 300.0
+EXCHANGE_S = 300.0
 _KINDS: tuple[type[BddzooError], ...] = (UsageError, MissingError, IntegrityError, NetworkError)
 
 
 @dataclass
 class Shared:
-    """What the processes found together.
+    """What all processes have counted together.
 
     Attributes:
         scorer: Merged counts.
         scored: Names of the scored frames.
         failures: Name and reason of each frame that could not be used.
         batch_size: Smallest batch size that memory made necessary, or None.
-        processes: Processes that had something to do.
+        processes: Number of processes that ran frames.
         peak_memory: Largest resident memory of a process, in bytes.
         peak_device: Largest memory held on a GPU, in bytes.
-        seconds: From the first process that was ready to the last that was done.
+        seconds: From the first process that was ready to the last that had finished.
     """
 
     scorer: Any
@@ -66,8 +62,8 @@ class Shared:
 
 
 @dataclass
-class Job:
-    """What a process is to do; it has to survive pickling."""
+class WorkerTask:
+    """The part of one process; it is pickled."""
 
     rank: int
     count: int
@@ -76,17 +72,17 @@ class Job:
     frames: list[Frame]
     options: Options
     batch_size: int
-    meeting: str
+    rendezvous: str
 
 
-def work(job: Job, pipe: Connection) -> None:
-    """The life of a process."""
+def work(task: WorkerTask, pipe: Connection) -> None:
+    """Entry point of a process: run the part, and send how it ended."""
     try:
-        _send(pipe, "done", _run(job, pipe))
+        _send(pipe, "done", _run(task, pipe))
     except BddzooError as error:
         kind = next((k for k in _KINDS if isinstance(error, k)), MissingError)
         _send(pipe, "error", (kind, error.message, error.hint))
-    except Exception:  # said by the parent, as the bug that it is
+    except Exception:  # the parent reports it as a bug
         _send(pipe, "bug", traceback.format_exc(limit=-4))
     pipe.close()
 
@@ -94,34 +90,34 @@ def work(job: Job, pipe: Connection) -> None:
 def _send(pipe: Connection, kind: str, value: object = None) -> None:
     try:
         pipe.send((kind, value))
-    except OSError:  # the parent is gone, and nobody wants the rest
+    except OSError:  # the parent is gone
         os._exit(1)
 
 
-def _run(job: Job, pipe: Connection) -> Shared | None:
-    """Run the part, then meet the others; the first process returns what all have."""
+def _run(task: WorkerTask, pipe: Connection) -> Shared | None:
+    """Run the part, then exchange counts; the first process returns the merged ones."""
     import torch.distributed as dist
 
     from bddzoo.inference.load import load_runner
     from bddzoo.results.environment import peak_memory_bytes
 
-    # All are on this machine: no host name has to be looked up, and no network card to be there.
+    # All processes are on this machine: gloo needs no host name and no network.
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
-    runner, device = load_runner(job.model, job.weights, job.options.device, job.options.speedups)
+    runner, device = load_runner(task.model, task.weights, task.options.device, task.options.speedups)
     dist.init_process_group(
         "gloo",
-        init_method=job.meeting,
-        rank=job.rank,
-        world_size=job.count,
-        timeout=timedelta(seconds=MEETING_S),
+        init_method=task.rendezvous,
+        rank=task.rank,
+        world_size=task.count,
+        timeout=timedelta(seconds=EXCHANGE_S),
     )
     watcher = Watcher(
         progress=lambda done, total: _send(pipe, "progress", done),
         warn=lambda text: _send(pipe, "warn", text),
     )
     _send(pipe, "loaded")
-    loop = Loop(job.model, job.frames, job.options, watcher)
-    loop.go(runner, device, job.batch_size)
+    loop = Loop(task.model, task.frames, task.options, watcher)
+    loop.go(runner, device, task.batch_size)
     _send(pipe, "ran")
     try:
         pipe.recv()
@@ -129,21 +125,21 @@ def _run(job: Job, pipe: Connection) -> Shared | None:
         os._exit(1)
     mine = Shared(
         scorer=loop.scorer,
-        scored=[frame.name for frame in job.frames if frame.name in loop.scored],
+        scored=[frame.name for frame in task.frames if frame.name in loop.scored],
         failures=loop.failures,
         batch_size=loop.batch_size,
-        processes=job.count,
+        processes=task.count,
         peak_memory=peak_memory_bytes(),
         peak_device=peak_device_memory(device),
     )
-    everyone: list[Any] | None = [None] * job.count if job.rank == 0 else None
+    everyone: list[Any] | None = [None] * task.count if task.rank == 0 else None
     dist.gather_object(mine, everyone)
     dist.destroy_process_group()
     return merge(everyone) if everyone is not None else None
 
 
 def merge(parts: Sequence[Shared]) -> Shared:
-    """What several processes found, in the order of their frames."""
+    """Merge what several processes have counted, in the order of their frames."""
     first, *others = parts
     for other in others:
         first.scorer.merge(other.scorer)
@@ -195,7 +191,7 @@ def run_shared(
 
     Raises:
         BddzooError: A process reported it.
-        MissingError: A process died or fell silent, or torch cannot run several.
+        MissingError: A process died or stopped reporting, or this torch cannot run several.
     """
     import torch.distributed
 
@@ -214,8 +210,8 @@ def run_shared(
                 PredictionSet(options.out, model.task, overwrite=options.overwrite, labels=labels_of(model))
             )
             outs = [target.draft / f"part{rank}" for rank in range(len(parts))]
-        jobs = [
-            Job(
+        tasks = [
+            WorkerTask(
                 rank=rank,
                 count=len(parts),
                 model=model,
@@ -223,11 +219,11 @@ def run_shared(
                 frames=part,
                 options=replace(options, device=devices[rank], out=outs[rank], processes=1),
                 batch_size=batch_size,
-                meeting=Path(folder, "meeting").as_uri(),
+                rendezvous=Path(folder, "rendezvous").as_uri(),
             )
             for rank, part in enumerate(parts)
         ]
-        shared = _Team(jobs, len(frames), watcher).run()
+        shared = _Team(tasks, len(frames), watcher).run()
         _check_once(frames, shared)
         for out in outs:
             if out is not None:
@@ -236,7 +232,7 @@ def run_shared(
 
 
 def _check_once(frames: Sequence[Frame], shared: Shared) -> None:
-    """Every frame was scored or failed, once. Anything else is a bug, and no result."""
+    """Check that every frame was scored or failed, once; anything else is a bug."""
     seen = sorted([*shared.scored, *(name for name, _ in shared.failures)])
     if seen != sorted(frame.name for frame in frames):
         raise RuntimeError(f"{len(seen)} frames came back from the processes, {len(frames)} were given out")
@@ -244,36 +240,36 @@ def _check_once(frames: Sequence[Frame], shared: Shared) -> None:
 
 @dataclass
 class _Team:
-    """The processes, as their parent sees them."""
+    """The parent's view of the processes."""
 
-    jobs: list[Job]
+    tasks: list[WorkerTask]
     total: int
     watcher: Watcher
     pipes: list[Connection] = field(default_factory=list)
     processes: list[Any] = field(default_factory=list)
 
     def run(self) -> Shared:
-        """Start them, follow them to the end, and leave none behind."""
+        """Run all processes to the end."""
         try:
             with no_interrupts():
-                for job in self.jobs:
-                    self._start(job)
+                for task in self.tasks:
+                    self._start(task)
             return self._follow()
         finally:
             self._end()
 
-    def _start(self, job: Job) -> None:
+    def _start(self, task: WorkerTask) -> None:
         # A fresh interpreter for each: a fork would inherit the threads' locks and the GPU's context.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=work, args=(job, theirs), daemon=True, name=f"bddzoo-{job.rank}")
+        process = context.Process(target=work, args=(task, theirs), daemon=True, name=f"bddzoo-{task.rank}")
         process.start()
         theirs.close()
         self.pipes.append(ours)
         self.processes.append(process)
 
     def _follow(self) -> Shared:
-        count = len(self.jobs)
+        count = len(self.tasks)
         done, ran = [0] * count, [False] * count
         shared: Shared | None = None
         first = last = time.monotonic()
@@ -284,7 +280,7 @@ class _Team:
             ready = wait(watched, timeout=SILENCE_S)
             if not ready:
                 raise MissingError(
-                    f"no process has said anything for {SILENCE_S / 60:.0f} minutes; all were ended",
+                    f"no process has reported anything for {SILENCE_S / 60:.0f} minutes; all were ended",
                     hint="run with fewer --gpus, or with one to see what holds it up",
                 )
             for rank in [self.pipes.index(pipe) for pipe in ready]:  # type: ignore[arg-type]
@@ -300,9 +296,9 @@ class _Team:
                 elif kind == "ran":
                     ran[rank], last = True, time.monotonic()
                     if all(ran):
-                        # Only now: while they meet, nobody has to wait for a slower one.
+                        # Only now, so that none waits for a slower one while they exchange counts.
                         for pipe in self.pipes:
-                            pipe.send("meet")
+                            pipe.send("exchange")
                 elif kind == "error":
                     raise value[0](value[1], hint=value[2])
                 elif kind == "bug":
@@ -325,7 +321,7 @@ class _Team:
             if code is not None and code < 0:
                 how = f"signal {-code}, {signal.Signals(-code).name}"
             raise MissingError(
-                f"process {rank + 1} of {len(self.jobs)} ended before its work was done ({how})",
+                f"process {rank + 1} of {len(self.tasks)} ended before its work was done ({how})",
                 hint="if memory ran out, use fewer --gpus or a smaller --batch-size",
             ) from None
         return kind, value

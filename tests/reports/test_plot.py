@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bddzoo.registry import load_registry
-from bddzoo.results.codec import decode_record, encode_record
+from bddzoo.results.record import decode_record, encode_record
 from bddzoo.results.store import record_path
 from tests.cli.command import ROOT, assert_one_line, run_here
 

@@ -21,8 +21,8 @@ from bddzoo.results import (
     scan_records,
     write_record,
 )
-from bddzoo.results.codec import decode_record, encode_record
 from bddzoo.results.manage import superseded
+from bddzoo.results.record import decode_record, encode_record
 from bddzoo.results.store import read_record, record_path
 from tests.results.factory import make_model, make_record
 
