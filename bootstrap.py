@@ -3,7 +3,8 @@
 Makes a virtual environment in `.venv`, installs the versions pinned in `requirements/`, each file checked
 against its SHA-256 there, and bddzoo itself from this folder, and runs the command. Needs Python 3.10 or
 newer with pip, and nothing else; a second run skips what is done already. `python3 bootstrap.py install core`
-(or `score`, `run`, `site`, `dev`) only installs.
+(or `score`, `run`, `run-onedl`, `site`, `dev`) only installs. An environment keeps the line of OpenMMLab's
+libraries that it has, see bddzoo/engines/openmmlab.py.
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ HERE = Path(__file__).resolve().parent
 VENV = Path(os.environ.get("BDDZOO_VENV", HERE / ".venv"))
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 REQUIREMENTS = HERE / "requirements"
-ENVIRONMENTS = ("core", "score", "run", "site", "dev")
+ENVIRONMENTS = ("core", "score", "run", "run-onedl", "site", "dev")
+# Environments with PyTorch, and which line of OpenMMLab's libraries they hold.
+LINES = {"run": "run", "run-onedl": "run-onedl", "dev": "run"}
 # What `core`, `score` and `site` download at most; the others depend on the build of PyTorch.
 SMALL_MB = {"core": 10, "score": 100, "site": 120}
 # On Linux with an x86-64 processor PyPI's torch is the CUDA build: with NVIDIA's libraries, and without.
 TORCH_GB = {True: "3 GB are downloaded, 6 GB on disk", False: "0.5 GB is downloaded, 1.5 GB on disk"}
-# Wheels only: no code of a package runs while it is installed.
+# Wheels only: no code of a package runs while it is installed. The onedl packages come as source only.
 WHEELS = ("--only-binary", ":all:")
+SOURCES = ("--no-binary", "onedl-mmcv,onedl-mmdetection,onedl-mmpretrain,onedl-mmsegmentation")
 # Of the pinned packages, those that a CPU build of torch replaces or does not need.
 GPU_BUILD = re.compile(r"torch==|torchvision==|triton==|nvidia-|cuda-")
 ENTRY = re.compile(r"^[A-Za-z0-9][^\n]*\n(?:[ \t][^\n]*\n)*", re.MULTILINE)
@@ -50,7 +54,7 @@ def install(environment: str) -> None:
         return
     if not PYTHON.exists():
         subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-    with_torch = environment in ("run", "dev")
+    with_torch = environment in LINES
     cpu = with_torch and has_cpu_torch()
     size = f"about {TORCH_GB[not cpu]}" if with_torch else f"up to {SMALL_MB[environment]} MB are downloaded"
     print(f"installing bddzoo with requirements/{environment}.txt into {VENV}: {size}", flush=True)
@@ -59,9 +63,22 @@ def install(environment: str) -> None:
         if cpu:
             files[1] = without_cuda(environment, Path(scratch))
         chosen = [argument for file in files for argument in ("-r", str(file))]
-        pip("install", "--require-hashes", "--no-deps", *WHEELS, *chosen)
+        sources = SOURCES if environment == "run-onedl" else ()
+        pip("install", "--require-hashes", "--no-deps", *WHEELS, *sources, *chosen)
     pip("install", "--quiet", "--no-deps", "--no-build-isolation", "-e", str(HERE))
     stamps[0].touch()
+
+
+def line_in_use() -> str:
+    """The extra of the line of libraries that the environment holds; empty where it holds none.
+
+    Raises:
+        CalledProcessError: It holds packages of both lines; stderr has the line that says so.
+    """
+    if not PYTHON.exists():
+        return ""
+    command = [str(PYTHON), "-m", "bddzoo.engines.openmmlab"]
+    return subprocess.run(command, cwd=HERE, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 def has_cpu_torch() -> bool:
@@ -84,9 +101,9 @@ def has_cpu_torch() -> bool:
 
 def without_cuda(environment: str, folder: Path) -> Path:
     """A file of the pinned packages without torch, torchvision and what only a GPU needs."""
-    text = (REQUIREMENTS / "run.txt").read_text()
+    text = (REQUIREMENTS / f"{environment}.txt").read_text()
     if environment == "dev":
-        text += (REQUIREMENTS / "dev.txt").read_text()
+        text += (REQUIREMENTS / "run.txt").read_text()
     target = folder / "cpu.txt"
     target.write_text("".join(entry for entry in ENTRY.findall(text) if not GPU_BUILD.match(entry)))
     return target
@@ -101,6 +118,15 @@ def main() -> int:
     if environment not in ENVIRONMENTS or sys.version_info < (3, 10):
         usage = f"demo|test [ARGS...], or install [{'|'.join(ENVIRONMENTS)}]   (Python 3.10 or newer)"
         print(f"usage: {Path(sys.argv[0]).name} {usage}", file=sys.stderr)
+        return 2
+    try:
+        line = line_in_use()
+    except subprocess.CalledProcessError as error:
+        return error.returncode
+    if command == "demo" and line:
+        environment = line
+    if line and LINES.get(environment, line) != line:
+        print(f"error: {VENV} holds the other line of libraries: set BDDZOO_VENV to another", file=sys.stderr)
         return 2
     try:
         install(environment)

@@ -244,7 +244,9 @@ def _need_safetensors() -> None:
     try:
         import safetensors.torch  # noqa: F401
     except ImportError:
-        raise MissingError("the safetensors package is not installed", hint=install_hint("run")) from None
+        raise MissingError(
+            "the safetensors package is not installed", hint=install_hint("networks")
+        ) from None
 
 
 def _damaged(path: Path, why: str) -> IntegrityError:

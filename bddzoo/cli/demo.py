@@ -28,7 +28,7 @@ from urllib.parse import unquote, urlsplit
 import click
 
 from bddzoo.cli.app import App, ZooCommand
-from bddzoo.errors import ExitCode, MissingError, UsageError, install_hint
+from bddzoo.errors import ExitCode, MissingError, UsageError
 
 if TYPE_CHECKING:
     from bddzoo.registry.model import Model
@@ -122,15 +122,19 @@ def require_engines() -> None:
     """Say at once what a later step would stumble over.
 
     Raises:
-        MissingError: A package that runs the networks is not installed.
+        MissingError: A package that runs the networks is not installed, or two lines of them are mixed.
     """
     from importlib.util import find_spec
+
+    from bddzoo.engines.openmmlab import check_one_line, install_engines_hint
+
+    check_one_line()
 
     absent = [name for name in ("numpy", "cv2", "torch", "mmseg", "mmdet") if find_spec(name) is None]
     if absent:
         raise MissingError(
             f"the demo runs networks, and {', '.join(absent)} is not installed",
-            hint=install_hint("run"),
+            hint=install_engines_hint(),
         )
 
 

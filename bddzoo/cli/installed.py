@@ -18,9 +18,20 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Any
 
-from bddzoo.errors import ExitCode, install_hint
+from bddzoo.engines.openmmlab import (
+    LINES,
+    ONEDL,
+    OPENMMLAB,
+    check_one_line,
+    distribution_version,
+    install_engines_hint,
+    installed_packages,
+    line_in_use,
+)
+from bddzoo.errors import ExitCode, MissingError, install_hint
 
 TIMEOUT_S = 180
 
@@ -31,7 +42,7 @@ def probe(timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
     Returns:
         `torch`: its version; `cuda`: the version it was built for, or None; `gpus`: their names with memory
         in bytes; `threads`; `ops`: operator to implementation; `errors`: part to reason, for every part that
-        does not work.
+        does not work; `mmcv`: why a compiled mmcv is not used, or None.
     """
     command = [sys.executable, "-m", "bddzoo.cli.installed"]
     try:
@@ -68,9 +79,9 @@ def look() -> dict[str, Any]:
     except Exception as error:
         errors["gpu"] = _line(error)
     try:
-        from bddzoo.engines import ops_in_use
+        from bddzoo.engines.ops import ops_in_use, warn_of_mmcv
 
-        found["ops"] = ops_in_use()
+        found["ops"], found["mmcv"] = ops_in_use(), warn_of_mmcv()
     except Exception as error:
         errors["ops"] = _line(error)
     return found
@@ -106,8 +117,6 @@ class Check:
     exit_code: ExitCode = ExitCode.OK
 
 
-# Engines and what they lean on, in the order they are shown.
-ENGINE_PACKAGES = ("torchvision", "mmengine", "mmcv", "mmcv-lite", "mmsegmentation", "mmdet", "mmpretrain")
 OPENCV_WHEELS = (
     "opencv-python",
     "opencv-python-headless",
@@ -116,19 +125,19 @@ OPENCV_WHEELS = (
 )
 EXTRAS_FOR = {
     "score": "scoring predictions",
-    "run": "running networks: eval, predict, demo",
-    "edit": "editing registry.yaml with its comments kept",
+    **{line.extra: f"running networks: eval, predict, demo; {line.name} packages" for line in LINES},
     "oracle": "the official toolkit, to compare scores with",
     "ray": "sweeps over several machines",
 }
 
 
 def check_extras() -> Iterator[Check]:
-    """Which optional parts are installed."""
+    """Which optional parts are installed; of the two that run networks the one that is in use."""
+    engines = (line_in_use() or OPENMMLAB).extra
     for extra, needs in extras().items():
-        if extra not in EXTRAS_FOR:
+        if extra not in EXTRAS_FOR or (extra in _ENGINE_EXTRAS and extra != engines):
             continue
-        absent = [name for name in needs if _version(name) is None]
+        absent = [name for name in needs if not _is_provided(name)]
         use = EXTRAS_FOR[extra]
         if absent:
             advice = f"for {use}: {install_hint(extra)}"
@@ -137,13 +146,20 @@ def check_extras() -> Iterator[Check]:
             yield Check(f"extra {extra}", OK, use)
 
 
+_ENGINE_EXTRAS = tuple(line.extra for line in LINES)
+
+
+def _is_provided(name: str) -> bool:
+    """Whether a distribution, or another one of the same line with the same import name, is installed."""
+    same = (names for line in LINES for names in line.packages.values() if name in names)
+    return any(distribution_version(other) is not None for other in next(same, (name,)))
+
+
 def check_torch() -> Iterator[Check]:
     """PyTorch, the GPU, and the operators that the engines use."""
-    if _version("torch") is None:
-        yield Check("torch", MISSING, "not installed", install_hint("run"))
+    if distribution_version("torch") is None:
+        yield Check("torch", MISSING, "not installed", install_engines_hint())
         return
-    pass
-
     found = probe()
     errors: dict[str, str] = found.get("errors", {})
     if "torch" in errors:
@@ -157,28 +173,62 @@ def check_torch() -> Iterator[Check]:
     if "ops" in errors or unusable:
         reason = errors.get("ops") or "; ".join(dict.fromkeys(unusable.values()))
         yield Check("operators", BROKEN, reason, "install a torchvision that was made for this torch")
+        return
+    shown = ", ".join(f"{name}: {text}" for name, text in ops.items())
+    if warning := found.get("mmcv"):
+        yield Check("operators", NOTE, f"{shown}; {warning}", "compile mmcv for this torch, or uninstall it")
     else:
-        yield Check("operators", OK, ", ".join(f"{name}: {text}" for name, text in ops.items()))
+        yield Check("operators", OK, shown)
 
 
 def check_engines() -> Iterator[Check]:
-    """Versions of what the engines lean on, and whether they are in the supported range."""
-    needs = extras().get("run", {})
-    for name in ENGINE_PACKAGES:
-        version, requirement = _version(name), needs.get(name, "")
-        if version is None:
-            if name in needs:
-                yield Check(name, MISSING, "not installed", install_hint("run"))
-        elif not _within(version, requirement):
-            advice = f"bddzoo was tested with {requirement}: pip install '{name}{requirement}'"
-            yield Check(name, NOTE, version, advice)
-        else:
-            yield Check(name, OK, version)
+    """Which line of OpenMMLab's libraries is installed, whether it is whole, and in the supported range."""
+    yield _version_check("torchvision", extras().get(OPENMMLAB.extra, {}))
+    line = line_in_use() or OPENMMLAB
+    needs = extras().get(line.extra, {})
+    try:
+        check_one_line()
+    except MissingError as error:
+        yield Check("libraries", BROKEN, error.message, error.hint or "")
+        for one in LINES:
+            for versions in installed_packages(one).values():
+                yield from (Check(name, NOTE, version, "see libraries") for name, version in versions.items())
+        return
+    if line_in_use() is not None:
+        yield Check("libraries", OK, f"{line.name} packages, {'' if line is ONEDL else 'not '}maintained")
+    found = installed_packages(line)
+    for package, names in line.packages.items():
+        for name in found.get(package, {}):
+            yield _version_check(name, needs)
+        where = find_spec(package)
+        if package in found and where is None:
+            name, version = next(iter(found[package].items()))
+            advice = f"pip install --force-reinstall --no-deps {name}=={version}"
+            yield Check(package, BROKEN, f"the files of {name} {version} are gone", advice)
+        elif package not in found and where is not None:
+            yield Check(package, OK, f"{where.origin or package}, of no installed distribution")
+        elif package not in found:
+            yield Check(
+                next((n for n in names if n in needs), names[0]),
+                MISSING,
+                "not installed",
+                install_engines_hint(),
+            )
+
+
+def _version_check(name: str, needs: dict[str, str]) -> Check:
+    version, requirement = distribution_version(name), needs.get(name, "")
+    if version is None:
+        return Check(name, MISSING, "not installed", install_engines_hint())
+    if _within(version, requirement):
+        return Check(name, OK, version)
+    advice = f"bddzoo was tested with {requirement}: pip install '{name}{requirement}'"
+    return Check(name, NOTE, version, advice)
 
 
 def check_opencv() -> Check:
     """One OpenCV wheel, not several: they fill the same folder, and the last one wins."""
-    wheels = [f"{name} {version}" for name in OPENCV_WHEELS if (version := _version(name))]
+    wheels = [f"{name} {version}" for name in OPENCV_WHEELS if (version := distribution_version(name))]
     if not wheels:
         return Check("opencv", MISSING, "not installed", install_hint("score"))
     if len(wheels) > 1:
@@ -235,13 +285,6 @@ def _gpu(found: dict[str, Any], errors: dict[str, str]) -> Check:
     if found.get("cuda"):
         return Check("gpu", NOTE, "none visible", "networks run on the CPU; for a GPU check nvidia-smi")
     return Check("gpu", NOTE, "none usable: torch is built for the CPU", "networks run on the CPU")
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _within(version: str, requirement: str) -> bool:

@@ -94,7 +94,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
 EXTRA_OF = {
     **dict.fromkeys(("numpy", "cv2", "pycocotools"), "score"),
     **dict.fromkeys(("torch", "torchvision", "mmengine", "mmcv", "mmseg", "mmdet", "mmpretrain"), "run"),
-    "ruamel": "edit",
     "matplotlib": "plots",
     "ray": "ray",
     "jinja2": "site",
@@ -198,7 +197,10 @@ def run(argv: list[str] | None = None) -> int:
         if extra is None or app.verbosity > 0:
             return _bug(app, error)
         what = "is not installed" if isinstance(error, ModuleNotFoundError) else f"does not work: {error}"
-        app.error(f"this needs {error.name}, which {what}", hint=install_hint(extra))
+        from bddzoo.engines.openmmlab import install_engines_hint
+
+        hint = install_engines_hint() if extra == "run" else install_hint(extra)
+        app.error(f"this needs {error.name}, which {what}", hint=hint)
         return int(ExitCode.MISSING)
     except OSError as error:
         if app.verbosity > 0:

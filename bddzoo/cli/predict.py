@@ -103,6 +103,7 @@ def command(
     from bddzoo.cli.weights import obtain_weights
     from bddzoo.datasets.layouts import find_pictures, labels_of
     from bddzoo.datasets.openseg import class_set_of
+    from bddzoo.engines.ops import warn_of_mmcv
     from bddzoo.inference.background import Sink
     from bddzoo.inference.load import check_device_name, load_runner
     from bddzoo.inference.outputs import PredictionSet
@@ -149,6 +150,8 @@ def command(
 
         bar.step("loading the network")
         runner, place = load_runner(model, path, device, speedups)
+        if line := warn_of_mmcv():
+            bar.warn(line)
         bar.step("predicting")
         events = Events(
             error=bad,

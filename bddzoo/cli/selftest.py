@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -160,36 +161,17 @@ def _run_openseg(app: App, zoo: OpensegTest, names: Sequence[str], *, operators:
 def _show(app: App, findings: Sequence[Finding]) -> None:
     from tabulate import tabulate
 
+    from bddzoo.engines.openmmlab import DISTRIBUTIONS
     from bddzoo.engines.ops import ops_in_use
     from bddzoo.engines.selftest import report
+    from bddzoo.results.environment import installed_versions
 
     if app.json:
         app.data_json({"ops": ops_in_use(), "findings": [f.to_dict() for f in findings]})
         return
     if app.format == "md":
-        app.data(report.document(findings, _environment()))
+        packages = installed_versions(("torch", "torchvision", *DISTRIBUTIONS))
+        app.data(report.document(findings, {"Python": platform.python_version(), **packages}))
     else:
         app.data(tabulate(report.rows(findings), headers=report.HEADER, disable_numparse=True))
     app.say(report.summary(findings))
-
-
-def _environment() -> dict[str, str]:
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"Python": platform.python_version()}
-    for package in (
-        "torch",
-        "torchvision",
-        "mmengine",
-        "mmcv-lite",
-        "mmcv",
-        "mmsegmentation",
-        "mmdet",
-        "mmpretrain",
-    ):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bddzoo.cli.app import App
-from bddzoo.errors import IntegrityError, MissingError, install_hint
+from bddzoo.errors import IntegrityError, MissingError
 from bddzoo.registry.model import Model
 
 if TYPE_CHECKING:
@@ -88,5 +88,7 @@ def digest_tensors(path: Path) -> str:
 
         state = read_checkpoint(path)
     except ImportError as error:
-        raise MissingError(f"reading {path.name} needs {error.name}", hint=install_hint("run")) from None
+        from bddzoo.engines.openmmlab import install_engines_hint
+
+        raise MissingError(f"reading {path.name} needs {error.name}", hint=install_engines_hint()) from None
     return digest_state(state)

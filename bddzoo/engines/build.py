@@ -7,7 +7,8 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.engines.ops import INSTALL, ensure_ops
+from bddzoo.engines.openmmlab import install_engines_hint
+from bddzoo.engines.ops import ensure_ops
 from bddzoo.engines.part_modules import FIRST, lean_imports, modules_of, registries_as_they_are, types_of
 from bddzoo.engines.registry_config import expand, network_of
 from bddzoo.errors import BddzooError, MissingError, UsageError
@@ -91,7 +92,9 @@ def _construct(subject: str, scope: str, config: dict[str, Any], train: bool) ->
     except BddzooError:
         raise
     except ImportError as error:
-        raise MissingError(f"cannot import what {subject} needs: {error}", hint=INSTALL) from error
+        raise MissingError(
+            f"cannot import what {subject} needs: {error}", hint=install_engines_hint()
+        ) from error
     except (TypeError, KeyError, ValueError, AssertionError, AttributeError) as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         raise UsageError(
@@ -109,7 +112,7 @@ def _build_plain(scope: str, config: dict[str, Any]) -> nn.Module:
             import_module(f"{library}.models")
         except (ImportError, AssertionError) as error:  # they assert each other's versions
             text = " ".join(str(error).split())
-            raise MissingError(f"cannot import {library}: {text}", hint=INSTALL) from error
+            raise MissingError(f"cannot import {library}: {text}", hint=install_engines_hint()) from error
     return _from_registry(scope, config)
 
 

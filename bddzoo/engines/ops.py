@@ -9,18 +9,26 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bddzoo.errors import MissingError, install_hint
+from bddzoo.engines.openmmlab import (
+    OPENMMLAB,
+    admit_mmcv_2_2,
+    check_one_line,
+    distribution_version,
+    install_engines_hint,
+    installed_packages,
+    line_in_use,
+)
+from bddzoo.errors import MissingError
 
 EXTENSION = "mmcv._ext"
-INSTALL = install_hint("run")
-_broken: list[str] = []  # why a compiled mmcv that is there cannot be used
+_unusable: list[str] = []  # why a compiled mmcv that is there cannot be used
 
 
 class StandIn(ModuleType):
@@ -36,7 +44,7 @@ class StandIn(ModuleType):
 
         def missing(*_: object, **__: object) -> None:
             raise MissingError(
-                f"operator '{name}' of mmcv is not available", hint="install a compiled mmcv 2.1 to use it"
+                f"operator '{name}' of mmcv is not available", hint="install a compiled mmcv to use it"
             )
 
         return missing
@@ -49,12 +57,15 @@ def ensure_ops() -> str:
         `mmcv` when a compiled mmcv is used, else `torchvision`.
 
     Raises:
-        MissingError: torch or torchvision is not there or does not work.
+        MissingError: torch or torchvision is not there or does not work, or two lines of OpenMMLab's
+            libraries are mixed.
     """
     present = sys.modules.get(EXTENSION)
     if isinstance(present, StandIn):
         return "torchvision"
+    check_one_line()
     if present is not None or _load_compiled():
+        admit_mmcv_2_2()
         return "mmcv"
     load_torchvision()
     from bddzoo.engines import kernels
@@ -66,6 +77,7 @@ def ensure_ops() -> str:
     for name, function in kernels.functions().items():
         setattr(module, name, function)
     sys.modules[EXTENSION] = module
+    admit_mmcv_2_2()
     return "torchvision"
 
 
@@ -73,17 +85,45 @@ def _load_compiled() -> bool:
     """Import a compiled `mmcv._ext` if there is one that works."""
     if not has_compiled_mmcv():
         return False
-    import importlib
-
     import torch  # noqa: F401  (the extension links against libraries that torch loads)
 
     try:
-        importlib.import_module(EXTENSION)
-    except (ImportError, OSError) as error:
-        # Built for another torch: better the operators that do work, and say so in `ops_in_use`.
-        _broken[:] = [" ".join(str(error).split())[:120]]
-        return False
-    return True
+        reason = _why_unusable(import_module(EXTENSION))
+    except (ImportError, OSError) as error:  # built for another torch
+        reason = _one_line(error)
+    _unusable[:] = [reason] if reason else []
+    return not reason
+
+
+def _why_unusable(extension: ModuleType) -> str | None:
+    """Why a compiled module that could be loaded is of no use here; None if it works.
+
+    It may link against today's torch and fail in its first call all the same, and one that was compiled
+    without CUDA refuses tensors on a GPU.
+    """
+    import torch
+
+    boxes, scores = torch.tensor([[0.0, 0, 2, 2], [0, 0, 2, 2], [3, 3, 4, 4]]), torch.tensor([0.2, 0.9, 0.5])
+    try:
+        kept = extension.nms(boxes, scores, iou_threshold=0.5, offset=0)
+        if kept.tolist() != [1, 2]:
+            return f"its nms keeps boxes {kept.tolist()} where [1, 2] is right"
+        if torch.cuda.is_available() and extension.get_compiling_cuda_version() == "not available":
+            return "it is compiled without CUDA, and there is a GPU"
+    except Exception as error:  # a module built for something else may raise anything
+        return _one_line(error)
+    return None
+
+
+def _one_line(error: Exception) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:120]
+
+
+def warn_of_mmcv() -> str | None:
+    """A line for the user on a compiled mmcv that is installed and not used; None where there is none."""
+    if not _unusable:
+        return None
+    return f"the compiled mmcv cannot be used, torchvision's operators are used instead: {_unusable[0]}"
 
 
 def has_compiled_mmcv() -> bool:
@@ -108,12 +148,12 @@ def load_torchvision() -> None:
     try:
         import torch
     except ImportError as error:
-        raise MissingError(f"cannot import torch: {error}", hint=INSTALL) from error
+        raise MissingError(f"cannot import torch: {error}", hint=install_engines_hint()) from error
     if _has_operators():
         return
     spec = find_spec("torchvision")
     if spec is None:
-        raise MissingError("torchvision is not installed", hint=INSTALL)
+        raise MissingError("torchvision is not installed", hint=install_engines_hint())
     for folder in spec.submodule_search_locations or ():
         for library in sorted(Path(folder).glob("_C*")):
             if library.suffix not in (".so", ".pyd", ".dylib"):
@@ -134,7 +174,7 @@ def load_torchvision() -> None:
 
 
 def _pair_hint() -> str:
-    return f"install a torchvision made for torch {_version('torch')}"
+    return f"install a torchvision made for torch {distribution_version('torch')}"
 
 
 def _has_operators() -> bool:
@@ -146,11 +186,10 @@ def _has_operators() -> bool:
         return False
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def _mmcv_version() -> str:
+    """The distribution that `mmcv` is of, and its version; a folder on the path may be of none."""
+    found = installed_packages(line_in_use() or OPENMMLAB).get("mmcv", {})
+    return next((f"{name} {version}" for name, version in found.items()), "mmcv of unknown version")
 
 
 def ops_in_use() -> dict[str, str]:
@@ -166,9 +205,9 @@ def ops_in_use() -> dict[str, str]:
     except MissingError as error:
         return dict.fromkeys(names, f"unusable: {error}")
     if source == "mmcv":
-        return dict.fromkeys(names, f"mmcv {_version('mmcv') or _version('mmcv-full') or '?'}, compiled")
-    text = f"torchvision {_version('torchvision')}"
-    table = dict.fromkeys(names[:3], text) | {"psa_mask": f"torch {_version('torch')}"}
-    if _broken:
-        table = {k: f"{v} (the compiled mmcv cannot be loaded: {_broken[0]})" for k, v in table.items()}
+        return dict.fromkeys(names, f"{_mmcv_version()}, compiled")
+    text = f"torchvision {distribution_version('torchvision')}"
+    table = dict.fromkeys(names[:3], text) | {"psa_mask": f"torch {distribution_version('torch')}"}
+    if _unusable:
+        table = {k: f"{v} (the compiled mmcv cannot be used: {_unusable[0]})" for k, v in table.items()}
     return table

@@ -15,18 +15,14 @@ from pathlib import Path
 
 import msgspec
 
+from bddzoo.engines.openmmlab import DISTRIBUTIONS
 from bddzoo.errors import MissingError
 
 # Distributions whose version can change a number or a speed, in the order they are shown.
 PACKAGES = (
     "torch",
     "torchvision",
-    "mmengine",
-    "mmcv",
-    "mmcv-lite",
-    "mmsegmentation",
-    "mmdet",
-    "mmpretrain",
+    *DISTRIBUTIONS,
     "numpy",
     "opencv-python-headless",
     "opencv-python",

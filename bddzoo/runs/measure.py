@@ -80,7 +80,7 @@ def measure(
         IntegrityError: The weights are not this model's.
         UsageError: The model cannot be run, or an option makes no sense.
     """
-    from bddzoo.engines.ops import ops_in_use
+    from bddzoo.engines.ops import ops_in_use, warn_of_mmcv
     from bddzoo.inference.load import default_batch_size, resolve_device
 
     options, watcher = options or Options(), watcher or Watcher()
@@ -92,8 +92,10 @@ def measure(
     batch_size = options.batch_size or default_batch_size(device)
     watcher.step("loading the network")
     run = _run(model, frames, weights, options, batch_size, watcher)
-    for line in run.scorer.remarks():
-        watcher.warn(line)
+    ops = ops_in_use()
+    for line in (*run.scorer.remarks(), warn_of_mmcv()):
+        if line:
+            watcher.warn(line)
     failures = [*((name, "its image is missing") for name in listing.without_image), *run.failures]
     if not run.scored:
         reason = f": {failures[0][0]}: {failures[0][1]}" if failures else ""
@@ -132,7 +134,7 @@ def measure(
             absent_classes=scores.absent,
             protocol=fingerprint,
             weights=used,
-            environment=collect_environment(ops_in_use()),
+            environment=collect_environment(ops),
             statistics=statistics,
             run=RunInfo(
                 started=started.strftime(TIME_FORMAT),

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import textwrap
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bddzoo.engines import kernels
+from bddzoo.engines.openmmlab import OPENMMLAB, line_in_use
 from bddzoo.engines.ops import EXTENSION, StandIn, ensure_ops, load_torchvision, ops_in_use
 from bddzoo.engines.selftest.folder import GoldenFolder, packaged, read_arrays
 from bddzoo.engines.selftest.operators import CHECKS, check_operator
@@ -173,23 +175,74 @@ def test_no_mmcv_at_all():
         """)
 
 
+WORKS = """
+from bddzoo.engines.kernels import functions
+from bddzoo.engines.ops import load_torchvision
+load_torchvision()
+globals().update(functions())
+def get_compiling_cuda_version(): return "13.0"
+"""
+
+
 @pytest.mark.parametrize(
-    ("body", "expected"), [("nms = 1", "mmcv"), ("raise ImportError('undefined symbol: x')", "torchvision")]
+    ("body", "reason"),
+    [
+        (WORKS, ""),
+        ("raise ImportError('undefined symbol: x')", "undefined symbol: x"),
+        ("nms = 1", "'int' object is not callable"),
+        (f"{WORKS}\ndef nms(boxes, scores, **_): raise RuntimeError('another torch')", "another torch"),
+        (f"{WORKS}\ndef nms(boxes, scores, **_): return scores.argsort()", "keeps boxes"),
+    ],
 )
-def test_compiled_mmcv_goes_first_if_it_works(tmp_path, body, expected):
+def test_compiled_mmcv_goes_first_if_it_works(tmp_path, body, reason):
     package = tmp_path / "mmcv"
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "_ext.py").write_text(body)
     said = python(
         """
-        from bddzoo.engines.ops import ensure_ops, ops_in_use
-        print(ensure_ops(), ops_in_use()["roi_align"])
+        from bddzoo.engines.ops import ensure_ops, ops_in_use, warn_of_mmcv
+        print(ensure_ops(), ops_in_use()["roi_align"], warn_of_mmcv(), sep="\\n")
         """,
         PYTHONPATH=str(tmp_path),
     )
-    assert said.startswith(expected)
-    assert ("undefined symbol: x" in said) == (expected == "torchvision")
+    source, roi_align, warning = said.splitlines()
+    if reason:
+        assert source == "torchvision"
+        assert reason in roi_align
+        assert warning.startswith(
+            "the compiled mmcv cannot be used, torchvision's operators are used instead: "
+        )
+        assert reason in warning
+    else:
+        assert source == "mmcv"
+        assert roi_align.endswith(", compiled")
+        assert warning == "None"
+
+
+@pytest.mark.skipif(line_in_use() is not OPENMMLAB, reason="only OpenMMLab's own packages refuse mmcv 2.2")
+def test_mmcv_2_2_is_not_refused(tmp_path):
+    """A later mmcv over the installed one: its metadata, and the version that it says."""
+    info = tmp_path / "mmcv-2.2.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mmcv\nVersion: 2.2.0\n")
+    (tmp_path / "mmcv").mkdir()
+    folder = find_spec("mmcv").submodule_search_locations[0]
+    (tmp_path / "mmcv" / "__init__.py").write_text(f"__path__ = [{folder!r}]\n__version__ = '2.2.0'\n")
+    said = python(
+        """
+        from bddzoo.engines import build_network
+        from bddzoo.registry import load_registry
+        registry = load_registry(None)
+        for name in ("demo_semfpn_r18n_sem_seg", "demo_mask_rcnn_r18n_ins_seg"):
+            model = registry.find(name)
+            print(len(build_network(model).state_dict()) == model.network.entries)
+        import mmcv, mmdet, mmseg
+        print(mmcv.__version__)
+        """,
+        PYTHONPATH=str(tmp_path),
+    )
+    assert said.split() == ["True", "True", "2.2.0"]
 
 
 def test_ops_in_use_names_every_operator():
