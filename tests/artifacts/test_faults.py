@@ -10,6 +10,8 @@ import random
 import subprocess
 import time
 import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,6 +80,14 @@ class Tally:
             if not cache.path_of(entry).exists():
                 self.lost.append(f"{what}: {entry.model} {entry.kind} has no content")
 
+    def add(self, other: Tally) -> None:
+        """Take in what another series came to."""
+        self.runs += other.runs
+        self.fetched += other.fetched
+        self.refused += other.refused
+        self.wrong += other.wrong
+        self.lost += other.lost
+
     def report(self, capsys: pytest.CaptureFixture[str], what: str) -> None:
         """Print the counts and insist on the zeros."""
         with capsys.disabled():
@@ -87,6 +97,20 @@ class Tally:
             )
         assert not self.wrong
         assert not self.lost
+
+
+def side_by_side(run: Callable[[int, Server], Tally], lanes: int = 8) -> Tally:
+    """What several series came to, each with its number and a server of its own: most of it is waiting."""
+
+    def lane(number: int) -> Tally:
+        with Server() as server:
+            return run(number, server)
+
+    total = Tally()
+    with ThreadPoolExecutor(lanes) as pool:
+        for tally in pool.map(lane, range(lanes)):
+            total.add(tally)
+    return total
 
 
 def run_once(folder: Path, server: Server, rng: random.Random, names: tuple[str, ...], tally: Tally) -> None:
@@ -149,15 +173,21 @@ def test_every_fault_alone_and_every_pair_once(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_random_faults(tmp_path, capsys):
-    rng, tally = random.Random(20240229), Tally()
     pairs = list(itertools.combinations(FAULTS, 2))
-    rng.shuffle(pairs)
-    with Server() as server:
-        for number in range(400):
+    random.Random(20240229).shuffle(pairs)
+
+    def series(lane: int, server: Server) -> Tally:
+        rng, tally = random.Random(20240229 + lane), Tally()
+        for number in range(lane, 400, 8):
             names = (
-                pairs[number % len(pairs)] if number % 2 else tuple(rng.sample(FAULTS, rng.choice([1, 3])))
+                pairs[number % len(pairs)]
+                if number // 8 % 2
+                else tuple(rng.sample(FAULTS, rng.choice([1, 3])))
             )
             run_once(tmp_path / str(number), server, rng, names, tally)
+        return tally
+
+    tally = side_by_side(series)
     tally.report(capsys, "random faults")
     assert tally.runs == 400
 
@@ -169,9 +199,11 @@ PROCESSES.set_forkserver_preload(["bddzoo.artifacts.http", "bddzoo.artifacts.par
 
 @pytest.mark.slow
 def test_killed_at_random_moments(tmp_path, capsys):
-    rng, tally, kept = random.Random(7), Tally(), 0
-    with Server() as server:
-        for number in range(25):
+    kept: list[int] = []
+
+    def series(lane: int, server: Server) -> Tally:
+        rng, tally = random.Random(7 + lane), Tally()
+        for number in range(lane, 25, 5):
             folder = tmp_path / str(number)
             data = make_bytes(rng.choice([300_000, 1_500_000]), number)
             known = rng.choice(["md5", "sha256", ""])
@@ -189,12 +221,16 @@ def test_killed_at_random_moments(tmp_path, capsys):
             server.faults.clear()
             server.requests.clear()
             result = make_fetcher(folder, manners=CALM).fetch(model)
-            kept += any("Range" in r.headers for r in server.requests)
+            kept.append(any("Range" in r.headers for r in server.requests))
             tally.check(Cache(folder / "cache"), {data}, f"after kills {number}")
             if result.path.read_bytes() != data:
                 tally.wrong.append(f"after kills {number}")
             assert not leftovers(Cache(folder / "cache"))
-    tally.report(capsys, f"killed at random moments ({kept} of 25 downloads were resumed)")
+        return tally
+
+    tally = side_by_side(series, 5)
+    assert len(kept) == 25
+    tally.report(capsys, f"killed at random moments ({sum(kept)} of 25 downloads were resumed)")
 
 
 @pytest.mark.slow
