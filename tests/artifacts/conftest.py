@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.artifacts.registry import weights, write_registry
 from tests.artifacts.zoo import DATA, OTHER
-from tests.cli.command import bddzoo
+from tests.cli.command import bddzoo, run_here
 from tests.support.server import Server
 
 
@@ -17,13 +19,16 @@ def server():
 
 
 @pytest.fixture
-def run(tmp_path):
-    """Run a command with the test's registry and cache."""
+def run(tmp_path, capsys, monkeypatch):
+    """Run a command with the test's registry and cache; in this process, unless another one is asked for."""
+    for name in [name for name in os.environ if name.startswith("BDDZOO_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "200")
 
     def run(command, *arguments, **options):
         names = [*command.split(), *arguments]
         where = ["--registry", tmp_path / "registry.yaml", "--cache", tmp_path / "cache"]
-        return bddzoo(*names, *where, **options)
+        return bddzoo(*names, *where, **options) if options else run_here(capsys, *names, *where)
 
     return run
 
