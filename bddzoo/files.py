@@ -137,6 +137,16 @@ def home_folder() -> Path:
         ) from None
 
 
+def user_cache_folder() -> Path:
+    """Folder for what can be made again: `bddzoo` in `XDG_CACHE_HOME`, by default `~/.cache`.
+
+    Raises:
+        MissingError: There is no home folder.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else home_folder() / ".cache") / "bddzoo"
+
+
 def _umask() -> int:
     # The only portable way to read the mask is to set it.
     mask = os.umask(0o022)

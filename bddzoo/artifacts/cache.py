@@ -29,7 +29,7 @@ import msgspec
 from bddzoo.artifacts.digests import LENGTHS, MIN_PREFIX, Hashes, hashes_of, strongest
 from bddzoo.artifacts.verification import fits
 from bddzoo.errors import UsageError
-from bddzoo.files import boot_id, home_folder, link_or_copy, write_whole
+from bddzoo.files import boot_id, link_or_copy, user_cache_folder, write_whole
 from bddzoo.registry.model import Artifact, Digest, Model
 from bddzoo.text import as_text
 
@@ -357,5 +357,4 @@ def default_root() -> Path:
     given = os.environ.get("BDDZOO_CACHE")
     if given:
         return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else home_folder() / ".cache") / "bddzoo"
+    return user_cache_folder()

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from bddzoo.errors import MissingError, UsageError
-from bddzoo.registry.artifacts import STORES
 from bddzoo.registry.model import Model
+from bddzoo.registry.structs import STORES
 
 if TYPE_CHECKING:
     # Reading a history must not import what asks servers.

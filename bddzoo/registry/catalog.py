@@ -1,23 +1,32 @@
 """The loaded registry and its questions: which models, which one.
 
-Load `registry.yaml`: fast when it is right, and with a line for every problem when it is not.
+`registry.yaml` is read fast when it is right, and with a line for every problem when it is not. Reading YAML
+takes most of the time of a short command, so a compiled copy of a large file is kept in the user's cache.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from bddzoo.errors import MissingError
+from bddzoo.files import user_cache_folder, write_whole
 from bddzoo.registry.model import Model, Protocol, Section, Zoo
 from bddzoo.registry.problems import RegistryError
 from bddzoo.registry.reader import parse, read_text
-from bddzoo.registry.resolve import Resolver
+from bddzoo.registry.resolve import Resolver, plain
 from bddzoo.registry.structs import RegistryDoc
+
+# Registries whose text is shorter are read faster than their copy could be found.
+COMPILED_MIN_CHARACTERS = 32 * 1024
+COMPILED_KEPT = 4
 
 
 class Registry:
@@ -157,20 +166,84 @@ def load_text(text: str, name: str, path: Path | None = None) -> Registry:
 
 
 def _load(text: str, name: str, path: Path | None) -> Registry:
+    copy = _compiled_path(text)
+    document = _read_compiled(copy)
+    if document is None:
+        document = _read_document(text, name)
+        if copy is not None:
+            _write_compiled(copy, document)
+    resolver = Resolver(document)
+    zoos, sections = resolver.sections()
+    if resolver.problems:
+        raise RegistryError(name, resolver.problems, _lines(text, name))
+    return Registry(path, zoos, sections, document, resolver.protocols)
+
+
+def _read_document(text: str, name: str) -> RegistryDoc:
     data = parse(text, name)
     try:
         document = msgspec.convert(data, RegistryDoc)
     except msgspec.ValidationError:
         from bddzoo.registry.explain import explain
 
-        problems = explain(data)
-        lines: dict[tuple[str | int, ...], int] = {}
-        parse(text, name, lines)
-        raise RegistryError(name, problems, lines) from None
-    resolver = Resolver(document)
-    zoos, sections = resolver.sections()
-    if resolver.problems:
-        lines = {}
-        parse(text, name, lines)
-        raise RegistryError(name, resolver.problems, lines)
-    return Registry(path, zoos, sections, document, resolver.protocols)
+        raise RegistryError(name, explain(data), _lines(text, name)) from None
+    # Numbers in free form, which msgpack has no decimals for; those of the schema keep their digits.
+    document.parts, document.schedules = _plain(document.parts), plain(document.schedules)
+    for zoo in document.zoos:
+        for section in zoo.tasks.values():
+            for method in section.methods:
+                for row in method.models:
+                    row.network = row.network and _plain(row.network)
+    return document
+
+
+def _plain(struct: Any) -> Any:
+    return type(struct)(**{name: plain(getattr(struct, name)) for name in struct.__struct_fields__})
+
+
+def _lines(text: str, name: str) -> dict[tuple[str | int, ...], int]:
+    lines: dict[tuple[str | int, ...], int] = {}
+    parse(text, name, lines)
+    return lines
+
+
+def _compiled_path(text: str) -> Path | None:
+    """Where the compiled copy of a text is; None where the text is short or there is no place.
+
+    The name is a digest of the text and of the code that reads it, so that a copy is never stale.
+    """
+    if len(text) < COMPILED_MIN_CHARACTERS:
+        return None
+    try:
+        code = [
+            Path(__file__).with_name(f"{name}.py").read_bytes() for name in ("reader", "structs", "catalog")
+        ]
+        folder = user_cache_folder() / "registry"
+    except (OSError, MissingError):
+        return None
+    digest = hashlib.sha256(b"\0".join([*code, msgspec.__version__.encode(), text.encode()])).hexdigest()
+    return folder / f"{digest}.msgpack"
+
+
+def _read_compiled(path: Path | None) -> RegistryDoc | None:
+    """The document of a compiled copy, or None where there is none that is whole."""
+    if path is None:
+        return None
+    try:
+        data = path.read_bytes()
+        digest, content = data[:32], data[32:]
+        if hashlib.sha256(content).digest() != digest:
+            return None
+        return msgspec.msgpack.decode(content, type=RegistryDoc)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _write_compiled(path: Path, document: RegistryDoc) -> None:
+    """Keep a compiled copy, and the newest few others; without a place to write to, nothing is kept."""
+    content = msgspec.msgpack.encode(document)
+    with contextlib.suppress(OSError):
+        write_whole(path, hashlib.sha256(content).digest() + content)
+        copies = sorted(path.parent.glob("*.msgpack"), key=lambda p: p.stat().st_mtime, reverse=True)
+        for old in copies[COMPILED_KEPT:]:
+            old.unlink(missing_ok=True)

@@ -48,8 +48,8 @@ class _Walker:
             for key, item in value.items():
                 self._key(key, key_kind, path)
                 self.check(item, value_kind, (*path, key))
-        elif origin is list and isinstance(value, list):
-            (item_kind,) = typing.get_args(kind)
+        elif _is_sequence(kind) and isinstance(value, list):
+            item_kind = typing.get_args(kind)[0]
             for index, item in enumerate(value):
                 self.check(item, item_kind, (*path, index))
         elif origin in (typing.Union, types.UnionType) and self._descend(value, kind, path):
@@ -62,9 +62,7 @@ class _Walker:
         for member in typing.get_args(kind):
             struct = isinstance(member, type) and issubclass(member, msgspec.Struct)
             collection = struct or typing.get_origin(member) is dict
-            if (collection and isinstance(value, dict)) or (
-                typing.get_origin(member) is list and isinstance(value, list)
-            ):
+            if (collection and isinstance(value, dict)) or (_is_sequence(member) and isinstance(value, list)):
                 self.check(value, member, path)
                 return True
         return False
@@ -108,6 +106,11 @@ class _Walker:
             msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
             self.note(path, _message(error, kind, value))
+
+
+def _is_sequence(kind: Any) -> bool:
+    """Whether a type is a list, or a tuple of any length."""
+    return typing.get_origin(kind) is list or typing.get_args(kind)[1:] == (...,)
 
 
 def _one_of(choices: tuple[Any, ...]) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from bddzoo.errors import UsageError
+from bddzoo.registry.structs import IDENT, IDENT_WORDS, url_problem
 
 MAX_SHOWN = 20
+_IDENT = re.compile(IDENT)
 
 PathLike = tuple[str | int, ...]
 
@@ -27,6 +31,39 @@ class Problem:
     message: str
     model: str | None = None
     field: str = ""
+
+
+class Checker:
+    """Collects what is wrong with the values of a document.
+
+    Attributes:
+        problems: Everything that was wrong.
+    """
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def note(self, at: PathLike, message: str, model: str | None = None, depth: int = 0) -> None:
+        """Remember a problem; `depth` is how much of the path leads to the model."""
+        self.problems.append(Problem(at, message, model, dotted(at[depth:])))
+
+    def ident(self, at: PathLike, text: str, model: str | None = None, depth: int = 0) -> None:
+        """Note a name that is not plain."""
+        if not _IDENT.fullmatch(text):
+            self.note(at, f'expected {IDENT_WORDS}; got "{text}"', model, depth)
+
+    def url(
+        self, at: PathLike, url: str | None, model: str | None = None, depth: int = 0, *, source: bool = False
+    ) -> None:
+        """Note a URL that is not one we follow; `source`: a file is read from it."""
+        problem = url_problem(url, source=source) if url is not None else None
+        if problem:
+            self.note(at, problem, model, depth)
+
+    def percent(self, at: PathLike, value: int | Decimal | None, model: str, depth: int) -> None:
+        """Note a number that is not a percentage."""
+        if value is not None and not (Decimal(value).is_finite() and 0 <= value <= 100):
+            self.note(at, f"expected a number between 0 and 100, got {value}", model, depth)
 
 
 class RegistryError(UsageError):

@@ -1,29 +1,30 @@
 """From what the file says to what the program works with: references followed, templates filled in.
 
 Whatever is wrong is noted, not raised, so that one reading of a file finds all of its problems.
-
-Networks from named parts: `base` followed, numbers made plain, everything copied.
-
-Test protocols, their numbers checked.
-
-Columns and table styles of a section.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from decimal import Decimal
+from functools import cache
+from math import isfinite
 from typing import Any
 
 from bddzoo.registry import structs as doc
-from bddzoo.registry.artifacts import build_artifacts, url_problem
+from bddzoo.registry.artifacts import build_artifacts
 from bddzoo.registry.model import (
+    REASONS,
     Column,
+    Elsewhere,
+    Fills,
     Link,
     Method,
     Model,
     Network,
+    NotBuildable,
     Person,
     Protocol,
     Reported,
@@ -33,9 +34,7 @@ from bddzoo.registry.model import (
     Training,
     Zoo,
 )
-from bddzoo.registry.problems import PathLike, Problem, did_you_mean, dotted, unknown
-from bddzoo.registry.provenance import elsewhere_of, fills_of, not_buildable_of, numbers_of
-from bddzoo.registry.structs import IDENT, IDENT_WORDS
+from bddzoo.registry.problems import Checker, PathLike, did_you_mean, unknown
 
 # Role in a network -> pool of `parts`.
 _POOLS = {
@@ -57,6 +56,16 @@ def plain(value: Any) -> Any:
     if type(value) is Decimal:
         return float(value)
     return value
+
+
+@cache
+def _shared_fields(written: type[doc.Doc], kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind) if field.name in written.__struct_fields__)
+
+
+def shared(written: doc.Doc, kind: type) -> dict[str, Any]:
+    """The fields that an entry of the file and a type of `bddzoo.registry.model` have in common."""
+    return {name: getattr(written, name) for name in _shared_fields(type(written), kind)}
 
 
 class _PartError(ValueError):
@@ -155,13 +164,13 @@ def build_protocol(resolver: Resolver, name: str, spec: doc.ProtocolDoc) -> Prot
     """The protocol of that name; problems are noted with the resolver."""
     at: PathLike = ("protocols", name)
     for key in ("mean", "std"):
-        if not all(Decimal(v).is_finite() and (v > 0 or key == "mean") for v in getattr(spec, key)):
+        if not all(isfinite(v) and (v > 0 or key == "mean") for v in getattr(spec, key)):
             resolver.note((*at, key), "expected three finite numbers" + ("" if key == "mean" else " above 0"))
     for metric, points in spec.tolerance.items():
-        if not (Decimal(points).is_finite() and points >= 0):
+        if not (points.is_finite() and points >= 0):
             resolver.note((*at, "tolerance", metric), f"expected points of the metric, got {points}")
-    for key, numbers in (("div_value", [spec.div_value]), ("scales", spec.scales)):
-        if not all(Decimal(v).is_finite() and v > 0 for v in numbers):
+    for key, numbers in (("div_value", (spec.div_value,)), ("scales", spec.scales)):
+        if not all(isfinite(v) and v > 0 for v in numbers):
             resolver.note((*at, key), "expected finite numbers above 0")
     if spec.mode == "slide" and (spec.crop is None or spec.stride is None):
         resolver.note(at, "mode slide needs crop and stride")
@@ -169,33 +178,7 @@ def build_protocol(resolver: Resolver, name: str, spec: doc.ProtocolDoc) -> Prot
         resolver.note(at, f"resize {spec.resize} needs a scale")
     if spec.flip_swap and not spec.flip:
         resolver.note(at, "flip_swap needs flip")
-    return Protocol(
-        id=name,
-        dataset=spec.dataset,
-        scale=spec.scale,
-        resize=spec.resize,
-        interpolation=spec.interpolation,
-        float_resize=spec.float_resize,
-        channel_order=spec.channel_order,
-        div_value=float(spec.div_value),
-        mean=_triple(spec.mean),
-        std=_triple(spec.std),
-        pad_divisor=spec.pad_divisor,
-        mode=spec.mode,
-        crop=spec.crop,
-        stride=spec.stride,
-        flip=spec.flip,
-        flip_swap=tuple((a, b) for a, b in spec.flip_swap),
-        scales=tuple(float(v) for v in spec.scales),
-        logits_resize=spec.logits_resize,
-        evaluator=spec.evaluator,
-        tolerance={k: Decimal(v) for k, v in spec.tolerance.items()},
-        note=spec.note,
-    )
-
-
-def _triple(values: tuple[Any, Any, Any]) -> tuple[float, float, float]:
-    return float(values[0]), float(values[1]), float(values[2])
+    return Protocol(id=name, **shared(spec, Protocol))
 
 
 def build_column(name: str, spec: doc.ColumnDoc) -> Column:
@@ -232,29 +215,23 @@ def build_style(
     return TableStyle(columns=tuple(columns.get(n) or Column(n) for n in names), **merged)
 
 
-_IDENT = re.compile(IDENT)
 _AUTHOR = re.compile(r"^([^<>]+?)(\*?)(?: <([^<>]+)>)?$")
 
 
-class Resolver:
+class Resolver(Checker):
     """One pass over a `RegistryDoc`.
 
     Attributes:
-        problems: Everything that was wrong.
         ids: Path of every model.
         mentioned: Where one model names another: path, the other's id, the id of the one.
     """
 
     def __init__(self, registry: doc.RegistryDoc) -> None:
+        super().__init__()
         self.doc = registry
-        self.problems: list[Problem] = []
         self.ids: dict[str, PathLike] = {}
         self.mentioned: list[tuple[PathLike, str, str]] = []
         self.protocols = {k: build_protocol(self, k, v) for k, v in registry.protocols.items()}
-
-    def note(self, path: PathLike, message: str, model: str | None = None, depth: int = 0) -> None:
-        """Remember a problem; `depth` is how much of the path leads to the model."""
-        self.problems.append(Problem(path, message, model, dotted(path[depth:])))
 
     def sections(self) -> tuple[tuple[Zoo, ...], tuple[Section, ...]]:
         """Zoos and their sections, in the file's order."""
@@ -270,16 +247,7 @@ class Resolver:
             if any(z.id == spec.id for z in zoos):
                 self.note((*at, "id"), f'zoo "{spec.id}" is there twice')
             self.url((*at, "url"), spec.url)
-            zoo = Zoo(
-                id=spec.id,
-                title=spec.title,
-                url=spec.url,
-                commit=spec.commit,
-                licence=spec.licence,
-                synthetic=spec.synthetic,
-                weights_licence=spec.weights_licence,
-                notes=tuple(spec.notes),
-            )
+            zoo = Zoo(**shared(spec, Zoo))
             zoos.append(zoo)
             for task, section in spec.tasks.items():
                 sections.append(self._section((*at, "tasks", task), zoo, task, section))
@@ -287,11 +255,6 @@ class Resolver:
             if name not in self.ids:
                 self.note(path, unknown("model", name, self.ids), row, len(self.ids[row]))
         return tuple(zoos), tuple(sections)
-
-    def ident(self, at: PathLike, text: str, model: str | None = None, depth: int = 0) -> None:
-        """Note a name that is not plain."""
-        if not _IDENT.fullmatch(text):
-            self.note(at, f'expected {IDENT_WORDS}; got "{text}"', model, depth)
 
     # -- pools -------------------------------------------------------------------------------------
 
@@ -309,20 +272,6 @@ class Resolver:
                 self.url((*at, "authors", index), match[3])
                 people.append(Person(match[1], match[3], match[2]))
             self.authors[name] = tuple(people)
-
-    def url(
-        self,
-        at: PathLike,
-        url: str | None,
-        model: str | None = None,
-        depth: int = 0,
-        *,
-        source: bool = False,
-    ) -> None:
-        """Note a URL that is not one we follow; `source`: a file is read from it."""
-        problem = url_problem(url, source=source) if url is not None else None
-        if problem:
-            self.note(at, problem, model, depth)
 
     # -- sections ----------------------------------------------------------------------------------
 
@@ -347,17 +296,8 @@ class Resolver:
             for number, row in enumerate(entry.models):
                 path: PathLike = (*here, "models", number)
                 models.append(self._model(path, zoo, task, spec, entry, method, row, styles))
-        return Section(
-            zoo=zoo,
-            task=task,
-            page=spec.page,
-            layout=spec.layout,
-            columns=columns,
-            styles=styles,
-            methods=tuple(methods),
-            models=tuple(models),
-            notes=tuple(spec.notes),
-        )
+        own = {"columns": columns, "styles": styles, "methods": tuple(methods), "models": tuple(models)}
+        return Section(**{**shared(spec, Section), **own, "zoo": zoo, "task": task})
 
     def _template(self, at: PathLike, template: doc.TemplateDoc) -> None:
         for key in ("name", "url", "page", "printed", "md5"):
@@ -375,18 +315,17 @@ class Resolver:
             self.note((*at, "paper"), unknown("paper", entry.paper, self.doc.papers))
         if entry.protocol is not None and entry.protocol not in self.protocols:
             self.note((*at, "protocol"), unknown("protocol", entry.protocol, self.protocols))
-        notes = tuple(entry.notes) + ((paper.note,) if paper and paper.note else ())
+        notes = entry.notes + ((paper.note,) if paper and paper.note else ())
+        own = {
+            "paper": Link(paper.title, paper.url) if paper else None,
+            "code": Link("Code", entry.code) if entry.code else None,
+            "notes": notes,
+        }
         return Method(
-            name=entry.name,
-            paper=Link(paper.title, paper.url) if paper else None,
+            **{**shared(entry, Method), **own},
             venue=paper.venue if paper else None,
             authors=self.authors.get(entry.paper or "", ()),
-            code=Link("Code", entry.code) if entry.code else None,
             paper_id=entry.paper,
-            caption=entry.caption,
-            table=entry.table,
-            notes=notes,
-            lint_ok=entry.lint_ok,
         )
 
     # -- models ------------------------------------------------------------------------------------
@@ -429,12 +368,12 @@ class Resolver:
             artifacts=build_artifacts(self, at, zoo, section, row),
             network=network,
             protocol=resolved,
-            notes=tuple(row.notes),
+            notes=row.notes,
             training=self._training(at, row),
-            elsewhere=tuple(elsewhere_of(self, at, i, e, row) for i, e in enumerate(row.elsewhere)),
+            elsewhere=tuple(self._elsewhere(at, i, e, row) for i, e in enumerate(row.elsewhere)),
             lint_ok=row.lint_ok,
-            fills=fills_of(self, at, row),
-            not_buildable=not_buildable_of(self, at, row),
+            fills=self._fills(at, row),
+            not_buildable=self._not_buildable(at, row),
             paper_id=row.paper or method.paper_id,
         )
 
@@ -475,11 +414,6 @@ class Resolver:
                     self.note(path, f"the table has no column for {name} on {part}", row.id, len(at))
         return tuple(found)
 
-    def percent(self, at: PathLike, value: int | Decimal | None, model: str, depth: int) -> None:
-        """Note a number that is no percentage."""
-        if value is not None and not (Decimal(value).is_finite() and 0 <= value <= 100):
-            self.note(at, f"expected a number between 0 and 100, got {value}", model, depth)
-
     def _training(self, at: PathLike, row: doc.ModelDoc) -> Training | None:
         spec = row.training
         if spec is None:
@@ -488,15 +422,47 @@ class Resolver:
         if spec.schedule is not None and schedule is None:
             message = unknown("schedule", spec.schedule, self.doc.schedules)
             self.note((*at, "training", "schedule"), message, row.id, len(at))
-        return Training(
-            schedule=spec.schedule,
-            optimizer=plain(schedule) if schedule else {},
-            iters=spec.iters,
-            epochs=spec.epochs,
-            crop=spec.crop,
-            init=spec.init,
-            lr=None if spec.lr is None else float(spec.lr),
-            batch=spec.batch,
-            fp16=spec.fp16,
-            multi_scale=spec.multi_scale,
-        )
+        return Training(**shared(spec, Training), optimizer=plain(schedule) if schedule else {})
+
+    def _fills(self, at: PathLike, row: doc.ModelDoc) -> Fills | None:
+        """The row that a model's weights belong to; that it is there is checked at the end."""
+        if row.fills is None:
+            return None
+        self.mentioned.append(((*at, "fills", "model"), row.fills.model, row.id))
+        return Fills(**shared(row.fills, Fills))
+
+    def _not_buildable(self, at: PathLike, row: doc.ModelDoc) -> NotBuildable | None:
+        """Why nobody can build a row's network; an unknown code is noted."""
+        code = row.not_buildable
+        if code is None:
+            return None
+        here: PathLike = (*at, "not_buildable")
+        if code not in REASONS:
+            self.note(here, unknown("reason", code, REASONS), row.id, len(at))
+        if row.network is not None:
+            self.note(here, "a row with a network can be built", row.id, len(at))
+        return NotBuildable(code, REASONS.get(code, ""))
+
+    def _elsewhere(self, at: PathLike, index: int, spec: doc.ElsewhereDoc, row: doc.ModelDoc) -> Elsewhere:
+        """Numbers that were published in another place."""
+        here: PathLike = (*at, "elsewhere", index)
+        for key in ("url", "weights"):
+            self.url((*here, key), getattr(spec, key), row.id, len(at))
+        if spec.model is not None:
+            self.mentioned.append(((*here, "model"), spec.model, row.id))
+        if spec.protocol is not None and spec.protocol not in self.protocols:
+            message = unknown("protocol", spec.protocol, self.protocols)
+            self.note((*here, "protocol"), message, row.id, len(at))
+        for split, numbers in spec.reported.items():
+            for metric, value in numbers.items():
+                self.percent((*here, "reported", split, metric), value, row.id, len(at))
+        return Elsewhere(**{**shared(spec, Elsewhere), "reported": numbers_of(spec.reported)})
+
+
+def numbers_of(reported: Mapping[Any, Mapping[Any, int | Decimal | None]]) -> tuple[Reported, ...]:
+    """Numbers by split and metric, where no table names their columns."""
+    return tuple(
+        Reported(split, metric, "", None if value is None else Decimal(value))
+        for split, numbers in reported.items()
+        for metric, value in numbers.items()
+    )

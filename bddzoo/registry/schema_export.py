@@ -39,7 +39,7 @@ def _numbers(node: Any) -> Any:
         return node
     if node.get("format") == "decimal":
         return {**{k: v for k, v in node.items() if k not in ("format", "type")}, "type": "number"}
-    found = {k: _plain_default(v) if k == "default" else _numbers(v) for k, v in node.items()}
+    found = {k: _numbers(v) for k, v in node.items() if k != "default" or v not in ([], ())}
     if isinstance(text := found.get("description"), str):
         # Until Python 3.13 docstrings came with their indentation.
         found["description"] = cleandoc(text)
@@ -47,15 +47,3 @@ def _numbers(node: Any) -> Any:
     if isinstance(kinds, list) and {"type": "number"} in kinds:
         found["anyOf"] = [k for k in kinds if k != {"type": "integer"}]
     return found
-
-
-def _plain_default(value: Any) -> Any:
-    """Defaults that msgspec wrote as decimal strings, as numbers."""
-    if isinstance(value, list):
-        return [_plain_default(v) for v in value]
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value

@@ -9,8 +9,10 @@ Single values of `registry.yaml`: names, URLs, numbers, digests and sizes, with 
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
 
@@ -54,7 +56,7 @@ Positive = Annotated[int, Meta(ge=1)]
 Percent = Annotated[int | Decimal | None, Meta(description="percent, with the decimals that were printed")]
 Number = int | Decimal
 Size = tuple[Positive, Positive]
-Triple = tuple[Number, Number, Number]
+Triple = tuple[float, float, float]
 Split = Literal["train", "val", "test"]
 Metric = Literal["mIoU", "AP", "box_AP", "PixelACC"]
 DigestText = Annotated[str, Meta(description=DIGEST_WORDS, extra_json_schema={"pattern": DIGEST})]
@@ -90,19 +92,19 @@ class ProtocolDoc(Doc):
     interpolation: Literal["linear", "cubic"] = "linear"
     float_resize: bool = True
     channel_order: Literal["RGB", "BGR"] = "RGB"
-    div_value: Number = 1
-    mean: Triple = (Decimal("123.675"), Decimal("116.28"), Decimal("103.53"))
-    std: Triple = (Decimal("58.395"), Decimal("57.12"), Decimal("57.375"))
+    div_value: float = 1.0
+    mean: Triple = (123.675, 116.28, 103.53)
+    std: Triple = (58.395, 57.12, 57.375)
     pad_divisor: Positive = 1
     mode: Literal["whole", "slide"] = "whole"
     crop: Size | None = None
     stride: Size | None = None
     flip: bool = False
-    flip_swap: list[tuple[Count, Count]] = []
-    scales: list[Number] = []
+    flip_swap: tuple[tuple[Count, Count], ...] = ()
+    scales: tuple[float, ...] = ()
     logits_resize: Literal["bilinear", "cv2-cubic"] = "bilinear"
     evaluator: Ident = "bdd100k"
-    tolerance: dict[Ident, Number] = {}
+    tolerance: dict[Ident, Decimal] = {}
     note: Text | None = None
 
 
@@ -148,7 +150,7 @@ class TrainingDoc(Doc):
     epochs: Positive | None = None
     crop: Size | None = None
     init: Text | None = None
-    lr: Number | None = None
+    lr: float | None = None
     batch: Positive | None = None
     fp16: bool = False
     multi_scale: bool = False
@@ -196,7 +198,7 @@ class FillsDoc(Doc):
     """The row of another document that a model's weights belong to, and in what the two differ."""
 
     model: Ident
-    differs: list[Text] = []
+    differs: tuple[Text, ...] = ()
 
 
 class ModelDoc(Doc):
@@ -217,7 +219,7 @@ class ModelDoc(Doc):
     fills: FillsDoc | None = None
     not_buildable: Ident | None = None
     lint_ok: dict[Ident, Text] = {}
-    notes: list[Text] = []
+    notes: tuple[Text, ...] = ()
 
 
 class MethodDoc(Doc):
@@ -230,7 +232,7 @@ class MethodDoc(Doc):
     protocol: Ident | None = None
     caption: Text | None = None
     lint_ok: dict[Ident, Text] = {}
-    notes: list[Text] = []
+    notes: tuple[Text, ...] = ()
     models: list[ModelDoc] = []
 
 
@@ -276,7 +278,7 @@ class SectionDoc(Doc):
     columns: dict[Text, ColumnDoc] = {}
     tables: dict[Ident, StyleDoc] = {}
     lint_ok: dict[Ident, Text] = {}
-    notes: list[Text] = []
+    notes: tuple[Text, ...] = ()
     methods: list[MethodDoc] = []
 
 
@@ -291,7 +293,7 @@ class ZooDoc(Doc):
     weights_licence: Text | None = None
     synthetic: bool = False
     lint_ok: dict[Ident, Text] = {}
-    notes: list[Text] = []
+    notes: tuple[Text, ...] = ()
     tasks: dict[Task, SectionDoc] = {}
 
 
@@ -305,3 +307,51 @@ class RegistryDoc(Doc):
     papers: dict[Ident, PaperDoc] = {}
     lint_ok: dict[Ident, Text] = {}
     zoos: list[ZooDoc] = []
+
+
+_WEB = ("https://", "http://", "package:")
+# Object stores and model hubs: a file can lie there, a page or a digest that browsers open cannot.
+STORES = ("s3://", "gs://", "hf://")
+# Neither in a file name on every system, nor unescaped in a URL; braces would be fields of a template.
+_AWKWARD = frozenset('\\<>"|?*{}') | {chr(code) for code in (*range(32), 127)}
+_TEMPLATE_FIELDS = re.compile(r"\{(?:id|name|commit)\}")
+
+
+def url_problem(url: str, *, source: bool = False) -> str | None:
+    """What is wrong with a URL, or None.
+
+    Args:
+        url: The URL; fields of a template may be in it.
+        source: Whether a file is read from it; that may lie in an object store or on a model hub.
+    """
+    if not url.startswith((*_WEB, *STORES) if source else _WEB) or url.split() != [url]:
+        known = "https://, http://, s3://, gs://, hf://" if source else "https://, http://"
+        return f'expected an {known} or package: URL, got "{url}"'
+    plain = _TEMPLATE_FIELDS.sub("x", url)
+    if url.startswith("package:"):
+        return (
+            f'expected a path inside the package, got "{url}"' if unsafe(plain[len("package:") :]) else None
+        )
+    try:
+        parts = urlsplit(url)
+        good = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        good = False
+    if not good:
+        return f'expected a URL with a host, got "{url}"'
+    if "@" in parts.netloc:
+        return f'expected a URL without a user name, got one of "{parts.hostname}"'
+    if not _AWKWARD.isdisjoint(plain.replace("?", "", 1)) or ".." in parts.path.split("/"):
+        return f'expected a URL without "..", with odd characters percent-encoded, got "{url}"'
+    return None
+
+
+def unsafe(path: str) -> bool:
+    """Whether a relative path leaves its folder, or cannot be a path on every system."""
+    return (
+        not path
+        or path.startswith(("/", "~", "-"))
+        or ":" in path
+        or not _AWKWARD.isdisjoint(path)
+        or any(part in ("", ".", "..") for part in path.split("/"))
+    )
