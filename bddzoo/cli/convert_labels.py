@@ -56,10 +56,12 @@ def command(
     Bitmasks keep instance ids up to 65535 and all four attributes; in COCO files, crowd or ignored objects
     are iscrowd and the attributes are kept beside it.
     """
-    from bddzoo.evaluation.convert import convert
+    from bddzoo.datasets.formats.convert import convert
 
-    kind, frames = convert(task, labels, out, to, origin=origin, score_file=score_file)
+    done = convert(task, labels, out, to, origin=origin, score_file=score_file)
+    for remark in done.remarks:
+        app.warn(remark)
     if app.json:
-        app.data_json({"task": task, "from": kind, "to": to, "out": str(out), "frames": frames})
+        app.data_json({"task": task, "from": done.kind, "to": to, "out": str(out), "frames": done.frames})
     else:
-        app.say(f"{number_of(frames, 'frame')} from {kind} to {to}: {out}")
+        app.say(f"{number_of(done.frames, 'frame')} from {done.kind} to {to}: {out}")

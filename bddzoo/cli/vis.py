@@ -67,8 +67,8 @@ def color(
 
     The colour of an object depends on its id and the seed only, so it is the same in every run.
     """
+    from bddzoo.datasets.formats.readers import open_labels
     from bddzoo.reports.pictures.runs import Effort, draw_colours
-    from bddzoo.reports.pictures.sources import open_labels
 
     found = open_labels(labels, task)
     effort = Effort(workers_of(workers), force)
@@ -111,10 +111,10 @@ def overlay(
     Pictures and labels are matched by name; the published folders of Cityscapes work as they are. Masks,
     bitmasks, colour maps, RLE and COCO JSON are told apart by themselves; archives are not unpacked.
     """
+    from bddzoo.datasets.formats.readers import open_labels
     from bddzoo.reports.pictures.draw import Style
     from bddzoo.reports.pictures.images import ImageSet
     from bddzoo.reports.pictures.runs import Effort, draw_overlays
-    from bddzoo.reports.pictures.sources import open_labels
 
     suffix, quality = "." + style.pop("ext"), style.pop("quality")
     chosen = Style(**style)

@@ -72,11 +72,11 @@ def compare(
     Frames differ by the share of their pixels on which the classes do; what the truth ignores does not count.
     """
     from bddzoo.cli.progress import PictureBar
+    from bddzoo.datasets.formats.readers import open_labels
     from bddzoo.reports.pictures.compare import Comparison, short_names
     from bddzoo.reports.pictures.draw import Style
     from bddzoo.reports.pictures.images import ImageSet
     from bddzoo.reports.pictures.runs import Effort, Reports
-    from bddzoo.reports.pictures.sources import open_labels
 
     if score_file is not None and len(preds) > 1:
         raise UsageError(

@@ -55,9 +55,20 @@ class Source:
         """Some bytes of a member."""
         return self.read(member)[start : start + size]
 
+    def read_text(self, member: str) -> bytes:
+        """Bytes of a text file in UTF-8, without a byte order mark.
+
+        Raises:
+            MissingError: It cannot be read, or is in another encoding.
+        """
+        content = self.read(member)
+        if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise MissingError(f"{self.where(member)} is UTF-16, not UTF-8", hint="save it as UTF-8")
+        return content.removeprefix(b"\xef\xbb\xbf")
+
     def with_suffix(self, suffix: str) -> list[str]:
-        """Members whose names end so."""
-        return [m for m in self.members if m.endswith(suffix)]
+        """Members whose names end so, in capitals or not."""
+        return [m for m in self.members if m.lower().endswith(suffix)]
 
 
 def _refuse(error: OSError) -> None:
@@ -75,7 +86,15 @@ class FolderSource(Source):
             self._base = path.parent
         else:
             self._base = path
-            for root, _, names in os.walk(path, onerror=_refuse):
+            entered: set[tuple[int, int]] = set()
+            for root, folders, names in os.walk(path, onerror=_refuse, followlinks=True):
+                # Links may go in circles: each folder is entered once.
+                folder = Path(root).stat()
+                if (folder.st_dev, folder.st_ino) in entered:
+                    folders.clear()
+                    continue
+                entered.add((folder.st_dev, folder.st_ino))
+                folders.sort()
                 inner = os.path.relpath(root, path).replace(os.sep, "/")
                 prefix = "" if inner == "." else inner + "/"
                 for name in names:
@@ -136,12 +155,15 @@ class ZipSource(Source):
         self._lock = threading.Lock()
         self._readers: dict[str, MemberReader] = {}
         self._held: tuple[str, bytes] | None = None
+        self._infos: dict[str, zipfile.ZipInfo] = {}
         members: list[str] = []
         junk: list[str] = []
         for info in self._archive.infolist():
             if info.is_dir():
                 continue
-            name = info.filename
+            # Archives of Windows may hold paths with backslashes.
+            name = info.filename.replace("\\", "/")
+            self._infos[name] = info
             hidden = name.startswith("__MACOSX/") or "/__MACOSX/" in name
             (junk if hidden or _is_junk(Path(name).name) else members).append(name)
         super().__init__(path, members, junk)
@@ -167,7 +189,7 @@ class ZipSource(Source):
         with self._lock:
             found = self._readers.get(member)
             if found is None:
-                info = self._archive.getinfo(member)
+                info = self._infos[member]
                 if not can_stream(info):
                     return None
                 self._refuse_bombs(info)
@@ -187,7 +209,7 @@ class ZipSource(Source):
 
     def read(self, member: str) -> bytes:
         """Inflated bytes of a member."""
-        info = self._archive.getinfo(member)
+        info = self._infos[member]
         if info.file_size > MAX_MEMBER_BYTES.get(Path(member).suffix.lower(), 1 << 28):
             raise self._too_much(info)
         self._refuse_bombs(info)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from bddzoo.datasets.classes import SEM_SEG
+from bddzoo.datasets.formats.readers import open_labels
 from bddzoo.datasets.sources import open_source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.fast.decode import decode_mask
 from bddzoo.evaluation.jobs import listing
-from bddzoo.evaluation.label_readers import read_rle
 from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
 from bddzoo.evaluation.options import Evaluation
 from bddzoo.evaluation.pairing import stem
@@ -22,7 +22,7 @@ def kinds_differ(gt: Path, pred: Path) -> bool:
         MissingError: One of them does not exist.
     """
     truth, found = open_source(gt), open_source(pred)
-    return bool(found.members) and not found.with_suffix(".png") and bool(truth.with_suffix(".png"))
+    return bool(found.with_suffix(".json") and not found.with_suffix(".png") and truth.with_suffix(".png"))
 
 
 def score_rle_against_masks(gt: Path, pred: Path) -> Evaluation:
@@ -43,7 +43,8 @@ def score_rle_against_masks(gt: Path, pred: Path) -> Evaluation:
     unknown = 0
     seen: set[str] = set()
     extra: list[str] = []
-    for frame in read_rle(open_source(pred), SEM_SEG):
+    labels = open_labels(pred, "sem_seg", kind="rle")
+    for frame in labels.frames():
         if frame.name in seen:
             raise MissingError(f"{pred} has frame {frame.name} more than once")
         seen.add(frame.name)
@@ -58,7 +59,8 @@ def score_rle_against_masks(gt: Path, pred: Path) -> Evaluation:
         raise MissingError(
             f"{pred} has no prediction for {len(missing)} of {len(members)} frames: {listing(missing)}"
         )
-    warnings = [f"{len(extra)} predictions without ground truth: {listing(extra, 3)}"] if extra else []
+    warnings = labels.remarks()
+    warnings += [f"{len(extra)} predictions without ground truth: {listing(extra, 3)}"] if extra else []
     if unknown:
         warnings.append(f"{unknown} ground-truth pixels are neither a class nor 255; they were not counted")
     return Evaluation(scores.compute(), scores, "rle", warnings)

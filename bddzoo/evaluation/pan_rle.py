@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.datasets.formats.frames import JsonFrames, Label
+from bddzoo.datasets.formats.frames import JsonFrames, Label, label_flag, masked_labels
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.mask_frames import FrameResult
 from bddzoo.evaluation.metrics.panseg import FN, FP, IOU, PAN_CLASSES, STUFF_COUNT, TP
 from bddzoo.evaluation.options import Options
 from bddzoo.evaluation.pairing import FramePair
-from bddzoo.evaluation.rle_frames import decode_labels, label_flag, mask_pixels, with_masks
+from bddzoo.evaluation.rle_frames import decode_labels, mask_pixels
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class PanRleWork:
 
     def _segments(self, frames: JsonFrames, at: int, remarks: list[tuple[str, str]]) -> _Segments:
         where = frames.where(at)
-        labels = with_masks(frames.frame(at), where)
+        labels = masked_labels(frames.frame(at), where)
         known = [label for label in labels if label.category in self._index]
         for label in labels:
             if label.category not in self._index:

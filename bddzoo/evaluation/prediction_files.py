@@ -50,8 +50,9 @@ def prediction_files(
         return PredictionFiles(json=True)
     if not members:
         raise MissingError(f"{pred.path} has no files to score")
-    pngs = [m for m in members if m.endswith(".png")]
-    texts = [m for m in members if m.endswith(".json")]
+    pngs, texts = pred.with_suffix(".png"), pred.with_suffix(".json")
+    if options.official:
+        pngs, texts = ([m for m in found if m.endswith((".png", ".json"))] for found in (pngs, texts))
     strays = sorted(set(members) - set(pngs) - set(texts)) + junk
     scores = None
     if pngs and texts and task == "ins_seg" and not scores_elsewhere and isinstance(pred, ZipSource):

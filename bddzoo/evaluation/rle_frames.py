@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.datasets.formats.frames import Frame, JsonFrames, Label
+from bddzoo.datasets.formats.frames import (
+    INS_ALIASES,
+    INS_IGNORED,
+    JsonFrames,
+    Label,
+    label_flag,
+    masked_labels,
+)
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.mask_frames import FrameResult
 from bddzoo.evaluation.metrics.boxes import match_coco_frame
@@ -25,17 +32,7 @@ from bddzoo.evaluation.rle import (
     runs_confusion,
 )
 
-# Names that mean one of the eight instance classes, and names that mean an ignored one of them.
-INS_ALIASES = {
-    "bike": "bicycle",
-    "caravan": "car",
-    "motor": "motorcycle",
-    "person": "pedestrian",
-    "van": "car",
-}
-INS_IGNORED = {"other person": "pedestrian", "other vehicle": "car", "trailer": "truck"}
 _NO_CLASSES = np.zeros(0, np.uint8)
-_FALSE_WORDS = {"", "0", "off", "f", "false", "n", "no"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ class RleWork:
         """Class map of a frame, and its size as text ("" without labels)."""
         where = frames.where(at)
         labels, classes = [], []
-        for label in with_masks(frames.frame(at), where):
+        for label in masked_labels(frames.frame(at), where):
             if label.category in self._index:
                 labels.append(label)
                 classes.append(self._index[label.category])
@@ -164,7 +161,7 @@ class RleWork:
             labels.append(label)
             classes.append(self._index[name])
             ignored.append(crowd or neutral)
-        with_masks(frame, where)
+        masked_labels(frame, where)
         if crowd_only and frames is self.gt:
             remarks.append(("crowd", where))
         return labels, np.array(classes, np.int64), np.array(ignored, np.bool_)
@@ -192,22 +189,6 @@ def mask_iou(
             pairs = coco.iou(objects(pred, rows), objects(gt, columns), crowd[columns].astype(int).tolist())
             out[np.ix_(rows, columns)] = pairs
     return out
-
-
-def with_masks(frame: Frame, where: str) -> list[Label]:
-    """Labels of a frame that have a mask.
-
-    Raises:
-        MissingError: One is a polygon.
-    """
-    labels = frame.labels or []
-    for label in labels:
-        if label.rle is None and label.poly2d:
-            raise MissingError(
-                f"{where}: a polygon instead of an RLE mask",
-                hint="the data set's rles folder has the same labels as masks",
-            )
-    return [label for label in labels if label.rle is not None]
 
 
 def decode_labels(labels: Sequence[Label], pixels: int, where: str) -> MaskRuns:
@@ -255,12 +236,6 @@ def mask_pixels(size: tuple[int, int], where: str) -> int:
         raise MissingError(f"{where}: an RLE of size {list(size)}, which can't be meant") from None
 
 
-def label_flag(label: Label, name: str) -> bool:
-    """Whether a label has an attribute; words like "false" count as they read."""
-    value = (label.attributes or {}).get(name, False)
-    return value.lower() not in _FALSE_WORDS if isinstance(value, str) else bool(value)
-
-
 def prediction_problem(task: str, frames: JsonFrames, at: int) -> str | None:
     """What a server would hold against the predictions of a frame, or None.
 
@@ -270,7 +245,7 @@ def prediction_problem(task: str, frames: JsonFrames, at: int) -> str | None:
     from bddzoo.datasets.classes import CLASS_SETS, PAN_SEG
 
     where = frames.where(at)
-    labels = with_masks(frames.frame(at), where)
+    labels = masked_labels(frames.frame(at), where)
     classes = PAN_SEG if task == "pan_seg" else CLASS_SETS[task]
     known = {*classes.names, *(INS_ALIASES if task == "ins_seg" else ())}
     for label in labels:

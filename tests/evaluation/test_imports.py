@@ -7,7 +7,8 @@ import pytest
 @pytest.mark.parametrize(
     "code",
     [
-        "from bddzoo.evaluation import bootstrap, convert, disk, oracle, statistics, submission",
+        "from bddzoo.evaluation import bootstrap, disk, oracle, statistics, submission",
+        "from bddzoo.datasets.formats import convert",
         "from bddzoo.reports.plots import curves",
         "from bddzoo.cli.main import run; assert run(['score', '--help']) == 0",
     ],

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from bddzoo.datasets.classes import INS_SEG
+from bddzoo.datasets.formats.convert import convert
 from bddzoo.datasets.formats.mask import read_bitmask
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.boxfile import find_detections, score_detections
-from bddzoo.evaluation.convert import convert
 from bddzoo.evaluation.disk import evaluate
 from bddzoo.evaluation.metrics.boxes import boxes_of_bitmask
 from bddzoo.evaluation.mixed import kinds_differ, score_rle_against_masks

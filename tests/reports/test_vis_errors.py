@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bddzoo.datasets.formats.labels import IGNORED, NOTHING
 from bddzoo.reports.pictures.errors import (
     COLOURS,
     Outcome,
@@ -14,7 +15,6 @@ from bddzoo.reports.pictures.errors import (
     rounded,
     shares,
 )
-from bddzoo.reports.pictures.labels import IGNORED, NOTHING
 
 VALUES = (0, 1, 2, NOTHING, IGNORED)
 

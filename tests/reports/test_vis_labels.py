@@ -3,11 +3,11 @@ import json
 import numpy as np
 import pytest
 
+from bddzoo.datasets.formats.labels import IGNORED, NOTHING
 from bddzoo.datasets.formats.mask import write_mask, write_rgba
+from bddzoo.datasets.formats.readers import open_labels
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.reports.pictures.images import ImageSet, pair
-from bddzoo.reports.pictures.labels import IGNORED, NOTHING
-from bddzoo.reports.pictures.sources import open_labels
 from tests.reports.vis_data import NAMES, bitmask, class_map
 
 
@@ -71,7 +71,7 @@ def test_panoptic_json_has_things_and_stuff(tmp_path):
 def test_drivable_area_is_told_by_the_names_in_json(tmp_path):
     masks = tmp_path / "masks"
     write_mask(masks / "a.png", np.array([[0, 1, 2]], np.uint8))
-    from bddzoo.evaluation.convert import convert
+    from bddzoo.datasets.formats.convert import convert
 
     convert("drivable", masks, tmp_path / "d.json", "rle")
     labels = open_labels(tmp_path / "d.json")

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from bddzoo.datasets.classes import DRIVABLE, SEM_SEG
 from bddzoo.datasets.formats.mask import read_mask, write_mask
+from bddzoo.datasets.formats.readers import refuse_other_labels
 from bddzoo.datasets.mini import make_mini
 from bddzoo.datasets.openseg import DATA_SETS
 from bddzoo.errors import MissingError
-from bddzoo.reports.pictures.labels import refuse_other_labels
 from tests.cli.command import assert_one_line
 from tests.support.published import publish
 

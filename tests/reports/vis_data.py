@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from bddzoo.datasets.formats.convert import convert
 from bddzoo.datasets.formats.mask import write_mask, write_rgba
-from bddzoo.evaluation.convert import convert
 
 HEIGHT, WIDTH = 64, 96
 NAMES = ("a b+c", "d#1%20", "ü", "e")

@@ -11,6 +11,16 @@ from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
 
 CHUNK_BYTES = 1 << 22
+# Names that mean one of the eight instance classes, and names that mean an ignored one of them.
+INS_ALIASES = {
+    "bike": "bicycle",
+    "caravan": "car",
+    "motor": "motorcycle",
+    "person": "pedestrian",
+    "van": "car",
+}
+INS_IGNORED = {"other person": "pedestrian", "other vehicle": "car", "trailer": "truck"}
+_FALSE_WORDS = {"", "0", "off", "f", "false", "n", "no"}
 
 
 class Rle(msgspec.Struct, gc=False):
@@ -29,6 +39,14 @@ class Label(msgspec.Struct, gc=False):
     index: int | None = None
     attributes: dict[str, Any] | None = None
     poly2d: list[Any] | None = None
+    box2d: Any = None
+
+
+class FrameSize(msgspec.Struct, gc=False):
+    """Size of an image in pixels."""
+
+    width: int
+    height: int
 
 
 class Frame(msgspec.Struct, gc=False):
@@ -36,6 +54,7 @@ class Frame(msgspec.Struct, gc=False):
 
     name: str | int
     labels: list[Label] | None = None
+    size: FrameSize | None = None
 
 
 class ScoreEntry(msgspec.Struct, gc=False):
@@ -150,3 +169,40 @@ _FRAME = msgspec.json.Decoder(Frame)
 _SCORES = msgspec.json.Decoder(ScoreFrame)
 _ATTRIBUTES = msgspec.json.Decoder(_Attributes)
 _HEAD = msgspec.json.Decoder(_Head)
+
+
+def masked_labels(frame: Frame, where: str) -> list[Label]:
+    """Labels of a frame that have a mask.
+
+    Raises:
+        MissingError: One is a polygon or a box, which would be scored as if it were not there.
+    """
+    for label in frame.labels or []:
+        if label.rle is None:
+            refuse_without_mask(label, where)
+    return [label for label in frame.labels or [] if label.rle is not None]
+
+
+def refuse_without_mask(label: Label, where: str) -> None:
+    """Refuse a label that shows its object in another way than by a mask.
+
+    Raises:
+        MissingError: It is a polygon or a box.
+    """
+    if label.poly2d:
+        raise MissingError(
+            f"{where}: a polygon instead of an RLE mask",
+            hint="the data set's rles folder has the same labels as masks; 'bddzoo convert-labels --to rle' "
+            "draws polygons",
+        )
+    if label.box2d:
+        raise MissingError(
+            f"{where}: a box instead of an RLE mask (category {label.category})",
+            hint="boxes are no segmentation: give the file of the masks",
+        )
+
+
+def label_flag(label: Label, name: str) -> bool:
+    """Whether a label has an attribute; words like "false" count as they read."""
+    value = (label.attributes or {}).get(name, False)
+    return value.lower() not in _FALSE_WORDS if isinstance(value, str) else bool(value)

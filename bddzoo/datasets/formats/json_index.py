@@ -61,7 +61,7 @@ def frame_regions(
     if seen is not None:
         scan.seen = seen
     for chunk in chunks:
-        _add(scan, chunk)
+        _add(scan, _without_mark(chunk) if scan.offset == 0 else chunk)
         if len(scan.regions) > MAX_FRAMES:
             raise OutlineError(f"more than {MAX_FRAMES} frames in it")
         if len(scan.remainder) > MAX_REMAINDER:
@@ -82,6 +82,17 @@ def frame_regions(
     if not all(0 <= f < len(scan.regions) for f in frames) or sorted(set(frames)) != frames:
         raise OutlineError("no list of objects in it")
     return [scan.regions[f] for f in frames], bare
+
+
+def _without_mark(head: bytes) -> bytes:
+    """The start of a file with spaces in place of a byte order mark.
+
+    Raises:
+        OutlineError: The mark is that of another encoding.
+    """
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise OutlineError("it is UTF-16, not UTF-8; save it as UTF-8")
+    return b"   " + head[3:] if head.startswith(b"\xef\xbb\xbf") else head
 
 
 def _add(scan: _Scan, chunk: bytes) -> None:

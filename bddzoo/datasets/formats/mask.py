@@ -9,12 +9,14 @@ from bddzoo.datasets.formats.png import (
     GREY,
     PALETTE,
     RGBA,
+    Header,
     check_png,
     decode_indices,
     decode_rgba,
     encode_png,
     read_bytes,
 )
+from bddzoo.datasets.formats.rle import MAX_PIXELS
 from bddzoo.datasets.formats.scalabel import Instances
 from bddzoo.errors import MissingError
 from bddzoo.files import write_bytes
@@ -33,8 +35,12 @@ def read_mask(path: Path) -> npt.NDArray[np.uint8]:
         MissingError: Absent, damaged, or not an 8-bit single-channel PNG (a coloured map, a
             bitmask, 16 bits); the file is named.
     """
-    content = read_bytes(path)
-    header = check_png(content, path)
+    return decode_mask(read_bytes(path), path)
+
+
+def decode_mask(content: bytes, path: Path) -> npt.NDArray[np.uint8]:
+    """The bytes of a class map's file; see `read_mask`."""
+    header = check_label(content, path)
     if header.colour == PALETTE or (header.colour == GREY and header.depth == 8):
         return decode_indices(content, header, path)
     raise MissingError(
@@ -52,14 +58,32 @@ def read_bitmask(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         MissingError: Absent, damaged, or not an 8-bit RGBA PNG; the file is named.
     """
-    content = read_bytes(path)
-    header = check_png(content, path)
+    return decode_bitmask(read_bytes(path), path)
+
+
+def decode_bitmask(content: bytes, path: Path) -> npt.NDArray[np.uint8]:
+    """The bytes of a bitmask's file; see `read_bitmask`."""
+    header = check_label(content, path)
     if header.colour != RGBA or header.depth != 8:
         raise MissingError(
             f"{path} is no bitmask: {header}, expected 8-bit RGBA",
             hint="instance ids live in the blue and alpha channels; don't convert the files",
         )
     return decode_rgba(content, header, path)
+
+
+def check_label(content: bytes, path: Path) -> Header:
+    """Header of a label's PNG, which is whole.
+
+    Raises:
+        MissingError: It is damaged, or of a size that can only be a bomb.
+    """
+    header = check_png(content, path)
+    if header.width * header.height > MAX_PIXELS:
+        raise MissingError(
+            f"{path} claims {header.width}x{header.height} pixels", hint="too large for a label picture"
+        )
+    return header
 
 
 def write_mask(path: Path, mask: npt.NDArray[np.uint8]) -> None:

@@ -116,6 +116,19 @@ def decode_rgba(content: bytes, header: Header, path: Path) -> npt.NDArray[np.ui
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA), np.uint8)
 
 
+def decode_rgb(content: bytes, header: Header, path: Path) -> npt.NDArray[np.uint8]:
+    """Colours of an RGB or RGBA PNG, (H, W, 3) uint8; of 16 bits the high 8, alpha dropped."""
+    import cv2
+    import numpy as np
+
+    pixels = _decode(content, path)
+    if pixels.shape[:2] != (header.height, header.width) or pixels.ndim != 3 or pixels.shape[2] < 3:
+        raise _damaged(path, "its pixels are not what its header says")
+    if pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    return np.asarray(cv2.cvtColor(pixels[..., :3], cv2.COLOR_BGR2RGB), np.uint8)
+
+
 def encode_png(pixels: npt.NDArray[np.uint8], path: Path) -> bytes:
     """PNG bytes of a (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA picture of uint8."""
     import cv2

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+# Larger masks are refused before a byte is allocated: BDD100K's have 0.9 megapixels.
+MAX_PIXELS = 1 << 26
+# Five bits a digit: six digits hold every length up to MAX_PIXELS, with its sign.
+MAX_DIGITS = 6
+
 
 def encode_rle(mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
     """Encode a (H, W) mask as `{"counts": str, "size": [H, W]}`, ready for JSON."""
@@ -66,10 +71,12 @@ def decode_rle(rle: Mapping[str, Any], where: str = "RLE") -> npt.NDArray[np.boo
         counts = counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
     except (KeyError, TypeError, ValueError) as error:
         raise MissingError(f"{where}: not an RLE with 'counts' and 'size': {type(error).__name__}") from None
-    if height < 1 or width < 1 or _total(counts) != height * width:
+    if height < 1 or width < 1 or height * width > MAX_PIXELS:
+        raise MissingError(f"{where}: an RLE of size {[height, width]}, which can't be meant")
+    if _total(counts) != height * width:
         # pycocotools writes past the end of the canvas or leaves it unset instead of complaining.
         raise MissingError(f"{where}: the RLE does not describe {height}x{width} pixels")
-    return np.asarray(coco.decode({"size": [height, width], "counts": counts}), np.bool_)
+    return np.asarray(coco.decode({"size": [height, width], "counts": counts})).view(np.bool_)
 
 
 def _total(counts: bytes) -> int:
@@ -78,26 +85,23 @@ def _total(counts: bytes) -> int:
     Each count is a sequence of 6-bit digits, 5 bits of value and one that says "more"; from the
     third on it is the difference to the count two before (rleFrString in cocoapi's maskApi.c).
     """
-    runs: list[int] = []
-    at = 0
-    while at < len(counts):
-        value = shift = 0
-        more = True
-        while more:
-            if at >= len(counts):
-                return -1
-            digit = counts[at] - 48
-            if not 0 <= digit < 64:
-                return -1
-            value |= (digit & 0x1F) << shift
-            more = bool(digit & 0x20)
-            at += 1
-            shift += 5
-            if not more and digit & 0x10:
-                value -= 1 << shift
-        if len(runs) > 2:
-            value += runs[-2]
-        if value < 0:
-            return -1
-        runs.append(value)
-    return sum(runs)
+    import numpy as np
+
+    digits = np.frombuffer(counts, np.uint8) - np.uint8(48)
+    more = (digits & 0x20) != 0
+    if not digits.size or more[-1] or (digits > 63).any():
+        return -1
+    finals = np.flatnonzero(~more)
+    widths = np.diff(finals, prepend=-1)
+    if widths.max() > MAX_DIGITS:
+        return -1
+    first = finals - widths + 1
+    lengths = np.zeros(finals.size, np.int64)
+    for k in range(int(widths.max())):
+        long = np.flatnonzero(widths > k)
+        lengths[long] |= (digits[first[long] + k] & 0x1F).astype(np.int64) << (5 * k)
+    lengths -= np.where(digits[finals] & 0x10, np.int64(1) << (5 * widths), 0)
+    # Counts 1, 3, 5 ... are running sums of their own, and so are 2, 4, 6 ...; count 0 stands alone.
+    for chain in (lengths[1::2], lengths[2::2]):
+        np.cumsum(chain, out=chain)
+    return int(lengths.sum()) if lengths.min() >= 0 else -1

@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bddzoo.datasets.formats.labels import FrameLabels
+from bddzoo.datasets.formats.readers import LabelSet
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.reports.pictures.draw import Style, overlay
 from bddzoo.reports.pictures.errors import difference, draw_errors, outcomes, rounded, shares
 from bddzoo.reports.pictures.images import ImageSet, Pair, pair, same_size
-from bddzoo.reports.pictures.labels import FramePlanes, LabelSet
 from bddzoo.reports.pictures.runs import Effort, Reports, note_lacking
 from bddzoo.reports.pictures.sheet import ROWS, contact_sheet, thumbnail
 from bddzoo.reports.pictures.work import Canvas, Runner, Tally, encode
@@ -186,15 +187,15 @@ class Comparison:
         found.sort(key=lambda entry: (-entry[0], entry[1]))
         return [job for _, _, job in found[:count]]
 
-    def _read(self, job: Pair) -> list[FramePlanes]:
+    def _read(self, job: Pair) -> list[FrameLabels]:
         sets = (self.truth, *self.predictions)
         keys = [key for key in job.keys if key is not None]
         planes = [one.read(key) for one, key in zip(sets, keys, strict=True)]
         for one, key, plane in zip(sets[1:], keys[1:], planes[1:], strict=True):
-            same_size(plane, planes[0].size, one.where(key), "the truth")
+            same_size(plane, planes[0].shape, one.where(key), "the truth")
         return planes
 
-    def _difference(self, planes: Sequence[FramePlanes]) -> float:
+    def _difference(self, planes: Sequence[FrameLabels]) -> float:
         truth, *classes = (plane.classes(self.style.min_score) for plane in planes)
         if len(classes) == 1:
             return difference(truth, truth, classes[0])

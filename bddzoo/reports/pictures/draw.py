@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bddzoo.datasets.classes import IGNORED, Colour
+from bddzoo.datasets.formats.labels import CLASSES, FrameLabels, Item, is_thing
 from bddzoo.datasets.formats.png import encode_palette, encode_png
 from bddzoo.painting.class_map import draw_class_map
 from bddzoo.painting.colours import object_colour
 from bddzoo.painting.objects import Shown, draw_objects
-from bddzoo.reports.pictures.labels import CLASSES, FramePlanes, Item, thing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +43,7 @@ class Style:
     seed: int = 0
 
 
-def overlay(picture: Image, planes: FramePlanes, style: Style) -> Image:
+def overlay(picture: Image, planes: FrameLabels, style: Style) -> Image:
     """Labels over their picture.
 
     Args:
@@ -64,7 +64,7 @@ def overlay(picture: Image, planes: FramePlanes, style: Style) -> Image:
             outlines=style.outlines,
             names=style.names,
         )
-    assert planes.ids is not None
+    planes.number()
     shown = [
         Shown(
             item.ident,
@@ -93,12 +93,12 @@ def _name(item: Item, name: str) -> str:
 
 def colour_of(task: str, item: Item, seed: int) -> Colour:
     """Colour of an object: its class's for stuff, its own for things."""
-    if thing(task, item.category):
+    if is_thing(task, item.category):
         return object_colour(item.ident, seed)
     return CLASSES[task].palette[item.category]
 
 
-def colour_map(planes: FramePlanes, seed: int, path: Path) -> bytes:
+def colour_map(planes: FrameLabels, seed: int, path: Path) -> bytes:
     """PNG of labels in colours: the official palettes for classes, one colour each for objects.
 
     Ignored pixels and the background of objects are black. A palette PNG where that holds all colours,
@@ -116,7 +116,7 @@ def colour_map(planes: FramePlanes, seed: int, path: Path) -> bytes:
         palette[: len(CLASSES[planes.task])] = CLASSES[planes.task].palette
         palette[IGNORED] = 0
         return encode_palette(planes.class_map, palette, path)
-    assert planes.ids is not None
+    planes.number()
     colours = [(0, 0, 0), *(colour_of(planes.task, item, seed) for item in planes.items)]
     idents = [item.ident for item in planes.items]
     if len(colours) <= 256:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from bddzoo.datasets.classes import Colour
-from bddzoo.reports.pictures.labels import IGNORED, NOTHING
+from bddzoo.datasets.formats.labels import IGNORED, NOTHING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +59,7 @@ def outcomes(truth: Plane, prediction: Plane) -> Plane:
     """What each pixel of a prediction is: (H, W) uint8, values of `Outcome`.
 
     Args:
-        truth: Classes, (H, W) uint8, as `FramePlanes.classes` gives them.
+        truth: Classes, (H, W) uint8, as `FrameLabels.classes` gives them.
         prediction: The same of a prediction.
     """
     import numpy as np

@@ -8,11 +8,12 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from bddzoo.datasets.decode import decode_picture
+from bddzoo.datasets.formats.labels import FrameLabels
+from bddzoo.datasets.formats.readers import LabelSet, common_folder, frame_path
 from bddzoo.datasets.images import IMAGE_SUFFIXES, need_pairs
 from bddzoo.datasets.openseg.classes import without_truth
 from bddzoo.datasets.sources import open_source
 from bddzoo.errors import MissingError
-from bddzoo.reports.pictures.labels import FramePlanes, LabelSet, common_folder, frame_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,15 +97,15 @@ def pair(images: ImageSet, sets: Sequence[LabelSet]) -> tuple[list[Pair], list[s
     return whole, [p.name for p in pairs if None in p.keys]
 
 
-def same_size(planes: FramePlanes, size: tuple[int, int], where: str, other: str) -> None:
+def same_size(planes: FrameLabels, size: tuple[int, int], where: str, other: str) -> None:
     """Refuse labels of another size than what they are drawn over.
 
     Raises:
         MissingError: Both sizes are told.
     """
-    if planes.size != size:
-        mine, theirs = (f"{w}x{h}" for h, w in (planes.size, size))
-        turned = " (transposed?)" if planes.size == size[::-1] else ""
+    if planes.shape != size:
+        mine, theirs = (f"{w}x{h}" for h, w in (planes.shape, size))
+        turned = " (transposed?)" if planes.shape == size[::-1] else ""
         raise MissingError(
             f"{where} is {mine}, {other} is {theirs}{turned}", hint="labels are drawn at their own size"
         )

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bddzoo.datasets.formats.readers import LabelSet
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.jobs import listing
 from bddzoo.reports.pictures.draw import Style, colour_map, overlay
 from bddzoo.reports.pictures.images import ImageSet, Pair, pair, same_size
-from bddzoo.reports.pictures.labels import LabelSet
 from bddzoo.reports.pictures.work import Canvas, Runner, Tally, encode
 from bddzoo.text import number_of
 

@@ -9,10 +9,10 @@ from pycocotools.coco import COCO
 
 from bddzoo.cli.main import run
 from bddzoo.datasets.classes import SEM_SEG
+from bddzoo.datasets.formats.convert import convert
 from bddzoo.datasets.formats.mask import read_bitmask, read_mask
 from bddzoo.datasets.formats.png import check_png
 from bddzoo.errors import BddzooError, MissingError, UsageError
-from bddzoo.evaluation.convert import convert
 from tests.evaluation import scenes
 from tests.evaluation.test_oracle import write_png
 from tests.shared import shared
@@ -31,7 +31,7 @@ def test_class_maps_come_back(tmp_path_factory, seed, way, task):
     here = root / "masks"
     for step in way:
         there = root / (step + (".json" if step == "rle" else ""))
-        assert convert(task, here, there, step)[1] == 3
+        assert convert(task, here, there, step).frames == 3
         here = there
     convert(task, here, root / "back", "masks")
     for name, pixels in maps.items():

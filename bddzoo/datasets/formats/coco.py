@@ -1,0 +1,198 @@
+"""COCO instance files, read and written."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
+
+from bddzoo.datasets.classes import INS_SEG, ClassSet
+from bddzoo.datasets.formats.frames import INS_ALIASES
+from bddzoo.datasets.formats.labels import FLAGS, FrameLabels, Item
+from bddzoo.datasets.formats.polygons import coco_polygons
+from bddzoo.datasets.formats.rle import decode_rle
+from bddzoo.datasets.sources import Source
+from bddzoo.errors import MissingError
+from bddzoo.files import atomic_open
+from bddzoo.text import number_of
+
+
+class _Annotation(msgspec.Struct, gc=False):
+    image_id: int | str
+    category_id: int
+    segmentation: Any = None
+    iscrowd: int | bool = 0
+    ignore: int | bool = 0
+    score: float | None = None
+    instance_id: int = 0
+    attributes: dict[str, Any] | None = None
+
+
+class _Image(msgspec.Struct, gc=False):
+    id: int | str
+    file_name: str
+    height: int | None = None
+    width: int | None = None
+
+
+class _Category(msgspec.Struct, gc=False):
+    id: int
+    name: str
+
+
+class _Coco(msgspec.Struct):
+    images: list[_Image]
+    annotations: list[_Annotation]
+    categories: list[_Category]
+
+
+def read_coco(source: Source, classes: ClassSet = INS_SEG) -> Iterator[FrameLabels]:
+    """Frames of a COCO instance file: compressed or plain RLE, or polygons.
+
+    Raises:
+        MissingError: No such file, an unknown category, a segmentation that is none, annotations of no image,
+            or an image that is there twice.
+    """
+    (member,) = source.members[:1]
+    where = source.where(member)
+    try:
+        data = msgspec.json.decode(source.read_text(member), type=_Coco)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MissingError(f"{where} is no COCO file: {error}") from None
+    kinds = {}
+    for category in data.categories:
+        name = INS_ALIASES.get(category.name, category.name)
+        if name not in classes.names:
+            raise MissingError(f"{where}: unknown category {category.name!r}")
+        kinds[category.id] = classes.index(name)
+    names = _names(data, str(where))
+    by_image: dict[int | str, list[_Annotation]] = defaultdict(list)
+    for annotation in data.annotations:
+        by_image[annotation.image_id].append(annotation)
+    for image, name in zip(data.images, names, strict=True):
+        size = (image.height, image.width) if image.height and image.width else None
+        out = FrameLabels(name, "ins_seg", size, where=f"{where}, image {image.file_name}")
+        for number, annotation in enumerate(by_image.get(image.id, []), 1):
+            if annotation.category_id not in kinds:
+                raise MissingError(f"{out.where}: annotation {number} has category {annotation.category_id}")
+            rle = _rle(annotation.segmentation, size, f"{out.where}, annotation {number}")
+            out.size = out.size or (rle["size"][0], rle["size"][1])
+            out.items.append(
+                Item(
+                    annotation.instance_id,
+                    kinds[annotation.category_id],
+                    _flags(annotation),
+                    annotation.score,
+                    rle,
+                )
+            )
+        yield out
+
+
+def _names(data: _Coco, where: str) -> list[str]:
+    """Bare names of the images, all different; every annotation is of one of them."""
+    ids = {image.id for image in data.images}
+    if len(ids) < len(data.images):
+        raise MissingError(f"{where}: {len(data.images) - len(ids)} of the images have the id of another one")
+    names = [PurePosixPath(image.file_name.replace("\\", "/")).stem for image in data.images]
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise MissingError(
+                f"{where}: two images are called {name}", hint="frames are matched by bare file name"
+            )
+        seen.add(name)
+    stray = [a.image_id for a in data.annotations if a.image_id not in ids]
+    if stray:
+        texts = {str(i) for i in ids}
+        alike = all(str(i) in texts for i in stray)
+        raise MissingError(
+            f"{where}: {number_of(len(stray), 'annotation')} of no image (first: image_id {stray[0]!r})",
+            hint="ids of images are numbers on one side and text on the other" if alike else None,
+        )
+    return names
+
+
+def _rle(segmentation: Any, size: tuple[int, int] | None, where: str) -> dict[str, Any]:
+    """A segmentation in COCO's compressed form, checked."""
+    if isinstance(segmentation, dict):
+        rle = {"counts": segmentation.get("counts"), "size": segmentation.get("size")}
+        if isinstance(rle["counts"], list):
+            rle = _packed(rle["counts"], rle["size"], where)
+        # pycocotools reads what it is given; only what was decoded once is passed on.
+        height, width = decode_rle(rle, where).shape
+        return {"counts": rle["counts"], "size": [height, width]}
+    if not isinstance(segmentation, list) or not segmentation:
+        raise MissingError(f"{where} has no segmentation", hint="boxes are no segmentation")
+    if size is None:
+        raise MissingError(f"{where}: polygons need the height and width of their image")
+    if min(size) < 1 or size[0] * size[1] > 1 << 26:
+        raise MissingError(f"{where}: an image of {size[1]}x{size[0]} pixels, which can't be meant")
+    return coco_polygons(segmentation, size, where)
+
+
+def _packed(counts: list[Any], size: Any, where: str) -> dict[str, Any]:
+    """Plain counts in compressed form."""
+    from pycocotools import mask as coco
+
+    good = isinstance(size, list) and len(size) == 2 and all(type(v) is int for v in [*size, *counts])
+    if not good or min([*size, *counts], default=0) < 0 or sum(counts) != size[0] * size[1]:
+        raise MissingError(f"{where}: plain counts that do not describe a mask of {size} pixels")
+    if size[0] * size[1] > 1 << 26:
+        raise MissingError(f"{where}: an RLE of size {size}, which can't be meant")
+    packed = coco.frPyObjects({"counts": counts, "size": size}, *size)
+    return {"counts": packed["counts"].decode(), "size": list(packed["size"])}
+
+
+def _flags(annotation: _Annotation) -> int:
+    """Our attributes where they were written, else COCO's own keys."""
+    known = annotation.attributes or {}
+    if any(key in known for key in FLAGS):
+        return sum(bit for key, bit in FLAGS.items() if known.get(key))
+    return FLAGS["crowd"] * bool(annotation.iscrowd) | FLAGS["ignored"] * bool(annotation.ignore)
+
+
+def write_coco(frames: Iterable[FrameLabels], target: Path, classes: ClassSet) -> int:
+    """A COCO instance file: iscrowd for crowd or ignored objects, all four attributes next to it."""
+    from pycocotools import mask as coco
+
+    images: list[dict[str, Any]] = []
+    count = 0
+    with atomic_open(target) as file:
+        head = {
+            "type": "instances",
+            "categories": [{"id": k + 1, "name": n} for k, n in enumerate(classes.names)],
+        }
+        file.write(json.dumps(head)[:-1].encode() + b', "annotations": [')
+        for frame in frames:
+            frame.number()
+            frame.need_rles()
+            image: dict[str, Any] = {"id": len(images) + 1, "file_name": f"{frame.name}.jpg"}
+            if frame.size:
+                image |= {"height": int(frame.size[0]), "width": int(frame.size[1])}
+            images.append(image)
+            for item in frame.items:
+                assert item.rle is not None
+                count += 1
+                encoded = {"counts": item.rle["counts"].encode(), "size": list(item.rle["size"])}
+                annotation = {
+                    "id": count,
+                    "image_id": image["id"],
+                    "category_id": item.category + 1,
+                    "instance_id": item.ident,
+                    "iscrowd": int(bool(item.flags & (FLAGS["crowd"] | FLAGS["ignored"]))),
+                    "ignore": int(bool(item.flags & FLAGS["ignored"])),
+                    "bbox": coco.toBbox(encoded).tolist(),
+                    "area": int(coco.area(encoded)),
+                    "attributes": {k: bool(item.flags & bit) for k, bit in FLAGS.items()},
+                    "segmentation": item.rle,
+                }
+                if item.score is not None:
+                    annotation["score"] = item.score
+                file.write((b",\n" if count > 1 else b"\n") + json.dumps(annotation).encode())
+        file.write(b'\n], "images": ' + json.dumps(images).encode() + b"}\n")
+    return len(images)

@@ -1,0 +1,497 @@
+"""Labels of many frames, found by name, from any of the formats and without unpacking archives.
+
+What the files are is told by what they look like: class maps, colour maps, bitmasks, RLE JSON, COCO JSON.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bddzoo.datasets.classes import DRIVABLE, INS_SEG, PAN_SEG, SEM_SEG, ClassSet
+from bddzoo.datasets.formats.coco import read_coco
+from bddzoo.datasets.formats.frames import (
+    INS_ALIASES,
+    INS_IGNORED,
+    JsonFrames,
+    Label,
+    label_flag,
+    refuse_without_mask,
+)
+from bddzoo.datasets.formats.json_index import OutlineError, frame_regions
+from bddzoo.datasets.formats.labels import (
+    CLASSES,
+    FLAGS,
+    IGNORED,
+    SEMANTIC,
+    SIZE,
+    FrameLabels,
+    Item,
+    read_items,
+)
+from bddzoo.datasets.formats.mask import check_label, decode_bitmask, decode_mask
+from bddzoo.datasets.formats.png import RGB, RGBA, decode_rgb
+from bddzoo.datasets.formats.polygons import draw_poly2d
+from bddzoo.datasets.formats.rle import decode_rle, encode_rle
+from bddzoo.datasets.openseg import DATA_SETS
+from bddzoo.datasets.openseg.classes import LABEL_IDS, TRAIN_IDS, frame_stem, of_kind
+from bddzoo.datasets.sources import Source, open_source
+from bddzoo.errors import MissingError, UsageError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from bddzoo.datasets.openseg import DataSet
+
+    Plane = npt.NDArray[np.uint8]
+
+SCORES = "score.json"
+# Frames that are looked at to learn which task RLE labels are of.
+LOOKED_AT = 50
+# Classes of panoptic segmentation that no other task has; the rest may be semantic classes, too.
+ONLY_PANOPTIC = frozenset(PAN_SEG.names) - {*SEM_SEG.names, *INS_SEG.names, *INS_IGNORED, *INS_ALIASES}
+
+
+def frame_path(name: str) -> str:
+    """Path of a frame: that of its picture, labels or prediction, without what tells these apart.
+
+    Args:
+        name: Path of the file without suffix, with `/`.
+    """
+    path = PurePosixPath(name)
+    return str(path.with_name(frame_stem(path.name))) if path.name else name
+
+
+def common_folder(members: Sequence[str]) -> str:
+    """Folder, with its slash, that all members are in; empty where they are not in one."""
+    folder = ""
+    first, last = min(members), max(members)
+    for part in PurePosixPath(first).parent.parts:
+        if not last.startswith(f"{folder}{part}/"):
+            break
+        folder += part + "/"
+    return folder
+
+
+def bare_name(name: str) -> str:
+    """A frame's name without the suffix of a picture, which frames of JSON files have."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    known = (".jpg", ".jpeg", ".png")
+    return str(path.with_suffix("")) if path.suffix.lower() in known else str(path)
+
+
+class LabelSet:
+    """Labels of many frames, one of which is read at a time.
+
+    Attributes:
+        path: Where they are.
+        task: Name of the task.
+        kind: `masks`, `color`, `bitmasks`, `rle` or `coco`.
+        keys: Name of each frame, without suffix, with its folders.
+        unknown: Categories that are no class of the task, with the number of their labels that were read.
+    """
+
+    kind = ""
+
+    def __init__(self, path: Path, task: str, keys: list[str]) -> None:
+        self.path, self.task, self.keys = path, task, keys
+        self.unknown: Counter[str] = Counter()
+        self._by_path: dict[str, list[str]] = {}
+        self._by_stem: dict[str, list[str]] = {}
+        for key in keys:
+            frame = frame_path(key)
+            self._by_path.setdefault(frame, []).append(key)
+            self._by_stem.setdefault(PurePosixPath(frame).name, []).append(key)
+
+    @property
+    def stems(self) -> Collection[str]:
+        """Bare names of the frames."""
+        return self._by_stem.keys()
+
+    @property
+    def classes(self) -> ClassSet:
+        """Classes of the task."""
+        return CLASSES[self.task]
+
+    def find(self, name: str) -> str | None:
+        """Key of the labels of a picture; None where there are none.
+
+        Args:
+            name: The picture's path without suffix. Folders need not agree where the bare name is enough.
+
+        Raises:
+            MissingError: Several frames have that name.
+        """
+        frame = frame_path(name)
+        bare = PurePosixPath(frame).name
+        found = self._by_path.get(frame) or self._by_stem.get(bare, [])
+        if len(found) > 1:
+            raise MissingError(
+                f"{self.path} has {bare} more than once: {found[0]}, {found[1]}",
+                hint="give the folder of one kind of labels",
+            )
+        return found[0] if found else None
+
+    def where(self, key: str) -> str:
+        """How the labels of a frame are called in messages."""
+        return f"{self.path}, {key}"
+
+    def read(self, key: str) -> FrameLabels:
+        """Labels of one frame; may be called from several threads.
+
+        Raises:
+            MissingError: They are damaged or of another kind than the rest.
+        """
+        raise NotImplementedError
+
+    def frames(self) -> Iterator[FrameLabels]:
+        """All frames in order."""
+        return (self.read(key) for key in self.keys)
+
+    def remarks(self) -> list[str]:
+        """A line about the labels of unknown categories that were read, if there were any."""
+        if not self.unknown:
+            return []
+        names = ", ".join(f"{name} ({count})" for name, count in sorted(self.unknown.items()))
+        return [f"labels of unknown categories are left out: {names}"]
+
+
+class RleLabels(LabelSet):
+    """Frames of Scalabel JSON with RLE masks or polygons."""
+
+    kind = "rle"
+
+    def __init__(self, source: Source, task: str, frames: JsonFrames) -> None:
+        self._frames = frames
+        self._index: dict[str, int] = {}
+        for i, name in enumerate(frames.names):
+            if self._index.setdefault(bare_name(name), i) != i:
+                raise MissingError(f"{source.path} has frame {name} more than once")
+        super().__init__(source.path, task, list(self._index))
+        if not frames.names:
+            raise MissingError(f"{source.path} has no frames")
+
+    def where(self, key: str) -> str:
+        """File and frame."""
+        return self._frames.where(self._index[key])
+
+    def read(self, key: str) -> FrameLabels:
+        """Labels of one frame; polygons are drawn, boxes refused."""
+        where = self.where(key)
+        frame = self._frames.frame(self._index[key])
+        labels = frame.labels or []
+        sizes = {label.rle.size for label in labels if label.rle}
+        if len(sizes) > 1:
+            raise MissingError(f"{where}: masks of different sizes: {sorted(sizes)}")
+        size = sizes.pop() if sizes else (frame.size.height, frame.size.width) if frame.size else SIZE
+        out = FrameLabels(PurePosixPath(key).name, self.task, size, where=where)
+        if self.task in SEMANTIC:
+            # Masks run down the columns.
+            out.class_map = np.full(size, IGNORED, np.uint8, order="F")
+        for label in labels:
+            category = self._category(label, where)
+            if category is None:
+                continue
+            if label.rle is not None:
+                rle = {"counts": label.rle.counts, "size": list(label.rle.size)}
+                mask = None
+            elif label.poly2d:
+                mask = draw_poly2d(label.poly2d, size, where)
+                rle = encode_rle(mask)
+            else:
+                refuse_without_mask(label, where)
+                continue
+            if out.class_map is not None:
+                mask = decode_rle(rle, where) if mask is None else mask
+                np.copyto(out.class_map, category[0], where=mask)
+            else:
+                out.items.append(Item(label.index or 0, *category, label.score, rle))
+        if out.class_map is not None:
+            out.class_map = np.ascontiguousarray(out.class_map)
+        return out
+
+    def _category(self, label: Label, where: str) -> tuple[int, int] | None:
+        """Class and attributes of a label; None where its category is to be left out."""
+        name = label.category or ""
+        flags = sum(bit for key, bit in FLAGS.items() if label_flag(label, key))
+        if self.task == "ins_seg":
+            name = INS_ALIASES.get(name, name)
+            if name in INS_IGNORED:
+                name, flags = INS_IGNORED[name], flags | FLAGS["ignored"]
+        if name in self.classes.names:
+            return self.classes.index(name), flags
+        if self.task not in SEMANTIC:
+            raise MissingError(f"{where}: unknown category {label.category!r}")
+        self.unknown[str(label.category)] += 1
+        return None
+
+
+class CocoLabels(LabelSet):
+    """A COCO instance file; its masks are kept in their packed form."""
+
+    kind = "coco"
+
+    def __init__(self, source: Source, task: str) -> None:
+        self._read = {frame.name: frame for frame in read_coco(source)}
+        if task != "ins_seg":
+            raise UsageError(f"{source.path} is a COCO file, which holds instances", hint="leave out -t")
+        super().__init__(source.path, task, list(self._read))
+
+    def read(self, key: str) -> FrameLabels:
+        """Labels of one picture."""
+        return self._read[key]
+
+
+class PngLabels(LabelSet):
+    """A folder or archive of PNGs: class maps, colour maps or bitmasks."""
+
+    def __init__(
+        self, source: Source, task: str, members: list[str], score_file: Path | None, kind: str
+    ) -> None:
+        self._source = source
+        self.kind = kind
+        top = common_folder(members)
+        self._members = {m[len(top) : -len(".png")]: m for m in members}
+        super().__init__(source.path, task, list(self._members))
+        self._scores: JsonFrames | None = None
+        self._score_index: dict[str, int] = {}
+        if task == "ins_seg":
+            self._find_scores(score_file)
+
+    def where(self, key: str) -> str:
+        """Path of a file."""
+        return str(self._source.where(self._members[key]))
+
+    def read(self, key: str) -> FrameLabels:
+        """Labels of one file."""
+        member = self._members[key]
+        content, path = self._source.read(member), self._source.where(member)
+        out = FrameLabels(frame_stem(PurePosixPath(key).name), self.task, where=str(path))
+        if self.task not in SEMANTIC:
+            bitmask = decode_bitmask(content, path)
+            out.items = read_items(bitmask, self.task, str(path))
+            scores = self.scores_of(key) or {}
+            for item in out.items:
+                item.score = scores.get(item.ident)
+            out.size = (bitmask.shape[0], bitmask.shape[1])
+            out.painted = np.ascontiguousarray(bitmask.view(">u2")[..., 1]).astype(np.uint16)
+            return out
+        header = check_label(content, path)
+        if header.colour in (RGB, RGBA):
+            out.class_map = self._from_colours(decode_rgb(content, header, path), path)
+        else:
+            out.class_map = self._classes(decode_mask(content, path), path)
+        out.size = (out.class_map.shape[0], out.class_map.shape[1])
+        return out
+
+    def _classes(self, pixels: Plane, path: Path) -> Plane:
+        if self.task in DATA_SETS:
+            return classes_of_labels(DATA_SETS[self.task], pixels, path)
+        refuse_other_labels(self.classes, pixels, path)
+        return pixels
+
+    def _from_colours(self, pixels: Plane, path: Path) -> Plane:
+        """Class map of a colour map; black that is no class's colour is ignored."""
+        packed = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+        out = np.full(packed.shape, IGNORED, np.uint8)
+        known = packed == 0
+        for index, (red, green, blue) in enumerate(self.classes.palette):
+            here = packed == (red << 16 | green << 8 | blue)
+            out[here] = index
+            known |= here
+        if not known.all():
+            colour = int(packed[~known][0])
+            raise MissingError(
+                f"{path}: colour #{colour:06x} belongs to no class of {self.task}",
+                hint="say what it is with -t",
+            )
+        return out
+
+    def _find_scores(self, score_file: Path | None) -> None:
+        inside = [m for m in self._source.with_suffix(".json") if PurePosixPath(m).name == SCORES]
+        path = self._source.path
+        beside = path.parent / SCORES
+        if score_file is not None:
+            source = open_source(score_file)
+            self._scores = JsonFrames(source, source.members)
+        elif len(inside) == 1:
+            self._scores = JsonFrames(self._source, inside)
+        elif path.is_dir() and beside.is_file():
+            source = open_source(beside)
+            self._scores = JsonFrames(source, source.members)
+        if self._scores is not None:
+            self._score_index = {
+                PurePosixPath(bare_name(name)).name: i for i, name in enumerate(self._scores.names)
+            }
+
+    def scores_of(self, key: str) -> Mapping[int, float] | None:
+        """Scores of a frame's objects by their ids, in the order of the file; None where it has none."""
+        at = self._score_index.get(PurePosixPath(key).name)
+        if self._scores is None or at is None:
+            return None
+        return read_scores(self._scores, at)
+
+
+def read_scores(frames: JsonFrames, at: int) -> dict[int, float]:
+    """Scores of one frame of a score file by instance id.
+
+    Raises:
+        MissingError: An id has two entries, or a score is not a number.
+    """
+    found: dict[int, float] = {}
+    for entry in frames.scores(at):
+        what = f"{frames.where(at)}: score index {entry.index}"
+        if entry.index < 1:
+            raise MissingError(f"{what} is the background; indices start at 1")
+        if entry.index in found:
+            raise MissingError(f"{what} is listed twice")
+        if not np.isfinite(entry.score):
+            raise MissingError(f"{frames.where(at)}: the score of index {entry.index} is not a finite number")
+        found[entry.index] = entry.score
+    return found
+
+
+def open_labels(
+    path: Path, task: str | None = None, score_file: Path | None = None, kind: str | None = None
+) -> LabelSet:
+    """Open labels or predictions.
+
+    Args:
+        path: Folder or archive of PNGs (class maps, colour maps, bitmasks), or JSON (RLE, COCO).
+        task: A task, or one of openseg.pytorch's data sets, whose label files hold its own ids. Told by the
+            files where None; class maps of others than BDD100K's sem_seg cannot be told.
+        score_file: Scores of the instances of bitmasks; looked for next to them where None.
+        kind: `masks`, `color`, `bitmasks`, `rle` or `coco`; told by the files where None.
+
+    Raises:
+        MissingError: Nothing there that is labels.
+        UsageError: The task does not come in such files.
+    """
+    source = open_source(path)
+    pngs, texts = source.with_suffix(".png"), source.with_suffix(".json")
+    if kind in ("rle", "coco"):
+        pngs = []
+    if pngs:
+        pngs, task = _published(path, pngs, task)
+        header = check_label(source.read(pngs[0]), source.where(pngs[0]))
+        objects = header.colour == RGBA and header.depth == 8
+        if task is None:
+            task = _object_task(source, pngs[0]) if objects else "sem_seg"
+        looks = "color" if header.colour in (RGB, RGBA) else "masks"
+        found = PngLabels(source, task, pngs, score_file, kind or (looks if task in SEMANTIC else "bitmasks"))
+        if objects == (task in SEMANTIC):
+            # The wrong kind of files is said once, not for each of them; colour maps may be RGBA.
+            found.read(found.keys[0])
+        return found
+    if not texts:
+        raise MissingError(f"{path} has no labels: neither PNG nor JSON files")
+    if kind != "rle":
+        try:
+            frame_regions(source.chunks(texts[0], 1 << 22))
+        except OutlineError:
+            kind = "coco"
+    if kind == "coco":
+        try:
+            return CocoLabels(source, task or "ins_seg")
+        except MissingError as error:
+            if "is no COCO file" not in error.message:
+                raise
+            raise MissingError(
+                f"{source.where(texts[0])} is neither a list of frames nor a COCO file", hint=error.message
+            ) from None
+    frames = JsonFrames(source, texts)
+    _require_masks(frames)
+    return RleLabels(source, task or _task_of(frames), frames)
+
+
+def _published(path: Path, pngs: list[str], task: str | None) -> tuple[list[str], str | None]:
+    """Of Cityscapes' published folders the files that hold the task, and the task; else all, as given.
+
+    Raises:
+        UsageError: The folder has no files of the task.
+    """
+    ids, trained = of_kind(pngs, LABEL_IDS), of_kind(pngs, TRAIN_IDS)
+    if ids and task in (None, "cityscapes"):
+        return ids, "cityscapes"
+    # Their train ids are the classes of BDD100K, in the same order.
+    if trained and task in (None, "sem_seg"):
+        return trained, "sem_seg"
+    if ids or trained:
+        held = " and ".join(
+            f"{tail[1:]} ({found})"
+            for tail, found, files in ((LABEL_IDS, "cityscapes", ids), (TRAIN_IDS, "sem_seg", trained))
+            if files
+        )
+        raise UsageError(f"{path} holds no labels of {task} but {held}", hint="leave out -t")
+    return pngs, task
+
+
+def _object_task(source: Source, member: str) -> str:
+    bitmask = decode_bitmask(source.read(member), source.where(member))
+    return "ins_seg" if bitmask[..., 0].max(initial=0) <= len(INS_SEG) else "pan_seg"
+
+
+def _require_masks(frames: JsonFrames) -> None:
+    """Refuse boxes and scores: taken for masks they would be nothing at all.
+
+    Raises:
+        MissingError: The first frames with labels have not one mask.
+    """
+    labels = [label for at in range(min(len(frames), LOOKED_AT)) for label in frames.frame(at).labels or []]
+    if labels and not any(label.rle or label.poly2d for label in labels):
+        raise MissingError(
+            f"{frames.source.path} holds no masks", hint="boxes and scores alone are not enough"
+        )
+
+
+def _task_of(frames: JsonFrames) -> str:
+    """Task of RLE labels, by what their categories are called."""
+    found = "ins_seg"
+    for at in range(min(len(frames), LOOKED_AT)):
+        for label in frames.frame(at).labels or []:
+            if label.category in DRIVABLE.names:
+                return "drivable"
+            if label.category in ONLY_PANOPTIC:
+                return "pan_seg"
+            if label.category in SEM_SEG.names[:11]:
+                found = "sem_seg"
+    return found
+
+
+def classes_of_labels(dataset: DataSet, pixels: Plane, path: Path) -> Plane:
+    """The classes of a label file that holds a data set's own ids.
+
+    Raises:
+        MissingError: It holds others.
+    """
+    values = np.flatnonzero(np.bincount(pixels.ravel(), minlength=256)).tolist()
+    foreign = dataset.foreign(values)
+    # The void of predictions that were made elsewhere.
+    if set(foreign) - {IGNORED}:
+        guess = dataset.explain(values)
+        raise MissingError(
+            f"{path} is no label file of {dataset.title} ({dataset.labels}): it holds {foreign[0]}",
+            hint=f"{guess}; say what it is with -t" if guess else "say what it is with -t",
+        )
+    return dataset.to_classes(pixels)
+
+
+def refuse_other_labels(classes: ClassSet, pixels: Plane, path: Path) -> None:
+    """Refuse a class map that holds something else than the classes of a task of BDD100K.
+
+    Raises:
+        MissingError: A value is no class; what it could be is told.
+    """
+    count = len(classes)
+    # Below the number of classes the difference wraps around, so that one comparison looks at both ends.
+    if not ((pixels - np.uint8(count)) < IGNORED - count).any():
+        return
+    values = np.unique(pixels).tolist()
+    first = next(v for v in values if count <= v < IGNORED)
+    fitting = [d.id for d in DATA_SETS.values() if not d.foreign(set(values) - {IGNORED})]
+    hint = f"say what it is: -t {' or -t '.join(fitting)} would fit" if fitting else None
+    raise MissingError(f"{path} holds {first}, which is no class of {classes.task}", hint=hint)
