@@ -49,6 +49,7 @@ class TwoNodes:
                 "_system_config": {**quick, "health_check_failure_threshold": 10},
             },
         )
+        self.folder = Path(folder)
         self.second: Any = None
         self.address = str(self.cluster.address)
 
@@ -62,6 +63,10 @@ class TwoNodes:
                     if tries == 2:
                         raise
         return self
+
+    def leftovers(self) -> set[Path]:
+        """Folders of tasks; one that is killed leaves its own in the temporary folder."""
+        return set(self.folder.glob("bddzoo-sweep-*"))
 
     def kill(self) -> None:
         """Kill the second node, as a power cut does."""
@@ -80,7 +85,6 @@ def running() -> Iterator[TwoNodes]:
         two = TwoNodes(folder)
         yield two
         two.cluster.shutdown()
-        wait_for(lambda: not list(Path(folder).glob("bddzoo-sweep-*")))
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -163,6 +167,7 @@ def test_a_sweep_that_is_killed_is_resumed_and_no_finished_model_runs_again(
 
 
 def test_ctrl_c_leaves_nothing_behind_and_can_be_taken_up(nodes: TwoNodes, tmp_path: Path) -> None:
+    before = nodes.leftovers()
     command = [sys.executable, "-m", "tests.results.ray_driver", nodes.address, str(tmp_path), "2"]
     first = subprocess.Popen([*command, "--sleep", "10"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     wait_for(lambda: len(started(tmp_path)) == 2)
@@ -170,6 +175,7 @@ def test_ctrl_c_leaves_nothing_behind_and_can_be_taken_up(nodes: TwoNodes, tmp_p
     said, _ = first.communicate(timeout=120)
     assert (first.returncode, said) == (130, "")
     wait_for(lambda: not workers(tmp_path), 30)
+    wait_for(lambda: nodes.leftovers() <= before, 30)
     done = measured(tmp_path)
     assert subprocess.run([*command, "--sleep", "10"], cwd=ROOT, check=False, timeout=400).returncode == 0
     assert measured(tmp_path) == each(2)
@@ -177,6 +183,7 @@ def test_ctrl_c_leaves_nothing_behind_and_can_be_taken_up(nodes: TwoNodes, tmp_p
 
 
 def test_crashes_hangs_and_failures(nodes: TwoNodes, tmp_path: Path) -> None:
+    before = nodes.leftovers()
     plan = settings(
         tmp_path, "--crash", "m0", "--hang", "m1", "--missing", "m2", "--crash-once", "m3", time_limit_s=6
     )
@@ -194,6 +201,7 @@ def test_crashes_hangs_and_failures(nodes: TwoNodes, tmp_path: Path) -> None:
     assert started(tmp_path) == Counter({"m0": 2, "m1": 2, "m2": 1, "m3": 2, "m4": 1})
     assert measured(tmp_path) == Counter(["m3", "m4"])
     wait_for(lambda: not workers(tmp_path))
+    assert nodes.leftovers() <= before
 
 
 def test_another_try_runs_on_another_node(nodes: TwoNodes, tmp_path: Path) -> None:
