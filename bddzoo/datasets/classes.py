@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 Colour = tuple[int, int, int]
 
 IGNORED = 255
-"""Value of a label pixel that belongs to no class."""
+"""Value of a label pixel that is not evaluated."""
 
 
 @dataclass(frozen=True)
@@ -137,3 +142,31 @@ def in_order(names: Collection[str]) -> list[str]:
         if set(names) <= set(classes.names):
             return sorted(names, key=classes.index)
     return list(names)
+
+
+BITMASK_TASKS = ("ins_seg", "pan_seg")
+"""Tasks whose labels are bitmasks of instances; the others have class maps."""
+
+
+def label_values(task: str) -> frozenset[int]:
+    """Values that ground truth of a task may hold: in class maps, or in the first channel of bitmasks.
+
+    `data check`, `score`, `eval` and `check` refuse every other value.
+    """
+    classes = len(PAN_SEG if task == PAN_SEG.task else CLASS_SETS[task])
+    return frozenset(range(classes + 1) if task in BITMASK_TASKS else (*range(classes), IGNORED))
+
+
+def values_of_no_class(task: str, pixels: npt.NDArray[np.uint8]) -> list[int]:
+    """The values in a label that `label_values` does not have, in ascending order.
+
+    Args:
+        task: Task of the label.
+        pixels: Class map (H, W), or the first channel of a bitmask.
+    """
+    allowed = label_values(task)
+    if pixels.size == 0 or int(pixels.max()) < len(allowed) - 1:
+        return []  # the usual case, without a look at each value
+    import numpy as np
+
+    return sorted(set(np.bincount(pixels.ravel(), minlength=256).nonzero()[0].tolist()) - allowed)

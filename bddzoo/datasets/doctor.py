@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bddzoo.datasets.classes import CLASS_SETS, IGNORED
+from bddzoo.datasets.classes import BITMASK_TASKS, values_of_no_class
 from bddzoo.datasets.formats.mask import read_bitmask, read_mask
 from bddzoo.datasets.formats.png import SIGNATURE, check_png, read_bytes
 from bddzoo.datasets.identity import BDD100K, published_images
@@ -234,15 +234,8 @@ def _label(task: str, path: Path, labels: DataSet | None) -> tuple[tuple[int, in
         found = np.bincount(pixels.ravel(), minlength=256).nonzero()[0].tolist()
         strange = labels.foreign(found)
         return (pixels.shape[0], pixels.shape[1]), strange, labels.explain(found) if strange else ""
-    classes = len(CLASS_SETS[task])
-    if task == "ins_seg":
-        pixels = read_bitmask(path)
-        values = np.bincount(pixels[..., 0].ravel(), minlength=256).nonzero()[0]
-        strange = [int(v) for v in values if v > classes]
-    else:
-        pixels = read_mask(path)
-        values = np.bincount(pixels.ravel(), minlength=256).nonzero()[0]
-        strange = [int(v) for v in values if v >= classes and v != IGNORED]
+    pixels = read_bitmask(path) if task in BITMASK_TASKS else read_mask(path)
+    strange = values_of_no_class(task, pixels[..., 0] if pixels.ndim == 3 else pixels)
     return (pixels.shape[0], pixels.shape[1]), strange, ""
 
 

@@ -136,7 +136,7 @@ class _Run:
         if self.task == "ins_seg":
             return self._instances(pairs)
         names = CLASS_NAMES.get(self.task)
-        work = MaskWork(self.gt, self.pred, len(names) if names else 40, self.options)
+        work = MaskWork(self.gt, self.pred, len(names) if names else 40, self.options, self.task)
         if names is None:
             panoptic = PanSegAccumulator()
             self._collect(work.panoptic, pairs, panoptic.add)
@@ -163,7 +163,7 @@ class _Run:
         extra = index.keys() - set(names)
         for name in sorted(extra):
             self.remarks.add("extra-scores", name)
-        work = MaskWork(self.gt, self.pred, len(INS_SEG), self.options, frames, index)
+        work = MaskWork(self.gt, self.pred, len(INS_SEG), self.options, self.task, frames, index)
         scores = InsSegAccumulator(INS_SEG.names)
         self._collect(work.instances, pairs, scores.add)
         return self._finish(scores, "bitmasks")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bddzoo.datasets.classes import label_values, values_of_no_class
 from bddzoo.datasets.formats.frames import JsonFrames
 from bddzoo.datasets.formats.png import GREY, PALETTE
 from bddzoo.datasets.sources import Source
@@ -40,6 +41,7 @@ class MaskWork:
         pred: Predictions.
         classes: Number of classes.
         options: How strictly.
+        task: The task.
         scores: ins_seg: score entries, and the position of each PNG's frame in them.
         score_index: See `scores`.
     """
@@ -48,6 +50,7 @@ class MaskWork:
     pred: Source
     classes: int
     options: Options
+    task: str
     scores: JsonFrames | None = None
     score_index: dict[str, int] = field(default_factory=dict)
 
@@ -61,7 +64,9 @@ class MaskWork:
             alike = pred.size == gt.size if self.options.official else pred.shape == gt.shape
             if not alike:
                 raise _sizes(self.pred, pair, gt.shape, pred.shape)
-        counts, unknown = confusion(gt, pred, self.classes)
+        # The toolkit itself takes the value after the last class for ignored.
+        known = None if self.options.official else label_values(self.task)
+        counts, unknown = confusion(gt, pred, self.classes, known)
         if unknown:
             remarks += self.options.crashes("value", str(gt_path), f"{unknown} pixels are of no class")
         return FrameResult(counts, remarks)
@@ -84,11 +89,11 @@ class MaskWork:
         """`FrameMatches` of two bitmasks and their scores."""
         assert pair.pred is not None
         assert self.scores is not None
-        gt, pred, path = self._bitmasks(pair)
+        remarks: list[tuple[str, str]] = []
+        gt, pred, path = self._bitmasks(pair, remarks)
         at = self.score_index[pair.pred.rsplit("/", 1)[-1]]
         entries = score_entries([(e.index, e.score) for e in self.scores.scores(at)], self.scores.where(at))
         both = folded_overlaps(gt, pred, path)
-        remarks: list[tuple[str, str]] = []
         truth = str(self.gt.where(pair.gt))
         if both.gt.ids.size > TOOLKIT_LIMIT:
             remarks += self.options.crashes("many", truth, f"{both.gt.ids.size} instances, more than 100")
@@ -109,22 +114,27 @@ class MaskWork:
         if pair.pred is None:
             alone = decode_bitmask(self.gt.read(pair.gt), truth, "gt")
             return FrameResult(pan_counts(alone, None, self.classes, str(truth)))
-        gt, pred, path = self._bitmasks(pair)
-        both = folded_overlaps(gt, pred, path, pred_attributes=True)
         remarks: list[tuple[str, str]] = []
+        gt, pred, path = self._bitmasks(pair, remarks)
+        both = folded_overlaps(gt, pred, path, pred_attributes=True)
         if both.pred.ids.size > TOOLKIT_LIMIT:
             remarks += self.options.crashes("many", path, f"{both.pred.ids.size} segments, more than 100")
         if not both.pred.ids.size and both.gt.ids.size:
             remarks += self.options.crashes("blank", path, "no segment at all")
         return FrameResult(match_panoptic(both, self.classes), remarks)
 
-    def _bitmasks(self, pair: MaskPair) -> tuple[Folded, Folded, str]:
+    def _bitmasks(self, pair: MaskPair, remarks: list[tuple[str, str]]) -> tuple[Folded, Folded, str]:
         assert pair.pred is not None
         path = self.pred.where(pair.pred)
         gt = fold_bitmask(self.gt.read(pair.gt), self.gt.where(pair.gt), "gt")
         pred = fold_bitmask(self.pred.read(pair.pred), path, "pred")
         if gt.shape != pred.shape:
             raise _sizes(self.pred, pair, gt.shape, pred.shape)
+        strange = [] if self.options.official else values_of_no_class(self.task, gt.rows[..., 0])
+        if strange:
+            values = ", ".join(map(str, strange[:6]))
+            truth = str(self.gt.where(pair.gt))
+            remarks += self.options.crashes("value", truth, f"no class has the values {values}")
         return gt, pred, str(path)
 
 

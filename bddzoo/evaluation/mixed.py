@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bddzoo.datasets.classes import SEM_SEG
+from bddzoo.datasets.classes import SEM_SEG, label_values
 from bddzoo.datasets.formats.readers import open_labels
 from bddzoo.datasets.sources import open_source
 from bddzoo.errors import MissingError
@@ -40,7 +40,6 @@ def score_rle_against_masks(gt: Path, pred: Path) -> Evaluation:
     truth = open_source(gt)
     members = {stem(m): m for m in truth.with_suffix(".png")}
     scores = SemSegAccumulator(SEM_SEG.names)
-    unknown = 0
     seen: set[str] = set()
     extra: list[str] = []
     labels = open_labels(pred, "sem_seg", kind="rle")
@@ -53,7 +52,8 @@ def score_rle_against_masks(gt: Path, pred: Path) -> Evaluation:
             extra.append(frame.name)
             continue
         pixels, _ = decode_mask(truth.read(member), truth.where(member), "gt")
-        unknown += scores.update(pixels, frame.class_map, member)
+        if unknown := scores.update(pixels, frame.class_map, member, label_values("sem_seg")):
+            raise MissingError(f"{truth.where(member)}: {unknown} pixels are of no class")
     missing = sorted(members.keys() - seen)
     if missing:
         raise MissingError(
@@ -61,6 +61,4 @@ def score_rle_against_masks(gt: Path, pred: Path) -> Evaluation:
         )
     warnings = labels.remarks()
     warnings += [f"{len(extra)} predictions without ground truth: {listing(extra, 3)}"] if extra else []
-    if unknown:
-        warnings.append(f"{unknown} ground-truth pixels are neither a class nor 255; they were not counted")
     return Evaluation(scores.compute(), scores, "rle", warnings)

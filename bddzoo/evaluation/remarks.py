@@ -28,7 +28,8 @@ KINDS: dict[str, str] = {
     "another mask of them",
     "blank": "predictions without any segment, where the official toolkit crashes",
     "foreign": "label pixels of values that the data set does not have are not counted",
-    "value": "ground-truth pixels of a value that is no class are not counted; the official toolkit crashes",
+    "value": "ground-truth pixels whose value is not a class are not counted; the official toolkit crashes "
+    "or ignores the value after the last class",
     "frames-key": "the score file has a 'frames' key, which the official toolkit refuses",
     "bad": "left out because they cannot be scored",
     "size": "frames are not 1280x720, where the official toolkit crashes",

@@ -93,9 +93,8 @@ def measure(
     watcher.step("loading the network")
     run = _run(model, frames, weights, options, batch_size, watcher)
     ops = ops_in_use()
-    for line in (*run.scorer.remarks(), warn_of_mmcv()):
-        if line:
-            watcher.warn(line)
+    if line := warn_of_mmcv():
+        watcher.warn(line)
     failures = [*((name, "its image is missing") for name in listing.without_image), *run.failures]
     if not run.scored:
         reason = f": {failures[0][0]}: {failures[0][1]}" if failures else ""

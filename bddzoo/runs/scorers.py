@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.datasets.classes import INS_SEG, SEM_SEG
+from bddzoo.datasets.classes import INS_SEG, SEM_SEG, values_of_no_class
 from bddzoo.datasets.formats.mask import paint_bitmask, read_bitmask, read_mask, score_entries
 from bddzoo.datasets.formats.scalabel import Instances
 from bddzoo.datasets.images import Frame
@@ -28,14 +28,15 @@ class SemSegScorer:
 
     def __init__(self) -> None:
         self._counts = SemSegAccumulator(SEM_SEG.names)
-        self._unknown = 0
 
     def score(self, frame: Frame, class_map: npt.NDArray[np.uint8], writer: PredictionSet | None) -> None:
         """Count a frame, and write its class map if there is a writer."""
         assert frame.label is not None
         truth = read_mask(frame.label)
         _same_size(frame, truth.shape[:2], class_map.shape)
-        self._unknown += self._counts.update(truth, class_map, frame.name)
+        if strange := values_of_no_class("sem_seg", truth):
+            raise _no_class(frame, strange)
+        self._counts.update(truth, class_map, frame.name)
         if writer is not None:
             writer.add_class_map(frame.name, class_map)
 
@@ -50,17 +51,10 @@ class SemSegScorer:
             UsageError: A frame was counted by both.
         """
         self._counts.merge(other._counts)
-        self._unknown += other._unknown
 
     def statistics(self) -> dict[str, bytes]:
         """What was counted on each frame, for `bddzoo.evaluation.statistics.load`."""
         return {"masks": dump(self._counts)}
-
-    def remarks(self) -> list[str]:
-        """What was odd about the ground truth."""
-        if not self._unknown:
-            return []
-        return [f"{self._unknown} ground-truth pixels are neither a class nor 255; they were not counted"]
 
 
 class LabelledScorer:
@@ -98,10 +92,6 @@ class LabelledScorer:
         """What was counted on each frame, for `bddzoo.evaluation.statistics.load`."""
         return {"masks": dump(self._counts)}
 
-    def remarks(self) -> list[str]:
-        """What was odd about the ground truth; nothing, odd labels are errors."""
-        return []
-
 
 class InsSegScorer:
     """Bitmasks against bitmasks, and boxes against the boxes of bitmasks."""
@@ -115,6 +105,8 @@ class InsSegScorer:
         assert frame.label is not None
         truth = read_bitmask(frame.label)
         _same_size(frame, truth.shape[:2], instances.size)
+        if strange := values_of_no_class("ins_seg", truth[..., 0]):
+            raise _no_class(frame, strange)
         bitmask = paint_bitmask(instances)
         self._masks.update(truth, bitmask, score_entries(instances), frame.name)
         self._boxes.update(truth, instances.boxes, instances.scores, instances.labels, frame.name)
@@ -138,10 +130,6 @@ class InsSegScorer:
         """What was counted on each frame, for `bddzoo.evaluation.statistics.load`."""
         return {"masks": dump(self._masks), "boxes": dump(self._boxes)}
 
-    def remarks(self) -> list[str]:
-        """What was odd about the ground truth."""
-        return []
-
 
 def make_scorer(model: Model) -> Any:
     """The scorer of a model's task.
@@ -161,6 +149,12 @@ def make_scorer(model: Model) -> Any:
             hint="it was trained for another data set",
         )
     return SemSegScorer() if model.task == "sem_seg" else InsSegScorer()
+
+
+def _no_class(frame: Frame, values: list[int]) -> MissingError:
+    return MissingError(
+        f"its label {frame.label} has values that are not a class: {', '.join(map(str, values[:6]))}"
+    )
 
 
 def _same_size(frame: Frame, truth: tuple[int, ...], predicted: tuple[int, ...]) -> None:

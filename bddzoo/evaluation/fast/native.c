@@ -99,16 +99,17 @@ int bz_unfilter(const uint8_t *raw, uint8_t *out, int64_t rows, int64_t width, i
 }
 
 /* Adds a run of pixels to a matrix of classes + 2 rows and classes + 1 columns: what is no class goes to
- * the last column, or to the last row but one (255 and `classes` itself) or the last (anything else). */
-static void add_run(int64_t *out, int64_t classes, int gt, int pred, int64_t pixels)
+ * the last column, or to the last row but one (values that are `known`) or the last (anything else). */
+static void add_run(int64_t *out, int64_t classes, int known, int gt, int pred, int64_t pixels)
 {
-    int64_t row = gt < classes ? gt : classes + (gt > classes && gt != 255);
+    int64_t row = gt < classes ? gt : classes + !known;
     int64_t column = pred < classes ? pred : classes;
     out[row * (classes + 1) + column] += pixels;
 }
 
 /* Count pairs of values of two maps of `total` pixels; see add_run. */
-void bz_count_pairs(const uint8_t *gt, const uint8_t *pred, int64_t total, int64_t classes, int64_t *out)
+void bz_count_pairs(const uint8_t *gt, const uint8_t *pred, int64_t total, int64_t classes, const uint8_t *known,
+                    int64_t *out)
 {
     int64_t start = 0, j = 0;
     if (total < 1)
@@ -131,7 +132,7 @@ void bz_count_pairs(const uint8_t *gt, const uint8_t *pred, int64_t total, int64
             else
                 break;
         }
-        add_run(out, classes, g, p, j - start);
+        add_run(out, classes, known[g], g, p, j - start);
     }
 }
 
@@ -253,7 +254,7 @@ void bz_merge_runs(const int64_t *gt_starts, const uint8_t *gt, int64_t gt_count
         int64_t gt_end = i + 1 < gt_count ? gt_starts[i + 1] : pixels;
         int64_t pred_end = j + 1 < pred_count ? pred_starts[j + 1] : pixels;
         int64_t end = gt_end < pred_end ? gt_end : pred_end;
-        add_run(out, classes, gt[i], pred[j], end - place);
+        add_run(out, classes, gt[i] == classes || gt[i] == 255, gt[i], pred[j], end - place);
         place = end;
         i += gt_end == end;
         j += pred_end == end;

@@ -64,7 +64,7 @@ class Native:
         self._unfilter = loaded.bz_unfilter
         self._unfilter.argtypes = (_pointer, _pointer, _int, _int, _int)
         self._count_pairs = loaded.bz_count_pairs
-        self._count_pairs.argtypes = (_pointer, _pointer, _int, _int, _pointer)
+        self._count_pairs.argtypes = (_pointer, _pointer, _int, _int, _pointer, _pointer)
         self._count_pairs.restype = None
         self._rle_runs = loaded.bz_rle_runs
         self._rle_runs.argtypes = (ctypes.c_char_p, _pointer, _int, _int, _pointer, _pointer, _pointer)
@@ -99,14 +99,15 @@ class Native:
         return int(self._unfilter(_bytes(raw), _bytes(out), rows, width, step)) == 0
 
     def count_pairs(
-        self, gt: NDArray[np.uint8], pred: NDArray[np.uint8], classes: int
+        self, gt: NDArray[np.uint8], pred: NDArray[np.uint8], classes: int, known: NDArray[np.bool_]
     ) -> tuple[NDArray[np.int64], int]:
         """Confusion matrix and unknown pixels of two maps of the same size; see `confusion`."""
         if gt.size != pred.size:
             raise ValueError(f"{gt.size} and {pred.size} pixels")
         out = np.zeros((classes + 2, classes + 1), np.int64)
         gt, pred = np.ascontiguousarray(gt), np.ascontiguousarray(pred)
-        self._count_pairs(_bytes(gt), _bytes(pred), gt.size, classes, _ints(out))
+        flags = known.view(np.uint8)
+        self._count_pairs(_bytes(gt), _bytes(pred), gt.size, classes, _bytes(flags), _ints(out))
         return out[:classes], int(out[-1].sum())
 
     def rle_runs(

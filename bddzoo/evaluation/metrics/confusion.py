@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +16,10 @@ DENSE_SHARE = 0.2
 
 
 def confusion(
-    gt: NDArray[np.uint8], pred: NDArray[np.uint8] | None, classes: int
+    gt: NDArray[np.uint8],
+    pred: NDArray[np.uint8] | None,
+    classes: int,
+    known: Collection[int] | None = None,
 ) -> tuple[NDArray[np.int64], int]:
     """Confusion matrix of one frame, as the official toolkit counts it.
 
@@ -25,19 +31,22 @@ def confusion(
         gt: Class map, any shape, uint8.
         pred: Class map with as many pixels, or None for a missing prediction (all missed).
         classes: Number of classes.
+        known: Values that ground truth may hold, see `bddzoo.datasets.classes.label_values`; None for those
+            that do not make the toolkit fail: classes, `classes` itself and 255.
 
     Returns:
         Matrix (classes, classes + 1) int64 (rows ground truth, columns prediction), and the number
-        of ground-truth pixels whose value is neither a class, nor `classes`, nor 255.
+        of ground-truth pixels whose value is not known.
     """
     size = classes + 1
     g = gt.reshape(-1)
     p = pred.reshape(-1) if pred is not None else np.full_like(g, IGNORE)
     if g.size == 0:
         return np.zeros((classes, size), np.int64), 0
+    flags = _flags(frozenset(known if known is not None else (*range(classes + 1), IGNORE)))
     loops = native()
     if loops is not None and g.size == p.size:
-        return loops.count_pairs(g, p, classes)
+        return loops.count_pairs(g, p, classes, flags)
     # Some bytes more, so that they can be looked at eight at a time.
     spaces = [buffer((g.size + 7,), f"confusion {k}") for k in "gp"]
     change, other = (space[: g.size - 1].view(np.bool_) for space in spaces)
@@ -55,10 +64,15 @@ def confusion(
     clip = np.minimum(np.arange(256), classes)
     keys = (clip * size)[g] + clip[p]
     counts = np.bincount(keys, weights, minlength=size * size)
-    odd = (g > classes) & (g != IGNORE)
+    odd = ~flags[g]
     unknown = int(odd.sum() if weights is None else weights[odd].sum()) if odd.any() else 0
     # Weighted counts come as float64, exact up to 2**53 pixels.
     return counts.astype(np.int64).reshape(size, size)[:classes], unknown
+
+
+@cache
+def _flags(known: frozenset[int]) -> NDArray[np.bool_]:
+    return np.isin(np.arange(256), list(known))
 
 
 def _places(flags: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -73,6 +87,6 @@ def pair_counts(gt: NDArray[np.uint8], pred: NDArray[np.uint8]) -> NDArray[np.in
     """How often each pair of values occurs in two maps of the same size: (256, 256) int64."""
     loops = native()
     if loops is not None:
-        return loops.count_pairs(gt.reshape(-1), pred.reshape(-1), 256)[0][:, :256]
+        return loops.count_pairs(gt.reshape(-1), pred.reshape(-1), 256, np.ones(256, np.bool_))[0][:, :256]
     keys = gt.reshape(-1).astype(np.int64) << 8 | pred.reshape(-1)
     return np.bincount(keys, minlength=1 << 16).reshape(256, 256)

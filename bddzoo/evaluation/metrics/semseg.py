@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 import numpy as np
@@ -40,16 +40,23 @@ class SemSegAccumulator:
     def __len__(self) -> int:
         return len(self._frames)
 
-    def update(self, gt: NDArray[np.uint8], pred: NDArray[np.uint8] | None, name: str) -> int:
+    def update(
+        self,
+        gt: NDArray[np.uint8],
+        pred: NDArray[np.uint8] | None,
+        name: str,
+        known: Collection[int] | None = None,
+    ) -> int:
         """Count one frame.
 
         Args:
             gt: Ground truth (H, W) uint8; 255 is ignored.
             pred: Prediction (H, W) uint8, or None when there is none (every pixel is missed).
             name: Name of the frame, unique in the set.
+            known: Values that ground truth may hold, see `confusion`.
 
         Returns:
-            Number of ground-truth pixels whose value means nothing (neither a class nor ignored).
+            Number of ground-truth pixels whose value is not known.
 
         Raises:
             MissingError: The shapes differ.
@@ -61,7 +68,7 @@ class SemSegAccumulator:
                 f"the ground truth {shape_text(gt.shape)}",
                 hint="predictions are scored at the size of the ground truth",
             )
-        counts, unknown = confusion(gt, pred, len(self.class_names))
+        counts, unknown = confusion(gt, pred, len(self.class_names), known)
         self.add(name, counts)
         return unknown
 
