@@ -26,10 +26,16 @@ REQUIREMENTS = HERE / "requirements"
 ENVIRONMENTS = ("core", "score", "run", "run-onedl", "site", "dev")
 # Environments with PyTorch, and which line of OpenMMLab's libraries they hold.
 LINES = {"run": "run", "run-onedl": "run-onedl", "dev": "run"}
-# What `core`, `score` and `site` download at most; the others depend on the build of PyTorch.
-SMALL_MB = {"core": 10, "score": 100, "site": 120}
-# On Linux with an x86-64 processor PyPI's torch is the CUDA build: with NVIDIA's libraries, and without.
-TORCH_GB = {True: "3 GB are downloaded, 6 GB on disk", False: "0.5 GB is downloaded, 1.5 GB on disk"}
+# What is downloaded at most. On Linux with an x86-64 processor PyPI's torch is the CUDA build.
+SIZES = {
+    "core": "10 MB",
+    "score": "100 MB",
+    "site": "120 MB",
+    "run": "3.2 GB (6 GB on disk)",
+    "run-onedl": "3.3 GB (6 GB on disk)",
+    "dev": "3.5 GB (7 GB on disk)",
+}
+CPU_SIZE = "0.7 GB (2 GB on disk)"
 # Wheels only: no code of a package runs while it is installed. The onedl packages come as source only.
 WHEELS = ("--only-binary", ":all:")
 SOURCES = ("--no-binary", "onedl-mmcv,onedl-mmdetection,onedl-mmpretrain,onedl-mmsegmentation")
@@ -38,10 +44,10 @@ GPU_BUILD = re.compile(r"torch==|torchvision==|triton==|nvidia-|cuda-")
 ENTRY = re.compile(r"^[A-Za-z0-9][^\n]*\n(?:[ \t][^\n]*\n)*", re.MULTILINE)
 
 
-def pip(*args: str, check: bool = True) -> int:
-    """Run pip in the virtual environment, and show its progress."""
+def pip(*args: str, quiet: bool = False) -> int:
+    """Run pip in the virtual environment and show its progress, or be quiet and return its status."""
     command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", *args]
-    return subprocess.run(command, check=check, stdout=None if check else subprocess.DEVNULL).returncode
+    return subprocess.run(command, check=not quiet, capture_output=quiet).returncode
 
 
 def install(environment: str) -> None:
@@ -54,10 +60,9 @@ def install(environment: str) -> None:
         return
     if not PYTHON.exists():
         subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-    with_torch = environment in LINES
-    cpu = with_torch and has_cpu_torch()
-    size = f"about {TORCH_GB[not cpu]}" if with_torch else f"up to {SMALL_MB[environment]} MB are downloaded"
-    print(f"installing bddzoo with requirements/{environment}.txt into {VENV}: {size}", flush=True)
+    cpu = environment in LINES and install_cpu_torch()
+    size = CPU_SIZE if cpu else SIZES[environment]
+    print(f"installing requirements/{environment}.txt into {VENV}: up to {size} to download", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         files = [REQUIREMENTS / "build.txt", REQUIREMENTS / f"{environment}.txt"]
         if cpu:
@@ -81,7 +86,7 @@ def line_in_use() -> str:
     return subprocess.run(command, cwd=HERE, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
-def has_cpu_torch() -> bool:
+def install_cpu_torch() -> bool:
     """Whether the CPU build of torch and torchvision was installed: no GPU is there, and pip's index has it.
 
     PyPI takes no such builds (`+cpu` is a local version), so they can only come from an index or folder that
@@ -96,7 +101,7 @@ def has_cpu_torch() -> bool:
         re.findall(rf"^{name}==([\w.]+)", text, re.MULTILINE) for name in ("torch", "torchvision")
     )
     pairs = [(f"torch=={t}+cpu", f"torchvision=={v}+cpu") for t in reversed(torch) for v in reversed(vision)]
-    return any(pip("install", "-qqq", "--no-deps", *WHEELS, *pair, check=False) == 0 for pair in pairs)
+    return any(pip("install", "--no-deps", *WHEELS, *pair, quiet=True) == 0 for pair in pairs)
 
 
 def without_cuda(environment: str, folder: Path) -> Path:

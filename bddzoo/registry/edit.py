@@ -1,14 +1,10 @@
-"""Change `registry.yaml` in place: the lines of one key are written anew, all others stay as they are.
+"""Write and change registry files: entries as YAML, one key in place, the part that some models need.
 
-A YAML library that keeps comments would still wrap lines and quotes its own way; here comments, order,
-spacing and line breaks outside of the changed key survive because they are never touched. Every change
-is checked: the new text must load, and must say what the old one said but for the change.
-
-Write values as the YAML that people would write: short maps on one line, the rest in blocks.
-
-What a new entry still lacks before its zoo would take it.
-
-The part of a registry file that some models need, with every number as it was written.
+Why no library writes this YAML: ruamel.yaml, which keeps comments, reads this file in 0.8 s instead of
+0.06, and writing it back unchanged alters a quarter of its lines: it wraps and indents its own way. Here
+the lines of one key are written anew; comments, order, spacing and line breaks of all others survive
+because they are never touched. Every change is checked: the new text must load, and must say what the old
+one said but for the change.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def test_every_hint_in_the_code_comes_from_one_function() -> None:
                 and node.func.id == "install_hint"
             ):
                 hinted |= {a.value for a in node.args if isinstance(a, ast.Constant)}
-    assert {"run", "score", "plots"} <= hinted <= extras
+    assert {"score", "plots"} <= hinted <= extras
 
 
 def test_no_workflow_installs_what_is_not_there() -> None:

@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bddzoo.registry.markdown.document import DIGEST_LINK, Document, Heading, Row
+from bddzoo.registry.model import Artifact, Method, Model, Section, TableStyle
+
 DATA = Path(__file__).resolve().parents[1] / "data" / "registry"
 PUBLISHED = ("bdd100k-models", "vis4d", "openseg.pytorch")
 
@@ -21,3 +24,52 @@ def networks() -> dict[str, dict[str, Any]]:
 def tables(zoo: str, task: str) -> list[list[str]]:
     text = (DATA / f"{zoo}-{task}.tables.md").read_text(encoding="utf-8")
     return [block.split("\n") for block in text.rstrip("\n").split("\n\n")]
+
+
+def document_of(section: Section) -> Document:
+    """What the section's document says, from the registry."""
+    return Document(tuple(_heading(section, m) for m in section.methods), section.layout)
+
+
+def _heading(section: Section, method: Method) -> Heading:
+    style = section.styles[method.table]
+    models = section.models_of(method)
+    # Only the oddities that a row of this table shows can be read off it.
+    ids = {m.id for m in models}
+    shown = {k: v for k, v in style.row_tails.items() if k in ids}
+    unless = {
+        k: v for k, v in style.pad_unless.items() if style.pad and any(m.settings.get(k) == v for m in models)
+    }
+    return Heading(
+        name=method.name,
+        style=TableStyle(**{**vars(style), "row_tails": shown, "pad_unless": unless}),
+        rows=tuple(_row(m, style) for m in models),
+        caption=method.caption,
+        paper=method.paper,
+        venue=method.venue,
+        authors=method.authors,
+        code=method.code,
+    )
+
+
+def _row(model: Model, style: TableStyle) -> Row:
+    by_kind: dict[str, Artifact] = {a.kind: a for a in model.artifacts}
+    links: dict[str, str] = {}
+    for column in style.columns:
+        for target in column.links.values():
+            kind = target.removesuffix(".md5")
+            artifact = by_kind.get(kind)
+            if artifact is None:
+                continue
+            if target == DIGEST_LINK:
+                if artifact.digest_url:
+                    links[target] = artifact.digest_url
+            else:
+                links[target] = artifact.printed or (artifact.sources[0] if artifact.sources else "")
+    return Row(
+        id=model.id,
+        backbone=model.backbone,
+        settings=dict(model.settings),
+        numbers={(r.split, r.metric): r.value for r in model.reported},
+        links=links,
+    )

@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from bddzoo.errors import BddzooError, ExitCode, UsageError
 from bddzoo.registry import Registry, load_registry, load_text
 from bddzoo.registry.entries import entries_yaml, load_entries
-from bddzoo.registry.markdown.document import document_of
 from bddzoo.registry.markdown.importer import import_markdown, metric_of
 from bddzoo.registry.model import Section
 from bddzoo.reports.upstream import render_document
-from tests.registry.facts import PUBLISHED, tables
+from tests.registry.facts import PUBLISHED, document_of, tables
 from tests.shared import shared
 
 REGISTRY = load_registry()

@@ -1,4 +1,4 @@
-"""What a zoo's document says, as data: the common ground of import and round-trip checks."""
+"""What a zoo's document says, as data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from bddzoo.registry.model import Artifact, Link, Method, Model, Person, Section, TableStyle
+from bddzoo.registry.model import Link, Person, TableStyle
 
 DIGEST_LINK = "weights.md5"
 
@@ -21,7 +21,7 @@ class Row:
         settings: The other plain columns, as printed.
         numbers: `(split, metric)` to value; None where the cell holds none.
         links: Artifact kind (or `weights.md5`) to the printed target; empty for a link to nowhere.
-        line: Line of the document that the row was read from; 0 for a row of the registry.
+        line: Line of the document that the row was read from; 0 when it was not read from one.
     """
 
     id: str
@@ -53,52 +53,3 @@ class Document:
     headings: tuple[Heading, ...]
     layout: str = "headings"
     warnings: tuple[str, ...] = field(default=(), compare=False)
-
-
-def document_of(section: Section) -> Document:
-    """What the section's document says, from the registry."""
-    return Document(tuple(_heading(section, m) for m in section.methods), section.layout)
-
-
-def _heading(section: Section, method: Method) -> Heading:
-    style = section.styles[method.table]
-    models = section.models_of(method)
-    # Only the oddities that a row of this table shows can be read off it.
-    ids = {m.id for m in models}
-    shown = {k: v for k, v in style.row_tails.items() if k in ids}
-    unless = {
-        k: v for k, v in style.pad_unless.items() if style.pad and any(m.settings.get(k) == v for m in models)
-    }
-    return Heading(
-        name=method.name,
-        style=TableStyle(**{**vars(style), "row_tails": shown, "pad_unless": unless}),
-        rows=tuple(_row(m, style) for m in models),
-        caption=method.caption,
-        paper=method.paper,
-        venue=method.venue,
-        authors=method.authors,
-        code=method.code,
-    )
-
-
-def _row(model: Model, style: TableStyle) -> Row:
-    by_kind: dict[str, Artifact] = {a.kind: a for a in model.artifacts}
-    links: dict[str, str] = {}
-    for column in style.columns:
-        for target in column.links.values():
-            kind = target.removesuffix(".md5")
-            artifact = by_kind.get(kind)
-            if artifact is None:
-                continue
-            if target == DIGEST_LINK:
-                if artifact.digest_url:
-                    links[target] = artifact.digest_url
-            else:
-                links[target] = artifact.printed or (artifact.sources[0] if artifact.sources else "")
-    return Row(
-        id=model.id,
-        backbone=model.backbone,
-        settings=dict(model.settings),
-        numbers={(r.split, r.metric): r.value for r in model.reported},
-        links=links,
-    )
