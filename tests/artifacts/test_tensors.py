@@ -22,7 +22,7 @@ from bddzoo.artifacts.tensors import (
 from bddzoo.cli.weights import digest_tensors
 from bddzoo.errors import IntegrityError, MissingError, UsageError
 from tests.artifacts.registry import weights, write_registry
-from tests.cli.command import assert_one_line, bddzoo
+from tests.cli.command import assert_one_line
 from tests.support.server import Server
 
 STATE = {
@@ -129,12 +129,8 @@ def checkpoint(tmp_path):
         yield server, data
 
 
-def options(tmp_path):
-    return ["--registry", tmp_path / "registry.yaml", "--cache", tmp_path / "cache"]
-
-
 @pytest.mark.parametrize("name", ["net_a.pth", "net_a.safetensors"])
-def test_repacked_copy_verifies_as_the_same_weights(checkpoint, tmp_path, name):
+def test_repacked_copy_verifies_as_the_same_weights(checkpoint, run, tmp_path, name):
     server, data = checkpoint
     if name.endswith(".pth"):
         torch.save(STATE, tmp_path / "stripped.pth")
@@ -143,56 +139,56 @@ def test_repacked_copy_verifies_as_the_same_weights(checkpoint, tmp_path, name):
         write_safetensors(STATE, tmp_path / "twin", {})
         copy = (tmp_path / "twin").read_bytes()
     server.put(f"mirror/{name}", copy)
-    arguments = ["fetch", "net_a", "--verify", "--from", f"{server.url}/mirror", *options(tmp_path)]
+    arguments = ["fetch", "net_a", "--verify", "--from", f"{server.url}/mirror"]
     for _ in range(2):
-        done = bddzoo(*arguments, "--format", "json")
+        done = run(*arguments, "--format", "json")
         row = json.loads(done.stdout)[0]
         assert row["digest_state"] == "verified", done.stderr
         assert row["evidence"] == "registry digest of the tensors, in another container"
         assert row["md5"] == hashlib.md5(copy).hexdigest() != hashlib.md5(data).hexdigest()
 
 
-def test_other_weights_in_the_same_container_are_rejected(checkpoint, tmp_path):
+def test_other_weights_in_the_same_container_are_rejected(checkpoint, run, tmp_path):
     server, _ = checkpoint
     torch.save({**STATE, "head.mask": torch.tensor([True, True])}, tmp_path / "other.pth")
     server.put("mirror/net_a.pth", (tmp_path / "other.pth").read_bytes())
-    done = bddzoo("fetch", "net_a", "--from", f"{server.url}/mirror", *options(tmp_path))
+    done = run("fetch", "net_a", "--from", f"{server.url}/mirror")
     assert_one_line(done, 6, "gave other bytes")
 
 
-def test_tensors_decide_where_no_other_digest_is_known(checkpoint, tmp_path):
+def test_tensors_decide_where_no_other_digest_is_known(checkpoint, run, tmp_path):
     server, data = checkpoint
     entry = weights("net_a.pth", server.put("net_a.pth", data), digests=[f"tensors:{DIGEST} computed"])
     write_registry(tmp_path / "registry.yaml", {"net_a": entry})
-    assert bddzoo("fetch", "net_a", "--verify", *options(tmp_path)).returncode == 0
+    assert run("fetch", "net_a", "--verify").returncode == 0
     torch.save({"state_dict": {"w": torch.zeros(1)}}, tmp_path / "other.pth")
     server.put("net_a.pth", (tmp_path / "other.pth").read_bytes())
-    done = bddzoo("fetch", "net_a", "--force", *options(tmp_path))
+    done = run("fetch", "net_a", "--force")
     assert_one_line(done, 6, f"expected tensors:{DIGEST}")
 
 
-def test_adopts_a_repacked_copy(checkpoint, tmp_path):
+def test_adopts_a_repacked_copy(checkpoint, run, tmp_path):
     torch.save(STATE, tmp_path / "net_a.pth")
-    done = bddzoo("adopt", tmp_path / "net_a.pth", "--verify", *options(tmp_path))
+    done = run("adopt", tmp_path / "net_a.pth", "--verify")
     assert done.returncode == 0, done.stderr
-    assert bddzoo("fetch", "net_a", "--verify", "--offline", *options(tmp_path)).returncode == 0
+    assert run("fetch", "net_a", "--verify", "--offline").returncode == 0
 
 
-def test_convert_writes_a_twin(checkpoint, tmp_path):
+def test_convert_writes_a_twin(checkpoint, run, tmp_path):
     target = tmp_path / "out" / "net_a.safetensors"
-    arguments = ["convert", "net_a", "--to", "safetensors", "-o", target, *options(tmp_path)]
-    assert_one_line(bddzoo(*arguments), 5, "no source has it")
+    arguments = ["convert", "net_a", "--to", "safetensors", "-o", target]
+    assert_one_line(run(*arguments), 5, "no source has it")
     assert not target.exists()
-    bddzoo("adopt", tmp_path / "net_a.pth", *options(tmp_path))
-    done = bddzoo(*arguments)
+    run("adopt", tmp_path / "net_a.pth")
+    done = run(*arguments)
     assert done.stdout.endswith(f"5 entries  tensors:{DIGEST}\n"), done.stderr
     assert (
         read_metadata(target)["source_md5"] == hashlib.md5((tmp_path / "net_a.pth").read_bytes()).hexdigest()
     )
-    assert_one_line(bddzoo(*arguments), 2, "exists")
+    assert_one_line(run(*arguments), 2, "exists")
 
 
-def test_convert_refuses_a_file_that_would_run_code(checkpoint, tmp_path):
+def test_convert_refuses_a_file_that_would_run_code(checkpoint, run, tmp_path):
     class Evil:
         def __reduce__(self):
             return (print, ("pwned",))
@@ -200,7 +196,7 @@ def test_convert_refuses_a_file_that_would_run_code(checkpoint, tmp_path):
     torch.save({"state_dict": STATE, "meta": Evil()}, tmp_path / "evil.pth")
     target = tmp_path / "x.safetensors"
     evil = ["--weights", tmp_path / "evil.pth"]
-    done = bddzoo("convert", "net_a", "--to", "safetensors", "-o", target, *evil, *options(tmp_path))
+    done = run("convert", "net_a", "--to", "safetensors", "-o", target, *evil)
     assert_one_line(done, 6, "builtins.print")
     assert "pwned" not in done.stdout
     assert not target.exists()
