@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bddzoo.engines.build import build_part
 from bddzoo.engines.openseg.attention import ConvBlock, ObjectAttention, PositionAttention, gather_objects
 from bddzoo.engines.openseg.backbones import SLOPE, WideResNet38
 from bddzoo.engines.openseg.layout import ASP_WIDTH, AUX, OCR
 from bddzoo.engines.openseg.spec import Spec
+from bddzoo.engines.part_modules import build_part
 
 
 class BaseOcHead(nn.Module):
@@ -141,7 +141,9 @@ def build_head(spec: Spec) -> nn.Module:
     inside, classes = spec.base.channels, spec.num_classes
     if spec.arch in OCR:
         width = OCR[spec.arch].width
-        return build_part(spec.arch, _config(spec, "OCRHead", inside, width, ocr_channels=width // 2))
+        return build_part(
+            spec.arch, "mmseg", _config(spec, "OCRHead", inside, width, ocr_channels=width // 2)
+        )
     if spec.arch in _ASP_DILATIONS:
         return AspOcrHead(inside, classes, _activation(spec), _ASP_DILATIONS[spec.arch])
     if spec.arch == "base_ocnet":
@@ -179,14 +181,16 @@ def _config(spec: Spec, kind: str, inside: int, width: int, **more: Any) -> dict
 
 
 def _fcn(spec: Spec, inside: int, width: int) -> nn.Module:
-    return build_part(spec.arch, _config(spec, "FCNHead", inside, width, num_convs=1, concat_input=False))
+    return build_part(
+        spec.arch, "mmseg", _config(spec, "FCNHead", inside, width, num_convs=1, concat_input=False)
+    )
 
 
 def _isa(spec: Spec) -> nn.Module:
     config = _config(
         spec, "ISAHead", spec.base.channels, 512, isa_channels=256, down_factor=tuple(spec.factors)
     )
-    head: Any = build_part(spec.arch, config)
+    head: Any = build_part(spec.arch, "mmseg", config)
     if spec.arch == "hrnet_w48_isa":  # the older block's output has neither norm nor activation
         for relation in (head.global_relation, head.local_relation):
             relation.output_project = nn.Conv2d(512, 512, 1)
@@ -197,6 +201,7 @@ def _resnet(spec: Spec) -> nn.Module:
     strides, dilations = _RESNET[spec.base.stride]
     backbone: Any = build_part(
         spec.backbone,
+        "mmseg",
         {
             "type": "ResNetV1c",
             "depth": 101,
@@ -228,7 +233,7 @@ def _hrnet(spec: Spec) -> nn.Module:
         }
         for number, (modules, block, channels) in enumerate((*stages, (3, "BASIC", [48, 96, 192, 384])), 1)
     }
-    backbone: Any = build_part(spec.backbone, {"type": "HRNet", "extra": extra, "norm_cfg": _BN})
+    backbone: Any = build_part(spec.backbone, "mmseg", {"type": "HRNet", "extra": extra, "norm_cfg": _BN})
     for stage in (backbone.stage2, backbone.stage3, backbone.stage4):
         for module in stage:
             for row, layers in enumerate(module.fuse_layers):

@@ -1,5 +1,6 @@
 """Importing only what a network is made of, and leaving no trace of it."""
 
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -59,10 +60,10 @@ def test_a_function_named_like_its_module_is_the_function():
     said = python(
         """
     from importlib import import_module
-    from bddzoo.engines.part_modules import lean_imports
+    from bddzoo.engines.part_modules import lazy_packages
     from bddzoo.engines.ops import ensure_ops
     ensure_ops()
-    with lean_imports():
+    with lazy_packages():
         import_module("mmdet.models.losses.cross_entropy_loss")  # imports its neighbour, the module accuracy
         head = import_module("mmdet.models.roi_heads.bbox_heads.bbox_head")
     print(callable(head.accuracy))
@@ -106,3 +107,61 @@ def test_only_packages_that_import_and_nothing_else(tmp_path: Path, text, known)
     if names is not None:
         assert names.single == {"B": ("a", "B"), "D": ("a", "C")}
         assert names.whole == ("e",)
+
+
+FAULTS = {
+    "a part has moved": "part_modules._MMSEG['decode_heads']['FPNHead'] = 'fpn_head_of_tomorrow'",
+    "a part is new": "del part_modules._MMSEG['decode_heads']['FPNHead']",
+    "a module fails after it has registered its part": """
+        from importlib.machinery import PathFinder, SourceFileLoader
+
+        class FailsAtItsEnd(SourceFileLoader):
+            def exec_module(self, module):
+                super().exec_module(module)
+                raise RuntimeError("not as expected")
+
+        class Finder(PathFinder):
+            @classmethod
+            def find_spec(cls, name, path=None, target=None):
+                spec = PathFinder.find_spec(name, path, target)
+                if name == "mmseg.models.decode_heads.fpn_head":
+                    spec.loader = FailsAtItsEnd(name, spec.origin)
+                return spec
+
+        part_modules.PathFinder = Finder
+    """,
+    "an `__init__` cannot be read": """
+        def read_names(path, *, imports_only=False):
+            raise SyntaxError(str(path))
+        part_modules.read_names = read_names
+    """,
+    "registries keep their state elsewhere": """
+        def registries_import_nothing(packages):
+            raise AttributeError("_imported")
+        part_modules.registries_import_nothing = registries_import_nothing
+    """,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_ordinary_import_happens_where_anything_is_unexpected(fault):
+    """After a network that was built from its modules alone, and before others."""
+    said = python(
+        """
+    import sys
+    from bddzoo.engines import build_network, part_modules
+    from bddzoo.registry import load_registry
+    registry = load_registry(None)
+    def build(name):
+        model = registry.find(name)
+        return len(build_network(model).state_dict()) == model.network.entries
+    print(build("upernet_swin-t_512x1024_40k_sem_seg_bdd100k"), "mmseg.models" not in sys.modules)
+"""
+        + textwrap.indent(textwrap.dedent(FAULTS[fault]), "    ")
+        + """
+    print(build("fpn_r50_512x1024_40k_sem_seg_bdd100k"), "mmseg.models" in sys.modules)
+    print(build("fcn_r50-d8_512x1024_40k_sem_seg_bdd100k"))
+    print(build("mask_rcnn_r50_fpn_1x_ins_seg_bdd100k"))
+    """
+    )
+    assert said.split() == ["True"] * 6
