@@ -8,11 +8,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
-import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -46,6 +43,8 @@ def atomic_open(path: Path, *, durable: bool = False) -> Iterator[IO[bytes]]:
         except OSError as error:
             raise cannot_write(path, error) from error
         return
+    import tempfile
+
     try:
         target = path.resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -160,7 +159,7 @@ _FICLONE = 0x40049409
 
 def temp_beside(path: Path) -> Path:
     """A name beside `path` that no other writer uses."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    return path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -177,6 +176,8 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def copy_whole(source: Path, target: Path) -> None:
     """Copy a file, sharing blocks where the file system can; the target is absent, old or whole."""
+    import shutil
+
     target.parent.mkdir(parents=True, exist_ok=True)
     temp = temp_beside(target)
     try:
@@ -194,6 +195,8 @@ def link_or_copy(source: Path, target: Path) -> str:
     Returns:
         How: `reflink`, `hardlink` or `copy`.
     """
+    import shutil
+
     target.parent.mkdir(parents=True, exist_ok=True)
     temp = temp_beside(target)
     try:
@@ -238,6 +241,8 @@ def boot_id() -> str | None:
 
 def free_bytes(path: Path) -> int | None:
     """Room on the file system that would hold `path`, in bytes; None where that is unknown."""
+    import shutil
+
     for folder in (path, *path.parents):
         try:
             return shutil.disk_usage(folder).free

@@ -180,7 +180,7 @@ def under(app: App, model: Model, name: str) -> Model:
     Raises:
         UsageError: There is no such protocol, or it is of another data set.
     """
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from bddzoo.errors import UsageError
     from bddzoo.registry.problems import unknown

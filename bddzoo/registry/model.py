@@ -9,17 +9,17 @@ Why a published row cannot be built: codes for machines, a sentence for people.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 Task = Literal["sem_seg", "ins_seg"]
 ArtifactKind = Literal["weights", "scores-val", "scores-test", "preds", "masks", "visuals", "config"]
 DigestOrigin = Literal["published", "filename", "observed", "computed"]
 
 
-@dataclass(frozen=True)
-class Digest:
+class Digest(Struct, frozen=True):
     """A digest and where it is from.
 
     Attributes:
@@ -37,8 +37,7 @@ class Digest:
     date: str | None = None
 
 
-@dataclass(frozen=True)
-class Artifact:
+class Artifact(Struct, frozen=True):
     """One file of a model.
 
     Attributes:
@@ -69,8 +68,7 @@ class Artifact:
     size_date: str | None = None
 
 
-@dataclass(frozen=True)
-class Protocol:
+class Protocol(Struct, frozen=True):
     """Everything that changes a number besides the weights.
 
     Attributes:
@@ -122,8 +120,7 @@ class Protocol:
     note: str | None = None
 
 
-@dataclass(frozen=True)
-class Network:
+class Network(Struct, frozen=True):
     """Architecture facts of a model, enough to build it.
 
     Attributes:
@@ -148,8 +145,7 @@ class Network:
     entries: int | None = None
 
 
-@dataclass(frozen=True)
-class Person:
+class Person(Struct, frozen=True):
     """An author, with a home page if the zoo links one; `mark` is `*` for equal contribution."""
 
     name: str
@@ -157,16 +153,14 @@ class Person:
     mark: str = ""
 
 
-@dataclass(frozen=True)
-class Link:
+class Link(Struct, frozen=True):
     """A titled link."""
 
     title: str
     url: str | None = None
 
 
-@dataclass(frozen=True)
-class Method:
+class Method(Struct, frozen=True):
     """A heading of a zoo: a method with its paper, or for openseg.pytorch a data set.
 
     Attributes:
@@ -189,8 +183,7 @@ class Method:
     lint_ok: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Zoo:
+class Zoo(Struct, frozen=True):
     """A published collection."""
 
     id: str
@@ -203,8 +196,7 @@ class Zoo:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Training:
+class Training(Struct, frozen=True):
     """How the weights were trained, as the zoo's config says.
 
     Attributes:
@@ -232,8 +224,7 @@ class Training:
     multi_scale: bool = False
 
 
-@dataclass(frozen=True)
-class Reported:
+class Reported(Struct, frozen=True):
     """One number that a zoo reports.
 
     Attributes:
@@ -249,8 +240,7 @@ class Reported:
     value: Decimal | None
 
 
-@dataclass(frozen=True)
-class Elsewhere:
+class Elsewhere(Struct, frozen=True):
     """Numbers for a row that were published in another place or at another time.
 
     They never stand in for the row's own numbers.
@@ -278,8 +268,7 @@ class Elsewhere:
     note: str | None = None
 
 
-@dataclass(frozen=True)
-class Fills:
+class Fills(Struct, frozen=True):
     """A row without files that a model of another document stands behind.
 
     Attributes:
@@ -291,8 +280,7 @@ class Fills:
     differs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class NotBuildable:
+class NotBuildable(Struct, frozen=True):
     """Why a row's network cannot be built by anybody.
 
     Attributes:
@@ -304,8 +292,7 @@ class NotBuildable:
     text: str
 
 
-@dataclass(frozen=True)
-class Model:
+class Model(Struct, frozen=True):
     """One row of a zoo.
 
     Attributes:
@@ -350,8 +337,7 @@ class Model:
         return next((r.value for r in self.reported if r.metric == metric and r.split == split), None)
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(Struct, frozen=True):
     """A column of a zoo's tables.
 
     Attributes:
@@ -367,8 +353,7 @@ class Column:
     links: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class TableStyle:
+class TableStyle(Struct, frozen=True):
     """How a zoo prints a table, its oddities of spacing included.
 
     Attributes:
@@ -400,8 +385,7 @@ class TableStyle:
     row_tails: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(Struct, frozen=True):
     """A zoo's models of one task, as one document prints them.
 
     Attributes:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields
 from decimal import Decimal
 from functools import cache
 from math import isfinite
 from typing import Any
+
+from msgspec import Struct
 
 from bddzoo.registry import structs as doc
 from bddzoo.registry.artifacts import build_artifacts
@@ -59,11 +60,11 @@ def plain(value: Any) -> Any:
 
 
 @cache
-def _shared_fields(written: type[doc.Doc], kind: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind) if field.name in written.__struct_fields__)
+def _shared_fields(written: type[Struct], kind: type[Struct]) -> tuple[str, ...]:
+    return tuple(name for name in kind.__struct_fields__ if name in written.__struct_fields__)
 
 
-def shared(written: doc.Doc, kind: type) -> dict[str, Any]:
+def shared(written: Struct, kind: type[Struct]) -> dict[str, Any]:
     """The fields that an entry of the file and a type of `bddzoo.registry.model` have in common."""
     return {name: getattr(written, name) for name in _shared_fields(type(written), kind)}
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from decimal import Decimal
 from typing import Any
+
+import msgspec
 
 from bddzoo.registry.model import Model
 from bddzoo.reports.facts import (
@@ -22,8 +24,8 @@ _COLUMN = 14
 
 def as_data(model: Model) -> dict[str, Any]:
     """The model as plain data; what is unknown is None, or an empty list."""
-    data = asdict(model)
-    data["artifacts"] = {a.kind: {k: v for k, v in asdict(a).items() if k != "kind"} for a in model.artifacts}
+    data: dict[str, Any] = msgspec.to_builtins(model, builtin_types=(Decimal,))
+    data["artifacts"] = {artifact.pop("kind"): artifact for artifact in data["artifacts"]}
     return data
 
 

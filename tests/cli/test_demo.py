@@ -85,7 +85,7 @@ def test_the_server_answers_ranges_and_nothing_but_its_files(tmp_path: Path) -> 
 
 
 def test_a_package_without_its_files(tmp_path: Path) -> None:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     model = next(m for m in load_registry(None).models if m.zoo.id == DEMO_ZOO)
     artifact = replace(model.artifacts[0], sources=("package:demo/absent.pth",))

@@ -1,9 +1,9 @@
 import copy
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 
 from bddzoo.engines import build_network, make_runner
 from bddzoo.engines.recipe import recipe_state

@@ -1,13 +1,13 @@
 import gzip
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 
 from bddzoo.cli.main import run
 from bddzoo.engines.selftest.folder import GoldenFolder, packaged

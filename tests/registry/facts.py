@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from bddzoo.registry.markdown.document import DIGEST_LINK, Document, Heading, Row
 from bddzoo.registry.model import Artifact, Method, Model, Section, TableStyle
 
@@ -42,7 +44,7 @@ def _heading(section: Section, method: Method) -> Heading:
     }
     return Heading(
         name=method.name,
-        style=TableStyle(**{**vars(style), "row_tails": shown, "pad_unless": unless}),
+        style=TableStyle(**{**structs.asdict(style), "row_tails": shown, "pad_unless": unless}),
         rows=tuple(_row(m, style) for m in models),
         caption=method.caption,
         paper=method.paper,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import replace
 
 import click
 import pytest
+from msgspec.structs import replace
 
 from bddzoo.cli.app import App
 from bddzoo.cli.main import cli

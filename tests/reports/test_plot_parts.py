@@ -1,10 +1,9 @@
 """What plots are made of: fronts, looks of groups, models that go together."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from bddzoo.registry import load_registry
 from bddzoo.reports.plots.canvas import COLOURS, looks

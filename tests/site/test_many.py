@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from bddzoo.artifacts.probe_history import History
 from bddzoo.registry import Registry, load_registry
