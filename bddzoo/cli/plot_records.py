@@ -276,10 +276,9 @@ def _attributes(
     stored: StoredRecord, accumulator: Accumulator, data: Path | None, file: Path | None
 ) -> dict[str, dict[str, str]]:
     from bddzoo.datasets import attributes
-    from bddzoo.evaluation import slices as slicing
 
     if file is not None:
-        return slicing.read_attributes(file)
+        return attributes.read_attribute_files(file)
     assert data is not None
     record = stored.record
     stems = [Path(name.split("\0", maxsplit=1)[0]).stem for name in accumulator.names]

@@ -219,13 +219,13 @@ def _write(
     import numpy as np
 
     from bddzoo.datasets.classes import INS_SEG
-    from bddzoo.datasets.decode import read_picture
+    from bddzoo.datasets.decode import read_image
     from bddzoo.datasets.openseg import class_set_of
     from bddzoo.inference.overlay import draw_class_map, draw_instances
 
     name, result = prediction
     # Read again rather than carried along: decoding is cheap beside what a queue of pictures would hold.
-    pixels = read_picture(pictures[name]).pixels
+    pixels = read_image(pictures[name]).pixels
     row: dict[str, Any] = {"name": name, "width": pixels.shape[1], "height": pixels.shape[0]}
     if model.task == "sem_seg":
         classes = class_set_of(model)

@@ -116,8 +116,9 @@ def command(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from bddzoo.cli.score_extras import Extras
     from bddzoo.cli.score_output import check_targets, json_of, table_of, write_json
+    from bddzoo.datasets.attributes import read_attribute_files
     from bddzoo.evaluation.options import Options
-    from bddzoo.evaluation.slices import check_keys, read_attributes
+    from bddzoo.evaluation.slices import check_keys
 
     keys = [k.strip() for k in by.split(",") if k.strip()] if by else []
     if bool(keys) != bool(attributes):
@@ -141,7 +142,7 @@ def command(
     extras: dict[str, Any] = {}
     # Before the long work: a mistake in it should not cost a whole evaluation.
     check_targets(out_file, plots)
-    known = read_attributes(attributes) if attributes else {}
+    known = read_attribute_files(attributes) if attributes else {}
     check_keys(known, keys)
     if evaluator == "official":
         found = _ask_toolkit(task, gt, result, score_file, extras)

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
 
 ATTRIBUTES = ("weather", "scene", "timeofday")
@@ -19,17 +20,17 @@ _FILES = (
 )
 
 
-class FrameRow(msgspec.Struct):
+class _Row(msgspec.Struct):
     """The part of a frame that is wanted here."""
 
-    name: str
+    name: str | int | None = None
     attributes: dict[str, Any] | None = None
 
 
-class FrameFile(msgspec.Struct):
-    """A frame list in its long form."""
+class _File(_Row):
+    """A list of frames in its long form; or, with a name, the file of one image of 2018."""
 
-    frames: list[FrameRow]
+    frames: list[_Row] = []
 
 
 def attribute_files(root: Path, task: str, split: str) -> list[Path]:
@@ -39,7 +40,7 @@ def attribute_files(root: Path, task: str, split: str) -> list[Path]:
 
 
 def read_attributes(root: Path, task: str, split: str, stems: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Attributes by stem, for those of the frames that have any; the first file to name one decides.
+    """Weather, scene and time of day by stem; the first file to name a frame decides.
 
     Raises:
         MissingError: A file of that name is there but is no frame list.
@@ -49,33 +50,58 @@ def read_attributes(root: Path, task: str, split: str, stems: Iterable[str]) -> 
     for path in attribute_files(root, task, split):
         if not missing:
             break
-        for name, values in _decode(path):
-            stem = Path(name).stem
-            if stem in missing and values:
-                found[stem] = values
+        source = open_source(path)
+        for stem, values in _decode(source, source.members[0]).items():
+            chosen = {key: values[key] for key in ATTRIBUTES if key in values}
+            if stem in missing and chosen:
+                found[stem] = chosen
                 missing.discard(stem)
     return found
 
 
-def _decode(path: Path) -> list[tuple[str, dict[str, str]]]:
-    """Names and attributes of a frame list; everything else in it is skipped, not built."""
+def read_attribute_files(path: Path) -> dict[str, dict[str, str]]:
+    """All attributes of the frames in a label file, or a folder or archive of them, by stem.
+
+    Raises:
+        MissingError: A file is not a list of frames, a frame is there twice, or none has attributes.
+    """
+    source = open_source(path)
+    found: dict[str, dict[str, str]] = {}
+    for member in source.with_suffix(".json"):
+        for stem, values in _decode(source, member).items():
+            if stem in found:
+                raise _twice(path, stem)
+            found[stem] = values
+    if not any(found.values()):
+        raise MissingError(f"{path} has no frame with attributes", hint="expected weather, scene, timeofday")
+    return found
+
+
+def _decode(source: Source, member: str) -> dict[str, dict[str, str]]:
+    """Attributes by stem; null is none, and everything else in the file is skipped, not built."""
+    where = source.where(member)
+    content = source.read_text(member)
     try:
-        content = path.read_bytes()
         if content.lstrip()[:1] == b"{":
-            rows = msgspec.json.decode(content, type=FrameFile).frames
+            file = msgspec.json.decode(content, type=_File)
+            rows: list[_Row] = file.frames if file.name is None else [file]
         else:
-            rows = msgspec.json.decode(content, type=list[FrameRow])
-    except OSError as error:
-        raise MissingError(f"cannot read {path}: {error.strerror or error}") from error
-    except msgspec.DecodeError as error:
+            rows = msgspec.json.decode(content, type=list[_Row])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MissingError(
-            f"{path} is no list of frames: {error}", hint="remove it or download it again"
+            f"{where} is no list of frames: {error}", hint="remove it or download it again"
         ) from None
-    return [
-        (
-            row.name,
-            {key: str(row.attributes[key]) for key in ATTRIBUTES if row.attributes.get(key) is not None},
-        )
-        for row in rows
-        if row.attributes
-    ]
+    found: dict[str, dict[str, str]] = {}
+    for number, row in enumerate(rows, 1):
+        if row.name is None:
+            raise MissingError(f"{where}, frame {number} has no name")
+        stem = Path(str(row.name).replace("\\", "/")).stem
+        if stem in found:
+            raise _twice(where, stem)
+        values = (row.attributes or {}).items()
+        found[stem] = {key: str(value) for key, value in values if value is not None}
+    return found
+
+
+def _twice(where: Path, stem: str) -> MissingError:
+    return MissingError(f"{where} has frame {stem} more than once", hint="keep one of them")

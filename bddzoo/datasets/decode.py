@@ -1,36 +1,44 @@
-"""Pictures from files, as upstream reads them.
+"""Images from files, as upstream reads them; every command that looks at an image asks here.
 
 mmcv decodes with OpenCV's `IMREAD_COLOR`, and so do we: the result is always 8-bit BGR. What that
 means for unusual files is part of the answer and is reported as a remark:
 
-- EXIF orientation is applied: a picture is seen, and its results are written, upright;
-- grey pictures give three equal channels;
+- the EXIF orientation of JPEG, PNG and WebP files is applied: an image is seen, and its results are
+  written, upright (OpenCV's releases differ in which formats they do it for, so it is done here);
+- grey images give three equal channels;
 - 16-bit samples lose their low byte;
 - CMYK is converted by OpenCV's plain formula, without a colour profile;
-- an alpha channel is dropped.
+- an alpha channel is dropped;
+- bytes behind the end are passed over: phones put a film there.
 
-Files that end early are refused. OpenCV's releases differ in how they treat them, some return a
-picture with a grey remainder, so the end of JPEG and PNG files is looked for here.
+Files that end early are refused. OpenCV's releases differ in how they treat them, some return an
+image with a grey remainder, so the end of JPEG, PNG and WebP files is looked for here. What a file is
+is told by its content; its suffix says nothing.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bddzoo.datasets.formats.png import GREY, GREY_ALPHA, RGBA, SIGNATURE, check_png, read_bytes
+from bddzoo.datasets.formats.png import GREY, GREY_ALPHA, RGBA, SIGNATURE, check_png, chunks, read_bytes
 from bddzoo.errors import MissingError
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+# Brands of ISO base media files (ISO/IEC 14496-12) that phones write and OpenCV does not read.
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+
 
 @dataclass(frozen=True)
-class Picture:
-    """A decoded picture.
+class Image:
+    """A decoded image.
 
     Attributes:
         pixels: (H, W, 3) uint8, BGR.
@@ -47,17 +55,17 @@ class Picture:
         return int(height), int(width)
 
 
-def read_picture(path: Path) -> Picture:
-    """Decode a picture file of any format that OpenCV knows.
+def read_image(path: Path) -> Image:
+    """Decode an image file of any format that OpenCV knows.
 
     Raises:
-        MissingError: It is absent, cut short, damaged or no picture; the file is named.
+        MissingError: It is absent, cut short, damaged or no image; the file is named.
     """
-    return decode_picture(read_bytes(path), path)
+    return decode_image(read_bytes(path), path)
 
 
-def decode_picture(content: bytes, path: Path) -> Picture:
-    """Decode the bytes of a picture file; see `read_picture`.
+def decode_image(content: bytes, path: Path) -> Image:
+    """Decode the bytes of an image file; see `read_image`.
 
     Args:
         content: The file.
@@ -68,36 +76,81 @@ def decode_picture(content: bytes, path: Path) -> Picture:
 
     if not content:
         raise MissingError(f"{path} is empty", hint="copy or download it again")
+    flags, turn = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, None
     if content.startswith(SIGNATURE):
-        remarks = _png_remarks(content, path)
+        remarks, turn = _png_remarks(content, path)
     elif content.startswith(b"\xff\xd8"):
-        remarks = _jpeg_remarks(content, path)
+        remarks, turn = _jpeg_remarks(content, path)
+    elif content.startswith(b"RIFF") and content[8:12] == b"WEBP":
+        remarks, turn = [], _webp_orientation(content, path)
     else:
-        remarks = []
+        _refuse_other_kinds(content, path)
+        remarks, flags = [], cv2.IMREAD_COLOR
+    _silence()
     try:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
         raise MissingError(f"cannot decode {path}: {error.err or error.func}") from error
     if pixels is None:
         raise MissingError(f"{path} is damaged or no picture", hint="JPEG and PNG files are the usual ones")
-    return Picture(np.asarray(pixels, np.uint8), tuple(remarks))
+    if turn not in (None, 1):
+        remarks.append(f"EXIF orientation {turn} is applied")
+        pixels = _upright(np.asarray(pixels, np.uint8), turn)
+    return Image(np.asarray(pixels, np.uint8), tuple(remarks))
 
 
-def _png_remarks(content: bytes, path: Path) -> list[str]:
+@cache
+def _silence() -> None:
+    """Keep OpenCV from writing about damaged files to stderr: we say what is wrong with them."""
+    import cv2
+
+    if hasattr(cv2, "setLogLevel"):
+        cv2.setLogLevel(0)
+
+
+def _upright(pixels: npt.NDArray[np.uint8], turn: int | None) -> npt.NDArray[np.uint8]:
+    """The pixels of an image in EXIF orientation 2 to 8 as they are meant to be seen."""
+    import numpy as np
+
+    if turn in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    # What is first: rows from below (3, 4), columns from the right (2, 3); turned ones likewise.
+    if turn in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if turn in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _refuse_other_kinds(content: bytes, path: Path) -> None:
+    """Name a file that is known not to be read.
+
+    Raises:
+        MissingError: It is HEIC, or a web page.
+    """
+    if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS:
+        raise MissingError(f"{path} is a HEIC image, which is not read", hint="convert it to JPEG or PNG")
+    if content[:64].lstrip().lower().startswith((b"<!doctype", b"<html")):
+        raise MissingError(f"{path} is a web page, not an image", hint="download it again")
+
+
+def _png_remarks(content: bytes, path: Path) -> tuple[list[str], int | None]:
     header = check_png(content, path)
     remarks = []
+    exif = next((body for kind, body in chunks(content) if kind == b"eXIf"), b"")
     if header.colour in (GREY, GREY_ALPHA):
         remarks.append("grey: its one channel is used three times")
     if header.depth == 16:
         remarks.append("16 bits a channel: the low 8 are dropped")
     if header.colour in (GREY_ALPHA, RGBA):
         remarks.append("transparency is ignored")
-    return remarks
+    return remarks, exif_orientation(exif)
 
 
-def _jpeg_remarks(content: bytes, path: Path) -> list[str]:
+def _jpeg_remarks(content: bytes, path: Path) -> tuple[list[str], int | None]:
     """Walk the marker segments of a JPEG up to its first scan (ITU-T T.81, annex B)."""
-    remarks = []
+    remarks: list[str] = []
+    turn = None
     at = 2
     while True:
         if at + 4 > len(content):
@@ -114,9 +167,7 @@ def _jpeg_remarks(content: bytes, path: Path) -> list[str]:
         (length,) = struct.unpack_from(">H", content, at + 2)
         body = content[at + 4 : at + 2 + length]
         if marker == 0xE1 and body.startswith(b"Exif\0\0"):
-            turn = exif_orientation(body[6:])
-            if turn not in (None, 1):
-                remarks.append(f"EXIF orientation {turn} is applied")
+            turn = turn or exif_orientation(body[6:])
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and len(body) >= 6:
             if body[5] == 1:
                 remarks.append("grey: its one channel is used three times")
@@ -128,7 +179,25 @@ def _jpeg_remarks(content: bytes, path: Path) -> list[str]:
     # 0xFF is followed by 0x00 or a restart marker within a scan, so the end marker cannot be data.
     if content.rfind(b"\xff\xd9", at) < 0:
         raise _cut(path)
-    return remarks
+    return remarks, turn
+
+
+def _webp_orientation(content: bytes, path: Path) -> int | None:
+    """The EXIF orientation of a WebP file that is whole (RFC 9649, section 2)."""
+    if int.from_bytes(content[4:8], "little") + 8 > len(content):
+        raise _cut(path)
+    for kind, body in _riff_chunks(content):
+        if kind == b"EXIF":
+            return exif_orientation(body.removeprefix(b"Exif\0\0"))
+    return None
+
+
+def _riff_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 12
+    while at + 8 <= len(content):
+        length = int.from_bytes(content[at + 4 : at + 8], "little")
+        yield content[at : at + 4], content[at + 8 : at + 8 + length]
+        at += 8 + length + length % 2
 
 
 def exif_orientation(tiff: bytes) -> int | None:

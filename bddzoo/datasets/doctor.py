@@ -5,17 +5,19 @@ Looks at every split of every task on its own, so that a folder with validation 
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bddzoo.datasets.classes import BITMASK_TASKS, values_of_no_class
+from bddzoo.datasets.decode import read_image
 from bddzoo.datasets.formats.mask import read_bitmask, read_mask
-from bddzoo.datasets.formats.png import SIGNATURE, check_png, read_bytes
 from bddzoo.datasets.identity import BDD100K, published_images
-from bddzoo.datasets.images import SPLITS, Listing
+from bddzoo.datasets.images import SPLITS, Frame, Listing
 from bddzoo.datasets.layouts import Layout, open_layout
 from bddzoo.datasets.mini import read_marker
 from bddzoo.datasets.openseg.sets import DATA_SETS, DataSet
@@ -138,14 +140,13 @@ def examine(
         for split in splits:
             found.append(_list(layout, dataset, task, split, mini))
     if not quick:
-        total = sum(len(listing.frames) for _, listing in found if listing)
-        done = 0
-        for report, listing in found:
-            for frame in listing.frames if listing else ():
-                _read(report, frame.image, frame.label, labels)
-                done += 1
+        jobs = [(report, frame) for report, listing in found if listing for frame in listing.frames]
+        # OpenCV and zlib release the interpreter while they work.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for done, finding in enumerate(pool.map(lambda job: _read(job[0], job[1], labels), jobs), 1):
+                finding()
                 if progress:
-                    progress(done, total)
+                    progress(done, len(jobs))
     for report, listing in found:
         if listing is not None:
             report.state = _state(report)
@@ -201,28 +202,36 @@ def _finding(report: SplitReport, what: str, fatal: bool = True) -> Finding:
     return report.findings[-1]
 
 
-def _read(report: SplitReport, image: Path, label: Path | None, labels: DataSet | None) -> None:
+def _read(report: SplitReport, frame: Frame, labels: DataSet | None) -> Callable[[], None]:
+    """Read an image and its label; what is returned notes in the report what was found."""
     try:
-        width, height = picture_size(image)
+        height, width = read_image(frame.image).size
     except MissingError as error:
-        _finding(report, "images that cannot be read").add(str(error))
-        return
-    sizes = Counter(report.sizes)
-    sizes[f"{width}x{height}"] += 1
-    report.sizes = dict(sizes.most_common())
-    if label is None:
-        return
-    try:
-        shape, strange, guess = _label(report.task, label, labels)
-    except MissingError as error:
-        _finding(report, "labels that cannot be read").add(str(error))
-        return
-    if shape != (height, width):
-        text = f"{label}: {shape[1]}x{shape[0]}, its image is {width}x{height}"
-        _finding(report, "labels of another size than their image").add(text)
-    if strange:
-        text = f"{label}: {', '.join(map(str, strange[:MAX_EXAMPLES]))}" + (f"; {guess}" if guess else "")
-        _finding(report, "labels with values that are no class").add(text)
+        text = str(error)
+        return lambda: _finding(report, "images that cannot be read").add(text)
+    faults: list[tuple[str, str]] = []
+    if (label := frame.label) is not None:
+        try:
+            shape, strange, guess = _label(report.task, label, labels)
+        except MissingError as error:
+            faults.append(("labels that cannot be read", str(error)))
+        else:
+            if shape != (height, width):
+                text = f"{label}: {shape[1]}x{shape[0]}, its image is {width}x{height}"
+                faults.append(("labels of another size than their image", text))
+            if strange:
+                text = f"{label}: {', '.join(map(str, strange[:MAX_EXAMPLES]))}"
+                text += f"; {guess}" if guess else ""
+                faults.append(("labels with values that are no class", text))
+
+    def note() -> None:
+        sizes = Counter(report.sizes)
+        sizes[f"{width}x{height}"] += 1
+        report.sizes = dict(sizes.most_common())
+        for what, example in faults:
+            _finding(report, what).add(example)
+
+    return note
 
 
 def _label(task: str, path: Path, labels: DataSet | None) -> tuple[tuple[int, int], list[int], str]:
@@ -237,29 +246,3 @@ def _label(task: str, path: Path, labels: DataSet | None) -> tuple[tuple[int, in
     pixels = read_bitmask(path) if task in BITMASK_TASKS else read_mask(path)
     strange = values_of_no_class(task, pixels[..., 0] if pixels.ndim == 3 else pixels)
     return (pixels.shape[0], pixels.shape[1]), strange, ""
-
-
-def picture_size(path: Path) -> tuple[int, int]:
-    """Width and height of a JPEG or PNG file that is whole; nothing is decoded.
-
-    Raises:
-        MissingError: It is absent, cut short, or neither.
-    """
-    content = read_bytes(path)
-    if content.startswith(SIGNATURE):
-        header = check_png(content, path)
-        return header.width, header.height
-    if not content.startswith(b"\xff\xd8"):
-        what = "is empty" if not content else "is neither JPEG nor PNG"
-        raise MissingError(f"{path} {what}", hint="copy or download it again")
-    if content.rstrip(b"\0")[-2:] != b"\xff\xd9":
-        raise MissingError(f"{path} is damaged: it is cut short", hint="copy or download it again")
-    at = 2
-    while at + 9 < len(content) and content[at] == 0xFF:
-        kind = content[at + 1]
-        # Start-of-frame markers hold the size (ITU-T T.81, B.2.2); C4, C8 and CC are no such.
-        if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
-            height, width = (int.from_bytes(content[at + i : at + i + 2], "big") for i in (5, 7))
-            return width, height
-        at += 1 if kind == 0xFF else 2 + int.from_bytes(content[at + 2 : at + 4], "big")
-    raise MissingError(f"{path} is damaged: it has no frame header", hint="copy or download it again")

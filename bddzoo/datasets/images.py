@@ -4,6 +4,7 @@
     labels/sem_seg/masks/{train,val}/*.png
     labels/ins_seg/bitmasks/{train,val}/*.png
     images/100k/... and labels/drivable/masks/... for drivable area
+    seg/images/... and seg/labels/.../*_train_id.png as published in 2018
 
 Frame attributes (weather, scene, time of day) are read from whichever official JSON is there.
 """
@@ -11,9 +12,9 @@ Frame attributes (weather, scene, time of day) are read from whichever official 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from bddzoo.datasets.attributes import read_attributes
 from bddzoo.errors import MissingError, UsageError
@@ -21,7 +22,18 @@ from bddzoo.files import cannot_read
 from bddzoo.text import number_of
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+# Those, and kinds that are not read: they are named rather than passed over.
+LISTED_SUFFIXES = IMAGE_SUFFIXES | {".heic", ".heif", ".avif", ".gif"}
 SPLITS = ("train", "val", "test")
+
+# Names of Cityscapes' published files: CITY/CITY_000000_000019_leftImg8bit.png, CITY/..._gtFine_labelIds.png.
+PICTURE = "_leftImg8bit"
+LABEL_IDS = "_gtFine_labelIds"
+TRAIN_IDS = "_gtFine_labelTrainIds"
+# What BDD100K's label files of 2018 end with.
+OLD_TAILS = {"sem_seg": "_train_id", "drivable": "_drivable_id"}
+_TAILS = (LABEL_IDS, PICTURE, TRAIN_IDS, *OLD_TAILS.values(), "_train_color", "_drivable_color")
+_TRUTH = ("_gtFine_", "_gtCoarse_")
 
 _IMAGES = {"sem_seg": "images/10k", "ins_seg": "images/10k", "drivable": "images/100k"}
 _LABELS = {
@@ -110,13 +122,18 @@ class BddLayout:
                 "'bddzoo data mini'",
             )
 
+    def _is_old(self, task: str) -> bool:
+        """Whether it is the folder of 2018: seg/images and seg/labels, with `_train_id` behind the names."""
+        old = task == "sem_seg" and (self.root / "seg" / "labels").is_dir()
+        return old and not (self.root / _LABELS[task]).is_dir()
+
     def image_folder(self, task: str, split: str) -> Path:
         """Folder of the images."""
-        return self.root / _known(_IMAGES, task) / split
+        return self.root / ("seg/images" if self._is_old(task) else _known(_IMAGES, task)) / split
 
     def label_folder(self, task: str, split: str) -> Path:
         """Folder of the labels."""
-        return self.root / _known(_LABELS, task) / split
+        return self.root / ("seg/labels" if self._is_old(task) else _known(_LABELS, task)) / split
 
     def frames(self, task: str, split: str) -> list[Frame]:
         """Images that have a label, or all images where the split has no labels, ordered by name.
@@ -139,7 +156,7 @@ class BddLayout:
         Raises:
             MissingError: See `frames`.
         """
-        images = self._files(self.image_folder(task, split), IMAGE_SUFFIXES, "the images, *.jpg")
+        images = self._files(self.image_folder(task, split), LISTED_SUFFIXES, "the images, *.jpg")
         found: dict[str, Path] = {}
         wanted = labels and (split != "test" or self.label_folder(task, split).is_dir())
         if wanted:
@@ -156,13 +173,18 @@ class BddLayout:
                 f"data root {self.root} has no folder {folder.relative_to(self.root)} (expected: {expected})",
                 hint=self._root_hint(folder),
             )
-        files = files_by_stem(folder, suffixes)
+        files = files_by_stem(folder, suffixes, lambda path: frame_stem(path.stem))
         if not files:
             raise MissingError(f"{folder} holds none of what is expected there: {expected}")
         return files
 
     def _root_hint(self, folder: Path) -> str:
         relative = folder.relative_to(self.root)
+        if (self.root / "drivable_maps").is_dir() and "drivable" in relative.parts:
+            return (
+                "drivable_maps/ is of 2018: its values 0, 1, 2 mean background, direct, alternative, "
+                "today's direct, alternative, background; download today's labels"
+            )
         near = [
             self.root / "bdd100k",
             self.root / "bdd100k" / "bdd100k",
@@ -293,3 +315,34 @@ def pair(
         tuple(s for s in images if s not in found) if labels is not None else (),
         tuple(s for s in found if s not in images),
     )
+
+
+def frame_stem(stem: str) -> str:
+    """A file's stem without what only tells the images, labels and predictions of one frame apart."""
+    for tail in _TAILS:
+        if stem.endswith(tail):
+            return stem[: -len(tail)]
+    return stem
+
+
+def of_kind(paths: Iterable[str], tail: str) -> list[str]:
+    """Files of one kind.
+
+    Args:
+        paths: Paths with `/`.
+        tail: What the stems of that kind end with.
+
+    Returns:
+        Those that are of that kind, in their order; none where the names do not say.
+    """
+    return [path for path in paths if PurePosixPath(path).stem.endswith(tail)]
+
+
+def without_truth(paths: Sequence[str]) -> list[str]:
+    """Files without those that are ground truth by their names; all of them where nothing else is there.
+
+    Args:
+        paths: Paths with `/`.
+    """
+    rest = [p for p in paths if not any(word in PurePosixPath(p).stem for word in _TRUTH)]
+    return rest or list(paths)

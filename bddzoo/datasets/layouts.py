@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bddzoo.datasets.images import IMAGE_SUFFIXES, BddLayout, walk
+from bddzoo.datasets.images import IMAGE_SUFFIXES, LISTED_SUFFIXES, BddLayout, walk
 from bddzoo.datasets.mini import read_marker
 from bddzoo.datasets.openseg.layout import NESTED, OpensegLayout
 from bddzoo.datasets.openseg.sets import DATA_SETS, DataSet, data_set
@@ -76,7 +76,7 @@ def find_pictures(inputs: Sequence[Path], out: Path) -> dict[str, Path]:
     target = out.resolve()
     for item in inputs:
         if item.is_dir():
-            paths = walk(item, IMAGE_SUFFIXES)
+            paths = walk(item, LISTED_SUFFIXES)
             if item.resolve() in target.parents:
                 paths = [path for path in paths if not path.parent.resolve().is_relative_to(target)]
             if not paths:

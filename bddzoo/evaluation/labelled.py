@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.datasets.openseg.classes import LABEL_IDS, frame_stem, of_kind
+from bddzoo.datasets.images import LABEL_IDS, frame_stem, of_kind
 from bddzoo.datasets.openseg.sets import DataSet
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from bddzoo.datasets.formats.frames import JsonFrames
+from bddzoo.datasets.images import frame_stem
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.jobs import listing
@@ -34,6 +35,11 @@ class FramePair:
 
 
 def stem(name: str) -> str:
+    """Bare name of a file's frame: without folders, suffix, and what tells its files apart (`_train_id`)."""
+    return frame_stem(PurePosixPath(name).stem)
+
+
+def _bare(name: str) -> str:
     """File name without folders and suffix: what the toolkit matches masks by."""
     return PurePosixPath(name).stem
 
@@ -61,14 +67,15 @@ def pair_masks(
             )
         for source, members in ((gt, truth), (pred, found)):
             _refuse_duplicates(source, members)
-    by_stem = {stem(m): m for m in found}
+    name_of = _bare if options.official else stem
+    by_stem = {name_of(m): m for m in found}
     if by_name:
         first = {PurePosixPath(m).name: m for m in reversed(truth)}
         last = {PurePosixPath(m).name: m for m in truth}
-        pairs = [MaskPair(first[n], last[n], by_stem.get(stem(n))) for n in last]
+        pairs = [MaskPair(first[n], last[n], by_stem.get(name_of(n))) for n in last]
     else:
-        pairs = [MaskPair(m, m, by_stem.get(stem(m))) for m in truth]
-    extra = by_stem.keys() - {stem(m) for m in truth}
+        pairs = [MaskPair(m, m, by_stem.get(name_of(m))) for m in truth]
+    extra = by_stem.keys() - {name_of(m) for m in truth}
     for name in sorted(extra):
         remarks.add("extra", str(pred.where(by_stem[name])))
     return pairs, [p.name for p in pairs if p.pred is None]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.datasets.formats.frames import JsonFrames
-from bddzoo.datasets.sources import open_source
-from bddzoo.errors import MissingError, UsageError
+from bddzoo.errors import UsageError
 from bddzoo.evaluation.metrics.average_precision import ap_scores, by_class, precision_recall
 from bddzoo.evaluation.metrics.insseg import MatchAccumulator
 from bddzoo.evaluation.metrics.panseg import PanSegAccumulator, pan_scores
@@ -18,27 +16,7 @@ from bddzoo.evaluation.metrics.scores import Scores
 from bddzoo.evaluation.metrics.semseg import SemSegAccumulator, semseg_scores
 from bddzoo.evaluation.options import Accumulator
 
-# BDD100K's frame attributes.
-ATTRIBUTES = ("weather", "scene", "timeofday")
 UNKNOWN = "unknown"
-
-
-def read_attributes(path: Path) -> dict[str, dict[str, str]]:
-    """Attributes of frames by name without suffix, from a label JSON or a folder of them.
-
-    Raises:
-        MissingError: Not readable, or no frame in it has attributes.
-    """
-    source = open_source(path)
-    frames = JsonFrames(source, source.with_suffix(".json"))
-    out: dict[str, dict[str, str]] = {}
-    for i, name in enumerate(frames.names):
-        found = frames.attributes(i)
-        if found:
-            out[_stem(name)] = {k: str(v) for k, v in found.items()}
-    if not out:
-        raise MissingError(f"{path} has no frame with attributes", hint="expected weather, scene, timeofday")
-    return out
 
 
 def check_keys(attributes: Mapping[str, Mapping[str, str]], by: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bddzoo.datasets.decode import read_picture
+from bddzoo.datasets.decode import read_image
 from bddzoo.datasets.formats.scalabel import Instances
 from bddzoo.engines.registry_config import network_of
 from bddzoo.errors import BddzooError, MissingError, UsageError
@@ -174,7 +174,7 @@ def protocol_of(model: Model) -> TestProtocol:
 
 def _load(name: str, path: Path, protocol: TestProtocol) -> Loaded:
     try:
-        picture = read_picture(path)
+        picture = read_image(path)
         return Loaded(name, prepare(picture.pixels, protocol), picture.remarks)
     except BddzooError as error:
         return Loaded(name, error=error)

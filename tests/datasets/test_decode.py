@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from bddzoo.datasets.decode import exif_orientation, read_picture
+from bddzoo.datasets.decode import exif_orientation, read_image
 from bddzoo.errors import MissingError
 from tests.shared import shared
 
@@ -39,21 +39,21 @@ def written(path, content: bytes):
 
 
 def test_plain_files_have_no_remarks(tmp_path, image):
-    picture = read_picture(written(tmp_path / "a.jpg", jpeg(image)))
+    picture = read_image(written(tmp_path / "a.jpg", jpeg(image)))
     assert picture.remarks == ()
     assert picture.size == (40, 60)
     assert np.abs(picture.pixels.astype(int) - image).mean() < 6
     cv2.imwrite(str(tmp_path / "a.png"), image)
-    assert np.array_equal(read_picture(tmp_path / "a.png").pixels, image)
+    assert np.array_equal(read_image(tmp_path / "a.png").pixels, image)
     cv2.imwrite(str(tmp_path / "a.bmp"), image)
-    assert np.array_equal(read_picture(tmp_path / "a.bmp").pixels, image)
+    assert np.array_equal(read_image(tmp_path / "a.bmp").pixels, image)
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_exif_orientation_is_applied(tmp_path, image, orientation):
     content = jpeg(image)
-    upright = read_picture(written(tmp_path / "a.jpg", content)).pixels
-    picture = read_picture(written(tmp_path / "b.jpg", with_exif(content, orientation)))
+    upright = read_image(written(tmp_path / "a.jpg", content)).pixels
+    picture = read_image(written(tmp_path / "b.jpg", with_exif(content, orientation)))
     assert picture.remarks == (f"EXIF orientation {orientation} is applied",)
     turned = {
         2: upright[:, ::-1],
@@ -69,15 +69,15 @@ def test_exif_orientation_is_applied(tmp_path, image, orientation):
 
 def test_grey_and_16_bit_and_alpha(tmp_path, image):
     grey = image[..., 0]
-    picture = read_picture(written(tmp_path / "a.jpg", jpeg(grey)))
+    picture = read_image(written(tmp_path / "a.jpg", jpeg(grey)))
     assert picture.pixels.shape == (40, 60, 3)
     assert picture.remarks == ("grey: its one channel is used three times",)
     cv2.imwrite(str(tmp_path / "deep.png"), image.astype(np.uint16) * 256 + 17)
-    picture = read_picture(tmp_path / "deep.png")
+    picture = read_image(tmp_path / "deep.png")
     assert np.array_equal(picture.pixels, image)
     assert picture.remarks == ("16 bits a channel: the low 8 are dropped",)
     cv2.imwrite(str(tmp_path / "alpha.png"), np.dstack([image, grey]))
-    picture = read_picture(tmp_path / "alpha.png")
+    picture = read_image(tmp_path / "alpha.png")
     assert np.array_equal(picture.pixels, image)
     assert picture.remarks == ("transparency is ignored",)
 
@@ -86,7 +86,7 @@ def test_cmyk(tmp_path, image):
     """A four-component JPEG made by Pillow, which torchvision brings along."""
     pillow = pytest.importorskip("PIL.Image", reason="makes the CMYK file")
     pillow.fromarray(image[..., ::-1]).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
-    picture = read_picture(tmp_path / "a.jpg")
+    picture = read_image(tmp_path / "a.jpg")
     assert picture.remarks == ("CMYK: converted to RGB without a colour profile",)
     assert np.abs(picture.pixels.astype(int) - image).mean() < 6
 
@@ -97,15 +97,15 @@ def test_every_truncation_of_a_jpeg_is_refused(tmp_path, image):
     for length in range(len(content)):
         path.write_bytes(content[:length])
         with pytest.raises(MissingError, match=r"cut\.jpg is"):
-            read_picture(path)
+            read_image(path)
 
 
 def test_a_progressive_jpeg_cut_between_scans_is_refused(tmp_path, image):
     content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
-    assert read_picture(written(tmp_path / "a.jpg", content)).size == (40, 60)
+    assert read_image(written(tmp_path / "a.jpg", content)).size == (40, 60)
     last_scan = content.rfind(b"\xff\xda")
     with pytest.raises(MissingError, match="cut short"):
-        read_picture(written(tmp_path / "a.jpg", content[:last_scan]))
+        read_image(written(tmp_path / "a.jpg", content[:last_scan]))
 
 
 def test_a_thumbnail_does_not_hide_a_truncation(tmp_path, image):
@@ -113,13 +113,13 @@ def test_a_thumbnail_does_not_hide_a_truncation(tmp_path, image):
     body = b"Exif\0\0" + exif(1) + jpeg(image[:8, :8])
     content = jpeg(image)
     content = content[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + content[2:]
-    assert read_picture(written(tmp_path / "a.jpg", content)).size == (40, 60)
+    assert read_image(written(tmp_path / "a.jpg", content)).size == (40, 60)
     with pytest.raises(MissingError, match="cut short"):
-        read_picture(written(tmp_path / "a.jpg", content[:-40]))
+        read_image(written(tmp_path / "a.jpg", content[:-40]))
 
 
 def test_trailing_bytes_after_the_end_are_fine(tmp_path, image):
-    assert read_picture(written(tmp_path / "a.jpg", jpeg(image) + b"\0" * 100)).remarks == ()
+    assert read_image(written(tmp_path / "a.jpg", jpeg(image) + b"\0" * 100)).remarks == ()
 
 
 @pytest.mark.parametrize(
@@ -127,17 +127,17 @@ def test_trailing_bytes_after_the_end_are_fine(tmp_path, image):
 )
 def test_not_a_picture(tmp_path, content):
     with pytest.raises(MissingError, match=r"x\.jpg"):
-        read_picture(written(tmp_path / "x.jpg", content))
+        read_image(written(tmp_path / "x.jpg", content))
 
 
 def test_truncated_and_damaged_png(tmp_path, image):
     content = cv2.imencode(".png", image)[1].tobytes()
     for end in (len(content) // 2, len(content) - 5):
         with pytest.raises(MissingError, match=r"a\.png is damaged: it is cut short"):
-            read_picture(written(tmp_path / "a.png", content[:end]))
+            read_image(written(tmp_path / "a.png", content[:end]))
     at = content.index(b"IDAT") + 10
     with pytest.raises(MissingError, match="checksum"):
-        read_picture(written(tmp_path / "a.png", content[:at] + b"\xaa\x55" + content[at + 2 :]))
+        read_image(written(tmp_path / "a.png", content[:at] + b"\xaa\x55" + content[at + 2 :]))
 
 
 def test_pixels_that_cannot_be_decoded(tmp_path, image):
@@ -148,14 +148,14 @@ def test_pixels_that_cannot_be_decoded(tmp_path, image):
         content[: at - 4] + struct.pack(">I", 4) + body + struct.pack(">I", zlib.crc32(body)) + content[-12:]
     )
     with pytest.raises(MissingError, match=r"a\.png is damaged or no picture"):
-        read_picture(written(tmp_path / "a.png", content))
+        read_image(written(tmp_path / "a.png", content))
 
 
 def test_missing_and_unreadable(tmp_path):
     with pytest.raises(MissingError, match="no such file"):
-        read_picture(tmp_path / "nowhere.jpg")
+        read_image(tmp_path / "nowhere.jpg")
     with pytest.raises(MissingError, match="cannot read"):
-        read_picture(tmp_path)
+        read_image(tmp_path)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -168,7 +168,7 @@ def test_orientation_tag(order):
 
 def test_real_photographs():
     folder = shared("images")
-    sizes = {p.name: read_picture(p).size for p in sorted(folder.iterdir()) if p.suffix in (".jpg", ".png")}
+    sizes = {p.name: read_image(p).size for p in sorted(folder.iterdir()) if p.suffix in (".jpg", ".png")}
     assert sizes["coco_000000397133.jpg"] == (427, 640)
     assert sizes["omz_street_b_640x360.png"] == (360, 640)
-    assert read_picture(folder / "omz_street_b_640x360.png").remarks == ("transparency is ignored",)
+    assert read_image(folder / "omz_street_b_640x360.png").remarks == ("transparency is ignored",)

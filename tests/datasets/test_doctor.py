@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from bddzoo.datasets.doctor import SplitReport, examine, picture_size
+from bddzoo.datasets.decode import read_image
+from bddzoo.datasets.doctor import SplitReport, examine
 from bddzoo.datasets.mini import MARKER, make_mini
 from bddzoo.errors import MissingError
 
@@ -70,7 +71,7 @@ def test_a_label_without_an_image_is_broken_and_an_image_without_a_label_a_note(
 
 def test_names_that_do_not_match_at_all(root):
     for path in (root / "labels/sem_seg/masks/val").iterdir():
-        path.rename(path.with_name(f"{path.stem}_train_id.png"))
+        path.rename(path.with_name(f"{path.stem}_mask.png"))
     found = split_of(root, "sem_seg")
     assert found.state == "broken"
     assert "has a label" in found.findings[0].what
@@ -125,10 +126,10 @@ def test_no_root_at_all(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
-def test_picture_size_reads_headers(tmp_path, suffix):
+def test_the_size_of_an_image(tmp_path, suffix):
     path = tmp_path / f"picture{suffix}"
     cv2.imwrite(str(path), np.zeros((30, 50, 3), np.uint8))
-    assert picture_size(path) == (50, 30)
+    assert read_image(path).size == (30, 50)
 
 
 def bddzoo(*args: str) -> subprocess.CompletedProcess[str]:

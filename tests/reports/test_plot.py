@@ -182,8 +182,9 @@ def test_classes_of_scores_files(plot, tmp_path):
 
 @pytest.mark.parametrize("model", [SEM, INS])
 def test_slices_come_from_the_statistics_of_a_record(plot, results, attributes, tmp_path, model):
+    from bddzoo.datasets.attributes import read_attribute_files
     from bddzoo.evaluation import statistics
-    from bddzoo.evaluation.slices import read_attributes, slice_scores
+    from bddzoo.evaluation.slices import slice_scores
     from bddzoo.results.store import find_record, read_statistics
 
     out = tmp_path / "x.svg"
@@ -192,7 +193,7 @@ def test_slices_come_from_the_statistics_of_a_record(plot, results, attributes, 
     stored = find_record(results.root, model)
     metric = "mIoU" if model == SEM else "AP"
     accumulator = statistics.load(read_statistics(stored, "masks"))
-    parts = slice_scores(accumulator, read_attributes(attributes), ["weather"])["weather"]
+    parts = slice_scores(accumulator, read_attribute_files(attributes), ["weather"])["weather"]
     text = words(out)
     for value, scores in parts.items():
         assert f"{value} ({scores.frames})" in text

@@ -20,6 +20,7 @@ INS_ALIASES = {
     "van": "car",
 }
 INS_IGNORED = {"other person": "pedestrian", "other vehicle": "car", "trailer": "truck"}
+_OLD_FILE = "of 2018"
 _FALSE_WORDS = {"", "0", "off", "f", "false", "n", "no"}
 
 
@@ -107,7 +108,7 @@ class JsonFrames:
             try:
                 heads[start] = _HEAD.decode(content)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                heads[start] = str(error)
+                heads[start] = _OLD_FILE if b'"objects"' in content else str(error)
 
         try:
             regions, bare = frame_regions(self.source.chunks(member, CHUNK_BYTES), seen)
@@ -119,6 +120,11 @@ class JsonFrames:
         self.bare &= bare
         for number, (start, end) in enumerate(regions, 1):
             found = heads[start]
+            if found == _OLD_FILE:
+                raise MissingError(
+                    f"{where} holds the labels of one image as published in 2018, which have no masks",
+                    hint="give today's masks, bitmasks or rles",
+                )
             if isinstance(found, str):
                 raise MissingError(f"{where}, frame {number}: {found}")
             self._places.append((member, start, end))

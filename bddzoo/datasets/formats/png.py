@@ -154,7 +154,7 @@ def encode_palette(indices: npt.NDArray[np.uint8], palette: npt.NDArray[np.uint8
     colours = np.zeros((256, 3), np.uint8)
     colours[: len(palette)] = palette[:256]
     out = bytearray(SIGNATURE)
-    for kind, body in _chunks(encode_png(indices, path)):
+    for kind, body in chunks(encode_png(indices, path)):
         if kind == b"IHDR":
             out += _chunk(kind, body[:9] + bytes([PALETTE]) + body[10:]) + _chunk(b"PLTE", colours.tobytes())
         elif kind in (b"IDAT", b"IEND"):
@@ -175,7 +175,7 @@ def _decode(content: bytes, path: Path) -> npt.NDArray[Any]:
 def _as_grey(content: bytes, header: Header) -> bytes:
     """The same PNG with colour type grey and without palette or transparency."""
     out = bytearray(SIGNATURE)
-    for kind, body in _chunks(content):
+    for kind, body in chunks(content):
         if kind == b"IHDR":
             out += _chunk(kind, body[:9] + bytes([GREY]) + body[10:])
         elif kind in (b"IDAT", b"IEND"):
@@ -183,7 +183,7 @@ def _as_grey(content: bytes, header: Header) -> bytes:
     return bytes(out)
 
 
-def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+def chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Kind and body of each chunk, to the last."""
     at = len(SIGNATURE)
     while at < len(content):

@@ -9,8 +9,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bddzoo.datasets.images import IMAGE_SUFFIXES, Listing, files_by_stem, need_pairs, pair
-from bddzoo.datasets.openseg.classes import LABEL_IDS, frame_stem
+from bddzoo.datasets.images import (
+    LABEL_IDS,
+    LISTED_SUFFIXES,
+    Listing,
+    files_by_stem,
+    frame_stem,
+    need_pairs,
+    pair,
+)
 from bddzoo.datasets.openseg.sets import DataSet
 from bddzoo.errors import MissingError, UsageError
 
@@ -63,7 +70,7 @@ class OpensegLayout:
             MissingError: A folder is missing or empty, or no picture has a label; the folder and what
                 is expected in it are named.
         """
-        images = self._files(self.image_folder(task, split), IMAGE_SUFFIXES, "pictures")
+        images = self._files(self.image_folder(task, split), LISTED_SUFFIXES, "pictures")
         found: dict[str, Path] = {}
         wanted = labels and (split != "test" or self.label_folder(task, split).is_dir())
         if wanted:

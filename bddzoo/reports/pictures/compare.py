@@ -269,10 +269,10 @@ def _small(path: Path) -> Image:
     """Thumbnail of a picture that was written before; a quarter of it is decoded, which is faster."""
     import cv2
 
-    from bddzoo.datasets.decode import read_picture
+    from bddzoo.datasets.decode import read_image
 
     small = cv2.imread(str(path), cv2.IMREAD_REDUCED_COLOR_2)
-    return thumbnail(read_picture(path).pixels if small is None else small)  # type: ignore[arg-type]
+    return thumbnail(read_image(path).pixels if small is None else small)  # type: ignore[arg-type]
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from bddzoo.datasets.decode import decode_picture
+from bddzoo.datasets.decode import decode_image
 from bddzoo.datasets.formats.labels import FrameLabels
 from bddzoo.datasets.formats.readers import LabelSet, common_folder, frame_path
-from bddzoo.datasets.images import IMAGE_SUFFIXES, need_pairs
-from bddzoo.datasets.openseg.classes import without_truth
+from bddzoo.datasets.images import IMAGE_SUFFIXES, LISTED_SUFFIXES, need_pairs, without_truth
 from bddzoo.datasets.sources import open_source
 from bddzoo.errors import MissingError
 
@@ -34,7 +33,7 @@ class ImageSet:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._source = open_source(path)
-        members = [m for m in self._source.members if PurePosixPath(m).suffix.lower() in IMAGE_SUFFIXES]
+        members = [m for m in self._source.members if PurePosixPath(m).suffix.lower() in LISTED_SUFFIXES]
         if not members:
             looked = ", ".join(sorted(IMAGE_SUFFIXES))
             raise MissingError(f"no picture in {path}", hint=f"looked for {looked}")
@@ -65,7 +64,7 @@ class ImageSet:
         Raises:
             MissingError: It is damaged or no picture.
         """
-        return decode_picture(self._source.read(self._members[name]), self.where(name)).pixels
+        return decode_image(self._source.read(self._members[name]), self.where(name)).pixels
 
 
 @dataclass(frozen=True)
