@@ -12,6 +12,7 @@ from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
 
 ATTRIBUTES = ("weather", "scene", "timeofday")
+UNKNOWN = "unknown"
 _FILES = (
     "labels/{task}/polygons/{task}_{split}.json",
     "labels/{task}/rles/{task}_{split}.json",
@@ -23,7 +24,7 @@ _FILES = (
 class _Row(msgspec.Struct):
     """The part of a frame that is wanted here."""
 
-    name: str | int | None = None
+    name: str | None = None
     attributes: dict[str, Any] | None = None
 
 
@@ -52,7 +53,7 @@ def read_attributes(root: Path, task: str, split: str, stems: Iterable[str]) -> 
             break
         source = open_source(path)
         for stem, values in _decode(source, source.members[0]).items():
-            chosen = {key: values[key] for key in ATTRIBUTES if key in values}
+            chosen = {k: v for k, v in values.items() if k in ATTRIBUTES and v != UNKNOWN}
             if stem in missing and chosen:
                 found[stem] = chosen
                 missing.discard(stem)
@@ -78,7 +79,7 @@ def read_attribute_files(path: Path) -> dict[str, dict[str, str]]:
 
 
 def _decode(source: Source, member: str) -> dict[str, dict[str, str]]:
-    """Attributes by stem; null is none, and everything else in the file is skipped, not built."""
+    """Attributes by stem, null as `UNKNOWN`; everything else in the file is skipped, not built."""
     where = source.where(member)
     content = source.read_text(member)
     try:
@@ -95,11 +96,11 @@ def _decode(source: Source, member: str) -> dict[str, dict[str, str]]:
     for number, row in enumerate(rows, 1):
         if row.name is None:
             raise MissingError(f"{where}, frame {number} has no name")
-        stem = Path(str(row.name).replace("\\", "/")).stem
+        stem = Path(row.name.replace("\\", "/")).stem
         if stem in found:
             raise _twice(where, stem)
         values = (row.attributes or {}).items()
-        found[stem] = {key: str(value) for key, value in values if value is not None}
+        found[stem] = {key: UNKNOWN if value is None else str(value) for key, value in values}
     return found
 
 

@@ -180,7 +180,7 @@ class BddLayout:
 
     def _root_hint(self, folder: Path) -> str:
         relative = folder.relative_to(self.root)
-        if (self.root / "drivable_maps").is_dir() and "drivable" in relative.parts:
+        if (self.root / "drivable_maps").is_dir() and {"drivable", "100k"} & set(relative.parts):
             return (
                 "drivable_maps/ is of 2018: its values 0, 1, 2 mean background, direct, alternative, "
                 "today's direct, alternative, background; download today's labels"

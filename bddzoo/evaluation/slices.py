@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from bddzoo.datasets.attributes import UNKNOWN
 from bddzoo.errors import UsageError
 from bddzoo.evaluation.metrics.average_precision import ap_scores, by_class, precision_recall
 from bddzoo.evaluation.metrics.insseg import MatchAccumulator
@@ -15,8 +16,6 @@ from bddzoo.evaluation.metrics.panseg import PanSegAccumulator, pan_scores
 from bddzoo.evaluation.metrics.scores import Scores
 from bddzoo.evaluation.metrics.semseg import SemSegAccumulator, semseg_scores
 from bddzoo.evaluation.options import Accumulator
-
-UNKNOWN = "unknown"
 
 
 def check_keys(attributes: Mapping[str, Mapping[str, str]], by: Sequence[str]) -> None:

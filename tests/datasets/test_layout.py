@@ -93,9 +93,9 @@ def test_empty_and_unmatched_folders(root):
     touch(root / "images/10k/train/a.jpg")
     with pytest.raises(MissingError, match="holds none of what is expected there"):
         BddLayout(root).frames("sem_seg", "train")
-    touch(root / "labels/sem_seg/masks/train/a_train_id.png")
+    touch(root / "labels/sem_seg/masks/train/a_mask.png")
     with pytest.raises(
-        MissingError, match=r"no image of .* has a label .*images like 'a', labels like 'a_train_id'"
+        MissingError, match=r"no image of .* has a label .*images like 'a', labels like 'a_mask'"
     ):
         BddLayout(root).frames("sem_seg", "train")
 

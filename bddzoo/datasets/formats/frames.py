@@ -115,7 +115,9 @@ class JsonFrames:
         except OutlineError as error:
             raise MissingError(
                 f"{where} is no list of frames: {error}",
-                hint='expected [frame, ...] or {"frames": [...]}; a file that was cut short ends like this',
+                hint="save it as UTF-8"
+                if "UTF-16" in str(error)
+                else 'expected [frame, ...] or {"frames": [...]}; a file that was cut short ends like this',
             ) from None
         self.bare &= bare
         for number, (start, end) in enumerate(regions, 1):

@@ -91,7 +91,7 @@ def _without_mark(head: bytes) -> bytes:
         OutlineError: The mark is that of another encoding.
     """
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise OutlineError("it is UTF-16, not UTF-8; save it as UTF-8")
+        raise OutlineError("it is UTF-16, not UTF-8")
     return b"   " + head[3:] if head.startswith(b"\xef\xbb\xbf") else head
 
 

@@ -55,8 +55,8 @@ def coco_polygons(polygons: Sequence[Any], size: tuple[int, int], where: str) ->
     for polygon in polygons:
         try:
             points = np.array(polygon, np.float64)
-        except (TypeError, ValueError):
-            points = np.zeros(0)
+        except (TypeError, ValueError, OverflowError):
+            points = np.zeros(1)
         if points.ndim != 1 or points.size % 2:
             raise MissingError(f"{where}: a polygon that is not a list of x, y, x, y ...")
         _check_points(points.reshape(-1, 2), size, where)
@@ -79,7 +79,7 @@ def _vertices(polygon: Any, where: str) -> tuple[list[tuple[float, float]], str]
         else:
             rows, types = [row[:2] for row in polygon], "".join(str(row[2]) for row in polygon)
         points = [(float(x), float(y)) for x, y in rows]
-    except (KeyError, TypeError, ValueError, IndexError):
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError):
         raise MissingError(f"{where}: a polygon without vertices [x, y]") from None
     if len(types) != len(points) or set(types) - {"L", "C"}:
         raise MissingError(

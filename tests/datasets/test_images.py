@@ -1,0 +1,202 @@
+"""One reader for images: every command says the same about the same file."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from bddzoo.cli.main import run
+from bddzoo.datasets.decode import read_image
+from bddzoo.datasets.formats.mask import write_mask
+from bddzoo.datasets.images import BddLayout
+from bddzoo.datasets.layouts import find_pictures
+from bddzoo.errors import MissingError
+
+PIXELS = np.zeros((720, 1280, 3), np.uint8)
+PIXELS[:300, :500] = (200, 90, 10)
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 64
+
+
+def encoded(kind: str, turn: int | None = None) -> bytes:
+    """The pixels as a file; with an EXIF orientation, stored so that it turns them upright."""
+    stored = PIXELS
+    # What each orientation undoes (TIFF 6.0, tag 274).
+    undo = {2: [2], 3: [3], 4: [4], 5: [5], 6: [8], 7: [7], 8: [6]}.get(turn or 1, [])
+    picture = Image.fromarray(stored)
+    for one in undo:
+        picture = picture.transpose(
+            {
+                2: Image.Transpose.FLIP_LEFT_RIGHT,
+                3: Image.Transpose.ROTATE_180,
+                4: Image.Transpose.FLIP_TOP_BOTTOM,
+                5: Image.Transpose.TRANSPOSE,
+                6: Image.Transpose.ROTATE_270,
+                7: Image.Transpose.TRANSVERSE,
+                8: Image.Transpose.ROTATE_90,
+            }[one]
+        )
+    out = io.BytesIO()
+    options: dict[str, object] = {"lossless": True} if kind == "WEBP" else {"quality": 100}
+    if turn is not None:
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        options["exif"] = exif
+    picture.save(out, kind, **options)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_images_are_read_upright(tmp_path, kind, turn):
+    (tmp_path / "a").write_bytes(encoded(kind, turn))
+    found = read_image(tmp_path / "a")
+    assert found.size == (720, 1280)
+    assert np.abs(found.pixels[..., ::-1].astype(int) - PIXELS).mean() < 1
+    assert ("EXIF" in " ".join(found.remarks)) == (turn != 1)
+
+
+def with_film(content: bytes) -> bytes:
+    return content + b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 40
+
+
+# File name, content, and a word of what is wrong with it.
+FILES = {
+    "plain": ("a.jpg", encoded("JPEG"), ""),
+    "turned": ("a.jpg", encoded("JPEG", 6), ""),
+    "motion photo": ("a.jpg", with_film(encoded("JPEG")), ""),
+    "newline behind": ("a.jpg", encoded("JPEG") + b"\n", ""),
+    "film behind a PNG": ("a.png", with_film(encoded("PNG")), ""),
+    "webp": ("a.webp", encoded("WEBP"), ""),
+    "webp called jpg": ("a.jpg", encoded("WEBP"), ""),
+    "bmp": ("a.bmp", encoded("BMP"), ""),
+    "capitals": ("a.PNG", encoded("PNG"), ""),
+    "heic": ("a.heic", HEIC, "HEIC"),
+    "heic called jpg": ("a.jpg", HEIC, "HEIC"),
+    "web page": ("a.jpg", b"<!DOCTYPE html><html>gone</html>", "web page"),
+    "cut jpg": ("a.jpg", encoded("JPEG")[:-500], "cut short"),
+    "cut png": ("a.png", encoded("PNG")[:-50], "cut short"),
+    "cut webp": ("a.webp", encoded("WEBP")[:-50], "cut short"),
+    "cut bmp": ("a.bmp", encoded("BMP")[:-5000], "damaged"),
+    "empty": ("a.jpg", b"", "empty"),
+    "text": ("a.jpg", b"no such luck", "damaged"),
+}
+
+
+def make_set(root: Path, name: str, content: bytes) -> Path:
+    folder = root / "images/10k/val"
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(content)
+    write_mask(root / "labels/sem_seg/masks/val/a.png", np.zeros((720, 1280), np.uint8))
+    return root
+
+
+@pytest.mark.parametrize("what", FILES)
+def test_every_command_says_the_same_of_an_image(tmp_path, capsys, what):
+    name, content, wrong = FILES[what]
+    root = make_set(tmp_path / "set", name, content)
+    (frame,) = BddLayout(root).frames("sem_seg", "val")
+    assert [*find_pictures([root / "images"], tmp_path / "out")] == [name]
+    checked = run(["data", "check", str(root), "--task", "sem_seg", "--split", "val"])
+    drawn = run(
+        [
+            *("vis", "overlay", "-t", "sem_seg", "-i", str(root / "images"), "-l", str(root / "labels")),
+            *("-o", str(tmp_path / "vis")),
+        ]
+    )
+    said = capsys.readouterr()
+    if not wrong:
+        assert (checked, drawn) == (0, 0), said
+        assert read_image(frame.image).size == (720, 1280)
+        return
+    assert (checked, drawn) == (5, 5)
+    with pytest.raises(MissingError, match=wrong) as error:
+        read_image(frame.image)
+    assert error.value.message in said.out
+    assert error.value.message in said.err
+
+
+def test_folders_behind_links_are_read_by_all(tmp_path, capsys):
+    root = make_set(tmp_path / "elsewhere", "a.jpg", encoded("JPEG"))
+    (tmp_path / "set").mkdir()
+    for part in ("images", "labels"):
+        (tmp_path / "set" / part).symlink_to(root / part)
+    # A link in a circle ends.
+    (root / "labels/sem_seg/masks/val/round").symlink_to(root / "labels/sem_seg/masks/val")
+    linked = tmp_path / "set"
+    assert run(["data", "check", str(linked), "--task", "sem_seg", "--split", "val"]) == 0
+    labels = str(linked / "labels")
+    assert run(["score", "-t", "sem_seg", "-g", labels, "-r", labels]) == 0
+    capsys.readouterr()
+
+
+@pytest.fixture
+def old(tmp_path) -> Path:
+    """The segmentation folder as it was published in 2018."""
+    root = tmp_path / "bdd100k"
+    for part in ("images", "labels"):
+        (root / "seg" / part / "val").mkdir(parents=True)
+    (root / "seg/images/val/a.jpg").write_bytes(encoded("JPEG"))
+    write_mask(root / "seg/labels/val/a_train_id.png", np.zeros((720, 1280), np.uint8))
+    return root
+
+
+def test_the_layout_of_2018_is_read(old, tmp_path, capsys):
+    (frame,) = BddLayout(old).frames("sem_seg", "val")
+    assert (frame.stem, frame.label.name) == ("a", "a_train_id.png")
+    assert run(["data", "check", str(old), "--task", "sem_seg", "--split", "val"]) == 0
+    write_mask(tmp_path / "pred/a.png", np.zeros((720, 1280), np.uint8))
+    score = ["score", "-t", "sem_seg", "-g", str(old / "seg/labels/val"), "-r", str(tmp_path / "pred")]
+    assert run(score) == 0
+    assert run(["data", "check", str(old), "--task", "ins_seg", "--split", "val"]) == 5
+    (old / "drivable_maps").mkdir()
+    capsys.readouterr()
+    with pytest.raises(MissingError, match="drivable_maps/ is of 2018"):
+        BddLayout(old).frames("drivable", "val")
+
+
+ATTRIBUTES = {
+    "null": ([{"name": "a.jpg", "attributes": {"weather": None}}], {"unknown": 1}),
+    "no attributes": (
+        [{"name": "a.jpg", "attributes": {"weather": "clear"}}, {"name": "b.jpg"}],
+        {"clear": 1},
+    ),
+    "windows": ([{"name": "x\\a.jpg", "attributes": {"weather": "clear"}}], {"clear": 1}),
+    "of 2018": ({"name": "a", "frames": [{"objects": []}], "attributes": {"weather": "clear"}}, {"clear": 1}),
+    "twice": (
+        [{"name": "a.jpg", "attributes": {"weather": w}} for w in ("clear", "snowy")],
+        "more than once",
+    ),
+    "no name": ([{"attributes": {"weather": "clear"}}], "has no name"),
+    "no object": ([{"name": "a", "attributes": 3}], "is no list of frames"),
+}
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("what", ATTRIBUTES)
+def test_attributes_from_any_file(tmp_path, capsys, what, mark):
+    content, expected = ATTRIBUTES[what]
+    (tmp_path / "a.json").write_bytes(mark + json.dumps(content).encode())
+    write_mask(tmp_path / "m/a.png", np.zeros((4, 4), np.uint8))
+    masks = str(tmp_path / "m")
+    attributes = ["--by", "weather", "--attributes", str(tmp_path / "a.json")]
+    status = run(["score", "-t", "sem_seg", "-g", masks, "-r", masks, *attributes, "--format", "json"])
+    said = capsys.readouterr()
+    if isinstance(expected, str):
+        assert status == 5
+        assert expected in said.err
+        assert said.err.count("\n") == 1
+    else:
+        assert status == 0, said.err
+        slices = json.loads(said.out)["bddzoo"]["slices"]["weather"]
+        assert {value: found["frames"] for value, found in slices.items()} == expected
+
+
+def test_the_upright_reader_is_opencvs(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(encoded("JPEG", 6))
+    assert np.array_equal(read_image(tmp_path / "a.jpg").pixels, cv2.imread(str(tmp_path / "a.jpg")))

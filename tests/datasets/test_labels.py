@@ -1,0 +1,290 @@
+"""A label without a mask is not an absent label: drawn, or refused in one line, by every command alike."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bddzoo.cli.main import run
+from bddzoo.datasets.formats.convert import convert
+from bddzoo.datasets.formats.mask import read_bitmask, read_mask, write_mask
+from bddzoo.datasets.formats.polygons import MAX_OUTSIDE, coco_polygons, draw_poly2d
+from bddzoo.datasets.formats.rle import decode_rle, encode_rle
+from bddzoo.errors import MissingError
+
+SQUARE = [[200, 280], [399, 280], [399, 419], [200, 419]]
+POLYGON = {"vertices": SQUARE, "types": "LLLL", "closed": True}
+BOX = {"x1": 200, "y1": 280, "x2": 399, "y2": 419}
+MASK = np.zeros((720, 1280), bool)
+MASK[280:420, 200:400] = True
+RLE = encode_rle(MASK)
+CATEGORIES = [{"id": 3, "name": "car"}]
+
+
+def frames(*labels: dict[str, object]) -> list[dict[str, object]]:
+    return [{"name": "a.jpg", "labels": [{"id": str(i), **label} for i, label in enumerate(labels)]}]
+
+
+def coco(segmentation: object, **more: object) -> dict[str, object]:
+    return {
+        "images": [{"id": 1, "file_name": "a.jpg", "height": 720, "width": 1280}],
+        "categories": CATEGORIES,
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "segmentation": segmentation}],
+        **more,
+    }
+
+
+def write(path: Path, content: object) -> Path:
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize("task", ["sem_seg", "ins_seg"])
+@pytest.mark.parametrize(
+    "polygon", [[POLYGON], [[x, y, "L"] for x, y in SQUARE], [[[*v, "L"] for v in SQUARE]]]
+)
+def test_polygons_are_drawn_where_they_are_converted(tmp_path, task, polygon):
+    file = write(tmp_path / "p.json", frames({"category": "car", "poly2d": polygon}))
+    to = "masks" if task == "sem_seg" else "bitmasks"
+    convert(task, file, tmp_path / "out", to)
+    found = (read_mask if task == "sem_seg" else read_bitmask)(tmp_path / "out/a.png")
+    drawn = found == 13 if task == "sem_seg" else found[..., 0] == 3
+    assert np.array_equal(drawn, MASK)
+    convert(task, file, tmp_path / "rle.json", "rle")
+    (label,) = json.loads((tmp_path / "rle.json").read_text())["frames"][0]["labels"]
+    assert np.array_equal(decode_rle(label["rle"]), MASK)
+
+
+def test_polygons_are_drawn_as_the_toolkit_draws_them():
+    """Curves included; the toolkit paints through matplotlib, which leaves out some of the edge."""
+    pytest.importorskip("scalabel")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from scalabel.label.transforms import poly_to_patch
+
+    rng = np.random.default_rng(0)
+    for types in ("LLLLL", "LCCCL", "LLCCCCCC", "LLCCL"):
+        angles = np.sort(rng.random(len(types))) * 2 * np.pi
+        vertices = [[640 + 300 * np.cos(a), 360 + 250 * np.sin(a)] for a in angles]
+        mine = draw_poly2d([{"vertices": vertices, "types": types}], (720, 1280), "x")
+        figure = Figure(figsize=(12.8, 7.2), dpi=100, facecolor="black")
+        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 1280), ylim=(720, 0))
+        axes.axis("off")
+        axes.add_patch(poly_to_patch(vertices, types, (1, 1, 1), closed=True))
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        theirs = np.asarray(canvas.buffer_rgba())[..., 0] > 0
+        assert (mine & theirs).sum() / (mine | theirs).sum() > 0.98, types
+
+
+# What no command may take for an empty mask: task, label, and a word of what is said.
+def road(**more: object) -> dict[str, object]:
+    return {"category": "road", "poly2d": [{**POLYGON, **more}]}
+
+
+REFUSED = {
+    "box": ("ins_seg", {"category": "car", "box2d": BOX, "score": 0.9}, "box|no masks"),
+    "box among masks": ("ins_seg", {"category": "bus", "box2d": BOX, "score": 0.9}, "a box instead"),
+    "semantic box": ("sem_seg", {"category": "car", "box2d": BOX}, "box|no masks"),
+    "line": ("sem_seg", road(closed=False), "line|polygon"),
+    "two points": (
+        "sem_seg",
+        {"category": "road", "poly2d": [{"vertices": SQUARE[:2], "types": "LL"}]},
+        "polygon",
+    ),
+    "wrong types": (
+        "sem_seg",
+        {"category": "road", "poly2d": [{**POLYGON, "types": "LXLL"}]},
+        "types|polygon",
+    ),
+    "curve cut": ("sem_seg", road(types="LLLC"), "curve|polygon"),
+    "no vertices": ("sem_seg", {"category": "road", "poly2d": [{"types": "LLLL"}]}, "vertices|polygon"),
+    "far": ("sem_seg", road(vertices=[[2e8, 0], *SQUARE[1:]]), "far outside|polygon"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+@pytest.mark.parametrize("command", ["convert", "score", "pack", "vis"])
+def test_what_has_no_mask_is_refused_by_all(tmp_path, capsys, what, command):
+    task, label, words = REFUSED[what]
+    others = [{"category": "car", "rle": RLE, "score": 0.5}] if "among" in what else []
+    file = str(write(tmp_path / "p.json", frames(label, *others)))
+    truth = write(tmp_path / "gt.json", frames({"category": "car", "rle": RLE, "score": 1.0}))
+    out = tmp_path / "out"
+    argv = {
+        "convert": ["convert-labels", "-t", task, file, "--to", "rle", "-o", f"{out}.json"],
+        "score": ["score", "-t", task, "-g", str(truth), "-r", file],
+        "pack": ["pack", "-t", task, file, "--count", "1", "-o", f"{out}.zip"],
+        "vis": ["vis", "color", "-t", task, "-i", file, "-o", str(out)],
+    }[command]
+    assert run(argv) == 5
+    said = capsys.readouterr().err
+    assert any(word in said for word in words.split("|")), said
+    assert "Traceback" not in said
+    assert "report" not in said
+    left = {p.name for p in tmp_path.rglob("*") if p.is_file()} - {"p.json", "gt.json", ".vis.json"}
+    assert not left
+
+
+@pytest.mark.parametrize("kinds", ["json json", "masks json"])
+def test_unknown_categories_are_said_by_all(tmp_path, capsys, kinds):
+    labels = [{"category": "car", "rle": RLE}, {"category": "caravan", "rle": RLE}]
+    pred = str(write(tmp_path / "p.json", frames(*labels)))
+    truth = tmp_path / "gt"
+    if kinds == "json json":
+        truth = write(tmp_path / "gt.json", frames(labels[0]))
+    else:
+        write_mask(truth / "a.png", np.where(MASK, 13, 255).astype(np.uint8))
+    assert run(["score", "-t", "sem_seg", "-g", str(truth), "-r", pred]) == 0
+    assert "labels of unknown categories are left out" in (said := capsys.readouterr()).err + said.out
+    assert run(["convert-labels", "-t", "sem_seg", pred, "--to", "masks", "-o", str(tmp_path / "m")]) == 0
+    assert "labels of unknown categories are left out: caravan (1)" in capsys.readouterr().err
+    assert run(["convert-labels", "-t", "ins_seg", pred, "--to", "coco", "-o", str(tmp_path / "c")]) == 0
+
+
+def images(*names: str, number: int = 1) -> list[dict[str, object]]:
+    """Small images; their ids count up from 1, or stay 1."""
+    return [
+        {"id": 1 + i * number, "file_name": name, "height": 9, "width": 9} for i, name in enumerate(names)
+    ]
+
+
+TRIANGLE = [300, 100, 500, 100, 500, 200]
+COCO = {
+    "no image": (coco([TRIANGLE], images=[]), "1 annotation of no image"),
+    "text ids": (
+        coco([TRIANGLE], images=[{"id": "1", "file_name": "a.jpg", "height": 720, "width": 1280}]),
+        "numbers on one side and text",
+    ),
+    "same names": (
+        coco([TRIANGLE], images=images("1/a.jpg", "2/a.jpg")),
+        "two images are called a",
+    ),
+    "same ids": (
+        coco([TRIANGLE], images=images("1.jpg", "2.jpg", number=0)),
+        "id of another",
+    ),
+    "no segmentation": (coco([]), "no segmentation"),
+    "null": (coco(None), "no segmentation"),
+    "text": (coco("mask"), "no segmentation"),
+    "two points": (coco([[1, 2, 3, 4]]), "polygon of 2 points"),
+    "odd": (coco([[1, 2, 3, 4, 5]]), "x, y, x, y"),
+    "words": (coco([["a", "b"] * 3]), "x, y, x, y"),
+    "far": (coco([[-164.1, -221.8, 2e8, 3.5e8, 226.0, 236.6]]), "far outside"),
+    "farther": (coco([[1e9, 100, 500, 1e12, 500, 200]]), "far outside"),
+    "huge": (
+        coco([TRIANGLE], images=[{"id": 1, "file_name": "a.jpg", "height": 2000000, "width": 2000000}]),
+        "can't be meant",
+    ),
+    "huge RLE": (coco({"counts": "0", "size": [2000000000, 3]}), "can't be meant"),
+    "negative RLE": (coco({"counts": [-5, 5], "size": [3, -3]}), "do not describe"),
+    "short RLE": (coco({"counts": [5], "size": [3, 3]}), "do not describe"),
+    "no counts": (coco({"size": [3, 3]}), "not an RLE"),
+    "category": (coco([TRIANGLE], categories=[{"id": 4, "name": "car"}]), "has category 3"),
+}
+
+
+@pytest.mark.parametrize("what", COCO)
+@pytest.mark.parametrize("to", ["bitmasks", "rle", "coco"])
+def test_coco_files_that_lack_something_are_refused_whole(tmp_path, capsys, what, to):
+    content, words = COCO[what]
+    file = write(tmp_path / "c.json", content)
+    assert run(["convert-labels", "-t", "ins_seg", str(file), "--to", to, "-o", str(tmp_path / "out")]) == 5
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["c.json"], "nothing is left behind"
+
+
+def test_a_failure_leaves_what_was_there(tmp_path, capsys):
+    """Also where earlier frames were fine, and the folder holds files of somebody else."""
+    out = tmp_path / "out"
+    write_mask(out / "kept.png", np.zeros((2, 2), np.uint8))
+    broken = {
+        "name": "b.jpg",
+        "labels": [{"id": "1", "category": "car", "rle": {"counts": "9", "size": [4, 4]}}],
+    }
+    file = write(tmp_path / "p.json", [*frames({"category": "car", "rle": RLE}), broken])
+    assert run(["convert-labels", "-t", "ins_seg", str(file), "--to", "bitmasks", "-o", str(out)]) == 5
+    assert "b.jpg" in capsys.readouterr().err
+    assert sorted(p.name for p in out.iterdir()) == ["kept.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "p.json"]
+    write(file, frames({"category": "car", "rle": RLE}))
+    assert run(["convert-labels", "-t", "ins_seg", str(file), "--to", "bitmasks", "-o", str(out)]) == 0
+    assert sorted(p.name for p in out.iterdir()) == ["a.png", "kept.png"]
+
+
+def test_paths_of_windows(tmp_path):
+    images = [{"id": 1, "file_name": "images\\10k\\val\\a.jpg", "height": 720, "width": 1280}]
+    convert(
+        "ins_seg", write(tmp_path / "c.json", coco([TRIANGLE], images=images)), tmp_path / "out", "bitmasks"
+    )
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.png"]
+    write_mask(tmp_path / "m/a.png", np.zeros((4, 4), np.uint8))
+    with zipfile.ZipFile(tmp_path / "m.zip", "w") as archive:
+        archive.write(tmp_path / "m/a.png", "val\\a.png")
+    assert run(["score", "-t", "sem_seg", "-g", str(tmp_path / "m"), "-r", str(tmp_path / "m.zip")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("a.jpg", "a.jpg"), ("a.npy", "a.npy"), ("notes.py", "notes.py"), ("in.zip", "in.zip")],
+)
+def test_files_of_other_kinds_are_not_taken_for_labels(tmp_path, capsys, name, words):
+    write_mask(tmp_path / "gt/a.png", np.zeros((720, 1280), np.uint8))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / name).write_bytes(b"PK\x03\x04 or anything")
+    for mode in ("strict", "official"):
+        argv = ["score", "-t", "sem_seg", "-g", str(tmp_path / "gt"), "-r", str(tmp_path / "other")]
+        assert run([*argv, "--compat", mode]) == 5
+        said = capsys.readouterr().err
+        assert name in said
+        assert "neither" in said
+
+
+@pytest.mark.parametrize(("mark", "words"), [(b"\xef\xbb\xbf", ""), (b"\xff\xfe", "UTF-16")])
+def test_byte_order_marks(tmp_path, capsys, mark, words):
+    text = json.dumps(frames({"category": "car", "rle": RLE}))
+    (tmp_path / "p.json").write_bytes(mark + (text.encode("utf-16-le") if words else text.encode()))
+    file = str(tmp_path / "p.json")
+    commands = (
+        ["score", "-t", "sem_seg", "-g", str(write(tmp_path / "gt.json", json.loads(text))), "-r", file],
+        ["convert-labels", "-t", "sem_seg", file, "--to", "masks", "-o", str(tmp_path / "out")],
+        ["pack", "-t", "sem_seg", file, "--count", "1", "-o", str(tmp_path / "o.zip")],
+    )
+    for argv in commands:
+        assert run(argv) == (5 if words else 0)
+        assert words in capsys.readouterr().err
+
+
+numbers = (
+    st.floats(allow_nan=True, allow_infinity=True) | st.integers(-(10**12), 10**12) | st.text(max_size=2)
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.lists(numbers, max_size=9), max_size=3), st.integers(1, 40), st.integers(1, 40))
+def test_any_polygon_is_drawn_or_refused_in_one_line(polygons, height, width):
+    pairs = [[p[i : i + 2] for i in range(0, len(p), 2)] for p in polygons]
+    for draw in (
+        lambda: draw_poly2d([{"vertices": p} for p in pairs], (height, width), "x").shape,
+        lambda: tuple(coco_polygons(polygons, (height, width), "x")["size"]) if polygons else (height, width),
+    ):
+        try:
+            shape = draw()
+        except MissingError as error:
+            shape = None if "\n" in error.message else (height, width)
+        assert shape == (height, width)
+
+
+def test_polygons_that_stick_out_are_clipped():
+    reach = MAX_OUTSIDE * 40
+    around = [[-reach, -reach], [reach, -reach], [reach, reach], [-reach, reach]]
+    assert draw_poly2d([{"vertices": around}], (30, 40), "x").all()
+    assert decode_rle(coco_polygons([[v for p in around for v in p]], (30, 40), "x")).all()
