@@ -25,7 +25,7 @@ _SIZE = re.compile(doc.SIZE)
 def build_artifacts(
     checker: Checker, at: PathLike, zoo: Zoo, section: doc.SectionDoc, row: doc.ModelDoc
 ) -> tuple[Artifact, ...]:
-    """The files of a row: the task's templates, and what the row says otherwise."""
+    """The files of a row: the task's templates, with what the row changes."""
     commit = row.commit or zoo.commit or ""
     found = []
     for kind in KINDS:
@@ -78,7 +78,7 @@ def _artifact(
         digests=tuple(_digest(checker, at, i, d, row, depth) for i, d in enumerate(own.digests))
         if own
         else (),
-        # The template's MD5 lies beside the template's file, not beside one from another place.
+        # The template's MD5 is that of the template's file, not of one from another place.
         digest_url=(own and own.md5) or (fill(base.md5, name) if url in sources else None),
         size_bytes=size,
         size_origin=origin,

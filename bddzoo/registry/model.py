@@ -1,9 +1,7 @@
 """The registry's words as types: zoo, method, model, artifact, digest, network, protocol.
 
-These are the *resolved* views that the rest of the program works with; how they are spelt in
-`registry.yaml` is the business of `bddzoo.registry.structs`.
-
-Why a published row cannot be built: codes for machines, a sentence for people.
+These are the *resolved* types that the rest of the program works with; `bddzoo.registry.structs` has how they
+are written in `registry.yaml`.
 """
 
 from __future__ import annotations
@@ -48,11 +46,11 @@ class Artifact(Struct, frozen=True):
         digests: What is known of its content; empty means unknown.
         digest_url: Where the zoo publishes the MD5 (a `.md5` file), if it does.
         size_bytes: Size, or None when unknown.
-        size_origin: Where the size is from; None when nobody said.
+        size_origin: Where the size is from; None when unknown.
         size_date: ISO date on which it was observed, if any.
         page: Web page that shows the file to people, where it differs from its download.
         printed: The link as the zoo's own table prints it, where it is relative.
-        licence: Licence of this file, if anyone said.
+        licence: Licence of this file, if known.
     """
 
     kind: ArtifactKind
@@ -269,7 +267,7 @@ class Elsewhere(Struct, frozen=True):
 
 
 class Fills(Struct, frozen=True):
-    """A row without files that a model of another document stands behind.
+    """The row of another document that a model's weights belong to.
 
     Attributes:
         model: Id of the row.
@@ -281,7 +279,7 @@ class Fills(Struct, frozen=True):
 
 
 class NotBuildable(Struct, frozen=True):
-    """Why a row's network cannot be built by anybody.
+    """Why a row's network cannot be built.
 
     Attributes:
         reason: For machines: a code of `bddzoo.registry.model`.
@@ -307,7 +305,7 @@ class Model(Struct, frozen=True):
         elsewhere: Numbers that were published in other places.
         lint_ok: Acknowledged findings of `bddzoo registry lint`: code to reason.
         fills: The row of another document that this model's weights belong to, or None.
-        not_buildable: Why nobody can build its network; None where it can be, or nobody tried.
+        not_buildable: Why its network cannot be built; None where it can be, or was never tried.
     """
 
     id: str
@@ -412,6 +410,7 @@ class Section(Struct, frozen=True):
         return [m for m in self.models if m.method is method]
 
 
+# Why the network of a published row cannot be built: a code, and a sentence for people.
 REASONS = {
     "no-backbone-code": "the zoo's repository has no file of this backbone at any commit",
     "fixed-aux-width": "the network's class expects auxiliary features of 1024 channels, which this backbone "

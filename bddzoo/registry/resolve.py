@@ -1,6 +1,7 @@
-"""From what the file says to what the program works with: references followed, templates filled in.
+"""Turns the documents of the file into the types that the program works with.
 
-Whatever is wrong is noted, not raised, so that one reading of a file finds all of its problems.
+References are followed and templates filled in. Problems are collected, not raised, so that one reading of a
+file finds all of them.
 """
 
 from __future__ import annotations
