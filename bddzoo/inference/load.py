@@ -1,4 +1,7 @@
-"""Where a network runs, and a model made ready to predict there."""
+"""A model, ready to predict.
+
+Where a network runs.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +37,9 @@ def check_device_name(name: str) -> str:
 def resolve_device(name: str) -> torch.device:
     """The device of a name; `auto` is the first GPU, or the CPU where there is none.
 
-    The process is made ready for it: float32 means float32 (see `bddzoo.engines.precision`), and a GPU that
-    is named becomes the current one, so that nothing is held on another.
+    The process is made ready for it: float32 means float32 (see `bddzoo.engines.precision`); a GPU that is
+    named becomes the current one, so that nothing is held on another; on the CPU, freed memory is kept (see
+    `bddzoo.inference.cpu.tune`).
 
     Raises:
         UsageError: The name makes no sense.
@@ -45,10 +49,13 @@ def resolve_device(name: str) -> torch.device:
 
     from bddzoo.engines.load import find_device
     from bddzoo.engines.precision import use_full_float32
+    from bddzoo.inference.cpu.tune import keep_freed_memory
 
     device = find_device(check_device_name(name))
     use_full_float32()
-    if device.type == "cuda" and device.index is not None:
+    if device.type == "cpu":
+        keep_freed_memory()
+    elif device.index is not None:
         torch.cuda.set_device(device)
     return device
 
@@ -84,7 +91,7 @@ def load_runner(
         MissingError: There is no such file or device.
         IntegrityError: The file is no checkpoint, or not this model's.
     """
-    from bddzoo.inference.cpu import tune_for_cpu
+    from bddzoo.inference.cpu.tune import tune_for_cpu
 
     place = resolve_device(device)
     if speedups is not None:

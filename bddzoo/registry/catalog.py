@@ -126,7 +126,7 @@ class Registry:
 
 
 def default_path() -> Path:
-    """The registry that ships with bddzoo: inside an installed package, above it in a checkout.
+    """The registry that ships with bddzoo: in an installed package beside it, in a checkout above it.
 
     Raises:
         MissingError: The package came without one.
@@ -208,7 +208,7 @@ def _lines(text: str, name: str) -> dict[tuple[str | int, ...], int]:
 
 
 def _compiled_path(text: str) -> Path | None:
-    """Path of the compiled copy of a text; None where the text is short or no folder can hold one.
+    """Where the compiled copy of a text is; None where the text is short or there is no place.
 
     The name is a digest of the text and of the code that reads it, so that a copy is never stale.
     """

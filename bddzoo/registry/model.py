@@ -1,7 +1,9 @@
 """The registry's words as types: zoo, method, model, artifact, digest, network, protocol.
 
-These are the *resolved* types that the rest of the program works with; `bddzoo.registry.structs` has how they
-are written in `registry.yaml`.
+These are the *resolved* views that the rest of the program works with; how they are spelt in
+`registry.yaml` is the business of `bddzoo.registry.structs`.
+
+Why a published row cannot be built: codes for machines, a sentence for people.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 Task = Literal["sem_seg", "ins_seg"]
 ArtifactKind = Literal["weights", "scores-val", "scores-test", "preds", "masks", "visuals", "config"]
@@ -46,11 +49,11 @@ class Artifact(Struct, frozen=True):
         digests: What is known of its content; empty means unknown.
         digest_url: Where the zoo publishes the MD5 (a `.md5` file), if it does.
         size_bytes: Size, or None when unknown.
-        size_origin: Where the size is from; None when unknown.
+        size_origin: Where the size is from; None when nobody said.
         size_date: ISO date on which it was observed, if any.
         page: Web page that shows the file to people, where it differs from its download.
         printed: The link as the zoo's own table prints it, where it is relative.
-        licence: Licence of this file, if known.
+        licence: Licence of this file, if anyone said.
     """
 
     kind: ArtifactKind
@@ -64,6 +67,18 @@ class Artifact(Struct, frozen=True):
     licence: str | None = None
     size_origin: DigestOrigin | None = None
     size_date: str | None = None
+
+
+class GroundTruth(Struct, frozen=True):
+    """What is known of the images and labels that a number was measured on.
+
+    Attributes:
+        images: Digest of the list of image names, see `bddzoo.datasets.identity.digest_names`.
+        labels: Digest of the labels' pixels, see `bddzoo.datasets.identity.digest_labels`.
+    """
+
+    images: Digest | None = None
+    labels: Digest | None = None
 
 
 class Protocol(Struct, frozen=True):
@@ -92,6 +107,7 @@ class Protocol(Struct, frozen=True):
         logits_resize: How logits come back to the image's own size.
         evaluator: Which definition of the metrics the number follows.
         tolerance: Per-metric tolerance in points of the metric; overrides the default.
+        ground_truth: Split to the digests of its images and labels.
         note: Anything else that matters.
     """
 
@@ -115,6 +131,7 @@ class Protocol(Struct, frozen=True):
     logits_resize: Literal["bilinear", "cv2-cubic"] = "bilinear"
     evaluator: str = "bdd100k"
     tolerance: Mapping[str, Decimal] = field(default_factory=dict)
+    ground_truth: Mapping[str, GroundTruth] = field(default_factory=dict)
     note: str | None = None
 
 
@@ -267,7 +284,7 @@ class Elsewhere(Struct, frozen=True):
 
 
 class Fills(Struct, frozen=True):
-    """The row of another document that a model's weights belong to.
+    """A row without files that a model of another document stands behind.
 
     Attributes:
         model: Id of the row.
@@ -279,7 +296,7 @@ class Fills(Struct, frozen=True):
 
 
 class NotBuildable(Struct, frozen=True):
-    """Why a row's network cannot be built.
+    """Why a row's network cannot be built by anybody.
 
     Attributes:
         reason: For machines: a code of `bddzoo.registry.model`.
@@ -301,11 +318,12 @@ class Model(Struct, frozen=True):
         protocol: Test protocol, or None when unknown.
         notes: What is known to be odd about the row.
         paper_id: Name in the registry of the paper of the row's method; the heading's unless the row says.
+        protocols: Id to protocol, of those that `elsewhere` names.
         training: How the weights were trained, or None when unknown.
         elsewhere: Numbers that were published in other places.
         lint_ok: Acknowledged findings of `bddzoo registry lint`: code to reason.
         fills: The row of another document that this model's weights belong to, or None.
-        not_buildable: Why its network cannot be built; None where it can be, or was never tried.
+        not_buildable: Why nobody can build its network; None where it can be, or nobody tried.
     """
 
     id: str
@@ -325,6 +343,19 @@ class Model(Struct, frozen=True):
     fills: Fills | None = None
     not_buildable: NotBuildable | None = None
     paper_id: str | None = None
+    protocols: Mapping[str, Protocol] = field(default_factory=dict)
+
+    def tested_by(self, name: str, protocol: Protocol | None = None) -> Model:
+        """The same model under another protocol, with the numbers that were published for it.
+
+        Args:
+            name: Id of the protocol.
+            protocol: The protocol, if it may be none of `protocols`.
+        """
+        if self.protocol is not None and name == self.protocol.id:
+            return self
+        published = (number for e in self.elsewhere if e.protocol == name for number in e.reported)
+        return replace(self, protocol=protocol or self.protocols.get(name), reported=tuple(published))
 
     def artifact(self, kind: ArtifactKind) -> Artifact | None:
         """The artifact of that kind, or None."""
@@ -410,7 +441,6 @@ class Section(Struct, frozen=True):
         return [m for m in self.models if m.method is method]
 
 
-# Why the network of a published row cannot be built: a code, and a sentence for people.
 REASONS = {
     "no-backbone-code": "the zoo's repository has no file of this backbone at any commit",
     "fixed-aux-width": "the network's class expects auxiliary features of 1024 channels, which this backbone "

@@ -1,7 +1,8 @@
-"""Backbones and heads of openseg's networks: mmsegmentation's where its classes hold the zoo's weights.
+"""The zoo's main heads of which mmsegmentation has none: Base-OC, ASP-OC and ASP-OCR.
 
-mmsegmentation has no Base-OC, ASP-OC and ASP-OCR; these heads are ours. Like mmsegmentation's they are called
-with a tuple of features, here of one.
+As mmsegmentation's they are called with a tuple of features, here of one.
+
+Backbones and heads of a network: mmsegmentation's where its classes hold the zoo's weights.
 """
 
 from __future__ import annotations

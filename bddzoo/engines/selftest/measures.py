@@ -1,4 +1,7 @@
-"""How far a result is from its golden, how far it may be, and the verdict on a check."""
+"""How far a result is from its golden, and how far it may be.
+
+Settle a finding, whatever the golden data that it is made from look like.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,7 @@ class Measure:
 
 
 @dataclass
-class CheckResult:
+class Finding:
     """The outcome of one check.
 
     Attributes:
@@ -80,7 +83,7 @@ class CheckResult:
     note: str = ""
     seconds: float = 0.0
 
-    def settle(self) -> CheckResult:
+    def settle(self) -> Finding:
         """Set the status from the measures and say which one fails."""
         failed = [m for m in self.measures if not m.ok]
         self.status = "differs" if failed else "equal"
@@ -172,7 +175,7 @@ class NothingKnown(Exception):
 
 
 @contextmanager
-def judged(finding: CheckResult, path: Path) -> Iterator[None]:
+def judged(finding: Finding, path: Path) -> Iterator[None]:
     """Settle a finding from what is measured in the block, and say of data that cannot be used why.
 
     A folder is checked to its end, so no file of it may end the run. What cannot be read, lacks an array
