@@ -136,14 +136,14 @@ def home_folder() -> Path:
         ) from None
 
 
-def user_cache_folder() -> Path:
-    """Folder for what can be made again: `bddzoo` in `XDG_CACHE_HOME`, by default `~/.cache`.
+def user_cache_folder(name: str) -> Path:
+    """Folder for what can be made again: `name` in `XDG_CACHE_HOME`, by default `~/.cache`.
 
     Raises:
         MissingError: There is no home folder.
     """
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else home_folder() / ".cache") / "bddzoo"
+    return (Path(base) if base else home_folder() / ".cache") / name
 
 
 def _umask() -> int:

@@ -357,4 +357,4 @@ def default_root() -> Path:
     given = os.environ.get("BDDZOO_CACHE")
     if given:
         return Path(given)
-    return user_cache_folder()
+    return user_cache_folder("bddzoo")
