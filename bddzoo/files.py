@@ -1,7 +1,4 @@
-"""Files that are either absent or complete, folders that are read whole, and the user's own folder.
-
-Small steps on the file system: whole writes, links, room.
-"""
+"""Files that are absent, old or whole; folders read whole; the user's folders; links, room and sizes."""
 
 from __future__ import annotations
 
@@ -12,21 +9,36 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from bddzoo.errors import BddzooError, MissingError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name next to `path` that nobody else uses; what is there when the block ends is renamed to `path`.
+
+    The folder is made where it is missing. A failure or an interruption removes the temporary file.
+
+    Raises:
+        OSError: The folder or the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_open(path: Path, *, durable: bool = False) -> Iterator[IO[bytes]]:
     """A binary file that appears under its name only when the block ends without an error.
 
-    The bytes go to a temporary file beside the target, which is then renamed; a failure or an
-    interruption removes it. The folder is made where it is missing. A file that is replaced keeps
-    its permissions; a link stays a link, and what it points to is replaced. A device or a pipe is
-    written to as it is.
+    A file that is replaced keeps its permissions; a link stays a link, and what it points to is replaced.
+    A device or a pipe is written to as it is.
 
     Args:
         path: The file.
@@ -36,36 +48,27 @@ def atomic_open(path: Path, *, durable: bool = False) -> Iterator[IO[bytes]]:
     Raises:
         MissingError: The folder or the file cannot be written.
     """
-    if is_special(path):
-        try:
+    try:
+        if is_special(path):
             with path.open("wb") as file:
                 yield file
-        except OSError as error:
-            raise cannot_write(path, error) from error
-        return
-    import tempfile
-
-    try:
+            return
         target = path.resolve()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # mkstemp makes private files; a result is as readable as any other file of the user.
-        mode = target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~_umask()
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        with replacing(target) as temporary:
+            with temporary.open("xb") as file:
+                yield file
+                if durable:
+                    flush(file)
+            if target.exists():
+                temporary.chmod(target.stat().st_mode & 0o7777)
     except OSError as error:
         raise cannot_write(path, error) from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        temporary.chmod(mode)
-        temporary.replace(target)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def flush(file: IO[bytes]) -> None:
+    """Wait until the bytes of an open file are on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def is_special(path: Path) -> bool:
@@ -81,6 +84,16 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = False) -> None:
     """Write a whole file at once; see `atomic_open`."""
     with atomic_open(path, durable=durable) as file:
         file.write(content)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a small file of our own, as `write_bytes` does; fails with what the system says.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def cannot_write(path: Path, error: OSError) -> MissingError:
@@ -122,71 +135,36 @@ def files_below(
     )
 
 
-def home_folder() -> Path:
-    """The user's own folder.
+def user_folder(kind: Literal["cache", "config", "data"]) -> Path:
+    """This program's own folder for a kind of files: `bddzoo` in `XDG_CACHE_HOME`, or `~/.cache`, and so on.
+
+    The same places on macOS: files that are there stay in use, and command-line tools are looked for there.
 
     Raises:
-        MissingError: There is none, as for a user of a container that no file knows.
+        MissingError: The user has no home folder, as a user of a container that no file knows.
     """
+    from platformdirs.unix import Unix
+
+    folders = Unix("bddzoo", appauthor=False)
     try:
-        return Path.home()
+        path: str = getattr(folders, f"user_{kind}_dir")
     except RuntimeError:
-        raise MissingError(
-            "this user has no home folder", hint="set HOME, or BDDZOO_CACHE and BDDZOO_RESULTS"
-        ) from None
-
-
-def user_cache_folder(name: str) -> Path:
-    """Folder for what can be made again: `name` in `XDG_CACHE_HOME`, by default `~/.cache`.
-
-    Raises:
-        MissingError: There is no home folder.
-    """
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else home_folder() / ".cache") / name
-
-
-def _umask() -> int:
-    # The only portable way to read the mask is to set it.
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+        path = "~"
+    if path.startswith("~"):
+        hint = "set HOME, or BDDZOO_CACHE and BDDZOO_RESULTS"
+        raise MissingError("this user has no home folder", hint=hint)
+    return Path(path)
 
 
 # Linux's ioctl to share the blocks of a file (btrfs, XFS, bcachefs): FICLONE of linux/fs.h.
 _FICLONE = 0x40049409
 
 
-def temp_beside(path: Path) -> Path:
-    """A name beside `path` that no other writer uses."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a small file so that it is either absent, old or whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temp = temp_beside(path)
-    try:
-        temp.write_bytes(data)
-        temp.replace(path)
-    except BaseException:
-        temp.unlink(missing_ok=True)
-        raise
-
-
 def copy_whole(source: Path, target: Path) -> None:
     """Copy a file, sharing blocks where the file system can; the target is absent, old or whole."""
-    import shutil
-
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temp = temp_beside(target)
-    try:
-        if not _reflink(source, temp):
-            shutil.copyfile(source, temp)
-        temp.replace(target)
-    except BaseException:
-        temp.unlink(missing_ok=True)
-        raise
+    with replacing(target) as temporary:
+        if not _reflink(source, temporary):
+            _copy(source, temporary)
 
 
 def link_or_copy(source: Path, target: Path) -> str:
@@ -195,24 +173,22 @@ def link_or_copy(source: Path, target: Path) -> str:
     Returns:
         How: `reflink`, `hardlink` or `copy`.
     """
+    with replacing(target) as temporary:
+        if _reflink(source, temporary):
+            return "reflink"
+        with contextlib.suppress(OSError):
+            os.link(source.resolve(), temporary)
+            return "hardlink"
+        _copy(source, temporary)
+        return "copy"
+
+
+def _copy(source: Path, target: Path) -> None:
     import shutil
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temp = temp_beside(target)
-    try:
-        how = "reflink"
-        if not _reflink(source, temp):
-            try:
-                os.link(source.resolve(), temp)
-                how = "hardlink"
-            except OSError:
-                shutil.copyfile(source, temp)
-                how = "copy"
-        temp.replace(target)
-    except BaseException:
-        temp.unlink(missing_ok=True)
-        raise
-    return how
+    with source.open("rb") as old, target.open("xb") as new:
+        shutil.copyfileobj(old, new, 1 << 20)
+        flush(new)
 
 
 def _reflink(source: Path, target: Path) -> bool:
@@ -228,15 +204,6 @@ def _reflink(source: Path, target: Path) -> bool:
             target.unlink()
         return False
     return True
-
-
-@cache
-def boot_id() -> str | None:
-    """What tells this run of the machine from the next one, or None where that cannot be told."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() or None
-    except OSError:
-        return None
 
 
 def free_bytes(path: Path) -> int | None:

@@ -10,19 +10,26 @@ from pathlib import Path
 
 from bddzoo.artifacts.cache import Cache, Entry, new_entry
 from bddzoo.artifacts.digests import (
-    LENGTHS,
     Hashes,
     first_mismatch,
     hashes_of,
+    is_whole,
     matches,
     parse_digest_file,
     strongest,
 )
 from bddzoo.artifacts.tensors import TensorDigester
-from bddzoo.artifacts.verification import HEAD_BYTES, name_cut, name_impostor, tensors_known
+from bddzoo.artifacts.verification import (
+    HEAD_BYTES,
+    cut_short,
+    evidence_of,
+    same_tensors,
+    tensors_known,
+    wrong_content,
+)
 from bddzoo.errors import BddzooError, IntegrityError, MissingError, UsageError
 from bddzoo.files import copy_whole, link_or_copy
-from bddzoo.registry.model import Artifact, Digest, Model
+from bddzoo.registry.model import Artifact, Digest, DigestState, Model
 
 
 @dataclass(frozen=True)
@@ -32,13 +39,13 @@ class Adopted:
     Attributes:
         path: The user's file.
         entry: Its entry in the cache.
-        verified: Whether a known digest proves it.
+        state: What is known of its content, as in `FetchResult`.
         how: `reflink`, `hardlink` or `copy`; `cached` if the cache had the content.
     """
 
     path: Path
     entry: Entry
-    verified: bool
+    state: DigestState
     how: str
 
 
@@ -76,7 +83,7 @@ class Adopter:
                     twin = artifact.name.removesuffix(".pth") + ".safetensors"
                     self._by_name[twin].append((model, artifact))
                 digest = strongest(artifact.digests)
-                if digest is not None and len(digest.hex) == LENGTHS[digest.algorithm]:
+                if digest is not None and is_whole(digest):
                     self._known.append((model, artifact))
 
     def adopt(self, path: Path) -> Adopted | None:
@@ -96,11 +103,11 @@ class Adopter:
         if not named and not sized:
             return None
         with path.open("rb") as file:
-            impostor = name_impostor(file.read(HEAD_BYTES), path.name)
-        if impostor is not None:
+            found = wrong_content(file.read(HEAD_BYTES), path.name)
+        if found is not None:
             if not named:
                 return None
-            raise IntegrityError(f"{path} is {impostor}", hint="fetch it again")
+            raise IntegrityError(f"{path} is {found}", hint="fetch it again")
         before = path.stat()
         hashes = hashes_of(path)
         if (path.stat().st_mtime_ns, path.stat().st_size) != (before.st_mtime_ns, before.st_size):
@@ -108,7 +115,8 @@ class Adopter:
         proven = [(m, a) for m, a in sized if _is_proven(a, hashes)]
         if proven:
             by_name = [pair for pair in proven if pair in named]
-            return self._admit(path, hashes, *(by_name or proven)[0], verified=True)
+            model, artifact = (by_name or proven)[0]
+            return self._admit(path, self._entry(path, hashes, model, artifact), artifact)
         if not named:
             return None
         return self._adopt_named(path, hashes, named)
@@ -118,9 +126,9 @@ class Adopter:
         if not fitting:
             model, artifact = named[0]
             if self._tensors is not None and tensors_known(artifact) is not None:
-                tensors = self._tensors(path)
-                if tensors == tensors_known(artifact):
-                    return self._admit(path, hashes, model, artifact, verified=True, tensors=tensors)
+                entry = replace(self._entry(path, hashes, model, artifact), tensors=self._tensors(path))
+                if same_tensors(entry, artifact):
+                    return self._admit(path, entry, artifact)
             raise IntegrityError(
                 _explain(path, model, artifact, hashes), hint="it is kept where it is; fetch anew"
             )
@@ -133,46 +141,37 @@ class Adopter:
                 f"{path} may be any of: {kinds}", hint="put it into a folder named after its kind"
             )
         model, artifact = fitting[0]
-        cut = name_cut(path, artifact.name)
+        cut = cut_short(path, artifact.name)
         if cut is not None:
             raise IntegrityError(f"{path} is {cut}", hint="fetch it again")
-        published = _published_beside(path)
-        if published is not None and first_mismatch((published[0],), hashes) is not None:
+        entry = self._entry(path, hashes, model, artifact)
+        published = _published_next_to(path)
+        if published is not None:
             digest, where = published
-            found = hashes.get(digest.algorithm)
+            if first_mismatch((digest,), hashes) is not None:
+                found = hashes.get(digest.algorithm)
+                text = f"{path} has {digest.algorithm} {found}, but {where} says {digest.hex}"
+                raise IntegrityError(text, hint="fetch it again")
+            entry = replace(entry, published=f"{digest.algorithm}:{digest.hex}", published_at=str(where))
+        return self._admit(path, entry, artifact)
+
+    def _entry(self, path: Path, hashes: Hashes, model: Model, artifact: Artifact) -> Entry:
+        return new_entry(model, artifact, hashes, str(path.absolute()))
+
+    def _admit(self, path: Path, entry: Entry, artifact: Artifact) -> Adopted:
+        state, evidence = evidence_of(entry, artifact)
+        if self._verify and state != "verified":
+            known = f"only the {evidence}" if state == "prefix" else "no digest"
+            are = "are" if state == "prefix" else "is"
             raise IntegrityError(
-                f"{path} has {digest.algorithm} {found}, but {where} says {digest.hex}", hint="fetch it again"
-            )
-        verified = strongest(artifact.digests) is not None or published is not None
-        if self._verify and not verified:
-            raise IntegrityError(
-                f"{path} cannot be verified: no digest of {model.id}'s {artifact.kind} is known",
+                f"{path} cannot be verified: {known} of {entry.model}'s {entry.kind} {are} known",
                 hint="adopt it without --verify if you trust it",
             )
-        adopted = self._admit(path, hashes, model, artifact, verified=verified)
-        if published is None:
-            return adopted
-        digest, where = published
-        entry = replace(adopted.entry, published=f"{digest.algorithm}:{digest.hex}", published_at=str(where))
-        self.cache.write_entry(entry)
-        return replace(adopted, entry=entry)
-
-    def _admit(
-        self,
-        path: Path,
-        hashes: Hashes,
-        model: Model,
-        artifact: Artifact,
-        *,
-        verified: bool,
-        tensors: str | None = None,
-    ) -> Adopted:
-        entry = replace(new_entry(model, artifact, hashes, str(path.absolute())), tensors=tensors)
         how = "cached"
 
         def place(target: Path) -> None:
             nonlocal how
-            if target.exists() and hashes_of(target) == hashes:
+            if target.exists() and hashes_of(target) == entry.hashes:
                 return
             if self._copy:
                 copy_whole(path, target)
@@ -180,7 +179,7 @@ class Adopter:
             else:
                 how = link_or_copy(path, target)
 
-        return Adopted(path, self.cache.admit(entry, place), verified, how)
+        return Adopted(path, self.cache.admit(entry, place), state, how)
 
 
 def walk_files(paths: Iterable[Path], cache_root: Path) -> Iterator[Path]:
@@ -237,10 +236,10 @@ def _explain(path: Path, model: Model, artifact: Artifact, hashes: Hashes) -> st
     return f"{what} {wrong.algorithm} {hashes.get(wrong.algorithm)} instead of {wrong.hex}"
 
 
-def _published_beside(path: Path) -> tuple[Digest, Path] | None:
-    for beside in (path.with_name(path.name + ".md5"), path.with_suffix(".md5")):
-        if beside.is_file() and beside != path and beside.stat().st_size < 1 << 20:
-            digest = parse_digest_file(beside.read_bytes(), path.name)
+def _published_next_to(path: Path) -> tuple[Digest, Path] | None:
+    for file in (path.with_name(path.name + ".md5"), path.with_suffix(".md5")):
+        if file.is_file() and file != path and file.stat().st_size < 1 << 20:
+            digest = parse_digest_file(file.read_bytes(), path.name)
             if digest is not None:
-                return digest, beside
+                return digest, file
     return None

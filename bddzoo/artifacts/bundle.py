@@ -9,10 +9,7 @@ A bundle is a zip archive, uncompressed because weights do not compress:
 
 Nothing is ever extracted by the name of a member: content is read through the list, hashed, and
 lands in the cache. Archives with names that would leave a folder are refused all the same.
-
-Write bundles: cached files into one archive, each hashed on the way.
-
-Take files out of a bundle into the cache.
+`cache export` writes the same archives, without the texts.
 """
 
 from __future__ import annotations
@@ -22,17 +19,17 @@ import re
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
 from bddzoo.artifacts.cache import Cache, Entry, check_name, now, safe
 from bddzoo.artifacts.digests import CHUNK_BYTES
-from bddzoo.artifacts.partial import Partial, new_partial
-from bddzoo.artifacts.sources import Origin
+from bddzoo.artifacts.partial import Partial
+from bddzoo.artifacts.streams import Origin, SourceError, Stream
 from bddzoo.errors import BddzooError, IntegrityError, MissingError, UsageError
-from bddzoo.files import is_special, temp_beside
+from bddzoo.files import is_special, replacing
 from bddzoo.registry.structs import IDENT
 
 MANIFEST = "bddzoo-bundle.json"
@@ -104,6 +101,38 @@ class Bundle:
     def by_member(self, member: str) -> BundleFile | None:
         """The first file that is stored under a name."""
         return next((f for f in self.manifest.files if f.member == member), None)
+
+    def open(self, member: str, offset: int, known: Origin) -> Stream:
+        """Read a file of the bundle from `offset` on, from 0 if it is not the one that is known.
+
+        Raises:
+            SourceError: It is not in the bundle, or cannot be read.
+        """
+        file = self.by_member(member)
+        if file is None:
+            raise SourceError(f"has no '{member}'", kind="missing")
+        url = f"bundle:{self.path}!{member}"
+        offset = offset if known.is_of(url) and known.etag == file.sha256 else 0
+        archive = zipfile.ZipFile(self.path)
+        try:
+            data = archive.open(member)
+            data.seek(offset)
+        except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+            archive.close()
+            raise SourceError(f"damaged: {error}", kind="integrity") from None
+
+        def chunks() -> Iterator[bytes]:
+            try:
+                while piece := data.read(CHUNK_BYTES):
+                    yield piece
+            except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+                raise SourceError(f"damaged: {error}", kind="integrity") from None
+
+        def close() -> None:
+            data.close()
+            archive.close()
+
+        return Stream(Origin(url=url, etag=file.sha256, total=file.size_bytes), offset, chunks(), close)
 
     def text(self, name: str) -> str | None:
         """A text member, or None if there is none."""
@@ -223,20 +252,13 @@ def write_bundle(
     check_target(path)
     files, sources = _list_files(cache, entries)
     manifest = Manifest(FORMAT, 1, files)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temp = temp_beside(path)
-    try:
-        with zipfile.ZipFile(temp, "x", zipfile.ZIP_STORED, allowZip64=True) as archive:
-            listing = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
-            archive.writestr(_info(MANIFEST), listing)
-            for name, text in (texts or {}).items():
-                archive.writestr(_info(name), text.encode())
-            for member, entry in sources.items():
-                _write_member(archive, member, cache.path_of(entry), entry, each)
-        temp.replace(path)
-    except BaseException:
-        temp.unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "x", zipfile.ZIP_STORED) as archive:
+        listing = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+        archive.writestr(_info(MANIFEST), listing)
+        for name, text in (texts or {}).items():
+            archive.writestr(_info(name), text.encode())
+        for member, entry in sources.items():
+            _write_member(archive, member, cache.path_of(entry), entry, each)
     return path.stat().st_size
 
 
@@ -336,27 +358,6 @@ def import_file(
         IntegrityError: The content is not what the bundle's list says.
         OSError: The cache cannot be written.
     """
-    cache.prepare()
-    partial = new_partial(cache.root / "partial" / safe(file.model) / safe(file.kind))
-    try:
-        partial.open(Origin(url=f"bundle:{bundle.path}"))
-        try:
-            with zipfile.ZipFile(bundle.path) as archive, archive.open(file.member) as data:
-                while piece := data.read(CHUNK_BYTES):
-                    partial.write(piece)
-                    if each is not None:
-                        each(len(piece))
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise _damaged(bundle.path, file, str(error)) from None
-        hashes = partial.finish()
-        if (hashes.sha256, hashes.md5, hashes.size_bytes) != (file.sha256, file.md5, file.size_bytes):
-            raise _damaged(bundle.path, file, f"expected sha256 {file.sha256}, found {hashes.sha256}")
-        return _admit(bundle, file, cache, partial)
-    finally:
-        partial.discard()
-
-
-def _admit(bundle: Bundle, file: BundleFile, cache: Cache, partial: Partial) -> Entry:
     entry = Entry(
         model=file.model,
         kind=file.kind,
@@ -372,8 +373,23 @@ def _admit(bundle: Bundle, file: BundleFile, cache: Cache, partial: Partial) -> 
         published=file.published,
         published_at=file.published_at,
     )
-    return cache.admit(entry, partial.give)
-
-
-def _damaged(path: Path, file: BundleFile, why: str) -> IntegrityError:
-    return IntegrityError(f"{path}: {file.member} is damaged: {why}", hint="copy the bundle again")
+    cache.prepare()
+    partial = Partial(cache.root / "partial" / safe(file.model) / safe(file.kind))
+    stream = None
+    try:
+        stream = bundle.open(file.member, 0, Origin())
+        partial.open(stream.origin)
+        for piece in stream.chunks:
+            partial.write(piece)
+            if each is not None:
+                each(len(piece))
+        if partial.finish() != entry.hashes:
+            raise SourceError(f"damaged: its digest is not sha256:{file.sha256}")
+        return cache.admit(entry, partial.give)
+    except SourceError as error:
+        what = f"{bundle.path}: {file.member} is {error.text}"
+        raise IntegrityError(what, hint="copy the bundle again") from None
+    finally:
+        partial.discard()
+        if stream is not None:
+            stream.close()

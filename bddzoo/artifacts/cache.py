@@ -8,8 +8,6 @@
 
 Objects are renamed into place when they are whole, and entries after them, so that a process can be
 killed at any moment: a file is absent or whole.
-
-What the cache knows about one file: an entry, and how entries and files are named and read.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ import msgspec
 from bddzoo.artifacts.digests import LENGTHS, MIN_PREFIX, Hashes, hashes_of, strongest
 from bddzoo.artifacts.verification import fits
 from bddzoo.errors import UsageError
-from bddzoo.files import boot_id, link_or_copy, user_cache_folder, write_whole
+from bddzoo.files import link_or_copy, user_folder, write_whole
 from bddzoo.registry.model import Artifact, Digest, Model
 from bddzoo.text import as_text
 
@@ -54,8 +52,8 @@ class Entry:
         task: Task of the model.
         published: A digest that a source published for the file, as `algorithm:hex`, and where.
         tensors: Digest of the tensors, if it was computed.
-        boot: The run of the machine in which the file was written; None once it has been hashed in
-            another, or on another machine: a power cut cannot have taken anything of it any more.
+        boot: Set by versions that did not wait for the disk: a power cut may have taken some of the content,
+            which is hashed again once.
     """
 
     model: str
@@ -119,7 +117,7 @@ def now() -> str:
 
 
 def read_entry(path: Path) -> Entry | None:
-    """The entry in a file of the cache; None if it is none, or makes no sense there."""
+    """The entry in a file of the cache; None if it is not one, or makes no sense there."""
     try:
         entry = msgspec.json.decode(path.read_bytes(), type=Entry)
         check_name(entry.name)
@@ -177,7 +175,7 @@ class Cache:
     """The store of downloaded files.
 
     Args:
-        root: Its folder; None for `BDDZOO_CACHE`, else `bddzoo` in `XDG_CACHE_HOME` (`~/.cache`).
+        root: Its folder; None for the one of `default_root`.
     """
 
     def __init__(self, root: Path | None = None) -> None:
@@ -252,7 +250,7 @@ class Cache:
         target = self.path_of(entry)
         target.parent.mkdir(parents=True, exist_ok=True)
         place(target)
-        entry = replace(entry, mtime_ns=target.stat().st_mtime_ns, boot=boot_id())
+        entry = replace(entry, mtime_ns=target.stat().st_mtime_ns)
         self.write_entry(entry)
         return entry
 
@@ -260,8 +258,7 @@ class Cache:
         """The entry of a file whose content fits what the registry says, untouched since it was hashed.
 
         Content is found by its digest too, if it came in under another name. An object whose size or
-        time changed, or that was written before the machine was last started, is hashed again; one
-        that was changed is moved aside.
+        time changed is hashed again; one that was changed is moved aside.
         """
         entry = self.entry(model.id, artifact.kind)
         if entry is not None and not fits(entry, artifact):
@@ -275,8 +272,7 @@ class Cache:
             status = path.stat()
         except OSError:
             return None
-        settled = entry.boot is None or entry.boot == boot_id()
-        if settled and (status.st_size, status.st_mtime_ns) == (entry.size_bytes, entry.mtime_ns):
+        if entry.boot is None and (status.st_size, status.st_mtime_ns) == (entry.size_bytes, entry.mtime_ns):
             return entry
         return entry if self.recheck(entry) else None
 
@@ -289,10 +285,9 @@ class Cache:
         except OSError:
             return False
         if hashes == entry.hashes:
-            boot = entry.boot if entry.boot == boot_id() else None
-            if (mtime_ns, boot) != (entry.mtime_ns, entry.boot):
+            if (mtime_ns, None) != (entry.mtime_ns, entry.boot):
                 with contextlib.suppress(OSError):
-                    self.write_entry(replace(entry, mtime_ns=mtime_ns, boot=boot))
+                    self.write_entry(replace(entry, mtime_ns=mtime_ns, boot=None))
             return True
         why = f"changed since it was fetched: {explain_hashes(entry, hashes)}"
         self.reject(path, entry.model, entry.name, why)
@@ -353,8 +348,6 @@ def _index(index: dict[str, list[Entry]], entry: Entry) -> None:
 
 
 def default_root() -> Path:
-    """The cache folder where none is given."""
+    """The cache folder where none is given: `BDDZOO_CACHE`, otherwise the user's."""
     given = os.environ.get("BDDZOO_CACHE")
-    if given:
-        return Path(given)
-    return user_cache_folder("bddzoo")
+    return Path(given) if given else user_folder("cache")

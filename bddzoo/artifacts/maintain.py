@@ -26,7 +26,7 @@ OWN = ("CACHEDIR.TAG",)
 
 
 @dataclass(frozen=True)
-class Finding:
+class CacheCheck:
     """What a check of the cache says about one file.
 
     Attributes:
@@ -50,7 +50,7 @@ class Finding:
 
 def check_cache(
     cache: Cache, jobs: int | None = None, each: Callable[[int], None] | None = None
-) -> list[Finding]:
+) -> list[CacheCheck]:
     """Hash every file of the cache again, several at a time.
 
     Sizes and times are not trusted: content decides. Only SHA-256 is computed, the address.
@@ -91,20 +91,22 @@ def check_cache(
     readable = {(e.model, e.kind) for e in entries}
     for path in cache.entry_paths():
         if (unsafe(path.parent.name), unsafe(path.stem)) not in readable:
-            findings.append(Finding("unreadable", path, _size(path), detail="an entry that makes no sense"))
-    findings += [Finding("extra", p, _size(p), detail=why) for p, why in _extras(cache, set(paths))]
+            findings.append(
+                CacheCheck("unreadable", path, _size(path), detail="an entry that makes no sense")
+            )
+    findings += [CacheCheck("extra", p, _size(p), detail=why) for p, why in _extras(cache, set(paths))]
     return findings
 
 
-def _judge(path: Path, entry: Entry, found: str | OSError) -> Finding:
+def _judge(path: Path, entry: Entry, found: str | OSError) -> CacheCheck:
     if isinstance(found, FileNotFoundError):
-        return Finding("missing", path, 0, entry.model, entry.kind, "its content is gone")
+        return CacheCheck("missing", path, 0, entry.model, entry.kind, "its content is gone")
     if isinstance(found, OSError):
-        return Finding("unreadable", path, _size(path), entry.model, entry.kind, str(found.strerror))
+        return CacheCheck("unreadable", path, _size(path), entry.model, entry.kind, str(found.strerror))
     if found != entry.sha256:
         text = f"expected sha256:{entry.sha256}, found {found}"
-        return Finding("changed", path, _size(path), entry.model, entry.kind, text)
-    return Finding("ok", path, _size(path), entry.model, entry.kind)
+        return CacheCheck("changed", path, _size(path), entry.model, entry.kind, text)
+    return CacheCheck("ok", path, _size(path), entry.model, entry.kind)
 
 
 def _extras(cache: Cache, named: set[Path]) -> Iterator[tuple[Path, str]]:
@@ -158,7 +160,7 @@ def remove_entries(cache: Cache, entries: Sequence[Entry]) -> int:
     return freed
 
 
-def collect_garbage(cache: Cache, older_than_s: float = DAY_S, *, dry_run: bool = False) -> list[Finding]:
+def collect_garbage(cache: Cache, older_than_s: float = DAY_S, *, dry_run: bool = False) -> list[CacheCheck]:
     """Remove what nobody needs and nobody touched for `older_than_s` seconds.
 
     That is: content without entry, entries without content, abandoned downloads, rejected bytes and
@@ -183,7 +185,7 @@ def collect_garbage(cache: Cache, older_than_s: float = DAY_S, *, dry_run: bool 
         top = path.relative_to(cache.root).parts[0]
         if why == "not from here" or age < max(older_than_s, GRACE_S if top == "objects" else 0.0):
             continue
-        found = Finding("extra", path, _size(path), detail=why)
+        found = CacheCheck("extra", path, _size(path), detail=why)
         if not dry_run:
             try:
                 if top == "partial":
@@ -202,7 +204,7 @@ def collect_garbage(cache: Cache, older_than_s: float = DAY_S, *, dry_run: bool 
                 except OSError as error:
                     faults.append(error)
                     continue
-            removed.append(Finding("missing", path, 0, entry.model, entry.kind, "its content is gone"))
+            removed.append(CacheCheck("missing", path, 0, entry.model, entry.kind, "its content is gone"))
     if not dry_run:
         _remove_empty(cache.root)
     if faults:

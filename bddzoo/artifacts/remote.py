@@ -16,9 +16,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from bddzoo.artifacts.digests import CHUNK_BYTES
-from bddzoo.artifacts.policy import Hosts, Manners
-from bddzoo.artifacts.sources import Origin
-from bddzoo.artifacts.streams import SourceError, Stopped, Stream
+from bddzoo.artifacts.streams import Hosts, NetworkPolicy, Origin, SourceError, Stopped, Stream
 
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub"}
 # Read ahead in pieces that are worth a request.
@@ -41,9 +39,9 @@ class RemoteClient:
     they wait in threads of their own, which are left alone where it takes too long.
     """
 
-    def __init__(self, manners: Manners, stop: threading.Event) -> None:
-        self.manners = manners
-        self.hosts = Hosts(manners, stop)
+    def __init__(self, policy: NetworkPolicy, stop: threading.Event) -> None:
+        self.policy = policy
+        self.hosts = Hosts(policy, stop)
         self._stop = stop
 
     def open(self, url: str, offset: int, known: Origin) -> Stream:
@@ -68,7 +66,7 @@ class RemoteClient:
                 return info, system.open(path, "rb", block_size=BLOCK_BYTES, cache_type="readahead")
 
             try:
-                info, file = self._within(self.manners.header_s, find)
+                info, file = self._within(self.policy.header_s, find)
             except SourceError as error:
                 if error.unreachable:
                     self.hosts.count_failure(host, error.text)
@@ -83,7 +81,7 @@ class RemoteClient:
 
     def _read(self, file: Any) -> Iterator[bytes]:
         while True:
-            data: bytes = self._within(BLOCK_PATIENCE * self.manners.stall_s, lambda: file.read(CHUNK_BYTES))
+            data: bytes = self._within(BLOCK_PATIENCE * self.policy.stall_s, lambda: file.read(CHUNK_BYTES))
             if not data:
                 return
             yield data

@@ -1,26 +1,31 @@
-"""One shape for bytes that come from anywhere, and the ones that come from this machine.
-
-How one source can fail, in words for the user; never seen outside this room.
-"""
+"""What all kinds of sources share: the stream they give, how they fail, how long they are waited for."""
 
 from __future__ import annotations
 
-import errno
-import stat
+import random
+import re
+import threading
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
+from typing import Literal
 
-from bddzoo.artifacts.digests import CHUNK_BYTES
-from bddzoo.artifacts.sources import Origin
+from bddzoo.text import as_text
 
 FailureKind = Literal["missing", "network", "integrity"]
+# Parameters of signed links: `X-Amz-Signature`, `sig`, `access_token`, `X-Goog-Credential` ...
+_SECRET = re.compile(
+    r"([?&][^=&\s]*(?:token|sig|signature|secret|password|credential|key)=)[^&\s]*", re.IGNORECASE
+)
+# How long a host that could not be reached is left alone: in a run over a hundred files a dead host
+# costs its timeout once in a while, and a short outage does not cost the rest of the run.
+DEAD_FOR_S = 120.0
 
 
 class SourceError(Exception):
-    """One source did not give the file.
+    """One source did not give the file; caught where the next source is asked.
 
     Args:
         text: What happened, without the source's name.
@@ -31,7 +36,7 @@ class SourceError(Exception):
         unreachable: The host could not be connected to at all.
         stalled: Bytes came too slowly to be of use; these do not reset the retry counter.
         status: HTTP status, if the source gave one that says no.
-        told: The user has been told already, for another file.
+        reported: The user has been told already, for another file.
     """
 
     def __init__(
@@ -44,19 +49,19 @@ class SourceError(Exception):
         unreachable: bool = False,
         stalled: bool = False,
         status: int | None = None,
-        told: bool = False,
+        reported: bool = False,
     ) -> None:
         # Servers put words into it: nothing of them may steer the user's terminal.
         text = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
         super().__init__(text)
         self.text = text
-        self.told = told
         self.kind = kind
         self.retry = retry
         self.retry_after_s = retry_after_s
         self.unreachable = unreachable
         self.stalled = stalled
         self.status = status
+        self.reported = reported
 
 
 class Stopped(Exception):
@@ -64,11 +69,47 @@ class Stopped(Exception):
 
 
 @dataclass
+class Origin:
+    """Where bytes are from, and what proves that the source still has the same file.
+
+    Attributes:
+        url: The source, without a password that may be in it.
+        etag: Strong entity tag, or None.
+        last_modified: `Last-Modified` (HTTP) or the modification time (files), or None.
+        total: Number of bytes that the source sends for the whole file, or None.
+        coding: `gzip` or `deflate` where the source calls these bytes a compressed form of the file.
+    """
+
+    url: str = ""
+    etag: str | None = None
+    last_modified: str | None = None
+    total: int | None = None
+    coding: str | None = None
+
+    def __post_init__(self) -> None:
+        self.url = without_password(self.url)
+
+    def is_of(self, url: str) -> bool:
+        """Whether the bytes are from that address."""
+        return self.url == without_password(url)
+
+    @property
+    def validator(self) -> str | None:
+        """What a source repeats as long as its file is the same."""
+        return self.etag or self.last_modified
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be printed and kept: user, password, and keys in its query masked."""
+    return _SECRET.sub(r"\1***", re.sub(r"(?<=://)[^/@\s]*@", "***@", as_text(url)))
+
+
+@dataclass
 class Stream:
     """Bytes of a file from `offset` on.
 
     Attributes:
-        origin: Validators and size of the whole file, as the source gives them now.
+        origin: What the source says of the whole file now.
         offset: First byte that will come: what was asked for, or 0 where the source starts over.
         chunks: The bytes. Raises `SourceError` when they stop before the end.
         close: Lets go of the connection or file.
@@ -82,59 +123,107 @@ class Stream:
     content_type: str | None = None
 
 
+# Opens an address from an offset on, given what is known of the bytes before it.
 Opener = Callable[[str, int, Origin], Stream]
 
 
-def local_path(url: str) -> Path | None:
-    """The file behind a `file://` URL, a `package:` source or a plain path; None for others."""
-    if url.startswith("package:"):
-        import bddzoo
+@dataclass(frozen=True)
+class NetworkPolicy:
+    """Timeouts, retries and limits; all times in seconds.
 
-        inside = Path(url.removeprefix("package:"))
-        if inside.is_absolute() or ".." in inside.parts:
-            return None
-        return Path(bddzoo.__file__).parent / inside
-    if url.startswith("bundle:"):
-        return None
-    if url.startswith("file:"):
-        parts = urlsplit(url)
-        return Path(unquote(parts.path)) if parts.netloc in ("", "localhost") else None
-    return None if "://" in url else Path(url)
+    Attributes:
+        connect_s: To open a connection.
+        read_s: Without a single byte.
+        header_s: From a request to the end of the answer's header, bytes arriving or not.
+        stall_s: Window in which at least `stall_bytes` of a file must arrive.
+        stall_bytes: See `stall_s`.
+        attempts: Tries in a row that bring no new bytes before a source is given up.
+        connect_attempts: Tries to connect to a host; one that fails them all is left alone for a while.
+        backoff_s: First wait between tries; doubles, with jitter.
+        backoff_max_s: Longest wait of our own choice.
+        retry_after_max_s: Longest wait that a server may ask for; a longer one fails the source.
+        connections_per_host: At the same time.
+    """
+
+    connect_s: float = 10.0
+    read_s: float = 30.0
+    header_s: float = 60.0
+    stall_s: float = 60.0
+    stall_bytes: int = 64 << 10
+    attempts: int = 5
+    connect_attempts: int = 2
+    backoff_s: float = 0.5
+    backoff_max_s: float = 30.0
+    retry_after_max_s: float = 120.0
+    connections_per_host: int = 4
+
+    def wait_s(self, failures: int) -> float:
+        """How long to wait after that many failures in a row: full jitter over a doubling bound."""
+        bound = min(self.backoff_max_s, self.backoff_s * 2 ** max(0, failures - 1))
+        return random.uniform(bound / 2, bound)
 
 
-def open_local(path: Path, offset: int, known: Origin, url: str) -> Stream:
-    """Read a file of this machine from `offset` on, from 0 if it changed since.
+class Hosts:
+    """Connection slots per host, and the hosts that could not be reached in this run."""
+
+    def __init__(self, policy: NetworkPolicy, stop: threading.Event) -> None:
+        self._stop = stop
+        self._limit = policy.connect_attempts
+        self._failed: dict[str, tuple[int, str, float]] = {}
+        self._slots: dict[str, threading.Semaphore] = defaultdict(
+            lambda: threading.Semaphore(policy.connections_per_host)
+        )
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def slot(self, host: str) -> Iterator[None]:
+        """Hold one of the connections to a host.
+
+        Raises:
+            Stopped: The user asked to stop while all were in use.
+        """
+        with self._lock:
+            slot = self._slots[host]
+        while not slot.acquire(timeout=0.2):
+            if self._stop.is_set():
+                raise Stopped
+        try:
+            yield
+        finally:
+            slot.release()
+
+    def why_dead(self, host: str) -> str | None:
+        """How a host failed that is not worth asking at the moment, or None."""
+        count, why, when = self._failed.get(host, (0, "", 0.0))
+        return why if count >= self._limit and time.monotonic() - when < DEAD_FOR_S else None
+
+    def need_alive(self, host: str) -> None:
+        """Refuse a host that is not worth asking at the moment.
+
+        Raises:
+            SourceError: It could not be reached before; the user has been told why, for another file.
+        """
+        dead = self.why_dead(host)
+        if dead is not None:
+            raise SourceError(f"{dead} (not asked again in this run)", unreachable=True, reported=True)
+
+    def count_failure(self, host: str, why: str) -> None:
+        """Remember that a connection could not be opened."""
+        with self._lock:
+            count = self._failed.get(host, (0, "", 0.0))[0]
+            self._failed[host] = (count + 1, why, time.monotonic())
+
+    def count_success(self, host: str) -> None:
+        """Remember that a host answers."""
+        with self._lock:
+            self._failed.pop(host, None)
+
+
+def sleep(seconds: float, stop: threading.Event) -> None:
+    """Wait, unless asked to stop.
 
     Raises:
-        SourceError: It is not there or cannot be read.
+        Stopped: The user asked to stop.
     """
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-            raise SourceError("is a device or a pipe, not a file", kind="missing")  # may never end
-        file = path.open("rb", buffering=0)
-    except (FileNotFoundError, NotADirectoryError):
-        raise SourceError("no such file", kind="missing") from None
-    except IsADirectoryError:
-        raise SourceError("is a folder", kind="missing") from None
-    except OSError as error:
-        raise SourceError(f"cannot be read: {error.strerror or error}") from None
-    origin = Origin(url=url, last_modified=str(status.st_mtime_ns), total=status.st_size)
-    if offset and (known.total != origin.total or (known.is_of(url) and known.validator != origin.validator)):
-        offset = 0
-    file.seek(offset)
-    return Stream(origin, offset, read_chunks(file), file.close)
-
-
-def read_chunks(file: Any) -> Iterator[bytes]:
-    """Bytes of an open file until its end, with read errors as `SourceError`."""
-    while True:
-        try:
-            data = file.read(CHUNK_BYTES)
-        except OSError as error:
-            # ESTALE: the file went away on the server of a network file system; worth one more try.
-            again = error.errno in (errno.ESTALE, errno.EIO, errno.ETIMEDOUT)
-            raise SourceError(f"reading failed: {error.strerror or error}", retry=again) from None
-        if not data:
-            return
-        yield data
+    if stop.wait(seconds):
+        raise Stopped

@@ -10,14 +10,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
 
 from bddzoo.artifacts.digests import CHUNK_BYTES
 from bddzoo.errors import IntegrityError, MissingError, UsageError, install_hint
-from bddzoo.files import is_special, temp_beside
+from bddzoo.files import is_special, replacing
+from bddzoo.text import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,6 +51,16 @@ _SIZES = dict(DTYPES.values())
 MAX_HEADER_BYTES = 100_000_000
 
 TensorDigester = Callable[[Path], str]
+
+
+class _Entry(msgspec.Struct):
+    """One entry of a safetensors header; offsets in bytes."""
+
+    dtype: str
+    shape: tuple[Annotated[int, msgspec.Meta(ge=0, le=1 << 40)], ...]
+    data_offsets: tuple[
+        Annotated[int, msgspec.Meta(ge=0, le=1 << 50)], Annotated[int, msgspec.Meta(ge=0, le=1 << 50)]
+    ]
 
 
 def digest_state(state: Mapping[str, Tensor]) -> str:
@@ -97,21 +112,6 @@ def digest_safetensors(path: Path) -> str:
     return total.hexdigest()
 
 
-def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file.
-
-    Raises:
-        MissingError: The file cannot be read.
-        IntegrityError: It is no safetensors file.
-    """
-    try:
-        with path.open("rb") as file:
-            raw = _load_header(path, file)[1].get("__metadata__", {})
-    except OSError as error:
-        raise MissingError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return {str(k): str(v) for k, v in raw.items()} if isinstance(raw, dict) else {}
-
-
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """The weights in a safetensors file, on the CPU.
 
@@ -156,17 +156,12 @@ def write_safetensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping
     before = digest_state(state)
     # Tensors that share memory, as tied weights do, are written one by one.
     plain = {name: tensor.detach().clone().contiguous() for name, tensor in state.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temp = temp_beside(path)
-    try:
-        save_file(plain, temp, metadata={**metadata, "tensors": before})
-        after = digest_safetensors(temp)
+    with replacing(path) as temporary:
+        save_file(plain, temporary, metadata={**metadata, "tensors": before})
+        after = digest_safetensors(temporary)
         if after != before:
             raise IntegrityError(f"{path}: what was written differs: tensors {after}, expected {before}")
-        temp.chmod(0o644)
-        temp.replace(path)
-    finally:
-        temp.unlink(missing_ok=True)
+        temporary.chmod(0o644)
     return before
 
 
@@ -204,40 +199,50 @@ def _pieces(tensor: Tensor) -> Iterable[memoryview]:
         yield memoryview(piece)
 
 
-def _load_header(path: Path, file: Any) -> tuple[int, dict[str, Any]]:
-    lead = file.read(8)
-    size = struct.unpack("<Q", lead)[0] if len(lead) == 8 else 0
-    if not 2 <= size <= MAX_HEADER_BYTES:
-        raise _damaged(path, "no header")
-    try:
-        raw = json.loads(file.read(size))
-    except (ValueError, RecursionError):
-        raise _damaged(path, "its header is no JSON") from None
-    if not isinstance(raw, dict):
-        raise _damaged(path, "its header is no object")
-    return 8 + size, raw
-
-
 def _read_header(
     path: Path, file: Any
 ) -> tuple[int, dict[str, tuple[str, tuple[int, ...], tuple[int, int]]]]:
-    start, raw = _load_header(path, file)
+    """Where the data begin, and each entry's type, shape and place in them.
+
+    As the safetensors library has it, the places follow each other without gaps from the first byte to the
+    last: what is hashed is the whole file, once.
+
+    Raises:
+        IntegrityError: The header does not describe the file.
+    """
+    lead = file.read(8)
+    size = struct.unpack("<Q", lead)[0] if len(lead) == 8 else 0
+    total = os.fstat(file.fileno()).st_size
+    if not 2 <= size <= min(MAX_HEADER_BYTES, total - 8):
+        raise _damaged(path, "no header")
+    try:
+        raw = msgspec.json.decode(file.read(size), type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise _damaged(path, "its header is not a JSON object") from None
+    raw.pop("__metadata__", None)
     found: dict[str, tuple[str, tuple[int, ...], tuple[int, int]]] = {}
-    for name, entry in raw.items():
-        if name == "__metadata__":
-            continue
+    for name, fields in raw.items():
         try:
-            code, shape, (first, last) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-            count = _SIZES[code]
-            for extent in shape:
-                count *= extent
-            right = count == last - first and first >= 0
-        except (KeyError, TypeError, ValueError):
-            right = False
-        if not right:
-            raise _damaged(path, f"entry '{name}' makes no sense")
-        found[name] = (code, shape, (first, last))
-    return start, found
+            entry = msgspec.convert(fields, _Entry)
+            count = math.prod(entry.shape, start=_SIZES[entry.dtype])
+        except (msgspec.ValidationError, KeyError):
+            raise _damaged(path, f"entry {_shown(name)} makes no sense") from None
+        first, last = entry.data_offsets
+        if count != last - first:
+            raise _damaged(path, f"entry {_shown(name)} makes no sense")
+        found[name] = (entry.dtype, entry.shape, (first, last))
+    end = 0
+    for name, (_, _, (first, last)) in sorted(found.items(), key=lambda item: item[1][2]):
+        if first != end:
+            raise _damaged(path, f"entry {_shown(name)} does not begin where the one before ends")
+        end = last
+    if 8 + size + end != total:
+        raise _damaged(path, f"its entries end at {8 + size + end} of {total} bytes")
+    return 8 + size, found
+
+
+def _shown(name: str) -> str:
+    return f"'{printable(name, 80)}'"
 
 
 def _need_safetensors() -> None:

@@ -1,20 +1,18 @@
-"""Whether cached content is the file that the registry means, and how we know.
-
-Recognise what servers give in place of a file, and files that were cut short.
-
-Say whether a file on disk is the one that the registry means.
-"""
+"""Whether content is the file that the registry means, and how we know; what servers give in place of it."""
 
 from __future__ import annotations
 
 import html
 import re
+import struct
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from bddzoo.artifacts.digests import LENGTHS, first_mismatch, hashes_of, strongest
+from bddzoo.artifacts.digests import CHUNK_BYTES, first_mismatch, hashes_of, is_whole, strongest
 from bddzoo.errors import IntegrityError, MissingError
-from bddzoo.registry.model import Artifact, Digest
+from bddzoo.registry.model import Artifact, Digest, DigestState
 
 if TYPE_CHECKING:
     from bddzoo.artifacts.cache import Entry
@@ -45,22 +43,32 @@ def fits(entry: Entry, artifact: Artifact) -> bool:
     return first_mismatch(artifact.digests, entry.hashes) is None
 
 
-def proof_of(entry: Entry, artifact: Artifact) -> str | None:
-    """What the content of a fitting entry is verified by, in words, or None."""
+def evidence_of(entry: Entry, artifact: Artifact) -> tuple[DigestState, str]:
+    """What is known of the content of a fitting entry.
+
+    Returns:
+        `verified` by a whole digest, `prefix` by the first digits of one, or `observed`; and by which digest,
+        in words.
+    """
     known = strongest(artifact.digests)
-    if known is not None and first_mismatch(artifact.digests, entry.hashes) is None:
-        return f"registry {known.algorithm} ({known.origin})"
+    if known is not None and first_mismatch(artifact.digests, entry.hashes) is not None:
+        known = None
+    if known is not None and is_whole(known):
+        return "verified", f"registry {known.algorithm} ({known.origin})"
     if same_tensors(entry, artifact):
-        return "registry digest of the tensors, in another container"
-    if entry.published_digest is not None and entry.published_at:
-        return f"{entry.published_digest.algorithm} published at {entry.published_at}"
-    return None
+        return "verified", "registry digest of the tensors, in another container"
+    published = entry.published_digest
+    if published is not None and is_whole(published) and entry.published_at:
+        return "verified", f"{published.algorithm} published at {entry.published_at}"
+    if known is not None:
+        return "prefix", f"first {len(known.hex)} digits of the {known.algorithm} ({known.origin})"
+    return "observed", ""
 
 
 def is_settled(artifact: Artifact) -> bool:
     """Whether the registry knows a whole digest of the file, so that no published one is needed."""
     known = strongest(artifact.digests)
-    return known is not None and len(known.hex) == LENGTHS[known.algorithm]
+    return known is not None and is_whole(known)
 
 
 HEAD_BYTES = 2048
@@ -68,7 +76,7 @@ _TEXT_SUFFIXES = (".html", ".htm", ".xhtml", ".svg", ".xml")
 _LFS = b"version https://git-lfs.github.com/spec/"
 
 
-def name_impostor(head: bytes, file_name: str, content_type: str | None = None) -> str | None:
+def wrong_content(head: bytes, file_name: str, content_type: str | None = None) -> str | None:
     """Say what the bytes are if they cannot be the file that was asked for.
 
     Args:
@@ -101,7 +109,7 @@ def name_impostor(head: bytes, file_name: str, content_type: str | None = None) 
     return None
 
 
-def name_cut(path: Path, file_name: str) -> str | None:
+def cut_short(path: Path, file_name: str) -> str | None:
     """Say what is missing at the end of a file, where its format shows the end.
 
     Zip archives (which `.pth` files are, unless they are older than PyTorch 1.6) end in a directory,
@@ -116,7 +124,7 @@ def name_cut(path: Path, file_name: str) -> str | None:
         # The end record is 22 bytes plus a comment of at most 65535 bytes.
         file.seek(max(0, size - (1 << 16) - 22))
         end = file.read()
-    if start == b"PK\x03\x04" and b"PK\x05\x06" not in end:
+    if start == b"PK\x03\x04" and not _ends_zip(end, size):
         return "a zip archive cut short (its directory is missing)"
     if file_name.lower().endswith(".json"):
         stripped = end.rstrip()
@@ -125,11 +133,23 @@ def name_cut(path: Path, file_name: str) -> str | None:
     return None
 
 
-def verify_file(path: Path, artifact: Artifact) -> Literal["verified", "unknown"]:
+def _ends_zip(end: bytes, size: int) -> bool:
+    """Whether a zip archive's last bytes hold a whole end record, of a directory that fits before it."""
+    place = end.rfind(b"PK\x05\x06")
+    if place < 0 or len(end) < place + 22:
+        return False
+    directory, start, comment = struct.unpack("<IIH", end[place + 12 : place + 22])
+    if 0xFFFFFFFF in (directory, start):
+        directory = start = 0  # in the record of zip64, before this one
+    return bool(place + 22 + comment <= len(end) and directory + start <= size - len(end) + place)
+
+
+def verify_file(path: Path, artifact: Artifact) -> DigestState:
     """Compare a file with what the registry knows of it: size first, then the digests.
 
     Returns:
-        `verified` if a known digest agrees, `unknown` if none is known.
+        `verified` if a known digest agrees, `prefix` if only its first digits are known, `unknown` if
+        none is.
 
     Raises:
         MissingError: There is no such file, or it cannot be read.
@@ -138,9 +158,9 @@ def verify_file(path: Path, artifact: Artifact) -> Literal["verified", "unknown"
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            impostor = name_impostor(file.read(HEAD_BYTES), path.name)
-        if impostor is not None:
-            raise IntegrityError(f"{path}: is {impostor}", hint="fetch it again")
+            mismatch = wrong_content(file.read(HEAD_BYTES), path.name)
+        if mismatch is not None:
+            raise IntegrityError(f"{path}: is {mismatch}", hint="fetch it again")
         if artifact.size_bytes is not None and size != artifact.size_bytes:
             raise IntegrityError(
                 f"{path}: has {size} bytes, the registry knows {artifact.size_bytes}", hint="fetch it again"
@@ -157,4 +177,58 @@ def verify_file(path: Path, artifact: Artifact) -> Literal["verified", "unknown"
         raise IntegrityError(
             f"{path}: has {wrong.algorithm} {found}, expected {wrong.hex}", hint="fetch it again"
         )
-    return "verified"
+    return "verified" if is_whole(known) else "prefix"
+
+
+GZIP = b"\x1f\x8b"
+# Small enough that a body of nothing but tiny members does not take long.
+_SLICE_BYTES = 16 << 10
+
+
+class CodingError(Exception):
+    """Bytes that are not a whole gzip or zlib stream."""
+
+
+class Inflater:
+    """Undoes gzip coding, of all its members (RFC 1952, 2.2), or zlib coding, with little memory."""
+
+    def __init__(self) -> None:
+        self._decoder = zlib.decompressobj(47)  # gzip or zlib, as the header says
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """What the next bytes unfold to, in pieces of at most a mebibyte.
+
+        Raises:
+            CodingError: They are damaged, or lie behind the end.
+        """
+        for start in range(0, len(data), _SLICE_BYTES):
+            rest = data[start : start + _SLICE_BYTES]
+            while rest:
+                if self._decoder.eof:
+                    rest = rest.lstrip(b"\0")  # padding
+                    if rest and not GZIP.startswith(rest[:2]):
+                        raise CodingError("bytes behind its end")
+                    self._decoder = zlib.decompressobj(31) if rest else self._decoder
+                    continue
+                try:
+                    yield self._decoder.decompress(rest, CHUNK_BYTES)
+                except zlib.error as error:
+                    raise CodingError(str(error)) from None
+                rest = self._decoder.unused_data if self._decoder.eof else self._decoder.unconsumed_tail
+
+    def end(self) -> bytes:
+        """The last bytes.
+
+        Raises:
+            CodingError: The coding has not ended.
+        """
+        data = self._decoder.flush()
+        if not self._decoder.eof:
+            raise CodingError("cut short")
+        return data
+
+
+def is_compressed(head: bytes, coding: str | None) -> bool:
+    """Whether a body begins as gzip does, or as zlib if the server says that it is `deflate`."""
+    zlib_header = len(head) > 1 and head[0] & 15 == 8 and (head[0] << 8 | head[1]) % 31 == 0
+    return head.startswith(GZIP) or (coding == "deflate" and zlib_header)

@@ -8,7 +8,6 @@ import click
 
 from bddzoo.cli.app import App, Named, ZooCommand
 from bddzoo.errors import BddzooError, ExitCode, MissingError
-from bddzoo.text import number_of
 
 
 @click.command(
@@ -35,6 +34,7 @@ def command(app: App, paths: tuple[Path, ...], verify: bool, copy: bool) -> int:
     """
     from bddzoo.artifacts import Cache
     from bddzoo.artifacts.adopt import Adopter, explain_error, walk_files
+    from bddzoo.cli.fetch_plan import warn_unverified
     from bddzoo.cli.weights import digest_tensors
     from bddzoo.files import format_size
 
@@ -62,7 +62,7 @@ def command(app: App, paths: tuple[Path, ...], verify: bool, copy: bool) -> int:
                 {
                     "from": a.path,
                     "path": cache.path_of(a.entry),
-                    "digest_state": "verified" if a.verified else "observed",
+                    "digest_state": a.state,
                     "how": a.how,
                     **{k: getattr(a.entry, k) for k in keys},
                 }
@@ -71,10 +71,8 @@ def command(app: App, paths: tuple[Path, ...], verify: bool, copy: bool) -> int:
         )
     else:
         for a in taken:
-            state = "verified" if a.verified else "observed"
-            app.data(
-                f"{cache.path_of(a.entry)}  {format_size(a.entry.size_bytes)}  {state}  {a.how} of {a.path}"
-            )
+            size = format_size(a.entry.size_bytes)
+            app.data(f"{cache.path_of(a.entry)}  {size}  {a.state}  {a.how} of {a.path}")
     for failure in failed[:-1]:
         app.error(failure.message, hint=failure.hint)
     if failed:
@@ -84,9 +82,5 @@ def command(app: App, paths: tuple[Path, ...], verify: bool, copy: bool) -> int:
             f"none of {others} files is a file of a model",
             hint="names must be as in the zoo; see 'bddzoo info MODEL'",
         )
-    unproved = sum(not a.verified for a in taken)
-    if unproved:
-        app.warn(
-            f"{number_of(unproved, 'file')}: no digest is known to compare with; observed ones were recorded"
-        )
+    warn_unverified(app, [(a.entry.model, a.state) for a in taken])
     return int(ExitCode.OK)

@@ -37,6 +37,7 @@ Examples:
 @click.option("--from", "sources", multiple=True, metavar="SOURCE", help="As in 'bddzoo fetch'.")
 @click.option("--offline", is_flag=True, help="Open no connection: bundle what the cache has.")
 @click.option("--verify", is_flag=True, help="Bundle only what a digest proves.")
+@click.option("--accept-prefix", is_flag=True, help="With --verify: the first digits of a digest are enough.")
 @click.option(
     "--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Files at the same time."
 )
@@ -49,6 +50,7 @@ def command(
     sources: tuple[str, ...],
     offline: bool,
     verify: bool,
+    accept_prefix: bool,
     jobs: int,
 ) -> None:
     """Write models into one FILE for machines without a network.
@@ -59,7 +61,7 @@ def command(
     """
     from bddzoo.artifacts import Cache, Fetcher
     from bddzoo.artifacts.bundle import check_target, write_bundle
-    from bddzoo.artifacts.pool import fetch_all
+    from bddzoo.artifacts.fetcher import fetch_all
     from bddzoo.cli.fetch import parse_kinds, plan, select_models
     from bddzoo.cli.progress import make_reporter
     from bddzoo.files import explain, format_size
@@ -70,7 +72,9 @@ def command(
     check_target(output)
     cache = Cache(app.cache_dir)
     reporter = make_reporter(app, len(todo))
-    fetcher = Fetcher(cache, sources, offline=offline, jobs=jobs, progress=reporter)
+    fetcher = Fetcher(
+        cache, sources, offline=offline, jobs=jobs, progress=reporter, accept_prefix=accept_prefix
+    )
     with reporter:
         outcomes = fetch_all(fetcher, todo, verify)
     errors: list[BddzooError] = [o.error for o in outcomes if o.error is not None]

@@ -15,7 +15,7 @@ from bddzoo.errors import BddzooError, MissingError, UsageError
 from bddzoo.registry.model import ArtifactKind
 
 if TYPE_CHECKING:
-    from bddzoo.artifacts.pool import Job, Outcome
+    from bddzoo.artifacts.fetcher import FetchJob, FetchOutcome
     from bddzoo.registry.model import Model
 
 KINDS: tuple[ArtifactKind, ...] = get_args(ArtifactKind)
@@ -43,6 +43,7 @@ Examples:
     help="Comma-separated: weights, scores, preds, masks, visuals, config, all.",
 )
 @click.option("--verify", is_flag=True, help="Accept only what a digest proves; hash cached files again.")
+@click.option("--accept-prefix", is_flag=True, help="With --verify: the first digits of a digest are enough.")
 @click.option("--dest", type=Folder(), help="Also put a copy of each file here.")
 @click.option(
     "--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Files at the same time."
@@ -69,6 +70,7 @@ def command(
     everything: bool,
     what: str,
     verify: bool,
+    accept_prefix: bool,
     dest: Path | None,
     jobs: int,
     sources: tuple[str, ...],
@@ -83,12 +85,14 @@ def command(
     Sources are asked in turn: the cache, --from, BDDZOO_MIRRORS, the mirrors of the config file, and
     the URLs of the registry. Data on stdout is one line (or one JSON object) per file.
     """
-    from bddzoo.artifacts import Cache, Fetcher, Manners
-    from bddzoo.artifacts.pool import fetch_all
+    from bddzoo.artifacts import Cache, Fetcher, NetworkPolicy
+    from bddzoo.artifacts.fetcher import fetch_all
     from bddzoo.cli.fetch_plan import report, say_resumable
     from bddzoo.cli.progress import make_reporter
     from bddzoo.cli.weights import digest_tensors
 
+    if accept_prefix and not verify:
+        raise UsageError("--accept-prefix says what --verify accepts", hint="give --verify, too")
     todo = plan(select_models(app, patterns, task, everything), parse_kinds(what))
     patience: dict[str, Any] = {}
     if timeout is not None:
@@ -101,9 +105,10 @@ def command(
         sources,
         offline=offline,
         jobs=jobs,
-        manners=Manners(**patience),
+        policy=NetworkPolicy(**patience),
         force=force,
         tensors=digest_tensors,
+        accept_prefix=accept_prefix,
     )
     if dry_run:
         from bddzoo.cli.fetch_plan import show_plan
@@ -174,15 +179,15 @@ def parse_kinds(what: str) -> list[ArtifactKind]:
     return list(kinds)
 
 
-def plan(models: Sequence[Model], kinds: Sequence[ArtifactKind]) -> list[Job]:
+def plan(models: Sequence[Model], kinds: Sequence[ArtifactKind]) -> list[FetchJob]:
     """Files to fetch. A kind that a model lacks is left out, unless it is all that was asked for.
 
     Raises:
         MissingError: None of the models has any of the kinds.
     """
-    from bddzoo.artifacts.pool import Job
+    from bddzoo.artifacts.fetcher import FetchJob
 
-    jobs = [Job(m, k) for m in models for k in kinds if m.artifact(k) is not None]
+    jobs = [FetchJob(m, k) for m in models for k in kinds if m.artifact(k) is not None]
     if not jobs:
         names = models[0].id if len(models) == 1 else f"these {len(models)} models"
         raise MissingError(
@@ -191,7 +196,7 @@ def plan(models: Sequence[Model], kinds: Sequence[ArtifactKind]) -> list[Job]:
     return jobs
 
 
-def _row(outcome: Outcome) -> dict[str, Any]:
+def _row(outcome: FetchOutcome) -> dict[str, Any]:
     row: dict[str, Any] = {"model": outcome.job.model.id, "kind": outcome.job.kind}
     if outcome.result is not None:
         row |= asdict(outcome.result)
@@ -201,13 +206,13 @@ def _row(outcome: Outcome) -> dict[str, Any]:
 
 
 def _deliver(
-    outcomes: Sequence[Outcome], rows: list[dict[str, Any]], dest: Path, force: bool
-) -> tuple[list[dict[str, Any]], list[tuple[Job, BddzooError]]]:
+    outcomes: Sequence[FetchOutcome], rows: list[dict[str, Any]], dest: Path, force: bool
+) -> tuple[list[dict[str, Any]], list[tuple[FetchJob, BddzooError]]]:
     """Copy fetched files into a folder of the user's: weights at its top, others in a folder per kind."""
     from bddzoo.artifacts.digests import hash_file
     from bddzoo.files import copy_whole, explain, is_special
 
-    failed: list[tuple[Job, BddzooError]] = []
+    failed: list[tuple[FetchJob, BddzooError]] = []
     for outcome, row in zip(outcomes, rows, strict=True):
         result = outcome.result
         if result is None:

@@ -15,12 +15,12 @@ from bddzoo.text import number_of
 
 if TYPE_CHECKING:
     from bddzoo.artifacts import Fetcher
-    from bddzoo.artifacts.pool import Job
+    from bddzoo.artifacts.fetcher import FetchJob
 
 STATES = {ExitCode.INTEGRITY: "wrong", ExitCode.NETWORK: "unreachable"}
 
 
-def show_plan(app: App, fetcher: Fetcher, todo: Sequence[Job], dest: Path | None) -> int:
+def show_plan(app: App, fetcher: Fetcher, todo: Sequence[FetchJob], dest: Path | None) -> int:
     """Print the plan; opens connections only to look at sizes and first bytes, and none when offline.
 
     Returns:
@@ -32,7 +32,7 @@ def show_plan(app: App, fetcher: Fetcher, todo: Sequence[Job], dest: Path | None
     """
     from tabulate import tabulate
 
-    from bddzoo.artifacts.pool import work_through
+    from bddzoo.artifacts.fetcher import work_through
     from bddzoo.files import format_size
 
     found: dict[int, tuple[dict[str, Any], BddzooError | None]] = {}
@@ -60,7 +60,7 @@ def show_plan(app: App, fetcher: Fetcher, todo: Sequence[Job], dest: Path | None
     return int(ExitCode.OK if fits else ExitCode.MISSING)
 
 
-def _look(fetcher: Fetcher, job: Job) -> tuple[dict[str, Any], BddzooError | None]:
+def _look(fetcher: Fetcher, job: FetchJob) -> tuple[dict[str, Any], BddzooError | None]:
     from bddzoo.artifacts.partial import resumable_bytes
 
     artifact = job.model.artifact(job.kind)
@@ -108,7 +108,7 @@ def _say_room(app: App, fetcher: Fetcher, rows: Sequence[dict[str, Any]], dest: 
 
 
 def report(
-    app: App, fetcher: Fetcher, rows: Sequence[dict[str, Any]], failed: Sequence[tuple[Job, BddzooError]]
+    app: App, fetcher: Fetcher, rows: Sequence[dict[str, Any]], failed: Sequence[tuple[FetchJob, BddzooError]]
 ) -> int:
     """Print a line, or an object, per file; then what is unproven and what failed.
 
@@ -134,15 +134,34 @@ def report(
             origin = f"cache, from {row['source']}" if row["cached"] else row["source"]
             state = row["digest_state"]
             app.data(f"{row['path']}  {format_size(row['size_bytes'])}  {state}  {origin}")
-    unproved = [r for r in good if r["digest_state"] != "verified"]
-    if unproved:
-        names = unproved[0]["model"] if len(unproved) == 1 else number_of(len(unproved), "file")
-        app.warn(f"{names}: no digest is known to compare with; observed ones were recorded")
+    warn_unverified(app, [(r["model"], r["digest_state"]) for r in good])
     return report_failures(app, fetcher, len(rows), failed) if failed else int(ExitCode.OK)
 
 
+def warn_unverified(app: App, files: Sequence[tuple[str, str]]) -> None:
+    """Say which files no whole digest proves.
+
+    Args:
+        app: Says it.
+        files: Model and digest state of each.
+    """
+    reasons = {
+        "prefix": "only the first digits of a digest are known; they fit",
+        "observed": "no digest is known to compare with; observed ones were recorded",
+    }
+    for state, reason in reasons.items():
+        models = [model for model, of in files if of == state]
+        if models:
+            names = models[0] if len(models) == 1 else number_of(len(models), "file")
+            app.warn(f"{names}: {reason}")
+
+
 def report_failures(
-    app: App, fetcher: Fetcher, count: int, failed: Sequence[tuple[Job, BddzooError]], verb: str = "failed"
+    app: App,
+    fetcher: Fetcher,
+    count: int,
+    failed: Sequence[tuple[FetchJob, BddzooError]],
+    verb: str = "failed",
 ) -> int:
     """Say which of `count` files failed and how: one as its error, several as a table of the sources.
 
@@ -154,7 +173,7 @@ def report_failures(
     """
     if count == 1:
         raise failed[0][1]
-    tabled: list[Job] = []
+    tabled: list[FetchJob] = []
     if not app.json and not app.quiet:
         tabled = [job for job, _ in failed if fetcher.failures.get(f"{job.model.id}/{job.kind}")]
         _say_table(app, fetcher, tabled)
@@ -168,7 +187,7 @@ def report_failures(
     return int(next((c for c in worst if c in codes), ExitCode.BUG))
 
 
-def _say_table(app: App, fetcher: Fetcher, jobs: Sequence[Job]) -> None:
+def _say_table(app: App, fetcher: Fetcher, jobs: Sequence[FetchJob]) -> None:
     """Who failed and how, for people who look after many files."""
     from tabulate import tabulate
 
@@ -179,7 +198,7 @@ def _say_table(app: App, fetcher: Fetcher, jobs: Sequence[Job]) -> None:
         app.say(tabulate(table, headers=headers, tablefmt="plain", disable_numparse=True))
 
 
-def say_resumable(app: App, fetcher: Fetcher, todo: Sequence[Job]) -> None:
+def say_resumable(app: App, fetcher: Fetcher, todo: Sequence[FetchJob]) -> None:
     """After an interruption: how much of it is kept."""
     from bddzoo.artifacts.partial import resumable_bytes
     from bddzoo.files import format_size

@@ -52,10 +52,9 @@ def health(
 
     from msgspec import to_builtins
 
-    from bddzoo.artifacts.policy import Manners
-    from bddzoo.artifacts.probe import Prober
-    from bddzoo.artifacts.probe_history import (
+    from bddzoo.artifacts.probe import (
         History,
+        Prober,
         died,
         history_text,
         offline,
@@ -64,6 +63,7 @@ def health(
         updated,
         urls_of,
     )
+    from bddzoo.artifacts.streams import NetworkPolicy
     from bddzoo.errors import MissingError, NetworkError
     from bddzoo.reports.blocks import write_document
     from bddzoo.reports.tables import hosts_table
@@ -73,8 +73,10 @@ def health(
     if not urls:
         raise MissingError("no model with a web link matches", hint="see 'bddzoo list'")
     known = read_history(history) if history is not None else History()
-    manners = Manners(connect_s=timeout, read_s=timeout, header_s=2 * timeout, connections_per_host=per_host)
-    probes = Prober(jobs, manners).probe_all(urls, each=lambda p: app.detail(f"{p.state}: {p.url} {p.note}"))
+    policy = NetworkPolicy(
+        connect_s=timeout, read_s=timeout, header_s=2 * timeout, connections_per_host=per_host
+    )
+    probes = Prober(jobs, policy).probe_all(urls, each=lambda p: app.detail(f"{p.state}: {p.url} {p.note}"))
     if offline(probes):
         raise NetworkError(
             "no host could be reached, as if this machine had no network: nothing was learnt",

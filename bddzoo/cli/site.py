@@ -90,7 +90,7 @@ def build(
     title: str,
 ) -> int:
     """Write the leaderboard and a page for each model into DIR."""
-    from bddzoo.artifacts.probe_history import History, read_history
+    from bddzoo.artifacts.probe import History, read_history
     from bddzoo.errors import ExitCode, IntegrityError, MissingError
     from bddzoo.reports.site.build import build_site
     from bddzoo.reports.site.evidence import gather

@@ -196,7 +196,7 @@ def _reference(app: App, name: str) -> str:
 
 def _hosts(app: App, history: Path | None) -> str:
     """The hosts of the registry's files, with what a history of probes knows of them."""
-    from bddzoo.artifacts.probe_history import History, read_history
+    from bddzoo.artifacts.probe import History, read_history
     from bddzoo.reports.tables import hosts_table
 
     return hosts_table(read_history(history) if history is not None else History(), app.registry.models)

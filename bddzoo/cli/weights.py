@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bddzoo.cli.app import App
 from bddzoo.errors import IntegrityError, MissingError
-from bddzoo.registry.model import Model
+from bddzoo.registry.model import DigestState, Model
 
 if TYPE_CHECKING:
     from bddzoo.results import WeightsUsed
@@ -54,7 +54,7 @@ def obtain_weights(
         raise MissingError(f"no such weights file: {weights}")
     from bddzoo.artifacts import hash_file, verify_file
 
-    state = "unknown"
+    state: DigestState = "unknown"
     artifact = model.artifact("weights")
     if artifact is not None:
         try:
@@ -68,7 +68,7 @@ def obtain_weights(
         size_bytes=weights.stat().st_size,
         md5=hashes["md5"],
         sha256=hashes["sha256"],
-        state="verified" if state == "verified" else "unknown",
+        state=state,
     )
 
 

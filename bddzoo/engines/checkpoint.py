@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.artifacts.tensors import is_safetensors, read_safetensors
-from bddzoo.artifacts.verification import HEAD_BYTES, name_impostor
+from bddzoo.artifacts.verification import HEAD_BYTES, wrong_content
 from bddzoo.engines.pickle_scan import UnsafePickle, scan_pickle
 from bddzoo.errors import IntegrityError, MissingError
 from bddzoo.text import is_text, printable
@@ -164,7 +164,7 @@ def _check_format(path: Path) -> tuple[bool, bool]:
         raise MissingError(f"no checkpoint at {path}", hint="fetch it, or check the path") from error
     except OSError as error:
         raise MissingError(f"cannot read {path}: {error.strerror}", hint="check its permissions") from error
-    other = name_impostor(head, "weights.pth") or _name_format(head)
+    other = wrong_content(head, "weights.pth") or _name_format(head)
     if other:
         raise IntegrityError(f"{path} is {other}, not a checkpoint", hint=_AGAIN)
     if head.startswith(b"\x80"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from bddzoo.registry import structs as doc
 from bddzoo.registry.model import Artifact, ArtifactKind, Digest, DigestOrigin, Zoo
@@ -26,7 +25,7 @@ _SIZE = re.compile(doc.SIZE)
 def build_artifacts(
     checker: Checker, at: PathLike, zoo: Zoo, section: doc.SectionDoc, row: doc.ModelDoc
 ) -> tuple[Artifact, ...]:
-    """The files of a row: the task's templates, and what the row says otherwise."""
+    """The files of a row: the task's templates, with what the row changes."""
     commit = row.commit or zoo.commit or ""
     found = []
     for kind in KINDS:
@@ -76,12 +75,10 @@ def _artifact(
         kind=kind,
         name=name,
         sources=sources,
-        digests=tuple(
-            parse_digest(checker, (*at, "digests", i), d, row.id, depth) for i, d in enumerate(own.digests)
-        )
+        digests=tuple(_digest(checker, at, i, d, row, depth) for i, d in enumerate(own.digests))
         if own
         else (),
-        # The template's MD5 lies beside the template's file, not beside one from another place.
+        # The template's MD5 is that of the template's file, not of one from another place.
         digest_url=(own and own.md5) or (fill(base.md5, name) if url in sources else None),
         size_bytes=size,
         size_origin=origin,
@@ -105,23 +102,15 @@ def _size(
     return int(match[1]), match[2], match[3].strip() if match[3] else None  # type: ignore[return-value]
 
 
-def parse_digest(checker: Checker, at: PathLike, text: str, *where: Any) -> Digest:
-    """A digest as it is written in the registry; problems are noted.
-
-    Args:
-        checker: Notes problems.
-        at: Where the text is.
-        text: See `structs.DIGEST_WORDS`.
-        where: Further arguments of `Checker.note`: a model's id and its depth.
-    """
+def _digest(checker: Checker, at: PathLike, index: int, text: str, row: doc.ModelDoc, depth: int) -> Digest:
     if not _DIGEST.fullmatch(text):
         message = f'expected {doc.DIGEST_WORDS}; got "{text}"'
-        checker.note(at, message, *where)
+        checker.note((*at, "digests", index), message, row.id, depth)
         return Digest("md5", "", "observed")
     value, origin, *date = text.split(" ")
     algorithm, hexadecimal = value.split(":")
     full = 32 if algorithm == "md5" else 64
     if len(hexadecimal) != full and origin != "filename":
         message = f"a {algorithm} has {full} hex digits, got {len(hexadecimal)}"
-        checker.note(at, message, *where)
+        checker.note((*at, "digests", index), message, row.id, depth)
     return Digest(algorithm, hexadecimal, origin, date[0] if date else None)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from bddzoo.errors import MissingError
-from bddzoo.files import user_cache_folder, write_whole
+from bddzoo.files import user_folder, write_whole
 from bddzoo.registry.model import Model, Protocol, Section, Zoo
 from bddzoo.registry.problems import RegistryError
 from bddzoo.registry.reader import parse, read_text
@@ -126,7 +126,7 @@ class Registry:
 
 
 def default_path() -> Path:
-    """The registry that ships with bddzoo: in an installed package beside it, in a checkout above it.
+    """The registry that ships with bddzoo: inside an installed package, above it in a checkout.
 
     Raises:
         MissingError: The package came without one.
@@ -208,7 +208,7 @@ def _lines(text: str, name: str) -> dict[tuple[str | int, ...], int]:
 
 
 def _compiled_path(text: str) -> Path | None:
-    """Where the compiled copy of a text is; None where the text is short or there is no place.
+    """Path of the compiled copy of a text; None where the text is short or no folder can hold one.
 
     The name is a digest of the text and of the code that reads it, so that a copy is never stale.
     """
@@ -218,7 +218,7 @@ def _compiled_path(text: str) -> Path | None:
         code = [
             Path(__file__).with_name(f"{name}.py").read_bytes() for name in ("reader", "structs", "catalog")
         ]
-        folder = user_cache_folder("bddzoo-registry")
+        folder = user_folder("cache") / "registry"
     except (OSError, MissingError):
         return None
     digest = hashlib.sha256(b"\0".join([*code, msgspec.__version__.encode(), text.encode()])).hexdigest()

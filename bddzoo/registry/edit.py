@@ -127,7 +127,7 @@ class Editor:
         self.data = parse(text, self.name, self.at)
 
     def model_path(self, model_id: str) -> PathLike:
-        """Where a model stands.
+        """The path of a model's entry.
 
         Raises:
             MissingError: The file has no such model.
@@ -236,7 +236,7 @@ class Editor:
         if (*path, key) in self.at:
             start = self._key_line(path, key)
             stop = self._end(start, indent, of_key=True)
-            if start == self.at[path] - 1 and value is not None:  # the item's first key stands at the dash
+            if start == self.at[path] - 1 and value is not None:  # the item's first key follows the dash
                 new[0] = self.lines[start][: indent - 2] + "- " + new[0].lstrip()
             return [*self.lines[:start], *new, *self.lines[stop:]]
         later = _ORDER[_ORDER.index(key) + 1 :] if key in _ORDER else ()
@@ -245,7 +245,7 @@ class Editor:
         return [*self.lines[:place], *new, *self.lines[place:]]
 
     def _key_line(self, path: PathLike, key: str) -> int:
-        """Index of the line that a key stands on; its value may begin on the next."""
+        """Index of a key's line; its value may begin on the next one."""
         line = self.at[(*path, key)] - 1
         while not self.lines[line].lstrip().removeprefix("- ").startswith(f"{key}:"):
             line -= 1
@@ -254,7 +254,7 @@ class Editor:
     # -- changes -----------------------------------------------------------------------------------
 
     def _change(self, text: str, path: PathLike, entry: Mapping[str, Any]) -> None:
-        """Take the new text over if it loads, and says nothing else than was asked for."""
+        """Use the new text if it loads and differs from the old one by nothing but the change."""
         load_text(text, self.name)
         wanted = _replaced(self.data, path, entry)
         if parse(text, self.name) != wanted:
@@ -326,7 +326,7 @@ def missing_facts(model: Model) -> list[str]:
 
 
 def assumed_files(model: Model) -> dict[str, str]:
-    """Files with a link and neither digest nor size: nobody said that they are where the zoo's are."""
+    """Files with a link and neither digest nor size: their links follow the task's template, unchecked."""
     unseen = (a for a in model.artifacts if not a.digests and a.size_bytes is None)
     return {a.kind: a.sources[0] for a in unseen if a.sources}
 

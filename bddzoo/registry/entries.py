@@ -55,7 +55,7 @@ def load_entries(text: str, document: Document, name: str) -> Registry:
 
     Raises:
         UsageError: It does not follow the schema; names the document's lines, not those of `text`, which
-            nobody has seen.
+            the user never sees.
     """
     from bddzoo.registry.catalog import load_text
 
@@ -181,7 +181,7 @@ def _model(row: Row, style: TableStyle, templates: Mapping[str, Mapping[str, Any
 
 
 def _artifact(row: Row, kind: str, template: Mapping[str, Any] | None) -> Any:
-    """What a row says otherwise than its task's template; None where it says the same."""
+    """Where a row differs from its task's template; None where it does not."""
     if template is None:
         return None
     optional = template.get("optional", False)

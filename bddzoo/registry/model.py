@@ -1,9 +1,7 @@
 """The registry's words as types: zoo, method, model, artifact, digest, network, protocol.
 
-These are the *resolved* views that the rest of the program works with; how they are spelt in
-`registry.yaml` is the business of `bddzoo.registry.structs`.
-
-Why a published row cannot be built: codes for machines, a sentence for people.
+These are the *resolved* types that the rest of the program works with; `bddzoo.registry.structs` has how they
+are written in `registry.yaml`.
 """
 
 from __future__ import annotations
@@ -13,11 +11,13 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from msgspec import Struct, field
-from msgspec.structs import replace
 
 Task = Literal["sem_seg", "ins_seg"]
 ArtifactKind = Literal["weights", "scores-val", "scores-test", "preds", "masks", "visuals", "config"]
 DigestOrigin = Literal["published", "filename", "observed", "computed"]
+# What is known of a file: it has a known digest; it has the first digits of one, which are all that is known;
+# its digest was recorded when it first came; nothing.
+DigestState = Literal["verified", "prefix", "observed", "unknown"]
 
 
 class Digest(Struct, frozen=True):
@@ -49,11 +49,11 @@ class Artifact(Struct, frozen=True):
         digests: What is known of its content; empty means unknown.
         digest_url: Where the zoo publishes the MD5 (a `.md5` file), if it does.
         size_bytes: Size, or None when unknown.
-        size_origin: Where the size is from; None when nobody said.
+        size_origin: Where the size is from; None when unknown.
         size_date: ISO date on which it was observed, if any.
         page: Web page that shows the file to people, where it differs from its download.
         printed: The link as the zoo's own table prints it, where it is relative.
-        licence: Licence of this file, if anyone said.
+        licence: Licence of this file, if known.
     """
 
     kind: ArtifactKind
@@ -67,18 +67,6 @@ class Artifact(Struct, frozen=True):
     licence: str | None = None
     size_origin: DigestOrigin | None = None
     size_date: str | None = None
-
-
-class GroundTruth(Struct, frozen=True):
-    """What is known of the images and labels that a number was measured on.
-
-    Attributes:
-        images: Digest of the list of image names, see `bddzoo.datasets.identity.digest_names`.
-        labels: Digest of the labels' pixels, see `bddzoo.datasets.identity.digest_labels`.
-    """
-
-    images: Digest | None = None
-    labels: Digest | None = None
 
 
 class Protocol(Struct, frozen=True):
@@ -107,7 +95,6 @@ class Protocol(Struct, frozen=True):
         logits_resize: How logits come back to the image's own size.
         evaluator: Which definition of the metrics the number follows.
         tolerance: Per-metric tolerance in points of the metric; overrides the default.
-        ground_truth: Split to the digests of its images and labels.
         note: Anything else that matters.
     """
 
@@ -131,7 +118,6 @@ class Protocol(Struct, frozen=True):
     logits_resize: Literal["bilinear", "cv2-cubic"] = "bilinear"
     evaluator: str = "bdd100k"
     tolerance: Mapping[str, Decimal] = field(default_factory=dict)
-    ground_truth: Mapping[str, GroundTruth] = field(default_factory=dict)
     note: str | None = None
 
 
@@ -284,7 +270,7 @@ class Elsewhere(Struct, frozen=True):
 
 
 class Fills(Struct, frozen=True):
-    """A row without files that a model of another document stands behind.
+    """The row of another document that a model's weights belong to.
 
     Attributes:
         model: Id of the row.
@@ -296,7 +282,7 @@ class Fills(Struct, frozen=True):
 
 
 class NotBuildable(Struct, frozen=True):
-    """Why a row's network cannot be built by anybody.
+    """Why a row's network cannot be built.
 
     Attributes:
         reason: For machines: a code of `bddzoo.registry.model`.
@@ -318,12 +304,11 @@ class Model(Struct, frozen=True):
         protocol: Test protocol, or None when unknown.
         notes: What is known to be odd about the row.
         paper_id: Name in the registry of the paper of the row's method; the heading's unless the row says.
-        protocols: Id to protocol, of those that `elsewhere` names.
         training: How the weights were trained, or None when unknown.
         elsewhere: Numbers that were published in other places.
         lint_ok: Acknowledged findings of `bddzoo registry lint`: code to reason.
         fills: The row of another document that this model's weights belong to, or None.
-        not_buildable: Why nobody can build its network; None where it can be, or nobody tried.
+        not_buildable: Why its network cannot be built; None where it can be, or was never tried.
     """
 
     id: str
@@ -343,19 +328,6 @@ class Model(Struct, frozen=True):
     fills: Fills | None = None
     not_buildable: NotBuildable | None = None
     paper_id: str | None = None
-    protocols: Mapping[str, Protocol] = field(default_factory=dict)
-
-    def tested_by(self, name: str, protocol: Protocol | None = None) -> Model:
-        """The same model under another protocol, with the numbers that were published for it.
-
-        Args:
-            name: Id of the protocol.
-            protocol: The protocol, if it may be none of `protocols`.
-        """
-        if self.protocol is not None and name == self.protocol.id:
-            return self
-        published = (number for e in self.elsewhere if e.protocol == name for number in e.reported)
-        return replace(self, protocol=protocol or self.protocols.get(name), reported=tuple(published))
 
     def artifact(self, kind: ArtifactKind) -> Artifact | None:
         """The artifact of that kind, or None."""
@@ -441,6 +413,7 @@ class Section(Struct, frozen=True):
         return [m for m in self.models if m.method is method]
 
 
+# Why the network of a published row cannot be built: a code, and a sentence for people.
 REASONS = {
     "no-backbone-code": "the zoo's repository has no file of this backbone at any commit",
     "fixed-aux-width": "the network's class expects auxiliary features of 1024 channels, which this backbone "

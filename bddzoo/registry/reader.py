@@ -54,7 +54,7 @@ def read_text(path: Path) -> str:
         size = path.stat().st_size
         data = b""
         if size <= MAX_BYTES:
-            # A device or a pipe says that it is empty, and may never end.
+            # The size of a device or a pipe is 0, and reading it may never end.
             with path.open("rb") as file:
                 data = file.read(MAX_BYTES + 1)
         if max(size, len(data)) > MAX_BYTES:

@@ -1,6 +1,7 @@
-"""From what the file says to what the program works with: references followed, templates filled in.
+"""Turns the documents of the file into the types that the program works with.
 
-Whatever is wrong is noted, not raised, so that one reading of a file finds all of its problems.
+References are followed and templates filled in. Problems are collected, not raised, so that one reading of a
+file finds all of them.
 """
 
 from __future__ import annotations
@@ -15,13 +16,12 @@ from typing import Any
 from msgspec import Struct
 
 from bddzoo.registry import structs as doc
-from bddzoo.registry.artifacts import build_artifacts, parse_digest
+from bddzoo.registry.artifacts import build_artifacts
 from bddzoo.registry.model import (
     REASONS,
     Column,
     Elsewhere,
     Fills,
-    GroundTruth,
     Link,
     Method,
     Model,
@@ -180,15 +180,7 @@ def build_protocol(resolver: Resolver, name: str, spec: doc.ProtocolDoc) -> Prot
         resolver.note(at, f"resize {spec.resize} needs a scale")
     if spec.flip_swap and not spec.flip:
         resolver.note(at, "flip_swap needs flip")
-    truth = {}
-    for split, digests in spec.ground_truth.items():
-        found = {
-            what: parse_digest(resolver, (*at, "ground_truth", split, what), text)
-            for what in ("images", "labels")
-            if (text := getattr(digests, what)) is not None
-        }
-        truth[split] = GroundTruth(**found)
-    return Protocol(id=name, **{**shared(spec, Protocol), "ground_truth": truth})
+    return Protocol(id=name, **shared(spec, Protocol))
 
 
 def build_column(name: str, spec: doc.ColumnDoc) -> Column:
@@ -385,9 +377,6 @@ class Resolver(Checker):
             fills=self._fills(at, row),
             not_buildable=self._not_buildable(at, row),
             paper_id=row.paper or method.paper_id,
-            protocols={
-                e.protocol: self.protocols[e.protocol] for e in row.elsewhere if e.protocol in self.protocols
-            },
         )
 
     def _settings(self, at: PathLike, row: doc.ModelDoc, style: TableStyle | None) -> dict[str, str]:

@@ -1,10 +1,7 @@
-"""How things are spelt in `registry.yaml`.
+"""What may be written in `registry.yaml`: its mappings, and its single values with their limits.
 
-Every mapping of the file is one `Doc` here, with the single values of `bddzoo.registry.structs`; unknown keys
-are errors. `bddzoo.registry.resolve` turns these documents into the types that the rest of the program works
-with.
-
-Single values of `registry.yaml`: names, URLs, numbers, digests and sizes, with their limits.
+Every mapping of the file is one `Doc`; unknown keys are errors. `bddzoo.registry.resolve` turns these
+documents into the types of `bddzoo.registry.model` that the rest of the program works with.
 """
 
 from __future__ import annotations
@@ -19,8 +16,8 @@ from msgspec import Meta, Struct, field
 from bddzoo.registry.model import ArtifactKind, Task
 
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
-# Patterns are checked by `bddzoo.registry.resolve`, and only told to editors here: msgspec 0.22 crashes
-# when the process ends, or later, where `Meta(pattern=...)` stands in a union (msgspec issue 717).
+# `bddzoo.registry.resolve` checks these patterns; here they only reach the JSON Schema for editors: msgspec
+# 0.22 crashes when the process ends, or later, with `Meta(pattern=...)` in a union (msgspec issue 717).
 IDENT = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,119}$"
 IDENT_WORDS = "letters, digits and . _ + - only, starting with a letter or digit"
 DIGEST = (
@@ -83,16 +80,6 @@ class PaperDoc(Doc):
     lint_ok: dict[Ident, Text] = {}
 
 
-class GroundTruthDoc(Doc):
-    """Digests of the images and labels of a split, as records have them.
-
-    `images`: of the list of image names; `labels`: of the labels' pixels.
-    """
-
-    images: DigestText | None = None
-    labels: DigestText | None = None
-
-
 class ProtocolDoc(Doc):
     """Everything that changes a number besides the weights."""
 
@@ -115,7 +102,6 @@ class ProtocolDoc(Doc):
     logits_resize: Literal["bilinear", "cv2-cubic"] = "bilinear"
     evaluator: Ident = "bdd100k"
     tolerance: dict[Ident, Decimal] = {}
-    ground_truth: dict[Literal["train", "val", "test"], GroundTruthDoc] = {}
     note: Text | None = None
 
 
@@ -192,7 +178,7 @@ class ArtifactDoc(Doc):
 
 
 class ElsewhereDoc(Doc):
-    """A number for the same row that was published in another place or at another time."""
+    """Numbers of the same row that were published in another place or at another time."""
 
     source: Text
     reported: dict[Split, dict[Metric, Percent]]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from bddzoo.artifacts.probe_history import History, urls_of
+from bddzoo.artifacts.probe import History, urls_of
 from bddzoo.registry.model import Column, Elsewhere, Fills, Method, Model, Section
 from bddzoo.reports.facts import (
     UNKNOWN,

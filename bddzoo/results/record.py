@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from bddzoo.errors import IntegrityError
-from bddzoo.registry.model import Model
+from bddzoo.registry.model import DigestState, Model
 from bddzoo.results.environment import Environment, collect_environment
 from bddzoo.text import as_text
 
@@ -25,8 +25,6 @@ INFERENCE_FIELDS = (
     *("scale", "resize", "interpolation", "float_resize", "channel_order", "div_value", "mean", "std"),
     *("pad_divisor", "mode", "crop", "stride", "flip", "flip_swap", "scales", "logits_resize"),
 )
-
-DigestState = Literal["verified", "observed", "unknown"]
 
 
 class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,8 +40,6 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         skipped: Names of images that could not be used.
         image_list: Digest of the list of scored images, see `digest_names`.
         ground_truth: Digest of their label files, see `digest_files`.
-        labels: Digest of the labels' pixels, see `digest_labels`; unset in records of earlier versions.
-        id: Id of the registry's protocol that the run followed; unset in records of earlier versions.
         scale: Size `(width, height)` that images were resized into, as `resize` says.
         resize: Kind of resize: `fit`, `short-side` or `exact`.
         interpolation: Of the image: `linear` or `cubic`.
@@ -99,9 +95,6 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     evaluator: str = "bdd100k"
     source: Literal["inference", "predictions", "scores"] = "inference"
     options: dict[str, str] = {}
-    # Unset fields are not written, so a record of an earlier version stays the same file.
-    labels: str | msgspec.UnsetType = msgspec.UNSET
-    id: str | msgspec.UnsetType = msgspec.UNSET
 
     @classmethod
     def of(cls, model: Model, **fields: Any) -> Fingerprint:
@@ -113,7 +106,7 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """
         values: dict[str, Any] = {}
         if model.protocol is not None:
-            values = {name: getattr(model.protocol, name) for name in (*INFERENCE_FIELDS, "evaluator", "id")}
+            values = {name: getattr(model.protocol, name) for name in (*INFERENCE_FIELDS, "evaluator")}
         return cls(**{**values, **fields})
 
 

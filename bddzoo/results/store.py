@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bddzoo.errors import IntegrityError, MissingError
-from bddzoo.files import home_folder
+from bddzoo.files import user_folder
 from bddzoo.registry.model import Model
 from bddzoo.results.environment import project_checkout
 from bddzoo.results.record import Record, decode_record, encode_record, recency
@@ -41,8 +41,7 @@ def default_root(results: Path | None = None) -> Path:
     with contextlib.suppress(OSError):
         if checkout := project_checkout(Path.cwd()):
             return checkout / "benchmarks" / "results"
-    data = os.environ.get("XDG_DATA_HOME")
-    return (Path(data) if data else home_folder() / ".local" / "share") / "bddzoo" / "results"
+    return user_folder("data") / "results"
 
 
 def record_path(record: Record, root: Path) -> Path:
@@ -331,17 +330,11 @@ _ID_PREFIX = re.compile(r"[0-9a-f]{4,64}")
 
 
 def best_record(model: Model, records: Iterable[Record], split: str = "val") -> Record | None:
-    """The newest comparable record of a model on a split, otherwise the newest; None if there are none.
+    """The newest comparable record of a model on a split, else the newest; None for none.
 
-    A quick look at a part of the data set does not replace a whole measurement, and a measurement by another
-    protocol does not replace one by the model's own.
+    A quick look at a part of the data set does not push a whole measurement aside.
     """
-    own = model.protocol.id if model.protocol else None
-
-    def rank(record: Record) -> tuple[bool, bool, tuple[bool, str]]:
-        report = judge(model, record)
-        comparable = report.verdict not in (Verdict.INCOMPARABLE, Verdict.MISSING)
-        return comparable, comparable and report.protocol == own, recency(record)
-
     of_split = [r for r in records if r.model == model.id and r.protocol.split == split]
-    return max(of_split, key=rank, default=None)
+    weak = (Verdict.INCOMPARABLE, Verdict.MISSING)
+    comparable = [record for record in of_split if judge(model, record).verdict not in weak]
+    return max(comparable or of_split, key=recency, default=None)

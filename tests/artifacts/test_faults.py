@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from bddzoo.artifacts import Cache, Manners
+from bddzoo.artifacts import Cache, NetworkPolicy
 from bddzoo.artifacts.maintain import check_cache
 from bddzoo.errors import IntegrityError, MissingError, NetworkError
 from bddzoo.progress import Silent
@@ -26,7 +26,7 @@ from tests.artifacts.zoo import CALM, QUICK, fetch_in_process, leftovers, make_b
 from tests.cli.command import assert_one_line, bddzoo
 from tests.support.server import FAULTS, Fault, Server
 
-HASTY = Manners(
+HASTY = NetworkPolicy(
     connect_s=2, read_s=0.12, header_s=0.2, stall_s=0.2, stall_bytes=500,
     attempts=3, backoff_s=0.002, backoff_max_s=0.01,
 )  # fmt: skip
@@ -142,7 +142,7 @@ def run_once(folder: Path, server: Server, rng: random.Random, names: tuple[str,
         f"{'+'.join(f'{f.name}*{f.times or 0}' for f in server.faults)} known={known!r} {suffix} {len(data)}"
     )
     tally.runs += 1
-    fetcher = make_fetcher(folder, manners=HASTY)
+    fetcher = make_fetcher(folder, policy=HASTY)
     try:
         result = fetcher.fetch(model, verify=rng.random() < 0.3)
         tally.fetched += 1
@@ -153,7 +153,7 @@ def run_once(folder: Path, server: Server, rng: random.Random, names: tuple[str,
     tally.check(fetcher.cache, {data}, what)
     server.faults.clear()
     try:
-        result = make_fetcher(folder, manners=CALM).fetch(model)
+        result = make_fetcher(folder, policy=CALM).fetch(model)
         if result.path.read_bytes() != data:
             tally.wrong.append(f"{what}, without faults")
     except (NetworkError, IntegrityError, MissingError) as error:
@@ -220,7 +220,7 @@ def test_killed_at_random_moments(tmp_path, capsys):
                 tally.check(Cache(folder / "cache"), {data}, f"killed {number}")
             server.faults.clear()
             server.requests.clear()
-            result = make_fetcher(folder, manners=CALM).fetch(model)
+            result = make_fetcher(folder, policy=CALM).fetch(model)
             kept.append(any("Range" in r.headers for r in server.requests))
             tally.check(Cache(folder / "cache"), {data}, f"after kills {number}")
             if result.path.read_bytes() != data:
@@ -302,7 +302,7 @@ def test_full_disk(small_disk, tmp_path):
 
 
 def test_at_most_four_connections_to_a_host(tmp_path):
-    from bddzoo.artifacts.pool import Job, fetch_all
+    from bddzoo.artifacts.fetcher import FetchJob, fetch_all
 
     with Server() as server:
         server.faults = [Fault("drip", chunk=10_000, delay=0.01)]
@@ -311,14 +311,14 @@ def test_at_most_four_connections_to_a_host(tmp_path):
             data = make_bytes(60_000, number)
             url = server.put(f"{number}.pth", data)
             models.append(make_model(data, model_id=f"net_{number}", sources=(url,)))
-        fetcher = make_fetcher(tmp_path, jobs=12, manners=QUICK)
-        outcomes = fetch_all(fetcher, [Job(m, "weights") for m in models], verify=True)
+        fetcher = make_fetcher(tmp_path, jobs=12, policy=QUICK)
+        outcomes = fetch_all(fetcher, [FetchJob(m, "weights") for m in models], verify=True)
         assert all(o.result is not None for o in outcomes)
         assert server.open_most <= 4
 
 
 def test_dead_host_is_asked_once_for_many_files(tmp_path):
-    from bddzoo.artifacts.pool import Job, fetch_all
+    from bddzoo.artifacts.fetcher import FetchJob, fetch_all
 
     with Server() as server:
         good = [make_bytes(1000, i) for i in range(6)]
@@ -327,7 +327,7 @@ def test_dead_host_is_asked_once_for_many_files(tmp_path):
             for i, data in enumerate(good)
         ]
         fetcher = make_fetcher(tmp_path, jobs=1, progress=(notes := Notes()))
-        outcomes = fetch_all(fetcher, [Job(m, "weights") for m in models])
+        outcomes = fetch_all(fetcher, [FetchJob(m, "weights") for m in models])
         assert all(o.result is not None for o in outcomes)
     assert sum("trying again" in n for n in notes.texts) == 1
     assert len(notes.texts) == 2, "what happened to a host is said once, not for each of its files"

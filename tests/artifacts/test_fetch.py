@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from bddzoo.artifacts import Manners
+from bddzoo.artifacts import NetworkPolicy
 from bddzoo.errors import IntegrityError, MissingError, NetworkError
 from tests.artifacts.zoo import leftovers, make_bytes, make_fetcher, make_model
 from tests.support.server import Fault
@@ -174,7 +174,7 @@ def test_resumes_where_another_fetcher_stopped(server, tmp_path):
     server.faults = [Fault("cut", after=200_000, times=1)]
     model = make_model(DATA, sources=(server.put("net_a.pth", DATA),))
     with pytest.raises(NetworkError, match="closed after 200000 of 300000 bytes"):
-        make_fetcher(tmp_path, manners=Manners(attempts=1)).fetch(model)
+        make_fetcher(tmp_path, policy=NetworkPolicy(attempts=1)).fetch(model)
     server.requests.clear()
     result = make_fetcher(tmp_path).fetch(model, verify=True)
     assert result.path.read_bytes() == DATA
@@ -238,14 +238,13 @@ def test_changed_cached_file_is_said_to_be_changed(server, tmp_path):
     assert "was changed since it was fetched and has been moved to" in notes.texts[0]
 
 
-def test_file_from_before_a_restart_is_hashed_again_once(server, tmp_path):
+def test_file_of_a_version_that_did_not_wait_for_the_disk_is_hashed_again_once(server, tmp_path):
     from dataclasses import replace
 
     model = make_model(DATA, sources=(server.put("net_a.pth", DATA),))
     fetcher = make_fetcher(tmp_path)
     path = fetcher.fetch(model).path
     entry = fetcher.cache.entry("net_a", "weights")
-    assert entry.boot
     fetcher.cache.write_entry(replace(entry, boot="an earlier one"))
     assert make_fetcher(tmp_path, offline=True).fetch(model).path == path
     assert fetcher.cache.entry("net_a", "weights").boot is None

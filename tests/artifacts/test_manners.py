@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from bddzoo.artifacts import Manners
+from bddzoo.artifacts import NetworkPolicy
 from bddzoo.errors import NetworkError
 from tests.artifacts.zoo import make_bytes, make_fetcher, make_model
 from tests.support.server import Fault, Server
@@ -38,7 +38,7 @@ class TestManners:
             server.put("net_a.pth", b"x" * 5000)
             server.faults = [Fault("cut", after=3000, times=2)]
             with pytest.raises(NetworkError) as caught:
-                make_fetcher(tmp_path, extra_sources=[base], manners=Manners(attempts=1)).fetch(
+                make_fetcher(tmp_path, extra_sources=[base], policy=NetworkPolicy(attempts=1)).fetch(
                     make_model(b"y")
                 )
             assert "secret" not in str(caught.value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bddzoo.artifacts import Manners
+from bddzoo.artifacts import NetworkPolicy
 from bddzoo.artifacts.probe import Prober
 from bddzoo.errors import BddzooError
 from tests.artifacts.zoo import make_bytes, make_fetcher, make_model
@@ -54,7 +54,7 @@ ANSWERS = {
     "two-codings": OK + b"Content-Encoding: gzip, br\r\n" + LENGTH,
     "no-gzip": OK + b"Content-Encoding: gzip\r\n" + LENGTH,
 }
-ONCE = Manners(connect_s=5, read_s=5, header_s=5, stall_s=5, attempts=1, connect_attempts=2)
+ONCE = NetworkPolicy(connect_s=5, read_s=5, header_s=5, stall_s=5, attempts=1, connect_attempts=2)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def server():
 def test_is_the_file_or_one_line(server, tmp_path, name, known):
     model = make_model(DATA, known, name="x.bin", sources=(f"{server.url}/{name}/x.bin",))
     try:
-        found, said = make_fetcher(tmp_path, manners=ONCE).fetch(model).path.read_bytes(), ""
+        found, said = make_fetcher(tmp_path, policy=ONCE).fetch(model).path.read_bytes(), ""
     except BddzooError as error:
         found, said = None, error.message
     assert found in (DATA, None)
@@ -85,13 +85,13 @@ def test_the_next_source_is_asked(server, tmp_path):
         for name in ANSWERS:
             sources = (f"{server.url}/{name}/x.bin", f"{good.url}/x.bin")
             model = make_model(DATA, "sha256", model_id=name, name=f"{name}.bin", sources=sources)
-            result = make_fetcher(tmp_path / name, manners=ONCE).fetch(model, verify=True)
+            result = make_fetcher(tmp_path / name, policy=ONCE).fetch(model, verify=True)
             assert result.path.read_bytes() == DATA
 
 
 def test_probes_end_and_ask_the_rest(server):
     urls = [f"{server.url}/{name}/x.bin" for name in ANSWERS]
-    found = Prober(jobs=2, manners=ONCE).probe_all(urls)
+    found = Prober(jobs=2, policy=ONCE).probe_all(urls)
     assert [p.url for p in found] == urls
     for probe in found:
         assert probe.note.isprintable()

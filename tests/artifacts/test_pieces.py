@@ -13,12 +13,10 @@ from hypothesis import strategies as st
 from bddzoo.artifacts import hash_file, verify_file
 from bddzoo.artifacts.cache import Cache, check_name, safe, unsafe
 from bddzoo.artifacts.digests import StreamHasher, parse_digest_file
-from bddzoo.artifacts.http import _retry_after_s
-from bddzoo.artifacts.openers import Locator, digest_urls, relative_paths
-from bddzoo.artifacts.policy import Manners
-from bddzoo.artifacts.sources import split_sources
-from bddzoo.artifacts.streams import SourceError
-from bddzoo.artifacts.verification import name_cut, name_impostor
+from bddzoo.artifacts.http import retry_after_s
+from bddzoo.artifacts.sources import Locator, digest_urls, relative_paths, split_sources
+from bddzoo.artifacts.streams import NetworkPolicy, SourceError
+from bddzoo.artifacts.verification import cut_short, wrong_content
 from bddzoo.errors import IntegrityError, MissingError, UsageError
 from bddzoo.files import copy_whole, format_size, free_bytes, link_or_copy, write_whole
 from bddzoo.registry.model import Artifact, Digest
@@ -66,7 +64,7 @@ class TestDigests:
         ),
         name=st.sampled_from(["net.pth", "deeplabv3+_r50.pth", "with space.pth"]),
         end=st.sampled_from(["", "\n", "\r\n", "\r\n\r\n", " \n"]),
-        encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+        encoding=st.sampled_from(["utf-8", "utf-8-sig"]),
     )
     def test_published_forms(self, digest, form, name, end, encoding):
         kind = "MD5" if len(digest) == 32 else "SHA256"
@@ -122,7 +120,7 @@ class TestVerifyFile:
 
         assert verify_file(path, artifact()) == "unknown"
         assert verify_file(path, artifact(Digest("md5", digest, "published"))) == "verified"
-        assert verify_file(path, artifact(Digest("md5", digest[:8], "filename"))) == "verified"
+        assert verify_file(path, artifact(Digest("md5", digest[:8], "filename"))) == "prefix"
         assert verify_file(path, artifact(Digest("md5", digest[:6], "filename"))) == "unknown"
         with pytest.raises(IntegrityError, match="expected 0123"):
             verify_file(path, artifact(Digest("md5", MD5, "published")))
@@ -149,15 +147,15 @@ class TestSniff:
             (b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code>', "an XML error message (NoSuchKey)"),
         ],
     )
-    def test_names_impostors(self, head, words):
-        assert words in (name_impostor(head, "net.pth") or "")
+    def test_names_what_it_is(self, head, words):
+        assert words in (wrong_content(head, "net.pth") or "")
 
     @pytest.mark.parametrize("head", [b"PK\x03\x04", b"\x80\x02}q", b'{"a": 1}', b"_base_ = [", b"\x89PNG"])
     def test_leaves_files_alone(self, head):
-        assert name_impostor(head, "net.pth") is None
+        assert wrong_content(head, "net.pth") is None
 
     def test_leaves_html_alone_where_html_is_wanted(self):
-        assert name_impostor(b"<!doctype html>", "index.html") is None
+        assert wrong_content(b"<!doctype html>", "index.html") is None
 
     def test_cut_files(self, tmp_path):
         path = tmp_path / "x"
@@ -169,7 +167,7 @@ class TestSniff:
             (b"\x80\x02 legacy", "x.pth", False),
         ]:  # fmt: skip
             path.write_bytes(data)
-            assert (name_cut(path, name) is not None) == cut, data
+            assert (cut_short(path, name) is not None) == cut, data
 
 
 class TestLocate:
@@ -182,7 +180,7 @@ class TestLocate:
 
     def test_addresses_at_a_mirror(self):
         artifact = self.MODEL.artifacts[0]
-        place = next(iter(Locator(["https://mirror/a/"]).places(self.MODEL, artifact)))
+        place = next(iter(Locator(["https://mirror/a/"]).sources(self.MODEL, artifact)))
         assert place.urls == (
             "https://mirror/a/deeplabv3%2B_x.pth",
             "https://mirror/a/testzoo/sem_seg/deeplabv3%2B_x.pth",
@@ -195,13 +193,13 @@ class TestLocate:
 
     def test_layout_that_answered_comes_first_for_the_next_file(self):
         artifact, locator = self.MODEL.artifacts[0], Locator(["https://mirror"])
-        place = next(iter(locator.places(self.MODEL, artifact)))
+        place = next(iter(locator.sources(self.MODEL, artifact)))
         locator.remember(place, place.urls[-1])
-        assert next(iter(locator.places(self.MODEL, artifact))).urls[0] == place.urls[-1]
+        assert next(iter(locator.sources(self.MODEL, artifact))).urls[0] == place.urls[-1]
 
     def test_digest_lies_at_the_zoo_or_beside_the_file(self):
         artifact = self.MODEL.artifacts[0]
-        place = next(iter(Locator(["https://mirror"]).places(self.MODEL, artifact)))
+        place = next(iter(Locator(["https://mirror"]).sources(self.MODEL, artifact)))
         urls = digest_urls(self.MODEL, artifact, place, "https://mirror/q/deeplabv3%2B_x.pth?v=1")
         assert urls[:3] == [
             artifact.digest_url,
@@ -245,15 +243,15 @@ class TestSmallThings:
     def test_retry_after_forms(self):
         from email.utils import formatdate
 
-        assert _retry_after_s("7") == 7
-        assert _retry_after_s("-7") == 0
-        assert 20 < (_retry_after_s(formatdate(time.time() + 30, usegmt=True)) or 0) <= 31
-        assert _retry_after_s("Wed, 21 Oct 2015 07:28:00 GMT") == 0
-        assert _retry_after_s("soon") is None
-        assert _retry_after_s(None) is None
+        assert retry_after_s("7") == 7
+        assert retry_after_s("-7") == 0
+        assert 20 < (retry_after_s(formatdate(time.time() + 30, usegmt=True)) or 0) <= 31
+        assert retry_after_s("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+        assert retry_after_s("soon") is None
+        assert retry_after_s(None) is None
 
     def test_waits_double_up_to_a_bound(self):
-        manners = Manners(backoff_s=1, backoff_max_s=8)
+        manners = NetworkPolicy(backoff_s=1, backoff_max_s=8)
         for failures, bound in [(1, 1), (2, 2), (3, 4), (4, 8), (9, 8)]:
             waits = [manners.wait_s(failures) for _ in range(50)]
             assert bound / 2 <= min(waits) <= max(waits) <= bound

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from bddzoo.artifacts import Manners
-from bddzoo.artifacts.http import Watchdog
+from bddzoo.artifacts import NetworkPolicy
+from bddzoo.artifacts.http import Deadline
 from bddzoo.artifacts.probe import Prober
 from bddzoo.artifacts.streams import Stopped
 from bddzoo.errors import IntegrityError, NetworkError
@@ -23,10 +23,10 @@ from tests.support.server import Fault, Server
 DATA = make_bytes(200_000)
 # A byte each 50 ms is never too late for `read_s`; the header of an answer takes ten seconds so.
 DRIP = 0.05
-SHORT = Manners(
+SHORT = NetworkPolicy(
     connect_s=5, read_s=5, header_s=0.4, stall_s=5, attempts=2, backoff_s=0.01, backoff_max_s=0.02
 )
-PATIENT = Manners(connect_s=600, read_s=600, header_s=600, stall_s=600)
+PATIENT = NetworkPolicy(connect_s=600, read_s=600, header_s=600, stall_s=600)
 HEADER = "stalled: its header was not complete after 0.4 s"
 
 
@@ -51,7 +51,7 @@ def test_header_that_drips_is_a_stall(server, tmp_path):
     model = make_model(DATA, sources=(server.put("net_a.pth", DATA),))
     server.faults = [Fault("drip-header", delay=DRIP)]
     with pytest.raises(NetworkError, match=rf"{HEADER} \(2 times\)") as found:
-        make_fetcher(tmp_path, manners=SHORT).fetch(model)
+        make_fetcher(tmp_path, policy=SHORT).fetch(model)
     assert "\n" not in found.value.message
     assert len(server.requests) == 2
 
@@ -59,7 +59,7 @@ def test_header_that_drips_is_a_stall(server, tmp_path):
 def test_next_try_goes_on_where_the_bytes_ended(server, tmp_path):
     model = make_model(DATA, sources=(server.put("net_a.pth", DATA),))
     server.faults = [Fault("cut", after=120_000, times=1)]
-    fetcher = make_fetcher(tmp_path, manners=replace(SHORT, attempts=3))
+    fetcher = make_fetcher(tmp_path, policy=replace(SHORT, attempts=3))
     original, seen = server.take, []
 
     def take(path):
@@ -78,8 +78,8 @@ def test_behind_tls(secure, tmp_path):
     model = make_model(DATA, sources=(secure.put("net_a.pth", DATA),))
     secure.faults = [Fault("drip-header", delay=DRIP, times=2)]
     with pytest.raises(NetworkError, match=HEADER):
-        make_fetcher(tmp_path, manners=SHORT).fetch(model)
-    result = make_fetcher(tmp_path, manners=SHORT).fetch(model, verify=True)
+        make_fetcher(tmp_path, policy=SHORT).fetch(model)
+    result = make_fetcher(tmp_path, policy=SHORT).fetch(model, verify=True)
     assert result.path.read_bytes() == DATA
     assert result.source.startswith("https://")
 
@@ -90,8 +90,8 @@ def test_behind_a_tunnel(secure, tmp_path, monkeypatch):
     with TunnelProxy() as proxy:
         monkeypatch.setenv("https_proxy", proxy.url)
         with pytest.raises(NetworkError, match=HEADER):
-            make_fetcher(tmp_path, manners=SHORT).fetch(model)
-        assert make_fetcher(tmp_path, manners=SHORT).fetch(model, verify=True).path.read_bytes() == DATA
+            make_fetcher(tmp_path, policy=SHORT).fetch(model)
+        assert make_fetcher(tmp_path, policy=SHORT).fetch(model, verify=True).path.read_bytes() == DATA
         assert proxy.asked[-1] == f"127.0.0.1:{secure.port}"
 
 
@@ -100,10 +100,10 @@ def test_proxy_that_drips(secure, tmp_path, monkeypatch):
     with TunnelProxy(delay=DRIP) as proxy:
         monkeypatch.setenv("https_proxy", proxy.url)
         with pytest.raises(NetworkError, match=r"stalled: the proxy's answer was not complete after 0\.4 s"):
-            make_fetcher(tmp_path, manners=SHORT).fetch(model)
+            make_fetcher(tmp_path, policy=SHORT).fetch(model)
         assert not secure.requests
         proxy.delay = 0
-        assert make_fetcher(tmp_path, manners=SHORT).fetch(model, verify=True).path.read_bytes() == DATA
+        assert make_fetcher(tmp_path, policy=SHORT).fetch(model, verify=True).path.read_bytes() == DATA
 
 
 def test_plain_proxy(server, tmp_path, monkeypatch):
@@ -112,7 +112,7 @@ def test_plain_proxy(server, tmp_path, monkeypatch):
     monkeypatch.setenv("http_proxy", server.url)
     model = make_model(DATA, sources=("http://zoo.invalid/net_a.pth",))
     with pytest.raises(NetworkError, match=HEADER):
-        make_fetcher(tmp_path, manners=SHORT).fetch(model)
+        make_fetcher(tmp_path, policy=SHORT).fetch(model)
 
 
 def test_framing_that_drips_is_a_stall(server, tmp_path):
@@ -122,16 +122,16 @@ def test_framing_that_drips_is_a_stall(server, tmp_path):
     server.faults += [Fault("drip-framing", after=1, delay=DRIP)]
     manners = replace(SHORT, stall_s=0.4, stall_bytes=1)
     with pytest.raises(NetworkError, match=r"stalled: no bytes in 0\.4 s \(2 times\)"):
-        make_fetcher(tmp_path, manners=manners).fetch(model)
+        make_fetcher(tmp_path, policy=manners).fetch(model)
     assert [r.headers.get("Range") for r in server.requests] == [None, "bytes=100000-"]
     server.faults = []
-    assert make_fetcher(tmp_path, manners=manners).fetch(model, verify=True).path.read_bytes() == DATA
+    assert make_fetcher(tmp_path, policy=manners).fetch(model, verify=True).path.read_bytes() == DATA
 
 
 def test_page_behind_a_redirect_is_not_waited_for(server, tmp_path):
     model = make_model(DATA, sources=(server.put("net_a.pth", DATA),))
     server.faults = [Fault("redirect-page")]
-    result = make_fetcher(tmp_path, manners=PATIENT).fetch(model, verify=True)
+    result = make_fetcher(tmp_path, policy=PATIENT).fetch(model, verify=True)
     assert result.path.read_bytes() == DATA
     assert server.paths() == ["/net_a.pth", "/redirected/net_a.pth"]
     assert server.open_now == 0
@@ -142,15 +142,15 @@ def test_published_digest_that_drips_is_none(server, tmp_path):
     server.put("net_a.pth.md5", b"0" * 32)
     server.faults = [Fault("drip-header", delay=DRIP, pattern=r"\.md5")]
     model = make_model(None, sources=(url,))
-    assert make_fetcher(tmp_path, manners=SHORT).fetch(model).digest_state == "observed"
+    assert make_fetcher(tmp_path, policy=SHORT).fetch(model).digest_state == "observed"
     with pytest.raises(IntegrityError, match="cannot be verified"):
-        make_fetcher(tmp_path, manners=SHORT).fetch(model, verify=True)
+        make_fetcher(tmp_path, policy=SHORT).fetch(model, verify=True)
 
 
 def test_probes_say_so_and_the_others_go_on(server):
     slow, good = server.put("slow.pth", DATA), server.put("good.pth", DATA)
     server.faults = [Fault("drip-header", delay=DRIP, pattern="slow")]
-    found = {p.url: p for p in Prober(jobs=1, manners=SHORT).probe_all([slow, good])}
+    found = {p.url: p for p in Prober(jobs=1, policy=SHORT).probe_all([slow, good])}
     assert (found[slow].state, found[slow].note) == (
         "unreachable",
         "its header was not complete after 0.4 s",
@@ -198,7 +198,7 @@ class TestStopping:
     def test_in_a_header(self, server, tmp_path):
         model = make_model(DATA, sources=(server.put("net_a.pth", DATA),))
         server.faults = [Fault("drip-header", delay=DRIP)]
-        fetcher = make_fetcher(tmp_path, manners=PATIENT)
+        fetcher = make_fetcher(tmp_path, policy=PATIENT)
         assert isinstance(self.stop(fetcher, model, lambda: server.requests), Stopped)
         server.faults = []
         assert make_fetcher(tmp_path).fetch(model, verify=True).path.read_bytes() == DATA
@@ -208,7 +208,7 @@ class TestStopping:
         """A connection that is shut down looks like the end of such a file, and must not be taken for it."""
         model = make_model(None, sources=(server.put("net_a.bin", DATA),), name="net_a.bin")
         server.faults = [Fault("no-length"), Fault("drip", chunk=5000, delay=DRIP)]
-        fetcher = make_fetcher(tmp_path, manners=PATIENT)
+        fetcher = make_fetcher(tmp_path, policy=PATIENT)
 
         def begun() -> bool:
             return any(p.stat().st_size >= 20_000 for p in fetcher.cache.root.rglob("*.part"))
@@ -231,13 +231,17 @@ class TestStopping:
         assert not done.stdout
 
 
-def test_watchdog_bites_what_is_due_and_nothing_else():
-    dog, bitten = Watchdog(), threading.Event()
-    with dog.watch(lambda: None) as calm, dog.watch(bitten.set) as due, dog.watch(lambda: None) as resting:
+def test_deadline_ends_what_is_due_and_nothing_else():
+    stop, ended = threading.Event(), threading.Event()
+    with (
+        Deadline(lambda: None, stop) as calm,
+        Deadline(ended.set, stop) as due,
+        Deadline(lambda: None, stop) as resting,
+    ):
         calm.start(600)
         resting.start(0.2)
-        resting.rest()
+        resting.end()
         due.start(0.2)
-        assert bitten.wait(30)
-        assert (calm.bitten, due.bitten, resting.bitten) == (False, True, False)
-    assert not any(t.name == "watchdog" and not t.daemon for t in threading.enumerate())
+        assert ended.wait(30)
+        assert (calm.passed, due.passed, resting.passed) == (False, True, False)
+    assert not any(t.name == "deadline" and not t.daemon for t in threading.enumerate())

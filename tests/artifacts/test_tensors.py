@@ -15,7 +15,6 @@ from bddzoo.artifacts.tensors import (
     digest_safetensors,
     digest_state,
     is_safetensors,
-    read_metadata,
     read_safetensors,
     write_safetensors,
 )
@@ -60,6 +59,14 @@ def test_is_the_same_in_every_container(tmp_path):
         assert digest_tensors(path) == DIGEST, path.name
     assert read_metadata(tmp_path / "x.safetensors") == {"model": "net", "tensors": DIGEST}
     assert digest_state(read_safetensors(tmp_path / "x.safetensors")) == DIGEST
+
+
+def read_metadata(path):
+    """Metadata of a safetensors file, as its own library reads them."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        return file.metadata()
 
 
 def test_layout_in_memory_does_not_matter():

@@ -8,15 +8,15 @@ import random
 from pathlib import Path
 from typing import Any
 
-from bddzoo.artifacts import Cache, Fetcher, Manners, partial
+from bddzoo.artifacts import Cache, Fetcher, NetworkPolicy, partial
 from bddzoo.registry.model import Artifact, Digest, Method, Model, Zoo
 
 # Quick enough for tests; the numbers of real life are the defaults.
-QUICK = Manners(
+QUICK = NetworkPolicy(
     connect_s=2, read_s=0.4, header_s=1, stall_s=0.6, stall_bytes=1000,
     attempts=4, backoff_s=0.01, backoff_max_s=0.05,
 )  # fmt: skip
-CALM = Manners(connect_s=10, read_s=20, backoff_s=0.01, backoff_max_s=0.1)
+CALM = NetworkPolicy(connect_s=10, read_s=20, backoff_s=0.01, backoff_max_s=0.1)
 
 
 def make_bytes(size: int, seed: int = 0) -> bytes:
@@ -62,7 +62,7 @@ def make_model(
 
 def make_fetcher(folder: Path, **options: Any) -> Fetcher:
     """A fetcher with a cache in a folder, and little patience."""
-    options.setdefault("manners", QUICK)
+    options.setdefault("policy", QUICK)
     return Fetcher(Cache(folder / "cache"), **options)
 
 
@@ -75,7 +75,7 @@ def fetch_in_process(folder: str, model: Model, verify: bool) -> None:
     """What a child process does: fetch, and end with 0 if the content is right."""
     # As often as a large download would in its many seconds.
     partial.CHECKPOINT_EVERY_S = 0.02
-    result = make_fetcher(Path(folder), manners=CALM).fetch(model, verify=verify)
+    result = make_fetcher(Path(folder), policy=CALM).fetch(model, verify=verify)
     found = hashlib.sha256(result.path.read_bytes()).hexdigest()
     os._exit(0 if found == result.sha256 == result.path.parent.name else 1)
 

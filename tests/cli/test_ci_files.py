@@ -135,6 +135,38 @@ def test_dead_links_open_update_or_close_an_issue(
     assert (written.read_text().strip() if written.exists() else "") == asked
 
 
+@pytest.mark.parametrize(
+    ("name", "step"), [("links.yml", "What was alive last time"), ("pages.yml", "What is known of the links")]
+)
+def test_artifacts_are_taken_from_runs_of_the_default_branch_only(
+    tmp_path: Path, name: str, step: str
+) -> None:
+    """A pull request can bring a workflow of the same name, on a branch of the same name."""
+    if shutil.which("jq") is None:
+        pytest.skip("needs jq, which GitHub's machines have")
+    runs = [
+        {"databaseId": 3, "event": "pull_request"},
+        {"databaseId": 2, "event": "workflow_dispatch"},
+        {"databaseId": 1, "event": "schedule"},
+    ]
+    (tmp_path / "runs.json").write_text(json.dumps(runs))
+    (tmp_path / "benchmarks").mkdir()
+    gh = tmp_path / "gh"  # lists the runs as the real one does, and has an artifact of each
+    gh.write_text(
+        "#!/bin/sh\n"
+        f'echo "$@" >> {tmp_path}/asked\n'
+        "for query; do :; done\n"  # the last argument
+        f'if [ "$2" = list ]; then jq -r "$query" {tmp_path}/runs.json; exit; fi\n'
+        "mkdir -p previous/benchmarks && echo $3 > previous/benchmarks/health.json\n"
+    )
+    gh.chmod(0o755)
+    run_step(ROOT / ".github" / "workflows" / name, step, tmp_path, BRANCH="trunk")
+    assert (tmp_path / "benchmarks" / "health.json").read_text() == "2\n"
+    listed, downloaded = (tmp_path / "asked").read_text().splitlines()
+    assert "--branch trunk" in listed
+    assert downloaded.startswith("run download 2 ")
+
+
 def test_a_zoo_is_checked_job_by_job_and_reported(tmp_path: Path) -> None:
     """The steps of the reusable workflow, on the demo zoo: a job that left nothing is not passed over."""
     if shutil.which("jq") is None:

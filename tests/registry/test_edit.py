@@ -352,7 +352,9 @@ def test_health_remembers_and_notices_deaths(run: Callable[..., Done], own: Path
         url = f"{server.url}/bdd100k/sem_seg/models/{LIKE}.pth"
         assert stored["files"][url]["size_bytes"] == len(data[LIKE])
         assert stored["files"][url]["status"] == 200
-        assert all(r.method == "HEAD" for r in server.requests)
+        looks = [r.headers["Range"] for r in server.requests if r.method != "HEAD"]
+        assert set(looks) == {"bytes=0-2047"}, "nothing is downloaded"
+        assert len(looks) == 2, "only what seems to be there is looked at"
         # One file goes: exit 7, and it says which; asked once more, it is no news.
         del server.files[f"/bdd100k/sem_seg/models/{LIKE}.pth"]
         second = run(*command)
@@ -372,20 +374,20 @@ def test_health_remembers_and_notices_deaths(run: Callable[..., Done], own: Path
 
 
 def test_probe_of_servers_without_head(tmp_path: Path) -> None:
-    from bddzoo.artifacts.policy import Manners
     from bddzoo.artifacts.probe import Prober
+    from bddzoo.artifacts.streams import NetworkPolicy
 
     with Server() as server:
         url = server.put("file.bin", b"x" * 1000)
         gone = f"{server.url}/none"
         server.faults.append(Fault("500", pattern="failing"))
         failing = server.put("failing", b"x")
-        prober = Prober(jobs=4, manners=Manners(connect_s=2, read_s=2))
+        prober = Prober(jobs=4, policy=NetworkPolicy(connect_s=2, read_s=2))
         found = {p.url: p for p in prober.probe_all([url, gone, failing, url])}
         assert (found[url].state, found[url].size_bytes) == ("alive", 1000)
         assert (found[gone].state, found[gone].status) == ("gone", 404)
         assert (found[failing].state, found[failing].status) == ("failing", 500)
-        again = prober._ask(url, "GET")
+        again = prober._ask(url, "GET", ranged=True)
         assert (again.state, again.size_bytes, again.status) == ("alive", 1000, 206)
     after = prober.probe(url)
     assert (after.state, after.status) == ("unreachable", None)

@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bddzoo.datasets.classes import IGNORED
-from bddzoo.datasets.formats.labels import NOTHING
-from bddzoo.reports.pictures.draw import (
+from bddzoo.datasets.formats.labels import IGNORED, NOTHING
+from bddzoo.reports.pictures.errors import (
     COLOURS,
     Outcome,
     difference,

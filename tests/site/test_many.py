@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from bddzoo.artifacts.probe_history import History
+from bddzoo.artifacts.probe import History
 from bddzoo.registry import Registry, load_registry
 from bddzoo.reports.site.build import front_files
 from bddzoo.reports.site.evidence import gather

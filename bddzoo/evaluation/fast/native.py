@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bddzoo.errors import MissingError
-from bddzoo.files import home_folder
+from bddzoo.files import user_folder
 
 _local = threading.local()
 
@@ -222,9 +222,8 @@ def native(frames: int = 0) -> Native | None:
 
 def library_path() -> Path:
     """Where the compiled loops of this source and machine lie."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(home_folder() / ".cache")
     what = SOURCE.read_bytes() + " ".join((*FLAGS, platform.system(), platform.machine())).encode()
-    return Path(base) / "bddzoo-native" / f"{hashlib.sha256(what).hexdigest()[:20]}.so"
+    return user_folder("cache").parent / "bddzoo-native" / f"{hashlib.sha256(what).hexdigest()[:20]}.so"
 
 
 def build(library: Path) -> bool:

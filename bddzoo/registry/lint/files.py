@@ -22,7 +22,7 @@ def no_size(world: World) -> Found:
 
 
 def size_from_nowhere(world: World) -> Found:
-    """Sizes of which nobody says where they are from."""
+    """Sizes of unknown origin."""
     for entry in world.entries:
         for artifact in entry.model.artifacts:
             if artifact.size_bytes is not None and artifact.size_origin is None:

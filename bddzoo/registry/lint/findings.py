@@ -34,7 +34,7 @@ class Finding:
         code: Stable code of the rule, e.g. `MON01`.
         subject: What it is about.
         message: What is odd, with the numbers.
-        reason: Why it is as it is, where somebody acknowledged it; None: it is open.
+        reason: Why it is as it is, where it was acknowledged; None: it is open.
     """
 
     code: str
@@ -137,7 +137,7 @@ def _heading(
 
 
 def acknowledgements(document: doc.RegistryDoc) -> Iterator[tuple[PathLike, str]]:
-    """Every acknowledgement of the file: where it stands, and its code."""
+    """Path and code of every acknowledgement in the file."""
     places: list[tuple[PathLike, Mapping[str, str]]] = [((), document.lint_ok)]
     for name, paper in document.papers.items():
         places.append((("papers", name), paper.lint_ok))

@@ -118,7 +118,7 @@ def other_depth(world: World) -> Found:
 
 
 def no_counts(world: World) -> Found:
-    """Networks whose parameters nobody counted."""
+    """Networks whose parameters were not counted."""
     for entry in world.entries:
         network = entry.model.network
         if network is not None and (network.params is None or network.entries is None):
@@ -126,7 +126,7 @@ def no_counts(world: World) -> Found:
 
 
 def local_start(world: World) -> Found:
-    """Training that started from a file of somebody's own disk."""
+    """Training that started from a file on a private disk."""
     for entry in world.entries:
         init = entry.model.training.init if entry.model.training else None
         if init is not None and "://" not in init:

@@ -33,7 +33,7 @@ def _year_distance(paper: Paper) -> int:
 
 
 def not_archived(world: World) -> Found:
-    """A paper that lies on somebody's own site."""
+    """A paper on a personal site."""
     for paper in world.papers:
         host = urlsplit(paper.doc.url or "").hostname or ""
         if paper.doc.url and not any(host == a or host.endswith("." + a) for a in _ARCHIVES):

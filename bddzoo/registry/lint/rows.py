@@ -28,7 +28,7 @@ def same_url(world: World) -> Found:
 
 
 def other_kind(world: World) -> Found:
-    """A file whose link lies where another kind of the task's files lie."""
+    """A file whose link is in the folder of another kind of file."""
     for entry in world.entries:
         kinds = {a.kind for a in entry.model.artifacts}
         for artifact in entry.model.artifacts:
@@ -113,7 +113,7 @@ def precision(world: World) -> Found:
 
 
 def batch_size(world: World) -> Found:
-    """Id, column and config disagree on the batch size, where 16 is what nobody mentions."""
+    """Id, column and config disagree on the batch size, where 16 goes unmentioned."""
     for entry in world.entries:
         model = entry.model
         if "Lr schd" not in model.settings:

@@ -51,7 +51,7 @@ def _stale(registry: Registry, found: list[Finding]) -> Iterator[Finding]:
 
 
 def open_findings(found: list[Finding]) -> list[Finding]:
-    """Findings that nobody acknowledged."""
+    """Findings without an acknowledgement."""
     return [f for f in found if f.reason is None]
 
 

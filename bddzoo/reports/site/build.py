@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bddzoo.artifacts.probe_history import History
+from bddzoo.artifacts.probe import History
 from bddzoo.errors import BddzooError, IntegrityError, MissingError
 from bddzoo.registry import Registry
 from bddzoo.registry.model import Model, Section

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
-from bddzoo.artifacts.probe_history import History
+from bddzoo.artifacts.probe import History
 from bddzoo.registry.model import Artifact, Model, Section
 from bddzoo.reports.facts import TICK, UNKNOWN, number_text, params_text, rounded, step_of
 from bddzoo.reports.site.evidence import Evidence

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from bddzoo.artifacts.probe_history import History
+from bddzoo.artifacts.probe import History
 from bddzoo.datasets.classes import in_order
 from bddzoo.registry.model import Artifact, Model
 from bddzoo.reports.cite import bibtex
