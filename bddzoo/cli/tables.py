@@ -268,5 +268,5 @@ def _options(options: list[click.Option], context: click.Context) -> str:
         if record is None:
             continue
         names, text = record
-        rows.append((f"`{names}`", " ".join(text.split()).replace("<", "&lt;")))
+        rows.append((f"`{names}`", " ".join(text.split())))
     return markdown_table(("Option", "Meaning"), rows, [False, False])

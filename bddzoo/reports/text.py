@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from unicodedata import east_asian_width
+
+from bddzoo.text import printable
+
+# What a spreadsheet takes for a formula; numbers are not.
+_FORMULA = re.compile(r"[=@\t\r]|[-+](?![\d.]+$|$)")
 
 Row = Sequence[str]
 
@@ -16,7 +22,8 @@ def width(text: str) -> int:
 
 
 def plain_table(headers: Row, rows: Sequence[Row], right: Sequence[bool], indent: str = "") -> str:
-    """Columns side by side with two spaces between, numbers to the right."""
+    """Columns side by side with two spaces between, numbers to the right; control characters are escaped."""
+    headers, rows = _printable(headers), [_printable(row) for row in rows]
     widths = [max(width(r[i]) for r in (headers, *rows)) for i in range(len(headers))]
     lines = []
     for row in (headers, *rows):
@@ -29,22 +36,36 @@ def plain_table(headers: Row, rows: Sequence[Row], right: Sequence[bool], indent
 
 
 def markdown_table(headers: Row, rows: Sequence[Row], right: Sequence[bool]) -> str:
-    """A Markdown table; bars in cells are escaped."""
+    """A Markdown table. Cells are text and links: what would be HTML or another column is escaped."""
 
     def line(cells: Row) -> str:
-        return "| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
+        return "| " + " | ".join(markdown_cell(c) for c in cells) + " |"
 
     rule = "| " + " | ".join("--:" if r else ":--" for r in right) + " |"
     return "\n".join([line(headers), rule, *(line(r) for r in rows)])
 
 
+def markdown_cell(text: str) -> str:
+    """Text as a cell of a Markdown table shows it."""
+    for mark, escaped in (("&", "&amp;"), ("<", "&lt;"), ("\\", "\\\\"), ("|", "\\|"), ("\n", " ")):
+        text = text.replace(mark, escaped)
+    return printable(text)
+
+
+def _printable(row: Row) -> list[str]:
+    return [printable(cell) for cell in row]
+
+
 def csv_table(headers: Row, rows: Sequence[Row]) -> str:
-    """Comma-separated values as in RFC 4180, but with plain line ends."""
+    """Comma-separated values as in RFC 4180, but with plain line ends.
+
+    A cell that a spreadsheet would run as a formula begins with an apostrophe.
+    """
     import csv
     import io
 
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(headers)
-    writer.writerows(rows)
+    writer.writerows([f"'{cell}" if _FORMULA.match(cell) else cell for cell in row] for row in rows)
     return out.getvalue().rstrip("\n")
