@@ -174,7 +174,7 @@ def check_torch() -> Iterator[Check]:
         reason = errors.get("ops") or "; ".join(dict.fromkeys(unusable.values()))
         yield Check("operators", BROKEN, reason, "install a torchvision that was made for this torch")
         return
-    shown = ", ".join(f"{name}: {text}" for name, text in ops.items())
+    shown = ", ".join(f"{name}: {text.partition(' (')[0]}" for name, text in ops.items())
     if warning := found.get("mmcv"):
         yield Check("operators", NOTE, f"{shown}; {warning}", "compile mmcv for this torch, or uninstall it")
     else:

@@ -7,6 +7,7 @@ name in `sys.modules`; nothing else of mmcv is touched.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -116,7 +117,9 @@ def _why_unusable(extension: ModuleType) -> str | None:
 
 
 def _one_line(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:120]
+    # The loader's message begins with the whole path of the extension.
+    text = re.sub(r"^/\S*/", "", " ".join(str(error).split()))
+    return (text or type(error).__name__)[:120]
 
 
 def warn_of_mmcv() -> str | None:
