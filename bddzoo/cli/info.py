@@ -15,7 +15,7 @@ from bddzoo.errors import BddzooError, UsageError
 from bddzoo.registry.model import Model
 
 if TYPE_CHECKING:
-    from bddzoo.engines.openseg.claims import Claim
+    from bddzoo.engines.openseg.training_facts import TrainingFacts
 
 
 @click.command(
@@ -59,23 +59,23 @@ def command(app: App, models: tuple[str, ...], bibtex: bool) -> int:
     return 0
 
 
-def claim_of(app: App, model: Model) -> Claim | None:
+def claim_of(app: App, model: Model) -> TrainingFacts | None:
     """The claim in the model's cached weights; None where nothing is cached or nothing is claimed."""
     artifact = model.artifact("weights")
     if artifact is None or model.network is None or model.network.engine != "openseg":
         return None
     from bddzoo.artifacts import Cache
-    from bddzoo.engines.openseg.claims import read_claim
+    from bddzoo.engines.openseg.training_facts import read_training_facts
 
     cache = Cache(app.cache_dir)
     try:
         entry = cache.find(model, artifact)
     except BddzooError:
         return None
-    return read_claim(cache.path_of(entry)) if entry is not None else None
+    return read_training_facts(cache.path_of(entry)) if entry is not None else None
 
 
-def claim_text(claim: Claim) -> str:
+def claim_text(claim: TrainingFacts) -> str:
     """The claim as lines for a terminal."""
     lines = ["", "the trainer's own claim (stored in the cached checkpoint; nobody measured it)"]
     if claim.best is not None:
@@ -91,6 +91,6 @@ def claim_text(claim: Claim) -> str:
     return "\n".join(lines)
 
 
-def claim_data(claim: Claim | None) -> dict[str, Any] | None:
+def claim_data(claim: TrainingFacts | None) -> dict[str, Any] | None:
     """The claim as plain data; mIoU as fractions of one."""
     return None if claim is None else asdict(claim)

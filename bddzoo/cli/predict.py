@@ -105,9 +105,10 @@ def command(
     from bddzoo.datasets.openseg import class_set_of
     from bddzoo.engines.ops import warn_of_mmcv
     from bddzoo.inference.background import Sink
+    from bddzoo.inference.batches import Events
     from bddzoo.inference.load import check_device_name, load_runner
     from bddzoo.inference.outputs import PredictionSet
-    from bddzoo.inference.pipeline import Events, predict_frames, protocol_of
+    from bddzoo.inference.pipeline import predict_frames, protocol_of
     from bddzoo.inference.resume import Unfinished, remove_note
     from bddzoo.inference.speedups import Speedups
     from bddzoo.signals import no_interrupts

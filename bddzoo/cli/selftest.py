@@ -13,7 +13,7 @@ from bddzoo.cli.app import App, ZooCommand, complete_models
 from bddzoo.errors import ExitCode, MissingError, UsageError
 
 if TYPE_CHECKING:
-    from bddzoo.engines.selftest.measures import Finding
+    from bddzoo.engines.selftest.measures import CheckResult
     from bddzoo.engines.selftest.openseg import OpensegTest
     from bddzoo.engines.selftest.run import Selftest
     from bddzoo.registry.model import Model
@@ -54,13 +54,11 @@ def command(app: App, patterns: tuple[str, ...], everything: bool, golden: Path 
     from bddzoo.engines.selftest.openseg import OpensegTest, find_folder
     from bddzoo.engines.selftest.run import Selftest
     from bddzoo.evaluation.openseg_golden import check_metrics, score_map
-    from bddzoo.inference.cpu.tune import keep_freed_memory, tune_for_cpu
+    from bddzoo.inference.cpu import tune_for_cpu
     from bddzoo.inference.preprocess import prepare
 
     place = find_device(device)
-    if place.type == "cpu":
-        keep_freed_memory()
-    findings: list[Finding] = []
+    findings: list[CheckResult] = []
     with packaged() as own:
         root, settings = golden or own, (app.registry.models, place, prepare, tune_for_cpu)
         home = find_folder(root)
@@ -122,8 +120,8 @@ def _chosen(
 
 def _run(
     app: App, test: Selftest, models: Sequence[Model], *, operators: bool, strays: bool
-) -> list[Finding]:
-    findings: list[Finding] = []
+) -> list[CheckResult]:
+    findings: list[CheckResult] = []
     if operators:
         findings += test.operators()
     if strays:
@@ -139,13 +137,13 @@ def _run(
     return findings
 
 
-def _warn(app: App, finding: Finding) -> None:
+def _warn(app: App, finding: CheckResult) -> None:
     """Say at once what is not as it should be, and why."""
     if finding.status in ("differs", "damaged", "unknown"):
         app.warn(f"{finding.subject}: {finding.check}: {finding.status}: {finding.note}")
 
 
-def _run_openseg(app: App, zoo: OpensegTest, names: Sequence[str], *, operators: bool) -> list[Finding]:
+def _run_openseg(app: App, zoo: OpensegTest, names: Sequence[str], *, operators: bool) -> list[CheckResult]:
     findings = list(zoo.operators()) if operators else []
     for finding in findings:
         _warn(app, finding)
@@ -158,7 +156,7 @@ def _run_openseg(app: App, zoo: OpensegTest, names: Sequence[str], *, operators:
     return findings
 
 
-def _show(app: App, findings: Sequence[Finding]) -> None:
+def _show(app: App, findings: Sequence[CheckResult]) -> None:
     from tabulate import tabulate
 
     from bddzoo.engines.openmmlab import DISTRIBUTIONS

@@ -1,7 +1,4 @@
-"""Read a checkpoint file without executing anything in it.
-
-What checkpoints hold beside weights, and what becomes of it: nothing is built from it.
-"""
+"""Read a checkpoint file without executing anything in it."""
 
 from __future__ import annotations
 
@@ -26,14 +23,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Discarded:
-    """What becomes of a harmless object that is not weights.
+class IgnoredObject:
+    """Takes the place of a harmless object that is not weights, and keeps nothing of it.
 
-    Training states carry learning-curve buffers and NumPy scalars. Nothing here reads them, so
-    rather than letting a file build them, each of `DISCARDED` builds one of these, which keeps nothing.
+    Training states carry learning-curve buffers and NumPy scalars, which nothing here reads. Whatever a file
+    builds by one of `IGNORED_GLOBALS` becomes one of these.
     """
 
-    def __new__(cls, *_: object) -> Discarded:
+    def __new__(cls, *_: object) -> IgnoredObject:
         """Take any arguments and keep none."""
         return super().__new__(cls)
 
@@ -53,8 +50,8 @@ class Discarded:
         """Drop items."""
 
 
-# mmengine's history buffers pickle their methods through getattr; the stand-in looks nothing up.
-DISCARDED = (
+# mmengine's history buffers pickle their methods through getattr; this class looks nothing up.
+IGNORED_GLOBALS = (
     *(
         f"{home}.{name}"
         for home in ("numpy.core.multiarray", "numpy._core.multiarray")
@@ -245,7 +242,7 @@ def _load(path: Path, zipped: bool, stored: bool) -> Any:
 
     import torch
 
-    allowed = [(Discarded, name) for name in DISCARDED]
+    allowed = [(IgnoredObject, name) for name in IGNORED_GLOBALS]
     try:
         # torch remarks on pickle protocols to whoever wrote the file; what matters is raised.
         with warnings.catch_warnings(), torch.serialization.safe_globals(allowed):  # type: ignore[arg-type]
@@ -309,10 +306,10 @@ def _foreign_globals(path: Path, zipped: bool, message: str) -> list[str]:
         try:
             names += torch.serialization.get_unsafe_globals_in_checkpoint(path)
         except Exception:  # only asked for a fuller message; the file is refused either way
-            return sorted(set(names) - set(DISCARDED))
+            return sorted(set(names) - set(IGNORED_GLOBALS))
     elif names and not _is_whole_pickle(path):
         return []  # a name cut in two looks foreign
-    return sorted(set(names) - set(DISCARDED))
+    return sorted(set(names) - set(IGNORED_GLOBALS))
 
 
 def _is_whole_pickle(path: Path) -> bool:

@@ -3,12 +3,6 @@
 Each function has the name, the arguments and the effect of the function of mmcv's compiled module
 `mmcv._ext` that it stands in for: where mmcv fills an output tensor in place, so does it. CPU and
 CUDA tensors alike. Only what the zoo's networks need, and what a golden vector proves, is here.
-
-torchvision's RoIAlign on all of the CPU's cores.
-
-Its CPU kernel runs in one thread, and with a thousand proposals on the finest level of a pyramid that is
-a sixth of a detector's time. RoIs do not depend on each other, so parts of them run in threads; each
-result is bit by bit what one call gives.
 """
 
 from __future__ import annotations
@@ -31,7 +25,11 @@ def roi_align(
     sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
-    """Average of sample points in each bin of each RoI (He et al., ICCV 2017).
+    """Average of sample points in each bin of each RoI (He et al., ICCV 2017), on all of the CPU's cores.
+
+    torchvision's CPU kernel runs in one thread, which takes a sixth of a detector's time with a thousand
+    proposals on the finest level of a pyramid. RoIs do not depend on each other, so parts of them run in
+    threads; each result is bit by bit what one call gives.
 
     Args:
         features: (N, C, H, W).

@@ -1,7 +1,4 @@
-"""From a model and its weights to something that runs.
-
-How PyTorch, its libraries and NumPy say that there is too little memory.
-"""
+"""Put a model, its weights and a device together to a runner; recognise a lack of memory."""
 
 from __future__ import annotations
 
@@ -24,6 +21,7 @@ if TYPE_CHECKING:
 
     Runner = SemSegRunner | InsSegRunner
 
+# How PyTorch, the libraries that it calls and NumPy say that there is too little memory.
 _TOO_LITTLE = (
     "not enough memory",
     "can't allocate memory",
@@ -40,12 +38,12 @@ _TOO_LITTLE = (
 
 
 def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
-    """Whether an error of PyTorch or oneDNN says that memory does not suffice, on a GPU or on the CPU."""
+    """Whether an error means that there is too little memory, on a GPU or on the CPU."""
     import torch
 
-    said = str(error)
+    text = str(error)
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        words in said for words in _TOO_LITTLE
+        part in text for part in _TOO_LITTLE
     )
 
 

@@ -1,11 +1,4 @@
-"""Load weights into a network with every entry accounted for.
-
-Names of Vis4D's Semantic FPN checkpoints in terms of mmsegmentation's.
-
-The graph is the same, only the names differ; the map follows Vis4D's own table for loading
-mmsegmentation weights (vis4d/model/seg/semantic_fpn.py), read backwards. The blocks of its
-feature pyramid carry one more index when torchvision 0.13 or newer saved them.
-"""
+"""Load weights into a network with every entry accounted for."""
 
 from __future__ import annotations
 
@@ -24,6 +17,9 @@ from bddzoo.text import number_of, printable
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+# Names of Vis4D's Semantic FPN checkpoints to those of mmsegmentation's network, which computes the same:
+# Vis4D's table for loading mmsegmentation weights (vis4d/model/seg/semantic_fpn.py), read backwards. The
+# blocks of its feature pyramid carry one more index when torchvision 0.13 or newer saved them.
 _RULES = (
     (r"^basemodel\.", "backbone."),
     (r"^fpn\.inner_blocks\.(\d+)\.(?:0\.)?(weight|bias)$", r"neck.lateral_convs.\1.conv.\2"),

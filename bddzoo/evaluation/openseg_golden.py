@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bddzoo.datasets.openseg.sets import DATA_SETS, DataSet
 from bddzoo.engines.selftest.folder import read_arrays
-from bddzoo.engines.selftest.measures import Finding, Measure, judged
+from bddzoo.engines.selftest.measures import CheckResult, Measure, judged
 from bddzoo.errors import IntegrityError
 from bddzoo.evaluation.labelled import accumulator_of, count_labels
 
@@ -31,7 +31,7 @@ _CASES = {"coco_stuff": "coco_stuff_true_ids"}
 COCO_LAST = 182
 
 
-def check_metrics(folder: Path) -> list[Finding]:
+def check_metrics(folder: Path) -> list[CheckResult]:
     """Scores of label files, and values of labels, against every golden in the folder."""
     return [*_metrics(folder / "metrics"), *_protocols(folder)]
 
@@ -56,21 +56,21 @@ def score_map(dataset: str, truth: NDArray[np.uint8], class_map: NDArray[np.uint
     }
 
 
-def _metrics(folder: Path) -> Iterator[Finding]:
+def _metrics(folder: Path) -> Iterator[CheckResult]:
     path = folder / "metrics.npz"
     if not path.is_file():
         return
     try:
         arrays, known = read_arrays(path), _read(folder / "metrics.json")
     except IntegrityError as error:
-        yield Finding(SUBJECT, "metrics", "damaged", note=str(error))
+        yield CheckResult(SUBJECT, "metrics", "damaged", note=str(error))
         return
     for dataset in DATA_SETS.values():
         case = _CASES.get(dataset.id, dataset.id)
         theirs = known.get(f"{dataset.id}_{_TRAINER}") or known.get(dataset.id)
         if f"{case}_gt" not in arrays or theirs is None:
             continue
-        finding = Finding(SUBJECT, dataset.id, "unknown")
+        finding = CheckResult(SUBJECT, dataset.id, "unknown")
         trainers = f"{dataset.id}_{_TRAINER}" in known
         with judged(finding, path):
             finding.measures = _compare(dataset, case, theirs, arrays, classes=not trainers)
@@ -101,7 +101,7 @@ def _compare(
     return measures
 
 
-def _protocols(folder: Path) -> Iterator[Finding]:
+def _protocols(folder: Path) -> Iterator[CheckResult]:
     path = folder / "index.json"
     runs: Mapping[str, Any] = _read(path).get("protocol", {}) if path.is_file() else {}
     for run in runs.values():
@@ -109,7 +109,7 @@ def _protocols(folder: Path) -> Iterator[Finding]:
         arrays_path = folder / "protocol" / f"{run.get('dataset')}.npz"
         if dataset is None or not arrays_path.is_file():
             continue
-        finding = Finding(SUBJECT, f"labels {dataset.id}", "unknown")
+        finding = CheckResult(SUBJECT, f"labels {dataset.id}", "unknown")
         with judged(finding, arrays_path):
             finding.measures = list(_labels(dataset, run, read_arrays(arrays_path)))
         yield finding

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bddzoo.inference.batches import Events
     from bddzoo.inference.load import load_runner, resolve_device
-    from bddzoo.inference.pipeline import Events, predict_frames
+    from bddzoo.inference.pipeline import predict_frames
     from bddzoo.inference.preprocess import prepare
 
 __all__ = ["Events", "load_runner", "predict_frames", "prepare", "resolve_device"]
 
 _HOMES = {
-    "Events": "pipeline",
+    "Events": "batches",
     "load_runner": "load",
     "predict_frames": "pipeline",
     "prepare": "preprocess",

@@ -1,4 +1,4 @@
-"""Work beside the network: reading ahead of it, and writing behind it, with bounded memory."""
+"""Threads that read before the network and write after it, with bounded memory."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def map_ahead(function: Callable[[T], R], items: Iterable[T], *, workers: int, ahead: int) -> Iterator[R]:
+def prefetch(function: Callable[[T], R], items: Iterable[T], *, workers: int, depth: int) -> Iterator[R]:
     """Results of `function` over `items`, in order, computed by threads ahead of their use.
 
     Args:
         function: Runs in a thread; an error it raises comes out where its result would have.
         items: Taken one at a time, in the caller's thread.
         workers: Threads.
-        ahead: Results that may wait or be in the making at any time; bounds the memory.
+        depth: Results that may wait or be in the making at any time; bounds the memory.
     """
     pool = ThreadPoolExecutor(max_workers=max(1, workers), thread_name_prefix="bddzoo-read")
     waiting: deque[Future[R]] = deque()
     try:
         for item in items:
             waiting.append(pool.submit(function, item))
-            if len(waiting) >= max(1, ahead):
+            if len(waiting) >= max(1, depth):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.datasets.formats.scalabel import Instances
 from bddzoo.engines.load import is_out_of_memory
-from bddzoo.errors import MissingError
+from bddzoo.errors import BddzooError, MissingError
 from bddzoo.inference.preprocess import Prepared
 from bddzoo.registry.model import Model
 
@@ -16,10 +17,41 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
-    from bddzoo.inference.pipeline import Events, Loaded
-
     ClassMap = npt.NDArray[np.uint8]
     Results = Callable[[], Sequence[ClassMap | Instances]]
+
+
+@dataclass
+class Events:
+    """Called by the pipeline, in the caller's thread, when something is worth saying.
+
+    Attributes:
+        error: A picture could not be used, or memory does not suffice for it alone; without this
+            callback the error is raised.
+        remark: A picture was read in a way its owner may not expect.
+        smaller_batch: The device ran out of memory; the batch size from now on.
+    """
+
+    error: Callable[[str, BddzooError], None] | None = None
+    remark: Callable[[str, str], None] | None = None
+    smaller_batch: Callable[[int], None] | None = None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A picture made ready, or why it could not be.
+
+    Attributes:
+        name: Of the picture.
+        prepared: The network's input.
+        remarks: See `Picture`.
+        error: Set where `prepared` is not.
+    """
+
+    name: str
+    prepared: Prepared | None = None
+    remarks: tuple[str, ...] = ()
+    error: BddzooError | None = None
 
 
 class Batches:

@@ -1,7 +1,4 @@
-"""A model, ready to predict.
-
-Where a network runs.
-"""
+"""Where a network runs, and a model made ready to predict there."""
 
 from __future__ import annotations
 
@@ -37,9 +34,8 @@ def check_device_name(name: str) -> str:
 def resolve_device(name: str) -> torch.device:
     """The device of a name; `auto` is the first GPU, or the CPU where there is none.
 
-    The process is made ready for it: float32 means float32 (see `bddzoo.engines.precision`); a GPU that is
-    named becomes the current one, so that nothing is held on another; on the CPU, freed memory is kept (see
-    `bddzoo.inference.cpu.tune`).
+    The process is made ready for it: float32 means float32 (see `bddzoo.engines.precision`), and a GPU that
+    is named becomes the current one, so that nothing is held on another.
 
     Raises:
         UsageError: The name makes no sense.
@@ -49,13 +45,10 @@ def resolve_device(name: str) -> torch.device:
 
     from bddzoo.engines.load import find_device
     from bddzoo.engines.precision import use_full_float32
-    from bddzoo.inference.cpu.tune import keep_freed_memory
 
     device = find_device(check_device_name(name))
     use_full_float32()
-    if device.type == "cpu":
-        keep_freed_memory()
-    elif device.index is not None:
+    if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     return device
 
@@ -91,7 +84,7 @@ def load_runner(
         MissingError: There is no such file or device.
         IntegrityError: The file is no checkpoint, or not this model's.
     """
-    from bddzoo.inference.cpu.tune import tune_for_cpu
+    from bddzoo.inference.cpu import tune_for_cpu
 
     place = resolve_device(device)
     if speedups is not None:

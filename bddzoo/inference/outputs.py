@@ -38,7 +38,7 @@ OVERLAYS = "overlays"
 class PredictionSet:
     """Writes the predictions of a run into a folder.
 
-    Use as a context manager. Everything is first written beside its final place; leaving the block
+    Use as a context manager. Everything is first written next to its final place; leaving the block
     without an error renames it, so that a prediction set is whole or not there.
 
     Args:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from bddzoo.datasets.decode import read_image
 from bddzoo.datasets.formats.scalabel import Instances
 from bddzoo.engines.registry_config import network_of
 from bddzoo.errors import BddzooError, MissingError, UsageError
-from bddzoo.inference.background import map_ahead
-from bddzoo.inference.batches import Batches, whole_protocol
+from bddzoo.inference.background import prefetch
+from bddzoo.inference.batches import Batches, Events, Loaded, whole_protocol
 from bddzoo.inference.load import default_batch_size
-from bddzoo.inference.preprocess import Prepared, prepare
+from bddzoo.inference.preprocess import prepare
 from bddzoo.registry.model import Model
 from bddzoo.registry.model import Protocol as TestProtocol
 
@@ -24,66 +23,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
+    from bddzoo.engines.load import Runner
+
     ClassMap = npt.NDArray[np.uint8]
 
 
-class SemSegRunner(Protocol):
-    """What the pipeline needs of a semantic segmentation network."""
-
-    def logits(self, x: torch.Tensor, out_size: tuple[int, int]) -> torch.Tensor:
-        """(N, C, H, W) logits at `out_size` for a normalised (N, 3, h, w) input."""
-        ...
-
-
-class InsSegRunner(Protocol):
-    """What the pipeline needs of an instance segmentation network."""
-
-    def detect(
-        self,
-        x: torch.Tensor,
-        img_shapes: Sequence[tuple[int, int]],
-        ori_shapes: Sequence[tuple[int, int]],
-        scale_factors: Sequence[tuple[float, float]],
-    ) -> list[Instances]:
-        """Instances of each picture for a normalised, padded (N, 3, h, w) input."""
-        ...
-
-
-@dataclass
-class Events:
-    """Called by the pipeline, in the caller's thread, when something is worth saying.
-
-    Attributes:
-        error: A picture could not be used, or memory does not suffice for it alone; without this
-            callback the error is raised.
-        remark: A picture was read in a way its owner may not expect.
-        smaller_batch: The device ran out of memory; the batch size from now on.
-    """
-
-    error: Callable[[str, BddzooError], None] | None = None
-    remark: Callable[[str, str], None] | None = None
-    smaller_batch: Callable[[int], None] | None = None
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A picture made ready, or why it could not be.
-
-    Attributes:
-        name: Of the picture.
-        prepared: The network's input.
-        remarks: See `Picture`.
-        error: Set where `prepared` is not.
-    """
-
-    name: str
-    prepared: Prepared | None = None
-    remarks: tuple[str, ...] = ()
-    error: BddzooError | None = None
-
-
 def predict_frames(
-    runner: Any,
+    runner: Runner,
     model: Model,
     images: Iterable[tuple[str, Path]],
     *,
@@ -124,8 +70,8 @@ def predict_frames(
     size = batch_size or default_batch_size(device)
     protocol = protocol_of(model)
     threads = workers or min(8, max(2, os.cpu_count() or 2))
-    loaded = map_ahead(
-        lambda item: _load(item[0], item[1], protocol), images, workers=threads, ahead=threads + size
+    loaded = prefetch(
+        lambda item: _load(item[0], item[1], protocol), images, workers=threads, depth=threads + size
     )
     run = Batches(runner, model, device, size, events)
     group: list[Loaded] = []

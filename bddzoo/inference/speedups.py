@@ -91,7 +91,7 @@ def _half(function: Any) -> Any:
 
 
 def _check_compiler(device: torch.device) -> None:
-    """Compile a trifle: a missing compiler should be said before the pictures, not in the midst of them."""
+    # Better before the first picture than after the decoding of some.
     import torch
 
     try:

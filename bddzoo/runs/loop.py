@@ -87,8 +87,9 @@ class Loop:
 
         from bddzoo.datasets.layouts import labels_of
         from bddzoo.inference.background import Sink
+        from bddzoo.inference.batches import Events
         from bddzoo.inference.outputs import PredictionSet
-        from bddzoo.inference.pipeline import Events, predict_frames
+        from bddzoo.inference.pipeline import predict_frames
 
         events = Events(error=self._bad, remark=self._remark, smaller_batch=self._smaller)
         with ExitStack() as stack:

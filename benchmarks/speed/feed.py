@@ -53,11 +53,11 @@ def main() -> int:
     import msgspec
 
     from bddzoo.datasets.mini import make_mini
-    from bddzoo.inference import resolve_device
+    from bddzoo.inference.cpu import keep_freed_memory
     from bddzoo.results import collect_environment
     from bddzoo.runs.scorers import make_scorer
 
-    resolve_device("cpu")  # sets the allocator, for both
+    keep_freed_memory()  # for both
     model = find(MODEL)
     best: dict[str, tuple[float, float]] = {}
     with tempfile.TemporaryDirectory() as name:

@@ -45,7 +45,7 @@ def measure(network: str, side: str, size: tuple[int, int], rounds: int, save: P
     module = OpensegNetwork(Spec(arch, backbone, 19))
     module.load_state_dict(recipe_state(module, gain))
     if side == "ours":
-        from bddzoo.inference.cpu.tune import keep_freed_memory, tune_for_cpu
+        from bddzoo.inference.cpu import keep_freed_memory, tune_for_cpu
 
         keep_freed_memory()
         tune_for_cpu(module)

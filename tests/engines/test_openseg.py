@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from bddzoo.engines import build_network, load_weights, read_checkpoint
-from bddzoo.engines.openseg.claims import Claim, read_claim
 from bddzoo.engines.openseg.layout import count, entries
 from bddzoo.engines.openseg.network import OpensegNetwork
 from bddzoo.engines.openseg.spec import ARCHS, BACKBONES, Spec, is_spec, spec_of, why_not
+from bddzoo.engines.openseg.training_facts import TrainingFacts, read_training_facts
 from bddzoo.engines.selftest.folder import packaged
 from bddzoo.errors import IntegrityError, UsageError
 from bddzoo.registry.model import REASONS
@@ -159,8 +159,8 @@ def test_the_zoos_own_file_loads_strictly(tmp_path: Path, hrnet: OpensegNetwork)
     back = hrnet.state_dict()
     assert list(back) == list(state)
     assert all(torch.equal(back[name], tensor) for name, tensor in state.items())
-    claim = read_claim(path)
-    assert claim == Claim(best=0.5, network="hrnet_w48_ocr_b on hrnet48")
+    claim = read_training_facts(path)
+    assert claim == TrainingFacts(best=0.5, network="hrnet_w48_ocr_b on hrnet48")
 
 
 def test_misfits_are_named(hrnet: OpensegNetwork) -> None:
@@ -183,7 +183,7 @@ def test_misfits_are_named(hrnet: OpensegNetwork) -> None:
 def test_a_sample_in_the_zoos_form() -> None:
     with packaged() as own:
         path = own / "openseg" / "ops" / "legacy_checkpoint_sample.pth"
-        claim = read_claim(path)
+        claim = read_training_facts(path)
         assert next(iter(read_checkpoint(path))) == "head.0.weight"
     assert claim is not None
     assert (claim.best, claim.iters, claim.dataset) == (0.79, 40000, "cityscapes")
@@ -198,7 +198,7 @@ def test_claims_execute_nothing(tmp_path: Path) -> None:
     with path.open("wb") as file:
         for item in (1, 2, {}, {"config_dict": {"max_performance": 0.9, "x": Evil()}, "state_dict": {}}):
             pickle.dump(item, file)
-    assert read_claim(path) == Claim(best=0.9)
+    assert read_training_facts(path) == TrainingFacts(best=0.9)
     assert not (tmp_path / "ran").exists()
 
 
@@ -206,13 +206,13 @@ def test_claims_execute_nothing(tmp_path: Path) -> None:
 def test_senseless_claims_are_none(tmp_path: Path, value: Any) -> None:
     path = tmp_path / "odd.pth"
     torch.save({"config_dict": {"max_performance": value}, "state_dict": {"a": torch.zeros(1)}}, path)
-    claim = read_claim(path)
-    assert claim == Claim()
+    claim = read_training_facts(path)
+    assert claim == TrainingFacts()
 
 
 def test_other_files_claim_nothing(tmp_path: Path) -> None:
     path = tmp_path / "x"
-    assert read_claim(path) is None
+    assert read_training_facts(path) is None
     for content in (b"", b"PK\x03\x04", b"\x80\x02.", b"<html>", bytes(1000)):
         path.write_bytes(content)
-        assert read_claim(path) is None
+        assert read_training_facts(path) is None

@@ -21,7 +21,7 @@ from bddzoo.engines.recipe import recipe_state
 from bddzoo.engines.selftest.folder import packaged, read_arrays
 from bddzoo.engines.selftest.openseg import OpensegTest, find_folder
 from bddzoo.errors import UsageError
-from bddzoo.inference.cpu.tune import tune_for_cpu
+from bddzoo.inference.cpu import tune_for_cpu
 from bddzoo.inference.preprocess import prepare
 from tests.engines.openseg_models import model_of
 from tests.shared import shared

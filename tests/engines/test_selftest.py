@@ -13,7 +13,7 @@ from bddzoo.cli.main import run
 from bddzoo.engines.selftest.folder import GoldenFolder, packaged
 from bddzoo.engines.selftest.run import Selftest
 from bddzoo.errors import ExitCode, MissingError
-from bddzoo.inference.cpu.tune import tune_for_cpu
+from bddzoo.inference.cpu import tune_for_cpu
 from bddzoo.inference.preprocess import prepare
 from tests.engines.models import registry, with_parts
 

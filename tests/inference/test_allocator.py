@@ -5,7 +5,7 @@ import pytest
 
 CODE = """
 import resource, sys, torch
-from bddzoo.inference.cpu.tune import keep_freed_memory
+from bddzoo.inference.cpu import keep_freed_memory
 kept = sys.argv[1] == "keep" and keep_freed_memory()
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

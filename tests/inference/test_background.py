@@ -5,22 +5,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bddzoo.inference.background import Sink, map_ahead
+from bddzoo.inference.background import Sink, prefetch
 
 
 @settings(max_examples=40, deadline=None)
-@given(count=st.integers(0, 30), workers=st.integers(1, 5), ahead=st.integers(1, 7))
-def test_results_come_in_order(count, workers, ahead):
+@given(count=st.integers(0, 30), workers=st.integers(1, 5), depth=st.integers(1, 7))
+def test_results_come_in_order(count, workers, depth):
     def work(n: int) -> int:
         time.sleep((n * 7 % 5) / 5000)
         return n * n
 
-    assert list(map_ahead(work, range(count), workers=workers, ahead=ahead)) == [n * n for n in range(count)]
+    assert list(prefetch(work, range(count), workers=workers, depth=depth)) == [n * n for n in range(count)]
 
 
 @settings(max_examples=30, deadline=None)
-@given(workers=st.integers(1, 4), ahead=st.integers(1, 6))
-def test_no_more_than_so_many_are_ahead(workers, ahead):
+@given(workers=st.integers(1, 4), depth=st.integers(1, 6))
+def test_no_more_than_so_many_are_ahead(workers, depth):
     taken = 0
 
     def items():
@@ -29,8 +29,8 @@ def test_no_more_than_so_many_are_ahead(workers, ahead):
             taken += 1
             yield n
 
-    for used, _ in enumerate(map_ahead(lambda n: n, items(), workers=workers, ahead=ahead), start=1):
-        assert taken - used < ahead
+    for used, _ in enumerate(prefetch(lambda n: n, items(), workers=workers, depth=depth), start=1):
+        assert taken - used < depth
 
 
 def test_an_error_comes_out_in_its_place():
@@ -39,7 +39,7 @@ def test_an_error_comes_out_in_its_place():
             raise ValueError("three")
         return n
 
-    results = map_ahead(work, range(9), workers=2, ahead=4)
+    results = prefetch(work, range(9), workers=2, depth=4)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="three"):
         next(results)
@@ -47,7 +47,7 @@ def test_an_error_comes_out_in_its_place():
 
 def test_leaving_early_stops_the_threads():
     before = threading.active_count()
-    results = map_ahead(lambda n: n, iter(range(10**9)), workers=3, ahead=5)
+    results = prefetch(lambda n: n, iter(range(10**9)), workers=3, depth=5)
     assert next(results) == 0
     results.close()
     assert threading.active_count() == before

@@ -9,9 +9,8 @@ from torch import nn
 from bddzoo.engines.build import build_network
 from bddzoo.engines.load import make_runner
 from bddzoo.engines.recipe import recipe_state
-from bddzoo.inference.cpu import tune
+from bddzoo.inference.cpu import tune, tune_for_cpu
 from bddzoo.inference.cpu.pyramid import PyramidConv
-from bddzoo.inference.cpu.tune import tune_for_cpu
 from bddzoo.registry import load_registry
 from tests.support import tiny
 

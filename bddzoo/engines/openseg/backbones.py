@@ -15,7 +15,7 @@ _STRIDES = {4: 2}
 _DILATIONS = {5: 2, 6: 4, 7: 4}
 
 
-class Block(nn.Module):
+class WideBlock(nn.Module):
     """Norm and activation come before the convolutions; the shortcut skips them where it can."""
 
     def __init__(self, inside: int, widths: tuple[int, ...], stride: int, dilation: int) -> None:
@@ -56,7 +56,7 @@ class Module(nn.Module):
         super().__init__()
         self.names = [f"block{number}" for number in range(1, blocks + 1)]
         for name in self.names:
-            self.add_module(name, Block(inside, widths, stride, dilation))
+            self.add_module(name, WideBlock(inside, widths, stride, dilation))
             inside, stride = widths[-1], 1
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

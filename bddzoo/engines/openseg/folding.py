@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bddzoo.engines.openseg.layout import Conv, Entry, Norm, Unit, entries_of
+from bddzoo.engines.openseg.layout import Conv, Norm, StateEntry, Unit, entries_of
 
 EPS = 1e-5
 
 
-class Folded(nn.Module):
+class FoldedState(nn.Module):
     """The zoo's state of a network, folded into its parts.
 
     Args:
@@ -50,7 +50,7 @@ class Folded(nn.Module):
             if unit.target in self._shifted:
                 self._keep(f"{unit.name}.running_mean", place.running_mean)
 
-    def original(self) -> Iterator[tuple[Entry, Tensor]]:
+    def original(self) -> Iterator[tuple[StateEntry, Tensor]]:
         """The zoo's entries and tensors, in order; as loaded, bit for bit."""
         for unit in self.units:
             place = self._places[unit.target]

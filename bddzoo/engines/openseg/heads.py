@@ -1,8 +1,7 @@
-"""The zoo's main heads of which mmsegmentation has none: Base-OC, ASP-OC and ASP-OCR.
+"""Backbones and heads of openseg's networks: mmsegmentation's where its classes hold the zoo's weights.
 
-As mmsegmentation's they are called with a tuple of features, here of one.
-
-Backbones and heads of a network: mmsegmentation's where its classes hold the zoo's weights.
+mmsegmentation has no Base-OC, ASP-OC and ASP-OCR; these heads are ours. Like mmsegmentation's they are called
+with a tuple of features, here of one.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
 """The state of a network as the zoo's files have it: names, shapes, order, and where each tensor goes.
 
 Nothing here builds anything: entries and parameters can be counted without PyTorch. A *unit* is one
-convolution or one norm of the zoo; its `target` is the module of our network that holds its numbers.
-
-Names and shapes of the three backbones' states.
-
-Names and shapes of the heads' states, architecture by architecture.
+convolution or one norm of the zoo; its `target` is the module of our network that holds its numbers. First
+come the three backbones, then the heads, architecture by architecture.
 """
 
 from __future__ import annotations
@@ -48,7 +45,7 @@ class Norm(NamedTuple):
     counted: bool
 
 
-class Entry(NamedTuple):
+class StateEntry(NamedTuple):
     """An entry of the state dict; `kind` is `param` or `buffer`."""
 
     key: str
@@ -76,7 +73,7 @@ class Layout:
     def conv(
         self, name: str, channels: Channels, kernel: int = 1, *, to: str | None = None, bias: bool = False
     ) -> None:
-        """A convolution between channels `(in, out)`; its target has the same name unless said."""
+        """A convolution between channels `(in, out)`; its target has the same name unless `to` is given."""
         self.units.append(Conv(name, to or name, (channels[1], channels[0], kernel, kernel), bias))
 
     def norm(self, name: str, channels: int, *, to: str | None = None, activated: bool = False) -> None:
@@ -105,30 +102,27 @@ class Layout:
 
 def units(spec: Spec) -> list[Unit]:
     """Convolutions and norms of a network, in the order of the zoo's files."""
-    pass
-    pass
-
     layout = Layout(spec)
     lay_backbone(layout)
     lay_heads(layout)
     return layout.units
 
 
-def entries_of(unit: Unit) -> Iterator[Entry]:
+def entries_of(unit: Unit) -> Iterator[StateEntry]:
     """The entries of a unit, in order."""
     if isinstance(unit, Conv):
-        yield Entry(f"{unit.name}.weight", unit.shape, "float32", "param")
+        yield StateEntry(f"{unit.name}.weight", unit.shape, "float32", "param")
         if unit.bias:
-            yield Entry(f"{unit.name}.bias", unit.shape[:1], "float32", "param")
+            yield StateEntry(f"{unit.name}.bias", unit.shape[:1], "float32", "param")
         return
     for leaf in _STATISTICS:
         kind = "buffer" if leaf.startswith("running") else "param"
-        yield Entry(f"{unit.name}.{leaf}", (unit.channels,), "float32", kind)
+        yield StateEntry(f"{unit.name}.{leaf}", (unit.channels,), "float32", kind)
     if unit.counted:
-        yield Entry(f"{unit.name}.num_batches_tracked", (), "int64", "buffer")
+        yield StateEntry(f"{unit.name}.num_batches_tracked", (), "int64", "buffer")
 
 
-def entries(spec: Spec) -> list[Entry]:
+def entries(spec: Spec) -> list[StateEntry]:
     """All entries of a network's state dict, in the order of the zoo's files."""
     return [entry for unit in units(spec) for entry in entries_of(unit)]
 
@@ -363,7 +357,6 @@ def _asp_oc(layout: Layout) -> None:
 
 
 def _branches(layout: Layout, name: str, inside: int, *, bias: bool) -> None:
-    """The 1x1 and the three dilated branches of an ASP module."""
     for number, kernel in ((2, 1), (3, 3), (4, 3), (5, 3)):
         to = f"{_MAIN}.branches.{number - 2}"
         layout.block(f"{name}.conv{number}", to, (inside, ASP_WIDTH), kernel, bias=bias)

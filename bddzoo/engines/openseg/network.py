@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bddzoo.engines.openseg.folding import Folded
+from bddzoo.engines.openseg.folding import FoldedState
 from bddzoo.engines.openseg.heads import build_aux_head, build_backbone, build_head, features
-from bddzoo.engines.openseg.layout import Entry, units
+from bddzoo.engines.openseg.layout import StateEntry, units
 from bddzoo.engines.openseg.spec import Spec
 from bddzoo.errors import UsageError
 
@@ -39,7 +39,7 @@ class OpensegNetwork(nn.Module):
         self.backbone = build_backbone(spec)
         self.decode_head = build_head(spec)
         self.auxiliary_head = build_aux_head(spec)
-        self.folded: Folded | None = Folded(self, units(spec), activated=spec.activated)
+        self.folded: FoldedState | None = FoldedState(self, units(spec), activated=spec.activated)
         for _, tensor in super().named_parameters():
             tensor.requires_grad_(False)
         self.eval()
@@ -128,10 +128,10 @@ class OpensegNetwork(nn.Module):
             self._held().load(state)
         return nn.modules.module._IncompatibleKeys([], [])
 
-    def _original(self) -> Iterator[tuple[Entry, Tensor]]:
+    def _original(self) -> Iterator[tuple[StateEntry, Tensor]]:
         return self._held().original()
 
-    def _held(self) -> Folded:
+    def _held(self) -> FoldedState:
         if self.folded is None:
             raise UsageError(
                 "the network was tuned and no longer has the zoo's state", hint="build and load it again"

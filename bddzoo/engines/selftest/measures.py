@@ -1,7 +1,4 @@
-"""How far a result is from its golden, and how far it may be.
-
-Settle a finding, whatever the golden data that it is made from look like.
-"""
+"""How far a result is from its golden, how far it may be, and the verdict on a check."""
 
 from __future__ import annotations
 
@@ -60,7 +57,7 @@ class Measure:
 
 
 @dataclass
-class Finding:
+class CheckResult:
     """The outcome of one check.
 
     Attributes:
@@ -83,7 +80,7 @@ class Finding:
     note: str = ""
     seconds: float = 0.0
 
-    def settle(self) -> Finding:
+    def settle(self) -> CheckResult:
         """Set the status from the measures and say which one fails."""
         failed = [m for m in self.measures if not m.ok]
         self.status = "differs" if failed else "equal"
@@ -175,7 +172,7 @@ class NothingKnown(Exception):
 
 
 @contextmanager
-def judged(finding: Finding, path: Path) -> Iterator[None]:
+def judged(finding: CheckResult, path: Path) -> Iterator[None]:
     """Settle a finding from what is measured in the block, and say of data that cannot be used why.
 
     A folder is checked to its end, so no file of it may end the run. What cannot be read, lacks an array

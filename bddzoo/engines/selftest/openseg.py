@@ -3,9 +3,8 @@
 Layout: `index.json` (the networks with their facts and gains, and the runs of the whole test chain),
 `manifests/NAME.json.gz`, `outputs/NAME.npz` and `outputs/NAME__n.npz` (two sets of weights, two crops),
 `protocol/DATASET.npz`, `ops/abn.npz`, `ops/legacy_checkpoint_sample.pth`. Which networks there are is known
-from the index alone. Beside it, or one folder up, is the picture they were made from.
-
-Checks of openseg's own pieces: its norm, the form of its files, and its whole test chain.
+from the index alone. Next to it, or one folder up, is the picture they were made from. Besides the networks,
+openseg's norm, the form of its files and its whole test chain are checked.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from torch import nn
 from bddzoo.engines.checkpoint import open_checkpoint
 from bddzoo.engines.load import put_on
 from bddzoo.engines.openseg.backbones import SLOPE
-from bddzoo.engines.openseg.claims import read_claim
-from bddzoo.engines.openseg.folding import Folded
+from bddzoo.engines.openseg.folding import FoldedState
 from bddzoo.engines.openseg.layout import Norm
 from bddzoo.engines.openseg.runner import OpensegRunner
 from bddzoo.engines.openseg.spec import Spec, is_spec, spec_of, why_not
+from bddzoo.engines.openseg.training_facts import read_training_facts
 from bddzoo.engines.precision import full_float32
 from bddzoo.engines.selftest.folder import (
     CROPS,
@@ -42,7 +41,7 @@ from bddzoo.engines.selftest.folder import (
 from bddzoo.engines.selftest.measures import (
     STD_LIMIT,
     STD_LIMIT_GPU,
-    Finding,
+    CheckResult,
     Measure,
     NothingKnown,
     Stages,
@@ -119,19 +118,17 @@ class OpensegTest:
         """The network with the fewest parameters."""
         return sorted(self.networks, key=lambda n: int(self.networks[n].get("num_params", 0)))[:1]
 
-    def operators(self) -> Iterator[Finding]:
+    def operators(self) -> Iterator[CheckResult]:
         """The activated norm, and a file in the zoo's own form."""
-        pass
-
         for name, check in (("abn.npz", check_abn), ("legacy_checkpoint_sample.pth", check_checkpoint)):
             path = self.root / "ops" / name
             if path.is_file():
-                finding = Finding("ops", f"openseg {path.stem}", "unknown")
+                finding = CheckResult("ops", f"openseg {path.stem}", "unknown")
                 with judged(finding, path):
                     finding.measures = check(path, self.limit)
                 yield finding
 
-    def network(self, name: str) -> list[Finding]:
+    def network(self, name: str) -> list[CheckResult]:
         """Check one network: its entries, its outputs with both sets of weights, its test chains."""
         from bddzoo.engines.openseg.network import OpensegNetwork
 
@@ -141,12 +138,12 @@ class OpensegTest:
             spec = _spec(facts)
             module = OpensegNetwork(spec)
         except (KeyError, TypeError, ValueError, BddzooError) as error:
-            return [Finding(subject, "keys", "differs", note=f"cannot be built: {error}")]
+            return [CheckResult(subject, "keys", "differs", note=f"cannot be built: {error}")]
         findings = [self._keys(subject, name, module)]
         sha: dict[str, str] = facts.get("weights_sha256", {})
         if not isinstance(facts.get("gain"), int | float):
             note = f"{self.root / 'index.json'} does not say with which gain its goldens were made"
-            return [*findings, Finding(subject, "outputs", "unknown", note=note)]
+            return [*findings, CheckResult(subject, "outputs", "unknown", note=note)]
         for variant, suffix in VARIANTS:
             path = self.root / "outputs" / f"{name}{suffix}.npz"
             runs = [run for run in self.runs.values() if run.get("network") == name and variant == "base"]
@@ -154,7 +151,7 @@ class OpensegTest:
                 continue
             tuned, digest = self._fill(module, float(facts["gain"]), variant)
             if path.is_file():
-                finding = Finding(subject, variant, "differs")
+                finding = CheckResult(subject, variant, "differs")
                 with judged(finding, path):
                     if variant in sha:
                         finding.measures.append(Measure("weights", float(digest != sha[variant]), 0, "count"))
@@ -163,14 +160,14 @@ class OpensegTest:
             findings += [self._run(subject, tuned, spec, run) for run in runs]
         return findings
 
-    def _keys(self, subject: str, name: str, module: OpensegNetwork) -> Finding:
+    def _keys(self, subject: str, name: str, module: OpensegNetwork) -> CheckResult:
         parameters = dict(module.named_parameters())
         mine = [
             [n, list(t.shape), str(t.dtype).removeprefix("torch."), "param" if n in parameters else "buffer"]
             for n, t in module.state_dict().items()
         ]
         path = self.root / "manifests" / f"{name}.json.gz"
-        finding = Finding(subject, "keys", "no golden")
+        finding = CheckResult(subject, "keys", "no golden")
         if path.is_file():
             try:
                 theirs = read_manifest(path)
@@ -230,11 +227,9 @@ class OpensegTest:
             raise NothingKnown
         return [stages.measure("logits"), Measure("class map", wrong, 0, "px")]
 
-    def _run(self, subject: str, module: OpensegNetwork, spec: Spec, run: dict[str, Any]) -> Finding:
-        pass
-
+    def _run(self, subject: str, module: OpensegNetwork, spec: Spec, run: dict[str, Any]) -> CheckResult:
         dataset = str(run.get("dataset"))
-        finding = Finding(subject, f"protocol {dataset}", "unknown")
+        finding = CheckResult(subject, f"protocol {dataset}", "unknown")
         path = self.root / "protocol" / f"{dataset}.npz"
         model = self._model_of(spec, dataset)
         if model is None:
@@ -322,7 +317,7 @@ def check_abn(path: Path, limit: float) -> list[Measure]:
     arrays = read_arrays(path)
     network = nn.Module()
     network.norm = nn.BatchNorm2d(len(arrays["weight"])).eval()
-    folded = Folded(network, [Norm("norm", "norm", len(arrays["weight"]), False)], activated=True)
+    folded = FoldedState(network, [Norm("norm", "norm", len(arrays["weight"]), False)], activated=True)
     folded.load({f"norm.{leaf}": torch.from_numpy(arrays[leaf]) for leaf in _LEAVES})
     stages = Stages(limit)
     with torch.no_grad():
@@ -337,7 +332,7 @@ def check_checkpoint(path: Path, limit: float) -> list[Measure]:
     """A file in the zoo's form is read without executing it: its names without prefix, and its own claim."""
     try:
         checkpoint = open_checkpoint(path)
-        claim = read_claim(path)
+        claim = read_training_facts(path)
     except BddzooError:
         return [Measure("entries", 1, 0, "count", "refused")]
     prefixed = [name for name in checkpoint.state if name.startswith("module.")]

@@ -11,7 +11,7 @@ from bddzoo.engines.selftest.measures import (
     STD_LIMIT,
     STD_LIMIT_GPU,
     TUNED_LIMIT,
-    Finding,
+    CheckResult,
     Measure,
 )
 
@@ -27,16 +27,16 @@ _COLUMNS = (
 HEADER = ("model", "golden", *(title for title, _ in _COLUMNS), "result")
 
 
-def rows(findings: Iterable[Finding]) -> list[tuple[str, ...]]:
+def rows(findings: Iterable[CheckResult]) -> list[tuple[str, ...]]:
     """One row a subject: the goldens it was checked with, its worst deviations, and the result."""
-    grouped: dict[str, list[Finding]] = {}
+    grouped: dict[str, list[CheckResult]] = {}
     for finding in findings:
         name = f"ops/{finding.check}" if finding.subject == "ops" else finding.subject
         grouped.setdefault(name, []).append(finding)
     return [_row(name, group) for name, group in grouped.items()]
 
 
-def document(findings: Sequence[Finding], environment: Mapping[str, str]) -> str:
+def document(findings: Sequence[CheckResult], environment: Mapping[str, str]) -> str:
     """The whole run as a Markdown page: what was compared, with what, and the worst deviations."""
     from tabulate import tabulate
 
@@ -69,7 +69,7 @@ With: {{versions}}.
 """
 
 
-def _row(name: str, group: Sequence[Finding]) -> tuple[str, ...]:
+def _row(name: str, group: Sequence[CheckResult]) -> tuple[str, ...]:
     measures = [m for f in group for m in f.measures]
     kinds = [f.check for f in group if f.check != "keys"] or ["-"]
     cells = [_worst([m for m in measures if m.name in names]) for _, names in _COLUMNS]
@@ -89,7 +89,7 @@ def _worst(measures: Sequence[Measure]) -> str:
     )
 
 
-def _result(group: Sequence[Finding]) -> str:
+def _result(group: Sequence[CheckResult]) -> str:
     statuses = [f.status for f in group]
     for status in ("differs", "damaged", "unknown"):
         if status in statuses:
@@ -97,7 +97,7 @@ def _result(group: Sequence[Finding]) -> str:
     return "no golden" if statuses == ["no golden"] else "equal"
 
 
-def summary(findings: Sequence[Finding]) -> str:
+def summary(findings: Sequence[CheckResult]) -> str:
     """One sentence on the whole run."""
     table = rows(findings)
     counts = {

@@ -13,7 +13,14 @@ from bddzoo.engines.ops import ensure_ops
 from bddzoo.engines.precision import full_float32
 from bddzoo.engines.registry_config import expand, is_buildable
 from bddzoo.engines.selftest.folder import Golden, GoldenFolder, read_arrays
-from bddzoo.engines.selftest.measures import STD_LIMIT, STD_LIMIT_GPU, TUNED_LIMIT, Finding, Measure, judged
+from bddzoo.engines.selftest.measures import (
+    STD_LIMIT,
+    STD_LIMIT_GPU,
+    TUNED_LIMIT,
+    CheckResult,
+    Measure,
+    judged,
+)
 from bddzoo.errors import IntegrityError, MissingError, UsageError
 from bddzoo.registry.model import Model
 
@@ -54,7 +61,7 @@ class Selftest:
         for model in registry:
             if is_buildable(model):
                 self._twins.setdefault(_graph(model), []).append(model)
-        self._done: dict[str, list[Finding]] = {}
+        self._done: dict[str, list[CheckResult]] = {}
 
     def known(self) -> list[Model]:
         """The models that the folder holds something of, in the registry's order."""
@@ -62,23 +69,23 @@ class Selftest:
         order = {m.id: i for i, m in enumerate(models)}
         return sorted((m for m in models if self._sources(m)), key=lambda m: order[m.id])
 
-    def strays(self) -> Iterator[Finding]:
+    def strays(self) -> Iterator[CheckResult]:
         """Files of the folder that no model of the registry answers for."""
         models = [m for twins in self._twins.values() for m in twins]
         used = {(m.task, name) for m in models for name in self.folder.applies_to(m.task, m.id)}
         for task, name in self.folder.files():
             if (task, name) not in used:
-                yield Finding(
+                yield CheckResult(
                     name, "golden", "unknown", note=f"no {task} model of the registry has this golden"
                 )
 
-    def operators(self) -> Iterator[Finding]:
+    def operators(self) -> Iterator[CheckResult]:
         """Check every operator golden of the folder."""
         ensure_ops()
         from bddzoo.engines.selftest.operators import check_operator
 
         for name, path in self.folder.operators().items():
-            finding = Finding("ops", name, "unknown")
+            finding = CheckResult("ops", name, "unknown")
             with judged(finding, path), full_float32():
                 measures = check_operator(name, read_arrays(path), self.device, self.prepare)
                 if measures is None:
@@ -86,7 +93,7 @@ class Selftest:
                 finding.measures = measures
             yield finding
 
-    def model(self, model: Model) -> list[Finding]:
+    def model(self, model: Model) -> list[CheckResult]:
         """Check one model: its keys, and its outputs with every golden that applies."""
         sources = self._sources(model)
         source = model if model in sources or not sources else sources[0]
@@ -96,7 +103,7 @@ class Selftest:
         try:
             module = build_network(model)
         except UsageError as error:
-            return [Finding(model.id, "keys", "differs", note=str(error))]
+            return [CheckResult(model.id, "keys", "differs", note=str(error))]
         findings = [self._keys(model, source, module)]
         filled: dict[tuple[str, float], str] = {}
         for golden in self.folder.goldens(source.task, source.id):
@@ -104,7 +111,7 @@ class Selftest:
                 note = (
                     f"{self.folder.root} does not say with which gain it was made; copy its index files too"
                 )
-                findings.append(Finding(model.id, golden.kind.name, "unknown", golden.name, note=note))
+                findings.append(CheckResult(model.id, golden.kind.name, "unknown", golden.name, note=note))
                 continue
             weights = (golden.kind.variant, float(golden.gain))
             if weights not in filled:
@@ -121,13 +128,13 @@ class Selftest:
             return [model]
         return [m for m in self._twins.get(_graph(model), []) if self.folder.applies_to(m.task, m.id)]
 
-    def _keys(self, model: Model, source: Model, module: nn.Module) -> Finding:
+    def _keys(self, model: Model, source: Model, module: nn.Module) -> CheckResult:
         parameters = dict(module.named_parameters())
         mine = [
             [n, list(t.shape), str(t.dtype).removeprefix("torch."), "param" if n in parameters else "buffer"]
             for n, t in module.state_dict().items()
         ]
-        finding = Finding(model.id, "keys", "no golden", golden=source.id if source is not model else "")
+        finding = CheckResult(model.id, "keys", "no golden", golden=source.id if source is not model else "")
         try:
             manifest = self.folder.manifest(source.task, source.id)
         except IntegrityError as error:
@@ -166,8 +173,8 @@ class Selftest:
         put_on(module, self.device)
         return state_sha256(state)
 
-    def _outputs(self, model: Model, module: nn.Module, golden: Golden, sha256: str) -> Finding:
-        finding = Finding(
+    def _outputs(self, model: Model, module: nn.Module, golden: Golden, sha256: str) -> CheckResult:
+        finding = CheckResult(
             model.id, golden.kind.name, "differs", golden.name if golden.name != model.id else ""
         )
         if golden.weights_sha256:
@@ -214,7 +221,7 @@ def _graph(model: Model) -> str:
     return json.dumps([model.task, expand(model), front], sort_keys=True, default=str)
 
 
-def _renamed(finding: Finding, subject: str) -> Finding:
+def _renamed(finding: CheckResult, subject: str) -> CheckResult:
     other = copy.copy(finding)
     other.subject, other.golden, other.seconds = subject, finding.golden or finding.subject, 0.0
     return other

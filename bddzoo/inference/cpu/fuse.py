@@ -9,9 +9,8 @@ another tensor is slower than an addition of its own, so the sums of residual bl
 Only those parts are touched whose order of execution is known: mmcv's `ConvModule`, the blocks and stems
 of ResNet and HRNet, and plain `nn.Sequential`. The network's state dict is another one afterwards.
 
-Linear layers through oneDNN, on processors that MKL was not made for.
-
-There oneDNN's matrix product takes half the time of MKL's, which `torch.nn.functional.linear` calls.
+Linear layers go through oneDNN, too, on processors that MKL was not made for: its matrix product takes half
+the time of MKL's there, which `torch.nn.functional.linear` calls.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bddzoo.engines.openseg.attention import ConvBlock
-from bddzoo.engines.openseg.backbones import Block
+from bddzoo.engines.openseg.backbones import WideBlock
 from bddzoo.engines.openseg.network import OpensegNetwork
 from bddzoo.inference.cpu.fuse import can_fold, fold, is_beyond, is_plain
 from bddzoo.inference.cpu.pyramid import PyramidConv
@@ -39,7 +39,7 @@ def tune_openseg(network: OpensegNetwork) -> None:
             _fuse_pair(part, "conv", "bn", "activate")
         elif type(part).__name__ == "ConvModule":
             _activate(part, part.conv, "activate")
-        elif isinstance(part, Block):
+        elif isinstance(part, WideBlock):
             _fuse_wide(part)
     if network.spec.arch in _PYRAMIDS:
         _see_maps(network)
@@ -53,7 +53,7 @@ def _fuse_pair(part: Any, conv: str, norm: str, activation: str) -> None:
         _activate(part, layer, activation)
 
 
-def _fuse_wide(block: Block) -> None:
+def _fuse_wide(block: WideBlock) -> None:
     """The norms inside a block of the wide ResNet; the one that it begins with stays."""
     steps: Any = block.convs
     for number in (1, 2):

@@ -12,14 +12,7 @@ Each measure only changes the order in which products are summed, so results mov
 - Convolutions over pyramids at each level's own size, see `bddzoo.inference.cpu.pyramid`.
 - What openseg's networks have of their own, see `bddzoo.inference.cpu.openseg`.
 - oneDNN's matrix product for linear layers, see `bddzoo.inference.cpu.fuse`.
-
-Keep freed memory instead of giving it back to the system and asking for it again.
-
-A forward pass on a CPU frees and allocates tensors of tens of megabytes by the hundred. The C library
-returns each of them to the system at once, so that every page of the next one has to be mapped and
-cleared again; on the zoo's networks that is a quarter to a third of all CPU time. PyTorch has no cache
-for CPU memory, and the C library's own settings are usually made with environment variables, before
-the process starts. `mallopt` makes them later.
+- Freed memory is kept, see `keep_freed_memory`; this changes no result at all.
 """
 
 from __future__ import annotations
@@ -35,11 +28,12 @@ from bddzoo.inference.cpu.pyramid import replace_heads
 
 
 def tune_for_cpu(module: nn.Module) -> None:
-    """Prepare a network on the CPU, in place; its inputs may stay as they are.
+    """Make a network and its process faster on the CPU, in place; inputs and outputs stay as they are.
 
     Its weights have to be in it already, and it can no longer be trained: some of its parts become others,
     and its state dict with them.
     """
+    keep_freed_memory()
     dilated = any(isinstance(part, nn.Conv2d) and max(part.dilation) > 1 for part in module.modules())
     if not dilated:
         module.to(memory_format=torch.channels_last)
@@ -65,6 +59,12 @@ NEVER = (1 << 31) - 1
 @cache
 def keep_freed_memory() -> bool:
     """Tell the C library to keep freed memory for the rest of the process.
+
+    A forward pass on a CPU frees and allocates tensors of tens of megabytes by the hundred. The C library
+    returns each of them to the system at once, so that every page of the next one has to be mapped and
+    cleared again; on the zoo's networks that is a quarter to a third of all CPU time. PyTorch has no cache
+    for CPU memory, and the C library's own settings are usually made with environment variables, before
+    the process starts. `mallopt` makes them later.
 
     Resident memory then stays near its peak, which it reaches within the first picture; it does not grow
     with the number of pictures.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from bddzoo.engines.checkpoint import Discarded
+from bddzoo.engines.checkpoint import IgnoredObject
 
 # A configuration and the names of two thousand tensors are some hundred kilobytes.
 _MAX_BYTES = 64 << 20
@@ -25,7 +25,7 @@ _PREFACE = 3
 
 
 @dataclass(frozen=True)
-class Claim:
+class TrainingFacts:
     """What the trainer wrote; None where it did not.
 
     Attributes:
@@ -45,7 +45,7 @@ class Claim:
     dataset: str | None = None
 
 
-def read_claim(path: Path) -> Claim | None:
+def read_training_facts(path: Path) -> TrainingFacts | None:
     """The claim in a checkpoint file; None where there is none, or the file is of another kind."""
     try:
         with path.open("rb") as file:
@@ -58,7 +58,7 @@ def read_claim(path: Path) -> Claim | None:
         return None
     network = config.get("network")
     names = [network.get(key) for key in ("model_name", "backbone")] if isinstance(network, Mapping) else []
-    return Claim(
+    return TrainingFacts(
         best=_fraction(config.get("max_performance")),
         last=_fraction(config.get("performance")),
         iters=_count(config.get("iters")),
@@ -86,7 +86,7 @@ class _Reader(pickle.Unpickler):
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         """An ordered dict as it is, for everything else a stand-in."""
-        return OrderedDict if (module_name, global_name) == ("collections", "OrderedDict") else Discarded
+        return OrderedDict if (module_name, global_name) == ("collections", "OrderedDict") else IgnoredObject
 
     def persistent_load(self, pid: Any) -> Any:
         """Tensors' data: nothing."""
