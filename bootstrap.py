@@ -138,8 +138,9 @@ def main() -> int:
     except subprocess.CalledProcessError as error:
         print(f"error: installation failed: {' '.join(map(str, error.cmd))}", file=sys.stderr)
         return 1
-    # A file's tests stay together, for what they share; a worker holds PyTorch, which takes memory.
-    pytest = ["pytest", "-n", "logical", "--maxprocesses", "8", "--dist", "loadfile"]
+    # A file's tests stay together, for what they share, and in order: sorted by their number, as is the
+    # default, few and long ones would come last. A worker holds PyTorch, which takes memory.
+    pytest = ["pytest", "-nlogical", "--maxprocesses=8", "--dist=loadfile", "--no-loadscope-reorder"]
     run = {"demo": ["bddzoo", "demo"], "test": pytest, "install": ["bddzoo", "--version"]}[command]
     try:
         where = HERE if command == "test" else None
