@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.fast.repack import Folded, align
+from bddzoo.evaluation.fast.native import native
 
 IGNORE_BIT = 1
 CROWD_BIT = 2
@@ -44,12 +44,14 @@ class Overlaps:
         pred: Instances of the prediction.
         pixels: (pred, gt) int64, common pixels.
         shape: (H, W) of the bitmasks.
+        values: R values of the ground truth, ascending, those of the background among them.
     """
 
     gt: Segments
     pred: Segments
     pixels: NDArray[np.int64]
     shape: tuple[int, int]
+    values: NDArray[np.uint8]
 
     def iou(self) -> NDArray[np.float64]:
         """(pred, gt) float64 intersection over union."""
@@ -65,26 +67,28 @@ def words(bitmask: NDArray[np.uint8]) -> NDArray[np.uint32]:
     return np.ascontiguousarray(bitmask).view("<u4").reshape(-1)
 
 
-def runs(
-    first: NDArray[np.uint32], second: NDArray[np.uint32], repeats: NDArray[np.int64]
-) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.int64]]:
-    """Cut two aligned arrays into runs on which both are constant: values, values, lengths.
+def word_pairs(
+    first: NDArray[np.uint32], second: NDArray[np.uint32]
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Different pairs of values of two arrays (N,), ascending, and how often each occurs.
 
-    Args:
-        first: (rows * width,) uint32.
-        second: (rows * width,) uint32.
-        repeats: (rows,) how often each row occurs; lengths are pixels of all its copies.
+    Returns:
+        Pairs (M,) uint64, `first << 32 | second`, and counts (M,) int64.
     """
+    loops = native()
+    if loops is not None:
+        return loops.word_pairs(first, second)
     if not first.size:
-        return first, second, np.zeros(0, np.int64)
-    width = first.size // repeats.size
-    change = np.empty(first.size, np.bool_)
+        return np.zeros(0, np.uint64), np.zeros(0, np.int64)
+    # Bitmasks are piecewise constant: runs are counted, not pixels.
+    change = np.ones(first.size, np.bool_)
     np.not_equal(first[1:], first[:-1], out=change[:-1])
     change[:-1] |= second[1:] != second[:-1]
-    # A run may go on in the next row if that is repeated as often.
-    change[width - 1 :: width] |= np.diff(repeats, append=-1) != 0
     ends = np.flatnonzero(change)
-    return first[ends], second[ends], np.diff(ends, prepend=-1) * repeats[ends // width]
+    keys = (first[ends].astype(np.uint64) << np.uint64(32)) | second[ends]
+    unique, inverse = np.unique(keys, return_inverse=True)
+    counts = np.bincount(inverse, np.diff(ends, prepend=-1), minlength=unique.size)
+    return unique, counts.astype(np.int64)
 
 
 def overlaps(
@@ -102,22 +106,13 @@ def overlaps(
         MissingError: Sizes differ, or an instance has pixels of two categories (or, in the ground
             truth, of two sets of attributes).
     """
-    return folded_overlaps(Folded(gt), Folded(pred), name, pred_attributes=pred_attributes)
-
-
-def folded_overlaps(gt: Folded, pred: Folded, name: str, *, pred_attributes: bool = False) -> Overlaps:
-    """The same of bitmasks without their repeated rows."""
     if gt.shape != pred.shape:
         raise MissingError(
             f"{name}: the prediction is {pred.shape[1]}x{pred.shape[0]}, "
             f"the ground truth {gt.shape[1]}x{gt.shape[0]}",
             hint="predictions are scored at the size of the ground truth",
         )
-    gt_rows, pred_rows, repeats = align(gt, pred)
-    g, p, lengths = runs(words(gt_rows), words(pred_rows), repeats)
-    keys = (g.astype(np.uint64) << np.uint64(32)) | p
-    unique, inverse = np.unique(keys, return_inverse=True)
-    counts = np.bincount(inverse, lengths, minlength=unique.size).astype(np.int64)
+    unique, counts = word_pairs(words(gt), words(pred))
     gt_word = (unique >> np.uint64(32)).astype(np.int64)
     pred_word = (unique & np.uint64(0xFFFFFFFF)).astype(np.int64)
     truth, gt_index = _segments(gt_word, counts, name, "ground truth")
@@ -127,14 +122,15 @@ def folded_overlaps(gt: Folded, pred: Folded, name: str, *, pred_attributes: boo
     found, pred_index = _segments(pred_word, counts, name, "prediction")
     pixels = np.zeros((found.ids.size + 1, truth.ids.size + 1), np.int64)
     np.add.at(pixels, (pred_index, gt_index), counts)
-    return Overlaps(truth, found, pixels[1:, 1:], (gt.shape[0], gt.shape[1]))
+    return Overlaps(
+        truth, found, pixels[1:, 1:], (gt.shape[0], gt.shape[1]), np.unique(gt_word & 0xFF).astype(np.uint8)
+    )
 
 
 def segments(bitmask: NDArray[np.uint8], name: str) -> Segments:
     """Instances of one bitmask (H, W, 4)."""
-    w, _, lengths = runs(words(bitmask), words(bitmask), np.ones(len(bitmask), np.int64))
-    unique, inverse = np.unique(w, return_inverse=True)
-    counts = np.bincount(inverse, lengths, minlength=unique.size).astype(np.int64)
+    word = words(bitmask)
+    unique, counts = word_pairs(np.zeros_like(word), word)
     return _segments(unique.astype(np.int64), counts, name, "bitmask")[0]
 
 

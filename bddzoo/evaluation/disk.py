@@ -12,7 +12,6 @@ from bddzoo.datasets.classes import DRIVABLE, INS_SEG, SEM_SEG
 from bddzoo.datasets.formats.frames import JsonFrames
 from bddzoo.datasets.sources import Source, ZipSource, open_source
 from bddzoo.errors import MissingError, UsageError
-from bddzoo.evaluation.fast.native import native
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
 from bddzoo.evaluation.mask_frames import FrameResult, MaskWork
 from bddzoo.evaluation.metrics.insseg import InsSegAccumulator, MatchAccumulator
@@ -247,7 +246,6 @@ class _Run:
     def _collect(
         self, work: Callable[[Any], FrameResult], pairs: Sequence[Any], add: Callable[[str, Any], None]
     ) -> None:
-        native(len(pairs))
         errors: list[MissingError] = []
         for done, (pair, result) in enumerate(run_jobs(work, pairs, self.options.workers), 1):
             if isinstance(result, MissingError):

@@ -18,7 +18,6 @@ from bddzoo.datasets.openseg.sets import DataSet
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.fast.decode import decode_mask
-from bddzoo.evaluation.fast.native import native
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
 from bddzoo.evaluation.metrics.confusion import pair_counts
 from bddzoo.evaluation.metrics.semseg import Rule, SemSegAccumulator, shape_text
@@ -133,7 +132,6 @@ def evaluate_labels(
         )
     skipped += missing
     pairs = [p for p in pairs if p.pred is not None]
-    native(len(pairs))
     work = _Work(dataset, truth, found, chosen)
     scores, errors = accumulator_of(dataset), list[MissingError]()
     missed: set[int] = set()

@@ -13,11 +13,10 @@ from bddzoo.datasets.formats.frames import JsonFrames
 from bddzoo.datasets.formats.png import GREY, PALETTE
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, folded_overlaps
-from bddzoo.evaluation.fast.decode import decode_bitmask, decode_loose, decode_mask, fold_bitmask, header_of
-from bddzoo.evaluation.fast.repack import Folded
+from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps
+from bddzoo.evaluation.fast.decode import decode_bitmask, decode_loose, decode_mask, header_of
 from bddzoo.evaluation.metrics.confusion import confusion
-from bddzoo.evaluation.metrics.insseg import match_frame, score_entries
+from bddzoo.evaluation.metrics.insseg import match_instances, score_entries
 from bddzoo.evaluation.metrics.panseg import match_panoptic, pan_counts
 from bddzoo.evaluation.metrics.semseg import shape_text
 from bddzoo.evaluation.options import TOOLKIT_LIMIT, Options
@@ -90,10 +89,9 @@ class MaskWork:
         assert pair.pred is not None
         assert self.scores is not None
         remarks: list[tuple[str, str]] = []
-        gt, pred, path = self._bitmasks(pair, remarks)
+        both, path = self._overlaps(pair, remarks)
         at = self.score_index[pair.pred.rsplit("/", 1)[-1]]
         entries = score_entries([(e.index, e.score) for e in self.scores.scores(at)], self.scores.where(at))
-        both = folded_overlaps(gt, pred, path)
         truth = str(self.gt.where(pair.gt))
         if both.gt.ids.size > TOOLKIT_LIMIT:
             remarks += self.options.crashes("many", truth, f"{both.gt.ids.size} instances, more than 100")
@@ -103,7 +101,7 @@ class MaskWork:
                 remarks += self.options.crashes("full", where, "no pixel of background is left")
         if ((both.gt.attributes & (CROWD_BIT | IGNORE_BIT)) == CROWD_BIT).any():
             remarks.append(("crowd", truth))
-        matches, left_out = match_frame(both, entries, self.classes, path)
+        matches, left_out = match_instances(both, entries, self.classes, path)
         if left_out:
             remarks.append(("unscored", path))
         return FrameResult(matches, remarks)
@@ -115,27 +113,29 @@ class MaskWork:
             alone = decode_bitmask(self.gt.read(pair.gt), truth, "gt")
             return FrameResult(pan_counts(alone, None, self.classes, str(truth)))
         remarks: list[tuple[str, str]] = []
-        gt, pred, path = self._bitmasks(pair, remarks)
-        both = folded_overlaps(gt, pred, path, pred_attributes=True)
+        both, path = self._overlaps(pair, remarks, pred_attributes=True)
         if both.pred.ids.size > TOOLKIT_LIMIT:
             remarks += self.options.crashes("many", path, f"{both.pred.ids.size} segments, more than 100")
         if not both.pred.ids.size and both.gt.ids.size:
             remarks += self.options.crashes("blank", path, "no segment at all")
         return FrameResult(match_panoptic(both, self.classes), remarks)
 
-    def _bitmasks(self, pair: MaskPair, remarks: list[tuple[str, str]]) -> tuple[Folded, Folded, str]:
+    def _overlaps(
+        self, pair: MaskPair, remarks: list[tuple[str, str]], *, pred_attributes: bool = False
+    ) -> tuple[Overlaps, str]:
         assert pair.pred is not None
         path = self.pred.where(pair.pred)
-        gt = fold_bitmask(self.gt.read(pair.gt), self.gt.where(pair.gt), "gt")
-        pred = fold_bitmask(self.pred.read(pair.pred), path, "pred")
+        gt = decode_bitmask(self.gt.read(pair.gt), self.gt.where(pair.gt), "gt")
+        pred = decode_bitmask(self.pred.read(pair.pred), path, "pred")
         if gt.shape != pred.shape:
             raise _sizes(self.pred, pair, gt.shape, pred.shape)
-        strange = [] if self.options.official else values_of_no_class(self.task, gt.rows[..., 0])
+        both = overlaps(gt, pred, str(path), pred_attributes=pred_attributes)
+        strange = [] if self.options.official else values_of_no_class(self.task, both.values)
         if strange:
             values = ", ".join(map(str, strange[:6]))
             truth = str(self.gt.where(pair.gt))
             remarks += self.options.crashes("value", truth, f"no class has the values {values}")
-        return gt, pred, str(path)
+        return both, str(path)
 
 
 def _sizes(source: Source, pair: MaskPair, gt: tuple[int, ...], pred: tuple[int, ...]) -> MissingError:

@@ -17,8 +17,9 @@ from bddzoo.datasets.formats.frames import (
     masked_labels,
 )
 from bddzoo.errors import MissingError
+from bddzoo.evaluation.fast.native import native
 from bddzoo.evaluation.mask_frames import FrameResult
-from bddzoo.evaluation.metrics.boxes import match_coco_frame
+from bddzoo.evaluation.metrics.matching import match_frame
 from bddzoo.evaluation.options import MASK_HEIGHT, MASK_WIDTH, Options
 from bddzoo.evaluation.pairing import FramePair
 from bddzoo.evaluation.rle import (
@@ -116,23 +117,25 @@ class RleWork:
             for label in pred:
                 if label.score is None or not np.isfinite(label.score):
                     raise MissingError(f"{where}: a label of category {label.category} has no score")
-        gt_areas, _ = _areas(gt, self.gt.where(pair.gt))
-        pred_areas, overlap = _areas(pred, where)
+        truth = self.gt.where(pair.gt)
+        areas, iou, overlap = _frame_iou(pred, pred_class, where, gt, gt_class, gt_ignored, truth)
+        pred_areas, gt_areas = areas[: len(pred)], areas[len(pred) :]
         if overlap:
             remarks.append(("overlap", where))
-            pred, pred_class, pred_areas = [], np.zeros(0, np.int64), np.zeros(0)
-        iou = mask_iou(pred, pred_class, gt, gt_class, gt_ignored)
+            pred, pred_class, pred_areas, iou = [], pred_class[:0], pred_areas[:0], iou[:0]
         if (iou < 0).any() and not self.options.official:
             raise MissingError(f"{where}: masks of another size than the ground truth's")
-        matches = match_coco_frame(
+        matches = match_frame(
             iou,
             scores=np.array([label.score for label in pred], np.float64),
             pred_class=pred_class,
             pred_areas=pred_areas,
             gt_class=gt_class,
             gt_areas=gt_areas,
+            gt_ignored=gt_ignored,
             gt_crowd=gt_ignored,
             classes=len(self.class_names),
+            coco=True,
         )
         return FrameResult(matches, remarks)
 
@@ -165,6 +168,35 @@ class RleWork:
         if crowd_only and frames is self.gt:
             remarks.append(("crowd", where))
         return labels, np.array(classes, np.int64), np.array(ignored, np.bool_)
+
+
+def _frame_iou(
+    pred: Sequence[Label],
+    pred_class: NDArray[np.int64],
+    pred_where: str,
+    gt: Sequence[Label],
+    gt_class: NDArray[np.int64],
+    crowd: NDArray[np.bool_],
+    gt_where: str,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
+    """Areas of predictions and objects, their IoU, and whether predictions share pixels."""
+    sizes = {label.rle.size for labels in (pred, gt) for label in labels if label.rle}
+    loops = native()
+    if loops is not None and len(sizes) == 1:
+        pixels = mask_pixels(sizes.pop(), pred_where or gt_where)
+        found = loops.mask_iou(
+            [*_counts(pred), *_counts(gt)],
+            len(pred),
+            pixels,
+            np.concatenate((pred_class, gt_class)),
+            crowd,
+        )
+        if not isinstance(found, int):
+            return found
+    gt_areas, _ = _areas(gt, gt_where)
+    pred_areas, overlap = _areas(pred, pred_where)
+    iou = np.zeros((len(pred), len(gt))) if overlap else mask_iou(pred, pred_class, gt, gt_class, crowd)
+    return np.concatenate((pred_areas, gt_areas)), iou, overlap
 
 
 def mask_iou(

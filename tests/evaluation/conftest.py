@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bddzoo.evaluation.fast import native
 from bddzoo.evaluation.oracle import Toolkit, toolkit_python
+from hatch_build import compile_loops
 
 
 @pytest.fixture(scope="session")
@@ -26,11 +29,11 @@ def plain_python():
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory):
-    """The compiled loops; skips where there is no C compiler."""
-    library = tmp_path_factory.mktemp("native") / "loops.so"
-    if not native.build(library):
+    """The compiled loops of this source; skips where there is no C compiler."""
+    made = compile_loops(Path(__file__).parents[2], tmp_path_factory.mktemp("native"))
+    if made is None:
         pytest.skip("there is no C compiler")
-    return native.Native(library)
+    return native.Native(made)
 
 
 @pytest.fixture(params=["plain", "compiled"])

@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 
 from bddzoo.errors import MissingError
+from bddzoo.evaluation.bitmask import word_pairs
 from bddzoo.evaluation.fast import decode, native
 from bddzoo.evaluation.metrics.confusion import confusion
+from bddzoo.evaluation.metrics.matching import match_frame
 from bddzoo.evaluation.rle import RleError, class_runs, decode_class_runs, decode_runs, runs_confusion
+from hatch_build import compile_loops
 from tests.evaluation import scenes
 
 seeds = st.integers(0, 2**32 - 1)
@@ -155,45 +158,122 @@ def test_broken_pixel_data_are_told(compiled, monkeypatch, change, libdeflate):
 
 
 @pytest.fixture
-def fresh(monkeypatch, tmp_path):
-    """Nothing loaded, nothing compiled."""
+def fresh(monkeypatch):
+    """Nothing loaded."""
     monkeypatch.setattr(native, "_state", {})
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("BDDZOO_NATIVE", raising=False)
 
 
-def test_small_sets_and_forbidden_ones_do_without(fresh, monkeypatch):
-    assert native.native() is None
-    assert native.native(5) is None
+def test_forbidden_loops_are_not_loaded(fresh, monkeypatch):
     monkeypatch.setenv("BDDZOO_NATIVE", "0")
-    assert native.native(10**6) is None
-    assert not native.library_path().exists()
+    assert native.native() is None
 
 
-def test_without_a_compiler_all_goes_on(fresh, monkeypatch, tmp_path):
-    monkeypatch.setattr("shutil.which", lambda name: None)
-    assert native.native(10**6) is None
-    monkeypatch.setattr("shutil.which", lambda name: "/bin/false")
-    assert native.native(10**6) is None
-    assert list(native.library_path().parent.iterdir()) == []
+def test_a_library_of_another_system_or_version_is_left_alone(tmp_path):
+    (tmp_path / "_native.abi3.so").write_bytes(b"no library")
+    assert native._load(tmp_path) is None
+    assert native._load(tmp_path / "absent") is None
 
 
-def test_what_was_compiled_is_used_again_unless_others_could_have_written_it(fresh, compiled):
-    assert native.native(10**6) is not None
-    library = native.library_path()
-    native._state.clear()
-    assert native.native(1) is not None
-    native._state.clear()
-    library.chmod(0o666)
-    assert native.native(1) is None
+def test_without_a_compiler_the_package_is_built_all_the_same(monkeypatch, tmp_path, capfd):
+    monkeypatch.setenv("CC", "/bin/false")
+    monkeypatch.setattr("setuptools.command.build_ext.build_ext.run", _no_compiler)
+    assert compile_loops(Path(__file__).parents[2], tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+    assert "without compiled loops" in capfd.readouterr().err
 
 
-def test_a_broken_library_is_left_alone(fresh):
-    library = native.library_path()
-    library.parent.mkdir()
-    library.write_bytes(b"no library")
-    library.chmod(0o600)
-    assert native.native(1) is None
+def _no_compiler(command):
+    raise OSError("no compiler")
+
+
+@settings(max_examples=150, deadline=None)
+@given(seeds, st.booleans())
+def test_frames_are_matched_alike(compiled, seed, coco_rule):
+    rng = np.random.default_rng(seed)
+    detections, objects = rng.integers(0, 12, 2)
+    given_frame = {
+        # Few values, so that IoU, scores and areas have ties and lie on the limits.
+        "iou": rng.choice([0.0, 0.3, 0.5, 0.55, 0.7, 0.95, 1.0], (detections, objects)),
+        "scores": rng.choice([0.1, 0.5, 0.9], detections),
+        "pred_class": rng.integers(0, 4, detections),
+        "pred_areas": rng.choice([10.0, 1024.0, 1025.0, 9216.0, 1e5], detections),
+        "gt_class": rng.integers(0, 4, objects),
+        "gt_areas": rng.choice([10.0, 1024.0, 1025.0, 9216.0, 1e5], objects),
+        "gt_ignored": rng.random(objects) < 0.3,
+        "gt_crowd": rng.random(objects) < 0.3,
+    }
+    iou = given_frame.pop("iou")
+    plain = match_frame(iou, **given_frame, classes=3, coco=coco_rule)
+    with using(compiled):
+        fast = match_frame(iou, **given_frame, classes=3, coco=coco_rule)
+    for name in ("classes", "scores", "hits", "ignored", "positives", "present"):
+        np.testing.assert_array_equal(getattr(fast, name), getattr(plain, name), err_msg=name)
+
+
+def test_more_than_a_hundred_detections_of_a_class_are_cut_alike(compiled):
+    rng = np.random.default_rng(0)
+    frame = {
+        "scores": rng.choice(np.linspace(0, 1, 9), 250),
+        "pred_class": rng.integers(0, 2, 250),
+        "pred_areas": np.full(250, 100.0),
+        "gt_class": np.zeros(40, np.int64),
+        "gt_areas": np.full(40, 100.0),
+        "gt_ignored": np.zeros(40, np.bool_),
+        "gt_crowd": np.zeros(40, np.bool_),
+    }
+    iou = rng.random((250, 40))
+    plain = match_frame(iou, **frame, classes=2, coco=True)
+    with using(compiled):
+        fast = match_frame(iou, **frame, classes=2, coco=True)
+    assert plain.classes.tolist() == [0] * 100 + [1] * 100
+    for name in ("classes", "scores", "hits", "ignored"):
+        np.testing.assert_array_equal(getattr(fast, name), getattr(plain, name), err_msg=name)
+
+
+@settings(max_examples=80, deadline=None)
+@given(seeds)
+def test_masks_overlap_as_in_pycocotools(compiled, seed):
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(1, 40)), int(rng.integers(1, 40)))
+    masks = [scenes.class_map(rng, shape, classes=2, odd=(0,)) > 0 for _ in range(6)]
+    encoded = [coco.encode(np.asfortranarray(m, np.uint8)) for m in masks]
+    classes, crowd = np.zeros(6, np.int64), rng.random(4) < 0.5
+    found = compiled.mask_iou([e["counts"] for e in encoded], 2, masks[0].size, classes, crowd)
+    areas, iou, sharing = found
+    np.testing.assert_array_equal(areas, [m.sum() for m in masks])
+    assert sharing == bool((masks[0] & masks[1]).any())
+    if not sharing:
+        np.testing.assert_array_equal(iou, coco.iou(encoded[:2], encoded[2:], crowd.astype(int).tolist()))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.binary(max_size=12), min_size=1, max_size=4))
+def test_malformed_masks_have_no_overlap(compiled, counts):
+    found = compiled.mask_iou(
+        counts, len(counts), 100, np.zeros(len(counts), np.int64), np.zeros(0, np.bool_)
+    )
+    try:
+        wanted = decode_runs(counts, 100).areas().tolist()
+    except RleError as error:
+        wanted = error.args[0]
+    assert (found if isinstance(found, int) else found[0].tolist()) == wanted
+
+
+@settings(max_examples=60, deadline=None)
+@given(seeds, st.integers(1, 6000))
+def test_pairs_of_words_are_counted_alike(compiled, seed, kinds):
+    """Also when there are more of them than the first table has room for."""
+    rng = np.random.default_rng(seed)
+    size = int(rng.integers(0, 20000))
+    first, second = (
+        np.repeat(rng.integers(0, kinds, size), 1 + (seed % 3)).astype(np.uint32) for _ in range(2)
+    )
+    plain = word_pairs(first, second)
+    with using(compiled):
+        fast = word_pairs(first, second)
+    np.testing.assert_array_equal(fast[0], plain[0])
+    np.testing.assert_array_equal(fast[1], plain[1])
 
 
 def test_without_imagecodecs_opencv_decodes(monkeypatch):

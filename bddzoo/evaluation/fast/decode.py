@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from bddzoo.datasets.formats.png import GREY, GREY_ALPHA, PALETTE, RGBA, Header, check_png, decode_indices
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.fast.native import Native, buffer, native
-from bddzoo.evaluation.fast.repack import MAX_ROW_BYTES, Folded, repacker
 
 # Larger pictures are refused before a byte is inflated: BDD100K's have 0.9 megapixels.
 MAX_PIXELS = 1 << 26
@@ -48,8 +47,7 @@ def decode_mask(content: bytes, path: Path, slot: str = "") -> tuple[NDArray[np.
     """
     header = header_of(content, path)
     if header.colour in (GREY, PALETTE) and header.depth == 8:
-        found = _decode(content, header, path, 1, slot)
-        return found.unfolded(buffer(found.shape, slot and slot + " whole")), header
+        return _decode(content, header, path, 1, slot), header
     if header.colour == PALETTE:
         return decode_indices(content, header, path), header
     raise MissingError(
@@ -60,15 +58,6 @@ def decode_mask(content: bytes, path: Path, slot: str = "") -> tuple[NDArray[np.
 
 def decode_bitmask(content: bytes, path: Path, slot: str = "") -> NDArray[np.uint8]:
     """Bitmask (H, W, 4) uint8 from an 8-bit RGBA PNG, alpha untouched.
-
-    Raises:
-        MissingError: Damaged, or another kind of PNG.
-    """
-    return fold_bitmask(content, path, slot).unfolded()
-
-
-def fold_bitmask(content: bytes, path: Path, slot: str = "") -> Folded:
-    """The same as `decode_bitmask`, without repeated rows where these are known for nothing.
 
     Raises:
         MissingError: Damaged, or another kind of PNG.
@@ -104,51 +93,49 @@ def decode_loose(content: bytes, path: Path) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels)
 
 
-def _decode(content: bytes, header: Header, path: Path, channels: int, slot: str) -> Folded:
+def _decode(content: bytes, header: Header, path: Path, channels: int, slot: str) -> NDArray[np.uint8]:
     shape = (header.height, header.width) if channels == 1 else (header.height, header.width, channels)
     loops = native()
     # Interlaced pictures, which no label tool writes, are left to the libraries.
     interlaced = content[28] != 0
     if loops is not None and not interlaced:
-        return Folded(_unfiltered(loops, content, shape, path, slot))
-    codecs = _imagecodecs()
-    if codecs is not None and not interlaced and header.width * channels < MAX_ROW_BYTES:
-        return _repacked(codecs, content, shape, path, slot)
+        return _unfiltered(loops, content, shape, path, slot)
+    if not interlaced:
+        # OpenCV passes over pixels that are too few or too many.
+        _inflate_rows(content, shape, path)
     if header.colour == PALETTE:
-        return Folded(decode_indices(content, header, path))
+        return decode_indices(content, header, path)
     pixels = _cv2_decode(content, path)
     if channels == 4 and pixels.ndim == 3:
         import cv2
 
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)
     if pixels.shape != shape or pixels.dtype != np.uint8:
-        raise MissingError(f"{path} is damaged: its pixels are not what its header says")
-    return Folded(np.asarray(pixels, np.uint8))
-
-
-def _repacked(codecs: Any, content: bytes, shape: tuple[int, ...], path: Path, slot: str) -> Folded:
-    """Inflate with libdeflate, and let libpng undo the filters."""
-    buffers = repacker(shape)
-    if not _inflate(_image_data(content), buffers.raw, path):
-        raise MissingError(f"{path} is damaged: its pixels are not what its header says")
-    try:
-        return buffers.picture(codecs, buffer(shape, slot))
-    except Exception as error:  # imagecodecs has an error class of its own for each codec
-        raise MissingError(f"{path} is damaged: its pixels cannot be decoded ({error})") from None
+        raise _not_as_stated(path)
+    return np.asarray(pixels, np.uint8)
 
 
 def _unfiltered(
     loops: Native, content: bytes, shape: tuple[int, ...], path: Path, slot: str
 ) -> NDArray[np.uint8]:
-    """Inflate, with libdeflate if possible (many times faster on flat maps), and undo the filters."""
-    height, width = shape[0], int(np.prod(shape[1:]))
-    raw = buffer((height, width + 1), "raw")
+    raw = _inflate_rows(content, shape, path)
     pixels = buffer(shape, slot)
-    whole = _inflate(_image_data(content), raw, path)
-    step = shape[2] if len(shape) > 2 else 1
-    if not whole or not loops.unfilter(raw, pixels.reshape(height, width), step):
-        raise MissingError(f"{path} is damaged: its pixels are not what its header says")
+    rows = pixels.reshape(shape[0], -1)
+    if not loops.unfilter(raw, rows, shape[2] if len(shape) > 2 else 1):
+        raise _not_as_stated(path)
     return pixels
+
+
+def _inflate_rows(content: bytes, shape: tuple[int, ...], path: Path) -> NDArray[np.uint8]:
+    """Rows (H, 1 + W * channels) behind their filter types; by libdeflate if possible, many times faster."""
+    raw = buffer((shape[0], int(np.prod(shape[1:])) + 1), "raw")
+    if not _inflate(_image_data(content), raw, path):
+        raise _not_as_stated(path)
+    return raw
+
+
+def _not_as_stated(path: Path) -> MissingError:
+    return MissingError(f"{path} is damaged: its pixels are not what its header says")
 
 
 def _inflate(packed: bytes, raw: NDArray[np.uint8], path: Path) -> bool:

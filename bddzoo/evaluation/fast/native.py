@@ -1,30 +1,23 @@
-"""The few loops that are worth a C compiler, where there is one.
+"""The few loops that are worth compiling, and memory that is used again for the next frame.
 
-`native.c` is compiled once, into the user's cache, and loaded through ctypes: that takes a millisecond
-and no memory worth mentioning, against half a second and 130 MB for numba. Without a compiler
-everything works the same through the libraries, only slower. `BDDZOO_NATIVE=0` forbids it.
+`native.c` is compiled when the package is built, where there is a C compiler, and called through ctypes:
+loading it takes a millisecond, against half a second and 130 MB for numba. Where it is missing, NumPy, OpenCV
+and pycocotools do the same work more slowly, with the same results. `BDDZOO_NATIVE=0` leaves it alone.
 
-Memory that is used again for the next frame.
-
-Fresh arrays of a picture's size come from the operating system page by page, which takes longer than the
-work done in them.
+Fresh arrays of an image's size come from the operating system page by page, which takes longer than the
+work done in them: hence `buffer`.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
-import platform
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-
-from bddzoo.errors import MissingError
-from bddzoo.files import user_folder
 
 _local = threading.local()
 
@@ -46,11 +39,10 @@ def buffer(shape: tuple[int, ...], slot: str) -> NDArray[np.uint8]:
     return old
 
 
-SOURCE = Path(__file__).with_name("native.c")
-FLAGS = ("-O3", "-std=c99", "-shared", "-fPIC")
-COMPILE_TIMEOUT_S = 60
-# Compiling takes about as long as so many frames gain by it.
-WORTH_COMPILING = 100
+# What `bz_match_frame` and `bz_mask_iou` return where there is no memory.
+_OUT_OF_MEMORY = -(1 << 63)
+# Different pairs of values that a table of two bitmasks has room for at first: 1 << bits.
+_PAIR_BITS = 12
 
 _pointer = ctypes.c_void_p
 _int = ctypes.c_int64
@@ -81,6 +73,21 @@ class Native:
             *(_int, _int, _pointer),
         )
         self._merge_runs.restype = None
+        self._mask_iou = loaded.bz_mask_iou
+        self._mask_iou.argtypes = (
+            *(ctypes.c_char_p, _pointer, _int, _int, _int),
+            *(_pointer, _pointer, _pointer, _pointer),
+        )
+        self._mask_iou.restype = _int
+        self._match_frame = loaded.bz_match_frame
+        self._match_frame.argtypes = (
+            *(_pointer, _int, _int, _pointer, _pointer, _pointer, _pointer, _pointer, _pointer, _pointer),
+            *(_int, _int, _pointer, _int, _pointer, _pointer, _pointer, _pointer, _pointer),
+        )
+        self._match_frame.restype = _int
+        self._word_pairs = loaded.bz_word_pairs
+        self._word_pairs.argtypes = (_pointer, _pointer, _int, _pointer, _pointer, _int)
+        self._word_pairs.restype = _int
 
     def unfilter(self, raw: NDArray[np.uint8], out: NDArray[np.uint8], step: int) -> bool:
         """Undo PNG's row filters.
@@ -180,6 +187,133 @@ class Native:
         )
         return out[:classes]
 
+    def mask_iou(
+        self,
+        counts: Sequence[bytes],
+        detections: int,
+        pixels: int,
+        classes: NDArray[np.int64],
+        crowd: NDArray[np.bool_],
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], bool] | int:
+        """Areas and IoU of the masks of one frame.
+
+        Args:
+            counts: Compressed counts of masks of one size: detections, then objects.
+            detections: How many of them are detections.
+            pixels: Height times width.
+            classes: (masks,) class of each.
+            crowd: (objects,) whether IoU is over the detection's area.
+
+        Returns:
+            Areas (masks,), IoU (detections, objects), 0 for masks of two classes, and whether two detections
+            share a pixel (then there is no IoU); or the position of the first malformed mask.
+        """
+        sizes = np.array([len(c) for c in counts], np.int64)
+        objects = sizes.size - detections
+        if classes.size != sizes.size or crowd.size != objects:
+            raise ValueError(
+                f"{sizes.size} masks, {classes.size} classes, {objects} objects, {crowd.size} flags"
+            )
+        areas, iou = np.empty(sizes.size), np.zeros((detections, objects))
+        found = int(
+            self._mask_iou(
+                *(b"".join(counts), _ints(sizes), sizes.size, detections, pixels),
+                *(_ints(classes), _bytes(crowd.view(np.uint8)), areas.ctypes.data, iou.ctypes.data),
+            )
+        )
+        if found == _OUT_OF_MEMORY:
+            raise MemoryError
+        return -1 - found if found < 0 else (areas, iou, found > 0)
+
+    def match_frame(
+        self,
+        iou: NDArray[np.float64],
+        scores: NDArray[np.float64],
+        found_class: NDArray[np.int64],
+        found_areas: NDArray[np.float64],
+        true_class: NDArray[np.int64],
+        true_areas: NDArray[np.float64],
+        true_ignored: NDArray[np.bool_],
+        crowd: NDArray[np.bool_],
+        *,
+        classes: int,
+        limit: int,
+        settings: NDArray[np.float64],
+        coco: bool,
+    ) -> tuple[
+        NDArray[np.int64], NDArray[np.uint16], NDArray[np.uint16], NDArray[np.int64], NDArray[np.bool_]
+    ]:
+        """Match one frame; see `bddzoo.evaluation.metrics.matching.match_frame`.
+
+        Args:
+            iou: (detections, objects).
+            scores: (detections,).
+            found_class: (detections,) from 0.
+            found_areas: (detections,) pixels.
+            true_class: (objects,) from 0.
+            true_areas: (objects,) pixels.
+            true_ignored: (objects,).
+            crowd: (objects,).
+            classes: Number of classes.
+            limit: Detections a class that count.
+            settings: Ten thresholds, then four area ranges (low, high).
+            coco: COCO's rule rather than the one for bitmasks.
+
+        Returns:
+            Positions of the matched detections (N,), `hits` and `ignored` (areas, N), `positives`
+            (classes, areas) and `present` (classes,).
+        """
+        detections, objects = iou.shape
+        wrong = [a.size for a in (scores, found_class, found_areas) if a.size != detections]
+        wrong += [a.size for a in (true_class, true_areas, true_ignored, crowd) if a.size != objects]
+        if wrong or settings.size != 18:
+            raise ValueError(f"IoU of {iou.shape}, other arrays of {wrong}, {settings.size} settings")
+        order = np.empty(detections, np.int64)
+        bits = np.zeros((2, 4, detections), np.uint16)
+        positives, present = np.zeros((classes, 4), np.int64), np.zeros(classes, np.uint8)
+        found = int(
+            self._match_frame(
+                *(
+                    _doubles(iou),
+                    detections,
+                    objects,
+                    _doubles(scores),
+                    _ints(found_class),
+                    _doubles(found_areas),
+                ),
+                *(_ints(true_class), _doubles(true_areas), _bytes(true_ignored.view(np.uint8))),
+                *(_bytes(crowd.view(np.uint8)), classes, limit, _doubles(settings), int(coco)),
+                *(_ints(order), bits[0].ctypes.data, bits[1].ctypes.data, _ints(positives), _bytes(present)),
+            )
+        )
+        if found == _OUT_OF_MEMORY:
+            raise MemoryError
+        return order[:found], bits[0, :, :found], bits[1, :, :found], positives, present.view(np.bool_)
+
+    def word_pairs(
+        self, gt: NDArray[np.uint32], pred: NDArray[np.uint32]
+    ) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """Different pairs of values of two arrays of one size, ascending, and how often each occurs.
+
+        Returns:
+            Pairs (N,) uint64, `gt << 32 | pred`, and counts (N,) int64.
+        """
+        if gt.size != pred.size or gt.dtype != np.uint32 or pred.dtype != np.uint32:
+            raise ValueError(f"{gt.size} and {pred.size} words")
+        bits = _PAIR_BITS
+        while True:
+            keys, counts = np.empty(1 << bits, np.uint64), np.zeros(1 << bits, np.int64)
+            found = self._word_pairs(
+                gt.ctypes.data, pred.ctypes.data, gt.size, keys.ctypes.data, _ints(counts), bits
+            )
+            if found >= 0:
+                break
+            bits += 2
+        full = np.flatnonzero(counts)
+        keys, counts = keys[full], counts[full]
+        order = np.argsort(keys)
+        return keys[order], counts[order]
+
 
 def _bytes(array: NDArray[np.uint8]) -> int:
     if array.dtype != np.uint8 or not array.flags.c_contiguous:
@@ -193,68 +327,26 @@ def _ints(array: NDArray[np.int64]) -> int:
     return array.ctypes.data
 
 
+def _doubles(array: NDArray[np.float64]) -> int:
+    if array.dtype != np.float64 or not array.flags.c_contiguous:
+        raise ValueError("expected contiguous float64")
+    return array.ctypes.data
+
+
 _state: dict[str, Native | None] = {}
 
 
-def native(frames: int = 0) -> Native | None:
-    """The compiled loops, or None.
-
-    Args:
-        frames: Size of the set that is going to be scored: a small one is not worth compiling for.
-            0 asks for what is loaded.
-    """
-    if "loaded" in _state or not frames:
-        return _state.get("loaded")
-    if os.environ.get("BDDZOO_NATIVE") == "0":
-        return None
-    try:
-        library = library_path()
-    except MissingError:  # no place to keep it: NumPy does
-        return None
-    if not _trusted(library) and (frames < WORTH_COMPILING or not build(library)):
-        return None
-    try:
-        _state["loaded"] = Native(library)
-    except (OSError, AttributeError):
-        _state["loaded"] = None
+def native() -> Native | None:
+    """The compiled loops, or None where they were not built."""
+    if "loaded" not in _state:
+        _state["loaded"] = None if os.environ.get("BDDZOO_NATIVE") == "0" else _load(Path(__file__).parent)
     return _state["loaded"]
 
 
-def library_path() -> Path:
-    """Where the compiled loops of this source and machine lie."""
-    what = SOURCE.read_bytes() + " ".join((*FLAGS, platform.system(), platform.machine())).encode()
-    return user_folder("cache").parent / "bddzoo-native" / f"{hashlib.sha256(what).hexdigest()[:20]}.so"
-
-
-def build(library: Path) -> bool:
-    """Compile; returns whether it worked."""
-    import shutil
-    import subprocess
-    import tempfile
-
-    compiler = shutil.which(os.environ.get("CC") or "cc") or shutil.which("gcc") or shutil.which("clang")
-    if not compiler:
-        return False
-    try:
-        library.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-            made = Path(folder) / library.name
-            command = [compiler, *FLAGS, "-o", str(made), str(SOURCE)]
-            done = subprocess.run(command, capture_output=True, timeout=COMPILE_TIMEOUT_S, check=False)
-            if done.returncode:
-                return False
-            made.chmod(0o600)
-            made.replace(library)
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return _trusted(library)
-
-
-def _trusted(library: Path) -> bool:
-    """Whether the file is there and nobody else could have written it."""
-    try:
-        status = library.stat()
-    except OSError:
-        return False
-    owner = getattr(os, "getuid", lambda: status.st_uid)()
-    return status.st_uid == owner and not status.st_mode & 0o022
+def _load(folder: Path) -> Native | None:
+    for library in sorted(folder.glob("_native*.*")):
+        try:
+            return Native(library)
+        except (OSError, AttributeError):  # of another system, or of another version of the source
+            continue
+    return None

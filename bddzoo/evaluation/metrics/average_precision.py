@@ -77,24 +77,32 @@ def precision_recall(
         Precision (thresholds, 101) and recall (thresholds,), shares.
     """
     keep = found.ranks < limit
-    hits = unpack(found.hits[area][keep])
-    counted = ~unpack(found.ignored[area][keep])
-    true = np.cumsum(hits & counted, axis=1, dtype=np.int64).astype(np.float64)
-    false = np.cumsum(~hits & counted, axis=1, dtype=np.int64).astype(np.float64)
+    hits, ignored = found.hits[area][keep], found.ignored[area][keep]
     precision = np.zeros((len(IOU_THRESHOLDS), RECALL_POINTS.size))
     recall = np.zeros(len(IOU_THRESHOLDS))
-    if not true.shape[1]:
-        return precision, recall
-    recalls = true / positives
-    # The machine epsilon keeps 0 / 0 (only ignored detections so far) at 0, as in pycocotools.
-    raw = true / (true + false + np.spacing(1))
-    envelope = np.maximum.accumulate(raw[:, ::-1], axis=1)[:, ::-1]
-    recall = recalls[:, -1]
     for t in range(len(IOU_THRESHOLDS)):
-        at = np.searchsorted(recalls[t], RECALL_POINTS, side="left")
-        reached = at < recalls.shape[1]
-        precision[t, reached] = envelope[t, at[reached]]
+        counted = (ignored >> t) & 1 == 0
+        # Precision is highest, and recall changes, where a detection is right: no other place matters.
+        right = np.flatnonzero(((hits >> t) & 1 == 1) & counted)
+        if not right.size:
+            continue
+        true = np.arange(1.0, right.size + 1)
+        false = np.cumsum(counted)[right] - true
+        # The machine epsilon as in pycocotools.
+        envelope = np.maximum.accumulate((true / (true + false + np.spacing(1)))[::-1])[::-1]
+        recalls = true / positives
+        recall[t] = recalls[-1]
+        at = np.searchsorted(recalls, RECALL_POINTS, side="left")
+        reached = at < right.size
+        precision[t, reached] = envelope[at[reached]]
     return precision, recall
+
+
+def _recall(found: ClassDetections, area: int, positives: int, limit: int) -> NDArray[np.float64]:
+    keep = found.ranks < limit
+    right = unpack(found.hits[area][keep] & ~found.ignored[area][keep])
+    out: NDArray[np.float64] = right.sum(axis=1) / positives
+    return out
 
 
 # Metric -> (precision or recall, threshold index or None, area index, detections per frame).
@@ -139,9 +147,10 @@ def ap_scores(
     for c, found in enumerate(detections):
         for (a, limit), store in recall.items():
             if positives[c, a]:
-                curve, store[c] = precision_recall(found, a, int(positives[c, a]), limit)
                 if limit == MAX_DETECTIONS[-1]:
-                    precision[c, a] = curve
+                    precision[c, a], store[c] = precision_recall(found, a, int(positives[c, a]), limit)
+                else:
+                    store[c] = _recall(found, a, int(positives[c, a]), limit)
     table: dict[str, dict[str, float]] = {}
     summary: dict[str, float] = {}
     for name, (kind, threshold, area, limit) in METRICS.items():

@@ -1,4 +1,4 @@
-"""Streaming box AP, and the COCO matching it shares with mask AP from RLE labels.
+"""Streaming box AP.
 
 BDD100K's official toolkit has no evaluation of boxes against instance masks, and how the model zoo
 made its "Box AP" column is not documented. This one is COCO's: ground-truth boxes are the tight
@@ -14,14 +14,7 @@ from numpy.typing import NDArray
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, segments, words
 from bddzoo.evaluation.metrics.insseg import MatchAccumulator
-from bddzoo.evaluation.metrics.matching import (
-    AREAS,
-    MAX_DETECTIONS,
-    FrameMatches,
-    join_classes,
-    match_coco,
-    outside,
-)
+from bddzoo.evaluation.metrics.matching import match_frame
 
 
 class BoxAccumulator(MatchAccumulator):
@@ -62,15 +55,17 @@ class BoxAccumulator(MatchAccumulator):
         iou = box_iou(xywh, gt_boxes, gt_crowd)
         self.add(
             name,
-            match_coco_frame(
+            match_frame(
                 iou,
                 scores=values,
                 pred_class=kinds,
                 pred_areas=xywh[:, 2] * xywh[:, 3],
                 gt_class=gt_class,
                 gt_areas=gt_boxes[:, 2] * gt_boxes[:, 3],
+                gt_ignored=gt_crowd,
                 gt_crowd=gt_crowd,
                 classes=len(self.class_names),
+                coco=True,
             ),
         )
 
@@ -116,49 +111,3 @@ def box_iou(
     whole = np.where(crowd[None, :], area, area + (gt[:, 2] * gt[:, 3])[None, :] - common)
     out: NDArray[np.float64] = np.divide(common, whole, out=np.zeros_like(common), where=common > 0)
     return out
-
-
-def match_coco_frame(
-    iou: NDArray[np.float64],
-    *,
-    scores: NDArray[np.float64],
-    pred_class: NDArray[np.int64],
-    pred_areas: NDArray[np.float64],
-    gt_class: NDArray[np.int64],
-    gt_areas: NDArray[np.float64],
-    gt_crowd: NDArray[np.bool_],
-    classes: int,
-) -> FrameMatches:
-    """One frame matched as COCO does: by class, at most 100 detections, each area range apart.
-
-    Args:
-        iou: (pred, gt) float64.
-        scores: (pred,) float64, in the order that decides ties.
-        pred_class: (pred,) class indices.
-        pred_areas: (pred,) pixels.
-        gt_class: (gt,) class indices.
-        gt_areas: (gt,) pixels.
-        gt_crowd: (gt,) bool, COCO's iscrowd.
-        classes: Number of classes.
-    """
-    gt_ignored = outside(gt_areas) | gt_crowd
-    pred_outside = outside(pred_areas)
-    positives = np.zeros((classes, len(AREAS)), np.int64)
-    present = np.zeros(classes, np.bool_)
-    parts = []
-    order = np.argsort(-scores, kind="stable")
-    for c in range(classes):
-        objects = np.flatnonzero(gt_class == c)
-        found = order[pred_class[order] == c][: MAX_DETECTIONS[-1]]
-        present[c] = objects.size > 0
-        positives[c] = (~gt_ignored[:, objects]).sum(axis=1)
-        if not found.size:
-            continue
-        pairs = iou[np.ix_(found, objects)]
-        hits = np.zeros((len(AREAS), found.size), np.uint16)
-        ignored = np.zeros_like(hits)
-        for a in range(len(AREAS)):
-            hits[a], ignored[a] = match_coco(pairs, gt_ignored[a, objects], gt_crowd[objects])
-        ignored |= np.where(pred_outside[:, found], ~hits, 0).astype(np.uint16)
-        parts.append((c, scores[found], hits, ignored))
-    return join_classes(parts, positives, present)

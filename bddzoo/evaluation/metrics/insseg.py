@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps
 from bddzoo.evaluation.metrics.average_precision import ap_scores
-from bddzoo.evaluation.metrics.matching import AREAS, FrameMatches, join_classes, match_bitmask, outside
+from bddzoo.evaluation.metrics.matching import FrameMatches, match_frame
 from bddzoo.evaluation.metrics.scores import Scores
 
 ScoreEntry = Mapping[str, Any] | tuple[int, float]
@@ -117,7 +117,7 @@ class InsSegAccumulator(MatchAccumulator):
         """
         entries = score_entries(scores, name)
         both = overlaps(gt_rgba, pred_rgba, name)
-        matches, remarks = match_frame(both, entries, len(self.class_names), name)
+        matches, remarks = match_instances(both, entries, len(self.class_names), name)
         self.add(name, matches)
         return remarks
 
@@ -145,14 +145,13 @@ def score_entries(scores: Iterable[ScoreEntry], name: str) -> list[tuple[int, fl
     return out
 
 
-def match_frame(
+def match_instances(
     both: Overlaps, entries: Sequence[tuple[int, float]], classes: int, name: str
 ) -> tuple[FrameMatches, list[str]]:
     """Match the instances of one frame; also remarks on instances that were left out."""
     ids = {int(i): k for k, i in enumerate(both.pred.ids.tolist())}
-    order = sorted((e for e in entries if e[0] in ids), key=lambda e: -e[1])
-    rows = np.array([ids[e[0]] for e in order], np.int64)
-    scores = np.array([e[1] for e in order], np.float64)
+    scored = [e for e in entries if e[0] in ids]
+    rows = np.array([ids[e[0]] for e in scored], np.int64)
     remarks = []
     unscored = len(ids) - rows.size
     if unscored:
@@ -161,24 +160,16 @@ def match_frame(
             f"{'are' if unscored > 1 else 'is'} not counted"
         )
     gt = both.gt
-    iou = both.iou()[rows]
-    pred_class = both.pred.categories[rows] - 1
-    areas = outside(both.pred.areas[rows].astype(np.float64))
-    gt_ignored = outside(gt.areas.astype(np.float64)) | ((gt.attributes & IGNORE_BIT) > 0)
-    gt_crowd = (gt.attributes & CROWD_BIT) > 0
-    gt_class = gt.categories - 1
-    positives = np.zeros((classes, len(AREAS)), np.int64)
-    present = np.zeros(classes, np.bool_)
-    parts = []
-    for c in range(classes):
-        objects = np.flatnonzero(gt_class == c)
-        found = np.flatnonzero(pred_class == c)
-        present[c] = objects.size > 0
-        positives[c] = (~gt_ignored[:, objects]).sum(axis=1)
-        if not found.size:
-            continue
-        hits, ignored = match_bitmask(iou[np.ix_(found, objects)], gt_ignored[:, objects], gt_crowd[objects])
-        # An unmatched detection of an area out of range counts as nothing.
-        ignored |= np.where(areas[:, found], ~hits, 0).astype(np.uint16)
-        parts.append((c, scores[found], np.broadcast_to(hits, ignored.shape), ignored))
-    return join_classes(parts, positives, present), remarks
+    matches = match_frame(
+        both.iou()[rows],
+        scores=np.array([e[1] for e in scored], np.float64),
+        pred_class=both.pred.categories[rows] - 1,
+        pred_areas=both.pred.areas[rows].astype(np.float64),
+        gt_class=gt.categories - 1,
+        gt_areas=gt.areas.astype(np.float64),
+        gt_ignored=(gt.attributes & IGNORE_BIT) > 0,
+        gt_crowd=(gt.attributes & CROWD_BIT) > 0,
+        classes=classes,
+        coco=False,
+    )
+    return matches, remarks

@@ -5,16 +5,18 @@ A set of thresholds is a bit mask: bit t stands for threshold t of `IOU_THRESHOL
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bddzoo.evaluation.fast.native import native
+
 IOU_THRESHOLDS: NDArray[np.float64] = np.linspace(0.5, 0.95, 10)
 # Area ranges in pixels, both ends inclusive: all, small, medium, large.
 AREA_RANGES: NDArray[np.float64] = np.array([[0, 1e10], [0, 32**2], [32**2, 96**2], [96**2, 1e10]])
 AREAS = ("all", "s", "m", "l")
+_SETTINGS: NDArray[np.float64] = np.concatenate((IOU_THRESHOLDS, AREA_RANGES.reshape(-1)))
 ALL_BITS = (1 << len(IOU_THRESHOLDS)) - 1
 MAX_DETECTIONS = (1, 10, 100)
 
@@ -51,100 +53,98 @@ def outside(areas: NDArray[np.float64]) -> NDArray[np.bool_]:
     return (areas < AREA_RANGES[:, :1]) | (areas > AREA_RANGES[:, 1:])
 
 
-def match_bitmask(
-    iou: NDArray[np.float64], gt_ignored: NDArray[np.bool_], gt_crowd: NDArray[np.bool_]
-) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-    """Matching as the toolkit does it for bitmasks, for one class of one frame.
+def match_frame(
+    iou: NDArray[np.float64],
+    *,
+    scores: NDArray[np.float64],
+    pred_class: NDArray[np.int64],
+    pred_areas: NDArray[np.float64],
+    gt_class: NDArray[np.int64],
+    gt_areas: NDArray[np.float64],
+    gt_ignored: NDArray[np.bool_],
+    gt_crowd: NDArray[np.bool_],
+    classes: int,
+    coco: bool,
+) -> FrameMatches:
+    """Match the detections of one frame to its objects, class by class, best score first.
 
-    Detections in order of score take the free object of highest IoU, the lowest index on ties,
-    whether it is ignored or not; only a crowd object stays free. So matching does not depend on the
-    area range, only what is ignored does.
-
-    Args:
-        iou: (detections, objects) float64, plain IoU.
-        gt_ignored: (areas, objects) bool.
-        gt_crowd: (objects,) bool.
-
-    Returns:
-        `hits` (detections,) and `ignored` (areas, detections), both as uint16 bit masks; detections
-        that are unmatched and out of an area range are not yet ignored.
-    """
-    count = iou.shape[0]
-    hits = np.zeros(count, np.uint16)
-    ignored = np.zeros((len(AREAS), count), np.uint16)
-    rows, columns = np.nonzero(iou >= IOU_THRESHOLDS[0])
-    if not rows.size:
-        return hits, ignored
-    values = iou[rows, columns]
-    free = [ALL_BITS] * iou.shape[1]
-    order = np.lexsort((columns, -values, rows))
-    bits = threshold_bits(values)
-    for k in order.tolist():
-        d, g = int(rows[k]), int(columns[k])
-        taken = int(bits[k]) & free[g] & ~int(hits[d])
-        if not taken:
-            continue
-        hits[d] |= taken
-        if not gt_crowd[g]:
-            free[g] &= ~taken
-        for a in np.flatnonzero(gt_ignored[:, g]).tolist():
-            ignored[a, d] |= taken
-    return hits, ignored
-
-
-def match_coco(
-    iou: NDArray[np.float64], gt_ignored: NDArray[np.bool_], gt_crowd: NDArray[np.bool_]
-) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-    """Matching as COCO's `evaluateImg` does it, for one class, frame and area range.
-
-    A detection takes the free object of highest IoU among those that count, the last one on ties,
-    and only if there is none the best ignored one; crowd objects stay free.
+    With `coco` as `evaluateImg` in pycocotools' cocoeval.py: a detection takes the free object of highest IoU
+    among those that count, the last one on ties, and only if there is none the best ignored one; at most 100
+    detections a class. Otherwise as the official toolkit does for bitmasks: the free object of highest IoU
+    whether it counts or not, the first one on ties. Either way crowd objects stay free, and an unmatched
+    detection of an area out of range counts as nothing.
 
     Args:
-        iou: (detections, objects) float64 (intersection over detection for crowds).
-        gt_ignored: (objects,) bool, crowds among them.
-        gt_crowd: (objects,) bool.
-
-    Returns:
-        `hits` and `ignored`, both (detections,) uint16 bit masks.
+        iou: (detections, objects) float64; over the detection's area for COCO's crowds.
+        scores: (detections,) in the order that decides ties.
+        pred_class: (detections,) class indices.
+        pred_areas: (detections,) pixels.
+        gt_class: (objects,) class indices.
+        gt_areas: (objects,) pixels.
+        gt_ignored: (objects,) whether an object counts in no area range.
+        gt_crowd: (objects,) whether it can be matched again.
+        classes: Number of classes.
+        coco: See above.
     """
-    count = iou.shape[0]
-    hits = np.zeros(count, np.uint16)
-    ignored = np.zeros(count, np.uint16)
+    limit = MAX_DETECTIONS[-1] if coco else max(scores.size, 1)
+    loops = native()
+    if loops is not None:
+        order, hits, ignored, positives, present = loops.match_frame(
+            *(
+                np.ascontiguousarray(iou),
+                scores,
+                pred_class,
+                pred_areas,
+                gt_class,
+                gt_areas,
+                gt_ignored,
+                gt_crowd,
+            ),
+            classes=classes,
+            limit=limit,
+            settings=_SETTINGS,
+            coco=coco,
+        )
+        return FrameMatches(
+            pred_class[order].astype(np.uint8), scores[order], hits, ignored, positives, present
+        )
+    out_of_range = outside(gt_areas) | gt_ignored
+    ranked = np.argsort(-scores, kind="stable")
+    positives, present = np.zeros((classes, len(AREAS)), np.int64), np.zeros(classes, np.bool_)
+    chosen, hit_parts, ignored_parts = [], [], []
+    for c in range(classes):
+        objects = np.flatnonzero(gt_class == c)
+        found = ranked[pred_class[ranked] == c][:limit]
+        present[c] = objects.size > 0
+        positives[c] = (~out_of_range[:, objects]).sum(axis=1)
+        pairs = iou[np.ix_(found, objects)]
+        matched = [_match_class(pairs, row[objects], gt_crowd[objects], coco=coco) for row in out_of_range]
+        chosen.append(found)
+        hit_parts.append(np.stack([m[0] for m in matched]))
+        ignored_parts.append(np.stack([m[1] for m in matched]))
+    order = np.concatenate(chosen)
+    hits, ignored = np.concatenate(hit_parts, axis=1), np.concatenate(ignored_parts, axis=1)
+    ignored |= np.where(outside(pred_areas[order]), ~hits & ALL_BITS, 0).astype(np.uint16)
+    return FrameMatches(pred_class[order].astype(np.uint8), scores[order], hits, ignored, positives, present)
+
+
+def _match_class(
+    iou: NDArray[np.float64], gt_ignored: NDArray[np.bool_], gt_crowd: NDArray[np.bool_], *, coco: bool
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+    """`hits` and `ignored`, both (detections,) bit masks, of one class and area range."""
+    hits = np.zeros(len(iou), np.uint16)
+    ignored = np.zeros(len(iou), np.uint16)
     rows, columns = np.nonzero(iou >= IOU_THRESHOLDS[0])
-    if not rows.size:
-        return hits, ignored
     values = iou[rows, columns]
     free = [ALL_BITS] * iou.shape[1]
-    order = np.lexsort((-columns, -values, gt_ignored[columns], rows))
+    keys = (-columns, -values, gt_ignored[columns], rows) if coco else (columns, -values, rows)
     bits = threshold_bits(values)
-    for k in order.tolist():
+    for k in np.lexsort(keys).tolist():
         d, g = int(rows[k]), int(columns[k])
         taken = int(bits[k]) & free[g] & ~int(hits[d])
-        if not taken:
-            continue
         hits[d] |= taken
         if gt_ignored[g]:
             ignored[d] |= taken
         if not gt_crowd[g]:
             free[g] &= ~taken
     return hits, ignored
-
-
-def join_classes(
-    parts: Sequence[tuple[int, NDArray[np.float64], NDArray[np.uint16], NDArray[np.uint16]]],
-    positives: NDArray[np.int64],
-    present: NDArray[np.bool_],
-) -> FrameMatches:
-    """One frame's matches from (class, scores, hits (areas, n), ignored (areas, n)) of each class."""
-    empty = np.zeros((len(AREAS), 0), np.uint16)
-    return FrameMatches(
-        classes=np.concatenate(
-            [np.full(p[1].size, p[0], np.uint8) for p in parts] or [np.zeros(0, np.uint8)]
-        ),
-        scores=np.concatenate([p[1] for p in parts] or [np.zeros(0)]),
-        hits=np.concatenate([p[2] for p in parts] or [empty], axis=1),
-        ignored=np.concatenate([p[3] for p in parts] or [empty], axis=1),
-        positives=positives,
-        present=present,
-    )
