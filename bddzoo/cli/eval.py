@@ -180,8 +180,6 @@ def under(app: App, model: Model, name: str) -> Model:
     Raises:
         UsageError: There is no such protocol, or it is of another data set.
     """
-    from msgspec.structs import replace
-
     from bddzoo.errors import UsageError
     from bddzoo.registry.problems import unknown
 
@@ -193,10 +191,7 @@ def under(app: App, model: Model, name: str) -> Model:
             f"protocol {name} is of {protocol.dataset}, model {model.id} of {model.protocol.dataset}",
             hint=f"'bddzoo info {model.id}' names its own",
         )
-    if model.protocol is not None and name == model.protocol.id:
-        return model
-    published = [number for e in model.elsewhere if e.protocol == name for number in e.reported]
-    return replace(model, protocol=protocol, reported=tuple(published))
+    return model.tested_by(name, protocol)
 
 
 def _show(

@@ -39,7 +39,8 @@ def describe_verdict(report: VerdictReport) -> str:
     head = ["metric", "reported", "measured", "difference", "tolerance", "verdict"]
     table = tabulate(rows, headers=head, disable_numparse=True) + "\n" if rows else ""
     reasons = "".join(f"\n  {reason}" for reason in report.reasons)
-    return f"{table}verdict: {report.verdict}{reasons}"
+    scope = f" ({report.scope})" if report.scope else ""
+    return f"{table}verdict: {report.verdict}{scope}{reasons}"
 
 
 def verdict_json(report: VerdictReport | None) -> dict[str, Any] | None:
@@ -49,6 +50,9 @@ def verdict_json(report: VerdictReport | None) -> dict[str, Any] | None:
     return {
         "verdict": str(report.verdict),
         "split": report.split,
+        "protocol": report.protocol,
+        "compared": list(report.compared),
+        "not_compared": list(report.not_compared),
         "reasons": list(report.reasons),
         "metrics": [
             {

@@ -80,8 +80,8 @@ def params(
 ) -> int:
     """Accuracy against the number of parameters."""
     from bddzoo.reports.plots.canvas import drawing
+    from bddzoo.reports.plots.charts import trade_off
     from bddzoo.reports.plots.points import by_parameters
-    from bddzoo.reports.plots.scatter import trade_off
 
     chosen = _select(app, **given)
     points = by_parameters(chosen, split, records_of(app, results, chosen.models) if measured else None)
@@ -113,8 +113,8 @@ Examples:
 def speed(app: App, /, *, split: str, results: Path | None, out: Path, check: bool, **given: Any) -> int:
     """Measured accuracy against measured images per second; every device is named."""
     from bddzoo.reports.plots.canvas import drawing
+    from bddzoo.reports.plots.charts import trade_off
     from bddzoo.reports.plots.points import by_speed
-    from bddzoo.reports.plots.scatter import trade_off
 
     chosen = _select(app, **given)
     points = by_speed(chosen, split, records_of(app, results, chosen.models))
@@ -144,8 +144,8 @@ Examples:
 def splits_(app: App, /, *, x: str, y: str, out: Path, check: bool, **given: Any) -> int:
     """Reported accuracy on one split against that on another: who is tuned to val?"""
     from bddzoo.reports.plots.canvas import drawing
+    from bddzoo.reports.plots.charts import splits
     from bddzoo.reports.plots.points import by_split
-    from bddzoo.reports.plots.scatter import splits
 
     chosen = _select(app, **given)
     points = by_split(chosen, x, y)
@@ -184,8 +184,8 @@ def reported(
     check: bool,
 ) -> int:
     """Measured minus reported for every number, with the band of tolerance and the verdict."""
-    from bddzoo.reports.plots.bars import reported_against_measured
     from bddzoo.reports.plots.canvas import drawing
+    from bddzoo.reports.plots.charts import reported_against_measured
     from bddzoo.reports.plots.points import verdicts
 
     models = app.registry.select(patterns, zoo=zoo, task=task)

@@ -120,8 +120,8 @@ def classes(
     check: bool,
 ) -> int:
     """Values of every class, for up to four records or scores files side by side."""
-    from bddzoo.reports.plots.bars import class_bars
     from bddzoo.reports.plots.canvas import drawing
+    from bddzoo.reports.plots.charts import class_bars
 
     _count(references, called)
     tables = [_tables(reference, results) for reference in references]
@@ -183,8 +183,8 @@ def slices(
 ) -> int:
     """Scores by weather and time of day, from the statistics that records keep of every image."""
     from bddzoo.evaluation.slices import slice_scores
-    from bddzoo.reports.plots.bars import slice_bars
     from bddzoo.reports.plots.canvas import drawing
+    from bddzoo.reports.plots.charts import slice_bars
 
     _count(references, called)
     if (data is None) == (attributes is None):

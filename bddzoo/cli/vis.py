@@ -21,8 +21,7 @@ from bddzoo.cli.vis_options import (
 )
 
 if TYPE_CHECKING:
-    from bddzoo.reports.pictures.runs import Reports
-    from bddzoo.reports.pictures.work import Tally
+    from bddzoo.reports.pictures.work import Reports, Tally
 
 PATH = click.Path(path_type=Path)
 
@@ -68,7 +67,7 @@ def color(
     The colour of an object depends on its id and the seed only, so it is the same in every run.
     """
     from bddzoo.datasets.formats.readers import open_labels
-    from bddzoo.reports.pictures.runs import Effort, draw_colours
+    from bddzoo.reports.pictures.work import Effort, draw_colours
 
     found = open_labels(labels, task)
     effort = Effort(workers_of(workers), force)
@@ -114,7 +113,7 @@ def overlay(
     from bddzoo.datasets.formats.readers import open_labels
     from bddzoo.reports.pictures.draw import Style
     from bddzoo.reports.pictures.images import ImageSet
-    from bddzoo.reports.pictures.runs import Effort, draw_overlays
+    from bddzoo.reports.pictures.work import Effort, draw_overlays
 
     suffix, quality = "." + style.pop("ext"), style.pop("quality")
     chosen = Style(**style)
@@ -125,7 +124,7 @@ def overlay(
 
 def _run(app: App, what: str, work: Callable[[Reports], Tally]) -> int:
     from bddzoo.cli.progress import PictureBar
-    from bddzoo.reports.pictures.runs import Reports
+    from bddzoo.reports.pictures.work import Reports
 
     with PictureBar(app, what) as bar:
         lines = Lines(bar.warn)

@@ -76,7 +76,7 @@ def compare(
     from bddzoo.reports.pictures.compare import Comparison, short_names
     from bddzoo.reports.pictures.draw import Style
     from bddzoo.reports.pictures.images import ImageSet
-    from bddzoo.reports.pictures.runs import Effort, Reports
+    from bddzoo.reports.pictures.work import Effort, Reports
 
     if score_file is not None and len(preds) > 1:
         raise UsageError(

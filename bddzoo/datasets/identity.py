@@ -1,12 +1,20 @@
-"""Which data set a folder holds, so that a number is never compared with one from another set."""
+"""Which data set a folder holds, and digests of its images and labels."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bddzoo.datasets.images import OFFICIAL_COUNTS
 from bddzoo.datasets.mini.writer import DEFAULT_VAL, VERSION, read_marker
 from bddzoo.datasets.openseg.sets import DATA_SETS
+from bddzoo.errors import MissingError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 BDD100K = "bdd100k"
 MINI = "bddzoo-mini"
@@ -51,3 +59,78 @@ def split_size(root: Path, task: str, split: str, layout: str = BDD100K) -> int 
         return published_images(layout, task, split)
     count = marker.get(split)
     return count if isinstance(count, int) else None
+
+
+def digest_names(names: Iterable[str]) -> str:
+    """Digest of a list of frame names, independent of their order.
+
+    Returns:
+        `sha256:` and 64 hexadecimal digits, over the sorted names, one per line.
+    """
+    text = "".join(f"{name}\n" for name in sorted(names))
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_files(files: Iterable[tuple[str, Path | None]]) -> str:
+    """Digest of the ground truth: every frame's name with the SHA-256 of its label file.
+
+    The bytes of the files count, not the decoded pixels: a label set that was packed anew has another
+    digest although it may give the same number, which is the safe side.
+
+    Args:
+        files: Pairs of frame name and label path; None for a frame without a label file.
+
+    Returns:
+        `sha256:` and 64 hexadecimal digits, independent of the order of the pairs.
+
+    Raises:
+        MissingError: A label file cannot be read.
+    """
+    rows = []
+    for name, path in files:
+        if path is None:
+            rows.append(f"{name} -\n")
+            continue
+        try:
+            rows.append(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n")
+        except OSError as error:
+            raise MissingError(
+                f"cannot read label {path}: {error.strerror}",
+                hint="check the data set with 'bddzoo data check'",
+            ) from error
+    return "sha256:" + hashlib.sha256("".join(sorted(rows)).encode()).hexdigest()
+
+
+def digest_pixels(pixels: npt.NDArray[np.uint8]) -> str:
+    """SHA-256 of a label's shape and pixels, whatever file they were stored in: 64 hexadecimal digits."""
+    return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
+
+
+def digest_labels(frames: Mapping[str, str]) -> str:
+    """Digest of a split's ground truth: every frame's name with `digest_pixels` of its label.
+
+    Returns:
+        `sha256:` and 64 hexadecimal digits, independent of the order of the frames.
+    """
+    return digest_names(f"{name} {digest}" for name, digest in frames.items())
+
+
+def digest_label_files(task: str, files: Iterable[tuple[str, Path]], threads: int = 1) -> str:
+    """`digest_labels` of label files.
+
+    Args:
+        task: Their task.
+        files: Pairs of frame name and label path.
+        threads: Files that are read at the same time.
+
+    Raises:
+        MissingError: A label cannot be read.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from bddzoo.datasets.classes import BITMASK_TASKS
+    from bddzoo.datasets.formats.mask import read_bitmask, read_mask
+
+    read = read_bitmask if task in BITMASK_TASKS else read_mask
+    with ThreadPoolExecutor(threads) as pool:
+        return digest_labels(dict(pool.map(lambda file: (file[0], digest_pixels(read(file[1]))), files)))

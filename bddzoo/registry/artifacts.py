@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from bddzoo.registry import structs as doc
 from bddzoo.registry.model import Artifact, ArtifactKind, Digest, DigestOrigin, Zoo
@@ -75,7 +76,9 @@ def _artifact(
         kind=kind,
         name=name,
         sources=sources,
-        digests=tuple(_digest(checker, at, i, d, row, depth) for i, d in enumerate(own.digests))
+        digests=tuple(
+            parse_digest(checker, (*at, "digests", i), d, row.id, depth) for i, d in enumerate(own.digests)
+        )
         if own
         else (),
         # The template's MD5 is that of the template's file, not of one from another place.
@@ -102,15 +105,23 @@ def _size(
     return int(match[1]), match[2], match[3].strip() if match[3] else None  # type: ignore[return-value]
 
 
-def _digest(checker: Checker, at: PathLike, index: int, text: str, row: doc.ModelDoc, depth: int) -> Digest:
+def parse_digest(checker: Checker, at: PathLike, text: str, *where: Any) -> Digest:
+    """A digest as it is written in the registry; problems are noted.
+
+    Args:
+        checker: Notes problems.
+        at: Where the text is.
+        text: See `structs.DIGEST_WORDS`.
+        where: Further arguments of `Checker.note`: a model's id and its depth.
+    """
     if not _DIGEST.fullmatch(text):
         message = f'expected {doc.DIGEST_WORDS}; got "{text}"'
-        checker.note((*at, "digests", index), message, row.id, depth)
+        checker.note(at, message, *where)
         return Digest("md5", "", "observed")
     value, origin, *date = text.split(" ")
     algorithm, hexadecimal = value.split(":")
     full = 32 if algorithm == "md5" else 64
     if len(hexadecimal) != full and origin != "filename":
         message = f"a {algorithm} has {full} hex digits, got {len(hexadecimal)}"
-        checker.note((*at, "digests", index), message, row.id, depth)
+        checker.note(at, message, *where)
     return Digest(algorithm, hexadecimal, origin, date[0] if date else None)  # type: ignore[arg-type]

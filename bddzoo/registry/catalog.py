@@ -218,7 +218,7 @@ def _compiled_path(text: str) -> Path | None:
         code = [
             Path(__file__).with_name(f"{name}.py").read_bytes() for name in ("reader", "structs", "catalog")
         ]
-        folder = user_folder("cache") / "registry"
+        folder = user_folder("cache").with_name("bddzoo-registry")
     except (OSError, MissingError):
         return None
     digest = hashlib.sha256(b"\0".join([*code, msgspec.__version__.encode(), text.encode()])).hexdigest()

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 Task = Literal["sem_seg", "ins_seg"]
 ArtifactKind = Literal["weights", "scores-val", "scores-test", "preds", "masks", "visuals", "config"]
@@ -69,6 +70,18 @@ class Artifact(Struct, frozen=True):
     size_date: str | None = None
 
 
+class GroundTruth(Struct, frozen=True):
+    """What is known of the images and labels that a number was measured on.
+
+    Attributes:
+        images: Digest of the list of image names, see `bddzoo.datasets.identity.digest_names`.
+        labels: Digest of the labels' pixels, see `bddzoo.datasets.identity.digest_labels`.
+    """
+
+    images: Digest | None = None
+    labels: Digest | None = None
+
+
 class Protocol(Struct, frozen=True):
     """Everything that changes a number besides the weights.
 
@@ -95,6 +108,7 @@ class Protocol(Struct, frozen=True):
         logits_resize: How logits come back to the image's own size.
         evaluator: Which definition of the metrics the number follows.
         tolerance: Per-metric tolerance in points of the metric; overrides the default.
+        ground_truth: Split to the digests of its images and labels.
         note: Anything else that matters.
     """
 
@@ -118,6 +132,7 @@ class Protocol(Struct, frozen=True):
     logits_resize: Literal["bilinear", "cv2-cubic"] = "bilinear"
     evaluator: str = "bdd100k"
     tolerance: Mapping[str, Decimal] = field(default_factory=dict)
+    ground_truth: Mapping[str, GroundTruth] = field(default_factory=dict)
     note: str | None = None
 
 
@@ -304,6 +319,7 @@ class Model(Struct, frozen=True):
         protocol: Test protocol, or None when unknown.
         notes: What is known to be odd about the row.
         paper_id: Name in the registry of the paper of the row's method; the heading's unless the row says.
+        protocols: Id to protocol, of those that `elsewhere` names.
         training: How the weights were trained, or None when unknown.
         elsewhere: Numbers that were published in other places.
         lint_ok: Acknowledged findings of `bddzoo registry lint`: code to reason.
@@ -328,6 +344,19 @@ class Model(Struct, frozen=True):
     fills: Fills | None = None
     not_buildable: NotBuildable | None = None
     paper_id: str | None = None
+    protocols: Mapping[str, Protocol] = field(default_factory=dict)
+
+    def tested_by(self, name: str, protocol: Protocol | None = None) -> Model:
+        """The same model under another protocol, with the numbers that were published for it.
+
+        Args:
+            name: Id of the protocol.
+            protocol: The protocol, if it may be none of `protocols`.
+        """
+        if self.protocol is not None and name == self.protocol.id:
+            return self
+        published = (number for e in self.elsewhere if e.protocol == name for number in e.reported)
+        return replace(self, protocol=protocol or self.protocols.get(name), reported=tuple(published))
 
     def artifact(self, kind: ArtifactKind) -> Artifact | None:
         """The artifact of that kind, or None."""

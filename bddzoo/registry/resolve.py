@@ -16,12 +16,13 @@ from typing import Any
 from msgspec import Struct
 
 from bddzoo.registry import structs as doc
-from bddzoo.registry.artifacts import build_artifacts
+from bddzoo.registry.artifacts import build_artifacts, parse_digest
 from bddzoo.registry.model import (
     REASONS,
     Column,
     Elsewhere,
     Fills,
+    GroundTruth,
     Link,
     Method,
     Model,
@@ -180,7 +181,15 @@ def build_protocol(resolver: Resolver, name: str, spec: doc.ProtocolDoc) -> Prot
         resolver.note(at, f"resize {spec.resize} needs a scale")
     if spec.flip_swap and not spec.flip:
         resolver.note(at, "flip_swap needs flip")
-    return Protocol(id=name, **shared(spec, Protocol))
+    truth = {}
+    for split, digests in spec.ground_truth.items():
+        found = {
+            what: parse_digest(resolver, (*at, "ground_truth", split, what), text)
+            for what in ("images", "labels")
+            if (text := getattr(digests, what)) is not None
+        }
+        truth[split] = GroundTruth(**found)
+    return Protocol(id=name, **{**shared(spec, Protocol), "ground_truth": truth})
 
 
 def build_column(name: str, spec: doc.ColumnDoc) -> Column:
@@ -377,6 +386,9 @@ class Resolver(Checker):
             fills=self._fills(at, row),
             not_buildable=self._not_buildable(at, row),
             paper_id=row.paper or method.paper_id,
+            protocols={
+                e.protocol: self.protocols[e.protocol] for e in row.elsewhere if e.protocol in self.protocols
+            },
         )
 
     def _settings(self, at: PathLike, row: doc.ModelDoc, style: TableStyle | None) -> dict[str, str]:

@@ -80,6 +80,16 @@ class PaperDoc(Doc):
     lint_ok: dict[Ident, Text] = {}
 
 
+class GroundTruthDoc(Doc):
+    """Digests of the images and labels of a split, as records have them.
+
+    `images`: of the list of image names; `labels`: of the labels' pixels.
+    """
+
+    images: DigestText | None = None
+    labels: DigestText | None = None
+
+
 class ProtocolDoc(Doc):
     """Everything that changes a number besides the weights."""
 
@@ -102,6 +112,7 @@ class ProtocolDoc(Doc):
     logits_resize: Literal["bilinear", "cv2-cubic"] = "bilinear"
     evaluator: Ident = "bdd100k"
     tolerance: dict[Ident, Decimal] = {}
+    ground_truth: dict[Literal["train", "val", "test"], GroundTruthDoc] = {}
     note: Text | None = None
 
 

@@ -46,7 +46,10 @@ def as_json(check: ModelCheck) -> dict[str, Any]:
             {
                 "link": link.link,
                 "verdict": str(link.verdict),
+                "looked_at": link.looked,
                 "source": link.source,
+                "compared": list(link.compared),
+                "not_compared": list(link.not_compared),
                 "reasons": list(link.reasons),
                 "metrics": [
                     {
@@ -90,6 +93,10 @@ def from_json(rows: object, where: str) -> list[ModelCheck]:
                         Verdict(link["verdict"]),
                         str(link["source"]),
                         reasons=tuple(map(str, link["reasons"])),
+                        # Checks of earlier versions do not say.
+                        compared=tuple(map(str, link.get("compared", ()))),
+                        not_compared=tuple(map(str, link.get("not_compared", ()))),
+                        looked=bool(link.get("looked_at", True)),
                     )
                     for link in row["links"]
                 ),
@@ -165,7 +172,7 @@ def github(checks: Sequence[ModelCheck]) -> str:
         if first is None:
             lines.append(f"::notice title={_property(check.model)}::reproduced")
         else:
-            text = f"{first.link}: {first.verdict}: {_why(first)}"
+            text = f"{first.link}: {first.outcome}: {_why(first)}"
             lines.append(f"::error title={_property(check.model)}::{_message(text)}")
     return "\n".join(lines)
 
@@ -175,7 +182,7 @@ def summary(checks: Sequence[ModelCheck]) -> str:
     names = list(dict.fromkeys(link.link for check in checks for link in check.links))
     rows = []
     for check in checks:
-        verdicts = {link.link: str(link.verdict) for link in check.links}
+        verdicts = {link.link: link.outcome for link in check.links}
         first = check.first_broken
         broken = "" if first is None else f"{first.link}: {_why(first)}"
         rows.append((f"`{check.model}`", *(verdicts.get(n, "") for n in names), str(check.verdict), broken))
@@ -197,16 +204,29 @@ def _table(checks: Sequence[ModelCheck]) -> str:
     for check in checks:
         for link in check.links:
             numbers = ", ".join(_number(m) for m in link.metrics)
-            rows.append([check.model, link.link, str(link.verdict), numbers, _why(link)])
+            rows.append([check.model, link.link, link.outcome, numbers, _why(link)])
     table = tabulate(
         rows, headers=["model", "link", "verdict", "reported / found", "why"], disable_numparse=True
     )
     lines = [table, ""]
     for check in checks:
         first = check.first_broken
-        end = "the chain holds" if first is None else f"the first link that breaks is '{first.link}'"
+        lines += [f"{check.model}: {link.link}: {link.scope}" for link in check.links if link.scope]
+        end = _whole(check)
+        if first is not None:
+            what = "breaks" if first.looked else "could not be looked at"
+            end = f"the first link that {what} is '{first.link}'"
         lines.append(f"{check.model}: {check.verdict}; {end}")
     return "\n".join(lines)
+
+
+def _whole(check: ModelCheck) -> str:
+    from bddzoo.results.links import LINKS
+
+    others = [link for link in LINKS if link not in {found.link for found in check.links}]
+    return f"{'the tested links hold' if others else 'the chain holds'}" + (
+        f"; not tested: {', '.join(others)}" if others else ""
+    )
 
 
 def _number(metric: MetricVerdict) -> str:

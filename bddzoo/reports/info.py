@@ -25,6 +25,7 @@ _COLUMN = 14
 def as_data(model: Model) -> dict[str, Any]:
     """The model as plain data; what is unknown is None, or an empty list."""
     data: dict[str, Any] = msgspec.to_builtins(model, builtin_types=(Decimal,))
+    del data["protocols"]  # `elsewhere` names them
     data["artifacts"] = {artifact.pop("kind"): artifact for artifact in data["artifacts"]}
     return data
 

@@ -1,10 +1,9 @@
 """Records of measurements: writing, reading, comparing, and the verdict on a reported number."""
 
+from bddzoo.datasets.identity import digest_files, digest_names
 from bddzoo.results.environment import (
     Environment,
     collect_environment,
-    digest_files,
-    digest_names,
     peak_memory_bytes,
 )
 from bddzoo.results.record import Fingerprint, Record, RunInfo, WeightsUsed, new_record

@@ -5,26 +5,26 @@
     predictions  the published predictions, scored here, give it too
     weights      inference with the verified weights gives it, within tolerance
 
-A link that could not be looked at is `missing`, never a pass.
+A link that nobody could look at is not a pass: its verdict is `missing` and it is shown as not looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bddzoo.errors import BddzooError, ExitCode
 from bddzoo.registry.model import Model
 from bddzoo.results.record import TIME_FORMAT, Fingerprint, Record, RunInfo, new_record
 from bddzoo.results.scorefile import ScoreFile, read_score_file
-from bddzoo.results.verdict import MetricVerdict, Verdict, VerdictReport, judge, worst
+from bddzoo.results.verdict import MetricVerdict, Verdict, VerdictReport, describe_scope, judge, worst
 
 if TYPE_CHECKING:
     from bddzoo.evaluation.options import Evaluation
-    from bddzoo.registry.markdown.document import Document, Row
+    from bddzoo.registry.markdown.document import Document, Heading, Row
 
 Link = Literal["registry", "scores", "predictions", "weights"]
 LINKS: tuple[Link, ...] = ("registry", "scores", "predictions", "weights")
@@ -47,6 +47,9 @@ class LinkResult:
         metrics: One entry for each reported number.
         reasons: Why it is not `reproduced`.
         record: The measurement behind it, if one was made.
+        compared: What agrees with what is published, in words.
+        not_compared: What could not be compared.
+        looked: Whether there was anything to look at.
     """
 
     link: Link
@@ -55,6 +58,19 @@ class LinkResult:
     metrics: tuple[MetricVerdict, ...] = ()
     reasons: tuple[str, ...] = ()
     record: Record | None = None
+    compared: tuple[str, ...] = ()
+    not_compared: tuple[str, ...] = ()
+    looked: bool = True
+
+    @property
+    def outcome(self) -> str:
+        """The verdict in words: `not looked at` if there was nothing to look at."""
+        return str(self.verdict) if self.looked else "not looked at"
+
+    @property
+    def scope(self) -> str:
+        """What was compared and what was not, in words; empty if nothing was."""
+        return describe_scope(self.compared, self.not_compared)
 
 
 @dataclass(frozen=True)
@@ -88,14 +104,15 @@ def attempt(link: Link, check: Callable[[], LinkResult]) -> LinkResult:
         return check()
     except BddzooError as error:
         verdict = _VERDICT_OF.get(error.exit_code, Verdict.MISSING)
-        return LinkResult(link, verdict, reasons=(error.message,))
+        return LinkResult(link, verdict, reasons=(error.message,), looked=verdict is not Verdict.MISSING)
     except OSError as error:  # the other models are checked all the same
         what = f"{error.filename}: " if error.filename else ""
-        return LinkResult(link, Verdict.MISSING, reasons=(f"{what}{error.strerror or error}",))
+        reasons = (f"{what}{error.strerror or error}",)
+        return LinkResult(link, Verdict.MISSING, reasons=reasons, looked=False)
 
 
 def check_registry(model: Model, documents: Sequence[Path], split: str = "val") -> LinkResult:
-    """Compare the registry's numbers with the zoo's own document, decimals included.
+    """Compare the registry's row with the zoo's own document: numbers with their decimals, names, links.
 
     Args:
         model: The model.
@@ -109,9 +126,10 @@ def check_registry(model: Model, documents: Sequence[Path], split: str = "val") 
     from bddzoo.errors import MissingError
 
     rows = ((document, _row_of(model, _read_document(document))) for document in documents)
-    document, row = next((pair for pair in rows if pair[1] is not None), (None, None))
-    if document is None or row is None:
+    document, found = next((pair for pair in rows if pair[1] is not None), (None, None))
+    if document is None or found is None:
         raise MissingError(f"no row for {model.id} in {', '.join(map(str, documents))}")
+    heading, row = found
     metrics = []
     for number in model.reported:
         if number.split != split or number.value is None:
@@ -122,13 +140,49 @@ def check_registry(model: Model, documents: Sequence[Path], split: str = "val") 
         said = "nothing" if printed is None else str(printed)
         reasons = () if same else (f"{number.column}: the registry has {number.value}, the document {said}",)
         difference = None if printed is None else float(printed - number.value)
-        found = None if printed is None else float(printed)
+        value = None if printed is None else float(printed)
         metrics.append(
             MetricVerdict(
-                number.metric, number.column, kind, number.value, found, difference, Decimal(0), reasons
+                number.metric, number.column, kind, number.value, value, difference, Decimal(0), reasons
             )
         )
-    return _result("registry", metrics, str(document), model, split)
+    if not metrics:
+        reason = f"the zoo reports no number on split '{split}' for {model.id}"
+        return LinkResult("registry", Verdict.MISSING, str(document), reasons=(reason,))
+    compared, different = _compare_row(model, heading, row)
+    verdicts = [m.verdict for m in metrics] + [Verdict.DRIFTED] * bool(different)
+    why = (*(reason for metric in metrics for reason in metric.reasons), *different)
+    return LinkResult(
+        "registry", worst(verdicts), str(document), tuple(metrics), why, compared=("numbers", *compared)
+    )
+
+
+def _compare_row(model: Model, heading: Heading, row: Row) -> tuple[list[str], list[str]]:
+    """What of a document's row, besides its numbers, agrees with the registry; and how the rest differs."""
+    from bddzoo.registry.markdown.document import row_of
+
+    ours = row_of(model, heading.style)
+    groups: dict[str, list[tuple[str, str | None, str | None]]] = {
+        "names": [("heading", model.method.name, heading.name), ("backbone", ours.backbone, row.backbone)],
+        "settings": _both(ours.settings, row.settings),
+        "links": [(f"link of {kind}", a, b) for kind, a, b in _both(ours.links, row.links)],
+    }
+    if heading.paper is not None:
+        paper = model.method.paper
+        groups["paper"] = [("paper", paper.title if paper else None, heading.paper.title)]
+        groups["paper"] += [("link of the paper", paper.url if paper else None, heading.paper.url)]
+    compared = [name for name, pairs in groups.items() if pairs and all(a == b for _, a, b in pairs)]
+    different = [
+        f"{what}: the registry has {a or 'nothing'}, the document {b or 'nothing'}"
+        for pairs in groups.values()
+        for what, a, b in pairs
+        if a != b
+    ]
+    return compared, different
+
+
+def _both(a: Mapping[str, str], b: Mapping[str, str]) -> list[tuple[str, str | None, str | None]]:
+    return [(key, a.get(key), b.get(key)) for key in dict.fromkeys((*a, *b))]
 
 
 def _read_document(document: Path) -> Document:
@@ -142,12 +196,12 @@ def _read_document(document: Path) -> Document:
     return import_markdown(text, str(document))
 
 
-def _row_of(model: Model, document: Document) -> Row | None:
-    """The model's row: the one with its id, else the only one with its heading, backbone and settings."""
+def _row_of(model: Model, document: Document) -> tuple[Heading, Row] | None:
+    """The model's row: the one with its id, or the only one with its heading, backbone and settings."""
     rows = [(heading, row) for heading in document.headings for row in heading.rows]
-    named = [row for _, row in rows if row.id == model.id]
+    named = [(heading, row) for heading, row in rows if row.id == model.id]
     alike = [
-        row
+        (heading, row)
         for heading, row in rows
         if (heading.name, row.backbone) == (model.method.name, model.backbone)
         and dict(row.settings) == dict(model.settings)
@@ -207,6 +261,7 @@ def check_predictions(
         partial=scores.partial,
         evaluator="openseg" if labels_of(model) else "bdd100k",
         source="predictions",
+        **_digests(model, data, split, scores.frames, workers),
     )
     record = new_record(
         model,
@@ -217,6 +272,26 @@ def check_predictions(
         run=_run((str(predictions),)),
     )
     return from_report("predictions", judge(model, record), str(predictions), record)
+
+
+def _digests(model: Model, data: Path, split: str, scored: int, workers: int) -> dict[str, Any]:
+    """Digests of the images and labels of a split; without an image list that was scored whole, none."""
+    from bddzoo.datasets.identity import digest_label_files, digest_names
+    from bddzoo.datasets.layouts import layout_of
+    from bddzoo.errors import MissingError
+
+    try:
+        frames = layout_of(model, data).listing(model.task, split, attributes=False).frames
+    except MissingError:
+        return {}  # labels without their images
+    if len(frames) != scored:
+        return {}
+    digests: dict[str, Any] = {"image_list": digest_names(frame.name for frame in frames)}
+    truth = model.protocol.ground_truth.get(split) if model.protocol else None
+    if truth is not None and truth.labels is not None:
+        files = [(frame.name, frame.label) for frame in frames if frame.label is not None]
+        digests["labels"] = digest_label_files(model.task, files, workers)
+    return digests
 
 
 def _score(model: Model, truth: Path, predictions: Path, workers: int) -> Evaluation:
@@ -253,7 +328,16 @@ def _score(model: Model, truth: Path, predictions: Path, workers: int) -> Evalua
 
 def from_report(link: Link, report: VerdictReport, source: str, record: Record | None) -> LinkResult:
     """A link's result from the verdict on a record."""
-    return LinkResult(link, report.verdict, source, report.metrics, report.reasons, record)
+    return LinkResult(
+        link,
+        report.verdict,
+        source,
+        report.metrics,
+        report.reasons,
+        record,
+        report.compared,
+        report.not_compared,
+    )
 
 
 def _published(model: Model, split: str, found: ScoreFile) -> Fingerprint:
@@ -280,11 +364,3 @@ def _run(command: tuple[str, ...]) -> RunInfo:
 
     now = datetime.now(timezone.utc).strftime(TIME_FORMAT)
     return RunInfo(started=now, duration_s=0.0, command=command)
-
-
-def _result(link: Link, metrics: list[MetricVerdict], source: str, model: Model, split: str) -> LinkResult:
-    if not metrics:
-        reason = f"the zoo reports no number on split '{split}' for {model.id}"
-        return LinkResult(link, Verdict.MISSING, source, reasons=(reason,))
-    reasons = tuple(reason for metric in metrics for reason in metric.reasons)
-    return LinkResult(link, worst(m.verdict for m in metrics), source, tuple(metrics), reasons)

@@ -40,6 +40,8 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         skipped: Names of images that could not be used.
         image_list: Digest of the list of scored images, see `digest_names`.
         ground_truth: Digest of their label files, see `digest_files`.
+        labels: Digest of the labels' pixels, see `digest_labels`; unset in records of earlier versions.
+        id: Id of the registry's protocol that the run followed; unset in records of earlier versions.
         scale: Size `(width, height)` that images were resized into, as `resize` says.
         resize: Kind of resize: `fit`, `short-side` or `exact`.
         interpolation: Of the image: `linear` or `cubic`.
@@ -95,6 +97,9 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     evaluator: str = "bdd100k"
     source: Literal["inference", "predictions", "scores"] = "inference"
     options: dict[str, str] = {}
+    # Unset fields are not written, so a record of an earlier version stays the same file.
+    labels: str | msgspec.UnsetType = msgspec.UNSET
+    id: str | msgspec.UnsetType = msgspec.UNSET
 
     @classmethod
     def of(cls, model: Model, **fields: Any) -> Fingerprint:
@@ -106,7 +111,7 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """
         values: dict[str, Any] = {}
         if model.protocol is not None:
-            values = {name: getattr(model.protocol, name) for name in (*INFERENCE_FIELDS, "evaluator")}
+            values = {name: getattr(model.protocol, name) for name in (*INFERENCE_FIELDS, "evaluator", "id")}
         return cls(**{**values, **fields})
 
 

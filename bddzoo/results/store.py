@@ -330,11 +330,17 @@ _ID_PREFIX = re.compile(r"[0-9a-f]{4,64}")
 
 
 def best_record(model: Model, records: Iterable[Record], split: str = "val") -> Record | None:
-    """The newest comparable record of a model on a split, else the newest; None for none.
+    """The newest comparable record of a model on a split, otherwise the newest; None if there are none.
 
-    A quick look at a part of the data set does not push a whole measurement aside.
+    A quick look at a part of the data set does not replace a whole measurement, and a measurement by another
+    protocol does not replace one by the model's own.
     """
+    own = model.protocol.id if model.protocol else None
+
+    def rank(record: Record) -> tuple[bool, bool, tuple[bool, str]]:
+        report = judge(model, record)
+        comparable = report.verdict not in (Verdict.INCOMPARABLE, Verdict.MISSING)
+        return comparable, comparable and report.protocol == own, recency(record)
+
     of_split = [r for r in records if r.model == model.id and r.protocol.split == split]
-    weak = (Verdict.INCOMPARABLE, Verdict.MISSING)
-    comparable = [record for record in of_split if judge(model, record).verdict not in weak]
-    return max(comparable or of_split, key=recency, default=None)
+    return max(of_split, key=rank, default=None)

@@ -1,15 +1,16 @@
 """The verdict on a reported number, from one record.
 
-A number counts as reproduced only where nothing stands in the way of saying so: the protocols agree, the
-set is whole, every class occurs, the weights were verified, and the difference is within the tolerance.
-
-How the protocol of a run differs from the one that a reported number was measured with.
+`judge` is the only function that makes one. It takes the protocol from the record: a record that was measured
+by another protocol of the registry than the row's is compared with the numbers published for that one. A
+number is reproduced if the protocols agree, the images and labels are those that it was published for (as far
+as their digests are known), every class occurs, the weights were verified, and the difference is within the
+tolerance. The report says what was compared and what was not.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
@@ -180,6 +181,9 @@ class VerdictReport:
         verdict: The worst verdict of `metrics`.
         metrics: One entry for every number that the zoo reports on the split.
         reasons: Why it is not `reproduced`, over all metrics, without repetition.
+        protocol: Id of the protocol that the record was judged by; None if it is unknown.
+        compared: What of the measurement agrees with what is published: `protocol`, `image list` ...
+        not_compared: What could not be compared, because nothing is published or recorded.
     """
 
     model: str
@@ -187,11 +191,19 @@ class VerdictReport:
     verdict: Verdict
     metrics: tuple[MetricVerdict, ...]
     reasons: tuple[str, ...]
+    protocol: str | None = None
+    compared: tuple[str, ...] = ()
+    not_compared: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:
         """Exit status that stands for the verdict."""
         return self.verdict.exit_code
+
+    @property
+    def scope(self) -> str:
+        """What was compared and what was not, in words; empty if there was nothing to compare with."""
+        return describe_scope(self.compared, self.not_compared)
 
     @property
     def worst(self) -> MetricVerdict | None:
@@ -219,6 +231,13 @@ class VerdictReport:
         return self.worst.tolerance if self.worst else None
 
 
+def describe_scope(compared: Sequence[str], not_compared: Sequence[str]) -> str:
+    """`compared: numbers, protocol; not compared: ground truth`; empty for nothing."""
+    parts = [f"compared: {', '.join(compared)}"] if compared else []
+    parts += [f"not compared: {', '.join(not_compared)}"] if not_compared else []
+    return "; ".join(parts)
+
+
 def judge(model: Model, record: Record) -> VerdictReport:
     """Compare a record with what the zoo reports for the model.
 
@@ -231,19 +250,67 @@ def judge(model: Model, record: Record) -> VerdictReport:
         record: A measurement of it.
     """
     split = record.protocol.split
+    row, model = model, as_measured(model, record)
+    named = record.protocol.id
+    protocol = model.protocol.id if model.protocol else named if isinstance(named, str) else None
     reported = [r for r in model.reported if r.split == split and r.value is not None]
     if record.model != model.id:
         reason = f"the record is of model {record.model}"
-        return VerdictReport(model.id, split, Verdict.INCOMPARABLE, (), (reason,))
+        return VerdictReport(model.id, split, Verdict.INCOMPARABLE, (), (reason,), protocol)
     if not reported:
-        reason = f"the zoo reports no number on split '{split}'"
-        return VerdictReport(model.id, split, Verdict.MISSING, (), (reason,))
-    shared = _obstacles(model, record)
+        other = "" if model is row else f" for protocol '{protocol}'"
+        reason = f"the zoo reports no number on split '{split}'{other}"
+        return VerdictReport(model.id, split, Verdict.MISSING, (), (reason,), protocol)
+    different, compared, unknown = _compare_inputs(model, record)
+    shared = (*_obstacles(model, record), *different)
     doubts = _doubts(model, record)
     metrics = tuple(_judge_metric(model, record, number, shared, doubts) for number in reported)
     verdict = worst(m.verdict for m in metrics)
     reasons = tuple(dict.fromkeys(reason for m in metrics for reason in m.reasons))
-    return VerdictReport(model.id, split, verdict, metrics, reasons)
+    return VerdictReport(model.id, split, verdict, metrics, reasons, protocol, compared, unknown)
+
+
+def as_measured(model: Model, record: Record) -> Model:
+    """The model under the protocol that a record was measured by, with the numbers published for it.
+
+    A record of an earlier version does not name its protocol. Then it is the row's, unless that differs and
+    exactly one of the others with published numbers agrees with the record in every field.
+    """
+    name = record.protocol.id
+    if isinstance(name, str):
+        return model.tested_by(name)
+    if not differing_fields(model, record):
+        return model
+    names = dict.fromkeys(e.protocol for e in model.elsewhere if e.protocol in model.protocols)
+    others = [model.tested_by(name) for name in names if name is not None]
+    agreeing = [other for other in others if not differing_fields(other, record)]
+    return agreeing[0] if len(agreeing) == 1 else model
+
+
+def _compare_inputs(model: Model, record: Record) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """What of a measurement differs from what is published, in sentences; what agrees; what is unknown."""
+    run = record.protocol
+    truth = model.protocol.ground_truth.get(run.split) if model.protocol else None
+    different: list[str] = []
+    compared, unknown = ["numbers"], list[str]()
+    own = run.source == "inference"
+    if own:
+        (compared if model.protocol else unknown).append("protocol")
+    whole = not missing_images(record)
+    for what, published, measured in (
+        ("image list", truth.images if truth else None, run.image_list),
+        ("ground truth", truth.labels if truth else None, run.labels),
+    ):
+        if published is None or not isinstance(measured, str) or not whole:
+            unknown.append(what)
+        elif measured == f"{published.algorithm}:{published.hex}":
+            compared.append(what)
+        else:
+            different.append(f"the {what} is not the one that the number was published for")
+    if own:
+        verified = record.weights is not None and record.weights.state == "verified"
+        (compared if verified else unknown).append("weights")
+    return tuple(different), tuple(compared), tuple(unknown)
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:

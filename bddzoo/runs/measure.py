@@ -15,12 +15,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bddzoo.datasets.identity import dataset_id, split_size
+from bddzoo.datasets.identity import dataset_id, digest_files, digest_labels, digest_names, split_size
 from bddzoo.datasets.images import Frame, Listing
 from bddzoo.datasets.layouts import dataset_of, labels_of, layout_of
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry.model import Model
-from bddzoo.results.environment import collect_environment, digest_files, digest_names, peak_memory_bytes
+from bddzoo.results.environment import collect_environment, peak_memory_bytes
 from bddzoo.results.record import TIME_FORMAT, Fingerprint, Record, RunInfo, WeightsUsed, new_record
 from bddzoo.runs.loop import Loop, Options, Watcher, peak_device_memory
 
@@ -119,6 +119,7 @@ def measure(
             skipped=tuple(sorted(name for name, _ in failures)),
             image_list=digest_names(frame.name for frame in counted),
             ground_truth=digest_files((frame.name, frame.label) for frame in counted),
+            labels=digest_labels(run.scorer.labels),
             device=device.type,
             precision=options.speedups.precision,
             options=options.speedups.options,

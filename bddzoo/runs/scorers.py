@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bddzoo.datasets.classes import INS_SEG, SEM_SEG, values_of_no_class
 from bddzoo.datasets.formats.mask import paint_bitmask, read_bitmask, read_mask, score_entries
 from bddzoo.datasets.formats.scalabel import Instances
+from bddzoo.datasets.identity import digest_pixels
 from bddzoo.datasets.images import Frame
 from bddzoo.datasets.layouts import labels_of
 from bddzoo.datasets.openseg import DataSet, class_set_of
@@ -23,10 +24,18 @@ if TYPE_CHECKING:
     from bddzoo.inference.outputs import PredictionSet
 
 
-class SemSegScorer:
+class _Scorer:
+    """What all scorers have: the digest of each frame's label, see `bddzoo.datasets.identity`."""
+
+    def __init__(self) -> None:
+        self.labels: dict[str, str] = {}
+
+
+class SemSegScorer(_Scorer):
     """Class maps against class maps."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._counts = SemSegAccumulator(SEM_SEG.names)
 
     def score(self, frame: Frame, class_map: npt.NDArray[np.uint8], writer: PredictionSet | None) -> None:
@@ -37,6 +46,7 @@ class SemSegScorer:
         if strange := values_of_no_class("sem_seg", truth):
             raise _no_class(frame, strange)
         self._counts.update(truth, class_map, frame.name)
+        self.labels[frame.name] = digest_pixels(truth)
         if writer is not None:
             writer.add_class_map(frame.name, class_map)
 
@@ -51,16 +61,18 @@ class SemSegScorer:
             UsageError: A frame was counted by both.
         """
         self._counts.merge(other._counts)
+        self.labels.update(other.labels)
 
     def statistics(self) -> dict[str, bytes]:
         """What was counted on each frame, for `bddzoo.evaluation.statistics.load`."""
         return {"masks": dump(self._counts)}
 
 
-class LabelledScorer:
+class LabelledScorer(_Scorer):
     """Class maps against label files of one of openseg.pytorch's data sets, by its trainer's definition."""
 
     def __init__(self, dataset: DataSet) -> None:
+        super().__init__()
         self._dataset = dataset
         self._counts = accumulator_of(dataset)
 
@@ -73,6 +85,7 @@ class LabelledScorer:
         if counts.foreign:
             raise foreign_labels(self._dataset, frame.label, counts, lenient=False)
         self._counts.add(frame.name, counts.matrix)
+        self.labels[frame.name] = digest_pixels(truth)
         if writer is not None:
             writer.add_class_map(frame.name, class_map)
 
@@ -87,16 +100,18 @@ class LabelledScorer:
             UsageError: A frame was counted by both.
         """
         self._counts.merge(other._counts)
+        self.labels.update(other.labels)
 
     def statistics(self) -> dict[str, bytes]:
         """What was counted on each frame, for `bddzoo.evaluation.statistics.load`."""
         return {"masks": dump(self._counts)}
 
 
-class InsSegScorer:
+class InsSegScorer(_Scorer):
     """Bitmasks against bitmasks, and boxes against the boxes of bitmasks."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._masks = InsSegAccumulator(INS_SEG.names)
         self._boxes = BoxAccumulator(INS_SEG.names)
 
@@ -109,6 +124,7 @@ class InsSegScorer:
             raise _no_class(frame, strange)
         bitmask = paint_bitmask(instances)
         self._masks.update(truth, bitmask, score_entries(instances), frame.name)
+        self.labels[frame.name] = digest_pixels(truth)
         self._boxes.update(truth, instances.boxes, instances.scores, instances.labels, frame.name)
         if writer is not None:
             writer.add_instances(frame.name, instances, bitmask)
@@ -125,6 +141,7 @@ class InsSegScorer:
         """
         self._masks.merge(other._masks)
         self._boxes.merge(other._boxes)
+        self.labels.update(other.labels)
 
     def statistics(self) -> dict[str, bytes]:
         """What was counted on each frame, for `bddzoo.evaluation.statistics.load`."""

@@ -9,8 +9,8 @@ import pytest
 
 from bddzoo.datasets.classes import INS_SEG, SEM_SEG
 from bddzoo.datasets.mini import DEFAULT_VAL
+from bddzoo.datasets.mini.draw import SCENES, TIMES, WEATHER, make_plan
 from bddzoo.datasets.mini.frame import MiniFrame, render
-from bddzoo.datasets.mini.scene import SCENES, TIMES, WEATHER, make_plan
 
 # Category of a bitmask to class id of a class map: pedestrian is person, and so on.
 SEM_OF = {category: category + 10 for category in range(1, 9)}

@@ -16,6 +16,7 @@ from bddzoo.errors import ExitCode, MissingError
 from bddzoo.inference.cpu import tune_for_cpu
 from bddzoo.inference.preprocess import prepare
 from tests.engines.models import registry, with_parts
+from tests.support.sampling import every, sampled
 
 DATA = Path(__file__).parents[1] / "data/engines/golden"
 CPU = torch.device("cpu")
@@ -34,16 +35,19 @@ def statuses(findings):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [
-        "fpn_r50_512x1024_40k_sem_seg_bdd100k",
-        "pointrend_r50_512x1024_40k_sem_seg_bdd100k",
-        "psanet_r50-d8_512x1024_40k_sem_seg_bdd100k",
-        "emanet_r50-d8_769x769_40k_sem_seg_bdd100k",
-        "upernet_swin-t_512x1024_40k_sem_seg_bdd100k",
-        "upernet_convnext-t_fp16_512x1024_40k_sem_seg_bdd100k",
-        "mask_rcnn_r50_fpn_dconv_1x_ins_seg_bdd100k",
-        "cascade_mask_rcnn_r50_fpn_1x_ins_seg_bdd100k",
-    ],
+    sampled(
+        [
+            "fpn_r50_512x1024_40k_sem_seg_bdd100k",
+            "pointrend_r50_512x1024_40k_sem_seg_bdd100k",
+            "psanet_r50-d8_512x1024_40k_sem_seg_bdd100k",
+            "emanet_r50-d8_769x769_40k_sem_seg_bdd100k",
+            "upernet_swin-t_512x1024_40k_sem_seg_bdd100k",
+            "upernet_convnext-t_fp16_512x1024_40k_sem_seg_bdd100k",
+            "mask_rcnn_r50_fpn_dconv_1x_ins_seg_bdd100k",
+            "cascade_mask_rcnn_r50_fpn_1x_ins_seg_bdd100k",
+        ],
+        every(2),
+    ),
 )
 def test_shipped_goldens(name):
     with packaged() as folder:
@@ -58,7 +62,11 @@ def test_shipped_goldens(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100k", "mask_rcnn_r50_fpn_1x_ins_seg_bdd100k"]
+    "name",
+    # The detector's picture is compared in `tests/cli/test_main_job.py`, too.
+    sampled(
+        ["deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100k", "mask_rcnn_r50_fpn_1x_ins_seg_bdd100k"], every(2)
+    ),
 )
 def test_full_pictures(name):
     findings = selftest(DATA).model(registry().find(name))

@@ -8,8 +8,8 @@ from typing import Any
 
 from msgspec import structs
 
-from bddzoo.registry.markdown.document import DIGEST_LINK, Document, Heading, Row
-from bddzoo.registry.model import Artifact, Method, Model, Section, TableStyle
+from bddzoo.registry.markdown.document import Document, Heading, row_of
+from bddzoo.registry.model import Method, Section, TableStyle
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "registry"
 PUBLISHED = ("bdd100k-models", "vis4d", "openseg.pytorch")
@@ -45,33 +45,10 @@ def _heading(section: Section, method: Method) -> Heading:
     return Heading(
         name=method.name,
         style=TableStyle(**{**structs.asdict(style), "row_tails": shown, "pad_unless": unless}),
-        rows=tuple(_row(m, style) for m in models),
+        rows=tuple(row_of(m, style) for m in models),
         caption=method.caption,
         paper=method.paper,
         venue=method.venue,
         authors=method.authors,
         code=method.code,
-    )
-
-
-def _row(model: Model, style: TableStyle) -> Row:
-    by_kind: dict[str, Artifact] = {a.kind: a for a in model.artifacts}
-    links: dict[str, str] = {}
-    for column in style.columns:
-        for target in column.links.values():
-            kind = target.removesuffix(".md5")
-            artifact = by_kind.get(kind)
-            if artifact is None:
-                continue
-            if target == DIGEST_LINK:
-                if artifact.digest_url:
-                    links[target] = artifact.digest_url
-            else:
-                links[target] = artifact.printed or (artifact.sources[0] if artifact.sources else "")
-    return Row(
-        id=model.id,
-        backbone=model.backbone,
-        settings=dict(model.settings),
-        numbers={(r.split, r.metric): r.value for r in model.reported},
-        links=links,
     )

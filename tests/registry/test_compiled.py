@@ -17,7 +17,7 @@ from tests.cli.command import ROOT
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where compiled copies go."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "bddzoo" / "registry"
+    return tmp_path / "cache" / "bddzoo-registry"
 
 
 def assert_equal(one: Registry, other: Registry) -> None:

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bddzoo.datasets.formats.labels import IGNORED, NOTHING
-from bddzoo.reports.pictures.errors import (
+from bddzoo.datasets.classes import IGNORED
+from bddzoo.datasets.formats.labels import NOTHING
+from bddzoo.reports.pictures.draw import (
     COLOURS,
     Outcome,
     difference,

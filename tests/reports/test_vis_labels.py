@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from bddzoo.datasets.formats.labels import IGNORED, NOTHING
+from bddzoo.datasets.classes import IGNORED
+from bddzoo.datasets.formats.labels import NOTHING
 from bddzoo.datasets.formats.mask import write_mask, write_rgba
 from bddzoo.datasets.formats.readers import open_labels
 from bddzoo.errors import MissingError, UsageError

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from bddzoo.errors import ExitCode
+from bddzoo.registry.model import Digest, Elsewhere, GroundTruth, Model, Reported
 from bddzoo.results import Verdict, WeightsUsed, best_record, judge
+from bddzoo.results.record import decode_record, encode_record
 from bddzoo.results.verdict import DEFAULT_TOLERANCE, tolerance_of, worst
 from tests.results.factory import make_model, make_record
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -198,3 +204,84 @@ def test_a_quick_look_does_not_push_a_whole_measurement_aside() -> None:
     assert best_record(model, [whole, quick, old]) is whole
     assert best_record(model, [quick]) is quick
     assert best_record(model, [quick], split="test") is None
+
+
+TRUTH = {"images": "sha256:" + "1" * 64, "labels": "sha256:" + "2" * 64}
+
+
+@pytest.mark.parametrize("known", ["none", "same", "other"])
+@pytest.mark.parametrize("what", ["images", "labels"])
+@pytest.mark.parametrize("measured", [True, False])
+def test_ground_truth_and_image_list_are_compared_by_digests(what: str, known: str, measured: bool) -> None:
+    """Another one is incomparable, an unknown one is said; nothing is taken for compared that was not."""
+    model = make_model()
+    same = TRUTH[what].partition(":")[2]
+    digest = Digest("sha256", same if known == "same" else "f" * 64, "computed")
+    if known != "none":
+        truth = {"val": GroundTruth(**{what: digest})}
+        model = replace(model, protocol=replace(model.protocol, ground_truth=truth))
+    field = {"images": "image_list", "labels": "labels"}[what]
+    record = make_record(model, protocol={field: TRUTH[what]} if measured else {})
+    report = judge(model, record)
+    name = {"images": "image list", "labels": "ground truth"}[what]
+    if known == "none" or not measured:
+        assert (report.verdict, name in report.not_compared) == (Verdict.REPRODUCED, True)
+        assert f"not compared: {', '.join(report.not_compared)}" in report.scope
+    elif known == "same":
+        assert (report.verdict, name in report.compared) == (Verdict.REPRODUCED, True)
+    else:
+        assert report.verdict is Verdict.INCOMPARABLE
+        assert name not in (*report.compared, *report.not_compared)
+        assert any(name in reason for reason in report.reasons)
+
+
+def with_other_protocol(own: str = "61.59", other: str = "70.00") -> Model:
+    """A model whose number by a second protocol, with another scale, was published elsewhere."""
+    model = make_model({"mIoU": own})
+    protocols = {"q": replace(model.protocol, id="q", scale=(640, 360))}
+    number = Reported("val", "mIoU", "", Decimal(other))
+    return replace(model, protocols=protocols, elsewhere=(Elsewhere("a paper", (number,), protocol="q"),))
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_record_is_judged_by_the_protocol_that_it_was_measured_by(named: bool) -> None:
+    """Also one of an earlier version, which does not name it."""
+    model = with_other_protocol()
+    record = make_record(model.tested_by("q"), 70.001)
+    if not named:
+        record = msgspec.structs.replace(
+            record, protocol=msgspec.structs.replace(record.protocol, id=msgspec.UNSET)
+        )
+    for judged in (model, model.tested_by("q")):
+        report = judge(judged, record)
+        assert (report.verdict, report.protocol) == (Verdict.REPRODUCED, "q")
+        assert report.reported == Decimal("70.00")
+    own = judge(model, make_record(model, 61.59))
+    assert (own.verdict, own.protocol, own.reported) == (Verdict.REPRODUCED, "p", Decimal("61.59"))
+
+
+def test_a_measurement_by_another_protocol_replaces_none_by_the_models_own() -> None:
+    model = with_other_protocol()
+    own = make_record(model, 50.0, run={"started": "2020-01-01T00:00:00Z"})
+    other = make_record(model.tested_by("q"), 70.0, run={"started": "2021-01-01T00:00:00Z"})
+    assert best_record(model, [own, other]) is own
+    assert best_record(model, [other]) is other
+
+
+def test_nothing_published_for_a_protocol_is_missing() -> None:
+    model = with_other_protocol()
+    other = model.tested_by("r", replace(model.protocol, id="r"))
+    for judged in (model, other):
+        report = judge(judged, make_record(other))
+        assert (report.verdict, report.protocol) == (Verdict.MISSING, "r")
+        assert "no number on split 'val'" in report.reasons[0]
+
+
+def test_records_of_earlier_versions_keep_their_names() -> None:
+    """Fields that they lack are not written: the same bytes, so the same name and no second record."""
+    folders = (ROOT / "tests/surface/samples/results", ROOT / "benchmarks/results")
+    paths = [path for folder in folders for path in folder.rglob("*.json")]
+    assert paths
+    for path in paths:
+        data = path.read_bytes()
+        assert encode_record(decode_record(data, str(path))) == data

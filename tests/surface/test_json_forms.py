@@ -75,7 +75,7 @@ predict {SEM_SEG} TMP/data/images/10k/val/frame00000.jpg --weights TMP/{SEM_SEG}
 --registry TMP/plain.yaml
 convert {SEM_SEG} --from TMP --to safetensors -o TMP/w.safetensors
 check {SEM_SEG} --from-weights --from TMP --data TMP/data --device cpu
-sweep {SEM_SEG} {INS_SEG} --from TMP --data TMP/data --device cpu --name x
+sweep {SEM_SEG} --from TMP --data TMP/data --device cpu --name x
 vis color -t sem_seg -i TMP/data/labels/sem_seg/masks/val -o TMP/colours
 vis compare TMP/data/images/10k/val --gt TMP/data/labels/sem_seg/masks/val --pred TMP/out-sem_seg/masks \
 -t sem_seg -o TMP/compared

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.datasets.classes import DRIVABLE, INS_SEG, PAN_SEG, PAN_STUFF, SEM_SEG, ClassSet
+from bddzoo.datasets.classes import DRIVABLE, IGNORED, INS_SEG, PAN_SEG, PAN_STUFF, SEM_SEG, ClassSet
 from bddzoo.datasets.formats.rle import decode_rle, encode_values
 from bddzoo.datasets.openseg import DATA_SETS, class_set
 from bddzoo.errors import MissingError
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 # Attribute of a label -> its bit in the G channel of a bitmask.
 FLAGS = {"ignored": 1, "crowd": 2, "occluded": 4, "truncated": 8}
 MAX_ID = 0xFFFF
-# Values of `FrameLabels.classes` that are no class.
-NOTHING, IGNORED = 254, 255
+# Value of `FrameLabels.classes` where there is neither a class nor `IGNORED`.
+NOTHING = 254
 SIZE = (720, 1280)
 """Height and width of BDD100K's images, for frames that do not say theirs."""
 

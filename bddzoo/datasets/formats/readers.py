@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bddzoo.datasets.classes import DRIVABLE, INS_SEG, PAN_SEG, SEM_SEG, ClassSet
+from bddzoo.datasets.classes import DRIVABLE, IGNORED, INS_SEG, PAN_SEG, SEM_SEG, ClassSet
 from bddzoo.datasets.formats.coco import read_coco
 from bddzoo.datasets.formats.frames import (
     INS_ALIASES,
@@ -26,7 +26,6 @@ from bddzoo.datasets.formats.json_index import OutlineError, frame_regions
 from bddzoo.datasets.formats.labels import (
     CLASSES,
     FLAGS,
-    IGNORED,
     SEMANTIC,
     SIZE,
     FrameLabels,

@@ -10,19 +10,20 @@ import numpy as np
 from bddzoo.datasets.mini.draw import (
     GROUND,
     HEIGHT,
+    LANE_M,
     NEAR_M,
     WIDTH,
     Camera,
     Canvas,
     Colour,
     Draw,
+    Plan,
     Points,
     ellipse,
     mix,
     quad,
     shade,
 )
-from bddzoo.datasets.mini.scene import LANE_M, Plan
 
 ROAD, SIDEWALK, BUILDING, VEGETATION, TERRAIN, SKY = 0, 1, 2, 8, 9, 10
 FAR_M = 220.0

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bddzoo.datasets.mini.draw import Camera, Canvas, Colour, Draw, Points, ellipse, shade
-from bddzoo.datasets.mini.scene import Plan
-from bddzoo.datasets.mini.vehicles import Item
+from bddzoo.datasets.mini.draw import Camera, Canvas, Colour, Draw, Layer, Plan, Points, ellipse, shade
 
 PERSON, RIDER, MOTORCYCLE, BICYCLE = (11, 1), (12, 2), (17, 7), (18, 8)
 _CLOTHES: list[Colour] = [
@@ -101,7 +99,7 @@ def _ground_shadow(figure: Figure, wide: float) -> None:
 
 def pedestrian(
     canvas: Canvas, plan: Plan, draw: Draw, x: float, y: float, z: float, index: int | None = None
-) -> Item:
+) -> Layer:
     """A pedestrian; pass an index to paint several as one group."""
     own = Draw(draw.integer(0, 1 << 30), 11)
     tall = draw.uniform(1.55, 1.88) if draw.chance(0.88) else draw.uniform(1.05, 1.4)
@@ -116,7 +114,7 @@ def pedestrian(
     return (z, run)
 
 
-def crowd(canvas: Canvas, plan: Plan, draw: Draw, x: float, y: float, z: float) -> list[Item]:
+def crowd(canvas: Canvas, plan: Plan, draw: Draw, x: float, y: float, z: float) -> list[Layer]:
     """A group of pedestrians that is labelled as one crowd."""
     index = canvas.surface(PERSON[0], z, PERSON[1], crowd=True)
     count = draw.integer(4, 6)
@@ -145,7 +143,7 @@ def two_wheeler(
     *,
     ridden: bool,
     sideways: bool,
-) -> Item:
+) -> Layer:
     """A bicycle or motorcycle, with or without its rider; seen from the side, or along the street."""
     own = Draw(draw.integer(0, 1 << 30), 12)
     flip = draw.pick([-1.0, 1.0])

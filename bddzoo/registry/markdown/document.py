@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from bddzoo.registry.model import Link, Person, TableStyle
+from bddzoo.registry.model import Artifact, Link, Model, Person, TableStyle
 
 DIGEST_LINK = "weights.md5"
 
@@ -53,3 +53,26 @@ class Document:
     headings: tuple[Heading, ...]
     layout: str = "headings"
     warnings: tuple[str, ...] = field(default=(), compare=False)
+
+
+def row_of(model: Model, style: TableStyle) -> Row:
+    """The row of a model in a table of that style, from the registry."""
+    by_kind: dict[str, Artifact] = {a.kind: a for a in model.artifacts}
+    links: dict[str, str] = {}
+    for column in style.columns:
+        for target in column.links.values():
+            artifact = by_kind.get(target.removesuffix(".md5"))
+            if artifact is None:
+                continue
+            if target == DIGEST_LINK:
+                if artifact.digest_url:
+                    links[target] = artifact.digest_url
+            else:
+                links[target] = artifact.printed or (artifact.sources[0] if artifact.sources else "")
+    return Row(
+        id=model.id,
+        backbone=model.backbone,
+        settings=dict(model.settings),
+        numbers={(r.split, r.metric): r.value for r in model.reported},
+        links=links,
+    )

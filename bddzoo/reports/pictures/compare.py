@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bddzoo.datasets.formats.labels import FrameLabels
 from bddzoo.datasets.formats.readers import LabelSet
 from bddzoo.errors import MissingError, UsageError
-from bddzoo.reports.pictures.draw import Style, overlay
-from bddzoo.reports.pictures.errors import difference, draw_errors, outcomes, rounded, shares
+from bddzoo.reports.pictures.draw import Style, difference, draw_errors, outcomes, overlay, rounded, shares
 from bddzoo.reports.pictures.images import ImageSet, Pair, pair, same_size
-from bddzoo.reports.pictures.runs import Effort, Reports, note_lacking
-from bddzoo.reports.pictures.sheet import ROWS, contact_sheet, thumbnail
-from bddzoo.reports.pictures.work import Canvas, Runner, Tally, encode
+from bddzoo.reports.pictures.sheet import ROWS, Compared, comparison_page, contact_sheet, thumbnail
+from bddzoo.reports.pictures.work import (
+    Effort,
+    OutputFolder,
+    Reports,
+    Runner,
+    Tally,
+    encode,
+    note_lacking,
+    note_unknown,
+)
 from bddzoo.text import number_of
 
 if TYPE_CHECKING:
@@ -28,27 +35,6 @@ if TYPE_CHECKING:
 SHEET = "sheet"
 SUMMARY = "compare.json"
 PAGE = "index.html"
-
-
-@dataclass(frozen=True)
-class Compared:
-    """What a frame's pictures are and say.
-
-    Attributes:
-        name: Name of the frame.
-        difference: How much the two first predictions differ; the only one and the truth where there is one.
-        shares: Outcome to its share for each prediction.
-        files: Pictures by column, relative to the output folder.
-        drawn: Whether they were drawn now.
-        thumbs: Their thumbnails.
-    """
-
-    name: str
-    difference: float
-    shares: tuple[dict[str, float], ...]
-    files: tuple[str, ...]
-    drawn: bool
-    thumbs: tuple[Image, ...] = field(repr=False, default=())
 
 
 @dataclass(frozen=True)
@@ -97,7 +83,7 @@ class Comparison:
         started = time.monotonic()
         sets = (self.truth, *self.predictions)
         pairs, _ = pair(self.images, sets)
-        canvas = self._canvas()
+        folder = self._folder()
         tally = Tally(self.out)
         for one in sets:
             note_lacking(tally, [name for name in self.images.names if one.find(name) is None], one, reports)
@@ -107,18 +93,19 @@ class Comparison:
         page: list[Compared] = []
         sheets = 0
         many = len(pairs) > ROWS
-        for found in self._draw(pairs, canvas, tally, reports):
+        for found in self._draw(pairs, folder, tally, reports):
             tally.drawn += found.drawn
             tally.kept += not found.drawn
             page.append(found)
-            done.append(_light(found))
+            done.append(replace(found, thumbs=()))  # nobody needs them any longer
             if len(page) == ROWS:
                 sheets += 1
-                self._write_sheet(canvas, page, sheets if many else 0)
+                self._write_sheet(folder, page, sheets if many else 0)
                 page = []
         if page:
-            self._write_sheet(canvas, page, sheets + 1 if many else 0)
+            self._write_sheet(folder, page, sheets + 1 if many else 0)
         tally.seconds = time.monotonic() - started
+        note_unknown(sets, reports)
         if not done:
             raise MissingError(
                 f"not one of {number_of(len(tally.failed), 'frame')} could be drawn: {tally.failed[0][1]}"
@@ -151,7 +138,6 @@ class Comparison:
     def write_page(self, found: Sequence[Compared], *, embed: bool) -> Path:
         """Write `index.html`."""
         from bddzoo.files import write_bytes
-        from bddzoo.reports.pictures.page import comparison_page
 
         path = self.out / PAGE
         title = " and ".join(self.names) if len(self.names) < 3 else ", ".join(self.names)
@@ -161,7 +147,7 @@ class Comparison:
         write_bytes(path, page.encode())
         return path
 
-    def _canvas(self) -> Canvas:
+    def _folder(self) -> OutputFolder:
         sets = (self.truth, *self.predictions)
         settings: dict[str, object] = {
             "vis": "compare",
@@ -174,7 +160,7 @@ class Comparison:
             **asdict(self.style),
         }
         sources = [self.images.path, *(one.path for one in sets)]
-        return Canvas.open(self.out, settings, sources, force=self.effort.force)
+        return OutputFolder.open(self.out, settings, sources, force=self.effort.force)
 
     def _worst(self, pairs: list[Pair], count: int, tally: Tally, reports: Reports) -> list[Pair]:
         """The frames that differ most, the worst first; names decide between equals."""
@@ -201,9 +187,11 @@ class Comparison:
             return difference(truth, truth, classes[0])
         return difference(truth, classes[0], classes[1])
 
-    def _draw(self, pairs: list[Pair], canvas: Canvas, tally: Tally, reports: Reports) -> Iterator[Compared]:
+    def _draw(
+        self, pairs: list[Pair], folder: OutputFolder, tally: Tally, reports: Reports
+    ) -> Iterator[Compared]:
         def work(job: Pair) -> Compared:
-            return self._compare(job, canvas)
+            return self._compare(job, folder)
 
         runner: Runner[Pair, Compared] = Runner(
             tally, _name, reports.progress, reports.bad, self.effort.workers
@@ -211,13 +199,13 @@ class Comparison:
         for _, found in runner.run(work, pairs):
             yield found
 
-    def _compare(self, job: Pair, canvas: Canvas) -> Compared:
+    def _compare(self, job: Pair, folder: OutputFolder) -> Compared:
         planes = self._read(job)
         truth, *classes = (plane.classes(self.style.min_score) for plane in planes)
         found = [outcomes(truth, one) for one in classes]
         files = tuple(f"{job.name}/{stem}{self.effort.suffix}" for stem in self._stems())
         targets = [self.out / file for file in files]
-        drawn = not canvas.finished(targets, self._files_of(job))
+        drawn = not folder.finished(targets, self._files_of(job))
         if drawn:
             picture = self.images.read(job.name)
             height, width = picture.shape[:2]
@@ -226,7 +214,7 @@ class Comparison:
             for plane, outcome in zip(planes[1:], found, strict=True):
                 pictures += [overlay(picture, plane, self.style), draw_errors(picture, outcome)]
             for target, one in zip(targets, pictures, strict=True):
-                canvas.write(target, encode(one, self.effort.suffix, self.effort.quality))
+                folder.write(target, encode(one, self.effort.suffix, self.effort.quality))
             thumbs = tuple(thumbnail(one) for one in pictures)
         else:
             thumbs = tuple(_small(target) for target in targets)
@@ -241,11 +229,11 @@ class Comparison:
     def _stems(self) -> list[str]:
         return ["image", "truth", *(s for name in self.names for s in (name, f"{name}-errors"))]
 
-    def _write_sheet(self, canvas: Canvas, page: Sequence[Compared], number: int) -> None:
+    def _write_sheet(self, folder: OutputFolder, page: Sequence[Compared], number: int) -> None:
         rows = [(self._captions(found), found.thumbs) for found in page]
         name = f"{SHEET}-{number:03}" if number else SHEET
         picture = contact_sheet(self.titles, rows)
-        canvas.write(self.out / f"{name}.jpg", encode(picture, ".jpg", self.effort.quality))
+        folder.write(self.out / f"{name}.jpg", encode(picture, ".jpg", self.effort.quality))
 
     def _captions(self, found: Compared) -> list[str]:
         two = f"{self.names[0]} and {self.names[1]}" if len(self.names) > 1 else "truth and prediction"
@@ -254,11 +242,6 @@ class Comparison:
         for told in found.shares:
             out += ["", ", ".join(f"{share:.0%} {word}" for word, share in told.items() if share >= 0.005)]
         return out
-
-
-def _light(found: Compared) -> Compared:
-    """Without the thumbnails, which nobody needs any longer."""
-    return Compared(found.name, found.difference, found.shares, found.files, found.drawn)
 
 
 def _name(job: Pair) -> str:

@@ -1,13 +1,18 @@
-"""Contact sheets: a row for each frame, a column for each kind of picture."""
+"""Compared frames on one sheet, and on a page with a slider that needs no server and no network."""
 
 from __future__ import annotations
 
+import base64
+import html
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-from bddzoo.painting.colours import WHITE
-from bddzoo.painting.text import write_plate
-from bddzoo.reports.pictures.errors import COLOURS, WORDS
+from bddzoo.reports.pictures.draw import COLOURS, WORDS, rounded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,13 +77,6 @@ def _legend(sheet: Image, at: tuple[int, int]) -> None:
         x += 24 + _width(word, 0.45) + 22
 
 
-def caption_picture(picture: Image, text: str) -> Image:
-    """The picture with a caption in its upper left corner."""
-    drawn = picture.copy()
-    write_plate(drawn, text, [(0, 0)], WHITE, must=True)
-    return drawn
-
-
 def _fit(text: str, width: int, scale: float) -> str:
     """The text, its middle left out where it is too long."""
     if _width(text, scale) <= width:
@@ -104,3 +102,91 @@ def _text(sheet: Image, text: str, at: tuple[int, int], scale: float) -> None:
     import cv2
 
     cv2.putText(sheet, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA)
+
+
+TEMPLATE = "page.html"
+MIME = {".jpg": "image/jpeg", ".png": "image/png"}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a frame's pictures are and say.
+
+    Attributes:
+        name: Name of the frame.
+        difference: How much the two first predictions differ; the only one and the truth where there is one.
+        shares: Outcome to its share for each prediction.
+        files: Pictures by column, relative to the output folder.
+        drawn: Whether they were drawn now.
+        thumbs: Their thumbnails.
+    """
+
+    name: str
+    difference: float
+    shares: tuple[dict[str, float], ...]
+    files: tuple[str, ...]
+    drawn: bool
+    thumbs: tuple[Image, ...] = field(repr=False, default=())
+
+
+def comparison_page(title: str, titles: Sequence[str], frames: Sequence[Compared], embed: Path | None) -> str:
+    """HTML of the page.
+
+    Args:
+        title: Of the page.
+        titles: Of the pictures of a frame; the page opens with the first two predictions side by side, or the
+            truth and the only one.
+        frames: What there is, in the order in which it is shown.
+        embed: Folder whose pictures are put into the page itself; None to link them.
+
+    Returns:
+        A document that asks for nothing but the pictures beside it.
+    """
+    data = {
+        "titles": list(titles),
+        "start": [2, 4] if len(titles) > 4 else [1, 2],
+        "frames": [
+            {
+                "name": frame.name,
+                "differ": round(frame.difference, 5),
+                "shares": [rounded(told) for told in frame.shares],
+                "files": [_link(file, embed) for file in frame.files],
+            }
+            for frame in frames
+        ],
+    }
+    # A script element ends at the first "</", even within a string.
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    legend = "".join(
+        f'<li><span class="key k{outcome}" style="background-color:rgb{COLOURS[outcome]}"></span>'
+        f"{html.escape(word)}</li>"
+        for outcome, word in WORDS.items()
+    )
+    page = (files("bddzoo.reports.pictures") / TEMPLATE).read_text(encoding="utf-8")
+    for name, value in (
+        ("title", html.escape(title)),
+        ("legend", legend),
+        ("links", "" if embed else _plain_links(titles, frames)),
+        ("data", text),
+    ):
+        page = page.replace("{{" + name + "}}", value)
+    return page
+
+
+def _plain_links(titles: Sequence[str], frames: Sequence[Compared]) -> str:
+    """What is left of the page where scripts are off."""
+    rows = []
+    for frame in frames:
+        links = ", ".join(
+            f'<a href="{html.escape(quote(file))}">{html.escape(title)}</a>'
+            for title, file in zip(titles, frame.files, strict=True)
+        )
+        rows.append(f"<li>{html.escape(frame.name)}: {links}</li>")
+    return "<ul>" + "".join(rows) + "</ul>"
+
+
+def _link(file: str, embed: Path | None) -> str:
+    if embed is None:
+        return quote(file)
+    path = embed / file
+    return f"data:{MIME[path.suffix]};base64," + base64.b64encode(path.read_bytes()).decode("ascii")

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bddzoo.datasets.classes import CLASS_SETS
-from bddzoo.errors import UsageError, install_hint
 from bddzoo.evaluation.metrics.average_precision import RECALL_POINTS, by_class, precision_recall
 from bddzoo.evaluation.metrics.insseg import MatchAccumulator
 from bddzoo.evaluation.metrics.matching import IOU_THRESHOLDS
 from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
 from bddzoo.evaluation.options import Accumulator
-from bddzoo.files import cannot_write
+from bddzoo.reports.plots.canvas import drawing, new_figure, save
 
-SUFFIXES = (".png", ".svg")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 # Thresholds whose curves are drawn, as indices into IOU_THRESHOLDS.
 CURVES = (0, 5)
 
@@ -28,59 +29,27 @@ def plot(accumulator: Accumulator, folder: Path) -> list[Path]:
         The files: `confusion` for class maps, `precision-recall-50` and `-75` for instances.
 
     Raises:
-        UsageError: matplotlib is not installed.
+        MissingError: matplotlib is not installed, or a file cannot be written.
     """
-    try:
-        import matplotlib
-    except ImportError:
-        raise UsageError("--plots needs matplotlib", hint=install_hint("plots")) from None
-    matplotlib.use("agg")
-    # Without it, an SVG would differ from run to run in its ids.
-    matplotlib.rcParams["svg.hashsalt"] = "bddzoo"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from None
-    if isinstance(accumulator, SemSegAccumulator):
-        return _save(_confusion(accumulator), folder / "confusion")
-    if isinstance(accumulator, MatchAccumulator):
-        return [p for t in CURVES for p in _save(_curves(accumulator, t), folder / _curve_name(t))]
-    return []
+    figures: dict[str, Figure] = {}
+    with drawing():
+        if isinstance(accumulator, SemSegAccumulator):
+            figures["confusion"] = _confusion(accumulator)
+        elif isinstance(accumulator, MatchAccumulator):
+            for threshold in CURVES:
+                percent = round(100 * IOU_THRESHOLDS[threshold])
+                figures[f"precision-recall-{percent}"] = _curves(accumulator, threshold)
+        return [path for name, figure in figures.items() for path in save(figure, folder / name, name)]
 
 
-def _curve_name(threshold: int) -> str:
-    return f"precision-recall-{round(100 * IOU_THRESHOLDS[threshold])}"
-
-
-def _save(figure: Any, stem: Path) -> list[Path]:
-    from matplotlib import pyplot
-
-    out = []
-    for suffix in SUFFIXES:
-        path = stem.with_name(stem.name + suffix)
-        part = path.with_name(f".{path.name}.part{suffix}")
-        metadata = {"Date": None} if suffix == ".svg" else {"Software": None}
-        try:
-            figure.savefig(part, bbox_inches="tight", dpi=120, metadata=metadata)
-            part.replace(path)
-        except OSError as error:
-            raise cannot_write(path, error) from None
-        finally:
-            part.unlink(missing_ok=True)
-        out.append(path)
-    pyplot.close(figure)
-    return out
-
-
-def _confusion(accumulator: SemSegAccumulator) -> Any:
+def _confusion(accumulator: SemSegAccumulator) -> Figure:
     """Rows: where the pixels of a class went, as shares."""
-    from matplotlib import pyplot
-
     names = accumulator.class_names
     matrix = accumulator.matrix.astype(np.float64)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     size = 2.5 + 0.42 * len(names)
-    figure, axes = pyplot.subplots(figsize=(size, size))
+    figure, (axes,) = new_figure(size, size)
+    axes.grid(visible=False)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(names) + 1), [*names, "(no class)"], rotation=90)
     axes.set_yticks(range(len(names)), names)
@@ -95,11 +64,9 @@ def _confusion(accumulator: SemSegAccumulator) -> Any:
     return figure
 
 
-def _curves(accumulator: MatchAccumulator, threshold: int) -> Any:
+def _curves(accumulator: MatchAccumulator, threshold: int) -> Figure:
     """One curve a class at one IoU threshold, with its AP."""
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 5))
+    figure, (axes,) = new_figure(7, 5)
     frames = accumulator.per_frame()
     positives = [sum(int(f.positives[c, 0]) for f in frames) for c in range(len(accumulator.class_names))]
     palette = CLASS_SETS["ins_seg"].palette
@@ -114,7 +81,6 @@ def _curves(accumulator: MatchAccumulator, threshold: int) -> Any:
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("recall")
     axes.set_ylabel("precision (interpolated)")
-    axes.grid(alpha=0.3)
     axes.set_title(f"IoU {IOU_THRESHOLDS[threshold]:.2f} ({len(frames)} frames)")
     if axes.lines:
         axes.legend(fontsize=8, title="class (AP, objects that count)", title_fontsize=8)
