@@ -26,7 +26,7 @@ __all__ = [
     "read_checkpoint",
 ]
 
-_HOMES = {
+_MODULES = {
     "InsSegRunner": "instance",
     "LoadReport": "weights",
     "SemSegRunner": "semantic",
@@ -42,8 +42,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     # Names are looked up late, so that importing this package does not import torch.
-    if name in _HOMES:
+    if name in _MODULES:
         from importlib import import_module
 
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

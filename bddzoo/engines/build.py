@@ -37,7 +37,7 @@ def build_network(model: Model, *, train: bool = False) -> nn.Module:
     config = expand(model, train=train)
     scope = "mmdet" if network.engine == "mmdet" else "mmseg"  # Vis4D's network is one of mmsegmentation's
     module = build_part(f"model {model.id}", scope, config, whole=train)
-    # Advice to those who write networks, which would be said for each image.
+    # Advice to authors of networks, which would be repeated for each image.
     warnings.filterwarnings("ignore", message="When align_corners=True", module=r"mmseg\.models")
     warnings.filterwarnings("ignore", message="To copy construct from a tensor", module=r"mmdet\.models")
     if train:

@@ -64,7 +64,7 @@ def load_model(
         UsageError: The registry's facts make no network, or the device's name makes no sense.
         MissingError: There is no such file or device, the device cannot be used or has too little memory,
             or a package is missing.
-        IntegrityError: The file is no checkpoint, or not this model's.
+        IntegrityError: The file is not a checkpoint, or not this model's.
     """
     place = find_device(device)
     module = build_network(model)
@@ -86,8 +86,8 @@ def put_on(module: nn.Module, place: torch.device) -> nn.Module:
         hint = "use another --device, or close what else is using it"
         if is_out_of_memory(error):
             raise MissingError(f"{place} has too little memory for the network", hint=hint) from error
-        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise MissingError(f"{place} cannot be used: {said[:150]}", hint=hint) from error
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise MissingError(f"{place} cannot be used: {reason[:150]}", hint=hint) from error
 
 
 def make_runner(module: nn.Module, model: Model) -> Runner:

@@ -177,7 +177,7 @@ def _build_from_library(scope: str, config: dict[str, Any]) -> nn.Module:
 def _from_registry(scope: str, config: dict[str, Any]) -> nn.Module:
     from mmengine.config import ConfigDict
 
-    # With the scope said, another library's default scope in the same process does not matter.
+    # With an explicit scope, another library's default scope in the same process does not matter.
     models = import_module(f"{scope}.registry").MODELS
     module: nn.Module = models.build(ConfigDict({**config, "_scope_": scope}))
     return module

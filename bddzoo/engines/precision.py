@@ -1,9 +1,9 @@
-"""float32 that means float32, whatever the process was told before.
+"""Full float32 precision, whatever the process had set before.
 
-GPUs may multiply float32 numbers rounded to TF32's 10 bits, and do so in convolutions unless they are told
-not to; oneDNN may use TF32 or bfloat16 on processors that have them, if it is told to. From PyTorch 2.9 on
-there are two sets of switches. The older ones no longer reach what was set with the newer ones, and cannot
-even be read then, so that all are set here.
+GPUs may multiply float32 numbers rounded to TF32's 10 bits, and do so in convolutions unless that is
+switched off; oneDNN may use TF32 or bfloat16 on processors that have them, if that is switched on. From
+PyTorch 2.9 on there are two sets of switches. The older ones no longer reach what was set with the newer
+ones, and cannot even be read then, so that all are set here.
 """
 
 from __future__ import annotations

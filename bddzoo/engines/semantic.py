@@ -83,8 +83,8 @@ class SemSegRunner:
         except (RuntimeError, ValueError, AssertionError, ZeroDivisionError) as error:
             if min(height, width) >= SHORT_PX or "memory" in str(error):
                 raise
-        below, beside = max(0, SHORT_PX - height), max(0, SHORT_PX - width)
-        longer = functional.pad(x, (0, beside, 0, below), mode="replicate")
+        bottom, right = max(0, SHORT_PX - height), max(0, SHORT_PX - width)
+        longer = functional.pad(x, (0, right, 0, bottom), mode="replicate")
         return self._encode(longer)[:, :, :height, :width]
 
     def _encode(self, x: Tensor) -> Tensor:

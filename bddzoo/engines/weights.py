@@ -95,7 +95,7 @@ def load_weights(module: nn.Module, weights: str | Path | Mapping[str, Tensor], 
 
     Raises:
         MissingError: There is no such file.
-        IntegrityError: It is no checkpoint, or entries are missing, unexpected or of the wrong
+        IntegrityError: It is not a checkpoint, or entries are missing, unexpected or of the wrong
             shape or type; they are named. Nothing is changed in the network then.
     """
     if isinstance(weights, str | Path):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Events", "load_runner", "predict_frames", "prepare", "resolve_device"]
 
-_HOMES = {
+_MODULES = {
     "Events": "batches",
     "load_runner": "load",
     "predict_frames": "pipeline",
@@ -23,8 +23,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     # Looked up late, so that importing this package imports neither torch nor OpenCV.
-    if name in _HOMES:
+    if name in _MODULES:
         from importlib import import_module
 
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

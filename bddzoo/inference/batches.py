@@ -125,7 +125,7 @@ class Batches:
         height, width = item.prepared.pixels.shape[1:]
         error = MissingError(
             f"{self.device} has too little memory for {item.name} as a {width}x{height} input",
-            hint="use another --device, or close what else is using the memory",
+            hint="use another --device, or close other programs that use the memory",
         )
         if self.events.error is None:
             raise error

@@ -54,7 +54,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def default_batch_size(device: torch.device) -> int:
-    """Pictures per forward pass where nobody says otherwise.
+    """Pictures per forward pass by default.
 
     One on the CPU, where larger batches only cost memory; some on a GPU, to keep it busy.
     """
@@ -82,7 +82,7 @@ def load_runner(
         UsageError: The registry's facts make no network, the device's name makes no sense, or it cannot do
             one of the speedups.
         MissingError: There is no such file or device.
-        IntegrityError: The file is no checkpoint, or not this model's.
+        IntegrityError: The file is not a checkpoint, or not this model's.
     """
     from bddzoo.inference.cpu import tune_for_cpu
 

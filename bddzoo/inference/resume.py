@@ -81,7 +81,7 @@ def read_unfinished(folder: Path) -> Unfinished | None:
     except (OSError, ValueError, KeyError, TypeError):
         good = False
     if not good:
-        raise UsageError(f"{path} is no note of an interrupted run", hint="begin again with --overwrite")
+        raise UsageError(f"{path} is not the note of an interrupted run", hint="begin again with --overwrite")
     return Unfinished(made_with, done, total)
 
 

@@ -212,7 +212,7 @@ def _write_picture(folder, *shape):
         (lambda f: _change(f, even_logits=np.zeros((2, 2))), ExitCode.NOT_REPRODUCED, "logits off by inf"),
         (lambda f: _write_picture(f, 90, 100, 3), ExitCode.INTEGRITY, "is 90x100x3, not 720x1280x3"),
         (lambda f: _write_picture(f, 720, 1280), ExitCode.INTEGRITY, "is 720x1280, not 720x1280x3"),
-        (lambda f: (f / "input_720x1280.png").write_bytes(b"x"), ExitCode.INTEGRITY, "is no picture"),
+        (lambda f: (f / "input_720x1280.png").write_bytes(b"x"), ExitCode.INTEGRITY, "is not a picture"),
         (lambda f: _without_index(f, {NAME: "odd", "": 1}), ExitCode.MISSING, "with which gain"),
         (lambda f: _without_index(f, {NAME: {"gain": "much"}}), ExitCode.MISSING, "with which gain"),
         (lambda f: _without_index(f, {NAME: {"gain": None, "golden": 3}}), ExitCode.MISSING, "which gain"),

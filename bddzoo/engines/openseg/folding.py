@@ -3,7 +3,7 @@
 The zoo's activated batch norm computes `(x - mean) / sqrt(var + eps) * (|weight| + eps) + bias`, with eps
 1e-5, which is ordinary batch norm with another weight. A bias of a convolution in front of a norm is
 subtracted from the norm's mean. Where a part has a bias that the zoo's convolution has not, it is zero.
-What cannot be told from the result (weights of norms, biases, means) is kept beside it: it is small.
+What cannot be derived from the result (weights of norms, biases, means) is kept next to it: it is small.
 """
 
 from __future__ import annotations

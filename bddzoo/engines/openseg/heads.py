@@ -21,7 +21,7 @@ from bddzoo.engines.part_modules import build_part
 
 
 class BaseOcHead(nn.Module):
-    """Attention among all positions beside the features themselves."""
+    """Attention among all positions, concatenated with the features themselves."""
 
     def __init__(self, inside: int, num_classes: int, activation: nn.Module) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class AspBranches(nn.ModuleList):
         dilated = [ConvBlock(inside, ASP_WIDTH, activation, 3, dilation) for dilation in dilations]
         super().__init__([ConvBlock(inside, ASP_WIDTH, activation), *dilated])
 
-    def beside(self, context: Tensor, x: Tensor) -> Tensor:
+    def with_context(self, context: Tensor, x: Tensor) -> Tensor:
         """The context and the branches' output, (N, 5 * 256, h, w)."""
         return torch.cat([context, *(branch(x) for branch in self)], dim=1)
 
@@ -70,7 +70,7 @@ class AspOcHead(nn.Module):
         context = self.attention(self.pool(self.context_conv(x)))
         context = functional.interpolate(context, size=x.shape[2:], mode="bilinear", align_corners=True)
         context = self.activate(self.attention_norm(context))
-        scores: Tensor = self.conv_seg(self.out_conv(self.branches.beside(context, x)))
+        scores: Tensor = self.conv_seg(self.out_conv(self.branches.with_context(context, x)))
         return scores
 
 
@@ -99,7 +99,7 @@ class AspOcrHead(nn.Module):
         x = inputs[0]
         features = self.context_conv(x)
         context = self.object_context_block(features, gather_objects(features, coarse))
-        scores: Tensor = self.conv_seg(self.out_conv(self.branches.beside(context, x)))
+        scores: Tensor = self.conv_seg(self.out_conv(self.branches.with_context(context, x)))
         return scores
 
 

@@ -1,6 +1,6 @@
 """What a checkpoint of openseg's trainer says about itself: iterations, and the best mIoU in training.
 
-The zoo's files hold the trainer's whole configuration beside the weights. It is read here without PyTorch
+The zoo's files hold the trainer's whole configuration next to the weights. It is read here without PyTorch
 and without executing anything: every class or function that the file names is replaced by one that keeps
 nothing, and no tensor's data is looked at.
 """
@@ -85,7 +85,7 @@ class _Reader(pickle.Unpickler):
     """Reads plain data; imports nothing."""
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
-        """An ordered dict as it is, for everything else a stand-in."""
+        """An ordered dict as it is, and an `IgnoredObject` for everything else."""
         return OrderedDict if (module_name, global_name) == ("collections", "OrderedDict") else IgnoredObject
 
     def persistent_load(self, pid: Any) -> Any:

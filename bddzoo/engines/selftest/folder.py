@@ -49,7 +49,7 @@ KINDS = (
 
 
 class Golden(NamedTuple):
-    """One golden file of a model; without a gain nobody knows the weights that it was made with."""
+    """One golden file of a model; without a gain its weights are unknown."""
 
     name: str
     kind: Kind
@@ -124,7 +124,7 @@ class GoldenFolder:
         return read_crop(self.root, name)
 
     def class_map(self, golden: Golden) -> npt.NDArray[np.uint8] | None:
-        """The (H, W) uint8 class map beside a full golden, or None."""
+        """The (H, W) uint8 class map of a full golden, or None."""
         return _read_picture(golden.path.with_suffix(".png"))
 
     def operators(self) -> dict[str, Path]:
@@ -192,16 +192,16 @@ def read_manifest(path: Path) -> list[list[Any]]:
     """State-dict entries `[name, shape, dtype, param or buffer]` of a manifest, in order.
 
     Raises:
-        IntegrityError: It is no manifest, or is damaged.
+        IntegrityError: It is not a manifest, or is damaged.
     """
     again = "copy it again"
     try:
         found = json.loads(gzip.decompress(path.read_bytes()))
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise IntegrityError(f"{path} is no manifest: {error}", hint=again) from error
+        raise IntegrityError(f"{path} is not a manifest: {error}", hint=again) from error
     entries = found.get("entries") if isinstance(found, dict) else None
     if not isinstance(entries, list) or not all(isinstance(e, list) and len(e) == 4 for e in entries):
-        raise IntegrityError(f"{path} is no manifest: it has no list of entries", hint=again)
+        raise IntegrityError(f"{path} is not a manifest: it has no list of entries", hint=again)
     return entries
 
 
@@ -216,7 +216,7 @@ def read_arrays(path: Path) -> Arrays:
     import numpy as np
 
     if not zipfile.is_zipfile(path):
-        raise IntegrityError(f"{path} cannot be read: it is no whole .npz file", hint="copy it again")
+        raise IntegrityError(f"{path} cannot be read: it is not a whole .npz file", hint="copy it again")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
@@ -282,7 +282,7 @@ def _read_picture(path: Path) -> npt.NDArray[np.uint8] | None:
 
     pixels: npt.NDArray[np.uint8] | None = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)  # type: ignore[assignment]
     if pixels is None:
-        raise IntegrityError(f"{path} is no picture", hint="copy it again")
+        raise IntegrityError(f"{path} is not a picture", hint="copy it again")
     return pixels
 
 

@@ -176,8 +176,8 @@ def judged(finding: CheckResult, path: Path) -> Iterator[None]:
     """Settle a finding from what is measured in the block, and say of data that cannot be used why.
 
     A folder is checked to its end, so no file of it may end the run. What cannot be read, lacks an array
-    or holds it in another form is `damaged`; what lacks something beside it, or the memory, is `unknown`; a
-    network that fails for another reason `differs`.
+    or holds it in another form is `damaged`; what needs another file that is missing, or more memory, is
+    `unknown`; a network that fails for another reason `differs`.
 
     Args:
         finding: Its measures are taken in the block.

@@ -106,7 +106,7 @@ class OpensegTest:
             self.networks: dict[str, dict[str, Any]] = {str(n["id"]): dict(n) for n in index["networks"]}
             self.runs: dict[str, dict[str, Any]] = {k: dict(r) for k, r in index.get("protocol", {}).items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise IntegrityError(f"{path} is no index of goldens: {error}", hint=_AGAIN) from error
+            raise IntegrityError(f"{path} is not an index of goldens: {error}", hint=_AGAIN) from error
 
     def names(self, patterns: Sequence[str] = ()) -> list[str]:
         """Ids of the networks in the folder, or of those that match a pattern."""
