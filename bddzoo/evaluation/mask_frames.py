@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bddzoo.datasets.classes import label_values, values_of_no_class
 from bddzoo.datasets.formats.frames import JsonFrames
 from bddzoo.datasets.formats.png import GREY, PALETTE
+from bddzoo.datasets.openseg.sets import scheme_hint
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps
@@ -67,7 +68,11 @@ class MaskWork:
         known = None if self.options.official else label_values(self.task)
         counts, unknown = confusion(gt, pred, self.classes, known)
         if unknown:
-            remarks += self.options.crashes("value", str(gt_path), f"{unknown} pixels are of no class")
+            why = f"{unknown} pixels are of no class{_values(self.task, gt)}"
+            remarks += self.options.crashes("value", str(gt_path), why)
+        if pred is not None and not self.options.official and values_of_no_class(self.task, pred):
+            where = f"{self.pred.where(pair.pred or '')}{_values(self.task, pred)}"
+            remarks.append(("value-predicted", where))
         return FrameResult(counts, remarks)
 
     def _class_map(
@@ -136,6 +141,15 @@ class MaskWork:
             truth = str(self.gt.where(pair.gt))
             remarks += self.options.crashes("value", truth, f"no class has the values {values}")
         return both, str(path)
+
+
+def _values(task: str, pixels: NDArray[np.uint8]) -> str:
+    """The values that are no class, in brackets, and whose they may be."""
+    odd = values_of_no_class(task, pixels)
+    if not odd:
+        return ""
+    hint = scheme_hint(np.unique(pixels))
+    return f" ({', '.join(map(str, odd[:5]))}{' ...' if len(odd) > 5 else ''}{f'; {hint}' if hint else ''})"
 
 
 def _sizes(source: Source, pair: MaskPair, gt: tuple[int, ...], pred: tuple[int, ...]) -> MissingError:

@@ -30,6 +30,7 @@ KINDS: dict[str, str] = {
     "foreign": "label pixels of values that the data set does not have are not counted",
     "value": "ground-truth pixels whose value is not a class are not counted; the official toolkit crashes "
     "or ignores the value after the last class",
+    "value-predicted": "predicted values that are no class are counted as wrong",
     "frames-key": "the score file has a 'frames' key, which the official toolkit refuses",
     "bad": "left out because they cannot be scored",
     "size": "frames are not 1280x720, where the official toolkit crashes",

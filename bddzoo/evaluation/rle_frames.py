@@ -277,7 +277,10 @@ def prediction_problem(task: str, frames: JsonFrames, at: int) -> str | None:
     from bddzoo.datasets.classes import CLASS_SETS, PAN_SEG
 
     where = frames.where(at)
-    labels = masked_labels(frames.frame(at), where)
+    frame = frames.frame(at)
+    labels = masked_labels(frame, where)
+    if len(labels) < len(frame.labels or []):
+        return "a label without a mask"
     classes = PAN_SEG if task == "pan_seg" else CLASS_SETS[task]
     known = {*classes.names, *(INS_ALIASES if task == "ins_seg" else ())}
     for label in labels:

@@ -12,6 +12,7 @@ import numpy as np
 from bddzoo.datasets.classes import CLASS_SETS
 from bddzoo.datasets.formats.frames import JsonFrames
 from bddzoo.datasets.formats.png import PALETTE
+from bddzoo.datasets.openseg.sets import scheme_hint
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import segments
@@ -144,7 +145,10 @@ def _png_check(
             limit = len(CLASS_SETS[task])
             odd = np.unique(pixels[(pixels >= limit) & (pixels != 255)])
             if odd.size:
-                raise MissingError(f"{path} has pixels of value {int(odd[0])}; classes are 0 to {limit - 1}")
+                raise MissingError(
+                    f"{path} has pixels of value {int(odd[0])}; classes are 0 to {limit - 1}",
+                    hint=scheme_hint(np.unique(pixels)),
+                )
         else:
             pixels = decode_bitmask(content, path, "pred")
             found = segments(pixels, str(path))

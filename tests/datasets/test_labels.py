@@ -128,8 +128,9 @@ def test_what_has_no_mask_is_refused_by_all(tmp_path, capsys, what, command):
     assert any(word in said for word in words.split("|")), said
     assert "Traceback" not in said
     assert "report" not in said
-    left = {p.name for p in tmp_path.rglob("*") if p.is_file()} - {"p.json", "gt.json", ".vis.json"}
+    left = {p.name for p in tmp_path.rglob("*") if p.is_file()} - {"p.json", "gt.json"}
     assert not left
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("kinds", ["json json", "masks json"])
@@ -288,3 +289,33 @@ def test_polygons_that_stick_out_are_clipped():
     around = [[-reach, -reach], [reach, -reach], [reach, reach], [-reach, reach]]
     assert draw_poly2d([{"vertices": around}], (30, 40), "x").all()
     assert decode_rle(coco_polygons([[v for p in around for v in p]], (30, 40), "x")).all()
+
+
+def test_ids_of_another_scheme_are_named(tmp_path, capsys):
+    """Cityscapes' 34 ids instead of the 19 classes, as ground truth and as predictions."""
+    classes = np.zeros((720, 1280), np.uint8)
+    classes[300:] = 13
+    write_mask(tmp_path / "gt/a.png", classes)
+    write_mask(tmp_path / "ids/a.png", np.where(classes == 13, 26, 7).astype(np.uint8))
+    truth, ids = str(tmp_path / "gt"), str(tmp_path / "ids")
+    assert run(["score", "-t", "sem_seg", "-g", truth, "-r", ids]) == 0
+    said = capsys.readouterr().err
+    assert "predicted values that are no class are counted as wrong" in said
+    assert "Cityscapes (labelIds, 0 to 33)" in said
+    for argv in (
+        ["score", "-t", "sem_seg", "-g", ids, "-r", truth],
+        ["pack", "-t", "sem_seg", ids, "--count", "1", "-o", str(tmp_path / "o.zip")],
+        ["convert-labels", "-t", "sem_seg", ids, "--to", "rle", "-o", str(tmp_path / "o.json")],
+        ["vis", "color", "-t", "sem_seg", "-i", ids, "-o", str(tmp_path / "vis")],
+    ):
+        assert run(argv) == 5
+        assert "cityscapes" in capsys.readouterr().err.lower()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["gt", "ids"]
+
+
+@pytest.mark.parametrize("label", [{"category": "car"}, {"category": "car", "rle": None}])
+def test_a_label_with_nothing_is_not_packed_or_converted(tmp_path, capsys, label):
+    file = str(write(tmp_path / "p.json", frames({"category": "car", "rle": RLE, "score": 1}, label)))
+    assert run(["pack", "-t", "ins_seg", file, "--count", "1", "-o", str(tmp_path / "o.zip")]) == 5
+    assert run(["convert-labels", "-t", "ins_seg", file, "--to", "coco", "-o", str(tmp_path / "o")]) == 5
+    assert capsys.readouterr().err.count("a label without a mask") == 2

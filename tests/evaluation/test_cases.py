@@ -14,6 +14,8 @@ REFUSED = {
     "mixed-formats-ins_gt_rle_pred_mask": "ins_pred_rle.json",
     "sem-missing-extra-a-mask": "f2.png",
     "sem-rle-odd-a-rle": "f4.jpg",
+    # The toolkit takes the value after the last class for ignored.
+    "sem-ignore-a-mask": "pixels are of no class (19",
 }
 # Where strict mode gives another number than the toolkit, and says both.
 OTHER_NUMBER = {"tk-sem-rle-rle": 50, "mixed-formats-sem_gt_mask_pred_rle": 15}

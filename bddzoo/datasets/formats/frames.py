@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -186,16 +186,17 @@ def masked_labels(frame: Frame, where: str) -> list[Label]:
         MissingError: One is a polygon or a box, which would be scored as if it were not there.
     """
     for label in frame.labels or []:
-        if label.rle is None:
+        # The toolkit passes over a label with nothing at all, and so does a score.
+        if label.rle is None and (label.poly2d or label.box2d):
             refuse_without_mask(label, where)
     return [label for label in frame.labels or [] if label.rle is not None]
 
 
-def refuse_without_mask(label: Label, where: str) -> None:
-    """Refuse a label that shows its object in another way than by a mask.
+def refuse_without_mask(label: Label, where: str) -> NoReturn:
+    """Refuse a label that shows its object in another way than by a mask, or not at all.
 
     Raises:
-        MissingError: It is a polygon or a box.
+        MissingError: Always.
     """
     if label.poly2d:
         raise MissingError(
@@ -203,11 +204,11 @@ def refuse_without_mask(label: Label, where: str) -> None:
             hint="the data set's rles folder has the same labels as masks; 'bddzoo convert-labels --to rle' "
             "draws polygons",
         )
-    if label.box2d:
-        raise MissingError(
-            f"{where}: a box instead of an RLE mask (category {label.category})",
-            hint="boxes are no segmentation: give the file of the masks",
-        )
+    what = "a box instead of an RLE mask" if label.box2d else "a label without a mask"
+    raise MissingError(
+        f"{where}: {what} (category {label.category})",
+        hint="boxes are no segmentation: give the file of the masks" if label.box2d else None,
+    )
 
 
 def label_flag(label: Label, name: str) -> bool:

@@ -38,6 +38,7 @@ from bddzoo.datasets.formats.polygons import draw_poly2d
 from bddzoo.datasets.formats.rle import decode_rle, encode_rle
 from bddzoo.datasets.images import LABEL_IDS, TRAIN_IDS, frame_stem, of_kind
 from bddzoo.datasets.openseg import DATA_SETS
+from bddzoo.datasets.openseg.sets import could_be
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError, UsageError
 
@@ -203,7 +204,6 @@ class RleLabels(LabelSet):
                 rle = encode_rle(mask)
             else:
                 refuse_without_mask(label, where)
-                continue
             if out.class_map is not None:
                 mask = decode_rle(rle, where) if mask is None else mask
                 np.copyto(out.class_map, category[0], where=mask)
@@ -491,6 +491,6 @@ def refuse_other_labels(classes: ClassSet, pixels: Plane, path: Path) -> None:
         return
     values = np.unique(pixels).tolist()
     first = next(v for v in values if count <= v < IGNORED)
-    fitting = [d.id for d in DATA_SETS.values() if not d.foreign(set(values) - {IGNORED})]
+    fitting = [d.id for d in could_be(values)]
     hint = f"say what it is: -t {' or -t '.join(fitting)} would fit" if fitting else None
     raise MissingError(f"{path} holds {first}, which is no class of {classes.task}", hint=hint)

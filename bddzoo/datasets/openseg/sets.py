@@ -62,7 +62,7 @@ class DataSet:
         seen = {int(v) for v in values}
         if self.id == "cityscapes" and IGNORED in seen and seen <= {*range(19), IGNORED}:
             return "it looks like labelTrainIds; openseg reads labelIds"
-        others = [d.title for d in DATA_SETS.values() if d.id != self.id and not d.foreign(seen)]
+        others = [d.title for d in could_be(seen) if d.id != self.id]
         return f"it could be of {' or '.join(others)}" if others else ""
 
     def to_files(self, class_map: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -143,6 +143,18 @@ DATA_SETS: dict[str, DataSet] = {
     )
 }
 """The six data sets by id."""
+
+
+def could_be(values: Iterable[int]) -> list[DataSet]:
+    """The data sets whose label files may hold all these values, and 255, which many write for void."""
+    seen = {int(v) for v in values} - {IGNORED}
+    return [found for found in DATA_SETS.values() if not found.foreign(seen)]
+
+
+def scheme_hint(values: Iterable[int]) -> str | None:
+    """Whose ids a label file with such values could hold, for a message; None where nobody's fit."""
+    fitting = [f"{found.title} ({found.labels})" for found in could_be(values)]
+    return f"it could hold ids of {' or '.join(fitting)}" if fitting else None
 
 
 def data_set(name: str) -> DataSet:

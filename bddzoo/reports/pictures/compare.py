@@ -107,6 +107,7 @@ class Comparison:
         tally.seconds = time.monotonic() - started
         note_unknown(sets, reports)
         if not done:
+            folder.discard()
             raise MissingError(
                 f"not one of {number_of(len(tally.failed), 'frame')} could be drawn: {tally.failed[0][1]}"
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -62,11 +63,13 @@ class OutputFolder:
         folder: Where pictures are written to.
         force: Draw everything again.
         since: Time before which a picture counts as old, in nanoseconds.
+        made: Folders that were made for it, the innermost first.
     """
 
     folder: Path
     force: bool
     since: int
+    made: tuple[Path, ...] = ()
 
     @classmethod
     def open(
@@ -87,6 +90,7 @@ class OutputFolder:
 
         note = folder / SETTINGS
         text = json.dumps(settings, sort_keys=True, default=str).encode()
+        made = tuple(path for path in (folder, *folder.parents) if not path.exists())
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not os.access(folder, os.W_OK | os.X_OK):
@@ -96,7 +100,15 @@ class OutputFolder:
             times = [note.stat().st_mtime_ns, *(p.stat().st_mtime_ns for p in sources if p.is_file())]
         except OSError as error:
             raise cannot_write(folder, error) from error
-        return cls(folder, force, max(times))
+        return cls(folder, force, max(times), made)
+
+    def discard(self) -> None:
+        """Remove what was made before anything could be drawn."""
+        if self.made:
+            (self.folder / SETTINGS).unlink(missing_ok=True)
+            for path in (*(p for p in self.folder.iterdir() if p.is_dir()), *self.made):
+                with suppress(OSError):  # it holds something
+                    path.rmdir()
 
     def finished(self, targets: Sequence[Path], sources: Sequence[Path] = ()) -> bool:
         """Whether none of these pictures need be drawn.
@@ -245,7 +257,7 @@ def draw_colours(labels: LabelSet, out: Path, seed: int, effort: Effort, reports
     for _, new in runner.run(draw, labels.keys):
         tally.drawn += new
         tally.kept += not new
-    return _ended(tally, started, [labels], reports)
+    return _ended(output, tally, started, labels, reports)
 
 
 def draw_overlays(
@@ -289,7 +301,7 @@ def draw_overlays(
     for _, new in runner.run(draw, pairs):
         tally.drawn += new
         tally.kept += not new
-    return _ended(tally, started, [labels], reports)
+    return _ended(output, tally, started, labels, reports)
 
 
 def note_lacking(tally: Tally, lacking: list[str], labels: LabelSet, reports: Reports) -> None:
@@ -312,10 +324,11 @@ def _name(job: Pair) -> str:
     return job.name
 
 
-def _ended(tally: Tally, started: float, sets: Sequence[LabelSet], reports: Reports) -> Tally:
+def _ended(output: OutputFolder, tally: Tally, started: float, labels: LabelSet, reports: Reports) -> Tally:
     tally.seconds = time.monotonic() - started
-    note_unknown(sets, reports)
+    note_unknown([labels], reports)
     if not tally.drawn and not tally.kept:
+        output.discard()
         raise MissingError(
             f"not one of {number_of(len(tally.failed), 'picture')} could be drawn: {tally.failed[0][1]}"
         )
