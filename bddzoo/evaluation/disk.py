@@ -153,6 +153,10 @@ class _Run:
             # Bare names differ from PNG names by nothing else than a suffix.
             index = {n if n.endswith(".png") else n + ".png": i for n, i in index.items()}
         names = [PurePosixPath(p.pred).name for p in pairs]
+        for name in () if self.options.official else names:
+            plain = f"{PurePosixPath(name).stem}.png"
+            if name not in index and plain in index:  # a.PNG
+                index[name] = index.pop(plain)
         absent = [n for n in names if n not in index]
         if absent and not self.options.allow_partial:
             raise MissingError(f"{self._score_path()} has no scores for {listing(absent)}")
@@ -193,8 +197,8 @@ class _Run:
 
     def json(self) -> Evaluation:
         """Score frames with RLE labels."""
-        gt_files = [m for m in self.gt.members if m.endswith(".json") and self._top(self.gt, m)]
-        pred_files = [m for m in self.pred.members if m.endswith(".json") and self._top(self.pred, m)]
+        gt_files = [m for m in self.gt.with_suffix(".json") if self._top(self.gt, m)]
+        pred_files = [m for m in self.pred.with_suffix(".json") if self._top(self.pred, m)]
         if not gt_files and not self.options.official:
             raise MissingError(
                 f"{self.gt.path} has no JSON files, the predictions in {self.pred.path} are JSON",

@@ -319,3 +319,15 @@ def test_a_label_with_nothing_is_not_packed_or_converted(tmp_path, capsys, label
     assert run(["pack", "-t", "ins_seg", file, "--count", "1", "-o", str(tmp_path / "o.zip")]) == 5
     assert run(["convert-labels", "-t", "ins_seg", file, "--to", "coco", "-o", str(tmp_path / "o")]) == 5
     assert capsys.readouterr().err.count("a label without a mask") == 2
+
+
+def test_suffixes_in_capitals(tmp_path):
+    labels = write(tmp_path / "p.JSON", frames({"category": "car", "rle": RLE}))
+    convert("ins_seg", labels, tmp_path / "gt", "bitmasks")
+    (tmp_path / "pred").mkdir()
+    (tmp_path / "pred/a.PNG").write_bytes((tmp_path / "gt/a.png").read_bytes())
+    scores = str(write(tmp_path / "s.JSON", [{"name": "a.jpg", "labels": [{"index": 1, "score": 0.5}]}]))
+    truth, pred = str(tmp_path / "gt"), str(tmp_path / "pred")
+    assert run(["score", "-t", "ins_seg", "-g", truth, "-r", pred, "--score-file", scores]) == 0
+    file = str(labels)
+    assert run(["score", "-t", "sem_seg", "-g", file, "-r", file]) == 0
