@@ -327,9 +327,12 @@ class FileFetch:
         coding = partial.origin.coding
         wrong = self._mismatch(entry)
         known = self._is_known(entry)
-        compressed = self._is_compressed(partial)
+        if coding not in (None, "gzip", "deflate") and not known:
+            raise SourceError(f"sent content coding '{coding}', which was not asked for", kind="integrity")
         tried = ""
-        if compressed and (wrong is not None or (coding and not known and not self._is_gzip_file)):
+        if self._is_compressed(partial) and (
+            wrong is not None or (coding and not known and not self._is_gzip_file)
+        ):
             try:
                 plain = self._inflate(entry, partial, decoded)
             except CodingError as error:
@@ -341,8 +344,6 @@ class FileFetch:
                 if other is None:
                     return self._give(plain, decoded)
                 tried = f" as it was sent, {other.found} without its gzip coding"
-        elif coding and not known and coding not in ("gzip", "deflate"):
-            raise SourceError(f"sent content coding '{coding}', which was not asked for", kind="integrity")
         if self._repacked and (wrong is not None or strongest(self.artifact.digests) is None):
             entry = self._with_tensors(entry, partial)
             if same_tensors(entry, self.artifact):

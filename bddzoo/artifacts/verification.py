@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import html
+import pickletools
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bddzoo.artifacts.digests import CHUNK_BYTES, first_mismatch, hashes_of, is_whole, strongest
 from bddzoo.errors import IntegrityError, MissingError
@@ -113,7 +114,8 @@ def cut_short(path: Path, file_name: str) -> str | None:
     """Say what is missing at the end of a file, where its format shows the end.
 
     Zip archives (which `.pth` files are, unless they are older than PyTorch 1.6) end in a directory,
-    JSON in a bracket. Files of other formats are not judged.
+    JSON in a bracket, a pickle in a mark of its own, and what an older `.pth` holds stands in its pickles.
+    Files of other formats are not judged.
 
     Returns:
         A few words, or None if nothing speaks against the file.
@@ -126,6 +128,8 @@ def cut_short(path: Path, file_name: str) -> str | None:
         end = file.read()
     if start == b"PK\x03\x04" and not _ends_zip(end, size):
         return "a zip archive cut short (its directory is missing)"
+    if start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5") and _is_pickle_cut(path, size):
+        return "a pickle cut short"
     if file_name.lower().endswith(".json"):
         stripped = end.rstrip()
         if start.lstrip()[:1] in (b"{", b"[") and stripped[-1:] not in (b"}", b"]"):
@@ -134,14 +138,72 @@ def cut_short(path: Path, file_name: str) -> str | None:
 
 
 def _ends_zip(end: bytes, size: int) -> bool:
-    """Whether a zip archive's last bytes hold a whole end record, of a directory that fits before it."""
+    """Whether a zip archive's last bytes hold a whole end record, right behind the directory that it names.
+
+    Without the second, the record of an archive inside a cut archive would do.
+    """
     place = end.rfind(b"PK\x05\x06")
     if place < 0 or len(end) < place + 22:
         return False
-    directory, start, comment = struct.unpack("<IIH", end[place + 12 : place + 22])
-    if 0xFFFFFFFF in (directory, start):
-        directory = start = 0  # in the record of zip64, before this one
-    return bool(place + 22 + comment <= len(end) and directory + start <= size - len(end) + place)
+    length, start, comment = struct.unpack("<IIH", end[place + 12 : place + 22])
+    directory_end = size - len(end) + place
+    locator = place - 20
+    if locator >= 56 and end[locator:].startswith(b"PK\x06\x07"):  # zip64: a larger record before this one
+        length, start = struct.unpack("<QQ", end[locator - 16 : locator])
+        directory_end -= 76
+    return bool(place + 22 + comment <= len(end) and start + length == directory_end)
+
+
+# The first pickle of a checkpoint of before PyTorch 1.6, and bytes of an element by type of storage.
+_LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+_ITEM_BYTES = {"Double": 8, "Float": 4, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2, "Char": 1,
+               "Byte": 1, "Bool": 1, "ComplexFloat": 8, "ComplexDouble": 16}  # fmt: skip
+# Fewer operations than this may be other bytes that look like some; more than that take too long to read.
+_FEWEST_OPS, _MOST_OPS = 10, 300_000
+
+
+def _is_pickle_cut(path: Path, size: int) -> bool:
+    """Whether a pickle, or an old checkpoint of five pickles and the storages that they name, ends too early.
+
+    The pickles are read operation by operation, and never executed.
+    """
+    storages: dict[object, int] = {}
+    count = 0
+    with path.open("rb") as file:
+        legacy = file.read(len(_LEGACY)) == _LEGACY
+        file.seek(0)
+        try:
+            for _ in range(5 if legacy else 1):
+                pushed: list[Any] = []
+                memo: dict[Any, Any] = {}
+                for operation, argument, _position in pickletools.genops(file):
+                    count += 1
+                    if count > _MOST_OPS:
+                        file.seek(size - 1)
+                        return not legacy and file.read() != b"."
+                    name = operation.name
+                    if name == "MARK":
+                        pushed.clear()
+                    elif name in ("BINPUT", "LONG_BINPUT"):
+                        memo[argument] = pushed[-1] if pushed else None
+                    elif name in ("BINGET", "LONG_BINGET"):
+                        pushed.append(memo.get(argument))
+                    elif name == "BINPERSID":
+                        _note_storage(pushed[-8:], storages)
+                    elif isinstance(argument, int | str):
+                        pushed.append(argument)
+        except (ValueError, UnicodeDecodeError):
+            return count >= _FEWEST_OPS and not file.read(1)
+        return legacy and file.tell() + sum(8 + amount for amount in storages.values()) > size
+
+
+def _note_storage(pushed: Sequence[Any], storages: dict[object, int]) -> None:
+    """Note a storage that a pickle refers to as `("storage", type, key, device, elements, ...)`, in bytes."""
+    for at in range(len(pushed) - 4):
+        word, kind, key, _, elements = pushed[at : at + 5]
+        if word == "storage" and isinstance(kind, str) and isinstance(elements, int):
+            kind = kind.rpartition(" ")[2].removesuffix("Storage")
+            storages[key] = elements * _ITEM_BYTES.get(kind, 1)
 
 
 def verify_file(path: Path, artifact: Artifact) -> DigestState:

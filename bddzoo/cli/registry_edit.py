@@ -13,6 +13,7 @@ import click
 from bddzoo.cli.app import App, ZooCommand, complete_methods, complete_models
 
 if TYPE_CHECKING:
+    from bddzoo.artifacts import Entry
     from bddzoo.registry.edit import Editor
     from bddzoo.registry.model import Model, Section
 
@@ -32,7 +33,6 @@ Examples:
 def pin(app: App, patterns: tuple[str, ...], dry_run: bool) -> int:
     """Fill in digests and sizes that were observed, from files that are in the cache."""
     from bddzoo.artifacts import Cache
-    from bddzoo.artifacts.pinning import pin_entry
     from bddzoo.errors import MissingError
 
     editor, path = _editor(app)
@@ -142,8 +142,6 @@ def add(app: App, /, model_id: str, dry_run: bool, **given: Any) -> int:
     before = {(f.code, f.subject.name, f.message) for f in open_findings(lint(app.registry))}
     editor.add_model(("zoos", index, "tasks", section.task), method, entry)
     if given["weights"] or given["url"]:
-        from bddzoo.artifacts.pinning import pin_weights
-
         pin_weights(editor, model_id, given["weights"], given["url"], app.cache_dir)
     registry = load_text(editor.text, str(path), path)
     fresh = [f for f in open_findings(lint(registry)) if (f.code, f.subject.name, f.message) not in before]
@@ -198,6 +196,86 @@ def _ask_row(section: Section, method: str, given: Mapping[str, Any]) -> dict[st
         file, url = ask("local file of the weights"), ask("URL of the weights")
         answers |= {"weights": Path(file) if file else None, "url": url or None}
     return answers
+
+
+def pin_entry(editor: Editor, model: Model, entry: Entry) -> bool:
+    """Fill in the digests and size of a file of the cache.
+
+    Args:
+        editor: The registry's file.
+        model: The model that the file is of.
+        entry: The file.
+
+    Returns:
+        Whether anything was new.
+
+    Raises:
+        IntegrityError: The file is not the one that the registry means.
+    """
+    from bddzoo.errors import IntegrityError
+    from bddzoo.registry.edit import pin_text, pinned
+
+    artifact = next((a for a in model.artifacts if a.kind == entry.kind), None)
+    if artifact is None:
+        return False
+    for digest in artifact.digests:
+        if not entry.hashes.get(digest.algorithm).startswith(digest.hex):
+            raise IntegrityError(
+                f"{model.id}: {entry.kind} in the cache has another {digest.algorithm} than the registry",
+                hint="check it with 'bddzoo cache verify'",
+            )
+    day = entry.fetched[:10]
+    published = entry.published_digest
+    texts = [pin_text(published.algorithm, published.hex, "published", day)] if published else []
+    texts += [pin_text("md5", entry.md5, "observed", day), pin_text("sha256", entry.sha256, "observed", day)]
+    have = {d.algorithm for d in artifact.digests}
+    if artifact.size_bytes is not None and {"md5", "sha256"} <= have:
+        return False
+    own = editor.model_data(model.id).get("artifacts", {})
+    new = {**own, entry.kind: pinned(own.get(entry.kind), texts, f"{entry.size_bytes} observed {day}")}
+    editor.set_model_key(model.id, "artifacts", new)
+    return True
+
+
+def pin_weights(
+    editor: Editor, model_id: str, file: Path | None, url: str | None, cache: Path | None
+) -> None:
+    """Write source, size and digests of a model's weights, from a local file, otherwise from a download.
+
+    Args:
+        editor: The registry's file, with the model in it.
+        model_id: The model.
+        file: Local file of the weights; None to download them.
+        url: Where they are published.
+        cache: Cache folder that a download goes to; None for the default one.
+
+    Raises:
+        MissingError: The file cannot be read.
+        NetworkError: The download failed.
+    """
+    from datetime import datetime, timezone
+
+    from bddzoo.artifacts import Cache, Fetcher, hash_file
+    from bddzoo.errors import MissingError
+    from bddzoo.registry import load_text
+    from bddzoo.registry.edit import pin_text
+
+    weights: dict[str, Any] = {"sources": [url]} if url else {"name": file.name} if file else {}
+    if file is not None:
+        try:
+            found = hash_file(file)
+            size = file.stat().st_size
+        except OSError as error:
+            raise MissingError(f"cannot read {file}: {error.strerror or error}") from None
+    else:
+        editor.set_model_key(model_id, "artifacts", {"weights": weights})
+        model = load_text(editor.text, editor.name).find(model_id)
+        result = Fetcher(Cache(cache)).fetch(model, "weights")
+        found, size = {"md5": result.md5, "sha256": result.sha256}, result.size_bytes
+    day = datetime.now(timezone.utc).date().isoformat()
+    weights["digests"] = [pin_text(name, digits, "observed", day) for name, digits in found.items()]
+    weights["size"] = f"{size} observed {day}"
+    editor.set_model_key(model_id, "artifacts", {"weights": weights})
 
 
 def _entry(editor: Editor, model_id: str, like: Model | None, given: Mapping[str, Any]) -> dict[str, Any]:

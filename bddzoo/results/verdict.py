@@ -386,6 +386,8 @@ def _doubts(model: Model, record: Record) -> tuple[str, ...]:
     if record.protocol.source == "inference":
         if record.weights is None:
             reasons.append("the weights file is not recorded")
+        elif record.weights.state == "prefix":
+            reasons.append("only the first digits of the digest of the weights are known")
         elif record.weights.state != "verified":
             reasons.append(f"the digest of the weights is {record.weights.state}, not verified")
     if whole_split(record) is None:

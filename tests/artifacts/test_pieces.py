@@ -163,7 +163,7 @@ class TestSniff:
             (b'[1, 2, 3', "x.json", True),
             (b'[1, 2, 3]\n', "x.json", False),
             (b"PK\x03\x04 and no directory", "x.pth", True),
-            (b"PK\x03\x04 PK\x05\x06" + bytes(18), "x.zip", False),
+            (b"PK\x03\x04 PK\x05\x06" + bytes(12) + b"\x05" + bytes(5), "x.zip", False),
             (b"\x80\x02 legacy", "x.pth", False),
         ]:  # fmt: skip
             path.write_bytes(data)
