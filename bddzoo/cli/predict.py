@@ -15,8 +15,7 @@ from bddzoo.errors import BddzooError, ExitCode, MissingError, UsageError
 from bddzoo.text import number_of
 
 if TYPE_CHECKING:
-    from bddzoo.inference.outputs import PredictionSet
-    from bddzoo.inference.resume import Unfinished
+    from bddzoo.inference.outputs import PredictionSet, Unfinished
     from bddzoo.registry.model import Model
 
 
@@ -107,9 +106,8 @@ def command(
     from bddzoo.inference.background import Sink
     from bddzoo.inference.batches import Events
     from bddzoo.inference.load import check_device_name, load_runner
-    from bddzoo.inference.outputs import PredictionSet
+    from bddzoo.inference.outputs import PredictionSet, Unfinished, remove_note
     from bddzoo.inference.pipeline import predict_frames, protocol_of
-    from bddzoo.inference.resume import Unfinished, remove_note
     from bddzoo.inference.speedups import Speedups
     from bddzoo.signals import no_interrupts
 
@@ -193,7 +191,7 @@ def command(
 
 def _earlier(out: Path, overwrite: bool, resume: bool) -> Unfinished | None:
     """What an interrupted run left in a folder, where this one is to go on from it."""
-    from bddzoo.inference.resume import read_unfinished
+    from bddzoo.inference.outputs import read_unfinished
 
     if overwrite and resume:
         raise UsageError("--overwrite begins again, --resume goes on", hint="give one of them")
@@ -222,7 +220,8 @@ def _write(
     from bddzoo.datasets.classes import INS_SEG
     from bddzoo.datasets.decode import read_image
     from bddzoo.datasets.openseg import class_set_of
-    from bddzoo.inference.overlay import draw_class_map, draw_instances
+    from bddzoo.painting.class_map import draw_class_map
+    from bddzoo.painting.objects import draw_instances
 
     name, result = prediction
     # Read again rather than carried along: decoding is cheap beside what a queue of pictures would hold.

@@ -161,7 +161,7 @@ def _show(app: App, findings: Sequence[CheckResult]) -> None:
 
     from bddzoo.engines.openmmlab import DISTRIBUTIONS
     from bddzoo.engines.ops import ops_in_use
-    from bddzoo.engines.selftest import report
+    from bddzoo.engines.selftest import measures
     from bddzoo.results.environment import installed_versions
 
     if app.json:
@@ -169,7 +169,7 @@ def _show(app: App, findings: Sequence[CheckResult]) -> None:
         return
     if app.format == "md":
         packages = installed_versions(("torch", "torchvision", *DISTRIBUTIONS))
-        app.data(report.document(findings, {"Python": platform.python_version(), **packages}))
+        app.data(measures.document(findings, {"Python": platform.python_version(), **packages}))
     else:
-        app.data(tabulate(report.rows(findings), headers=report.HEADER, disable_numparse=True))
-    app.say(report.summary(findings))
+        app.data(tabulate(measures.rows(findings), headers=measures.HEADER, disable_numparse=True))
+    app.say(measures.summary(findings))

@@ -1,4 +1,4 @@
-"""Prediction sets on disk, written as the predictions come.
+"""Prediction sets on disk, written as the predictions come, and the note in one that was interrupted.
 
     sem_seg:  masks/*.png      sem_seg.json
     ins_seg:  bitmasks/*.png   score.json   det.json   ins_seg.json (RLE; on request)
@@ -9,13 +9,15 @@ written in the values of their label files, without the JSON, which is BDD100K's
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bddzoo.datasets.classes import INS_SEG
 from bddzoo.datasets.formats.mask import paint_bitmask, paint_ids, write_mask, write_rgba
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 FOLDERS = {"sem_seg": "masks", "ins_seg": "bitmasks"}
 FILES = {"sem_seg": ("sem_seg.json",), "ins_seg": ("score.json", "det.json", "ins_seg.json")}
 OVERLAYS = "overlays"
+NOTE = "unfinished.json"
 
 
 class PredictionSet:
@@ -201,3 +204,86 @@ def _copy(source: Path, target: Path) -> None:
         target.hardlink_to(source)
     except OSError:
         shutil.copyfile(source, target)
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """The note that lies in the folder of a prediction set that is not whole.
+
+    Attributes:
+        made_with: What the predictions depend on: model, weights, precision, options.
+        done: Pictures whose predictions are in the set, name to file.
+        total: Pictures that were asked for.
+    """
+
+    made_with: Mapping[str, Any]
+    done: Mapping[str, str]
+    total: int
+
+    def write(self, folder: Path) -> None:
+        """Leave the note in a folder.
+
+        Raises:
+            MissingError: It cannot be written.
+        """
+        content = {"made_with": self.made_with, "total": self.total, "done": self.done}
+        write_bytes(folder / NOTE, (json.dumps(content, indent=1) + "\n").encode())
+
+    def rest(
+        self, folder: Path, made_with: Mapping[str, Any], pictures: Mapping[str, Path]
+    ) -> dict[str, Path]:
+        """The pictures that are still to be done.
+
+        Args:
+            folder: Folder of the prediction set, for messages.
+            made_with: What the further predictions would depend on.
+            pictures: Name to file of all pictures.
+
+        Raises:
+            UsageError: They would not belong into one set: another model, other weights, or another
+                picture of the same name.
+        """
+        again = "choose another folder, or begin again with --overwrite"
+        for key in {**self.made_with, **made_with}:
+            before, now = self.made_with.get(key), made_with.get(key)
+            if before != now:
+                text = f"its {key} was {str(before)[:64]}, not {str(now)[:64]}"
+                raise UsageError(f"{folder} cannot be resumed: {text}", hint=again)
+        for name, path in pictures.items():
+            if name in self.done and self.done[name] != str(path.resolve()):
+                raise UsageError(
+                    f"{folder} cannot be resumed: its {name} is {self.done[name]}, not {path}", hint=again
+                )
+        return {name: path for name, path in pictures.items() if name not in self.done}
+
+
+def read_unfinished(folder: Path) -> Unfinished | None:
+    """The note in a folder, or None.
+
+    Raises:
+        UsageError: There is one that cannot be read.
+    """
+    path = folder / NOTE
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+        made_with, done, total = content["made_with"], content["done"], content["total"]
+        good = isinstance(made_with, dict) and isinstance(done, dict) and isinstance(total, int)
+    except (OSError, ValueError, KeyError, TypeError):
+        good = False
+    if not good:
+        raise UsageError(f"{path} is not the note of an interrupted run", hint="begin again with --overwrite")
+    return Unfinished(made_with, done, total)
+
+
+def remove_note(folder: Path) -> None:
+    """The set is whole now.
+
+    Raises:
+        MissingError: The note cannot be removed.
+    """
+    try:
+        (folder / NOTE).unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(folder / NOTE, error) from error

@@ -25,7 +25,7 @@ class Speedups:
             PointRend.
             Needs a GPU.
         channels_last: Memory layout of the convolutions, on any device. (On a CPU networks that gain
-            by it have it anyway; see `bddzoo.inference.cpu.tune`.)
+            by it have it anyway; see `bddzoo.inference.cpu`.)
         compile: Backbone and neck through `torch.compile`.
     """
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bddzoo.datasets.classes import Colour
+from bddzoo.datasets.classes import INS_SEG, ClassSet, Colour
+from bddzoo.datasets.formats.scalabel import Instances
 from bddzoo.painting.colours import COUNT, lighter, object_colour
 from bddzoo.painting.text import Box, write_plate
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     Ids = npt.NDArray[np.uint16]
 
 ALPHA = 0.5
+MIN_SCORE = 0.3  # instances below it are not drawn
 
 
 @dataclass(frozen=True)
@@ -178,3 +180,36 @@ def _corners(box: tuple[float, float, float, float]) -> list[tuple[int, int]]:
     x1, y1, x2, y2 = (int(v) for v in box)
     step = max(1, (y2 - y1) // 6)
     return [(x1, y1), *((x1, y) for y in range(y1 + step, y2 + 2 * step, step)), (x2, y1), (x2, y2)]
+
+
+def draw_instances(
+    picture: Image,
+    instances: Instances,
+    *,
+    alpha: float = ALPHA,
+    classes: ClassSet = INS_SEG,
+    min_score: float = MIN_SCORE,
+) -> Image:
+    """Draw instances over a picture: mask, outline, class name and score, the best on top.
+
+    Args:
+        picture: (H, W, 3) uint8, BGR.
+        instances: At the picture's size. The colour of each is that of its position in them, as in a
+            drawing of the bitmask that is written of them.
+        alpha: 0 shows only outlines, 1 hides what is below a mask.
+        classes: Names of the classes.
+        min_score: Instances below this score are not drawn.
+
+    Returns:
+        (H, W, 3) uint8, BGR.
+    """
+    from bddzoo.datasets.formats.mask import paint_ids
+
+    boxes = instances.boxes.tolist()
+    shown = [
+        Shown(i + 1, classes.names[int(instances.labels[i])], float(instances.scores[i]), box=tuple(boxes[i]))
+        for i in range(len(instances))
+        if instances.scores[i] >= min_score
+    ]
+    # What is left out has the lower scores, so it covers nothing that is shown.
+    return draw_objects(picture, paint_ids(instances), shown, alpha=alpha)

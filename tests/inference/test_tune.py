@@ -9,7 +9,8 @@ from torch import nn
 from bddzoo.engines.build import build_network
 from bddzoo.engines.load import make_runner
 from bddzoo.engines.recipe import recipe_state
-from bddzoo.inference.cpu import tune, tune_for_cpu
+from bddzoo.inference import cpu
+from bddzoo.inference.cpu import tune_for_cpu
 from bddzoo.inference.cpu.pyramid import PyramidConv
 from bddzoo.registry import load_registry
 from tests.support import tiny
@@ -83,7 +84,7 @@ def test_layout_is_chosen_by_dilation():
 
 
 def test_linear_layers_of_every_shape(monkeypatch):
-    monkeypatch.setattr(tune, "has_fast_linear", lambda: torch.backends.mkldnn.is_available())
+    monkeypatch.setattr(cpu, "has_fast_linear", lambda: torch.backends.mkldnn.is_available())
     for bias in (True, False):
         plain = nn.Linear(24, 40, bias=bias).eval().requires_grad_(False)
         tuned = copy.deepcopy(plain)

@@ -1,4 +1,4 @@
-"""What makes openseg's networks faster on a CPU: see `bddzoo.inference.cpu.tune`, which does the rest.
+"""What makes openseg's networks faster on a CPU: the part of `tune_for_cpu` that only they need.
 
 - Their heads' LeakyReLU is done by oneDNN while it writes a convolution's result, as ReLU is elsewhere.
 - Convolutions over HRNet's four maps, which are three quarters of the work of HRNet-48 with OCR, take the

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from bddzoo.datasets.classes import SEM_SEG
 from bddzoo.datasets.formats.scalabel import Instances, no_instances
-from bddzoo.inference.overlay import draw_class_map, draw_instances
+from bddzoo.painting.class_map import draw_class_map
+from bddzoo.painting.objects import draw_instances
 
 
 def grey(height=120, width=200) -> np.ndarray:
