@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bddzoo.datasets.doctor import DataReport, SplitReport
 
 TASKS = ("sem_seg", "ins_seg", "drivable")
-# Those of `bddzoo.datasets.openseg.sets`, which is not imported for --help.
+# Those of `bddzoo.datasets.openseg`, which is not imported for --help.
 DATASETS = ("cityscapes", "ade20k", "lip", "pascal_voc", "pascal_context", "coco_stuff")
 SPLITS = ("train", "val", "test")
 

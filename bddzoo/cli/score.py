@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bddzoo.evaluation.options import Evaluation, Options
 
 TASKS = ("sem_seg", "drivable", "ins_seg", "pan_seg")
-# Those of `bddzoo.datasets.openseg.sets`, which is not imported for --help.
+# Those of `bddzoo.datasets.openseg`, which is not imported for --help.
 DATASETS = ("cityscapes", "ade20k", "lip", "pascal_voc", "pascal_context", "coco_stuff")
 # A check for existence is left to the evaluation, which says what was expected there.
 PATH = click.Path(path_type=Path)

@@ -19,7 +19,7 @@ from bddzoo.reports.text import markdown_table
 
 if TYPE_CHECKING:
     from bddzoo.registry.model import Section
-    from bddzoo.reports.blocks import Block
+    from bddzoo.reports.blocks import MarkedBlock
 
 STYLES = ("compact", "full", "measured")
 REFERENCE = ("commands", "exit-codes", "operators", "protocols", "schema")
@@ -145,7 +145,7 @@ def _document(app: App, path: Path, results: Path | None, *, write: bool) -> boo
             hint="mark one with <!-- bddzoo:tables --> and <!-- /bddzoo:tables -->",
         )
 
-    def render(block: Block) -> str:
+    def render(block: MarkedBlock) -> str:
         where = f"{path}:{block.start + 1}: "
         options = block.options
         if block.name == "rules":

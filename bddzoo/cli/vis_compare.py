@@ -73,7 +73,7 @@ def compare(
     """
     from bddzoo.cli.progress import PictureBar
     from bddzoo.datasets.formats.readers import open_labels
-    from bddzoo.reports.pictures.compare import Comparison, short_names
+    from bddzoo.reports.pictures.compare import PictureComparison, short_names
     from bddzoo.reports.pictures.draw import Style
     from bddzoo.reports.pictures.images import ImageSet
     from bddzoo.reports.pictures.work import Effort, Reports
@@ -85,7 +85,7 @@ def compare(
         )
     chosen = _names(called, short_names(preds))
     suffix, quality = "." + style.pop("ext"), style.pop("quality")
-    comparison = Comparison(
+    comparison = PictureComparison(
         images=ImageSet(images),
         truth=open_labels(gt, task),
         predictions=tuple(open_labels(pred, task, score_file) for pred in preds),

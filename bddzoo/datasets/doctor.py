@@ -20,7 +20,7 @@ from bddzoo.datasets.identity import BDD100K, published_images
 from bddzoo.datasets.images import SPLITS, Frame, Listing
 from bddzoo.datasets.layouts import Layout, open_layout
 from bddzoo.datasets.mini import read_marker
-from bddzoo.datasets.openseg.sets import DATA_SETS, DataSet
+from bddzoo.datasets.openseg import DATA_SETS, DataSet
 from bddzoo.errors import MissingError, UsageError
 
 TASKS = ("sem_seg", "ins_seg", "drivable")
@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass
-class Finding:
+class Fault:
     """One thing that is wrong, with the first few files it is wrong with.
 
     Attributes:
@@ -75,7 +75,7 @@ class SplitReport:
     expected: int = 0
     attributes: int = 0
     sizes: dict[str, int] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Fault] = field(default_factory=list)
     note: str | None = None
 
     @property
@@ -174,7 +174,7 @@ def _list(
         # Both halves are there and do not make a split: that is a fault, not an absence.
         if folders[0].is_dir() and folders[1].is_dir():
             report.state = "broken"
-            report.findings.append(Finding(error.message, 1))
+            report.findings.append(Fault(error.message, 1))
         return report, None
     report.images = len(listing.frames) + len(listing.without_label)
     report.labels = sum(f.label is not None for f in listing.frames) + len(listing.without_image)
@@ -184,7 +184,7 @@ def _list(
         (listing.without_label, "images without a label", False),
     ):
         if stems:
-            report.findings.append(Finding(what, len(stems), list(stems[:MAX_EXAMPLES]), fatal))
+            report.findings.append(Fault(what, len(stems), list(stems[:MAX_EXAMPLES]), fatal))
     return report, listing
 
 
@@ -194,11 +194,11 @@ def _state(report: SplitReport) -> str:
     return "complete" if report.images >= report.expected and not report.findings else "partial"
 
 
-def _finding(report: SplitReport, what: str, fatal: bool = True) -> Finding:
+def _finding(report: SplitReport, what: str, fatal: bool = True) -> Fault:
     for finding in report.findings:
         if finding.what == what:
             return finding
-    report.findings.append(Finding(what, fatal=fatal))
+    report.findings.append(Fault(what, fatal=fatal))
     return report.findings[-1]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bddzoo.datasets.images import OFFICIAL_COUNTS
 from bddzoo.datasets.mini.writer import DEFAULT_VAL, VERSION, read_marker
-from bddzoo.datasets.openseg.sets import DATA_SETS
+from bddzoo.datasets.openseg import DATA_SETS
 from bddzoo.errors import MissingError
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from bddzoo.datasets.images import IMAGE_SUFFIXES, LISTED_SUFFIXES, BddLayout, walk
 from bddzoo.datasets.mini import read_marker
-from bddzoo.datasets.openseg.layout import NESTED, OpensegLayout
-from bddzoo.datasets.openseg.sets import DATA_SETS, DataSet, data_set
+from bddzoo.datasets.openseg import DATA_SETS, NESTED, DataSet, OpensegLayout, data_set
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry.model import Model
 

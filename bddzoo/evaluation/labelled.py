@@ -1,6 +1,6 @@
 """Scores of plain label folders of openseg.pytorch's six data sets, by its trainer's definition.
 
-Files hold the data sets' own ids (`bddzoo.datasets.openseg.sets`). One confusion matrix is counted over
+Files hold the data sets' own ids (`bddzoo.datasets.openseg`). One confusion matrix is counted over
 the set; void ground truth is left out, a prediction that is no class is a miss.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bddzoo.datasets.images import LABEL_IDS, frame_stem, of_kind
-from bddzoo.datasets.openseg.sets import DataSet
+from bddzoo.datasets.openseg import DataSet
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.fast.decode import decode_mask

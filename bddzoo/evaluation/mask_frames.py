@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bddzoo.datasets.classes import label_values, values_of_no_class
 from bddzoo.datasets.formats.frames import JsonFrames
 from bddzoo.datasets.formats.png import GREY, PALETTE
-from bddzoo.datasets.openseg.sets import scheme_hint
+from bddzoo.datasets.openseg import scheme_hint
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.datasets.openseg.sets import DATA_SETS, DataSet
+from bddzoo.datasets.openseg import DATA_SETS, DataSet
 from bddzoo.engines.selftest.folder import read_arrays
 from bddzoo.engines.selftest.measures import CheckResult, Measure, judged
 from bddzoo.errors import IntegrityError

@@ -12,7 +12,7 @@ import numpy as np
 from bddzoo.datasets.classes import CLASS_SETS
 from bddzoo.datasets.formats.frames import JsonFrames
 from bddzoo.datasets.formats.png import PALETTE
-from bddzoo.datasets.openseg.sets import scheme_hint
+from bddzoo.datasets.openseg import scheme_hint
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import segments

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from bddzoo.datasets.classes import INS_SEG
 from bddzoo.datasets.formats.mask import paint_bitmask, paint_ids, write_mask, write_rgba
 from bddzoo.datasets.formats.scalabel import DetJsonWriter, Instances, RleJsonWriter, ScoreJsonWriter
-from bddzoo.datasets.openseg.sets import DataSet
+from bddzoo.datasets.openseg import DataSet
 from bddzoo.errors import UsageError
 from bddzoo.files import cannot_write, write_bytes
 

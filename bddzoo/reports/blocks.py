@@ -27,7 +27,7 @@ Renderer = Callable[[Mapping[str, str]], str]
 
 
 @dataclass(frozen=True)
-class Block:
+class MarkedBlock:
     """A marked block.
 
     Attributes:
@@ -43,18 +43,18 @@ class Block:
     end: int
 
 
-def find_blocks(text: str, name: str, known: Mapping[str, tuple[str, ...]]) -> list[Block]:
+def find_blocks(text: str, name: str, known: Mapping[str, tuple[str, ...]]) -> list[MarkedBlock]:
     """The blocks of a document; markers inside fenced code are examples, not markers.
 
     Args:
         text: Markdown.
         name: What to call the document in errors.
-        known: Block name to its options' names.
+        known: MarkedBlock name to its options' names.
 
     Raises:
         UsageError: A marker that is unknown, nested, not closed or not opened; names the line.
     """
-    blocks: list[Block] = []
+    blocks: list[MarkedBlock] = []
     opened: tuple[str, dict[str, str], int] | None = None
     fence: str | None = None
     for index, line in enumerate(text.split("\n")):
@@ -67,7 +67,7 @@ def find_blocks(text: str, name: str, known: Mapping[str, tuple[str, ...]]) -> l
         if close := _CLOSE.match(line):
             if opened is None or opened[0] != close[1]:
                 raise UsageError(f"{where}: <!-- /bddzoo:{close[1]} --> closes nothing")
-            blocks.append(Block(opened[0], opened[1], opened[2], index))
+            blocks.append(MarkedBlock(opened[0], opened[1], opened[2], index))
             opened = None
             continue
         match = _OPEN.match(line)
@@ -99,7 +99,7 @@ def _options(text: str, where: str, known: tuple[str, ...]) -> dict[str, str]:
     return options
 
 
-def fill(text: str, blocks: list[Block], render: Callable[[Block], str]) -> str:
+def fill(text: str, blocks: list[MarkedBlock], render: Callable[[MarkedBlock], str]) -> str:
     """The document with every block rendered anew; everything outside of the blocks stays as it is."""
     lines = text.split("\n")
     for block in reversed(blocks):

@@ -20,8 +20,7 @@ from bddzoo.datasets.identity import dataset_id, published_images, split_size
 from bddzoo.datasets.images import BddLayout
 from bddzoo.datasets.layouts import guess_dataset, labels_of, open_layout
 from bddzoo.datasets.mini import make_mini
-from bddzoo.datasets.openseg import DATA_SETS, class_set, class_set_of, data_set
-from bddzoo.datasets.openseg.layout import OpensegLayout
+from bddzoo.datasets.openseg import DATA_SETS, OpensegLayout, class_set, class_set_of, data_set
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry import load_registry
 from tests.shared import shared

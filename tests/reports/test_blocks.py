@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bddzoo.errors import BddzooError, MissingError, UsageError
-from bddzoo.reports.blocks import Block, diff, fill, find_blocks, read_document, write_document
+from bddzoo.reports.blocks import MarkedBlock, diff, fill, find_blocks, read_document, write_document
 
 KNOWN = {"tables": ("zoo", "task")}
 TEXT = """\
@@ -135,4 +135,4 @@ def test_unwritable_folder(tmp_path: Path) -> None:
 
 
 def test_block_is_a_value() -> None:
-    assert Block("tables", {}, 0, 1) == Block("tables", {}, 0, 1)
+    assert MarkedBlock("tables", {}, 0, 1) == MarkedBlock("tables", {}, 0, 1)

@@ -7,7 +7,7 @@ from html import escape
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bddzoo.reports.site.render import MARK, Block, share
+from bddzoo.reports.site.render import MARK, PageBlock, share
 
 # Texts that hold the mark itself, and names that hold each other.
 texts = st.lists(st.sampled_from([MARK, "{", "a", "b", "&lt;", "&amp;", "ab"]), max_size=6).map("".join)
@@ -19,7 +19,7 @@ texts = st.lists(st.sampled_from([MARK, "{", "a", "b", "&lt;", "&amp;", "ab"]), 
     )
 )
 def test_nothing_is_lost_and_nothing_is_changed(pages: dict[str, list[str]]) -> None:
-    shared = share({model: [Block("b", html) for html in blocks] for model, blocks in pages.items()})
+    shared = share({model: [PageBlock("b", html) for html in blocks] for model, blocks in pages.items()})
     for model, blocks in pages.items():
         told = [shared.blocks[name].replace(MARK, escape(model)) for name in shared.names[model]]
         rest = list(blocks)
@@ -30,7 +30,8 @@ def test_nothing_is_lost_and_nothing_is_changed(pages: dict[str, list[str]]) -> 
 
 def test_what_differs_in_the_name_only_is_kept_once() -> None:
     pages = {
-        name: [Block("k", f"run {name}"), Block("d", f"{i}")] for i, name in enumerate(("net_a", "net_b"))
+        name: [PageBlock("k", f"run {name}"), PageBlock("d", f"{i}")]
+        for i, name in enumerate(("net_a", "net_b"))
     }
     shared = share(pages)
     assert dict(shared.blocks) == {"k0": "run {model}"}

@@ -37,8 +37,7 @@ from bddzoo.datasets.formats.png import RGB, RGBA, decode_rgb
 from bddzoo.datasets.formats.polygons import draw_poly2d
 from bddzoo.datasets.formats.rle import decode_rle, encode_rle
 from bddzoo.datasets.images import LABEL_IDS, TRAIN_IDS, frame_stem, of_kind
-from bddzoo.datasets.openseg import DATA_SETS
-from bddzoo.datasets.openseg.sets import could_be
+from bddzoo.datasets.openseg import DATA_SETS, could_be
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError, UsageError
 

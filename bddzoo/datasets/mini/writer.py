@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.datasets.openseg.sets import data_set
+from bddzoo.datasets.openseg import data_set
 from bddzoo.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from bddzoo.datasets.mini.frame import MiniFrame
-    from bddzoo.datasets.openseg.sets import DataSet
+    from bddzoo.datasets.openseg import DataSet
 
 # (width, height); sides that no stride divides among them, and an upright one.
 SIZES = ((200, 150), (160, 212), (256, 128), (181, 150))

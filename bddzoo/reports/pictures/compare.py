@@ -38,7 +38,7 @@ PAGE = "index.html"
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PictureComparison:
     """Pictures of a data set, its truth, and predictions.
 
     Attributes:

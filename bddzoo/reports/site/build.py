@@ -16,7 +16,7 @@ from bddzoo.errors import BddzooError, IntegrityError, MissingError
 from bddzoo.registry import Registry
 from bddzoo.registry.model import Model, Section
 from bddzoo.reports.facts import UNKNOWN, params_text, settings_text
-from bddzoo.reports.site.columns import Column, columns, dataset, method_name
+from bddzoo.reports.site.columns import SiteColumn, columns, dataset, method_name
 from bddzoo.reports.site.evidence import Evidence, Report
 from bddzoo.reports.site.folder import whole_folder
 from bddzoo.reports.site.model import (
@@ -27,7 +27,7 @@ from bddzoo.reports.site.model import (
     page_names,
     provenance,
 )
-from bddzoo.reports.site.render import MARK, Shared, asset, front_script, render, share
+from bddzoo.reports.site.render import MARK, SharedBlocks, asset, front_script, render, share
 from bddzoo.results.verdict import Verdict
 
 TASKS = {
@@ -63,7 +63,7 @@ class TaskTable:
 
     task: str
     title: str
-    columns: Sequence[Column]
+    columns: Sequence[SiteColumn]
     models: Sequence[Model]
     rows: Sequence[Sequence[str]]
 
@@ -263,7 +263,7 @@ def front_files(
     return {"index.html": front, **_assets(title)}
 
 
-def _facts(shared: Shared, title: str) -> dict[str, str]:
+def _facts(shared: SharedBlocks, title: str) -> dict[str, str]:
     """The page of what other pages share; they take it from there."""
     from markupsafe import Markup
 
@@ -272,7 +272,7 @@ def _facts(shared: Shared, title: str) -> dict[str, str]:
     return {"facts.html": render("facts.html", title=title, blocks=blocks, mark=MARK)}
 
 
-def _model(model: Model, evidence: Evidence, shared: Shared, picture: str | None, title: str) -> str:
+def _model(model: Model, evidence: Evidence, shared: SharedBlocks, picture: str | None, title: str) -> str:
     from markupsafe import Markup
 
     looked = any(link.verdict is not Verdict.MISSING for link in evidence.chain)

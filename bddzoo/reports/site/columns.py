@@ -67,7 +67,7 @@ METHOD_COLUMNS = ("Methods", "Method")
 
 
 @dataclass(frozen=True)
-class Column:
+class SiteColumn:
     """A column.
 
     Attributes:
@@ -89,7 +89,9 @@ class Column:
     help: str = ""
 
 
-def columns(sections: Sequence[Section], evidence: Mapping[str, Evidence], history: History) -> list[Column]:
+def columns(
+    sections: Sequence[Section], evidence: Mapping[str, Evidence], history: History
+) -> list[SiteColumn]:
     """Columns of one task's table, over all zoos; those that nothing stands in are left out.
 
     Args:
@@ -107,11 +109,11 @@ def columns(sections: Sequence[Section], evidence: Mapping[str, Evidence], histo
     found = [
         *[_reported(split, metric) for split, metric in metrics],
         *[_measured(metric, evidence) for split, metric in metrics if split == "val"],
-        Column("verdict", "Verdict", "verdict", lambda m: str(evidence[m.id].verdict), facet=True),
-        Column("method", "Method", "text", method_name, facet=True),
-        Column("backbone", "Backbone", "text", lambda m: m.backbone, facet=True),
-        Column("params", "Params", "number", params_text, help="Number of parameters"),
-        Column(
+        SiteColumn("verdict", "Verdict", "verdict", lambda m: str(evidence[m.id].verdict), facet=True),
+        SiteColumn("method", "Method", "text", method_name, facet=True),
+        SiteColumn("backbone", "Backbone", "text", lambda m: m.backbone, facet=True),
+        SiteColumn("params", "Params", "number", params_text, help="Number of parameters"),
+        SiteColumn(
             "speed",
             "Images/s",
             "number",
@@ -120,8 +122,8 @@ def columns(sections: Sequence[Section], evidence: Mapping[str, Evidence], histo
         ),
         *[_setting(name) for name in settings if name not in flags],
         # A column of ticks is wide and says little: they share one.
-        Column("options", "Options", "text", lambda m: _ticked(m, flags)),
-        Column(
+        SiteColumn("options", "Options", "text", lambda m: _ticked(m, flags)),
+        SiteColumn(
             "weights",
             "Weights",
             "text",
@@ -130,8 +132,8 @@ def columns(sections: Sequence[Section], evidence: Mapping[str, Evidence], histo
             shown=False,
             help="Whether the weights can be had",
         ),
-        Column("zoo", "Zoo", "text", lambda m: m.zoo.id, facet=True, shown=False),
-        Column("data", "Data set", "text", dataset, facet=True, shown=False),
+        SiteColumn("zoo", "Zoo", "text", lambda m: m.zoo.id, facet=True, shown=False),
+        SiteColumn("data", "Data set", "text", dataset, facet=True, shown=False),
     ]
     return [c for c in found if any(c.cell(m) not in ("", UNKNOWN) for m in models)]
 
@@ -156,24 +158,24 @@ def _ticked(model: Model, flags: Sequence[str]) -> str:
     return ", ".join(name for name in flags if model.settings.get(name) == TICK)
 
 
-def _setting(name: str) -> Column:
+def _setting(name: str) -> SiteColumn:
     def cell(model: Model) -> str:
         text = model.settings.get(name, "")
         return "" if text == "-" else text.replace(" * ", " × ")
 
-    return Column(f"s.{name}", name, "text", cell)
+    return SiteColumn(f"s.{name}", name, "text", cell)
 
 
-def _reported(split: str, metric: str) -> Column:
+def _reported(split: str, metric: str) -> SiteColumn:
     def cell(model: Model) -> str:
         return number_text(model, split, metric)
 
     text = f"Reported by the zoo on {split}, percent"
     title = f"{metric_title(metric)} {split}"
-    return Column(f"{metric}-{split}", title, "number", cell, shown=split in ("val", "test"), help=text)
+    return SiteColumn(f"{metric}-{split}", title, "number", cell, shown=split in ("val", "test"), help=text)
 
 
-def _measured(metric: str, evidence: Mapping[str, Evidence]) -> Column:
+def _measured(metric: str, evidence: Mapping[str, Evidence]) -> SiteColumn:
     def cell(model: Model) -> str:
         record, reported = evidence[model.id].record, model.reported_value(metric)
         # What a zoo does not report has no place beside its numbers; it stands on the model's page.
@@ -181,7 +183,7 @@ def _measured(metric: str, evidence: Mapping[str, Evidence]) -> Column:
         return UNKNOWN if value is None else rounded(value, step_of(reported))
 
     title = f"{metric_title(metric)} measured"
-    return Column(f"m.{metric}", title, "number", cell, help="Measured here on val, percent")
+    return SiteColumn(f"m.{metric}", title, "number", cell, help="Measured here on val, percent")
 
 
 def metric_title(metric: str) -> str:

@@ -23,7 +23,7 @@ from bddzoo.reports.facts import (
 )
 from bddzoo.reports.site.columns import Health, health_of
 from bddzoo.reports.site.evidence import Evidence
-from bddzoo.reports.site.render import Block, template
+from bddzoo.reports.site.render import PageBlock, template
 from bddzoo.results import Record
 
 # Over all classes a table's metric has another name; `IoU` of the classes is `mIoU` of all.
@@ -51,7 +51,7 @@ class ClassTable:
 
 
 @dataclass(frozen=True)
-class Source:
+class FileSource:
     """One place of a file: its link, or None where it is none for a browser."""
 
     url: str | None
@@ -64,7 +64,7 @@ class File:
     """One file: kind, places, size and digests as text."""
 
     kind: str
-    sources: tuple[Source, ...]
+    sources: tuple[FileSource, ...]
     size: str
     digests: tuple[str, ...]
     digest_url: str | None
@@ -131,7 +131,7 @@ def _file(artifact: Artifact, history: History) -> File:
         # A page that shows the file leads to its download, too.
         link = artifact.page if web and artifact.page and len(artifact.sources) == 1 else url
         place = urlsplit(link).netloc if web else url.partition(":")[0]
-        sources.append(Source(link if web else None, place, health_of(history, url)))
+        sources.append(FileSource(link if web else None, place, health_of(history, url)))
     size = "" if artifact.size_bytes is None else size_text(artifact)
     digests = tuple(digest_text(d) for d in artifact.digests)
     return File(artifact.kind, tuple(sources), size, digests, artifact.digest_url)
@@ -168,16 +168,16 @@ def provenance(evidence: Evidence) -> list[tuple[str, str]]:
     return [*rows, ("software", ", ".join(versions))]
 
 
-def model_blocks(model: Model, history: History) -> list[Block]:
+def model_blocks(model: Model, history: History) -> list[PageBlock]:
     """Parts of the page that other models' pages may have, too, in order."""
     parts = template("blocks.html")
     return [
-        Block("k", parts.commands(steps(model))),
-        Block("p", parts.paper(model)),
-        Block("r", parts.rows("Protocol", protocol_rows(model))),
-        Block("t", parts.rows("Training", training_rows(model))),
-        Block("f", parts.files(files(model, history))),
-        Block("c", parts.cite(bibtex(model))),
+        PageBlock("k", parts.commands(steps(model))),
+        PageBlock("p", parts.paper(model)),
+        PageBlock("r", parts.rows("Protocol", protocol_rows(model))),
+        PageBlock("t", parts.rows("Training", training_rows(model))),
+        PageBlock("f", parts.files(files(model, history))),
+        PageBlock("c", parts.cite(bibtex(model))),
     ]
 
 

@@ -90,7 +90,7 @@ MARK = "{model}"
 
 
 @dataclass(frozen=True)
-class Block:
+class PageBlock:
     """A part of a page.
 
     Attributes:
@@ -103,7 +103,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedBlocks:
     """All pages' blocks, told apart.
 
     Attributes:
@@ -117,7 +117,7 @@ class Shared:
     own: Mapping[str, str]
 
 
-def share(pages: Mapping[str, Sequence[Block]]) -> Shared:
+def share(pages: Mapping[str, Sequence[PageBlock]]) -> SharedBlocks:
     """Tell blocks that several pages have from those that only one has.
 
     Args:
@@ -145,7 +145,7 @@ def share(pages: Mapping[str, Sequence[Block]]) -> Shared:
                 counts[block.kind] += 1
             mine.append(known[text])
         names[model], own[model] = mine, "".join(rest)
-    return Shared({name: text for text, name in known.items()}, names, own)
+    return SharedBlocks({name: text for text, name in known.items()}, names, own)
 
 
 def _general(html: str, model: str) -> str | None:
