@@ -15,8 +15,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from bddzoo.artifacts.digests import CHUNK_BYTES
 from bddzoo.artifacts.streams import NetworkPolicy, Opener, Origin, SourceError, Stream
-from bddzoo.errors import MissingError, UsageError
-from bddzoo.files import user_folder
+from bddzoo.config import read_config
+from bddzoo.errors import UsageError
 from bddzoo.registry.model import Artifact, Model
 
 if TYPE_CHECKING:
@@ -35,35 +35,10 @@ def split_sources(text: str) -> list[str]:
 def configured_mirrors() -> list[str]:
     """Mirrors of `BDDZOO_MIRRORS`, then those of the user's config file.
 
-    The file is `bddzoo/config.yaml` in `XDG_CONFIG_HOME` (`~/.config`), with a list `mirrors`.
-
     Raises:
         UsageError: The config file is not what it should be.
     """
-    found = split_sources(os.environ.get("BDDZOO_MIRRORS", ""))
-    try:
-        path = user_folder("config") / "config.yaml"
-    except MissingError:
-        return found
-    hint = "write e.g. 'mirrors: [https://host/zoo]'"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError:
-        return found
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: not a text file in UTF-8", hint=hint) from None
-    import yaml
-
-    try:
-        raw = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise UsageError(f"{path}: not YAML: {' '.join(str(error).split())}", hint=hint) from None
-    mirrors = raw.get("mirrors") if isinstance(raw, dict) else raw
-    if mirrors is None:
-        return found
-    if not isinstance(mirrors, list) or not all(isinstance(m, str) and m.strip() for m in mirrors):
-        raise UsageError(f"{path}: 'mirrors' must be a list of URLs or folders", hint=hint)
-    return found + [m.strip() for m in mirrors]
+    return [*split_sources(os.environ.get("BDDZOO_MIRRORS", "")), *read_config().mirrors]
 
 
 def check_source(source: str, *, setting: bool = False) -> None:

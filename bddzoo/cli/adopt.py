@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 from bddzoo.cli.app import App, Named, ZooCommand
+from bddzoo.cli.options import VERIFY, flag, takes
 from bddzoo.errors import BddzooError, ExitCode, MissingError
+from bddzoo.text import number_of
 
 
 @click.command(
@@ -20,10 +22,7 @@ Examples:
 """,
 )
 @click.argument("paths", nargs=-1, required=True, type=Named())
-@click.option("--verify", is_flag=True, help="Take only files that a known digest proves.")
-@click.option(
-    "--copy", is_flag=True, help="Copy instead of linking: the cache shares nothing with the files."
-)
+@takes(VERIFY, flag("--copy", help="Copy instead of linking: the cache shares nothing with the files."))
 @click.pass_obj
 def command(app: App, paths: tuple[Path, ...], verify: bool, copy: bool) -> int:
     """Take files into the cache that are on this machine already.
@@ -34,7 +33,7 @@ def command(app: App, paths: tuple[Path, ...], verify: bool, copy: bool) -> int:
     """
     from bddzoo.artifacts import Cache
     from bddzoo.artifacts.adopt import Adopter, explain_error, walk_files
-    from bddzoo.cli.fetch_plan import warn_unverified
+    from bddzoo.cli.output import warn_unverified
     from bddzoo.cli.weights import digest_tensors
     from bddzoo.files import format_size
 
@@ -70,16 +69,25 @@ def command(app: App, paths: tuple[Path, ...], verify: bool, copy: bool) -> int:
             ]
         )
     else:
-        for a in taken:
-            size = format_size(a.entry.size_bytes)
-            app.data(f"{cache.path_of(a.entry)}  {size}  {a.state}  {a.how} of {a.path}")
+        app.table(
+            ("file", "size", "digest", "from"),
+            [
+                (
+                    cache.path_of(a.entry),
+                    format_size(a.entry.size_bytes),
+                    a.state,
+                    f"{a.how} of {a.path}",
+                )
+                for a in taken
+            ],
+        )
     for failure in failed[:-1]:
         app.error(failure.message, hint=failure.hint)
     if failed:
         raise failed[-1]
     if not taken:
         raise MissingError(
-            f"none of {others} files is a file of a model",
+            f"none of {number_of(others, 'file')} belongs to a model",
             hint="names must be as in the zoo; see 'bddzoo info MODEL'",
         )
     warn_unverified(app, [(a.entry.model, a.state) for a in taken])

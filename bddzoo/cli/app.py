@@ -1,13 +1,9 @@
-"""What every command shares: global options, output, and access to the registry.
-
-Values of options that click would take, and that mean nothing.
-"""
+"""What every command shares: global options, output, and access to the registry."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,25 +14,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 from click.core import ParameterSource
 
-from bddzoo.errors import BddzooError, MissingError
+from bddzoo.errors import ExitCode, MissingError
 from bddzoo.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from bddzoo.registry import Registry
-    from bddzoo.registry.model import Model
-
-
-class Amount(click.FloatRange):
-    """A number in a range. `nan` is in every range for click: it is not less than anything."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number; refuses `nan`."""
-        found = super().convert(value, param, ctx)
-        if math.isnan(found):
-            self.fail(f"{value!r} is not a number.", param, ctx)
-        return found
 
 
 class Named(click.Path):
@@ -46,7 +30,6 @@ class Named(click.Path):
         super().__init__(path_type=Path, **options)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path; refuses an empty one."""
         if value == "":
             self.fail("the name is empty; the current folder is '.'", param, ctx)
         return super().convert(value, param, ctx)
@@ -116,30 +99,87 @@ class App:
 
     def data_json(self, value: object) -> None:
         """Print data as JSON to stdout; NaN becomes null."""
-        _echo(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+        _echo(json_text(value))
+
+    def table(
+        self,
+        headers: Sequence[str],
+        rows: Sequence[Sequence[object]],
+        *,
+        total: bool = False,
+        optional: Sequence[str] = (),
+    ) -> None:
+        """Print a table to stdout that fits the terminal; see `bddzoo.cli.output.table`.
+
+        Args:
+            headers: A head for each column.
+            rows: Cells.
+            total: Draw a rule above the last row.
+            optional: Columns that are left out where there is no room, the first ones first; it is said which.
+        """
+        from bddzoo.cli.output import fitting, table
+
+        if not rows:
+            return
+        keep = fitting(headers, rows, optional)
+        shown = [[row[i] for i in keep] for row in rows]
+        self.data(table([headers[i] for i in keep], shown, total=total, colour=self.colours(sys.stdout)))
+        left_out = [name for i, name in enumerate(headers) if i not in keep]
+        if left_out:
+            self.say(f"columns that do not fit: {', '.join(left_out)}; --format json has all")
+
+    def prose(self, text: str, indent: str = "") -> None:
+        """Print sentences to stdout, in lines that fit the terminal."""
+        from bddzoo.cli.output import wrapped
+
+        self.data(wrapped(text, indent))
 
     def say(self, text: str) -> None:
         """Print a message to stderr, unless quiet."""
         if not self.quiet:
-            _echo(text, err=True)
+            _echo(self._event("message", text=text) if self.json else text, err=True)
+
+    def event(self, name: str, **fields: object) -> None:
+        """Report progress to a program that asked for JSON: one line on stderr, unless quiet."""
+        if not self.quiet:
+            _echo(self._event(name, **fields), err=True)
 
     def detail(self, text: str) -> None:
         """Print a message to stderr with `-v` only."""
         if self.verbosity > 0:
-            _echo(text, err=True)
+            self.say(text)
 
     def warn(self, text: str) -> None:
         """Print a warning to stderr, even when quiet."""
-        _echo(self._mark("warning:", "yellow") + " " + printable(text), err=True)
+        text = printable(text)
+        shown = f"{self._mark('warning:', 'yellow')} {text}"
+        _echo(self._event("warning", text=text) if self.json else shown, err=True)
 
-    def error(self, text: str, *, hint: str | None = None) -> None:
-        """Print an error as one line to stderr."""
-        line = " ".join(text.split()) + (f"; {' '.join(hint.split())}" if hint else "")
-        _echo(self._mark("error:", "red") + " " + printable(line), err=True)
+    def error(self, text: str, *, hint: str | None = None, code: int | None = None) -> None:
+        """Print an error as one line to stderr; as a JSON object where data is JSON.
+
+        Args:
+            text: What went wrong and where.
+            hint: What to do next.
+            code: Exit status, where the command ends with this error.
+        """
+        text, advice = " ".join(text.split()), " ".join(hint.split()) if hint else None
+        if self.json:
+            status = {} if code is None else {"exit_code": code, "error": ExitCode(code).name.lower()}
+            _echo(self._event("error", text=text, hint=advice, **status), err=True)
+        else:
+            line = f"{text}; {advice}" if advice else text
+            _echo(f"{self._mark('error:', 'red')} {printable(line)}", err=True)
+
+    def colours(self, stream: TextIO) -> bool:
+        """Whether text on a standard stream may be coloured."""
+        return self.color and stream.isatty() and os.environ.get("TERM") != "dumb"
+
+    def _event(self, name: str, **fields: object) -> str:
+        return json.dumps(_plain({"event": name, **fields}), ensure_ascii=False)
 
     def _mark(self, word: str, colour: str) -> str:
-        able = self.color and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-        return click.style(word, fg=colour) if able else word
+        return click.style(word, fg=colour) if self.colours(sys.stderr) else word
 
 
 def _echo(text: str, *, err: bool = False) -> None:
@@ -160,6 +200,11 @@ def silence(stream: TextIO) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def json_text(value: object) -> str:
+    """A value as indented JSON; NaN becomes null, paths and other things text."""
+    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+
+
 def _plain(value: object) -> Any:
     """The value in JSON's own types: NaN and infinities as null, Decimals as numbers."""
     from decimal import Decimal
@@ -169,7 +214,9 @@ def _plain(value: object) -> Any:
         return number if number - number == 0 else None
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, str | int | bool) or value is None:
+    if isinstance(value, str):  # also an enumeration's
+        return str(value)
+    if isinstance(value, int | bool) or value is None:
         return value
     if isinstance(value, Iterable):
         return [_plain(v) for v in value]
@@ -284,40 +331,3 @@ class CommandGroup(ZooCommand, click.Group):
         ]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
-
-
-def complete_models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Shell completion of model ids."""
-    return [m.id for m in _known_models(ctx) if m.id.startswith(incomplete)]
-
-
-def complete_methods(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Shell completion of method names."""
-    return _starting(incomplete, (m.method.name for m in _known_models(ctx)))
-
-
-def complete_backbones(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Shell completion of backbones."""
-    return _starting(incomplete, (m.backbone for m in _known_models(ctx)))
-
-
-def complete_tasks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Shell completion of tasks."""
-    return _starting(incomplete, (m.task for m in _known_models(ctx)))
-
-
-def complete_zoos(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Shell completion of zoos."""
-    return _starting(incomplete, (m.zoo.id for m in _known_models(ctx)))
-
-
-def _known_models(ctx: click.Context) -> tuple[Model, ...]:
-    """Models of the registry that the command line names; none where it cannot be read."""
-    try:
-        return ctx.ensure_object(App).registry.models
-    except BddzooError:  # a message in the middle of someone's typing helps nobody
-        return ()
-
-
-def _starting(incomplete: str, names: Iterable[str]) -> list[str]:
-    return [name for name in dict.fromkeys(names) if name.lower().startswith(incomplete.lower())]

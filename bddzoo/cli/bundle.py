@@ -6,7 +6,21 @@ from pathlib import Path
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand, complete_models
+from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.options import (
+    ACCEPT_PREFIX,
+    FORCE,
+    FROM,
+    OFFLINE,
+    SELECTION_OR_ALL,
+    VERIFY,
+    WHAT,
+    jobs,
+    out_file,
+    takes,
+)
+from bddzoo.cli.output import check_target
+from bddzoo.cli.select import Selection, files_of, parse_kinds
 from bddzoo.errors import BddzooError
 from bddzoo.text import number_of
 
@@ -20,33 +34,25 @@ Examples:
   bddzoo fetch 'mask_rcnn*' --from mask_rcnn.zip --offline --verify
 """,
 )
-@click.argument(
-    "patterns", metavar="MODEL|PATTERN...", nargs=-1, required=True, shell_complete=complete_models
-)
-@click.option(
-    "-o",
-    "--out",
-    "--output",
-    "output",
-    required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Zip file to write.",
-)
-@click.option("--what", default="weights", show_default=True, metavar="KINDS", help="As in 'bddzoo fetch'.")
-@click.option("--from", "sources", multiple=True, metavar="SOURCE", help="As in 'bddzoo fetch'.")
-@click.option("--offline", is_flag=True, help="Open no connection: bundle what the cache has.")
-@click.option("--verify", is_flag=True, help="Bundle only what a digest proves.")
-@click.option("--accept-prefix", is_flag=True, help="With --verify: the first digits of a digest are enough.")
-@click.option(
-    "--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Files at the same time."
+@takes(
+    SELECTION_OR_ALL,
+    out_file("Zip file to write."),
+    FORCE,
+    WHAT,
+    FROM,
+    OFFLINE,
+    VERIFY,
+    ACCEPT_PREFIX,
+    jobs("Files at the same time.", default=4, most=64),
 )
 @click.pass_obj
 def command(
     app: App,
-    patterns: tuple[str, ...],
-    output: Path,
-    what: str,
+    *,
+    selection: Selection,
+    out: Path,
+    force: bool,
+    what: tuple[str, ...],
     sources: tuple[str, ...],
     offline: bool,
     verify: bool,
@@ -60,16 +66,17 @@ def command(
     'bddzoo fetch MODEL --from FILE --offline'.
     """
     from bddzoo.artifacts import Cache, Fetcher
-    from bddzoo.artifacts.bundle import check_target, write_bundle
+    from bddzoo.artifacts.bundle import check_target as check_bundle_target
+    from bddzoo.artifacts.bundle import write_bundle
     from bddzoo.artifacts.fetcher import fetch_all
-    from bddzoo.cli.fetch import parse_kinds, plan, select_models
     from bddzoo.cli.progress import make_reporter
     from bddzoo.files import explain, format_size
     from bddzoo.registry.edit import licence_notes, slice_registry
 
-    models = select_models(app, patterns, None, False)
-    todo = plan(models, parse_kinds(what))
-    check_target(output)
+    models = selection.models(app)
+    todo = files_of(models, parse_kinds(what))
+    check_bundle_target(out)
+    check_target(out, force)
     cache = Cache(app.cache_dir)
     reporter = make_reporter(app, len(todo))
     fetcher = Fetcher(
@@ -88,12 +95,12 @@ def command(
     if app.registry.path is not None:
         texts["registry.yaml"] = slice_registry(app.registry.path.read_text(encoding="utf-8"), held)
     try:
-        size = write_bundle(output, cache, entries, texts)
+        size = write_bundle(out, cache, entries, texts)
     except OSError as error:
-        raise explain(error, f"writing {output}", "choose another -o FILE") from error
+        raise explain(error, f"writing {out}", "choose another -o FILE") from error
     if app.json:
         files = [{"model": e.model, "kind": e.kind, "name": e.name, "sha256": e.sha256} for e in entries]
-        app.data_json({"path": output, "size_bytes": size, "files": files})
+        app.data_json({"path": out, "size_bytes": size, "files": files})
     else:
         count = f"{number_of(len(entries), 'file')} of {number_of(len(held), 'model')}"
-        app.data(f"{output}  {format_size(size)}  {count}")
+        app.data(f"{out}  {format_size(size)}  {count}")

@@ -1,27 +1,38 @@
-"""`bddzoo cache`: list, verify and clean the cache; move it between machines.
-
-What the cache's commands share: the cache, its entries by pattern, tables and bars.
-
-`bddzoo cache export` and `import`: move the cache between machines.
-"""
+"""`bddzoo cache`: list, verify and clean the cache; move it between machines."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from bddzoo.cli.app import Amount, App, CommandGroup, ZooCommand
+from bddzoo.cli.app import App, CommandGroup, ZooCommand
+from bddzoo.cli.options import (
+    DRY_RUN,
+    FORCE,
+    PATTERNS,
+    SELECTION,
+    TASK,
+    WHERE,
+    YES,
+    ZOO,
+    Amount,
+    Names,
+    every,
+    gathered,
+    jobs,
+    option,
+    out_file,
+    takes,
+)
+from bddzoo.cli.output import check_target, confirm
+from bddzoo.cli.progress import Bar
+from bddzoo.cli.select import Selection, parse_kinds
 from bddzoo.errors import ExitCode, MissingError
 from bddzoo.text import number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from bddzoo.artifacts import Cache, Entry
 
 
@@ -32,46 +43,18 @@ def open_cache(app: App) -> Cache:
     return Cache(app.cache_dir)
 
 
-def select_entries(cache: Cache, patterns: Sequence[str], *, needed: bool = True) -> list[Entry]:
-    """Entries whose model or zoo fits a pattern; all without patterns.
+def select_entries(app: App, cache: Cache, selection: Selection, *, needed: bool = True) -> list[Entry]:
+    """Entries of the selected models; all where nothing is selected.
 
     Raises:
         MissingError: A pattern fits nothing, if it must.
     """
-    from fnmatch import fnmatchcase
-
-    def fits(entry: Entry, pattern: str) -> bool:
-        return pattern == entry.model or fnmatchcase(entry.model, pattern) or fnmatchcase(entry.zoo, pattern)
-
     entries = list(cache.entries())
-    if not patterns:
-        return entries
-    for pattern in patterns if needed else ():
-        if not any(fits(e, pattern) for e in entries):
-            raise MissingError(f"nothing in the cache fits '{pattern}'", hint="see 'bddzoo cache ls'")
-    return [e for e in entries if any(fits(e, p) for p in patterns)]
-
-
-def print_table(app: App, headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows under headers, or nothing where there are none."""
-    if rows:
-        from tabulate import tabulate
-
-        app.data(tabulate(rows, headers=headers, tablefmt="plain", disable_numparse=True))
-
-
-@contextmanager
-def byte_bar(app: App, what: str, total: int) -> Iterator[Callable[[int], None] | None]:
-    """A bar over bytes on a terminal; None elsewhere."""
-    if app.quiet or app.json or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=app.console(), transient=True) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda count: progress.advance(task, count)
+    found = selection.items(app, entries, lambda entry: (entry.model, entry.zoo))
+    if needed and selection.given and not found:
+        what = " ".join(selection.patterns) or "these filters"
+        raise MissingError(f"nothing in the cache fits '{what}'", hint="see 'bddzoo cache ls'")
+    return found
 
 
 @click.command(
@@ -79,15 +62,14 @@ def byte_bar(app: App, what: str, total: int) -> Iterator[Callable[[int], None] 
     cls=ZooCommand,
     epilog="""\b
 Examples:
-  bddzoo cache export zoo.zip
-  bddzoo cache export fpn.zip 'fpn_*'
+  bddzoo cache export -o zoo.zip
+  bddzoo cache export 'fpn_*' -o fpn.zip
 """,
 )
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.argument("patterns", nargs=-1)
+@takes(SELECTION, out_file("Zip file to write."), FORCE)
 @click.pass_obj
-def export(app: App, file: Path, patterns: tuple[str, ...]) -> None:
-    """Write cached files into FILE, for another machine's 'bddzoo cache import'.
+def export(app: App, *, selection: Selection, out: Path, force: bool) -> None:
+    """Write cached files into one FILE, for another machine's 'bddzoo cache import'.
 
     Every file is hashed on the way. 'bddzoo bundle' also adds the registry's part and licence notes.
     """
@@ -95,18 +77,19 @@ def export(app: App, file: Path, patterns: tuple[str, ...]) -> None:
     from bddzoo.files import explain, format_size
 
     cache = open_cache(app)
-    entries = select_entries(cache, patterns)
+    entries = select_entries(app, cache, selection)
     if not entries:
         raise MissingError(f"the cache {cache.root} is empty", hint="fetch something first")
+    check_target(out, force)
     try:
-        with byte_bar(app, "writing", sum(e.size_bytes for e in entries)) as advance:
-            size = write_bundle(file, cache, entries, each=advance)
+        with Bar(app, "writing", sum(e.size_bytes for e in entries)) as bar:
+            size = write_bundle(out, cache, entries, each=bar.advance)
     except OSError as error:
-        raise explain(error, f"writing {file}", "choose another FILE") from error
+        raise explain(error, f"writing {out}", "choose another FILE") from error
     if app.json:
-        app.data_json({"file": file, "size_bytes": size, "files": len(entries)})
+        app.data_json({"file": out, "size_bytes": size, "files": len(entries)})
     else:
-        app.data(f"{file}  {format_size(size)}  {number_of(len(entries), 'file')}")
+        app.data(f"{out}  {format_size(size)}  {number_of(len(entries), 'file')}")
 
 
 @click.command(
@@ -129,9 +112,9 @@ def import_(app: App, files: tuple[Path, ...]) -> None:
     for file in files:
         bundle = Bundle(file)
         count = len(bundle.manifest.files)
-        with byte_bar(app, "importing", sum(f.size_bytes for f in bundle.manifest.files)) as advance:
+        with Bar(app, "importing", sum(f.size_bytes for f in bundle.manifest.files)) as bar:
             try:
-                entries = [import_file(bundle, item, cache, advance) for item in bundle.manifest.files]
+                entries = [import_file(bundle, item, cache, bar.advance) for item in bundle.manifest.files]
             except OSError as error:
                 raise explain(error, f"importing {file}") from error
         taken += entries
@@ -147,8 +130,8 @@ def import_(app: App, files: tuple[Path, ...]) -> None:
 Examples:
   bddzoo cache ls
   bddzoo cache verify
-  bddzoo cache rm 'fcn_*'
-  bddzoo cache export zoo.zip
+  bddzoo cache rm 'fcn_*' --dry-run
+  bddzoo cache export -o zoo.zip
 """,
 )
 def command() -> None:
@@ -164,31 +147,36 @@ Examples:
   bddzoo cache ls 'mask_rcnn*' --format json
 """,
 )
-@click.argument("patterns", nargs=-1)
+@takes(SELECTION)
 @click.pass_obj
-def ls(app: App, patterns: tuple[str, ...]) -> None:
-    """List what the cache holds. PATTERNS are shell patterns of model ids or zoos."""
+def ls(app: App, *, selection: Selection) -> None:
+    """List what the cache holds."""
     from dataclasses import asdict
 
     from bddzoo.files import format_size
 
     cache = open_cache(app)
     rows = []
-    for entry in select_entries(cache, patterns, needed=False):
+    for entry in select_entries(app, cache, selection, needed=False):
         path = cache.path_of(entry)
         rows.append({**asdict(entry), "path": path, "present": path.exists()})
     if app.json:
         app.data_json(rows)
         return
-    print_table(
-        app,
+    app.table(
         ("model", "kind", "size", "md5", "fetched", "path"),
         [
-            (r["model"], r["kind"], format_size(r["size_bytes"]), r["md5"], r["fetched"][:10], r["path"])
-            if r["present"]
-            else (r["model"], r["kind"], "missing", r["md5"], r["fetched"][:10], r["path"])
+            (
+                r["model"],
+                r["kind"],
+                format_size(r["size_bytes"]) if r["present"] else "missing",
+                r["md5"],
+                r["fetched"][:10],
+                r["path"],
+            )
             for r in rows
         ],
+        optional=("path", "md5", "fetched"),
     )
     held = sum({r["path"]: r["size_bytes"] for r in rows if r["present"]}.values())
     app.say(f"{number_of(len(rows), 'file')}, {format_size(held)} in {cache.root}")
@@ -203,9 +191,9 @@ Examples:
   bddzoo cache verify --jobs 8 --format json
 """,
 )
-@click.option("--jobs", type=click.IntRange(1, 256), help="Files at the same time. [default: processors]")
+@takes(jobs("Files at the same time. [default: processors]"))
 @click.pass_obj
-def verify(app: App, jobs: int | None) -> int:
+def verify(app: App, *, jobs: int | None) -> int:
     """Hash every file again. Exits 6 if one was changed, is gone, or cannot be read.
 
     Size and time of a file prove nothing and are not looked at. Files that no entry names are listed
@@ -216,14 +204,14 @@ def verify(app: App, jobs: int | None) -> int:
 
     cache = open_cache(app)
     total = sum({cache.path_of(e): e.size_bytes for e in cache.entries()}.values())
-    with byte_bar(app, "verifying", total) as advance:
-        findings = check_cache(cache, jobs, advance)
+    with Bar(app, "verifying", total) as bar:
+        findings = check_cache(cache, jobs, bar.advance)
     if app.json:
         keys = ("state", "model", "kind", "path", "size_bytes", "detail")
         app.data_json([{k: getattr(f, k) for k in keys} for f in findings])
     else:
         rows = [(f.state, f.model, f.kind, f.path, f.detail) for f in findings if f.state != "ok"]
-        print_table(app, ("state", "model", "kind", "path", "what"), rows)
+        app.table(("state", "model", "kind", "path", "what"), rows)
     counts = {
         s: sum(f.state == s for f in findings) for s in ("ok", "changed", "missing", "unreadable", "extra")
     }
@@ -243,34 +231,57 @@ def verify(app: App, jobs: int | None) -> int:
     epilog="""\b
 Examples:
   bddzoo cache rm fcn_r50-d8_512x1024_40k_sem_seg_bdd100k
-  bddzoo cache rm 'mask_rcnn*' --kind preds
-  bddzoo cache rm --all
+  bddzoo cache rm 'mask_rcnn*' --what preds --yes
+  bddzoo cache rm --all --dry-run
 """,
 )
-@click.argument("patterns", nargs=-1)
-@click.option("--kind", help="Only files of this kind, e.g. preds.")
-@click.option("--all", "everything", is_flag=True, help="Everything, unfinished downloads included.")
+@takes(
+    gathered(
+        "selection",
+        Selection,
+        PATTERNS,
+        every("Everything, unfinished downloads included."),
+        TASK,
+        ZOO,
+        WHERE,
+    ),
+    option("--what", type=Names(), metavar="KINDS", help="Only these kinds, comma-separated, e.g. preds."),
+    DRY_RUN,
+    YES,
+)
 @click.pass_obj
-def rm(app: App, patterns: tuple[str, ...], kind: str | None, everything: bool) -> None:
-    """Remove files of models. PATTERNS are shell patterns of model ids or zoos."""
+def rm(app: App, *, selection: Selection, what: tuple[str, ...] | None, dry_run: bool, yes: bool) -> None:
+    """Remove files of models. Asks first on a terminal; without one, --yes is needed."""
     from bddzoo.artifacts.maintain import remove_all, remove_entries
     from bddzoo.errors import UsageError
     from bddzoo.files import explain, format_size
 
     cache = open_cache(app)
-    if everything and not patterns and kind is None:
-        try:
-            remove_all(cache)
-        except OSError as error:
-            raise explain(error, f"removing from {cache.root}") from error
-        app.say(f"removed everything in {cache.root}")
-        return
-    if not patterns and not everything:
+    if not selection.given:
         raise UsageError("no model given", hint="name a model or pattern, or give --all")
-    entries = [e for e in select_entries(cache, patterns) if kind is None or e.kind == kind]
-    if not entries:
-        raise MissingError(f"nothing of kind '{kind}' is in the cache", hint="see 'bddzoo cache ls'")
+    whole = selection.everything and not selection.patterns and not selection.filtered and not what
+    entries = select_entries(app, cache, selection, needed=bool(selection.patterns))
+    kinds = parse_kinds(what) if what else None
+    entries = [e for e in entries if kinds is None or e.kind in kinds]
+    if not entries and not whole:
+        named = f"of kind {', '.join(what)} " if what else ""
+        raise MissingError(f"nothing {named}is in the cache", hint="see 'bddzoo cache ls'")
+    size = sum(e.size_bytes for e in entries)
+    what_goes = f"everything in {cache.root}" if whole else number_of(len(entries), "file")
+    if app.json:
+        rows = [{"model": e.model, "kind": e.kind, "path": cache.path_of(e)} for e in entries]
+        app.data_json({"removed": not dry_run, "files": rows})
+    elif dry_run:
+        app.table(("model", "kind", "size"), [(e.model, e.kind, format_size(e.size_bytes)) for e in entries])
+    if dry_run:
+        app.say(f"would remove {what_goes}, {format_size(size)}")
+        return
+    confirm(app, f"remove {what_goes}, {format_size(size)}", yes=yes)
     try:
+        if whole:
+            remove_all(cache)
+            app.say(f"removed everything in {cache.root}")
+            return
         freed = remove_entries(cache, entries)
     except OSError as error:
         raise explain(error, f"removing from {cache.root}") from error
@@ -283,38 +294,44 @@ def rm(app: App, patterns: tuple[str, ...], kind: str | None, everything: bool) 
     epilog="""\b
 Examples:
   bddzoo cache gc --dry-run
-  bddzoo cache gc --older-than 0
+  bddzoo cache gc --older-than 0 --yes
 """,
 )
-@click.option(
-    "--older-than",
-    type=Amount(min=0),
-    default=1.0,
-    show_default=True,
-    metavar="DAYS",
-    help="What is younger stays.",
+@takes(
+    option(
+        "--older-than",
+        type=Amount(min=0),
+        default=1.0,
+        show_default=True,
+        metavar="DAYS",
+        help="What is younger stays.",
+    ),
+    DRY_RUN,
+    YES,
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.pass_obj
-def gc(app: App, older_than: float, dry_run: bool) -> None:
+def gc(app: App, *, older_than: float, dry_run: bool, yes: bool) -> None:
     """Remove what nobody needs: content without an entry, abandoned downloads, rejected bytes.
 
-    Downloads in progress are left alone, and so is everything younger than --older-than.
+    Downloads in progress are left alone, and so is everything younger than --older-than. Asks first on a
+    terminal; without one, --yes is needed.
     """
     from bddzoo.artifacts.maintain import DAY_S, collect_garbage
     from bddzoo.files import explain, format_size
 
     cache = open_cache(app)
     try:
-        removed = collect_garbage(cache, older_than * DAY_S, dry_run=dry_run)
+        removed = collect_garbage(cache, older_than * DAY_S, dry_run=True)
+        if removed and not dry_run:
+            size = format_size(sum(f.size_bytes for f in removed))
+            confirm(app, f"remove {number_of(len(removed), 'file')}, {size}", yes=yes)
+            removed = collect_garbage(cache, older_than * DAY_S, dry_run=False)
     except OSError as error:
         raise explain(error, f"removing from {cache.root}") from error
     if app.json:
         app.data_json([{"path": f.path, "size_bytes": f.size_bytes, "why": f.detail} for f in removed])
     else:
-        print_table(
-            app, ("size", "path", "why"), [(format_size(f.size_bytes), f.path, f.detail) for f in removed]
-        )
+        app.table(("size", "path", "why"), [(format_size(f.size_bytes), f.path, f.detail) for f in removed])
     verb = "would remove" if dry_run else "removed"
     app.say(f"{verb} {number_of(len(removed), 'file')}, {format_size(sum(f.size_bytes for f in removed))}")
 

@@ -10,8 +10,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bddzoo.cli.app import App, Folder, ZooCommand, complete_models, complete_tasks
-from bddzoo.cli.options import results_option
+from bddzoo.cli.app import App, Folder, Named, ZooCommand
+from bddzoo.cli.options import (
+    DATA,
+    FROM,
+    PREDICTIONS_OF_CHECK,
+    RESULTS,
+    RUN,
+    SELECTION_OR_ALL,
+    Run,
+    flag,
+    option,
+    takes,
+)
+from bddzoo.cli.select import Selection, dataset_of, find_data, under_protocol
 from bddzoo.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +31,6 @@ if TYPE_CHECKING:
     from bddzoo.results.links import Link, ModelCheck
 
 LINK_NAMES = ("registry", "scores", "predictions", "weights")
-_PATH = click.Path(path_type=Path)
 MATRIX_LIMIT = 256
 
 
@@ -45,125 +56,116 @@ Examples:
   bddzoo check --merge checks/ --format md
 """,
 )
-@click.argument("patterns", metavar="[MODEL|PATTERN]...", nargs=-1, shell_complete=complete_models)
-@click.option("--all", "everything", is_flag=True, help="All models.")
-@click.option("--task", shell_complete=complete_tasks, help="Only models of this task.")
-@click.option(
-    "--link", "links", multiple=True, type=click.Choice(LINK_NAMES), help="Only this link; repeatable."
-)
-@click.option("--data", type=_PATH, metavar="ROOT", help="BDD100K folder: holds images/ and labels/.")
-@click.option(
-    "--document",
-    "documents",
-    multiple=True,
-    type=_PATH,
-    metavar="FILE",
-    help="The zoo's Markdown document; repeatable.",
-)
-@click.option("--from-scores", type=_PATH, metavar="FILE", help="Scores file instead of the published one.")
-@click.option("--from-preds", type=_PATH, metavar="PATH", help="Predictions instead of the published ones.")
-@click.option("--from-weights", is_flag=True, help="Run the network now instead of taking a record.")
-@click.option(
-    "--from",
-    "sources",
-    multiple=True,
-    metavar="SOURCE",
-    help="Folder, bundle or base URL to ask first for files; repeatable.",
-)
-@click.option("--offline", is_flag=True, help="Open no connection.")
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="auto|cpu|cuda[:N]",
-    help="Where --from-weights runs.",
-)
-@click.option(
-    "--split",
-    default="val",
-    show_default=True,
-    type=click.Choice(["train", "val"]),
-    help="Split that the numbers are of.",
-)
-@results_option
-@click.option("--matrix", is_flag=True, help="Only print the models, as a job matrix for GitHub Actions.")
-@click.option(
-    "--merge",
-    type=Folder(),
-    metavar="DIR",
-    help="Put together what earlier checks printed with --format json.",
+@takes(
+    SELECTION_OR_ALL,
+    option(
+        "--link", "links", multiple=True, type=click.Choice(LINK_NAMES), help="Only this link; repeatable."
+    ),
+    DATA,
+    option(
+        "--document",
+        "documents",
+        multiple=True,
+        type=Named(),
+        metavar="FILE",
+        help="The zoo's Markdown document; repeatable.",
+    ),
+    option("--from-scores", type=Named(), metavar="FILE", help="Scores file instead of the published one."),
+    PREDICTIONS_OF_CHECK,
+    flag("--run", "run_now", help="Run the network now instead of taking a record."),
+    FROM,
+    RUN,
+    RESULTS,
+    flag("--matrix", help="Only print the models, as a job matrix for GitHub Actions."),
+    option(
+        "--merge",
+        type=Folder(),
+        metavar="DIR",
+        help="Put together what earlier checks printed with --format json.",
+    ),
 )
 @click.pass_obj
 def command(
     app: App,
-    patterns: tuple[str, ...],
-    everything: bool,
-    task: str | None,
+    *,
+    selection: Selection,
     links: tuple[Link, ...],
     data: Path | None,
     documents: tuple[Path, ...],
     from_scores: Path | None,
-    from_preds: Path | None,
-    from_weights: bool,
+    predictions: Path | None,
+    run_now: bool,
     sources: tuple[str, ...],
-    offline: bool,
-    device: str,
-    split: str,
+    run: Run,
     results: Path | None,
     matrix: bool,
     merge: Path | None,
 ) -> int:
     """Test what stands behind reported numbers, and name the first link that breaks.
 
-    All links are tested unless --link or one of the --from-... options says which. A link that cannot be
-    looked at is `missing`, never a pass.
+    All links are tested unless --link or one of the options that name what to look at says which. A link that
+    cannot be looked at is `missing`, never a pass.
     """
-    from bddzoo.cli.fetch import select_models
+    from bddzoo.cli.progress import Bar
     from bddzoo.cli.weights import obtain_weights
+    from bddzoo.engines.ops import warn_of_mmcv
     from bddzoo.reports.checks import read_checks
     from bddzoo.results.links import LINKS, ModelCheck
     from bddzoo.runs.evidence import EvidenceChecker
+    from bddzoo.runs.loop import Options
 
     if merge is not None:
-        if patterns or everything or task or matrix:
+        if selection.given or matrix:
             raise UsageError("--merge takes the models of its files", hint="give no models")
         return _report(app, read_checks(merge))
-    models = select_models(app, patterns, task, everything)
+    models = selection.models(app)
     if matrix:
         return _print_matrix(app, models)
-    if len(models) > 1 and (from_scores or from_preds):
-        raise UsageError("--from-scores and --from-preds are files of one model", hint="name one model")
+    if len(models) > 1 and (from_scores or predictions):
+        raise UsageError("--from-scores and --predictions are files of one model", hint="name one model")
+    if run_now:
+        warn_of_mmcv()
     given: dict[Link, object] = {
         "registry": documents,
         "scores": from_scores,
-        "predictions": from_preds,
-        "weights": from_weights,
+        "predictions": predictions,
+        "weights": run_now,
     }
-    asked = links or (
-        tuple(n for n in LINKS if given[n]) if from_scores or from_preds or from_weights else LINKS
-    )
-    checker = EvidenceChecker(
-        weights=lambda model: obtain_weights(app, model, None, sources),
-        warn=app.warn,
-        command=["bddzoo", *sys.argv[1:]],
-        data=data,
-        documents=documents,
-        from_scores=from_scores,
-        from_preds=from_preds,
-        from_weights=from_weights,
-        sources=sources,
-        offline=offline,
-        cache=app.cache_dir,
-        device=device,
-        split=split,
-        results=results,
+    asked = links or (tuple(n for n in LINKS if given[n]) if from_scores or predictions or run_now else LINKS)
+    options = Options(
+        split=run.split or "val",
+        device=run.device,
+        batch_size=run.batch_size,
+        limit=run.limit,
+        processes=run.gpus or 1,
     )
     checks: list[ModelCheck] = []
-    for model in models:
-        app.detail(f"checking {model.id}")
-        checks.append(
-            ModelCheck(model.id, model.zoo.id, tuple(checker.check(model, n) for n in LINKS if n in asked))
-        )
+    roots: dict[str, Path | None] = {}
+    with Bar(app, "checking") as bar:
+        for number, model in enumerate(models, start=1):
+            dataset = dataset_of(model)
+            if dataset not in roots:
+                roots[dataset] = find_data(app, data, dataset)
+            checker = EvidenceChecker(
+                weights=lambda model: obtain_weights(app, model, None, sources, offline=run.offline),
+                warn=bar.warn,
+                command=["bddzoo", *sys.argv[1:]],
+                data=roots[dataset],
+                documents=documents,
+                from_scores=from_scores,
+                from_preds=predictions,
+                from_weights=run_now,
+                sources=sources,
+                offline=run.offline,
+                cache=app.cache_dir,
+                options=options,
+                results=results,
+            )
+            bar.step(f"checking {model.id}")
+            tested = under_protocol(app, model, run.protocol)
+            found = tuple(checker.check(tested, n) for n in LINKS if n in asked)
+            checks.append(ModelCheck(model.id, model.zoo.id, found))
+            bar.update(number, len(models))
     return _report(app, checks)
 
 
@@ -196,6 +198,8 @@ def _report(app: App, checks: Sequence[ModelCheck]) -> int:
     form = app.format or "table"
     if form == "json":
         app.data_json([as_json(check) for check in checks])
+    elif form == "table":
+        _show(app, checks)
     else:
         app.data(render(checks, {"md": "broken"}.get(form, form)))
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
@@ -210,3 +214,12 @@ def _report(app: App, checks: Sequence[ModelCheck]) -> int:
     seen = {link.link for check in checks for link in check.links}
     app.say(f"{good} of {len(checks)} reproduced; links: {', '.join(n for n in LINKS if n in seen)}")
     return int(verdict.exit_code)
+
+
+def _show(app: App, checks: Sequence[ModelCheck]) -> None:
+    from bddzoo.reports.checks import link_rows, sentences
+
+    app.table(("model", "link", "verdict", "reported / found", "why"), link_rows(checks))
+    app.data("")
+    for check in checks:
+        app.prose("\n".join(sentences(check)))

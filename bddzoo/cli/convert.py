@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand, complete_models
+from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.options import FORCE, FROM, OFFLINE, SELECTION, WEIGHTS, option, out_file, takes
+from bddzoo.cli.output import check_target
+from bddzoo.cli.select import Selection
+from bddzoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from bddzoo.registry.model import Model
 
 
 @click.command(
@@ -18,49 +26,63 @@ Examples:
   bddzoo convert my_model --weights work_dirs/latest.pth --to safetensors
 """,
 )
-@click.argument("model", shell_complete=complete_models)
-@click.option("--to", "form", type=click.Choice(["safetensors"]), required=True, help="The container.")
-@click.option(
-    "-o",
-    "--out",
-    "--output",
-    "output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="File to write. Default: MODEL.safetensors.",
+@takes(
+    SELECTION,
+    option("--to", "form", type=click.Choice(["safetensors"]), required=True, help="The container."),
+    out_file("File to write. Default: MODEL.safetensors.", required=False),
+    WEIGHTS,
+    FROM,
+    OFFLINE,
+    FORCE,
 )
-@click.option(
-    "--weights", type=click.Path(dir_okay=False, path_type=Path), help="This file instead of the cached."
-)
-@click.option("--from", "sources", multiple=True, metavar="SOURCE", help="As in 'bddzoo fetch'.")
-@click.option("--force", is_flag=True, help="Replace the output file if it is there.")
 @click.pass_obj
 def command(
     app: App,
-    model: str,
+    *,
+    selection: Selection,
     form: str,
-    output: Path | None,
+    out: Path | None,
     weights: Path | None,
     sources: tuple[str, ...],
+    offline: bool,
     force: bool,
 ) -> None:
-    """Write the weights of MODEL as a safetensors file, which can hold no code.
+    """Write the weights of models as safetensors files, which can hold no code.
 
     The weights are read without executing anything, written, read back and compared. The digest of
     the tensors, which is printed and kept in the file, is the same for both containers.
     """
+    models = selection.models(app)
+    if len(models) > 1 and (out is not None or weights is not None):
+        raise UsageError("--out and --weights are those of one model", hint="name one model")
+    targets = [out or Path(f"{model.id}.{form}") for model in models]
+    for target in targets:
+        check_target(target, force)
+    rows = [
+        _convert(app, model, target, weights, sources, offline=offline)
+        for model, target in zip(models, targets, strict=True)
+    ]
+    if app.json:
+        app.data_json(rows[0] if len(rows) == 1 else rows)
+
+
+def _convert(
+    app: App,
+    found: Model,
+    target: Path,
+    weights: Path | None,
+    sources: tuple[str, ...],
+    *,
+    offline: bool,
+) -> dict[str, Any]:
     from bddzoo import __version__
     from bddzoo.artifacts.tensors import write_safetensors
+    from bddzoo.cli.progress import Bar
     from bddzoo.cli.weights import obtain_weights
     from bddzoo.engines.checkpoint import read_checkpoint
-    from bddzoo.errors import UsageError
     from bddzoo.files import explain, format_size
 
-    found = app.registry.find(model)
-    target = output or Path(f"{found.id}.{form}")
-    if target.exists() and not force:
-        raise UsageError(f"{target} exists", hint="give --force to replace it, or another file with -o")
-    path, used = obtain_weights(app, found, weights, sources)
+    path, used = obtain_weights(app, found, weights, sources, offline=offline)
     facts = {
         "format": "pt",
         "model": found.id,
@@ -74,15 +96,19 @@ def command(
         "written_by": f"bddzoo {__version__}",
     }
     metadata = {name: fact or "unknown" for name, fact in facts.items()}
-    state = read_checkpoint(path)
     try:
-        tensors = write_safetensors(state, target, metadata)
+        with Bar(app, f"writing {target.name}"):
+            state = read_checkpoint(path)
+            tensors = write_safetensors(state, target, metadata)
     except OSError as error:
         raise explain(error, f"writing {target}", "choose another -o FILE") from error
     size = target.stat().st_size
-    if app.json:
-        app.data_json(
-            {"model": found.id, "path": target, "size_bytes": size, "entries": len(state), "tensors": tensors}
-        )
-    else:
-        app.data(f"{target}  {format_size(size)}  {len(state)} entries  tensors:{tensors}")
+    if not app.json:
+        app.data(f"{target}\n  {format_size(size)}  {len(state)} entries\n  tensors:{tensors}")
+    return {
+        "model": found.id,
+        "path": target,
+        "size_bytes": size,
+        "entries": len(state),
+        "tensors": tensors,
+    }

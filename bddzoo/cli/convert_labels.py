@@ -6,59 +6,61 @@ from pathlib import Path
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.app import App, Named, ZooCommand
+from bddzoo.cli.options import FORCE, LABELS, option, out_either, takes, task_of
+from bddzoo.cli.output import check_target
 from bddzoo.text import number_of
 
-PATH = click.Path(path_type=Path)
+FORMAT = click.Choice(("masks", "bitmasks", "rle", "coco", "color"))
 
 
 @click.command(
     cls=ZooCommand,
     epilog="""\b
 Examples:
-  bddzoo convert-labels -t sem_seg labels/sem_seg/masks/val --to rle -o sem_seg_val.json
-  bddzoo convert-labels -t ins_seg out/bitmasks --score-file out/score.json --to coco -o ins.json
-  bddzoo convert-labels -t sem_seg sem_seg_val.json --to color -o colormaps
+  bddzoo convert-labels -t sem_seg -l labels/sem_seg/masks/val --to rle -o val.json
+  bddzoo convert-labels -t ins_seg -l out/bitmasks --score-file out/score.json \\
+      --to coco -o ins.json
+  bddzoo convert-labels -t sem_seg -l val.json --to color -o colormaps
 """,
 )
-@click.argument("labels", type=PATH)
-@click.option(
-    "-t",
-    "--task",
-    type=click.Choice(("sem_seg", "drivable", "ins_seg")),
-    required=True,
-    help="What the labels are.",
-)
-@click.option(
-    "--to",
-    type=click.Choice(("masks", "bitmasks", "rle", "coco", "color")),
-    required=True,
-    help="Format to make.",
-)
-@click.option("-o", "--out", type=PATH, required=True, help="Folder (PNGs) or file (JSON) to write.")
-@click.option(
-    "--from",
-    "origin",
-    type=click.Choice(("masks", "bitmasks", "rle", "coco", "color")),
-    help="Format of LABELS, where it cannot be guessed.",
-)
-@click.option(
-    "--score-file",
-    type=PATH,
-    help="Scores of bitmasks of detections: read with bitmasks, written when bitmasks are made.",
+@takes(
+    task_of("sem_seg", "drivable", "ins_seg"),
+    LABELS,
+    option("--to", type=FORMAT, required=True, help="Format to make."),
+    out_either("Folder (PNGs) or file (JSON) to write."),
+    FORCE,
+    option("--input-format", type=FORMAT, help="Format of the labels, where it cannot be guessed."),
+    option(
+        "--score-file",
+        type=Named(),
+        metavar="FILE",
+        help="Scores of bitmasks of detections: read with bitmasks, written when bitmasks are made.",
+    ),
 )
 @click.pass_obj
 def command(
-    app: App, labels: Path, task: str, to: str, out: Path, origin: str | None, score_file: Path | None
+    app: App,
+    *,
+    task: str,
+    labels: Path,
+    to: str,
+    out: Path,
+    force: bool,
+    input_format: str | None,
+    score_file: Path | None,
 ) -> None:
-    """Convert LABELS between masks, bitmasks, RLE JSON, COCO JSON and colour maps.
+    """Convert labels between masks, bitmasks, RLE JSON, COCO JSON and colour maps.
 
     Bitmasks keep instance ids up to 65535 and all four attributes; in COCO files, crowd or ignored objects
-    are iscrowd and the attributes are kept beside it.
+    are iscrowd and the attributes are kept next to it.
     """
+    from bddzoo.cli.progress import Bar
     from bddzoo.datasets.formats.convert import convert
 
-    done = convert(task, labels, out, to, origin=origin, score_file=score_file)
+    check_target(out, force)
+    with Bar(app, "converting"):
+        done = convert(task, labels, out, to, origin=input_format, score_file=score_file)
     for remark in done.remarks:
         app.warn(remark)
     if app.json:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bddzoo.cli.app import App, CommandGroup, ZooCommand
-from bddzoo.errors import ExitCode, MissingError, install_hint
+from bddzoo.cli.options import DATA, DATASET, FORCE, SEED, flag, option, out_folder, takes
+from bddzoo.cli.select import need_data
+from bddzoo.errors import ExitCode, MissingError, UsageError, install_hint
 
 if TYPE_CHECKING:
     from bddzoo.datasets.doctor import DataReport, SplitReport
 
 TASKS = ("sem_seg", "ins_seg", "drivable")
-# Those of `bddzoo.datasets.openseg`, which is not imported for --help.
-DATASETS = ("cityscapes", "ade20k", "lip", "pascal_voc", "pascal_context", "coco_stuff")
 SPLITS = ("train", "val", "test")
 
 
@@ -23,8 +23,8 @@ SPLITS = ("train", "val", "test")
     cls=CommandGroup,
     epilog="""\b
 Examples:
-  bddzoo data mini --out mini
-  bddzoo data check /data/bdd100k
+  bddzoo data mini -o mini
+  bddzoo data check --data /data/bdd100k
 """,
 )
 def command() -> None:
@@ -36,41 +36,42 @@ def command() -> None:
     cls=ZooCommand,
     epilog="""\b
 Examples:
-  bddzoo data mini --out mini
-  bddzoo data mini --out mini --val 100 --train 500 --seed 3
-  bddzoo data mini --out tiny --dataset ade20k --val 4
+  bddzoo data mini -o mini
+  bddzoo data mini -o mini --val 100 --train 500 --seed 3
+  bddzoo data mini -o tiny --dataset ade20k --val 4
 """,
 )
-@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="Folder to make.")
-@click.option(
-    "--dataset",
-    type=click.Choice(DATASETS),
-    help="Tiny pictures in the layout of this data set, with its label values, instead of street scenes.",
-)
-@click.option("--val", type=click.IntRange(min=0), default=24, show_default=True, help="Frames of split val.")
-@click.option(
-    "--train", type=click.IntRange(min=0), default=0, show_default=True, help="Frames of split train."
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=0,
-    show_default=True,
-    help="Seed; a frame depends on seed, split and number alone.",
+@takes(
+    out_folder("Folder to make."),
+    FORCE,
+    DATASET,
+    option("--val", type=click.IntRange(min=0), default=24, show_default=True, help="Frames of split val."),
+    option(
+        "--train", type=click.IntRange(min=0), default=0, show_default=True, help="Frames of split train."
+    ),
+    SEED,
 )
 @click.pass_obj
-def mini(app: App, out: Path, dataset: str | None, val: int, train: int, seed: int) -> None:
+def mini(app: App, *, out: Path, force: bool, dataset: str | None, val: int, train: int, seed: int) -> None:
     """Make a synthetic data set: street scenes in the layout of BDD100K, or shapes in that of another set.
 
-    1280x720 images, class maps, instance bitmasks and frame attributes. The same seed gives the same
-    labels on every machine. A folder that holds something else is left alone.
+    1280x720 images, class maps, instance bitmasks and frame attributes; with --dataset tiny images in the
+    layout of that set, with its label values. The same seed gives the same labels on every machine, and a
+    frame depends on seed, split and number alone. A folder that holds something else is left alone; --force
+    replaces an earlier mini set.
     """
-    from bddzoo.cli.progress import PictureBar
+    from bddzoo.cli.progress import Bar
 
     _need_pixels()
-    from bddzoo.datasets.mini import make_mini
+    from bddzoo.datasets.mini import make_mini, read_marker
 
-    with PictureBar(app, "drawing") as bar:
+    earlier = read_marker(out)
+    asked = {"seed": seed, "train": train, "val": val, "dataset": dataset}
+    if earlier is not None and not force and any(earlier.get(k) != v for k, v in asked.items()):
+        raise UsageError(
+            f"{out} holds another mini set", hint="give --force to replace it, or choose another with -o"
+        )
+    with Bar(app, "drawing") as bar:
         report = make_mini(out, seed=seed, train=train, val=val, progress=bar.update, dataset=dataset)
     if app.json:
         app.data_json(
@@ -93,36 +94,41 @@ def mini(app: App, out: Path, dataset: str | None, val: int, train: int, seed: i
     cls=ZooCommand,
     epilog="""\b
 Examples:
-  bddzoo data check /data/bdd100k
-  bddzoo data check /data/bdd100k --task sem_seg --split val
-  bddzoo data check /data/bdd100k --quick --format json
-  bddzoo data check /data/cityscapes --dataset cityscapes
+  bddzoo data check --data /data/bdd100k
+  bddzoo data check -t sem_seg --split val
+  bddzoo data check --quick --format json
+  bddzoo data check --data /data/cityscapes --dataset cityscapes
 """,
 )
-@click.argument("root", type=click.Path(path_type=Path))
-@click.option(
-    "--dataset",
-    type=click.Choice(DATASETS),
-    help="What the folder should hold; BDD100K unless given, or what a set made by 'data mini' says.",
+@takes(
+    DATA,
+    DATASET,
+    option("-t", "--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Task; all by default."),
+    option("--split", "splits", multiple=True, type=click.Choice(SPLITS), help="Split; all by default."),
+    flag("--quick", help="Look at names and counts only; open no file."),
 )
-@click.option("--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Task; all by default.")
-@click.option("--split", "splits", multiple=True, type=click.Choice(SPLITS), help="Split; all by default.")
-@click.option("--quick", is_flag=True, help="Look at names and counts only; open no file.")
 @click.pass_obj
 def check(
-    app: App, root: Path, dataset: str | None, tasks: tuple[str, ...], splits: tuple[str, ...], quick: bool
+    app: App,
+    *,
+    data: Path | None,
+    dataset: str | None,
+    tasks: tuple[str, ...],
+    splits: tuple[str, ...],
+    quick: bool,
 ) -> int:
     """Say what a data set's folder holds, what is missing and what is broken.
 
     Exit status 5 when nothing in it can be evaluated, or something that is there is broken.
     """
-    from bddzoo.cli.progress import PictureBar
+    from bddzoo.cli.progress import Bar
 
     if not quick:
         _need_pixels()
     from bddzoo.datasets.doctor import examine
 
-    with PictureBar(app, "reading") as bar:
+    root = need_data(app, data, dataset or "bdd100k")
+    with Bar(app, "reading") as bar:
         report = examine(
             root, tasks or TASKS, splits or SPLITS, quick=quick, progress=bar.update, dataset=dataset
         )
@@ -163,18 +169,16 @@ def _plain(report: DataReport) -> dict[str, Any]:
 
 
 def _show(app: App, report: DataReport) -> None:
-    from tabulate import tabulate
-
     if report.mini:
         app.data(f"{report.root} is a synthetic mini set (seed {report.mini.get('seed')})\n")
     header = ("task", "split", "state", "images", "labels", "expected", "attributes", "size")
-    app.data(tabulate([_cells(s) for s in report.splits], header, tablefmt="simple"))
+    app.table(header, [_cells(s) for s in report.splits])
     for split in report.splits:
         for finding in split.findings:
             mark = "broken" if finding.fatal else "note"
-            app.data(f"\n{split.task} {split.split}: {mark}: {finding.count} {finding.what}")
+            app.prose(f"\n{split.task} {split.split}: {mark}: {finding.count} {finding.what}")
             for example in finding.examples:
-                app.data(f"  {example}")
+                app.prose(f"  {example}")
             if finding.count > len(finding.examples) > 0:
                 app.data(f"  and {finding.count - len(finding.examples)} more")
     for split in report.splits:

@@ -1,9 +1,7 @@
 """`bddzoo demo`: the main job, step by step, with ordinary commands.
 
 The demo has no code of its own for listing, fetching, evaluating or rendering: it serves the demo zoo's files
-over HTTP, runs the commands that a user would type, and prints each as it runs.
-
-A real HTTP server on loopback that serves a few files: the mirror of `bddzoo demo`.
+over HTTP on this machine, runs the commands that a user would type, and prints each as it runs.
 """
 
 from __future__ import annotations
@@ -27,7 +25,8 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.app import App, Folder, ZooCommand
+from bddzoo.cli.options import RESUME, option, takes
 from bddzoo.errors import ExitCode, MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
 DEMO_ZOO = "demo"
 MARKER = ".bddzoo-demo"
-# What the demo makes in its folder; nothing else is ever removed. `--keep` leaves the first group.
+# What the demo makes in its folder; nothing else is ever removed. `--resume` leaves the first group.
 PARTS = (("cache", "data", "results"), ("predictions",))
 REAL_MODELS = ("deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100k", "mask_rcnn_r50_fpn_1x_ins_seg_bdd100k")
 PICTURES = 2
@@ -48,28 +47,30 @@ GRACE_S = 3.0
     epilog="""\b
 Examples:
   bddzoo demo
-  bddzoo demo --dir /tmp/try --keep
+  bddzoo demo -o /tmp/try --resume
 """,
 )
-@click.option(
-    "--dir",
-    "folder",
-    type=click.Path(path_type=Path),
-    default=Path("bddzoo-demo"),
-    show_default=True,
-    help="Folder for everything that the demo makes: made anew, or left by an earlier demo.",
+@takes(
+    option(
+        "-o",
+        "--out",
+        "folder",
+        type=Folder(),
+        default="bddzoo-demo",
+        show_default=True,
+        metavar="DIR",
+        help="Folder for everything that the demo makes: made anew, or left by an earlier demo.",
+    ),
+    RESUME,
 )
-@click.option("--keep", is_flag=True, help="Keep what an earlier demo left there instead of starting afresh.")
 @click.pass_obj
-def command(app: App, folder: Path, keep: bool) -> int:
+def command(app: App, *, folder: Path, resume: bool) -> int:
     """See the main job happen, without a GPU, weights or data.
 
     Lists the zoo, makes a small synthetic data set, downloads two small networks from an HTTP server on this
     machine, verifies and runs them, and compares the measured numbers with the reported ones. Ends with the
-    exit status of the first step that falls short.
+    exit status of the first step that falls short. --resume keeps what an earlier demo left in its folder.
     """
-    pass
-
     models = [model for model in app.registry.models if model.zoo.id == DEMO_ZOO]
     if not models:
         raise MissingError(
@@ -77,7 +78,7 @@ def command(app: App, folder: Path, keep: bool) -> int:
         )
     files = package_files(models)
     require_engines()
-    prepare(folder, keep=keep)
+    prepare(folder, keep=resume)
     start = time.monotonic()
     cache = app.cache_dir if app.cache_dir is not None and "cache_dir" in app.typed else folder / "cache"
     environment = {"BDDZOO_CACHE": str(cache), "BDDZOO_RESULTS": str(folder / "results")}
@@ -146,7 +147,7 @@ def prepare(folder: Path, *, keep: bool) -> None:
         MissingError: It cannot be made or written to.
     """
     marker = folder / MARKER
-    advice = "choose another with --dir"
+    advice = "choose another with -o"
     try:
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is not a folder", hint=advice)
@@ -170,7 +171,7 @@ def plan(models: list[Model], folder: Path, url: str) -> Iterator[tuple[str, lis
     yield "The zoo: what the registry holds, and the demo models in it", ["registry", "check"]
     yield "", ["list", "--zoo", DEMO_ZOO]
     if not sample_pictures(data):
-        yield "A small synthetic data set in BDD100K's layout", ["data", "mini", "--out", str(data)]
+        yield "A small synthetic data set in BDD100K's layout", ["data", "mini", "-o", str(data)]
     yield (
         "Download the weights over HTTP, verify them, put them into the cache",
         ["fetch", *(model.id for model in models), "--verify", "--from", url],
@@ -179,10 +180,10 @@ def plan(models: list[Model], folder: Path, url: str) -> Iterator[tuple[str, lis
     for model in models:
         yield title, ["eval", model.id, "--data", str(data)]
         title = ""
-    title = "Run them on pictures: class maps, instances, overlays"
+    title = "Run them on images: class maps, instances, overlays"
     for model in models:
-        pictures = [str(path) for path in sample_pictures(data)]
-        yield title, ["predict", model.id, *pictures, "--out", str(folder / "predictions" / model.task)]
+        pictures = [part for path in sample_pictures(data) for part in ("-i", str(path))]
+        yield title, ["predict", model.id, *pictures, "-o", str(folder / "predictions" / model.task)]
         title = ""
     yield "Reported and measured, side by side", ["tables", "--zoo", DEMO_ZOO, "--measured"]
 
@@ -253,11 +254,11 @@ def farewell(folder: Path) -> str:
   {folder}/data/         the synthetic data set
 
 The same with a real model and the real data set, the folder that holds images/ and labels/:
-{path}$ bddzoo list --zoo bdd100k-models --task sem_seg --sort mIoU-val --reverse
+{path}$ bddzoo list --zoo bdd100k-models -t sem_seg --sort mIoU --reverse
 $ bddzoo fetch {sem_seg} {ins_seg} --verify
 $ bddzoo eval {sem_seg} --data /data/bdd100k
 $ bddzoo eval {ins_seg} --data /data/bdd100k
-$ bddzoo predict {ins_seg} your-pictures/ --out predictions/
+$ bddzoo predict {ins_seg} -i your-images/ -o predictions/
 $ bddzoo tables --measured
 
 The host of the zoo's files has been reported dead; --from SOURCE names a mirror, a folder or a bundle."""

@@ -1,7 +1,4 @@
-"""`bddzoo doctor`: what this machine has, and what to do about the rest.
-
-The checks behind `bddzoo doctor`: each looks at one thing and says what to do about it.
-"""
+"""`bddzoo doctor`: what this machine has, and what to do about the rest."""
 
 from __future__ import annotations
 
@@ -25,6 +22,9 @@ from bddzoo.cli.installed import (
     check_opencv,
     check_torch,
 )
+from bddzoo.cli.options import DATA, takes
+from bddzoo.cli.output import COLOURS, painted, wrapped
+from bddzoo.cli.select import find_data
 from bddzoo.errors import BddzooError, ExitCode
 
 
@@ -36,9 +36,9 @@ Examples:
   bddzoo doctor --data /data/bdd100k --format json
 """,
 )
-@click.option("--data", type=click.Path(path_type=Path), help="BDD100K folder to look at, too.")
+@takes(DATA)
 @click.pass_obj
-def command(app: App, data: Path | None) -> int:
+def command(app: App, *, data: Path | None) -> int:
     """Report what this machine has, and what to do about the rest.
 
     The exit status is 0 where `list` and `fetch` can work (and the data set was found, if --data was given);
@@ -46,28 +46,22 @@ def command(app: App, data: Path | None) -> int:
     """
     from dataclasses import asdict
 
-    from bddzoo.cli.installed import OK
-
-    pass
-
     checks = []
-    for check in all_checks(app, data):
+    for check in all_checks(app, find_data(app, data)):
         checks.append(check)
         if not app.json:
-            mark = (
-                click.style(f"{check.state:8}", fg=_COLOURS[check.state]) if app.color else f"{check.state:8}"
-            )
-            app.data(f"{mark}{check.name:15} {check.found}")
+            colour = COLOURS.get(check.state) if app.colours(sys.stdout) else None
+            mark = painted(f"{check.state:8}", colour)
+            # The first line is as wide as the plain one, whatever the colour adds to it.
+            text = wrapped(f"{check.state:8}{check.name:15} {check.found}", further=" " * 24)
+            app.data(mark + text[8:])
             if check.advice and check.state != OK:
-                app.data(f"{'':23} -> {check.advice}")
+                app.data(wrapped(f"-> {check.advice}", " " * 24, " " * 27))
     code = next((int(check.exit_code) for check in checks if check.exit_code), 0)
     if app.json:
         rows = [{**asdict(check), "exit_code": int(check.exit_code)} for check in checks]
         app.data_json({"ok": code == 0, "checks": rows})
     return code
-
-
-_COLOURS = {"ok": "green", "note": "yellow", "missing": "yellow", "broken": "red"}
 
 
 def all_checks(app: App, data: Path | None) -> Iterator[Check]:

@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-import math
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, Folder, ZooCommand, complete_models
-from bddzoo.cli.options import results_option, speedup_options
-from bddzoo.errors import BddzooError, ExitCode
+from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.options import (
+    DATA,
+    FORCE,
+    FROM,
+    RESULTS,
+    RUN,
+    SELECTION,
+    SPEEDUPS,
+    WEIGHTS,
+    Run,
+    SpeedupFlags,
+    flag,
+    out_folder,
+    takes,
+)
+from bddzoo.cli.output import describe_verdict, number, verdict_json
+from bddzoo.cli.select import Selection, dataset_of, need_data, under_protocol
+from bddzoo.errors import BddzooError, ExitCode, UsageError
 from bddzoo.text import number_of
 
 if TYPE_CHECKING:
     from bddzoo.evaluation import Scores
     from bddzoo.registry.model import Model
     from bddzoo.results import VerdictReport
-    from bddzoo.runs.measure import Measurement
-
-SUMMARY = {
-    "sem_seg": ("mIoU", "fIoU", "pAcc", "PixelACC", "mPrecision", "mRecall"),
-    "ins_seg": (
-        *("AP", "AP50", "AP75", "APs", "APm", "APl"),
-        *("AR1", "AR10", "AR100", "box_AP", "box_AP50", "box_AP75"),
-    ),
-}
-PER_CLASS = {
-    "sem_seg": ("IoU", "Precision", "Recall"),
-    "ins_seg": ("AP", "AP50", "AP75", "box_AP"),
-}
-DEFINED = ("box_AP",)
+    from bddzoo.runs.measure import Measurement, Options
 
 
 @click.command(
@@ -40,222 +43,191 @@ DEFINED = ("box_AP",)
 Exit status:
   0 reproduced           3 not reproduced       4 incomparable: --limit, --skip-bad, --amp,
   --channels-last, --compile, another data set or an absent class
-  5 missing: data, weights, a picture that cannot be used, or no reported number
+  5 missing: data, weights, an image that cannot be used, or no reported number
   6 weights that nobody could verify
 \b
 Examples:
   bddzoo eval mask_rcnn_r50_fpn_1x_ins_seg_bdd100k --data /data/bdd100k
-  bddzoo eval deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100k --data /data/bdd100k --out predictions/
-  bddzoo eval fpn_r50_512x1024_40k_sem_seg_bdd100k --data /data/bdd100k --limit 20 --device cpu
-  bddzoo eval upernet_swin-t_512x1024_80k_sem_seg_bdd100k --data /data/bdd100k --gpus 4 --batch-size 8
-  bddzoo eval openseg_ade20k_hrnet_w48_ocr --data /data/ade20k --protocol ade20k-hrnet48-ms
+  bddzoo eval 'fpn*' -t sem_seg --data /data/bdd100k -o predictions/
+  bddzoo eval fpn_r50_512x1024_40k_sem_seg_bdd100k --limit 20 --device cpu
+  bddzoo eval upernet_swin-t_512x1024_80k_sem_seg_bdd100k --gpus 4 --batch-size 8
+  bddzoo eval openseg_ade20k_hrnet_w48_ocr --protocol ade20k-hrnet48-ms
 """,
 )
-@click.argument("model_id", metavar="MODEL", shell_complete=complete_models)
-@click.option(
-    "--data",
-    "root",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="ROOT",
-    help="Folder of the model's data set; for BDD100K the one that holds images/ and labels/.",
-)
-@click.option(
-    "--split",
-    default="val",
-    show_default=True,
-    type=click.Choice(["train", "val", "test"]),
-    help="Split to evaluate on.",
-)
-@click.option(
-    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to run."
-)
-@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Pictures per forward pass.")
-@click.option(
-    "--gpus",
-    "processes",
-    type=click.IntRange(min=1),
-    default=1,
-    metavar="N",
-    help="Share the pictures among N processes, each on a GPU of its own; with --device cpu, on the CPU.",
-)
-@click.option(
-    "--protocol",
-    "protocol_id",
-    metavar="NAME",
-    help="Test by another protocol of the registry; judged by the number that was published for it.",
-)
-@speedup_options
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
-@click.option(
-    "-o",
-    "--out",
-    type=Folder(),
-    metavar="DIR",
-    help="Also write the predictions.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace predictions that are in --out already.")
-@click.option(
-    "--weights", type=click.Path(path_type=Path), metavar="FILE", help="Weights to use instead of the zoo's."
-)
-@click.option(
-    "--from",
-    "sources",
-    multiple=True,
-    metavar="SOURCE",
-    help="Folder, bundle or base URL to ask first for the weights; repeatable.",
-)
-@results_option
-@click.option(
-    "--skip-bad", is_flag=True, help="Leave out pictures that cannot be used; the record is partial."
+@takes(
+    SELECTION,
+    DATA,
+    RUN,
+    SPEEDUPS,
+    out_folder("Also write the predictions; with several models, each into DIR/MODEL.", required=False),
+    FORCE,
+    WEIGHTS,
+    FROM,
+    RESULTS,
+    flag("--skip-bad", help="Leave out images that cannot be used; the record is partial."),
 )
 @click.pass_obj
 def command(
     app: App,
-    model_id: str,
-    root: Path,
-    split: str,
-    device: str,
-    batch_size: int | None,
-    processes: int,
-    protocol_id: str | None,
-    amp: bool,
-    channels_last: bool,
-    compiled: bool,
-    limit: int | None,
+    *,
+    selection: Selection,
+    data: Path | None,
+    run: Run,
+    speedups: SpeedupFlags,
     out: Path | None,
-    overwrite: bool,
+    force: bool,
     weights: Path | None,
     sources: tuple[str, ...],
     results: Path | None,
     skip_bad: bool,
 ) -> int:
-    """Run a model on its data set, score it with the zoo's own metrics, and judge the reported number.
+    """Run models on their data sets, score them with the zoo's own metrics, and judge the reported numbers.
 
-    The measurement is written as a record, with everything that it depends on. A picture that cannot be
+    The measurement is written as a record, with everything that it depends on. An image that cannot be
     used is reported and makes the command fail at the end, without a record, unless --skip-bad is given.
     """
-    from bddzoo.cli.progress import PictureBar
-    from bddzoo.cli.weights import obtain_weights
+    from bddzoo.engines.ops import warn_of_mmcv
     from bddzoo.inference.load import check_device_name
     from bddzoo.inference.speedups import Speedups
-    from bddzoo.results import check_root, default_root, judge, write_record
-    from bddzoo.runs.measure import Options, Watcher, check_data, measure
+    from bddzoo.results import check_root, default_root
+    from bddzoo.runs.measure import Options
 
-    model = app.registry.find(model_id)
-    if protocol_id is not None:
-        model = under(app, model, protocol_id)
-    check_device_name(device)
-    speedups = Speedups(amp, channels_last, compiled)
-    options = Options(split, device, batch_size, limit, out, overwrite, skip_bad, processes, speedups)
-    # Looked at before anything is downloaded: a wrong folder should not cost a gigabyte.
+    models = [under_protocol(app, model, run.protocol) for model in selection.models(app)]
+    if len(models) > 1 and weights is not None:
+        raise UsageError("--weights are those of one model", hint="name one model")
+    check_device_name(run.device)
+    warn_of_mmcv()
     check_root(default_root(results))
-    check_data(model, root, options, Watcher())
-    path, used = obtain_weights(app, model, weights, sources)
-    with PictureBar(app, model.id) as bar:
-        watcher = Watcher(bar.step, bar.update, bar.warn)
-        outcome = measure(model, root, path, used, options, watcher, command=_command_line())
-    report = record_path = unwritten = None
-    if outcome.record is not None:
-        report = judge(model, outcome.record)
+    rows: list[dict[str, Any]] = []
+    codes: list[ExitCode] = []
+    for model in models:
+        options = Options(
+            split=run.split or "val",
+            device=run.device,
+            batch_size=run.batch_size,
+            limit=run.limit,
+            out=out / model.id if out is not None and len(models) > 1 else out,
+            overwrite=force,
+            skip_bad=skip_bad,
+            processes=run.gpus or 1,
+            speedups=Speedups(speedups.amp, speedups.channels_last, speedups.compiled),
+        )
+        job = Evaluation(app, model, need_data(app, data, dataset_of(model)), options, results)
         try:
-            record_path = write_record(outcome.record, default_root(results), outcome.statistics)
-        except BddzooError as error:  # the numbers are shown all the same: they may have taken hours
-            unwritten = error
-    _show(app, model, outcome, report, record_path)
-    if unwritten is not None:
-        raise unwritten
-    if report is None:
-        app.error(
-            f"{len(outcome.failures)} of {outcome.total} pictures could not be used, nothing was recorded",
-            hint="repair the data set, or leave them out with --skip-bad",
-        )
-        return int(ExitCode.MISSING)
-    return int(report.exit_code)
-
-
-def under(app: App, model: Model, name: str) -> Model:
-    """A model as it is tested by another protocol, with the numbers that were published for that.
-
-    Raises:
-        UsageError: There is no such protocol, or it is of another data set.
-    """
-    from bddzoo.errors import UsageError
-    from bddzoo.registry.problems import unknown
-
-    protocol = app.registry.protocols.get(name)
-    if protocol is None:
-        raise UsageError(unknown("protocol", name, app.registry.protocols))
-    if model.protocol is not None and protocol.dataset != model.protocol.dataset:
-        raise UsageError(
-            f"protocol {name} is of {protocol.dataset}, model {model.id} of {model.protocol.dataset}",
-            hint=f"'bddzoo info {model.id}' names its own",
-        )
-    return model.tested_by(name, protocol)
-
-
-def _show(
-    app: App, model: Model, outcome: Measurement, report: VerdictReport | None, record_path: Path | None
-) -> None:
-    from bddzoo.cli.output import describe_verdict, verdict_json
-
+            row, code = job.run(weights, sources, offline=run.offline)
+        except BddzooError as error:
+            if len(models) == 1:
+                raise
+            app.error(f"{model.id}: {error.message}", hint=error.hint)
+            row, code = {"model": model.id, "error": error.message}, error.exit_code
+        rows.append(row)
+        codes.append(code)
     if app.json:
-        app.data_json(
-            {
-                "model": model.id,
-                "images": outcome.scores.frames,
-                "images_in_all": outcome.total,
-                "scores": outcome.scores.to_json(),
-                "failures": [{"name": name, "reason": reason} for name, reason in outcome.failures],
-                "record": str(record_path) if record_path else None,
-                "verdict": verdict_json(report),
-            }
-        )
-        return
-    part = f"{outcome.scores.frames} of " if outcome.failures else ""
-    app.data(f"{model.id}: {part}{number_of(outcome.total if part else outcome.scores.frames, 'picture')}\n")
-    app.data(summary_table(outcome.scores) + "\n")
-    app.data(class_table(outcome.scores) + "\n")
-    if report is not None:
-        app.data(describe_verdict(report))
-    if record_path is not None:
-        app.say(f"record: {record_path}")
+        app.data_json(rows[0] if len(rows) == 1 else rows)
+    # A number that is known to be wrong outweighs one that could not be judged.
+    order = (*_WORST_FIRST, *(code for code in codes if code not in _WORST_FIRST))
+    return int(next(code for code in order if code in codes))
 
 
-def summary_table(scores: Scores) -> str:
-    """Metrics over all classes, with the definition of those that the official toolkit does not have."""
-    from tabulate import tabulate
-
-    from bddzoo.evaluation import DEFINITIONS
-
-    names = [name for name in SUMMARY[scores.task] if name in scores.summary]
-    table = tabulate(
-        [[_percent(scores.summary[name]) for name in names]],
-        headers=names,
-        disable_numparse=True,
-        stralign="right",
-    )
-    notes = [f"{name}: {DEFINITIONS[name]}" for name in DEFINED if name in scores.summary]
-    return "\n".join([table, *notes])
+_WORST_FIRST = (ExitCode.NOT_REPRODUCED, ExitCode.INTEGRITY, ExitCode.MISSING, ExitCode.INCOMPARABLE)
 
 
-def class_table(scores: Scores) -> str:
-    """Metrics of each class; classes without ground truth are marked."""
-    from tabulate import tabulate
+@dataclass(frozen=True)
+class Evaluation:
+    """One model on one data set.
 
-    metrics = [metric for metric in PER_CLASS[scores.task] if metric in scores.table]
-    rows: list[list[Any]] = []
+    Attributes:
+        app: Global options.
+        model: The model, under the protocol that it is to be tested by.
+        data: Root of the data set.
+        options: How it is run.
+        results: Folder of records; None for the default one.
+    """
+
+    app: App
+    model: Model
+    data: Path
+    options: Options
+    results: Path | None
+
+    def run(
+        self, weights: Path | None, sources: tuple[str, ...], *, offline: bool
+    ) -> tuple[dict[str, Any], ExitCode]:
+        """Measure, record and judge; returns the data for JSON and the exit status."""
+        from bddzoo.cli.progress import Bar
+        from bddzoo.cli.weights import obtain_weights
+        from bddzoo.results import default_root, judge, write_record
+        from bddzoo.runs.measure import Watcher, check_data, measure
+
+        app, model = self.app, self.model
+        # Looked at before anything is downloaded: a wrong folder should not cost a gigabyte.
+        check_data(model, self.data, self.options, Watcher())
+        path, used = obtain_weights(app, model, weights, sources, offline=offline)
+        with Bar(app, model.id) as bar:
+            watcher = Watcher(bar.step, bar.update, bar.warn)
+            typed = ["bddzoo", *sys.argv[1:]]
+            outcome = measure(model, self.data, path, used, self.options, watcher, command=typed)
+        report = record_path = unwritten = None
+        if outcome.record is not None:
+            report = judge(model, outcome.record)
+            try:
+                record_path = write_record(outcome.record, default_root(self.results), outcome.statistics)
+            except BddzooError as error:  # the numbers are shown all the same: they may have taken hours
+                unwritten = error
+        row = {
+            "model": model.id,
+            "images": outcome.scores.frames,
+            "images_in_all": outcome.total,
+            "scores": outcome.scores.to_json(),
+            "failures": [{"name": name, "reason": reason} for name, reason in outcome.failures],
+            "record": str(record_path) if record_path else None,
+            "verdict": verdict_json(report),
+        }
+        if not app.json:
+            self._show(outcome, report, record_path)
+        if unwritten is not None:
+            if app.json:
+                app.data_json(row)
+            raise unwritten
+        if report is None:
+            app.error(
+                f"{len(outcome.failures)} of {outcome.total} images could not be used, nothing was recorded",
+                hint="repair the data set, or leave them out with --skip-bad",
+            )
+            return row, ExitCode.MISSING
+        return row, ExitCode(report.exit_code)
+
+    def _show(self, outcome: Measurement, report: VerdictReport | None, record_path: Path | None) -> None:
+        app, scores = self.app, outcome.scores
+        part = f"{scores.frames} of " if outcome.failures else ""
+        app.data(f"{self.model.id}: {part}{number_of(outcome.total if part else scores.frames, 'image')}\n")
+        summary_table(app, scores)
+        app.data("")
+        class_table(app, scores)
+        if report is not None:
+            app.data("\n" + describe_verdict(report, colour=app.colours(sys.stdout)))
+        if record_path is not None:
+            app.say(f"record: {record_path}")
+
+
+def summary_table(app: App, scores: Scores) -> None:
+    """Print metrics over all classes; those that the official toolkit does not have are defined."""
+    from bddzoo.evaluation.metrics.scores import DEFINITIONS, OWN_METRICS, shown_summary
+
+    names = shown_summary(scores)
+    app.table(["", *names], [["all classes", *(number(scores.summary[name]) for name in names)]])
+    for name in names:
+        if name in OWN_METRICS:
+            app.prose(f"{name}: {DEFINITIONS[name]}")
+
+
+def class_table(app: App, scores: Scores) -> None:
+    """Print metrics of each class, in the data set's order; classes without ground truth are marked."""
+    from bddzoo.evaluation.metrics.scores import shown_classes
+
+    metrics = shown_classes(scores)
+    rows = []
     for name in scores.table[metrics[0]]:
         absent = name in scores.absent
-        values = ["absent" if absent else _percent(scores.table[metric][name]) for metric in metrics]
-        rows.append([name, *values])
-    align = ["left"] + ["right"] * len(metrics)
-    return tabulate(rows, headers=["class", *metrics], disable_numparse=True, colalign=align)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.2f}"
-
-
-def _command_line() -> list[str]:
-    return ["bddzoo", *sys.argv[1:]]
+        rows.append([name, *("absent" if absent else number(scores.table[m][name]) for m in metrics)])
+    app.table(["class", *metrics], rows)

@@ -1,7 +1,4 @@
-"""`bddzoo fetch --dry-run`: what would be fetched, from where, how large, and whether it fits.
-
-What `bddzoo fetch` came to: the files, and which source failed how.
-"""
+"""What `bddzoo fetch` would do (`--dry-run`), and what it came to: files, and which source failed how."""
 
 from __future__ import annotations
 
@@ -30,8 +27,6 @@ def show_plan(app: App, fetcher: Fetcher, todo: Sequence[FetchJob], dest: Path |
     Raises:
         BddzooError: The same, if a single file was asked for.
     """
-    from tabulate import tabulate
-
     from bddzoo.artifacts.fetcher import work_through
     from bddzoo.files import format_size
 
@@ -49,13 +44,10 @@ def show_plan(app: App, fetcher: Fetcher, todo: Sequence[FetchJob], dest: Path |
             (r["state"], r["model"], r["kind"], format_size(r["size_bytes"]), r["source"] or "no source")
             for r in rows
         ]
-        headers = ("state", "model", "kind", "size", "source")
-        app.data(tabulate(table, headers=headers, tablefmt="plain", disable_numparse=True))
+        app.table(("state", "model", "kind", "size", "source"), table)
     fits = _say_room(app, fetcher, rows, dest)
     failed = [(job, error) for job, error in zip(todo, errors, strict=True) if error is not None]
     if failed:
-        pass
-
         return report_failures(app, fetcher, len(rows), failed, "cannot be fetched")
     return int(ExitCode.OK if fits else ExitCode.MISSING)
 
@@ -124,36 +116,25 @@ def report(
     Raises:
         BddzooError: The only file failed.
     """
+    from bddzoo.cli.output import warn_unverified
     from bddzoo.files import format_size
 
     good = [r for r in rows if "path" in r and "error" not in r]
     if app.json:
         app.data_json(rows)
     else:
-        for row in good:
-            origin = f"cache, from {row['source']}" if row["cached"] else row["source"]
-            state = row["digest_state"]
-            app.data(f"{row['path']}  {format_size(row['size_bytes'])}  {state}  {origin}")
+        table = [
+            (
+                r["path"],
+                format_size(r["size_bytes"]),
+                r["digest_state"],
+                f"cache, from {r['source']}" if r["cached"] else r["source"],
+            )
+            for r in good
+        ]
+        app.table(("file", "size", "digest", "from"), table)
     warn_unverified(app, [(r["model"], r["digest_state"]) for r in good])
     return report_failures(app, fetcher, len(rows), failed) if failed else int(ExitCode.OK)
-
-
-def warn_unverified(app: App, files: Sequence[tuple[str, str]]) -> None:
-    """Say which files no whole digest proves.
-
-    Args:
-        app: Says it.
-        files: Model and digest state of each.
-    """
-    reasons = {
-        "prefix": "only the first digits of a digest are known; they fit",
-        "observed": "no digest is known to compare with; observed ones were recorded",
-    }
-    for state, reason in reasons.items():
-        models = [model for model, of in files if of == state]
-        if models:
-            names = models[0] if len(models) == 1 else number_of(len(models), "file")
-            app.warn(f"{names}: {reason}")
 
 
 def report_failures(
@@ -189,13 +170,13 @@ def report_failures(
 
 def _say_table(app: App, fetcher: Fetcher, jobs: Sequence[FetchJob]) -> None:
     """Who failed and how, for people who look after many files."""
-    from tabulate import tabulate
+    from bddzoo.cli.output import table as format_table
 
     keys = [f"{job.model.id}/{job.kind}" for job in jobs]
     table = [(key, f.source, f.error.text) for key in keys for f in fetcher.failures[key]]
     headers = ("file", "source", "what happened")
     if table:
-        app.say(tabulate(table, headers=headers, tablefmt="plain", disable_numparse=True))
+        app.say(format_table(headers, table))
 
 
 def say_resumable(app: App, fetcher: Fetcher, todo: Sequence[FetchJob]) -> None:

@@ -1,16 +1,15 @@
-"""`bddzoo info`: everything that is known about one model.
-
-What a cached checkpoint says about itself, for `bddzoo info`.
-"""
+"""`bddzoo info`: everything that is known about a model."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand, complete_models
+from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.options import SELECTION, flag, takes
+from bddzoo.cli.select import Selection
 from bddzoo.errors import BddzooError, UsageError
 from bddzoo.registry.model import Model
 
@@ -24,17 +23,17 @@ if TYPE_CHECKING:
 Examples:
   bddzoo info deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100k
   bddzoo info mask_rcnn_r50_fpn_1x_ins_seg_bdd100k --format json
-  bddzoo info 'deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100k' --bibtex
+  bddzoo info 'fcn*' --bibtex
 """,
 )
-@click.argument("models", nargs=-1, required=True, metavar="MODEL...", shell_complete=complete_models)
-@click.option("--bibtex", is_flag=True, help="Print BibTeX entries: the method's paper, and the zoo.")
+@takes(SELECTION, flag("--bibtex", help="Print BibTeX entries: the method's paper, and the zoo."))
 @click.pass_obj
-def command(app: App, models: tuple[str, ...], bibtex: bool) -> int:
-    """Show everything that is known about a model; what is unknown is said to be unknown."""
+def command(app: App, *, selection: Selection, bibtex: bool) -> int:
+    """Show everything that is known about models; what is unknown is said to be unknown."""
+    from bddzoo.cli.output import wrapped
     from bddzoo.reports.info import as_data, as_text
 
-    found = [app.registry.find(name) for name in models]
+    found = selection.models(app)
     if bibtex:
         if app.json:
             raise UsageError("--bibtex is a format of its own", hint="leave out --format json")
@@ -42,20 +41,20 @@ def command(app: App, models: tuple[str, ...], bibtex: bool) -> int:
 
         app.data(bibliography(found))
         return 0
-    pass
-
     claims = [claim_of(app, m) for m in found]
     if app.json:
         pages = [as_data(m) for m in found]
         for page, claim in zip(pages, claims, strict=True):
-            page["trainer_claim"] = claim_data(claim)
+            page["trainer_claim"] = None if claim is None else asdict(claim)
         app.data_json(pages[0] if len(pages) == 1 else pages)
     else:
         texts = [
             as_text(m) + ("\n" + claim_text(claim) if claim is not None else "")
             for m, claim in zip(found, claims, strict=True)
         ]
-        app.data("\n\n".join(texts))
+        lines = "\n\n".join(texts).splitlines()
+        # Below the value of a row, where the line is one.
+        app.data("\n".join(wrapped(x, further=" " * 16 if x[16:18] == "  " else "  ") for x in lines))
     return 0
 
 
@@ -89,8 +88,3 @@ def claim_text(claim: TrainingFacts) -> str:
     if claim.network or claim.dataset:
         lines.append(f"  configuration   {', '.join(t for t in (claim.network, claim.dataset) if t)}")
     return "\n".join(lines)
-
-
-def claim_data(claim: TrainingFacts | None) -> dict[str, Any] | None:
-    """The claim as plain data; mIoU as fractions of one."""
-    return None if claim is None else asdict(claim)

@@ -1,11 +1,7 @@
-"""Which optional parts are installed and work: extras, torch, the engines' packages, OpenCV.
-
-What torch sees on this machine, found out in a process of its own.
+"""Which optional parts are installed and work, and what torch sees on this machine.
 
 A torch or a driver that does not work may raise, hang or take the process down; `bddzoo doctor` must survive
-all three and say which.
-
-One finding of `bddzoo doctor`.
+all three and say which, so torch is imported in a process of its own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Entry point: a lazy command group, and the one place where errors become exit codes.
-
-Ctrl-C stays Ctrl-C.
-"""
+"""Entry point: a lazy command group, and the one place where errors become exit codes."""
 
 from __future__ import annotations
 
@@ -15,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
@@ -58,36 +56,47 @@ def keep_interrupts() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-# name -> (module, one line of help). A command's module is imported only when it runs.
-COMMANDS: dict[str, tuple[str, str]] = {
-    "list": ("bddzoo.cli.list", "List models: filter, sort, export."),
-    "info": ("bddzoo.cli.info", "Show everything that is known about one model."),
-    "fetch": ("bddzoo.cli.fetch", "Download and verify the files of models."),
-    "eval": ("bddzoo.cli.eval", "Run a model on its data set, score it, judge the number."),
-    "predict": ("bddzoo.cli.predict", "Run a model on your own pictures."),
-    "score": ("bddzoo.cli.score", "Score predictions on disk, as the official toolkit does."),
-    "convert-labels": (
-        "bddzoo.cli.convert_labels",
-        "Convert labels: masks, bitmasks, RLE, COCO, colour maps.",
-    ),
-    "pack": ("bddzoo.cli.pack", "Check and pack a test-set submission."),
-    "check": ("bddzoo.cli.check", "Test what stands behind reported numbers, link by link."),
-    "sweep": ("bddzoo.cli.sweep", "Measure many models, one process each; resumable."),
-    "tables": ("bddzoo.cli.tables", "Render result tables, or check them for drift."),
-    "results": ("bddzoo.cli.results", "Look at the records of measurements."),
-    "site": ("bddzoo.cli.site", "Build the leaderboard: static pages."),
-    "vis": ("bddzoo.cli.vis", "Draw labels and predictions: colour maps, overlays, comparisons."),
-    "plot": ("bddzoo.cli.plot", "Plot numbers: accuracy against size and speed, splits, classes, slices."),
-    "data": ("bddzoo.cli.data", "Make the synthetic mini data set; check a data set."),
-    "adopt": ("bddzoo.cli.adopt", "Take files that are on this machine already into the cache."),
-    "bundle": ("bddzoo.cli.bundle", "Write models into one file for machines without a network."),
-    "convert": ("bddzoo.cli.convert", "Write a model's weights as a safetensors file."),
-    "cache": ("bddzoo.cli.cache", "List, verify and clean the cache."),
-    "registry": ("bddzoo.cli.registry", "Check, import and export the registry."),
-    "selftest": ("bddzoo.cli.selftest", "Check that networks compute what upstream's software computed."),
-    "doctor": ("bddzoo.cli.doctor", "Report what this machine has, and what to do about the rest."),
-    "demo": ("bddzoo.cli.demo", "See the main job happen, without a GPU, weights or data."),
+# Group -> name -> (module, one line of help). A command's module is imported only when it runs.
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "Start here": {
+        "demo": ("bddzoo.cli.demo", "See the main job happen, without a GPU, weights or data."),
+        "doctor": ("bddzoo.cli.doctor", "Report what this machine has, and what to do about the rest."),
+        "config": ("bddzoo.cli.config", "Show every setting, its value, and where it is from."),
+    },
+    "Choose and fetch": {
+        "list": ("bddzoo.cli.list", "List models: filter, sort, export."),
+        "info": ("bddzoo.cli.info", "Show everything that is known about models."),
+        "fetch": ("bddzoo.cli.fetch", "Download and verify the files of models."),
+        "adopt": ("bddzoo.cli.adopt", "Take files that are on this machine already into the cache."),
+        "bundle": ("bddzoo.cli.bundle", "Write models into one file for machines without a network."),
+        "cache": ("bddzoo.cli.cache", "List, verify and clean the cache; move it."),
+        "convert": ("bddzoo.cli.convert", "Write weights as safetensors files."),
+    },
+    "Run": {
+        "eval": ("bddzoo.cli.eval", "Run models on their data sets, score them, judge the numbers."),
+        "predict": ("bddzoo.cli.predict", "Run models on your own images."),
+        "sweep": ("bddzoo.cli.sweep", "Measure many models, one process each; resumable."),
+        "selftest": ("bddzoo.cli.selftest", "Check that networks compute what upstream's software computed."),
+    },
+    "Judge": {
+        "score": ("bddzoo.cli.score", "Score predictions on disk, as the official toolkit does."),
+        "check": ("bddzoo.cli.check", "Test what stands behind reported numbers, link by link."),
+        "results": ("bddzoo.cli.results", "Look at and compare the records of measurements."),
+        "pack": ("bddzoo.cli.pack", "Check and pack a test-set submission."),
+    },
+    "Show": {
+        "tables": ("bddzoo.cli.tables", "Render result tables, or check them for drift."),
+        "plot": ("bddzoo.cli.plot", "Plot accuracy against size and speed, splits, classes, slices."),
+        "vis": ("bddzoo.cli.vis", "Draw labels and predictions: colour maps, overlays, comparisons."),
+        "site": ("bddzoo.cli.site", "Build the leaderboard: static pages."),
+    },
+    "Maintain": {
+        "registry": ("bddzoo.cli.registry", "Check, edit, import and probe the registry."),
+        "data": ("bddzoo.cli.data", "Make the synthetic mini data set; check a data set."),
+        "convert-labels": ("bddzoo.cli.convert_labels", "Convert labels from one format to another."),
+    },
 }
+COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
 
 
 # Package that is imported -> the extra that installs it.
@@ -129,8 +138,10 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command list without importing a single one."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        size = max(map(len, COMMANDS))
+        for title, group in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(size), text) for name, (_, text) in group.items()])
 
 
 class ZooGroup(ZooCommand, LazyGroup):
@@ -143,9 +154,12 @@ class ZooGroup(ZooCommand, LazyGroup):
     epilog="""\b
 Examples:
   bddzoo demo
-  bddzoo list --zoo bdd100k-models --where 'mIoU-val > 62' --sort mIoU-val --reverse
+  bddzoo list --where 'mIoU > 62' --sort val --reverse
   bddzoo fetch 'deeplabv3*' --verify
   bddzoo eval mask_rcnn_r50_fpn_1x_ins_seg_bdd100k --data /data/bdd100k
+\b
+Variables: BDDZOO_REGISTRY, BDDZOO_CACHE, BDDZOO_RESULTS, BDDZOO_DATA,
+BDDZOO_MIRRORS, NO_COLOR; 'bddzoo config' shows them and the config file.
 """,
 )
 @click.version_option(__version__, prog_name="bddzoo")
@@ -177,16 +191,18 @@ def run(argv: list[str] | None = None) -> int:
             return int(ExitCode.USAGE)
         where = getattr(error, "ctx", None)
         command = f" ({where.command_path} --help)" if where is not None else ""
-        app.error(f"{error.format_message()}{command}")
+        if app.format is None and where is not None and _asks_for_json(argv, where.command):
+            app.format = "json"  # the line could not be read as far as --format
+        app.error(f"{error.format_message()}{command}", code=ExitCode.USAGE)
         return int(ExitCode.USAGE)
     except (KeyboardInterrupt, click.Abort):
-        app.error("interrupted")
+        app.error("interrupted", code=ExitCode.INTERRUPTED)
         return int(ExitCode.INTERRUPTED)
     except BddzooError as error:
         *first, last = error.message.splitlines() or [""]
         for line in first:  # several problems of one file: one line each
             app.error(line)
-        app.error(last, hint=error.hint)
+        app.error(last, hint=error.hint, code=error.exit_code)
         return int(error.exit_code)
     except BrokenPipeError:
         # Nobody reads what a library prints by itself, such as --help; our own output never ends here.
@@ -200,25 +216,28 @@ def run(argv: list[str] | None = None) -> int:
         from bddzoo.engines.openmmlab import install_engines_hint
 
         hint = install_engines_hint() if extra == "run" else install_hint(extra)
-        app.error(f"this needs {error.name}, which {what}", hint=hint)
+        app.error(f"this needs {error.name}, which {what}", hint=hint, code=ExitCode.MISSING)
         return int(ExitCode.MISSING)
     except OSError as error:
         if app.verbosity > 0:
             return _bug(app, error)
+        missing = ExitCode.MISSING
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
             silence(sys.stdout)
-            app.error(f"cannot write {error.filename or 'the output'}: {error.strerror}")
+            app.error(f"cannot write {error.filename or 'the output'}: {error.strerror}", code=missing)
         elif error.errno in (errno.EACCES, errno.EPERM) and error.filename:
-            app.error(f"cannot use {error.filename}: {error.strerror}")
+            app.error(f"cannot use {error.filename}: {error.strerror}", code=missing)
         elif not _exists(Path.cwd):
-            app.error("the current folder does not exist any more", hint="change to another one")
+            hint = "change to another one"
+            app.error("the current folder does not exist any more", hint=hint, code=missing)
         else:
             return _bug(app, error)
         return int(ExitCode.MISSING)
     except Exception as error:  # the last line of defence: our bug, said in one line
         homeless = isinstance(error, RuntimeError) and not _exists(Path.home)  # libraries ask for it, too
         if homeless and app.verbosity == 0:
-            app.error("this user has no home folder", hint="set HOME to a folder that may be written to")
+            hint = "set HOME to a folder that may be written to"
+            app.error("this user has no home folder", hint=hint, code=ExitCode.MISSING)
             return int(ExitCode.MISSING)
         return _bug(app, error)
 
@@ -246,6 +265,12 @@ def _warnings_as_lines(app: App) -> Iterator[None]:
         yield
 
 
+def _asks_for_json(argv: list[str] | None, command: click.Command) -> bool:
+    words = sys.argv[1:] if argv is None else argv
+    asked = "--format=json" in words or ("--format", "json") in pairwise(words)
+    return asked and "json" in getattr(command, "formats", ())
+
+
 def _exists(folder: Callable[[], Path]) -> bool:
     try:
         folder()
@@ -260,5 +285,6 @@ def _bug(app: App, error: Exception) -> int:
     app.error(
         f"bug: {type(error).__name__}: {error}".replace("\n", " "),
         hint="run again with -v for the traceback, and please report it",
+        code=ExitCode.BUG,
     )
     return int(ExitCode.BUG)

@@ -1,53 +1,379 @@
-"""Options of `eval` and `predict` that trade exactness for speed.
+"""Options and arguments: each is declared once here, with one name and one meaning for every command.
 
-The option that names the results folder, and the records that a user names.
+A command lists what it takes with `takes`. Options that belong together reach a command as one object:
+`SELECTION` as `selection`, `RUN` as `run`, `SPEEDUPS` as `speedups`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, Folder
+from bddzoo.cli.app import App, Folder, Named
+from bddzoo.cli.select import Selection
+from bddzoo.errors import BddzooError
 
 if TYPE_CHECKING:
-    from bddzoo.results import StoredRecord
+    from bddzoo.registry.model import Model
+
+Function = Callable[..., Any]
+Option = Callable[[Function], Function]
 
 
-def speedup_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds `--amp`, `--channels-last` and `--compile` to a command, as `amp`, `channels_last`, `compiled`."""
-    for option in reversed(
-        (
-            click.option("--amp", is_flag=True, help="Half precision on a GPU; changes the numbers."),
-            click.option(
-                "--channels-last",
-                is_flag=True,
-                help="Channels-last layout for every network; changes last bits.",
-            ),
-            click.option(
-                "--compile", "compiled", is_flag=True, help="Through torch.compile; changes last bits."
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+class Amount(click.FloatRange):
+    """A number in a range. For click `nan` is in every range: it is not less than anything."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return found
 
 
-def results_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The option that names the results folder."""
+class DataSetName(click.Choice[str]):
+    """Id of a data set that `bddzoo.datasets.openseg` knows, after some names of the option's own.
+
+    The ids are looked up when they are needed: importing them takes longer than printing help.
+    """
+
+    def __init__(self, *first: str) -> None:
+        self._first = first
+        self.case_sensitive = True
+
+    @property
+    def choices(self) -> Sequence[str]:  # type: ignore[override]
+        from bddzoo.datasets.openseg import DATA_SETS
+
+        return (*self._first, *DATA_SETS)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "NAME"
+
+
+class Names(click.ParamType[Any]):
+    """Names separated by commas."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+def takes(*options: Option) -> Option:
+    """All these options, in this order."""
+
+    def decorate(function: Function) -> Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def gathered(name: str, kind: type[Any], *options: Option) -> Option:
+    """Options whose values a command receives as one object, a dataclass with a field for each of them."""
+    names = [field.name for field in fields(kind)]
+
+    def decorate(function: Function) -> Function:
+        @wraps(function)
+        def call(*args: Any, **given: Any) -> Any:
+            values = {key: given.pop(key) for key in names if key in given}
+            return function(*args, **given, **{name: kind(**values)})
+
+        return takes(*options)(call)
+
+    return decorate
+
+
+def option(*names: str, **settings: Any) -> Option:
+    """An option of a single command."""
+    return click.option(*names, **settings)
+
+
+def flag(*names: str, help: str) -> Option:
+    """An option without a value."""
+    return click.option(*names, is_flag=True, help=help)
+
+
+def _path(*names: str, metavar: str = "PATH", help: str, **settings: Any) -> Option:
+    # Whether it is there is asked by whoever opens it, who knows what was expected there.
+    return click.option(*names, type=Named(), metavar=metavar, help=help, **settings)
+
+
+def _count(*names: str, help: str, least: int = 1, most: int | None = None, **settings: Any) -> Option:
+    settings.setdefault("metavar", "N")
+    shown = settings.get("default") is not None
     return click.option(
-        "--results",
-        type=Folder(),
-        envvar="BDDZOO_RESULTS",
-        help="Folder of records. Default: benchmarks/results of the checkout, else the user's data folder.",
-    )(function)
+        *names, type=click.IntRange(least, most), help=help, show_default=shown or None, **settings
+    )
 
 
-def find_named(app: App, results: Path | None, reference: str) -> StoredRecord:
-    """The record that a user names, with a warning for each that is damaged; see `find_record`."""
-    from bddzoo.results import default_root, find_record
+# Completion.
 
-    return find_record(default_root(results), reference, lambda error: app.warn(str(error)))
+
+def _completing(values: Callable[[Model], str]) -> Callable[..., list[str]]:
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        try:
+            models: Iterable[Model] = ctx.ensure_object(App).registry.models
+        except BddzooError:  # a message in the middle of someone's typing helps nobody
+            return []
+        names = dict.fromkeys(values(model) for model in models)
+        return [name for name in names if name.lower().startswith(incomplete.lower())]
+
+    return complete
+
+
+complete_models = _completing(lambda m: m.id)
+_complete_tasks = _completing(lambda m: m.task)
+
+# Which models.
+PATTERNS = click.argument(
+    "patterns", metavar="[MODEL|ZOO|PATTERN]...", nargs=-1, shell_complete=complete_models
+)
+MODEL = click.argument("model", metavar="MODEL", shell_complete=complete_models)
+ZOO = click.option(
+    "--zoo",
+    shell_complete=_completing(lambda m: m.zoo.id),
+    metavar="ZOO",
+    help="Only this zoo, or a pattern.",
+)
+TASK = click.option("-t", "--task", shell_complete=_complete_tasks, metavar="TASK", help="Only this task.")
+WHERE = click.option(
+    "--where",
+    multiple=True,
+    metavar="COND",
+    help="Only where a column of 'bddzoo list' is so: 'mIoU > 62'; repeatable.",
+)
+
+
+def every(help: str) -> Option:
+    """Everything, in place of names."""
+    return flag("--all", "everything", help=help)
+
+
+ALL = every("All models.")
+SELECTION = gathered("selection", Selection, PATTERNS, TASK, ZOO, WHERE)
+SELECTION_OR_ALL = gathered("selection", Selection, PATTERNS, ALL, TASK, ZOO, WHERE)
+METHOD = click.option(
+    "--method",
+    shell_complete=_completing(lambda m: m.method.name),
+    help="Method, or a pattern; case is ignored.",
+)
+BACKBONE = click.option(
+    "--backbone",
+    shell_complete=_completing(lambda m: m.backbone),
+    help="Backbone, or a pattern; case is ignored.",
+)
+
+
+def task_of(*tasks: str, required: bool = True, help: str = "What the labels are.") -> Option:
+    """The task of labels or predictions that belong to no model."""
+    return click.option("-t", "--task", type=click.Choice(tasks), required=required, help=help)
+
+
+# Where to, and what happens to what is there.
+
+
+def out_file(help: str, *more: str, required: bool = True, **settings: Any) -> Option:
+    """The file to write."""
+    kind = Named(dir_okay=False)
+    return click.option(
+        "-o", "--out", *more, "out", type=kind, required=required, metavar="FILE", help=help, **settings
+    )
+
+
+def out_folder(help: str, required: bool = True, **settings: Any) -> Option:
+    """The folder to write."""
+    return click.option("-o", "--out", type=Folder(), required=required, metavar="DIR", help=help, **settings)
+
+
+def out_either(help: str) -> Option:
+    """The file or folder to write."""
+    return click.option("-o", "--out", type=Named(), required=True, metavar="PATH", help=help)
+
+
+FORCE = flag("--force", help="Replace what is there.")
+RESUME = flag("--resume", help="Go on where an interrupted run stopped.")
+DRY_RUN = flag("--dry-run", help="Only say what would be done.")
+YES = flag("--yes", help="Do not ask.")
+CHECK = flag("--check", help="Write nothing; status 3 if it is not what the numbers give now.")
+
+# How.
+
+
+def jobs(help: str = "How many at once.", default: int | None = None, most: int = 256, *more: str) -> Option:
+    """How many things are done at the same time."""
+    return _count("--jobs", *more, "jobs", most=most, default=default, help=help)
+
+
+WHAT = click.option(
+    "--what",
+    type=Names(),
+    default="weights",
+    show_default=True,
+    metavar="KINDS",
+    help="Comma-separated: weights, scores, preds, masks, visuals, config, all.",
+)
+VERIFY = flag("--verify", help="Accept only what a digest proves; hash again what is there.")
+ACCEPT_PREFIX = flag("--accept-prefix", help="With --verify: the first digits of a digest are enough.")
+FROM = click.option(
+    "--from",
+    "sources",
+    multiple=True,
+    metavar="SOURCE",
+    help="Folder, bundle or base URL to ask first; repeatable.",
+)
+OFFLINE = flag("--offline", help="Open no connection.")
+TIMEOUT = click.option(
+    "--timeout", type=Amount(min=0.1), metavar="S", help="Seconds without an answer or a byte."
+)
+RETRIES = click.option("--retries", type=click.IntRange(0, 100), metavar="N", help="Tries after a failure.")
+SEED = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Seed of what is random.",
+)
+METRIC = click.option("--metric", metavar="NAME", help="Default: mIoU for class maps, AP for instances.")
+NAME = click.option(
+    "--name", "called", multiple=True, metavar="NAME", help="What each is called, in order; repeatable."
+)
+BY = click.option(
+    "--by",
+    type=Names(),
+    multiple=True,
+    metavar="NAMES",
+    help="Attributes of frames: weather,scene,timeofday.",
+)
+ATTRIBUTES = _path("--attributes", help="Label JSON, or a folder of them, with the frames' attributes.")
+WORST = _count("--worst", help="The N worst frames.")
+ALPHA = click.option(
+    "--alpha",
+    type=Amount(0, 1),
+    default=0.5,
+    show_default=True,
+    help="How much colour covers the image.",
+)
+MIN_SCORE = click.option(
+    "--min-score",
+    type=Amount(0, 1),
+    default=0.3,
+    show_default=True,
+    help="Detections below this score are not drawn.",
+)
+
+# What is read.
+DATA = click.option(
+    "--data",
+    type=Named(),
+    envvar="BDDZOO_DATA",
+    metavar="ROOT",
+    help="Folder of the data set; for BDD100K the one that holds images/ and labels/.",
+)
+RESULTS = click.option(
+    "--results",
+    type=Folder(),
+    envvar="BDDZOO_RESULTS",
+    metavar="DIR",
+    help="Folder of records. Default: benchmarks/results of the checkout, else the user's data folder.",
+)
+WEIGHTS = _path("--weights", metavar="FILE", help="Weights to use instead of the zoo's.")
+IMAGES = _path("-i", "--images", help="Images: folder, zip or one file.")
+IMAGES_NEEDED = _path("-i", "--images", help="Images: folder, zip or one file.", required=True)
+IMAGES_MANY = _path("-i", "--images", help="Image or folder of images; repeatable.", multiple=True)
+LABELS = _path("-l", "--labels", help="Labels: folder, zip or JSON file.", required=True)
+PREDICTIONS_OF_CHECK = _path("-r", "--predictions", help="Predictions instead of the published ones.")
+PREDICTIONS = _path(
+    "-r",
+    "--predictions",
+    help="Predictions: folder, zip or JSON file; also what predict wrote.",
+    required=True,
+)
+PREDICTIONS_MANY = _path(
+    "-r", "--predictions", help="Predictions, alike; repeatable.", multiple=True, required=True
+)
+GT = _path("-g", "--gt", help="Ground truth: folder, zip or JSON file.", required=True)
+SCORE_FILE = _path(
+    "--score-file", metavar="FILE", help="Scores of bitmasks. Default: score.json in or next to them."
+)
+HISTORY = click.option(
+    "--history",
+    type=Named(dir_okay=False),
+    metavar="FILE",
+    help="JSON file of 'registry health': what was alive when.",
+)
+DATASET_OF_NUMBERS = click.option(
+    "--dataset", metavar="NAME", help="Only this data set. Default: bdd100k where there are several."
+)
+DATASET = click.option("--dataset", type=DataSetName(), help="Another data set than BDD100K, by its id.")
+
+
+# Running a network.
+@dataclass(frozen=True)
+class Run:
+    """How a network is run; see the options."""
+
+    split: str | None = None
+    device: str = "auto"
+    gpus: int | None = None
+    batch_size: int | None = None
+    protocol: str | None = None
+    limit: int | None = None
+    offline: bool = False
+
+
+def split(default: str | None = "val", *choices: str) -> Option:
+    """The split of a data set."""
+    return click.option(
+        "--split",
+        type=click.Choice(choices or ("train", "val", "test")),
+        default=default,
+        show_default=default is not None or None,
+        help="Split of the data set.",
+    )
+
+
+SPLIT = split()
+DEVICE = click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to run."
+)
+GPUS = _count(
+    "--gpus",
+    help="GPUs that share the images of one model; with --device cpu, so many processes. [default: 1]",
+)
+BATCH_SIZE = _count("--batch-size", help="Images per forward pass.")
+PROTOCOL = click.option(
+    "--protocol",
+    metavar="NAME",
+    help="Test by another protocol of the registry; judged by the number that was published for it.",
+)
+LIMIT = _count("--limit", help="Only the first N images.")
+RUN = gathered("run", Run, SPLIT, DEVICE, GPUS, BATCH_SIZE, PROTOCOL, LIMIT, OFFLINE)
+RUN_OF_PREDICT = gathered("run", Run, split(None), DEVICE, BATCH_SIZE, PROTOCOL, LIMIT, OFFLINE)
+
+
+@dataclass(frozen=True)
+class SpeedupFlags:
+    """What trades exactness for speed."""
+
+    amp: bool
+    channels_last: bool
+    compiled: bool
+
+
+SPEEDUPS = gathered(
+    "speedups",
+    SpeedupFlags,
+    flag("--amp", help="Half precision on a GPU; changes the numbers."),
+    flag("--channels-last", help="Channels-last layout for every network; changes last bits."),
+    flag("--compile", "compiled", help="Through torch.compile; changes last bits."),
+)

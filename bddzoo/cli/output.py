@@ -1,46 +1,218 @@
-"""How a verdict is shown: shared by the commands that print one."""
+"""How results are shown: one table style that fits the terminal, numbers, verdicts and their colours."""
 
 from __future__ import annotations
 
+import math
+import re
+import shutil
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
+from bddzoo.errors import UsageError
+from bddzoo.reports.text import width
+from bddzoo.text import number_of
+
 if TYPE_CHECKING:
+    from bddzoo.cli.app import App
     from bddzoo.results import VerdictReport
 
+LEAST_WIDTH = 8
+GAP = "  "
+COLOURS = {
+    **dict.fromkeys(("reproduced", "verified", "ok", "same", "alive", "done"), "green"),
+    **dict.fromkeys(("drifted", "broken", "differs", "damaged", "changed", "failed", "wrong"), "red"),
+    **dict.fromkeys(("better-than-reported", "incomparable", "missing", "unverified", "note"), "yellow"),
+    **dict.fromkeys(
+        ("not looked at", "unknown", "observed", "prefix", "unreachable", "unreadable"), "yellow"
+    ),
+}
+_NUMBER = re.compile(r"[-+±]?[\d,]*\.?\d+\*?|-|absent|")
+# A cell is broken behind one of these where it has no spaces: ids, paths and URLs.
+_PIECES = re.compile(r"[^\s/_,-]*[/_,-]|[^\s/_,-]+")
 
-def number(value: float | None, sign: str = "") -> str:
+
+def terminal_width() -> int:
+    """Columns of the terminal, or of `COLUMNS`; 80 where the output goes elsewhere."""
+    return max(20, shutil.get_terminal_size((80, 24)).columns)
+
+
+def number(value: object, sign: str = "") -> str:
     """A percentage with two decimals, `-` for one that is unknown.
 
     Args:
-        value: Percent or points, None for unknown.
+        value: Percent or points; None or NaN for unknown.
         sign: `+` to show the sign of positive values too.
     """
-    if value is None:
+    if value is None or not isinstance(value, int | float) or math.isnan(value):
         return "-"
     # A difference that rounds to nothing has no direction.
     return f"{value:{sign}.2f}" if abs(value) >= 0.005 else "0.00"
 
 
-def describe_verdict(report: VerdictReport) -> str:
-    """The verdict as a small table with the reasons below it."""
-    from tabulate import tabulate
+def table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    total: bool = False,
+    colour: bool = False,
+    room: int | None = None,
+) -> str:
+    """Columns of text under their heads, numbers to the right, never wider than the terminal.
 
+    Long cells are wrapped, the widest columns first; columns of numbers never are.
+
+    Args:
+        headers: A head for each column.
+        rows: Cells; anything that is no text is printed by `str`.
+        total: Draw a rule above the last row.
+        colour: Colour verdicts and states.
+        room: Columns to fit into; None for those of the terminal.
+    """
+    cells = [[" ".join(str(cell).split()) for cell in row] for row in rows]
+    right = [bool(cells) and all(_NUMBER.fullmatch(row[i]) for row in cells) for i in range(len(headers))]
+    natural = [max(width(row[i]) for row in (headers, *cells)) for i in range(len(headers))]
+    widths = _fitted(natural, right, headers, (room or terminal_width()) - len(GAP) * (len(headers) - 1))
+    lines = _lines(headers, widths, right, False)
+    rule = GAP.join("-" * size for size in widths)
+    lines.append(rule)
+    for index, row in enumerate(cells):
+        if total and index == len(cells) - 1:
+            lines.append(rule)
+        lines += _lines(row, widths, right, colour)
+    return "\n".join(lines)
+
+
+def fitting(headers: Sequence[str], rows: Sequence[Sequence[object]], optional: Sequence[str]) -> list[int]:
+    """Indices of the columns that fit the terminal, after the first of the optional ones are left out."""
+    sizes = [max(width(str(row[i])) for row in (headers, *rows)) for i in range(len(headers))]
+
+    def fit(columns: Sequence[int]) -> bool:
+        return sum(sizes[i] for i in columns) + len(GAP) * (len(columns) - 1) <= terminal_width()
+
+    keep, dropped = list(range(len(headers))), []
+    for name in optional:
+        if fit(keep):
+            break
+        if name in headers:
+            dropped.append(headers.index(name))
+            keep.remove(dropped[-1])
+    # What was left out may fit after all next to what was left out later.
+    for index in reversed(dropped):
+        if fit(more := sorted([*keep, index])):
+            keep = more
+    return keep
+
+
+def _fitted(natural: Sequence[int], right: Sequence[bool], headers: Sequence[str], room: int) -> list[int]:
+    """Widths of the columns; the widest are made narrower until all fit."""
+    widths = list(natural)
+    for least in (LEAST_WIDTH, 4, 1):
+        floor = [w if r else min(w, max(least, 1)) for w, r in zip(natural, right, strict=True)]
+        while sum(widths) > room:
+            shrinkable = [i for i in range(len(widths)) if widths[i] > floor[i]]
+            if not shrinkable:
+                break
+            widest = max(shrinkable, key=lambda i: widths[i])
+            widths[widest] -= 1
+    return widths
+
+
+def _lines(row: Sequence[str], widths: Sequence[int], right: Sequence[bool], colour: bool) -> list[str]:
+    parts = [_broken(cell, size) for cell, size in zip(row, widths, strict=True)]
+    lines = []
+    for index in range(max(map(len, parts))):
+        texts = []
+        for part, cell, size, to_right in zip(parts, row, widths, right, strict=True):
+            text = part[index] if index < len(part) else ""
+            space = " " * (size - width(text))
+            shown = painted(text, COLOURS.get(cell)) if colour and text else text
+            texts.append(space + shown if to_right else shown + space)
+        lines.append(GAP.join(texts).rstrip())
+    return lines
+
+
+def _broken(text: str, size: int) -> list[str]:
+    """A cell's lines, none wider than `size`."""
+    if width(text) <= size:
+        return [text]
+    lines, line = [], ""
+    for word in text.split(" "):
+        pieces = [word] if width(word) <= size else _pieces(word, size)
+        for index, piece in enumerate(pieces):
+            gap = " " if line and index == 0 else ""
+            if width(line) + len(gap) + width(piece) > size and line:
+                lines.append(line)
+                line, gap = "", ""
+            line += gap + piece
+    return [*lines, line] if line else lines
+
+
+def _pieces(word: str, size: int) -> list[str]:
+    found = []
+    for piece in _PIECES.findall(word):
+        rest = piece
+        while width(rest) > size:
+            end = size
+            while width(rest[:end]) > size:
+                end -= 1
+            found.append(rest[: max(1, end)])
+            rest = rest[max(1, end) :]
+        found.append(rest)
+    return found
+
+
+def painted(text: str, colour: str | None) -> str:
+    """Text in a colour of a terminal; as it is without one."""
+    return click.style(text, fg=colour) if colour else text
+
+
+def wrapped(text: str, indent: str = "", further: str | None = None) -> str:
+    """Prose in lines that fit the terminal; each line of it by itself.
+
+    Args:
+        text: One or more lines.
+        indent: Before each of them.
+        further: Before their continuation lines; `indent` where None.
+    """
+    room = terminal_width()
+    lines = []
+    for line in text.splitlines() or [""]:
+        own = line[: len(line) - len(line.lstrip())]
+        lines += textwrap.wrap(
+            line.strip(),
+            room,
+            initial_indent=indent + own,
+            subsequent_indent=(indent if further is None else further) + own,
+            break_on_hyphens=False,
+        ) or [""]
+    return "\n".join(lines)
+
+
+def describe_verdict(report: VerdictReport, *, colour: bool = False) -> str:
+    """The verdict as a small table with the reasons below it."""
     rows = [
         [
             metric.column,
-            str(metric.reported),
+            metric.reported,
             number(metric.measured),
             number(metric.difference, "+"),
             f"±{metric.tolerance}",
-            str(metric.verdict),
+            metric.verdict,
         ]
         for metric in report.metrics
     ]
     head = ["metric", "reported", "measured", "difference", "tolerance", "verdict"]
-    table = tabulate(rows, headers=head, disable_numparse=True) + "\n" if rows else ""
-    reasons = "".join(f"\n  {reason}" for reason in report.reasons)
-    scope = f" ({report.scope})" if report.scope else ""
-    return f"{table}verdict: {report.verdict}{scope}{reasons}"
+    shown = table(head, rows, colour=colour) + "\n" if rows else ""
+    word = str(report.verdict)
+    reasons = "".join(f"\n{wrapped(reason, '  ')}" for reason in report.reasons)
+    line = wrapped(f"verdict: {word} ({report.scope})" if report.scope else f"verdict: {word}")
+    if colour:
+        line = line.replace(word, painted(word, COLOURS[word]), 1)
+    return f"{shown}{line}{reasons}"
 
 
 def verdict_json(report: VerdictReport | None) -> dict[str, Any] | None:
@@ -68,3 +240,61 @@ def verdict_json(report: VerdictReport | None) -> dict[str, Any] | None:
             for metric in report.metrics
         ],
     }
+
+
+def check_target(path: Path, force: bool) -> None:
+    """Refuse to replace a file or a folder that holds something, unless that is asked for.
+
+    Raises:
+        UsageError: It is there.
+    """
+    there = path.exists() or path.is_symlink()
+    if there and path.is_dir():
+        there = any(path.iterdir())
+    if there and not force and not _is_device(path):
+        raise UsageError(f"{path} exists", hint="give --force to replace it, or choose another with -o")
+
+
+def _is_device(path: Path) -> bool:
+    from bddzoo.files import is_special
+
+    return is_special(path)
+
+
+def warn_unverified(app: App, files: Sequence[tuple[str, str]]) -> None:
+    """Say which files no whole digest proves.
+
+    Args:
+        app: Says it.
+        files: Model and digest state of each.
+    """
+    reasons = {
+        "prefix": "only the first digits of a digest are known; they fit",
+        "observed": "no digest is known to compare with; observed ones were recorded",
+    }
+    for state, reason in reasons.items():
+        models = [model for model, of in files if of == state]
+        if models:
+            names = models[0] if len(models) == 1 else number_of(len(models), "file")
+            app.warn(f"{names}: {reason}")
+
+
+def confirm(app: App, what: str, *, yes: bool) -> None:
+    """Ask before something is deleted.
+
+    Args:
+        app: Global options.
+        what: What would be done.
+        yes: Do not ask.
+
+    Raises:
+        UsageError: There is nobody to ask.
+        Abort: The answer was no.
+    """
+    import sys
+
+    if yes:
+        return
+    if not sys.stdin.isatty() or app.json:
+        raise UsageError(f"this would {what}", hint="look with --dry-run, do it with --yes")
+    click.confirm(f"{what}?", abort=True, err=True)

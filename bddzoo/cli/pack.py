@@ -8,56 +8,64 @@ from pathlib import Path
 import click
 
 from bddzoo.cli.app import App, ZooCommand
-
-PATH = click.Path(path_type=Path)
+from bddzoo.cli.options import FORCE, IMAGES, PREDICTIONS, SCORE_FILE, jobs, option, out_file, takes, task_of
+from bddzoo.cli.output import check_target
+from bddzoo.cli.select import find_predictions
+from bddzoo.text import number_of
 
 
 @click.command(
     cls=ZooCommand,
     epilog="""\b
 Examples:
-  bddzoo pack -t sem_seg out/masks --images images/10k/test -o submission.zip
-  bddzoo pack -t ins_seg out/ins_seg.json -o submission.zip
+  bddzoo pack -t sem_seg -r predictions/ -i images/10k/test -o submission.zip
+  bddzoo pack -t ins_seg -r predictions/ins_seg.json -o submission.zip
 """,
 )
-@click.argument("predictions", type=PATH)
-@click.option(
-    "-t",
-    "--task",
-    type=click.Choice(("sem_seg", "drivable", "ins_seg", "pan_seg")),
-    required=True,
-    help="What was predicted.",
-)
-@click.option("-o", "--out", type=PATH, required=True, help="Archive to write.")
-@click.option("--score-file", type=PATH, help="Scores of predicted bitmasks (ins_seg).")
-@click.option("--images", type=PATH, help="Folder of the test images; names must match.")
-@click.option("--count", type=click.IntRange(1), help="Frames expected; BDD100K's test set when not given.")
-@click.option(
-    "--nproc", type=click.IntRange(1), metavar="N", help="Threads; all cores (at most 4) when not given."
+@takes(
+    task_of("sem_seg", "drivable", "ins_seg", "pan_seg", help="What was predicted."),
+    PREDICTIONS,
+    out_file("Archive to write."),
+    FORCE,
+    SCORE_FILE,
+    IMAGES,
+    option(
+        "--count",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Frames expected; BDD100K's test set when not given.",
+    ),
+    jobs("Threads; all cores (at most 4) when not given."),
 )
 @click.pass_obj
 def command(
     app: App,
-    predictions: Path,
+    *,
     task: str,
+    predictions: Path,
     out: Path,
+    force: bool,
     score_file: Path | None,
     images: Path | None,
     count: int | None,
-    nproc: int | None,
+    jobs: int | None,
 ) -> None:
-    """Check PREDICTIONS of a test set as the server would, and pack them.
+    """Check predictions of a test set as the server would, and pack them.
 
     Names, number of frames, sizes, values and categories, scores, and overlaps are checked before anything
     is written.
     """
     from bddzoo.evaluation.submission import pack
+    from bddzoo.files import format_size
 
-    workers = nproc or min(4, os.cpu_count() or 1)
+    check_target(out, force)
+    predictions, score_file = find_predictions(predictions, task, score_file)
+    workers = jobs or min(4, os.cpu_count() or 1)
     packed = pack(task, predictions, out, score_file=score_file, images=images, count=count, workers=workers)
     if app.json:
         app.data_json(
             {"task": task, "out": str(out), "frames": packed.frames, "size_bytes": packed.size_bytes}
         )
     else:
-        app.say(f"{packed.frames} frames in {packed.files} files, {packed.size_bytes} bytes: {out}")
+        size = format_size(packed.size_bytes)
+        app.say(f"{number_of(packed.frames, 'image')} in {number_of(packed.files, 'file')}, {size}: {out}")

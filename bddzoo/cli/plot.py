@@ -2,20 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, CommandGroup, ZooCommand, complete_models, complete_tasks, complete_zoos
-from bddzoo.cli.options import results_option
-from bddzoo.cli.plot_records import COMMANDS, output_options, records_of, write
+from bddzoo.cli.app import App, CommandGroup, ZooCommand
+from bddzoo.cli.options import (
+    ATTRIBUTES,
+    BY,
+    CHECK,
+    DATA,
+    DATASET_OF_NUMBERS,
+    FORCE,
+    METRIC,
+    NAME,
+    RESULTS,
+    SELECTION,
+    complete_models,
+    flag,
+    gathered,
+    option,
+    out_file,
+    split,
+    takes,
+)
+from bddzoo.cli.output import check_target
+from bddzoo.cli.select import Selection, find_data, find_named
+from bddzoo.errors import IncomparableError, MissingError, UsageError
+from bddzoo.text import number_of
 
 if TYPE_CHECKING:
-    from bddzoo.reports.plots.points import Selection
+    from matplotlib.figure import Figure
 
-Command = Callable[..., Any]
+    from bddzoo.evaluation.options import Accumulator
+    from bddzoo.registry.model import Model
+    from bddzoo.reports.plots.points import Selection as Points
+    from bddzoo.results import Record, StoredRecord
+
+MAX_MODELS = 4
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a plot goes.
+
+    Attributes:
+        out: An .svg or .png; without a suffix, both.
+        force: Replace what is there.
+        check: Write nothing, compare.
+    """
+
+    out: Path
+    force: bool
+    check: bool
+
+    def write(self, app: App, figure: Figure, title: str, left_out: int = 0) -> int:
+        """Write a figure or compare it with its files; returns the exit status."""
+        from bddzoo.reports.plots import canvas
+
+        if not self.check:
+            for path in canvas.targets(self.out):
+                check_target(path, self.force)
+        paths = (canvas.check if self.check else canvas.save)(figure, self.out, title)
+        if app.json:
+            files = [str(p) for p in paths]
+            app.data_json({"title": title, "files": files, "checked": self.check, "left_out": left_out})
+        else:
+            for path in paths:
+                app.data(str(path))
+            if left_out:
+                app.say(f"left out, without these numbers: {number_of(left_out, 'model')}")
+        return 0
+
+
+TARGET = gathered("target", Target, out_file("An .svg or .png; without a suffix, both."), FORCE, CHECK)
+# Which models, and which of their numbers.
+NUMBERS = takes(SELECTION, DATASET_OF_NUMBERS, METRIC)
 
 
 @click.group(
@@ -32,32 +98,10 @@ def command() -> None:
     """Plot numbers: accuracy against size and speed, splits, verdicts, classes, slices."""
 
 
-for _more in COMMANDS:
-    command.add_command(_more)
-
-
-def model_options(function: Command) -> Command:
-    """Which models, and which of their numbers."""
-    options = (
-        click.argument("patterns", metavar="[MODEL]...", nargs=-1, shell_complete=complete_models),
-        click.option("--zoo", shell_complete=complete_zoos, help="Only this zoo."),
-        click.option("--task", shell_complete=complete_tasks, help="Only this task."),
-        click.option("--dataset", help="Only this data set. Default: bdd100k where there are several."),
-        click.option(
-            "--where", "conditions", multiple=True, help="A condition, as in 'bddzoo list'; repeatable."
-        ),
-        click.option("--metric", help="Default: mIoU for class maps, AP for instances."),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
-
-
-def _select(app: App, **given: Any) -> Selection:
+def _points(app: App, selection: Selection, dataset: str | None, metric: str | None) -> Points:
     from bddzoo.reports.plots.points import select
 
-    models = app.registry.select(given["patterns"], zoo=given["zoo"], where=given["conditions"])
-    return select(models, given["task"], given["dataset"], given["metric"])
+    return select(selection.models(app, needed=False), selection.task, dataset, metric)
 
 
 @command.command(
@@ -69,21 +113,23 @@ Examples:
   bddzoo plot params 'upernet*' --split test -o params.svg
 """,
 )
-@model_options
-@click.option("--split", default="val", show_default=True, help="Split that the numbers are of.")
-@click.option("--measured", is_flag=True, help="Measured numbers, from records, instead of reported ones.")
-@results_option
-@output_options
+@takes(
+    NUMBERS,
+    split("val"),
+    flag("--measured", help="Measured numbers, from records, instead of reported ones."),
+    RESULTS,
+    TARGET,
+)
 @click.pass_obj
 def params(
-    app: App, /, *, split: str, measured: bool, results: Path | None, out: Path, check: bool, **given: Any
+    app: App, /, *, split: str, measured: bool, results: Path | None, target: Target, **given: Any
 ) -> int:
     """Accuracy against the number of parameters."""
     from bddzoo.reports.plots.canvas import drawing
     from bddzoo.reports.plots.charts import trade_off
     from bddzoo.reports.plots.points import by_parameters
 
-    chosen = _select(app, **given)
+    chosen = _points(app, **given)
     points = by_parameters(chosen, split, records_of(app, results, chosen.models) if measured else None)
     told = "measured" if measured else "reported"
     title = (
@@ -93,7 +139,7 @@ def params(
         figure = trade_off(
             points, "parameters, million", f"{told} {chosen.metric} on {split}, percent", title, small_x=True
         )
-        return write(app, figure, out, title, check=check, left_out=len(chosen.models) - len(points))
+        return target.write(app, figure, title, len(chosen.models) - len(points))
 
 
 @command.command(
@@ -105,18 +151,15 @@ Examples:
   bddzoo plot speed --zoo demo --task ins_seg --results benchmarks/results -o speed.svg
 """,
 )
-@model_options
-@click.option("--split", default="val", show_default=True, help="Split that the numbers are of.")
-@results_option
-@output_options
+@takes(NUMBERS, split("val"), RESULTS, TARGET)
 @click.pass_obj
-def speed(app: App, /, *, split: str, results: Path | None, out: Path, check: bool, **given: Any) -> int:
+def speed(app: App, /, *, split: str, results: Path | None, target: Target, **given: Any) -> int:
     """Measured accuracy against measured images per second; every device is named."""
     from bddzoo.reports.plots.canvas import drawing
     from bddzoo.reports.plots.charts import trade_off
     from bddzoo.reports.plots.points import by_speed
 
-    chosen = _select(app, **given)
+    chosen = _points(app, **given)
     points = by_speed(chosen, split, records_of(app, results, chosen.models))
     devices = list(dict.fromkeys(p.group for p in points))
     where = devices[0] if len(devices) == 1 else f"{len(devices)} devices"
@@ -125,7 +168,7 @@ def speed(app: App, /, *, split: str, results: Path | None, out: Path, check: bo
         x, y = "measured images per second", f"measured {chosen.metric} on {split}, percent"
         figure = trade_off(points, x, y, title, small_x=False)
         left_out = len(chosen.models) - len({p.model for p in points})
-        return write(app, figure, out, title, check=check, left_out=left_out)
+        return target.write(app, figure, title, left_out)
 
 
 @command.command(
@@ -136,23 +179,25 @@ Examples:
   bddzoo plot splits --zoo bdd100k-models --task sem_seg -o splits
 """,
 )
-@model_options
-@click.option("--x", default="val", show_default=True, help="Split of the horizontal axis.")
-@click.option("--y", default="test", show_default=True, help="Split of the vertical axis.")
-@output_options
+@takes(
+    NUMBERS,
+    option("--x", default="val", show_default=True, metavar="SPLIT", help="Split of the horizontal axis."),
+    option("--y", default="test", show_default=True, metavar="SPLIT", help="Split of the vertical axis."),
+    TARGET,
+)
 @click.pass_obj
-def splits_(app: App, /, *, x: str, y: str, out: Path, check: bool, **given: Any) -> int:
+def splits_(app: App, /, *, x: str, y: str, target: Target, **given: Any) -> int:
     """Reported accuracy on one split against that on another: who is tuned to val?"""
     from bddzoo.reports.plots.canvas import drawing
     from bddzoo.reports.plots.charts import splits
     from bddzoo.reports.plots.points import by_split
 
-    chosen = _select(app, **given)
+    chosen = _points(app, **given)
     points = by_split(chosen, x, y)
     title = f"Reported {chosen.metric}, {y} against {x}: {chosen.task}, {chosen.dataset}"
     with drawing():
         figure = splits(points, f"{chosen.metric} on {x}, percent", f"{chosen.metric} on {y}, percent", title)
-        return write(app, figure, out, title, check=check, left_out=len(chosen.models) - len(points))
+        return target.write(app, figure, title, len(chosen.models) - len(points))
 
 
 @command.command(
@@ -164,32 +209,226 @@ Examples:
   bddzoo plot reported --zoo demo --results benchmarks/results -o reported.svg
 """,
 )
-@click.argument("patterns", metavar="[MODEL]...", nargs=-1, shell_complete=complete_models)
-@click.option("--zoo", shell_complete=complete_zoos, help="Only this zoo.")
-@click.option("--task", shell_complete=complete_tasks, help="Only this task.")
-@click.option("--split", default="val", show_default=True, help="Split that the numbers are of.")
-@results_option
-@output_options
+@takes(SELECTION, split("val"), RESULTS, TARGET)
 @click.pass_obj
-def reported(
-    app: App,
-    /,
-    *,
-    patterns: tuple[str, ...],
-    zoo: str | None,
-    task: str | None,
-    split: str,
-    results: Path | None,
-    out: Path,
-    check: bool,
-) -> int:
+def reported(app: App, /, *, selection: Selection, split: str, results: Path | None, target: Target) -> int:
     """Measured minus reported for every number, with the band of tolerance and the verdict."""
     from bddzoo.reports.plots.canvas import drawing
     from bddzoo.reports.plots.charts import reported_against_measured
     from bddzoo.reports.plots.points import verdicts
 
-    models = app.registry.select(patterns, zoo=zoo, task=task)
+    models = selection.models(app, needed=False)
     rows = verdicts(models, records_of(app, results, models), split)
     title = f"Reported / measured on {split}, percent, and the tolerance"
     with drawing():
-        return write(app, reported_against_measured(rows, title), out, title, check=check)
+        return target.write(app, reported_against_measured(rows, title), title)
+
+
+@command.command(
+    "classes",
+    cls=ZooCommand,
+    epilog="""\b
+A record is its id or the first digits, a path, or a model, which stands for its
+newest record; a scores file is what 'bddzoo score -o' or the official toolkit
+wrote.
+\b
+Examples:
+  bddzoo plot classes 3f2a 91bc -o classes
+  bddzoo plot classes fpn_r50_512x1024_40k_sem_seg_bdd100k mine.json \\
+      --name FPN --name mine -o classes.svg
+""",
+)
+@click.argument(
+    "references", metavar="RECORD_OR_SCORES...", nargs=-1, required=True, shell_complete=complete_models
+)
+@takes(METRIC, NAME, RESULTS, TARGET)
+@click.pass_obj
+def classes(
+    app: App,
+    *,
+    references: tuple[str, ...],
+    metric: str | None,
+    called: tuple[str, ...],
+    results: Path | None,
+    target: Target,
+) -> int:
+    """Values of every class, for up to four records or scores files side by side."""
+    from bddzoo.evaluation.metrics.scores import MAIN_TABLE
+    from bddzoo.reports.plots.canvas import drawing
+    from bddzoo.reports.plots.charts import class_bars
+
+    _count(references, called)
+    tables = [_tables(reference, results) for reference in references]
+    shared = [name for name in tables[0][2] if all(name in found for _, _, found in tables)]
+    chosen = metric or next((MAIN_TABLE[t] for _, t, _ in tables if t in MAIN_TABLE), next(iter(shared), ""))
+    if chosen not in shared:
+        known = ", ".join(shared) or "none"
+        raise IncomparableError(
+            f"no per-class {chosen or 'values'} in all of them", hint=f"they share {known}"
+        )
+    names = called or _unlike([name for name, _, _ in tables], references)
+    values = {
+        name: {kind: math.nan if v is None else v for kind, v in found[chosen].items()}
+        for name, (_, _, found) in zip(names, tables, strict=True)
+    }
+    title = f"{chosen} of each class: {', '.join(names)}"
+    with drawing():
+        return target.write(app, class_bars(values, chosen, title), title)
+
+
+@command.command(
+    "slices",
+    cls=ZooCommand,
+    epilog="""\b
+Examples:
+  bddzoo plot slices demo_semfpn_r18n_sem_seg --data mini -o slices
+  bddzoo plot slices 3f2a --by scene --attributes det_val.json -o scenes.svg
+""",
+)
+@click.argument("references", metavar="RECORD...", nargs=-1, required=True, shell_complete=complete_models)
+@takes(BY, DATA, ATTRIBUTES, METRIC, NAME, RESULTS, TARGET)
+@click.pass_obj
+def slices(
+    app: App,
+    *,
+    references: tuple[str, ...],
+    by: tuple[tuple[str, ...], ...],
+    data: Path | None,
+    attributes: Path | None,
+    metric: str | None,
+    called: tuple[str, ...],
+    results: Path | None,
+    target: Target,
+) -> int:
+    """Scores by weather and time of day, from the statistics that records keep of every image."""
+    from bddzoo.evaluation.slices import slice_scores
+    from bddzoo.reports.plots.canvas import drawing
+    from bddzoo.reports.plots.charts import slice_bars
+
+    _count(references, called)
+    keys = [key for names in by for key in names] or ["weather", "timeofday"]
+    # What is typed: a data set that the environment or the config file names does not speak against a file.
+    data = None if attributes is not None else find_data(app, data)
+    if data is None and attributes is None:
+        raise UsageError(
+            "one of --data and --attributes is needed", hint="they tell the weather of each frame"
+        )
+    stored = [find_named(app, results, reference) for reference in references]
+    names = called or _unlike([one.record.model for one in stored], references)
+    found: dict[str, dict[str, dict[str, tuple[float, int]]]] = {key: {} for key in keys}
+    for name, one in zip(names, stored, strict=True):
+        accumulator, chosen = _accumulator(one, metric)
+        values = _attributes(one, accumulator, data, attributes)
+        for key, parts in slice_scores(accumulator, values, keys).items():
+            found[key][name] = {
+                part: (scores.summary[chosen], scores.frames) for part, scores in parts.items()
+            }
+    title = f"{chosen} by {' and '.join(keys)}: {', '.join(names)}"
+    with drawing():
+        return target.write(app, slice_bars(found, chosen, title), title)
+
+
+def _count(references: tuple[str, ...], called: tuple[str, ...]) -> None:
+    if len(references) > MAX_MODELS:
+        raise UsageError(f"{len(references)} to compare; more than {MAX_MODELS} cannot be told apart in bars")
+    if called and len(called) != len(references):
+        raise UsageError(
+            f"{len(called)} --name for {len(references)}", hint="give one for each, in their order"
+        )
+    if len(set(called)) < len(called):
+        raise UsageError("a --name is given twice")
+
+
+def _unlike(names: list[str], references: tuple[str, ...]) -> tuple[str, ...]:
+    """The names, told apart by what the user typed where two are equal."""
+    if len(set(names)) == len(names):
+        return tuple(names)
+    if len(set(references)) < len(references):
+        raise UsageError(f"{references[0]} is compared with itself", hint="name two different records")
+    return tuple(f"{name} ({reference})" for name, reference in zip(names, references, strict=True))
+
+
+def _tables(reference: str, results: Path | None) -> tuple[str, str, dict[str, dict[str, float | None]]]:
+    """Name, task ("" if unknown) and per-class tables of a record or a scores file."""
+    from bddzoo.errors import IntegrityError
+    from bddzoo.results import default_root, find_record
+    from bddzoo.results.scorefile import read_scores
+
+    path = Path(reference)
+    try:
+        record = find_record(default_root(results), reference).record
+    except IntegrityError:
+        if not path.is_file():
+            raise
+        _, found = read_scores(path)
+        if not found:
+            raise MissingError(f"{path} has no values of single classes") from None
+        tables: dict[str, dict[str, float | None]] = {metric: dict(row) for metric, row in found.items()}
+        return path.stem, "", tables
+    return record.model, record.task, record.per_class
+
+
+def _accumulator(stored: StoredRecord, metric: str | None) -> tuple[Accumulator, str]:
+    """Statistics of a record's images that hold a metric, and the metric.
+
+    Raises:
+        MissingError: It kept none that do.
+    """
+    from bddzoo.evaluation import statistics
+    from bddzoo.evaluation.metrics.scores import MAIN_TABLE, SUMMARY_NAMES
+    from bddzoo.results.store import read_statistics
+
+    record = stored.record
+    table = MAIN_TABLE.get(record.task, "IoU")
+    chosen = metric or SUMMARY_NAMES.get(table, table)
+    known: list[str] = []
+    for name in record.statistics:
+        accumulator = statistics.load(read_statistics(stored, name))
+        summary = accumulator.compute().summary
+        if chosen in summary:
+            return accumulator, chosen
+        known += summary
+    if not record.statistics:
+        raise MissingError(
+            f"record {stored.id} of {record.model} kept no statistics of its images", hint="measure it again"
+        )
+    raise MissingError(f"record {stored.id} has no metric '{chosen}'", hint="it has " + ", ".join(known))
+
+
+def _attributes(
+    stored: StoredRecord, accumulator: Accumulator, data: Path | None, file: Path | None
+) -> dict[str, dict[str, str]]:
+    from bddzoo.datasets import attributes
+
+    if file is not None:
+        return attributes.read_attribute_files(file)
+    assert data is not None
+    record = stored.record
+    stems = [Path(name.split("\0", maxsplit=1)[0]).stem for name in accumulator.names]
+    found = attributes.read_attributes(data, record.task, record.protocol.split, stems)
+    if not found:
+        raise MissingError(
+            f"{data} does not tell the attributes of the frames of record {stored.id}",
+            hint="name a label JSON with --attributes",
+        )
+    return found
+
+
+def records_of(app: App, results: Path | None, models: Sequence[Model]) -> list[Record]:
+    """Records of models; what is damaged, and of models that are in no registry, is told and left out."""
+    from bddzoo.results import default_root, scan_records
+
+    root = default_root(results)
+    wanted, known = {m.id for m in models}, {m.id for m in app.registry.models}
+    records, gone = [], dict[str, int]()
+    for stored in scan_records(root, on_error=lambda error: app.warn(str(error))):
+        record = stored.record
+        if record.model in wanted:
+            records.append(record)
+        elif record.model not in known:
+            gone[record.model] = gone.get(record.model, 0) + 1
+    for model, count in gone.items():
+        app.warn(f"{count} record(s) of {model}, which is not in the registry; left out")
+    if not records:
+        app.detail(f"no record of these models in {root}")
+    return records

@@ -1,11 +1,7 @@
-"""How a download shows itself: bars on a terminal, lines elsewhere, events for programs.
-
-A progress bar over pictures, on stderr.
-"""
+"""How long work shows itself on stderr: bars on a terminal, lines elsewhere, JSON lines for programs."""
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
@@ -15,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bddzoo.cli.app import App
 from bddzoo.files import format_size
 from bddzoo.progress import Silent
+from bddzoo.text import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -196,9 +193,8 @@ class Events(Reporter):
 
     def _emit(self, event: str, key: str, **fields: Any) -> None:
         model, _, kind = key.rpartition("/")
-        line = json.dumps({"event": event, "model": model, "kind": kind, **fields}, ensure_ascii=False)
         with self._lock:
-            self.app.say(line)
+            self.app.event(event, model=model, kind=kind, **fields)
 
 
 def make_reporter(app: App, count: int) -> Reporter:
@@ -220,46 +216,39 @@ def _short(name: str, width: int = 40) -> str:
 EVERY_S = 30.0
 
 
-class PictureBar:
-    """Shows how many pictures are done.
+class Bar:
+    """Shows how much of something is done, where nothing but its size is known.
 
-    On a terminal it is a bar; elsewhere a line now and then, so that a log shows that work goes on.
-    Use as a context manager.
+    On a terminal it is a bar, or a moving one as long as the size is unknown; elsewhere a line now and then,
+    so that a log shows that work goes on; with `--format json` JSON lines. Use as a context manager.
 
     Args:
-        app: Decides about quiet and colour.
+        app: Decides about quiet, colour and format.
         label: What is being done.
+        size_bytes: Bytes to work through, where bytes are counted; otherwise things are.
     """
 
-    def __init__(self, app: App, label: str) -> None:
+    def __init__(self, app: App, label: str, size_bytes: int | None = None) -> None:
         self._app = app
         self._label = label
+        self._size = size_bytes
+        self._done = 0
         self._progress: Any = None
         self._task: Any = None
         self._said = time.monotonic()
 
-    def __enter__(self) -> PictureBar:
-        if not self._app.quiet:
+    def __enter__(self) -> Bar:
+        if not self._app.quiet and not self._app.json:
             console = self._app.console()
             if console.is_terminal:
-                from rich.progress import (
-                    BarColumn,
-                    MofNCompleteColumn,
-                    Progress,
-                    TextColumn,
-                    TimeRemainingColumn,
-                )
+                from rich import progress
 
-                self._progress = Progress(
-                    TextColumn("{task.description}"),
-                    BarColumn(),
-                    MofNCompleteColumn(),
-                    TimeRemainingColumn(),
-                    console=console,
-                    transient=True,
-                )
+                counted = progress.MofNCompleteColumn() if self._size is None else progress.DownloadColumn()
+                left = progress.TimeRemainingColumn(elapsed_when_finished=True)
+                columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), counted, left)
+                self._progress = progress.Progress(*columns, console=console, transient=True)
                 self._progress.start()
-                self._task = self._progress.add_task(self._label, total=None)
+                self._task = self._progress.add_task(_short(self._label), total=self._size)
         return self
 
     def __exit__(
@@ -270,24 +259,34 @@ class PictureBar:
 
     def step(self, text: str) -> None:
         """Say what is being done now."""
-        self._label = text
         if self._progress is not None:
-            self._progress.update(self._task, description=text)
+            self._progress.update(self._task, description=_short(text))
+        elif self._app.json:
+            self._app.event("step", of=self._label, text=text)
         else:
             self._app.detail(text)
 
     def warn(self, text: str) -> None:
-        """Print a warning above the bar, as one line whatever a file is called."""
-        text = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+        """Print a warning above the bar."""
         if self._progress is None:
             self._app.warn(text)
         else:
-            self._progress.console.print(f"warning: {text}", markup=False, highlight=False)
+            self._progress.console.print(f"warning: {printable(text)}", markup=False, highlight=False)
 
-    def update(self, done: int, total: int) -> None:
-        """So many pictures of so many are done."""
+    def update(self, done: int, total: int | None) -> None:
+        """So many of so many are done."""
+        self._done = done
         if self._progress is not None:
             self._progress.update(self._task, completed=done, total=total)
-        elif time.monotonic() - self._said > EVERY_S:
+            return
+        every = EVENT_EVERY_S if self._app.json else EVERY_S
+        if time.monotonic() - self._said > every or (self._app.json and done == total):
             self._said = time.monotonic()
-            self._app.say(f"{self._label}: {done} of {total}")
+            if self._app.json:
+                self._app.event("progress", of=self._label, done=done, total=total)
+            else:
+                self._app.say(f"{self._label}: {done} of {total}")
+
+    def advance(self, count: int) -> None:
+        """So many more are done; from any thread."""
+        self.update(self._done + count, self._size)

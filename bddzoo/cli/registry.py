@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
-from bddzoo.cli.app import App, CommandGroup, ZooCommand
+from bddzoo.cli.app import App, CommandGroup, Named, ZooCommand
+from bddzoo.cli.options import HISTORY, SELECTION, Amount, flag, jobs, option, takes
 from bddzoo.cli.registry_edit import add, pin
-from bddzoo.cli.registry_health import health
+from bddzoo.cli.select import Selection
+from bddzoo.errors import ExitCode
 from bddzoo.text import number_of
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
+_FILE = Named(dir_okay=False)
 
 
 @click.group(
@@ -21,7 +23,7 @@ Examples:
   bddzoo registry check
   bddzoo registry check my-zoo.yaml
   bddzoo registry lint
-  bddzoo registry import README.md --zoo my-zoo --task sem_seg > my-zoo.yaml
+  bddzoo registry import README.md --zoo my-zoo -t sem_seg > my-zoo.yaml
   bddzoo registry schema > registry.schema.json
 """,
 )
@@ -67,23 +69,26 @@ def check(app: App, file: Path | None) -> int:
     cls=ZooCommand,
     epilog="""\b
 Examples:
-  bddzoo registry import README.md --zoo my-zoo --task sem_seg > my-zoo.yaml
-  bddzoo tables --like upstream --zoo vis4d --task sem_seg > t.md && bddzoo registry import t.md
+  bddzoo registry import README.md --zoo my-zoo -t sem_seg > my-zoo.yaml
+  bddzoo registry import docs/model-zoo/sem_seg.md --page https://example.org/zoo
 """,
 )
 @click.argument("file", type=_FILE)
-@click.option("--zoo", default="imported", show_default=True, help="Id of the zoo.")
-@click.option("--title", help="Title of the zoo; its id when left out.")
-@click.option(
-    "--task",
-    type=click.Choice(["sem_seg", "ins_seg"]),
-    default="sem_seg",
-    show_default=True,
-    help="Task of its models.",
+@takes(
+    option("--zoo", default="imported", show_default=True, metavar="ZOO", help="Id of the zoo."),
+    option("--title", metavar="TEXT", help="Title of the zoo; its id when left out."),
+    option(
+        "-t",
+        "--task",
+        type=click.Choice(["sem_seg", "ins_seg"]),
+        default="sem_seg",
+        show_default=True,
+        help="Task of its models.",
+    ),
+    option("--page", metavar="URL", help="Where the document is published, pinned."),
 )
-@click.option("--page", metavar="URL", help="Where the document is published, pinned.")
 @click.pass_obj
-def import_(app: App, file: Path, zoo: str, title: str | None, task: str, page: str | None) -> int:
+def import_(app: App, *, file: Path, zoo: str, title: str | None, task: str, page: str | None) -> int:
     """Parse a zoo's Markdown document into a registry, printed as YAML.
 
     Tables, headings, papers, authors and links are read; prose is not. What comes out is checked with
@@ -99,9 +104,9 @@ def import_(app: App, file: Path, zoo: str, title: str | None, task: str, page: 
     for warning in document.warnings:
         app.warn(warning)
     if app.json:
-        from bddzoo.cli.list import as_json
+        from bddzoo.reports.info import as_row
 
-        app.data_json([as_json(m) for m in registry.models])
+        app.data_json([as_row(m) for m in registry.models])
     else:
         app.data(text.rstrip("\n"))
     app.say(
@@ -119,18 +124,20 @@ Examples:
   bddzoo registry lint --all --code GAP01 --code MON01
   bddzoo registry lint --rules
 \b
-A finding that is right as it is gets acknowledged at the row, heading, task, zoo, paper or file that it
-belongs to: lint_ok: {CODE: reason}
+A finding that is right as it is gets acknowledged at the row, heading, task, zoo,
+paper or file that it belongs to: lint_ok: {CODE: reason}
 """,
 )
 @click.argument("file", type=_FILE, required=False)
-@click.option("--all", "everything", is_flag=True, help="Acknowledged findings, too, with their reason.")
-@click.option("--code", "codes", multiple=True, metavar="CODE", help="Only this rule.")
-@click.option("--rules", is_flag=True, help="List the rules.")
+@takes(
+    flag("--all", "everything", help="Acknowledged findings, too, with their reason."),
+    option("--code", "codes", multiple=True, metavar="CODE", help="Only this rule; repeatable."),
+    flag("--rules", help="List the rules."),
+)
 @click.pass_obj
-def lint_(app: App, file: Path | None, everything: bool, codes: tuple[str, ...], rules: bool) -> int:
+def lint_(app: App, *, file: Path | None, everything: bool, codes: tuple[str, ...], rules: bool) -> int:
     """Check across rows; exits 3 where a finding is not acknowledged."""
-    from bddzoo.errors import ExitCode, UsageError
+    from bddzoo.errors import UsageError
     from bddzoo.registry import load_registry
     from bddzoo.registry.lint import RULES, lint
     from bddzoo.registry.lint.run import located
@@ -140,7 +147,7 @@ def lint_(app: App, file: Path | None, everything: bool, codes: tuple[str, ...],
         if app.json:
             app.data_json(RULES)
         else:
-            app.data("\n".join(f"{code}  {title}" for code, title in RULES.items()))
+            app.table(("code", "finds"), list(RULES.items()))
         return 0
     for code in codes:
         if code not in RULES:
@@ -154,10 +161,112 @@ def lint_(app: App, file: Path | None, everything: bool, codes: tuple[str, ...],
         app.data_json([f.as_data() for f in shown])
     else:
         for item in shown:
-            app.data(item.as_text(str(registry.path)))
+            app.prose(item.as_text(str(registry.path)))
     remaining = sum(f.finding.reason is None for f in found)
     app.say(f"{remaining} open, {len(found) - remaining} acknowledged")
     return int(ExitCode.NOT_REPRODUCED) if remaining else 0
+
+
+@command.command(
+    "health",
+    cls=ZooCommand,
+    epilog="""\b
+Examples:
+  bddzoo registry health --history benchmarks/health.json
+  bddzoo registry health 'mask_rcnn*' --format json
+""",
+)
+@takes(
+    SELECTION,
+    HISTORY,
+    jobs("Requests at the same time.", default=8, most=64),
+    option(
+        "--per-host",
+        type=click.IntRange(1, 16),
+        default=2,
+        show_default=True,
+        metavar="N",
+        help="... of one host.",
+    ),
+    option(
+        "--timeout",
+        type=Amount(0.1),
+        default=10.0,
+        show_default=True,
+        metavar="S",
+        help="Seconds without an answer.",
+    ),
+)
+@click.pass_obj
+def health(
+    app: App, *, selection: Selection, history: Path | None, jobs: int, per_host: int, timeout: float
+) -> int:
+    """Probe every file's URL without downloading it; exits 7 where something that was alive has died."""
+    from dataclasses import asdict
+    from datetime import datetime, timezone
+
+    from msgspec import to_builtins
+
+    from bddzoo.artifacts.probe import (
+        History,
+        Probe,
+        Prober,
+        died,
+        history_text,
+        offline,
+        read_history,
+        stores_of,
+        updated,
+        urls_of,
+    )
+    from bddzoo.artifacts.streams import NetworkPolicy
+    from bddzoo.cli.progress import Bar
+    from bddzoo.errors import MissingError, NetworkError
+    from bddzoo.reports.blocks import write_document
+    from bddzoo.reports.tables import hosts_table
+
+    models = selection.models(app, needed=False)
+    urls = urls_of(models)
+    if not urls:
+        raise MissingError("no model with a web link matches", hint="see 'bddzoo list'")
+    known = read_history(history) if history is not None else History()
+    policy = NetworkPolicy(
+        connect_s=timeout, read_s=timeout, header_s=2 * timeout, connections_per_host=per_host
+    )
+    with Bar(app, "probing", len(urls)) as bar:
+
+        def each(probe: Probe) -> None:
+            app.detail(f"{probe.state}: {probe.url} {probe.note}")
+            bar.advance(1)
+
+        probes = Prober(jobs, policy).probe_all(urls, each=each)
+    if offline(probes):
+        raise NetworkError(
+            "no host could be reached, as if this machine had no network: nothing was learnt",
+            hint="try again where there is one; the history was left as it is",
+        )
+    dead = died(known, probes)
+    new = updated(known, probes, datetime.now(timezone.utc).date().isoformat())
+    if app.json:
+        app.data_json(
+            {
+                "probes": [asdict(p) for p in probes],
+                "died": [p.url for p in dead],
+                "hosts": to_builtins(new.hosts),
+            }
+        )
+    else:
+        app.data(hosts_table(new, models))
+    for probe in dead:
+        app.error(f"was alive, and is not: {probe.url} ({probe.note})")
+    if history is not None:
+        write_document(history, history_text(new))
+    alive = sum(p.state == "alive" for p in probes)
+    app.say(f"{alive} of {len(probes)} files alive, {len(dead)} died since they were last asked")
+    stored = stores_of(models)
+    if stored:
+        app.say(f"not asked, for they lie in object stores: {len(stored)}, as {stored[0]}")
+    return int(ExitCode.NETWORK) if dead else 0
 
 
 @command.command(
@@ -177,6 +286,5 @@ def schema(app: App) -> int:
     return 0
 
 
-command.add_command(health)
 command.add_command(pin)
 command.add_command(add)

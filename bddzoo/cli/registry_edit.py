@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand, complete_methods, complete_models
+from bddzoo.cli.app import App, Named, ZooCommand
+from bddzoo.cli.options import BACKBONE, DRY_RUN, METHOD, SELECTION, complete_models, option, takes
+from bddzoo.cli.select import Selection
 
 if TYPE_CHECKING:
     from bddzoo.artifacts import Entry
@@ -27,16 +29,15 @@ Examples:
   bddzoo registry pin 'mask_rcnn*'
 """,
 )
-@click.argument("patterns", nargs=-1, shell_complete=complete_models)
-@click.option("--dry-run", is_flag=True, help="Print the changes, write nothing.")
+@takes(SELECTION, DRY_RUN)
 @click.pass_obj
-def pin(app: App, patterns: tuple[str, ...], dry_run: bool) -> int:
+def pin(app: App, *, selection: Selection, dry_run: bool) -> int:
     """Fill in digests and sizes that were observed, from files that are in the cache."""
     from bddzoo.artifacts import Cache
     from bddzoo.errors import MissingError
 
     editor, path = _editor(app)
-    chosen = {m.id: m for m in app.registry.select(patterns)}
+    chosen = {m.id: m for m in selection.models(app, needed=False)}
     entries = [e for e in Cache(app.cache_dir).entries() if e.model in chosen]
     if not entries:
         raise MissingError(
@@ -97,27 +98,35 @@ _PRINTED = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?")
     cls=ZooCommand,
     epilog="""\b
 Examples:
-  bddzoo registry add my_fpn_r50_40k_sem_seg_bdd100k --like fpn_r50_512x1024_40k_sem_seg_bdd100k \\
-      --val mIoU=60.12 --weights my.pth --url https://example.org/my.pth --dry-run
-  bddzoo registry add my_net --zoo bdd100k-models --task sem_seg --method FCN --backbone R-50-D8 \\
-      --setting Iters=40K --val mIoU=60.12 --test mIoU=53.00
+  bddzoo registry add my_fpn --like fpn_r50_512x1024_40k_sem_seg_bdd100k \\
+      --reported mIoU=60.12 --weights my.pth --url https://example.org/my.pth
+  bddzoo registry add my_net --zoo bdd100k-models -t sem_seg --method FCN \\
+      --backbone R-50-D8 --setting Iters=40K --reported mIoU-test=53.00
 """,
 )
 @click.argument("model_id", metavar="ID")
-@click.option("--like", shell_complete=complete_models, help="Model to take everything else from.")
-@click.option("--zoo", help="Zoo.")
-@click.option("--task", help="Task.")
-@click.option("--method", shell_complete=complete_methods, help="Heading.")
-@click.option("--backbone", help="Backbone, as the table prints it.")
-@click.option("--setting", "settings", multiple=True, metavar=_PAIR, help="A column: Iters=40K.")
-@click.option("--val", multiple=True, metavar=_PAIR, help="A number on val: mIoU=60.12.")
-@click.option("--test", multiple=True, metavar=_PAIR, help="A number on test.")
-@click.option(
-    "--weights", type=click.Path(dir_okay=False, path_type=Path), help="Local file to take digests of."
+@takes(
+    option("--like", shell_complete=complete_models, metavar="MODEL", help="Model to take the rest from."),
+    option("--zoo", metavar="ZOO", help="Zoo."),
+    option("-t", "--task", metavar="TASK", help="Task."),
+    METHOD,
+    BACKBONE,
+    option("--setting", "settings", multiple=True, metavar=_PAIR, help="A column: Iters=40K; repeatable."),
+    option(
+        "--reported",
+        multiple=True,
+        metavar=_PAIR,
+        help="A number: mIoU-val=60.12, or without a split one on val; repeatable.",
+    ),
+    option("--weights", type=Named(dir_okay=False), metavar="FILE", help="Local file to take digests of."),
+    option(
+        "--url",
+        metavar="URL",
+        help="Where the weights are published; downloaded for digests without --weights.",
+    ),
+    option("--note", "notes", multiple=True, metavar="TEXT", help="What is odd about the model."),
+    DRY_RUN,
 )
-@click.option("--url", help="Where the weights are published; downloaded for digests without --weights.")
-@click.option("--note", "notes", multiple=True, help="What is odd about the model.")
-@click.option("--dry-run", is_flag=True, help="Print the changes, write nothing.")
 @click.pass_obj
 def add(app: App, /, model_id: str, dry_run: bool, **given: Any) -> int:
     """Add a model: checks it with schema and lint, and says what its zoo would still ask for."""
@@ -181,13 +190,14 @@ def _ask_row(section: Section, method: str, given: Mapping[str, Any]) -> dict[st
         return str(click.prompt(f"{what} (empty: none)", default="", show_default=False, err=True)).strip()
 
     def told(option: str, name: str) -> bool:
-        return any(text.partition("=")[0].strip() == name for text in answers[option])
+        names = (text.partition("=")[0].strip() for text in answers[option])
+        return any(_full(given) == name if option == "reported" else given == name for given in names)
 
     for column in style.columns if style else ():
         if column.kind == "setting":
             option, name = "settings", column.name
         elif column.metric is not None and column.metric[0] in ("val", "test"):
-            option, name = column.metric
+            option, name = "reported", "{1}-{0}".format(*column.metric)
         else:
             continue
         if not told(option, name) and (text := ask(column.name)):
@@ -286,17 +296,21 @@ def _entry(editor: Editor, model_id: str, like: Model | None, given: Mapping[str
     settings = {**base.get("settings", {}), **_pairs(given["settings"], "--setting")}
     if settings:
         entry["settings"] = {k: int(v) if _WHOLE.fullmatch(str(v)) else v for k, v in settings.items()}
-    reported = {
-        split: {k: _number(v, f"--{split} {k}") for k, v in _pairs(given[split], f"--{split}").items()}
-        for split in ("val", "test")
-    }
-    reported = {split: numbers for split, numbers in reported.items() if numbers}
+    reported: dict[str, dict[str, Any]] = {}
+    for name, text in _pairs(given["reported"], "--reported").items():
+        metric, _, split = _full(name).rpartition("-")
+        reported.setdefault(split, {})[metric] = _number(text, f"--reported {name}")
     if reported:
         entry["reported"] = reported
     entry.update({k: base[k] for k in ("network", "counts", "protocol", "training") if k in base})
     if given["notes"]:
         entry["notes"] = list(given["notes"])
     return entry
+
+
+def _full(name: str) -> str:
+    """A metric with its split; val where none is named."""
+    return name if name.rpartition("-")[2] in ("val", "test") else f"{name}-val"
 
 
 def _pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:

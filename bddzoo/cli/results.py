@@ -1,17 +1,18 @@
-"""`bddzoo results`: look at the records of measurements; three more are in `results_more`.
-
-`bddzoo results compare`, `import` and `prune`.
-"""
+"""`bddzoo results`: look at, compare, import and delete the records of measurements."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, CommandGroup, ZooCommand, complete_models, complete_tasks, complete_zoos
-from bddzoo.cli.options import find_named, results_option
+from bddzoo.cli.app import App, CommandGroup, ZooCommand
+from bddzoo.cli.options import DRY_RUN, RESULTS, SEED, SELECTION, YES, complete_models, flag, option, takes
+from bddzoo.cli.output import confirm, describe_verdict, number, table, verdict_json, wrapped
+from bddzoo.cli.select import Selection, find_named
+from bddzoo.text import number_of
 
 if TYPE_CHECKING:
     from bddzoo.results import Record, StoredRecord, VerdictReport
@@ -22,22 +23,26 @@ if TYPE_CHECKING:
     cls=ZooCommand,
     epilog="""\b
 Examples:
-  bddzoo results compare fcn_r50-d8_512x1024_40k_sem_seg_bdd100k pspnet_r50-d8_512x1024_40k_sem_seg_bdd100k
+  bddzoo results compare fcn_r50-d8_512x1024_40k_sem_seg_bdd100k \\
+      pspnet_r50-d8_512x1024_40k_sem_seg_bdd100k
   bddzoo results compare 3f2a 91bc --metric mIoU --resamples 5000
 """,
 )
 @click.argument("a", shell_complete=complete_models)
 @click.argument("b", shell_complete=complete_models)
-@click.option("--metric", "metrics", multiple=True, help="Only this metric; repeatable.")
-@click.option(
-    "--resamples",
-    type=click.IntRange(min=100),
-    default=1000,
-    show_default=True,
-    help="Draws of the bootstrap.",
+@takes(
+    option("--metric", "metrics", multiple=True, metavar="NAME", help="Only this metric; repeatable."),
+    option(
+        "--resamples",
+        type=click.IntRange(min=100),
+        default=1000,
+        show_default=True,
+        metavar="N",
+        help="Draws of the bootstrap.",
+    ),
+    SEED,
+    RESULTS,
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draws.")
-@results_option
 @click.pass_obj
 def compare(
     app: App,
@@ -56,25 +61,24 @@ def compare(
     """
     from dataclasses import asdict
 
-    from bddzoo.cli.output import number
+    from bddzoo.cli.progress import Bar
     from bddzoo.errors import MissingError
     from bddzoo.results.compare import compare_records
 
     first, second = find_named(app, results, a), find_named(app, results, b)
-    found = compare_records(first, second, resamples=resamples, seed=seed)
+    with Bar(app, "comparing"):
+        found = compare_records(first, second, resamples=resamples, seed=seed)
     known = [item.metric for item in found]
     for metric in metrics:
         if metric not in known:
             raise MissingError(f"no metric '{metric}' in both records", hint=f"there are {', '.join(known)}")
     chosen = [item for item in found if not metrics or item.metric in metrics]
     if app.json:
-        rows = [{**asdict(item), "conclusion": item.conclusion} for item in chosen]
-        app.data_json({"a": first.id, "b": second.id, "seed": seed, "metrics": rows})
+        data = [{**asdict(item), "conclusion": item.conclusion} for item in chosen]
+        app.data_json({"a": first.id, "b": second.id, "seed": seed, "metrics": data})
         return
-    from tabulate import tabulate
-
     app.data(f"a  {first.id}  {first.record.model}\nb  {second.id}  {second.record.model}\n")
-    table = [
+    rows = [
         [
             item.metric,
             number(item.a),
@@ -86,7 +90,7 @@ def compare(
         for item in chosen
     ]
     head = ["metric", "a", "b", "b - a", "95% interval", ""]
-    app.data(tabulate(table, headers=head, disable_numparse=True))
+    app.table(head, rows)
     if chosen:
         app.say(f"paired bootstrap over {chosen[0].images} images, {resamples} draws, seed {seed}")
 
@@ -101,7 +105,7 @@ Examples:
 """,
 )
 @click.argument("places", nargs=-1, required=True, type=click.Path(path_type=Path))
-@results_option
+@takes(RESULTS)
 @click.pass_obj
 def import_(app: App, *, places: tuple[Path, ...], results: Path | None) -> int:
     """Take in records of another machine: files, or folders at any depth.
@@ -128,48 +132,64 @@ def import_(app: App, *, places: tuple[Path, ...], results: Path | None) -> int:
     cls=ZooCommand,
     epilog="""\b
 Examples:
-  bddzoo results prune
+  bddzoo results prune --dry-run
   bddzoo results prune --keep 3 --yes
 """,
 )
-@click.option(
-    "--keep", type=click.IntRange(min=1), default=1, show_default=True, help="How many of a kind stay."
+@takes(
+    option(
+        "--keep",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="How many of a kind stay.",
+    ),
+    DRY_RUN,
+    YES,
+    RESULTS,
 )
-@click.option("--yes", is_flag=True, help="Delete; without it, only say what would be deleted.")
-@results_option
 @click.pass_obj
-def prune(app: App, *, keep: int, yes: bool, results: Path | None) -> None:
-    """Delete records of which newer ones of the same model, weights and protocol exist."""
+def prune(app: App, *, keep: int, dry_run: bool, yes: bool, results: Path | None) -> None:
+    """Delete records of which newer ones of the same model, weights and protocol exist.
+
+    Asks first on a terminal; without one, --yes is needed.
+    """
     from bddzoo.results import default_root
     from bddzoo.results.manage import leftovers, remove_file, remove_records, superseded
 
     root = default_root(results)
     old = superseded(root, keep, lambda error: app.warn(str(error)))
     rest = leftovers(root)
-    if yes:
-        remove_records(old)
-        for path in rest:
-            remove_file(path)
     if app.json:
         paths = [str(item.path) for item in old] + [str(path) for path in rest]
-        app.data_json({"deleted": yes, "files": paths})
+        app.data_json({"deleted": not dry_run, "files": paths})
     else:
-        for item in old:
-            app.data(f"{item.path}  {item.record.run.started}")
-        for path in rest:
-            app.data(str(path))
-    word = "deleted" if yes else "to delete; do it with --yes"
-    app.say(f"{len(old)} records and {len(rest)} leftovers {word}")
+        app.table(
+            ("file", "begun"),
+            [(item.path, item.record.run.started) for item in old] + [(path, "-") for path in rest],
+        )
+    what = f"{number_of(len(old), 'record')} and {number_of(len(rest), 'leftover')}"
+    if dry_run or not (old or rest):
+        app.say(f"{what} to delete")
+        return
+    confirm(app, f"delete {what}", yes=yes)
+    remove_records(old)
+    for path in rest:
+        remove_file(path)
+    app.say(f"{what} deleted")
 
 
 COMMANDS = (compare, import_, prune)
+# Digits of a record's id that are shown in a list; any start that is one record's alone names it.
+ID_DIGITS = 8
 
 
 @click.group(
     cls=CommandGroup,
     epilog="""\b
 Examples:
-  bddzoo results ls --task sem_seg
+  bddzoo results ls -t sem_seg
   bddzoo results show fcn_r50-d8_512x1024_40k_sem_seg_bdd100k
   bddzoo results diff 3f2a 91bc
   bddzoo results compare 3f2a 91bc
@@ -192,33 +212,16 @@ Examples:
   bddzoo results ls 'deeplab*' --latest --format json
 """,
 )
-@click.argument("patterns", nargs=-1, shell_complete=complete_models)
-@results_option
-@click.option("--zoo", shell_complete=complete_zoos, help="Only this zoo.")
-@click.option("--task", shell_complete=complete_tasks, help="Only this task.")
-@click.option("--latest", is_flag=True, help="Only the newest record of each model.")
+@takes(SELECTION, flag("--latest", help="Only the newest record of each model."), RESULTS)
 @click.pass_obj
-def ls(
-    app: App,
-    *,
-    patterns: tuple[str, ...],
-    results: Path | None,
-    zoo: str | None,
-    task: str | None,
-    latest: bool,
-) -> None:
-    """List records, with the verdict that each gives. PATTERNS are shell patterns of model ids."""
-    from fnmatch import fnmatchcase
-
+def ls(app: App, *, selection: Selection, latest: bool, results: Path | None) -> None:
+    """List records, with the verdict that each gives."""
     from bddzoo.results import default_root, scan_records
     from bddzoo.results.record import recency
 
     root = default_root(results)
-    stored = [
-        item
-        for item in scan_records(root, zoo=zoo, task=task, on_error=lambda error: app.warn(str(error)))
-        if not patterns or any(fnmatchcase(item.record.model, pattern) for pattern in patterns)
-    ]
+    known = scan_records(root, on_error=lambda error: app.warn(str(error)))
+    stored = selection.items(app, known, lambda item: (item.record.model, item.record.zoo))
     stored.sort(key=lambda item: (item.record.zoo, item.record.task, item.record.model, recency(item.record)))
     if latest:
         stored = list({(item.record.zoo, item.record.model): item for item in stored}.values())
@@ -229,11 +232,9 @@ def ls(
     if not stored:
         app.say(f"no records in {root}")
         return
-    from tabulate import tabulate
-
     rows = [_row(item, report) for item, report in zip(stored, reports, strict=True)]
     head = ["record", "date", "model", "split", "images", "measured", "reported", "verdict"]
-    app.data(tabulate(rows, headers=head, disable_numparse=True))
+    app.table(head, rows, optional=("images", "split", "date"))
 
 
 @command.command(
@@ -246,13 +247,11 @@ Examples:
 """,
 )
 @click.argument("record", shell_complete=complete_models)
-@results_option
+@takes(RESULTS)
 @click.pass_obj
 def show(app: App, record: str, results: Path | None) -> None:
     """Show one record whole. RECORD is its id or the first digits, a path, or a model (its newest record)."""
     import msgspec
-
-    from bddzoo.cli.output import describe_verdict, verdict_json
 
     stored = find_named(app, results, record)
     report = _judge_all(app, [stored.record])[0]
@@ -261,7 +260,10 @@ def show(app: App, record: str, results: Path | None) -> None:
         app.data_json({"id": stored.id, "path": str(stored.path), "verdict": verdict_json(report), **value})
         return
     app.data(f"{stored.record.model}  record {stored.id}\n{stored.path}\n")
-    app.data(describe_verdict(report) if report else "the registry has no such model: no verdict")
+    if report:
+        app.data(describe_verdict(report, colour=app.colours(sys.stdout)))
+    else:
+        app.data("the registry has no such model: no verdict")
     app.data(_describe(stored.record))
 
 
@@ -276,8 +278,7 @@ Examples:
 )
 @click.argument("a", shell_complete=complete_models)
 @click.argument("b", shell_complete=complete_models)
-@results_option
-@click.option("--all", "everything", is_flag=True, help="Also show fields that cannot change a number.")
+@takes(RESULTS, flag("--all", "everything", help="Also show fields that cannot change a number."))
 @click.pass_obj
 def diff(app: App, a: str, b: str, results: Path | None, everything: bool) -> None:
     """Explain which fields of two records differ, and what they did to each class."""
@@ -303,15 +304,13 @@ def diff(app: App, a: str, b: str, results: Path | None, everything: bool) -> No
             }
         )
         return
-    from tabulate import tabulate
-
-    from bddzoo.cli.output import number
-
     app.data(f"a  {first.id}  {first.record.model}\nb  {second.id}  {second.record.model}\n")
-    app.data(found.explanation + "\n")
+    app.prose(found.explanation + "\n")
     if fields:
-        rows = [[c.field, _short(c.a), _short(c.b), c.matters] for c in fields]
-        app.data(tabulate(rows, headers=["field", "a", "b", "effect"], disable_numparse=True) + "\n")
+        app.table(
+            ["field", "a", "b", "effect"], [[c.field, _short(c.a), _short(c.b), c.matters] for c in fields]
+        )
+        app.data("")
     head = ["metric", "class", "a", "b", "difference"]
     rows = [[c.name, "", number(c.a), number(c.b), number(c.difference, "+")] for c in found.summary]
     rows += [
@@ -319,7 +318,7 @@ def diff(app: App, a: str, b: str, results: Path | None, everything: bool) -> No
         for metric, changes in found.classes.items()
         for c in changes
     ]
-    app.data(tabulate(rows, headers=head, disable_numparse=True))
+    app.table(head, rows)
 
 
 def _judge_all(app: App, records: list[Record]) -> list[VerdictReport | None]:
@@ -330,14 +329,12 @@ def _judge_all(app: App, records: list[Record]) -> list[VerdictReport | None]:
 
 
 def _row(item: StoredRecord, report: VerdictReport | None) -> list[str]:
-    from bddzoo.cli.output import number
-
     record = item.record
     shown = report.worst if report else None
     name = shown.metric if shown else next(iter(record.summary), "")
     value = shown.measured if shown else record.summary.get(name)
     return [
-        item.id,
+        item.id[:ID_DIGITS],
         record.run.started[:10],
         record.model,
         record.protocol.split,
@@ -349,8 +346,6 @@ def _row(item: StoredRecord, report: VerdictReport | None) -> list[str]:
 
 
 def _summary_json(item: StoredRecord, report: VerdictReport | None) -> dict[str, Any]:
-    from bddzoo.cli.output import verdict_json
-
     record = item.record
     return {
         "id": item.id,
@@ -369,24 +364,26 @@ def _summary_json(item: StoredRecord, report: VerdictReport | None) -> dict[str,
 
 def _describe(record: Record) -> str:
     import msgspec
-    from tabulate import tabulate
-
-    from bddzoo.cli.output import number
 
     parts = []
     metrics = list(record.per_class)
     classes = dict.fromkeys(name for row in record.per_class.values() for name in row)
     if metrics:
         rows = [[name, *(number(record.per_class[m].get(name)) for m in metrics)] for name in classes]
-        parts.append(tabulate(rows, headers=["class", *metrics], disable_numparse=True))
-    parts.append(tabulate([[k, number(v)] for k, v in record.summary.items()], disable_numparse=True))
+        parts.append(table(["class", *metrics], rows))
+    parts.append(table(["metric", "all classes"], [[k, number(v)] for k, v in record.summary.items()]))
     for section in ("protocol", "weights", "environment", "run"):
         value = msgspec.to_builtins(getattr(record, section))
         if value is None:
             parts.append(f"{section}: unknown")
             continue
-        rows = [[name, _short(item, 100)] for name, item in value.items()]
-        parts.append(f"{section}\n" + tabulate(rows, tablefmt="plain", disable_numparse=True))
+        known = {name: item for name, item in value.items() if item not in (None, [], (), {})}
+        size = max(map(len, known), default=0)
+        lines = [
+            wrapped(f"{name:{size}}  {_short(item, 1000)}", "  ", " " * (size + 4))
+            for name, item in known.items()
+        ]
+        parts.append("\n".join([section, *lines]))
     return "\n\n".join(["", *parts])
 
 
@@ -394,9 +391,8 @@ def _short(value: Any, width: int = 40) -> str:
     if value is None:
         return "unknown"
     if isinstance(value, dict):
-        text = ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
-        return text
+        return ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
     if isinstance(value, list | tuple):
         value = " ".join(str(item) for item in value) or "none"
     text = str(value)
-    return text if len(text) <= width else text[: width - 3] + "..."
+    return text if len(text) <= width else text[: width - 1] + "…"

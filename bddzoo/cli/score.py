@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.app import App, Named, ZooCommand
+from bddzoo.cli.options import (
+    ATTRIBUTES,
+    BY,
+    DATASET,
+    FORCE,
+    GT,
+    SCORE_FILE,
+    SEED,
+    WORST,
+    flag,
+    jobs,
+    option,
+    out_file,
+    takes,
+    task_of,
+)
+from bddzoo.cli.output import check_target
+from bddzoo.cli.select import find_predictions
 from bddzoo.errors import UsageError
 from bddzoo.text import number_of
 
 if TYPE_CHECKING:
     from bddzoo.evaluation.options import Evaluation, Options
-
-TASKS = ("sem_seg", "drivable", "ins_seg", "pan_seg")
-# Those of `bddzoo.datasets.openseg`, which is not imported for --help.
-DATASETS = ("cityscapes", "ade20k", "lip", "pascal_voc", "pascal_context", "coco_stuff")
-# A check for existence is left to the evaluation, which says what was expected there.
-PATH = click.Path(path_type=Path)
 
 
 @click.command(
@@ -29,74 +40,83 @@ PATH = click.Path(path_type=Path)
     formats=("table", "json", "csv"),
     epilog="""\b
 Examples:
-  bddzoo score -t sem_seg -g labels/sem_seg/masks/val -r out/masks
-  bddzoo score -t ins_seg -g labels/ins_seg/bitmasks/val -r out/bitmasks --score-file out/score.json
-  bddzoo score -t sem_seg -g sem_seg_val.json -r predictions.zip --nproc 4 --format json
-  bddzoo score -t sem_seg -g masks/val -r out --ci --by weather,timeofday --attributes det_val.json
+  bddzoo score -t sem_seg -g labels/sem_seg/masks/val -r predictions/
+  bddzoo score -t ins_seg -g labels/ins_seg/bitmasks/val -r out/bitmasks
+  bddzoo score -t sem_seg -g val.json -r predictions.zip --jobs 4 --format json
+  bddzoo score -t sem_seg -g masks/val -r out --ci \\
+      --by weather,timeofday --attributes det_val.json
   bddzoo score -t sem_seg -g masks/val -r mine --against baseline.zip
   bddzoo score -t sem_seg --dataset ade20k -g ade20k/val/label -r out/masks
 """,
 )
-@click.option("-t", "--task", type=click.Choice(TASKS), required=True, help="What was predicted.")
-@click.option(
-    "-g",
-    "--gt",
-    type=PATH,
-    required=True,
-    help="Ground truth: a folder of PNGs, RLE JSON, or a zip of either.",
+@takes(
+    task_of("sem_seg", "drivable", "ins_seg", "pan_seg", help="What was predicted."),
+    GT,
+    click.option(
+        "-r",
+        "--predictions",
+        "--result",
+        "predictions",
+        type=Named(),
+        required=True,
+        metavar="PATH",
+        help="Predictions, of the same kind; also the folder that predict wrote.",
+    ),
+    DATASET,
+    SCORE_FILE,
+    out_file("Write the result there as JSON.", "--out-file", required=False),
+    FORCE,
+    jobs("Threads; all cores (at most 4) when not given.", None, 256, "--nproc"),
+    option(
+        "--compat",
+        type=click.Choice(("strict", "official")),
+        default="strict",
+        show_default=True,
+        help="strict refuses what the official toolkit scores silently wrong; official gives its number.",
+    ),
+    option(
+        "--evaluator",
+        type=click.Choice(("bddzoo", "official")),
+        default="bddzoo",
+        show_default=True,
+        help="official runs the installed bdd100k toolkit itself (the oracle extra).",
+    ),
+    BY,
+    ATTRIBUTES,
+    flag("--ci", help="Bootstrap 95% intervals over images."),
+    SEED,
+    option(
+        "--against",
+        type=Named(),
+        metavar="PATH",
+        help="Say whether the predictions are better than these: paired bootstrap.",
+    ),
+    option(
+        "--against-score-file",
+        type=Named(),
+        metavar="FILE",
+        help="Scores of the bitmasks in --against (ins_seg).",
+    ),
+    WORST,
+    option("--plots", type=Named(), metavar="DIR", help="Draw confusion matrix or precision-recall curves."),
+    flag("--allow-partial", help="Score the frames that can be scored; marks the result."),
+    flag("--lenient", help="Score what only makes the official toolkit crash; says so."),
 )
-@click.option("-r", "--result", type=PATH, required=True, help="Predictions, of the same kind.")
-@click.option(
-    "--dataset",
-    type=click.Choice(DATASETS),
-    help="sem_seg: both hold label PNGs of this data set, in its own ids; openseg.pytorch's metrics.",
-)
-@click.option("--score-file", type=PATH, help="Scores of predicted bitmasks (ins_seg).")
-@click.option("--out-file", type=PATH, help="Write the result there as JSON.")
-@click.option(
-    "--nproc", type=click.IntRange(1), help="Threads; all cores (at most 4) when not given.", metavar="N"
-)
-@click.option(
-    "--compat",
-    type=click.Choice(("strict", "official")),
-    default="strict",
-    show_default=True,
-    help="strict refuses input that the official toolkit scores silently wrong; official gives its number.",
-)
-@click.option(
-    "--evaluator",
-    type=click.Choice(("bddzoo", "official")),
-    default="bddzoo",
-    show_default=True,
-    help="official runs the installed bdd100k toolkit itself (the oracle extra).",
-)
-@click.option("--by", help="Also score slices by frame attribute: weather,scene,timeofday.", metavar="NAMES")
-@click.option("--attributes", type=PATH, help="Label JSON (or a folder of them) with the frames' attributes.")
-@click.option("--ci", is_flag=True, help="Bootstrap 95% intervals over images.")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the bootstrap."
-)
-@click.option(
-    "--against", type=PATH, metavar="PATH", help="Say whether RESULT is better than these: paired bootstrap."
-)
-@click.option("--against-score-file", type=PATH, help="Scores of the bitmasks in --against (ins_seg).")
-@click.option("--worst", type=click.IntRange(1), metavar="N", help="List the N worst frames.")
-@click.option("--plots", type=PATH, metavar="DIR", help="Draw confusion matrix or precision-recall curves.")
-@click.option("--allow-partial", is_flag=True, help="Score the frames that can be scored; marks the result.")
-@click.option("--lenient", is_flag=True, help="Score what only makes the official toolkit crash; says so.")
 @click.pass_obj
 def command(
     app: App,
+    *,
     task: str,
     dataset: str | None,
     gt: Path,
-    result: Path,
+    predictions: Path,
     score_file: Path | None,
-    out_file: Path | None,
-    nproc: int | None,
+    out: Path | None,
+    force: bool,
+    jobs: int | None,
     compat: str,
     evaluator: str,
-    by: str | None,
+    by: tuple[tuple[str, ...], ...],
     attributes: Path | None,
     ci: bool,
     seed: int,
@@ -109,18 +129,17 @@ def command(
 ) -> None:
     """Score predictions on disk, as the official BDD100K toolkit does; with --dataset, those of another set.
 
-    Same letters, numbers and result file as `python -m bdd100k.eval.run`; without its silent failures
-    unless `--compat official` asks for them.
+    Same letters (-t, -g, -r, --score-file, --out-file, --nproc), numbers and result file as
+    `python -m bdd100k.eval.run`; without its silent failures unless `--compat official` asks for them.
     """
     # Scoring multiplies no large matrices, and a pool of threads for it takes longer to start than NumPy.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from bddzoo.cli.score_extras import Extras
-    from bddzoo.cli.score_output import check_targets, json_of, table_of, write_json
+    from bddzoo.cli.score_output import Extras, check_targets, csv_of, json_of, show, write_json
     from bddzoo.datasets.attributes import read_attribute_files
     from bddzoo.evaluation.options import Options
     from bddzoo.evaluation.slices import check_keys
 
-    keys = [k.strip() for k in by.split(",") if k.strip()] if by else []
+    keys = [key for names in by for key in names]
     if bool(keys) != bool(attributes):
         raise UsageError("--by and --attributes go together")
     more_asked = keys or ci or worst or plots or against or allow_partial or lenient
@@ -137,11 +156,14 @@ def command(
         official=compat == "official",
         allow_partial=allow_partial,
         lenient=lenient,
-        workers=nproc or min(4, os.cpu_count() or 1),
+        workers=jobs or min(4, os.cpu_count() or 1),
     )
+    result, score_file = find_predictions(predictions, task, score_file)
     extras: dict[str, Any] = {}
     # Before the long work: a mistake in it should not cost a whole evaluation.
-    check_targets(out_file, plots)
+    check_targets(out, plots)
+    if out:
+        check_target(out, force)
     known = read_attribute_files(attributes) if attributes else {}
     check_keys(known, keys)
     if evaluator == "official":
@@ -153,21 +175,24 @@ def command(
     more = Extras(keys, known, ci, seed, worst, plots)
     blocks = more.add(found, extras)
     if against:
-        from bddzoo.cli.score_extras import compare_with
+        from bddzoo.cli.score_output import compare_with
 
-        other = _evaluate(app, task, dataset, gt, against, against_score_file, options)
+        their_result, their_scores = find_predictions(against, task, against_score_file)
+        other = _evaluate(app, task, dataset, gt, their_result, their_scores, options)
         for line in other.warnings:
             app.warn(f"--against: {line}")
         blocks.append(compare_with(found, other, against, seed, extras))
-    if out_file:
-        write_json(out_file, json_of(found, options, extras))
-        app.say(f"wrote {out_file}")
+    if out:
+        write_json(out, json_of(found, options, extras))
+        app.say(f"wrote {out}")
     if app.json:
         app.data_json(json_of(found, options, extras))
+    elif app.format == "csv":
+        app.data(csv_of(found.scores))
     else:
-        app.data(
-            "\n".join([table_of(found, csv=app.format == "csv"), *([] if app.format == "csv" else blocks)])
-        )
+        show(app, found.scores)
+        for block in blocks:
+            app.data(block)
     _tell_differences(app, found)
 
 
@@ -181,14 +206,17 @@ def _evaluate(
     options: Options,
 ) -> Evaluation:
     """Scores of one prediction set."""
-    if dataset is not None:
-        from bddzoo.datasets.openseg import data_set
-        from bddzoo.evaluation.labelled import evaluate_labels
+    from bddzoo.cli.progress import Bar
 
-        return evaluate_labels(data_set(dataset), gt, result, options=options, progress=_progress(app))
-    from bddzoo.evaluation.disk import evaluate
+    with Bar(app, "scoring") as bar:
+        if dataset is not None:
+            from bddzoo.datasets.openseg import data_set
+            from bddzoo.evaluation.labelled import evaluate_labels
 
-    return evaluate(task, gt, result, score_file=score_file, options=options, progress=_progress(app))
+            return evaluate_labels(data_set(dataset), gt, result, options=options, progress=bar.update)
+        from bddzoo.evaluation.disk import evaluate
+
+        return evaluate(task, gt, result, score_file=score_file, options=options, progress=bar.update)
 
 
 def _ask_toolkit(
@@ -221,16 +249,3 @@ def _tell_differences(app: App, found: Evaluation) -> None:
         app.warn(f"--compat official would give {headline(found.official)}: {found.official_note}")
     elif found.official_note:
         app.warn(found.official_note)
-
-
-def _progress(app: App) -> Any:
-    """A counter on stderr for people; None for machines."""
-    if app.quiet or not sys.stderr.isatty():
-        return None
-
-    def show(done: int, total: int) -> None:
-        if done % 20 == 0 or done == total:
-            end = "\r" if done < total else "\r\033[K"
-            click.echo(f"{done} of {total} frames{end}", nl=False, err=True)
-
-    return show

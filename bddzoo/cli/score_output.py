@@ -1,28 +1,20 @@
-"""Result tables and result files of `bddzoo score`."""
+"""What `bddzoo score` shows and writes: tables, result files, slices, intervals, worst frames, plots."""
 
 from __future__ import annotations
 
-import csv as csv_module
-import io
-import json
 import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bddzoo.cli.app import App, json_text
+from bddzoo.cli.output import number, table, wrapped
 from bddzoo.text import number_of
 
 if TYPE_CHECKING:
     from bddzoo.evaluation.metrics.scores import Scores
     from bddzoo.evaluation.options import Evaluation, Options
-
-# What a reader looks at first.
-HEADLINE = {
-    "sem_seg": ("mIoU", "fIoU", "pAcc"),
-    "drivable": ("mIoU", "fIoU", "pAcc"),
-    "ins_seg": ("AP", "AP50", "AP75"),
-    "pan_seg": ("PQ", "SQ", "RQ"),
-}
-TOTALS = {"sem_seg": "mean", "drivable": "mean", "ins_seg": "overall", "pan_seg": "overall"}
 
 
 def json_of(found: Evaluation, options: Options, extras: dict[str, Any]) -> dict[str, Any]:
@@ -66,65 +58,61 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write JSON with NaN as null; the file appears only when complete."""
     from bddzoo.files import write_bytes
 
-    text = json.dumps(_nulls(value), indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, (text + "\n").encode("utf-8", "backslashreplace"))
+    write_bytes(path, (json_text(value) + "\n").encode("utf-8", "backslashreplace"))
 
 
-def _nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _nulls(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_nulls(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def csv_of(scores: Scores) -> str:
+    """Values of each class and over all of them, with all their digits."""
+    from bddzoo.reports.text import csv_table
+
+    head, rows = _rows(scores)
+    cells = [[str(row[0]), *("" if math.isnan(v) else repr(v) for v in row[1:])] for row in rows]
+    cells += [[name, repr(scores.summary[name])] for name in _plain(scores)]
+    return csv_table(head, cells)
 
 
-def table_of(found: Evaluation, *, csv: bool = False) -> str:
-    """Per-class table with the totals below."""
-    scores = found.scores
+def _rows(scores: Scores) -> tuple[list[str], list[list[Any]]]:
+    """Heads, and a row for each class, each group of classes, and all of them."""
+    from bddzoo.evaluation.metrics.scores import SUMMARY_NAMES
+
     metrics = list(scores.table)
-    classes = list(scores.table[metrics[0]])
-    rows: list[list[Any]] = [[name, *(scores.table[m][name] for m in metrics)] for name in classes]
+    rows: list[list[Any]] = [
+        [name, *(scores.table[m][name] for m in metrics)] for name in scores.table[metrics[0]]
+    ]
     groups = dict.fromkeys(k for row in scores.groups.values() for k in row)
     rows += [[name, *(scores.groups[m][name] for m in metrics)] for name in groups]
-    rows.append([TOTALS[scores.task], *(_total(scores, m) for m in metrics)])
-    head = ["class", *(_column(m) for m in metrics)]
-    if csv:
-        out = io.StringIO()
-        writer = csv_module.writer(out, lineterminator="\n")
-        writer.writerow(head)
-        for row in rows:
-            writer.writerow([row[0], *("" if math.isnan(v) else repr(v) for v in row[1:])])
-        for name in _plain(scores):
-            writer.writerow([name, repr(scores.summary[name])])
-        return out.getvalue().rstrip("\n")
-    return _text(scores, head, rows)
+    total = "mean" if "IoU" in metrics else "overall"
+    rows.append([total, *(scores.summary.get(SUMMARY_NAMES.get(m, m), math.nan) for m in metrics)])
+    return ["class", *metrics], rows
 
 
-def _text(scores: Scores, head: list[str], rows: list[list[Any]]) -> str:
+def show(app: App, scores: Scores) -> None:
+    """Print the classes with the totals below, and what has no column."""
+    head, rows = _rows(scores)
     absent = set(scores.absent)
 
     def cell(name: str, metric: str, value: float) -> str:
-        if math.isnan(value):
-            return "-"
-        if metric == "N":
+        if metric == "N" and not math.isnan(value):
             return str(int(value))
-        return f"{value:.2f}" + ("*" if name in absent and metric != "PQ" else "")
+        mark = "*" if name in absent and metric != "PQ" and not math.isnan(value) else ""
+        return number(value) + mark
 
-    shown = [[r[0], *(cell(r[0], m, v) for m, v in zip(head[1:], r[1:], strict=True))] for r in rows]
-    lines = [text_table(head, shown, rule_before_last=True)]
+    app.table(
+        head,
+        [[r[0], *(cell(r[0], m, v) for m, v in zip(head[1:], r[1:], strict=True))] for r in rows],
+        total=True,
+    )
     plain = _plain(scores)
     if plain:
-        lines.append("   ".join(f"{n} {number(scores.summary[n])}" for n in plain))
+        app.data("   ".join(f"{n} {number(scores.summary[n])}" for n in plain))
     if scores.frames:
-        lines.append(
-            number_of(scores.frames, "frame") + (", PARTIAL: not the whole set" if scores.partial else "")
-        )
+        partial = ", PARTIAL: not the whole set" if scores.partial else ""
+        app.data(number_of(scores.frames, "frame") + partial)
     if absent and scores.task != "pan_seg":
         where = "in neither" if "PixelACC" in scores.summary else "not in the ground truth"
-        lines.append(f"{where} (*, left out of means): " + ", ".join(scores.absent))
+        app.prose(f"{where} (*, left out of means): " + ", ".join(scores.absent))
     if "Precision" in head:
-        lines.append("Precision is what the official toolkit calls Acc.")
-    return "\n".join(lines)
+        app.data("Precision is what the official toolkit calls Acc.")
 
 
 def _plain(scores: Scores) -> list[str]:
@@ -132,41 +120,137 @@ def _plain(scores: Scores) -> list[str]:
     return [n for n in ("fIoU", "pAcc", "PixelACC") if n in scores.summary]
 
 
-def _column(metric: str) -> str:
-    return metric
-
-
-def _total(scores: Scores, metric: str) -> float:
-    return scores.summary.get(metric, scores.summary.get("m" + metric, math.nan))
-
-
 def headline(scores: Scores) -> str:
     """The most looked-at numbers in one line."""
-    return ", ".join(f"{n} {number(scores.summary[n])}" for n in HEADLINE[scores.task])
+    from bddzoo.evaluation.metrics.scores import HEADLINES
+
+    return ", ".join(f"{n} {number(scores.summary[n])}" for n in HEADLINES[scores.task])
 
 
-def number(value: float) -> str:
-    """A percentage for people."""
-    return "-" if math.isnan(value) else f"{value:.2f}"
+@dataclass(frozen=True)
+class Extras:
+    """Which of them were asked for.
 
-
-def text_table(
-    head: list[str], rows: list[list[str]], *, left: int = 1, rule_before_last: bool = False
-) -> str:
-    """Columns of text under their heads; the first `left` ones flush left, numbers flush right.
-
-    The tabulate package would do it too, but takes a quarter of this command's start-up.
+    Attributes:
+        by: Frame attributes to slice by.
+        attributes: Attributes of each frame.
+        ci: Whether to give intervals.
+        seed: Of the bootstrap.
+        worst: How many of the worst frames to list.
+        plots: Folder for pictures.
     """
-    widths = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
 
-    def line(cells: list[str]) -> str:
-        texts = [
-            c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))
+    by: list[str]
+    attributes: Mapping[str, Mapping[str, str]]
+    ci: bool
+    seed: int
+    worst: int | None
+    plots: Path | None
+
+    def add(self, found: Evaluation, out: dict[str, Any]) -> list[str]:
+        """Compute them, put them into `out` for JSON, and return blocks of text."""
+        blocks = []
+        if self.ci:
+            blocks.append(self._intervals(found, out))
+        if self.by:
+            blocks.append(self._slices(found, out))
+        if self.worst:
+            blocks.append(self._worst(found, out, self.worst))
+        if self.plots:
+            from bddzoo.reports.plots.curves import plot
+
+            paths = plot(found.accumulator, self.plots)
+            out["plots"] = [str(p) for p in paths]
+            blocks.append("plots: " + (", ".join(str(p) for p in paths) or "none for this task"))
+        return blocks
+
+    def _intervals(self, found: Evaluation, out: dict[str, Any]) -> str:
+        from bddzoo.evaluation.bootstrap import LEVEL, RESAMPLES, intervals
+
+        values = intervals(found.accumulator, seed=self.seed)
+        out["intervals"] = {
+            "level": LEVEL,
+            "resamples": RESAMPLES,
+            "seed": self.seed,
+            "values": {m: list(v) for m, v in values.items()},
+        }
+        lines = [f"95% intervals ({RESAMPLES} bootstrap resamples of the images):"]
+        for metric, (low, high) in values.items():
+            lines.append(
+                f"  {metric} {number(found.scores.summary[metric])}  [{number(low)}, {number(high)}]"
+            )
+        return "\n" + "\n".join(lines)
+
+    def _slices(self, found: Evaluation, out: dict[str, Any]) -> str:
+        from bddzoo.evaluation.metrics.scores import HEADLINES
+        from bddzoo.evaluation.slices import slice_scores
+
+        slices = slice_scores(found.accumulator, self.attributes, self.by)
+        out["slices"] = {
+            key: {
+                value: {"frames": s.frames, "summary": dict(s.summary), "per_class": dict(s.table)}
+                for value, s in values.items()
+            }
+            for key, values in slices.items()
+        }
+        metrics = HEADLINES[found.scores.task]
+        rows = [
+            [key, value, str(scores.frames), *(number(scores.summary[m]) for m in metrics)]
+            for key, values in slices.items()
+            for value, scores in values.items()
         ]
-        return "  ".join(texts).rstrip()
+        return "\n" + table(["by", "value", "frames", *metrics], rows)
 
-    rule = "  ".join("-" * w for w in widths)
-    lines = [line(head), rule, *map(line, rows)]
-    if rule_before_last:
-        lines.insert(-1, rule)
-    return "\n".join(lines)
+    def _worst(self, found: Evaluation, out: dict[str, Any], count: int) -> str:
+        from bddzoo.evaluation.slices import worst_frames
+
+        metric, frames = worst_frames(found.accumulator, count)
+        out["worst"] = [{"frame": name, metric: value} for name, value in frames]
+        return "\n" + "\n".join(
+            [f"worst frames by {metric}:", *(f"  {number(value):>6}  {name}" for name, value in frames)]
+        )
+
+
+def compare_with(found: Evaluation, other: Evaluation, path: Path, seed: int, out: dict[str, Any]) -> str:
+    """Compare a prediction set with another of the same ground truth.
+
+    Args:
+        found: The set in question.
+        other: The one that it is held against.
+        path: Where the other one lies.
+        seed: Of the bootstrap.
+        out: Gets `against`, for JSON.
+
+    Returns:
+        A block of text.
+
+    Raises:
+        IncomparableError: The two were not scored on the same frames.
+    """
+    from bddzoo.results.compare import LEVEL, compare_statistics
+
+    rows = compare_statistics(other.accumulator, found.accumulator, seed=seed)
+    out["against"] = {
+        "path": str(path),
+        "seed": seed,
+        "metrics": [asdict(row) | {"conclusion": row.conclusion} for row in rows],
+    }
+    frames = len(found.accumulator)
+    draws = rows[0].resamples if rows else 0
+    percent = f"{100 * LEVEL:.0f}%"
+    head = f"against {path}, {frames} frames, {percent} intervals of {draws} paired bootstrap resamples:"
+    shown = table(
+        ["metric", "against", "this", "difference", "interval", "this is"],
+        [
+            [
+                row.metric,
+                number(row.a),
+                number(row.b),
+                f"{row.difference:+.2f}",
+                f"[{row.low:+.2f}, {row.high:+.2f}]",
+                row.conclusion,
+            ]
+            for row in rows
+        ],
+    )
+    return f"\n{wrapped(head)}\n{shown}"

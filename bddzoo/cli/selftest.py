@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand, complete_models
+from bddzoo.cli.app import App, Named, ZooCommand
+from bddzoo.cli.options import DEVICE, SELECTION_OR_ALL, option, takes
+from bddzoo.cli.progress import Bar
+from bddzoo.cli.select import Selection
 from bddzoo.errors import ExitCode, MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -30,25 +33,30 @@ Examples:
   bddzoo selftest --golden /data/golden --format md
 """,
 )
-@click.argument("patterns", nargs=-1, shell_complete=complete_models)
-@click.option("--all", "everything", is_flag=True, help="Every model that an engine can build.")
-@click.option(
-    "--golden",
-    type=click.Path(path_type=Path),
-    help="Folder of golden data in place of the one that ships with bddzoo; checks all models in it.",
+@takes(
+    SELECTION_OR_ALL,
+    option(
+        "--golden",
+        type=Named(),
+        metavar="DIR",
+        help="Folder of golden data in place of the one that ships with bddzoo; checks all models in it.",
+    ),
+    DEVICE,
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N or auto.")
 @click.pass_obj
-def command(app: App, patterns: tuple[str, ...], everything: bool, golden: Path | None, device: str) -> int:
+def command(app: App, *, selection: Selection, golden: Path | None, device: str) -> int:
     """Check networks and operators against golden tensors; needs no weights and no data set.
 
-    PATTERNS are shell patterns for model ids. Networks are filled with deterministic weights, run on
-    stored pictures, and compared with what the zoo's own configurations gave on the software they
-    were written for; on a CPU also as 'eval' and 'predict' tune them for it. Without PATTERNS, --all or
-    --golden: the operators and one small model a task. Exits with 3 if anything differs.
+    Networks are filled with deterministic weights, run on stored images, and compared with what the zoo's
+    own configurations gave on the software they were written for; on a CPU also as 'eval' and 'predict'
+    tune them for it. Without models, --all or --golden: the operators and one small model a task. Exits
+    with 3 if anything differs.
     """
+    patterns, everything = selection.patterns, selection.everything
     if patterns and everything:
         raise UsageError("name models or give --all, not both")
+    if selection.filtered:
+        patterns = tuple(model.id for model in selection.models(app))
     from bddzoo.engines.load import find_device
     from bddzoo.engines.selftest.folder import GoldenFolder, packaged
     from bddzoo.engines.selftest.openseg import OpensegTest, find_folder
@@ -128,16 +136,18 @@ def _run(
         findings += test.strays()
     for finding in findings:
         _warn(app, finding)
-    for number, model in enumerate(models, start=1):
-        app.say(f"[{number}/{len(models)}] {model.id}")
-        found = test.model(model)
-        findings += found
-        for finding in found:
-            _warn(app, finding)
+    with Bar(app, "networks") as bar:
+        for number, model in enumerate(models, start=1):
+            bar.step(model.id)
+            found = test.model(model)
+            findings += found
+            for finding in found:
+                _warn(bar, finding)
+            bar.update(number, len(models))
     return findings
 
 
-def _warn(app: App, finding: CheckResult) -> None:
+def _warn(app: App | Bar, finding: CheckResult) -> None:
     """Say at once what is not as it should be, and why."""
     if finding.status in ("differs", "damaged", "unknown"):
         app.warn(f"{finding.subject}: {finding.check}: {finding.status}: {finding.note}")
@@ -147,17 +157,18 @@ def _run_openseg(app: App, zoo: OpensegTest, names: Sequence[str], *, operators:
     findings = list(zoo.operators()) if operators else []
     for finding in findings:
         _warn(app, finding)
-    for number, name in enumerate(names, start=1):
-        app.say(f"[{number}/{len(names)}] openseg/{name}")
-        found = zoo.network(name)
-        findings += found
-        for finding in found:
-            _warn(app, finding)
+    with Bar(app, "networks") as bar:
+        for number, name in enumerate(names, start=1):
+            bar.step(f"openseg/{name}")
+            found = zoo.network(name)
+            findings += found
+            for finding in found:
+                _warn(bar, finding)
+            bar.update(number, len(names))
     return findings
 
 
 def _show(app: App, findings: Sequence[CheckResult]) -> None:
-    from tabulate import tabulate
 
     from bddzoo.engines.openmmlab import DISTRIBUTIONS
     from bddzoo.engines.ops import ops_in_use
@@ -171,5 +182,5 @@ def _show(app: App, findings: Sequence[CheckResult]) -> None:
         packages = installed_versions(("torch", "torchvision", *DISTRIBUTIONS))
         app.data(measures.document(findings, {"Python": platform.python_version(), **packages}))
     else:
-        app.data(tabulate(measures.rows(findings), headers=measures.HEADER, disable_numparse=True))
+        app.table(measures.HEADER, measures.rows(findings))
     app.say(measures.summary(findings))

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bddzoo.cli.app import App, CommandGroup, ZooCommand
-from bddzoo.cli.options import results_option
+from bddzoo.cli.app import App, CommandGroup, Folder, ZooCommand
+from bddzoo.cli.options import FORCE, HISTORY, RESULTS, option, out_folder, takes
+from bddzoo.cli.output import check_target
 from bddzoo.text import number_of
 
 if TYPE_CHECKING:
     from bddzoo.errors import BddzooError
     from bddzoo.results.links import ModelCheck
-
-_FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.group(
@@ -35,69 +34,64 @@ def command() -> None:
     epilog="""\b
 The pages need no server and load nothing from elsewhere: open DIR/index.html.
 Exit status:
-  0 built                5 built, but a picture or a record's statistics are missing; or not built
-  2 DIR is not ours      6 built, but a record, statistics or a picture are damaged
+  0 built            5 an image or a record's statistics are missing, or not built
+  2 DIR is not ours  6 built, but a record, statistics or an image are damaged
 \b
 Examples:
   bddzoo site build -o site
-  bddzoo site build -o site --results /data/results --history health.json --checks checks/
-  bddzoo site build -o site --pictures overlays/
+  bddzoo site build -o site --force --history health.json --checks checks/
+  bddzoo site build -o site --overlays overlays/
 """,
 )
-@click.option(
-    "-o",
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder to write: new, empty, or an earlier site, which is replaced whole.",
+@takes(
+    out_folder("Folder to write: new, empty, or with --force an earlier site, which is replaced whole."),
+    FORCE,
+    RESULTS,
+    HISTORY,
+    option(
+        "--checks",
+        type=Folder(),
+        metavar="DIR",
+        help="What 'bddzoo check --format json' printed, one file or more.",
+    ),
+    option(
+        "--overlays",
+        type=Folder(),
+        metavar="DIR",
+        help="Images of predictions, named MODEL.jpg, .png or .webp. Default: those next to the records.",
+    ),
+    option(
+        "--intervals/--no-intervals",
+        default=True,
+        help="Resample the records' statistics for 95% intervals.  [default: intervals]",
+    ),
+    option("--title", default="bddzoo", show_default=True, metavar="TEXT", help="The site's name."),
 )
-@results_option
-@click.option(
-    "--history",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="What 'bddzoo registry health --history FILE' found of the links.",
-)
-@click.option(
-    "--checks",
-    type=_FOLDER,
-    metavar="DIR",
-    help="What 'bddzoo check --format json' printed, one file or more.",
-)
-@click.option(
-    "--pictures",
-    type=_FOLDER,
-    metavar="DIR",
-    help="Pictures of predictions, named MODEL.jpg, .png or .webp. Default: those beside the records.",
-)
-@click.option(
-    "--intervals/--no-intervals",
-    default=True,
-    help="Resample the records' statistics for 95% intervals.  [default: intervals]",
-)
-@click.option("--title", default="bddzoo", show_default=True, metavar="TEXT", help="The site's name.")
 @click.pass_obj
 def build(
     app: App,
     *,
     out: Path,
+    force: bool,
     results: Path | None,
     history: Path | None,
     checks: Path | None,
-    pictures: Path | None,
+    overlays: Path | None,
     intervals: bool,
     title: str,
 ) -> int:
     """Write the leaderboard and a page for each model into DIR."""
     from bddzoo.artifacts.probe import History, read_history
+    from bddzoo.cli.progress import Bar
     from bddzoo.errors import ExitCode, IntegrityError, MissingError
+    from bddzoo.files import format_size
     from bddzoo.reports.site.build import build_site
     from bddzoo.reports.site.evidence import gather
     from bddzoo.reports.site.folder import check_folder
     from bddzoo.results import default_root
 
     check_folder(out)
+    check_target(out, force)
     if history is not None and not history.is_file():
         raise MissingError(
             f"no file {history}", hint=f"make it with: bddzoo registry health --history {history}"
@@ -110,20 +104,22 @@ def build(
 
     root = default_root(results)
     known = [] if checks is None else _read_checks(checks)
-    evidence = gather(
-        app.registry,
-        root,
-        checks=known,
-        pictures=pictures,
-        intervals=intervals,
-        report=report,
-        note=app.warn,
-    )
+    with Bar(app, "reading records"):
+        evidence = gather(
+            app.registry,
+            root,
+            checks=known,
+            pictures=overlays,
+            intervals=intervals,
+            report=report,
+            note=app.warn,
+        )
     measured = sum(e.stored is not None for e in evidence.values())
     if not measured:
         app.say(f"no records of these models in {root}: every verdict is 'missing'")
     past = History() if history is None else read_history(history)
-    built = build_site(app.registry, evidence, out, history=past, report=report, title=title)
+    with Bar(app, "writing pages"):
+        built = build_site(app.registry, evidence, out, history=past, report=report, title=title)
     index = out / "index.html"
     if app.json:
         app.data_json(
@@ -131,7 +127,7 @@ def build(
                 "index": str(index),
                 "models": built.models,
                 "measured": measured,
-                "pictures": built.pictures,
+                "images": built.pictures,
                 "size_bytes": built.size_bytes,
                 "problems": [str(problem) for problem in problems],
             }
@@ -139,8 +135,8 @@ def build(
     else:
         app.data(str(index))
     app.say(
-        f"{number_of(built.models, 'model')}, {measured} measured, {number_of(built.pictures, 'picture')}; "
-        f"{built.size_bytes:,} bytes without pictures"
+        f"{number_of(built.models, 'model')}, {measured} measured, {number_of(built.pictures, 'image')}; "
+        f"{format_size(built.size_bytes)} without images"
     )
     if any(isinstance(problem, IntegrityError) for problem in problems):
         return int(ExitCode.INTEGRITY)

@@ -1,7 +1,4 @@
-"""`bddzoo sweep`: fetch, measure and judge many models.
-
-How a running sweep is shown: a live table for people, a line for each change for logs.
-"""
+"""`bddzoo sweep`: fetch, measure and judge many models."""
 
 from __future__ import annotations
 
@@ -13,14 +10,29 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bddzoo.cli.app import Amount, App, ZooCommand, complete_models, complete_tasks
-from bddzoo.cli.options import results_option
+from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.options import (
+    DATA,
+    FROM,
+    RESULTS,
+    RETRIES,
+    RUN,
+    SELECTION_OR_ALL,
+    Amount,
+    Run,
+    flag,
+    jobs,
+    option,
+    takes,
+)
+from bddzoo.cli.select import Selection, dataset_of, need_data
 from bddzoo.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
+    from bddzoo.artifacts import Fetcher
     from bddzoo.registry.model import Model
     from bddzoo.runs.executor import Executor, ExecutorFactory
     from bddzoo.runs.plan import JobStatus
@@ -30,180 +42,145 @@ if TYPE_CHECKING:
 @click.command(
     cls=ZooCommand,
     epilog="""\b
-A sweep that was stopped, or killed, goes on where it was when it is started again with the same options;
-another --name makes a new one. Each model runs in a process of its own; its output is kept in
-RESULTS/.sweeps/. Two sweeps may share a results folder.
+A sweep that was stopped, or killed, goes on where it was when it is started
+again with the same options; another --tag makes a new one. Each model runs in a
+process of its own; its output is kept in RESULTS/.sweeps/. Two sweeps may share
+a results folder.
 \b
-With --executor ray the models run on the machines of a Ray cluster: --address HOST:PORT, or auto for the one
-that this machine is of; without it, a cluster of this machine alone. Records travel back. bddzoo, the data
-set and the files named in options must be at the same paths everywhere; a common --cache saves downloads.
+With --executor ray the models run on the machines of a Ray cluster: --address
+HOST:PORT, or auto for the one that this machine is of; without it, a cluster of
+this machine alone. Records travel back. bddzoo, the data set and the files named
+in options must be at the same paths everywhere; a common --cache saves downloads.
 \b
-Exit status: 0 all reproduced; else by the worst verdict: 3, 4, 5, 6; 1 a model's process crashed.
+Exit status: 0 all reproduced; otherwise by the worst verdict: 3, 4, 5, 6;
+1 a model's process crashed.
 \b
 Examples:
-  bddzoo sweep bdd100k-models --task sem_seg --data /data/bdd100k
-  bddzoo sweep 'mask_rcnn*' --data /data/bdd100k --jobs 4 --time-limit 7200
-  bddzoo sweep bdd100k-models --data /data/bdd100k --name nightly-2026-01-31
-  bddzoo sweep bdd100k-models --data /data/bdd100k --executor ray --address 10.0.0.1:6379 --gpus-per-model 2
-  bddzoo sweep --task ins_seg --data /data/bdd100k --print-slurm > sweep.sh
+  bddzoo sweep bdd100k-models -t sem_seg --data /data/bdd100k
+  bddzoo sweep 'mask_rcnn*' --jobs 4 --time-limit 7200
+  bddzoo sweep bdd100k-models --tag nightly-2026-01-31
+  bddzoo sweep vis4d --executor ray --address 10.0.0.1:6379 --gpus 2
+  bddzoo sweep -t ins_seg --data /data/bdd100k --print-slurm > sweep.sh
 """,
 )
-@click.argument("patterns", metavar="[MODEL|PATTERN]...", nargs=-1, shell_complete=complete_models)
-@click.option("--all", "everything", is_flag=True, help="All models.")
-@click.option("--task", shell_complete=complete_tasks, help="Only models of this task.")
-@click.option(
-    "--data",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="ROOT",
-    help="Folder of the models' data set.",
+@takes(
+    SELECTION_OR_ALL,
+    DATA,
+    RUN,
+    FROM,
+    option(
+        "--executor",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="This machine, or a Ray cluster.",
+    ),
+    option(
+        "--address", metavar="HOST:PORT|auto", help="The Ray cluster. [default: $RAY_ADDRESS, otherwise none]"
+    ),
+    jobs("Models at the same time. [default: one per GPU, otherwise one per machine]"),
+    option(
+        "--cpus",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="CPUs of a model, with --executor ray. [default: its GPUs' share of a machine]",
+    ),
+    option("--time-limit", type=Amount(min=1), metavar="S", help="Seconds that a model may take."),
+    RETRIES,
+    option("--tag", default="", metavar="NAME", help="Makes another sweep of the same options."),
+    flag("--print-slurm", help="Print a submit script for Slurm instead of running."),
+    RESULTS,
 )
-@click.option(
-    "--split",
-    default="val",
-    show_default=True,
-    type=click.Choice(["train", "val"]),
-    help="Split to evaluate on.",
-)
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to run.")
-@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Pictures per forward pass.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
-@click.option(
-    "--from",
-    "sources",
-    multiple=True,
-    metavar="SOURCE",
-    help="Folder, bundle or base URL to ask first for weights; repeatable.",
-)
-@click.option(
-    "--executor",
-    type=click.Choice(["local", "ray"]),
-    default="local",
-    show_default=True,
-    help="This machine, or a Ray cluster.",
-)
-@click.option(
-    "--address", metavar="HOST:PORT|auto", help="The Ray cluster. [default: $RAY_ADDRESS, else none]"
-)
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Models at the same time. [default: one per GPU, else one per machine]",
-)
-@click.option(
-    "--gpus-per-model",
-    type=click.IntRange(min=1),
-    metavar="G",
-    help="[default: 1 where there are GPUs]",
-)
-@click.option(
-    "--cpus-per-model",
-    type=click.IntRange(min=1),
-    metavar="C",
-    help="With --executor ray. [default: its GPUs' share of a machine]",
-)
-@click.option("--time-limit", type=Amount(min=1), metavar="S", help="Seconds that a model may take.")
-@click.option(
-    "--retries", type=click.IntRange(0, 10), default=1, show_default=True, help="After a crash or a hang."
-)
-@click.option("--name", default="", help="Makes another sweep of the same options.")
-@click.option("--print-slurm", is_flag=True, help="Print a submit script for Slurm instead of running.")
-@results_option
 @click.pass_obj
 def command(
     app: App,
     *,
-    patterns: tuple[str, ...],
-    everything: bool,
-    task: str | None,
-    data: Path,
-    split: str,
-    device: str,
-    batch_size: int | None,
-    limit: int | None,
+    selection: Selection,
+    data: Path | None,
+    run: Run,
     sources: tuple[str, ...],
     executor: str,
     address: str | None,
     jobs: int | None,
-    gpus_per_model: int | None,
-    cpus_per_model: int | None,
+    cpus: int | None,
     time_limit: float | None,
-    retries: int,
-    name: str,
+    retries: int | None,
+    tag: str,
     print_slurm: bool,
     results: Path | None,
 ) -> int:
-    """Measure many models, one process each, and judge what they report."""
-    from bddzoo.cli.fetch import select_models
+    """Measure many models, one process each, and judge what they report.
+
+    A model whose process crashes or hangs is tried once more, or as often as --retries says.
+    """
     from bddzoo.results import default_root
     from bddzoo.runs.plan import tested_on
     from bddzoo.runs.sweep import Settings, Sweep
 
-    models = [m for m in select_models(app, patterns, task, everything) if m.network is not None]
+    models = [m for m in selection.models(app) if m.network is not None]
     if not models:
         raise UsageError("none of these models has a network that could be run", hint="see 'bddzoo list'")
-    options = ["--data", str(data.resolve()), "--split", split, "--device", device]
-    options += ["--batch-size", str(batch_size)] if batch_size else []
-    options += ["--limit", str(limit)] if limit else []
-    for source in sources:
-        options += ["--from", source]
-    if executor != "ray" and (address or cpus_per_model):
-        raise UsageError("--address and --cpus-per-model are for --executor ray")
     root = default_root(results).resolve()
-    if data.is_dir() or not print_slurm:  # a script may be for another machine's folder
-        fitting, others = tested_on(models, data, split, named=not everything and task is None)
+    folder = need_data(app, data, dataset_of(models[0]))
+    split, device, tries = run.split or "val", run.device, 1 if retries is None else retries
+    options = ["--data", str(folder.resolve()), "--split", split, "--device", device]
+    for name, value in (("batch-size", run.batch_size), ("limit", run.limit), ("protocol", run.protocol)):
+        options += [f"--{name}", str(value)] if value else []
+    options += ["--offline"] if run.offline else []
+    options += [part for source in sources for part in ("--from", source)]
+    if executor != "ray" and (address or cpus):
+        raise UsageError("--address and --cpus are for --executor ray")
+    if folder.is_dir() or not print_slurm:  # a script may be for another machine's folder
+        named = bool(selection.patterns) and not selection.filtered
+        fitting, others = tested_on(models, folder, split, named=named)
         if others:
             left = len(models) - len(fitting)
-            app.warn(f"{left} models are left out: {data} does not hold {', '.join(others)}")
+            app.warn(f"{left} models are left out: {folder} does not hold {', '.join(others)}")
         models = fitting
     if print_slurm:
         from bddzoo.runs.plan import slurm_script
 
-        more = [*_global_options(app), "--results", str(root), "--retries", str(retries)]
+        more = [*_global_options(app), "--results", str(root), "--retries", str(tries)]
         more += ["--time-limit", f"{time_limit:g}"] if time_limit else []
-        more += ["--gpus-per-model", str(gpus_per_model)] if gpus_per_model else []
-        more += ["--name", name] if name else []
-        wish = 0 if device == "cpu" else gpus_per_model or 1
-        app.data(slurm_script(models, [*options, *more], wish))
+        more += ["--gpus", str(run.gpus)] if run.gpus else []
+        more += ["--tag", tag] if tag else []
+        app.data(slurm_script(models, [*options, *more], 0 if device == "cpu" else run.gpus or 1))
         return int(ExitCode.OK)
     program = (sys.executable, "-m", "bddzoo", *_global_options(app))
-    several = ("--gpus", str(gpus_per_model)) if (gpus_per_model or 1) > 1 and device != "cpu" else ()
+    several = ("--gpus", str(run.gpus)) if (run.gpus or 1) > 1 and device != "cpu" else ()
     settings = Settings(
         arguments=tuple(options),
         results=root,
         # One number is the same from one GPU or several: it makes no other sweep.
         worker=(*program, "eval", *several),
-        retries=retries,
+        retries=tries,
         time_limit_s=time_limit,
-        name=name,
+        name=tag,
     )
     make: ExecutorFactory
     if executor == "ray":
         fetch = (*program, "fetch", *(part for source in sources for part in ("--from", source)))
-        gpus = 0 if device == "cpu" else gpus_per_model
-        make = ray_executor(address, gpus, cpus_per_model, jobs, fetch)
+        fetch += ("--offline",) if run.offline else ()
+        make = ray_executor(address, 0 if device == "cpu" else run.gpus, cpus, jobs, fetch)
     else:
+        from bddzoo.artifacts import Cache, Fetcher
         from bddzoo.runs.local import gpu_groups
 
-        devices = gpu_groups(gpus_per_model or 1) if device in ("auto", "cuda") else ()
-        make = local_executor(app, models, jobs or max(1, len(devices)), devices, sources)
+        devices = gpu_groups(run.gpus or 1) if device in ("auto", "cuda") else ()
+        fetcher = Fetcher(Cache(app.cache_dir), sources, offline=run.offline)
+        make = local_executor(fetcher, models, jobs or max(1, len(devices)), devices)
     app.detail(f"sweep {settings.id} in {settings.folder}")
-    pass
-
     with SweepView(app) as view:
         finished = Sweep(models, settings, make, view.update).run()
     return _report(app, finished, settings)
 
 
 def local_executor(
-    app: App, models: Sequence[Model], jobs: int, devices: tuple[str, ...], sources: tuple[str, ...]
+    fetcher: Fetcher, models: Sequence[Model], jobs: int, devices: tuple[str, ...]
 ) -> ExecutorFactory:
     """Processes on this machine, and weights that are fetched while they run."""
-    from bddzoo.artifacts import Cache, Fetcher
     from bddzoo.runs.local import LocalExecutor
 
-    fetcher = Fetcher(Cache(app.cache_dir), sources)
     by_id = {model.id: model for model in models}
     return lambda: LocalExecutor(jobs, devices, lambda name: fetcher.fetch(by_id[name]))
 
@@ -265,22 +242,18 @@ def _report(app: App, jobs: Sequence[JobStatus], settings: Settings) -> int:
     if app.json:
         app.data_json({"sweep": settings.id, "models": rows})
     else:
-        from tabulate import tabulate
-
-        table = [
+        app.table(
+            ("model", "verdict", "reported", "measured", "why"),
             [
-                row["model"],
-                row["verdict"] or row["state"],
-                "-" if row["reported"] is None else str(row["reported"]),
-                number(row["measured"]),  # type: ignore[arg-type]
-                str(row["reason"])[:100],
-            ]
-            for row in rows
-        ]
-        app.data(
-            tabulate(
-                table, headers=["model", "verdict", "reported", "measured", "why"], disable_numparse=True
-            )
+                (
+                    row["model"],
+                    row["verdict"] or row["state"],
+                    "-" if row["reported"] is None else row["reported"],
+                    number(row["measured"]),
+                    row["reason"],
+                )
+                for row in rows
+            ],
         )
     done = sum(job.state == "done" for job in jobs)
     app.say(f"{done} of {len(jobs)} measured, {sum(v is Verdict.REPRODUCED for v in verdicts)} reproduced")
@@ -303,7 +276,7 @@ class SweepView:
         self._live: Live | None = None
 
     def __enter__(self) -> SweepView:
-        if sys.stderr.isatty() and not self._app.quiet:
+        if sys.stderr.isatty() and not self._app.quiet and not self._app.json:
             from rich.live import Live
 
             self._live = Live(console=self._app.console(), refresh_per_second=4, transient=True)
@@ -322,6 +295,9 @@ class SweepView:
         for job in jobs:
             if self._seen.get(job.model.id, "waiting") != job.state:
                 self._seen[job.model.id] = job.state
+                if self._app.json:
+                    self._app.event("model", model=job.model.id, state=job.state, reason=job.reason)
+                    continue
                 note = f" on {job.place}" if job.place and job.state == "running" else ""
                 note += f": {job.reason}" if job.reason else ""
                 self._app.say(f"{job.state:9} {job.model.id}{note}  ({self.counts(jobs)})")

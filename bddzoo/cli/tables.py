@@ -1,7 +1,4 @@
-"""`bddzoo tables`: result tables, printed, written into documents, or checked for drift.
-
-The commands' own help as Markdown, for the reference page.
-"""
+"""`bddzoo tables`: result tables, printed, written into documents, or checked for drift."""
 
 from __future__ import annotations
 
@@ -12,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bddzoo.cli.app import App, Folder, ZooCommand, complete_tasks, complete_zoos, global_options
+from bddzoo.cli.app import App, Named, ZooCommand, global_options
 from bddzoo.cli.main import COMMANDS, LazyGroup
+from bddzoo.cli.options import CHECK, RESULTS, TASK, ZOO, flag, option, takes
 from bddzoo.errors import ExitCode, UsageError
 from bddzoo.reports.text import markdown_table
 
@@ -22,14 +20,13 @@ if TYPE_CHECKING:
     from bddzoo.reports.blocks import MarkedBlock
 
 STYLES = ("compact", "full", "measured")
-REFERENCE = ("commands", "exit-codes", "operators", "protocols", "schema")
+REFERENCE = ("commands", "exit-codes", "operators", "protocols", "schema", "settings")
 BLOCKS: dict[str, tuple[str, ...]] = {
     "tables": ("zoo", "task", "style", "results"),
     "hosts": ("history",),
     "rules": (),
     **dict.fromkeys(REFERENCE, ()),
 }
-_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command(
@@ -37,13 +34,14 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     formats=("md", "json"),
     epilog="""\b
 Examples:
-  bddzoo tables --zoo bdd100k-models --task ins_seg
-  bddzoo tables --like upstream --zoo openseg.pytorch --task sem_seg
+  bddzoo tables --zoo bdd100k-models -t ins_seg
+  bddzoo tables --like upstream --zoo openseg.pytorch -t sem_seg
   bddzoo tables --zoo demo --measured --results bddzoo-demo/results
-  bddzoo tables --check README.md --check docs/zoo/vis4d-sem_seg.md
+  bddzoo tables --check -o README.md -o docs/zoo/vis4d-sem_seg.md
 \b
-A block of a document is rendered between these two lines; zoo, task, style (compact, full, measured)
-and results (a folder, relative to the document) may be left out:
+A block of a document is rendered between these two lines; zoo, task, style
+(compact, full, measured) and results (a folder, relative to the document) may be
+left out:
   <!-- bddzoo:tables zoo=bdd100k-models task=sem_seg style=compact -->
   <!-- /bddzoo:tables -->
 The hosts that files lie on, and when they were last alive:
@@ -52,41 +50,53 @@ The hosts that files lie on, and when they were last alive:
 The rules of 'bddzoo registry lint':
   <!-- bddzoo:rules -->
   <!-- /bddzoo:rules -->
-Reference pages have blocks named commands, exit-codes, operators, protocols and schema.
+Reference pages have blocks named commands, exit-codes, operators, protocols,
+schema and settings.
 """,
 )
-@click.option("--zoo", shell_complete=complete_zoos, help="Zoo, or a pattern.")
-@click.option("--task", shell_complete=complete_tasks, help="Task.")
-@click.option("--style", type=click.Choice(STYLES), default="compact", help="What the tables hold.")
-@click.option("--like", type=click.Choice(["upstream"]), help="Print as the zoo itself does, byte for byte.")
-@click.option("--measured", is_flag=True, help="Measured beside reported; the same as --style measured.")
-@click.option(
-    "--results",
-    type=Folder(),
-    help="Folder of the measurements' records.",
+@takes(
+    ZOO,
+    TASK,
+    option("--style", type=click.Choice(STYLES), default="compact", help="What the tables hold."),
+    option("--like", type=click.Choice(["upstream"]), help="Print as the zoo itself does, byte for byte."),
+    flag("--measured", help="Measured next to reported; the same as --style measured."),
+    RESULTS,
+    option(
+        "-o",
+        "--out",
+        type=Named(dir_okay=False),
+        multiple=True,
+        metavar="FILE",
+        help="Render the blocks of a document; repeatable.",
+    ),
+    CHECK,
 )
-@click.option("--write", type=_FILE, multiple=True, metavar="FILE", help="Render the blocks of a document.")
-@click.option("--check", type=_FILE, multiple=True, metavar="FILE", help="Exit 3 where a block has drifted.")
 @click.pass_obj
 def command(
     app: App,
+    *,
     zoo: str | None,
     task: str | None,
     style: str,
     like: str | None,
     measured: bool,
     results: Path | None,
-    write: tuple[Path, ...],
-    check: tuple[Path, ...],
+    out: tuple[Path, ...],
+    check: bool,
 ) -> int:
-    """Render result tables from the registry, or check documents for drift."""
-    if write or check:
+    """Render result tables from the registry; with -o in documents, which --check compares instead.
+
+    Only the blocks of a document are replaced, so no --force is asked for.
+    """
+    if out:
         if like or measured or zoo or task:
-            raise UsageError("--write and --check take zoo, task and style from the document's markers")
-        drifted = [path for path in check if _document(app, path, results, write=False)]
-        for path in write:
-            _document(app, path, results, write=True)
-        return int(ExitCode.NOT_REPRODUCED) if drifted else 0
+            raise UsageError(
+                "documents say zoo, task and style in their markers", hint="leave them out with -o"
+            )
+        drifted = [path for path in out if _document(app, path, results, write=not check)]
+        return int(ExitCode.NOT_REPRODUCED) if drifted and check else 0
+    if check:
+        raise UsageError("--check needs documents", hint="name them with -o FILE")
     sections = _sections(app, zoo, task)
     if app.json:
         app.data_json(_as_json(sections))
@@ -173,7 +183,7 @@ def _document(app: App, path: Path, results: Path | None, *, write: bool) -> boo
         app.say(f"{path}: written")
         return True
     app.data(diff(old, new, str(path)))
-    app.error(f"{path} has drifted from the registry", hint=f"render it with: bddzoo tables --write {path}")
+    app.error(f"{path} has drifted from the registry", hint=f"render it with: bddzoo tables -o {path}")
     return True
 
 
@@ -182,8 +192,6 @@ def _reference(app: App, name: str) -> str:
     from bddzoo.reports import reference
 
     if name == "commands":
-        pass
-
         return commands()
     if name == "protocols":
         return reference.protocols(app.registry.models)
@@ -191,6 +199,7 @@ def _reference(app: App, name: str) -> str:
         "exit-codes": reference.exit_codes,
         "operators": reference.operators,
         "schema": reference.schema,
+        "settings": reference.settings,
     }[name]()
 
 
@@ -203,7 +212,7 @@ def _hosts(app: App, history: Path | None) -> str:
 
 
 def _as_json(sections: list[Section]) -> list[Mapping[str, object]]:
-    from bddzoo.cli.list import as_json
+    from bddzoo.reports.info import as_row
 
     return [
         {
@@ -211,7 +220,7 @@ def _as_json(sections: list[Section]) -> list[Mapping[str, object]]:
             "task": s.task,
             "page": s.page,
             "methods": [
-                {"name": m.name, "models": [as_json(model) for model in s.models_of(m)]} for m in s.methods
+                {"name": m.name, "models": [as_row(model) for model in s.models_of(m)]} for m in s.methods
             ],
         }
         for s in sections
@@ -263,8 +272,8 @@ def _prose(text: str) -> str:
 
 def _options(options: list[click.Option], context: click.Context) -> str:
     rows = []
-    for option in options:
-        record = option.get_help_record(context)
+    for one in options:
+        record = one.get_help_record(context)
         if record is None:
             continue
         names, text = record

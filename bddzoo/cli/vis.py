@@ -1,45 +1,139 @@
-"""`bddzoo vis`: labels and predictions as pictures."""
+"""`bddzoo vis`: labels and predictions as images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bddzoo.cli.app import App, CommandGroup, ZooCommand
-from bddzoo.cli.vis_compare import compare
-from bddzoo.cli.vis_options import (
-    TASKS,
-    Lines,
-    common_options,
-    label_options,
-    show,
-    style_options,
-    workers_of,
+from bddzoo.cli.options import (
+    ALPHA,
+    FORCE,
+    GT,
+    IMAGES_NEEDED,
+    LABELS,
+    MIN_SCORE,
+    NAME,
+    PREDICTIONS_MANY,
+    SCORE_FILE,
+    SEED,
+    WORST,
+    DataSetName,
+    flag,
+    gathered,
+    jobs,
+    option,
+    out_folder,
+    takes,
 )
+from bddzoo.cli.progress import Bar
+from bddzoo.cli.select import find_predictions
+from bddzoo.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from bddzoo.reports.pictures.work import Reports, Tally
+    from bddzoo.reports.pictures.draw import Style
+    from bddzoo.reports.pictures.work import Effort, Reports, Tally
 
-PATH = click.Path(path_type=Path)
+# Tasks of BDD100K, and data sets whose label files hold ids of their own.
+KINDS = DataSetName("sem_seg", "ins_seg", "drivable", "pan_seg")
+MAX_LINES = 10
+
+
+@dataclass(frozen=True)
+class Look:
+    """How drawings look, and how they are made; see the options."""
+
+    out: Path
+    force: bool
+    jobs: int | None
+    alpha: float = 0.5
+    boxes: bool = False
+    scores: bool = False
+    names: bool = True
+    outlines: bool = True
+    min_score: float = 0.3
+    seed: int = 0
+    ext: str = "jpg"
+    quality: int = 90
+
+    def effort(self) -> Effort:
+        """How to go about it."""
+        from bddzoo.reports.pictures.work import Effort
+        from bddzoo.results.environment import usable_cores
+
+        return Effort(self.jobs or usable_cores(), self.force, f".{self.ext}", self.quality)
+
+    def style(self) -> Style:
+        """What is drawn."""
+        from bddzoo.reports.pictures.draw import Style
+
+        given = asdict(self)
+        names = ("alpha", "boxes", "scores", "names", "outlines", "min_score", "seed")
+        return Style(**{name: given[name] for name in names})
+
+
+def _switch(name: str, default: bool, help: str) -> Callable[..., Any]:
+    return option(f"--{name}/--no-{name}", default=default, show_default=True, help=help)
+
+
+OUT = takes(
+    out_folder("Where to; what is finished there is kept, and --force draws it again."),
+    FORCE,
+    jobs("Threads. Default: one for each core."),
+)
+PLAIN = gathered("look", Look, OUT, SEED)
+STYLED = gathered(
+    "look",
+    Look,
+    ALPHA,
+    _switch("boxes", False, "Boxes of objects."),
+    _switch("scores", False, "Scores of detections."),
+    _switch("names", True, "Names of classes."),
+    _switch("outlines", True, "Outlines of what is coloured."),
+    MIN_SCORE,
+    SEED,
+    option(
+        "--ext",
+        type=click.Choice(("jpg", "png")),
+        default="jpg",
+        show_default=True,
+        help="PNG is exact and several times slower.",
+    ),
+    option(
+        "--quality",
+        type=click.IntRange(1, 100),
+        default=90,
+        show_default=True,
+        metavar="N",
+        help="Quality of JPEGs.",
+    ),
+    OUT,
+)
+TASK_OF_LABELS = option(
+    "-t",
+    "--task",
+    type=KINDS,
+    help="What the labels are: a task, or another data set. Told by the files, but for class maps: "
+    "they are BDD100K's sem_seg, or Cityscapes' where they are named so.",
+)
 
 
 @click.group(
     cls=CommandGroup,
     epilog="""\b
 Examples:
-  bddzoo vis color -t sem_seg -i labels/sem_seg/masks/val -o colours/
+  bddzoo vis color -t sem_seg -l labels/sem_seg/masks/val -o colours/
   bddzoo vis overlay -i images/10k/val -l predictions.zip -o overlays/ --boxes
-  bddzoo vis compare images/10k/val --gt labels/sem_seg/masks/val --pred a.zip --pred b.zip -o out/ --worst 20
+  bddzoo vis compare -i images/10k/val -g labels/sem_seg/masks/val \\
+      -r a.zip -r b.zip -o out/ --worst 20
 """,
 )
 def command() -> None:
     """Draw labels and predictions: colour maps, overlays, comparisons."""
-
-
-command.add_command(compare)
 
 
 @command.command(
@@ -47,31 +141,24 @@ command.add_command(compare)
     cls=ZooCommand,
     epilog="""\b
 Examples:
-  bddzoo vis color -t sem_seg -i labels/sem_seg/masks/val -o colours/
-  bddzoo vis color -t ins_seg -i predictions/bitmasks -o colours/ --seed 3
-  bddzoo vis color -t ade20k -i ade20k/val/label -o colours/
+  bddzoo vis color -t sem_seg -l labels/sem_seg/masks/val -o colours/
+  bddzoo vis color -t ins_seg -l predictions/bitmasks -o colours/ --seed 3
+  bddzoo vis color -t ade20k -l ade20k/val/label -o colours/
 """,
 )
-@click.option("-t", "--task", type=click.Choice(TASKS), required=True, help="A task, or another data set.")
-@click.option("-i", "--input", "labels", type=PATH, required=True, help="Labels: folder, zip or JSON file.")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the colours of objects."
-)
-@common_options
+@takes(option("-t", "--task", type=KINDS, required=True, help="A task, or another data set."), LABELS, PLAIN)
 @click.pass_obj
-def color(
-    app: App, *, task: str, labels: Path, seed: int, out: Path, workers: int | None, force: bool
-) -> int:
+def color(app: App, *, task: str, labels: Path, look: Look) -> int:
     """Write colour maps, DIR/NAME.png: official colours for classes, one colour each for objects.
 
     The colour of an object depends on its id and the seed only, so it is the same in every run.
     """
     from bddzoo.datasets.formats.readers import open_labels
-    from bddzoo.reports.pictures.work import Effort, draw_colours
+    from bddzoo.reports.pictures.work import draw_colours
 
-    found = open_labels(labels, task)
-    effort = Effort(workers_of(workers), force)
-    return _run(app, "colour maps", lambda reports: draw_colours(found, out, seed, effort, reports))
+    found = open_labels(find_predictions(labels, task, None)[0], task)
+    effort = look.effort()
+    return _run(app, "colour maps", lambda reports: draw_colours(found, look.out, look.seed, effort, reports))
 
 
 @command.command(
@@ -84,50 +171,181 @@ Examples:
   bddzoo vis overlay -i leftImg8bit/val -l gtFine/val -o overlays/
 """,
 )
-@click.option("-i", "--images", type=PATH, required=True, help="Pictures: folder, zip or one file.")
-@click.option(
-    "-l", "--labels", type=PATH, required=True, help="Labels or predictions: folder, zip or JSON file."
-)
-@label_options
-@style_options
-@common_options
+@takes(IMAGES_NEEDED, LABELS, TASK_OF_LABELS, SCORE_FILE, STYLED)
 @click.pass_obj
 def overlay(
-    app: App,
-    /,
-    *,
-    images: Path,
-    labels: Path,
-    task: str | None,
-    score_file: Path | None,
-    out: Path,
-    workers: int | None,
-    force: bool,
-    **style: Any,
+    app: App, *, images: Path, labels: Path, task: str | None, score_file: Path | None, look: Look
 ) -> int:
-    """Draw labels or predictions over their pictures, DIR/NAME.jpg.
+    """Draw labels or predictions over their images, DIR/NAME.jpg.
 
-    Pictures and labels are matched by name; the published folders of Cityscapes work as they are. Masks,
+    Images and labels are matched by name; the published folders of Cityscapes work as they are. Masks,
     bitmasks, colour maps, RLE and COCO JSON are told apart by themselves; archives are not unpacked.
     """
     from bddzoo.datasets.formats.readers import open_labels
-    from bddzoo.reports.pictures.draw import Style
     from bddzoo.reports.pictures.images import ImageSet
-    from bddzoo.reports.pictures.work import Effort, draw_overlays
+    from bddzoo.reports.pictures.work import draw_overlays
 
-    suffix, quality = "." + style.pop("ext"), style.pop("quality")
-    chosen = Style(**style)
     pictures, found = ImageSet(images), open_labels(labels, task, score_file)
-    effort = Effort(workers_of(workers), force, suffix, quality)
-    return _run(app, "overlays", lambda reports: draw_overlays(pictures, found, out, chosen, effort, reports))
+    style, effort = look.style(), look.effort()
+    return _run(
+        app, "overlays", lambda reports: draw_overlays(pictures, found, look.out, style, effort, reports)
+    )
 
 
 def _run(app: App, what: str, work: Callable[[Reports], Tally]) -> int:
-    from bddzoo.cli.progress import PictureBar
     from bddzoo.reports.pictures.work import Reports
 
-    with PictureBar(app, what) as bar:
+    with Bar(app, what) as bar:
         lines = Lines(bar.warn)
         tally = work(Reports(bar.update, lines))
     lines.end()
     return show(app, what, tally)
+
+
+@command.command(
+    "compare",
+    cls=ZooCommand,
+    epilog="""\b
+Written below --out:
+  NAME/                  image, truth, each prediction, and where it is wrong
+  sheet.jpg              all frames at a glance; several for many frames
+  compare.json           how much the predictions differ, and shares of right and wrong
+  index.html             --html: a slider between any two of the images
+\b
+Examples:
+  bddzoo vis compare -i images/10k/val -g labels/sem_seg/masks/val \\
+      -r a.zip -r b.zip -o out/ --worst 20
+  bddzoo vis compare -i images/10k/val -g gt.json -r mine.json -o out/ --html
+""",
+)
+@takes(
+    IMAGES_NEEDED,
+    GT,
+    PREDICTIONS_MANY,
+    NAME,
+    WORST,
+    flag("--html", "page", help="Also write a page with a slider between two images."),
+    flag("--embed", help="Put the images into the page itself, for one file to send."),
+    TASK_OF_LABELS,
+    SCORE_FILE,
+    STYLED,
+)
+@click.pass_obj
+def compare(
+    app: App,
+    *,
+    images: Path,
+    gt: Path,
+    predictions: tuple[Path, ...],
+    called: tuple[str, ...],
+    worst: int | None,
+    page: bool,
+    embed: bool,
+    task: str | None,
+    score_file: Path | None,
+    look: Look,
+) -> int:
+    """Show images with truth, predictions, and error maps: right, wrong class, missed, ignored.
+
+    Frames differ by the share of their pixels on which the classes do; what the truth ignores does not count.
+    --worst shows those on which the two first predictions differ most, or one from the truth.
+    """
+    from bddzoo.datasets.formats.readers import open_labels
+    from bddzoo.reports.pictures.compare import PictureComparison, short_names
+    from bddzoo.reports.pictures.images import ImageSet
+    from bddzoo.reports.pictures.work import Reports
+
+    if score_file is not None and len(predictions) > 1:
+        raise UsageError(
+            "--score-file is of one prediction set, but there are several",
+            hint="put score.json next to each folder of bitmasks",
+        )
+    chosen = _names(called, short_names(predictions))
+    comparison = PictureComparison(
+        images=ImageSet(images),
+        truth=open_labels(gt, task),
+        predictions=tuple(open_labels(pred, task, score_file) for pred in predictions),
+        names=chosen,
+        style=look.style(),
+        out=look.out,
+        effort=look.effort(),
+    )
+    with Bar(app, "comparing") as bar:
+        lines = Lines(bar.warn)
+        tally, found = comparison.run(worst, Reports(bar.update, lines))
+    lines.end()
+    written = [comparison.write_summary(found)]
+    if page or embed:
+        written.append(comparison.write_page(found, embed=embed))
+    code = show(
+        app, "frames", tally, {"files": [str(path) for path in written], "frames": comparison.summary(found)}
+    )
+    for path in written[1:]:
+        app.say(f"open {path}")
+    return code
+
+
+def _names(given: tuple[str, ...], default: list[str]) -> tuple[str, ...]:
+    """What predictions are called.
+
+    Raises:
+        UsageError: Too few or too many names, equal ones, or one that is no file name.
+    """
+    if not given:
+        return tuple(default)
+    if len(given) != len(default):
+        raise UsageError(
+            f"{len(given)} --name for {len(default)} --predictions", hint="give one for each, in their order"
+        )
+    for name in given:
+        if not name.strip() or "/" in name or name.startswith(".") or "\0" in name:
+            raise UsageError(f"--name {name!r} cannot be part of a file name")
+        if given.count(name) > 1 or name in ("image", "truth"):
+            raise UsageError(
+                f"--name {name!r} is taken", hint="names must differ, and from 'image' and 'truth'"
+            )
+    return given
+
+
+class Lines:
+    """Prints warnings up to a number, and then how many more there were."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._warn = warn
+        self._count = 0
+
+    def __call__(self, line: str) -> None:
+        """Print one, unless there were too many."""
+        self._count += 1
+        if self._count <= MAX_LINES:
+            self._warn(line)
+
+    def end(self) -> None:
+        """Say how many were not printed."""
+        if self._count > MAX_LINES:
+            self._warn(f"and {self._count - MAX_LINES} more; --format json lists them all")
+
+
+def show(app: App, what: str, tally: Tally, extra: dict[str, Any] | None = None) -> int:
+    """Say what was drawn; returns the exit status."""
+    if app.json:
+        app.data_json(
+            {
+                "out": str(tally.out),
+                "drawn": tally.drawn,
+                "kept": tally.kept,
+                "failed": [{"name": name, "reason": reason} for name, reason in tally.failed],
+                "seconds": round(tally.seconds, 3),
+                **(extra or {}),
+            }
+        )
+    else:
+        speed = (
+            f" in {tally.seconds:.1f} s ({tally.drawn / max(tally.seconds, 1e-9):.0f}/s)"
+            if tally.drawn
+            else ""
+        )
+        kept = f"; {tally.kept} were there already" if tally.kept else ""
+        failed = f"; {len(tally.failed)} could not be drawn" if tally.failed else ""
+        app.say(f"{tally.drawn} {what}{speed} in {tally.out}{kept}{failed}")
+    return int(ExitCode.MISSING if tally.failed else ExitCode.OK)

@@ -1,7 +1,4 @@
-"""The weights that a command runs with: a file that the user names, or one that is fetched.
-
-The digest of the tensors in a weights file of any container, for commands that may have no torch.
-"""
+"""The weights that a command runs with: a file that the user names, or one that is fetched."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def obtain_weights(
-    app: App, model: Model, weights: Path | None, sources: Sequence[str]
+    app: App, model: Model, weights: Path | None, sources: Sequence[str], *, offline: bool = False
 ) -> tuple[Path, WeightsUsed]:
     """Path of the weights, and what is known of them.
 
@@ -27,6 +24,7 @@ def obtain_weights(
         model: The model.
         weights: A file of the user; None to take the model's own from the cache or a source.
         sources: Folders or URLs that are asked before the registry's.
+        offline: Open no connection.
 
     Raises:
         MissingError: No such file, or no source has it.
@@ -41,7 +39,8 @@ def obtain_weights(
 
         reporter = make_reporter(app, 1)
         with reporter:
-            result = Fetcher(Cache(app.cache_dir), sources, progress=reporter).fetch(model, rehash=True)
+            fetcher = Fetcher(Cache(app.cache_dir), sources, offline=offline, progress=reporter)
+            result = fetcher.fetch(model, rehash=True)
         return result.path, WeightsUsed(
             name=result.path.name,
             size_bytes=result.size_bytes,

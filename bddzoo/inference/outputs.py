@@ -83,7 +83,7 @@ class PredictionSet:
             if there:
                 raise UsageError(
                     f"{folder} holds predictions already: {', '.join(there)}",
-                    hint="choose another folder, or replace them with --overwrite",
+                    hint="choose another folder, or replace them with --force",
                 )
 
     def __enter__(self) -> PredictionSet:
@@ -243,7 +243,7 @@ class Unfinished:
             UsageError: They would not belong into one set: another model, other weights, or another
                 picture of the same name.
         """
-        again = "choose another folder, or begin again with --overwrite"
+        again = "choose another folder, or begin again with --force"
         for key in {**self.made_with, **made_with}:
             before, now = self.made_with.get(key), made_with.get(key)
             if before != now:
@@ -273,7 +273,7 @@ def read_unfinished(folder: Path) -> Unfinished | None:
     except (OSError, ValueError, KeyError, TypeError):
         good = False
     if not good:
-        raise UsageError(f"{path} is not the note of an interrupted run", hint="begin again with --overwrite")
+        raise UsageError(f"{path} is not the note of an interrupted run", hint="begin again with --force")
     return Unfinished(made_with, done, total)
 
 

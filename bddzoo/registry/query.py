@@ -42,7 +42,15 @@ PLAIN = (
         "dataset",
     ),
     *("fills", "not-buildable"),
+    # As `list` prints them: the id again, the task's main metric, and its values.
+    *("model", "metric", "val", "test"),
 )
+_MAIN = {"sem_seg": "mIoU", "drivable": "mIoU", "ins_seg": "AP", "det": "box_AP", "pan_seg": "PQ"}
+
+
+def main_metric(task: str) -> str:
+    """The metric that stands first for a task."""
+    return _MAIN.get(task, "mIoU")
 
 
 def matches(pattern: str, text: str) -> bool:
@@ -57,7 +65,8 @@ def column(model: Model, name: str) -> Value:
         model: The model.
         name: `id`, `zoo`, `task`, `method`, `paper`, `backbone`, `params`, `entries`, `engine`,
             `protocol`, `dataset`, `fills` (the row that its weights belong to), `not-buildable` (why its
-            network cannot be built), a metric and split such as `mIoU-val` or `AP-test`, the zoo's own
+            network cannot be built), `model` (the id), `metric` (the main one of the task), `val` and `test`
+            (its values), a metric and split such as `mIoU-val` or `AP-test`, the zoo's own
             name of a column such as `Mask AP-val`, or a setting such as `Iters`. Case is ignored.
     """
     key = name.lower()
@@ -88,7 +97,11 @@ def _plain(model: Model, key: str) -> Value:
         "dataset": protocol.dataset if protocol else None,
         "fills": model.fills.model if model.fills else None,
         "not-buildable": model.not_buildable.reason if model.not_buildable else None,
+        "model": model.id,
+        "metric": main_metric(model.task),
     }
+    if key in ("val", "test"):
+        return model.reported_value(main_metric(model.task), key)
     return values[key]
 
 
@@ -103,11 +116,15 @@ def column_names(models: Iterable[Model]) -> list[str]:
 
 
 def check_column(name: str, models: Iterable[Model]) -> str:
-    """The column's proper spelling.
+    """The column's proper spelling; a metric alone means its value on val.
 
     Raises:
         UsageError: No model has such a column; names near ones.
     """
+    models = list(models)
+    metrics = {r.metric.lower(): r.metric for m in models for r in m.reported}
+    if name.lower() in metrics:
+        name = f"{metrics[name.lower()]}-val"
     names = column_names(models)
     for known in names:
         if known.lower() == name.lower():

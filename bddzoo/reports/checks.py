@@ -21,11 +21,10 @@ def render(checks: Sequence[ModelCheck], form: str) -> str:
 
     Args:
         checks: One for each model.
-        form: `table`, `junit`, `github` (annotations), `summary` (Markdown) or `broken` (Markdown: only what
+        form: `junit`, `github` (annotations), `summary` (Markdown) or `broken` (Markdown: only what
             does not hold).
     """
     forms: dict[str, Callable[[Sequence[ModelCheck]], str]] = {
-        "table": _table,
         "junit": junit,
         "github": github,
         "summary": summary,
@@ -197,27 +196,24 @@ def broken(checks: Sequence[ModelCheck]) -> str:
     return f"{line}\n\n{summary(bad)}" if bad else line
 
 
-def _table(checks: Sequence[ModelCheck]) -> str:
-    from tabulate import tabulate
+def link_rows(checks: Sequence[ModelCheck]) -> list[tuple[str, str, str, str, str]]:
+    """A row for each link of each model: model, link, outcome, numbers, and why."""
+    return [
+        (check.model, link.link, link.outcome, ", ".join(map(_number, link.metrics)), _why(link))
+        for check in checks
+        for link in check.links
+    ]
 
-    rows = []
-    for check in checks:
-        for link in check.links:
-            numbers = ", ".join(_number(m) for m in link.metrics)
-            rows.append([check.model, link.link, link.outcome, numbers, _why(link)])
-    table = tabulate(
-        rows, headers=["model", "link", "verdict", "reported / found", "why"], disable_numparse=True
-    )
-    lines = [table, ""]
-    for check in checks:
-        first = check.first_broken
-        lines += [f"{check.model}: {link.link}: {link.scope}" for link in check.links if link.scope]
-        end = _whole(check)
-        if first is not None:
-            what = "breaks" if first.looked else "could not be looked at"
-            end = f"the first link that {what} is '{first.link}'"
-        lines.append(f"{check.model}: {check.verdict}; {end}")
-    return "\n".join(lines)
+
+def sentences(check: ModelCheck) -> list[str]:
+    """What the links of a model compared, and what they came to."""
+    first = check.first_broken
+    end = _whole(check)
+    if first is not None:
+        what = "breaks" if first.looked else "could not be looked at"
+        end = f"the first link that {what} is '{first.link}'"
+    scopes = [f"{check.model}: {link.link}: {link.scope}" for link in check.links if link.scope]
+    return [*scopes, f"{check.model}: {check.verdict}; {end}"]
 
 
 def _whole(check: ModelCheck) -> str:

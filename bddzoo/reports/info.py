@@ -30,6 +30,35 @@ def as_data(model: Model) -> dict[str, Any]:
     return data
 
 
+def as_row(model: Model) -> dict[str, Any]:
+    """The model's row in a list, as plain data."""
+    network, protocol = model.network, model.protocol
+    reported: dict[str, dict[str, object]] = {}
+    for entry in model.reported:
+        reported.setdefault(entry.split, {})[entry.metric] = entry.value
+    return {
+        "id": model.id,
+        "zoo": model.zoo.id,
+        "task": model.task,
+        "method": model.method.name,
+        "backbone": model.backbone,
+        "settings": model.settings,
+        "reported": reported,
+        "params": network.params if network else None,
+        "engine": network.engine if network else None,
+        "protocol": protocol.id if protocol else None,
+        "dataset": protocol.dataset if protocol else None,
+        "paper": model.paper_id,
+        "fills": {"model": model.fills.model, "differs": model.fills.differs} if model.fills else None,
+        "not_buildable": (
+            {"reason": model.not_buildable.reason, "text": model.not_buildable.text}
+            if model.not_buildable
+            else None
+        ),
+        "synthetic": model.zoo.synthetic,
+    }
+
+
 def as_text(model: Model) -> str:
     """The model as text for a terminal."""
     lines = [model.id]

@@ -1,4 +1,4 @@
-"""Reference pages rendered from the code and the registry: exit statuses, protocols, schema, operators."""
+"""Reference pages rendered from the code and the registry: exit statuses, settings, protocols ..."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bddzoo.config import SETTINGS
 from bddzoo.errors import MEANINGS
 from bddzoo.registry.model import Model
 from bddzoo.reports.facts import protocol_rows
@@ -17,6 +18,15 @@ def exit_codes() -> str:
     """Every exit status and what it means."""
     rows = [(str(int(code)), meaning) for code, meaning in MEANINGS.items()]
     return markdown_table(("Status", "Meaning"), rows, [True, False])
+
+
+def settings() -> str:
+    """Every environment variable, with the option and the key of the config file that say the same."""
+    rows = [
+        (f"`{s.variable}`", f"`{s.option}`" if s.option else "", f"`{s.key}`" if s.key else "", s.meaning)
+        for s in SETTINGS
+    ]
+    return markdown_table(("Variable", "Option", "Config file", "Meaning"), rows, [False] * 4)
 
 
 def protocols(models: Iterable[Model]) -> str:

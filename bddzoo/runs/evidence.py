@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -25,6 +25,7 @@ from bddzoo.results.links import (
 from bddzoo.results.record import WeightsUsed
 from bddzoo.results.store import best_record, check_root, default_root, scan_records, write_record
 from bddzoo.results.verdict import judge
+from bddzoo.runs.loop import Options
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,7 @@ class EvidenceChecker:
         sources: Folders or URLs that are asked before the registry's.
         offline: Open no connection.
         cache: Cache folder; None for the default one.
-        device: Device for inference.
-        split: Split whose numbers are checked.
+        options: How a network is run; its split is the one whose numbers are checked.
         results: Results folder; None for the default one.
     """
 
@@ -59,8 +59,7 @@ class EvidenceChecker:
     sources: tuple[str, ...] = ()
     offline: bool = False
     cache: Path | None = None
-    device: str = "auto"
-    split: str = "val"
+    options: Options = field(default_factory=Options)
     results: Path | None = None
 
     def check(self, model: Model, link: Link) -> LinkResult:
@@ -76,23 +75,23 @@ class EvidenceChecker:
     def _registry(self, model: Model) -> LinkResult:
         if not self.documents:
             raise MissingError("no document of the zoo to compare with: give --document FILE")
-        return check_registry(model, self.documents, self.split)
+        return check_registry(model, self.documents, self.options.split)
 
     def _scores(self, model: Model) -> LinkResult:
-        file = self.from_scores or self._fetch(model, f"scores-{self.split}")
-        return check_scores(model, file, self.split)
+        file = self.from_scores or self._fetch(model, f"scores-{self.options.split}")
+        return check_scores(model, file, self.options.split)
 
     def _predictions(self, model: Model) -> LinkResult:
         from bddzoo.datasets.layouts import layout_of
 
         if self.data is None:
             raise MissingError("no ground truth to score predictions against: give --data ROOT")
-        truth = layout_of(model, self.data).label_folder(model.task, self.split)
+        truth = layout_of(model, self.data).label_folder(model.task, self.options.split)
         if not truth.is_dir():
             raise MissingError(f"{self.data} has no labels {truth.relative_to(self.data)}")
         predictions = self.from_preds or self._fetch(model, "preds")
         workers = min(4, os.cpu_count() or 1)
-        return check_predictions(model, truth, predictions, self.data, self.split, workers)
+        return check_predictions(model, truth, predictions, self.data, self.options.split, workers)
 
     def _weights(self, model: Model) -> LinkResult:
         root = default_root(self.results)
@@ -105,7 +104,7 @@ class EvidenceChecker:
                 on_error=lambda e: self.warn(str(e)),
             )
             own = [stored.record for stored in known if stored.record.protocol.source == "inference"]
-            record = best_record(model, own, self.split)
+            record = best_record(model, own, self.options.split)
             if record is not None:
                 return from_report("weights", judge(model, record), f"record of {record.run.started}", record)
             if self.data is None:
@@ -113,15 +112,14 @@ class EvidenceChecker:
         if self.data is None:
             raise MissingError("no data set to run on: give --data ROOT")
         check_root(root)
-        from bddzoo.runs.measure import Options, Watcher, measure
+        from bddzoo.runs.measure import Watcher, measure
 
         path, used = self.weights(model)
-        options = Options(split=self.split, device=self.device)
         watcher = Watcher(warn=self.warn)
-        outcome = measure(model, self.data, path, used, options, watcher, command=self.command)
+        outcome = measure(model, self.data, path, used, self.options, watcher, command=self.command)
         if outcome.record is None:
             name, reason = outcome.failures[0]
-            raise MissingError(f"{len(outcome.failures)} pictures could not be used: {name}: {reason}")
+            raise MissingError(f"{len(outcome.failures)} images could not be used: {name}: {reason}")
         try:
             write_record(outcome.record, root, outcome.statistics)
         except BddzooError as error:  # the numbers count all the same: they may have taken hours

@@ -27,6 +27,29 @@ OFFICIAL_PLAIN = {"sem_seg": ("fIoU", "pAcc"), "drivable": ("fIoU", "pAcc")}
 # The summary name of a metric that has a table.
 SUMMARY_NAMES = {"IoU": "mIoU", "Precision": "mPrecision", "Recall": "mRecall"}
 
+# What is shown first of a task's metrics, over all classes and of each; and in one line.
+SHOWN = {
+    "sem_seg": ("mIoU", "fIoU", "pAcc", "PixelACC", "mPrecision", "mRecall"),
+    "ins_seg": (
+        *("AP", "AP50", "AP75", "APs", "APm", "APl"),
+        *("AR1", "AR10", "AR100", "box_AP", "box_AP50", "box_AP75"),
+    ),
+}
+SHOWN_OF_CLASSES = {
+    "sem_seg": ("IoU", "Precision", "Recall"),
+    "ins_seg": ("AP", "AP50", "AP75", "box_AP"),
+}
+HEADLINES = {
+    "sem_seg": ("mIoU", "fIoU", "pAcc"),
+    "drivable": ("mIoU", "fIoU", "pAcc"),
+    "ins_seg": ("AP", "AP50", "AP75"),
+    "pan_seg": ("PQ", "SQ", "RQ"),
+}
+# The table that stands for a task where only one can be shown.
+MAIN_TABLE = {"sem_seg": "IoU", "drivable": "IoU", "ins_seg": "AP", "pan_seg": "PQ"}
+# Metrics that the official toolkit does not have.
+OWN_METRICS = ("box_AP",)
+
 DEFINITIONS: dict[str, str] = {
     "IoU": "intersection over union of a class over all frames, percent",
     "mIoU": "mean IoU over the classes that occur in the ground truth",
@@ -121,3 +144,13 @@ class Scores:
 
 def _nulls(values: Mapping[str, float]) -> dict[str, float | None]:
     return {k: (None if math.isnan(v) else float(v)) for k, v in values.items()}
+
+
+def shown_summary(scores: Scores) -> list[str]:
+    """Names of the metrics over all classes that are shown first, as far as they were measured."""
+    return [name for name in SHOWN.get(scores.task, tuple(scores.summary)) if name in scores.summary]
+
+
+def shown_classes(scores: Scores) -> list[str]:
+    """Names of the metrics of single classes that are shown first, as far as they were measured."""
+    return [name for name in SHOWN_OF_CLASSES.get(scores.task, tuple(scores.table)) if name in scores.table]

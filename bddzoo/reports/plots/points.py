@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry.model import Model
+from bddzoo.registry.query import main_metric
 from bddzoo.results import Record, best_record
 from bddzoo.results.verdict import MetricVerdict, judge, measured_value
 
-METRICS = {"sem_seg": "mIoU", "ins_seg": "AP", "drivable": "mIoU", "det": "box_AP", "pan_seg": "PQ"}
 DATASET = "bdd100k"
 
 
@@ -84,7 +84,7 @@ def select(models: Sequence[Model], task: str | None, dataset: str | None, metri
     left = [m for m in left if _dataset(m) == dataset]
     if not left:
         raise MissingError(f"no model of data set '{dataset}'", hint="there are " + ", ".join(sets))
-    return Selection(tuple(left), tasks[0], dataset, metric or METRICS.get(tasks[0], "mIoU"))
+    return Selection(tuple(left), tasks[0], dataset, metric or main_metric(tasks[0]))
 
 
 def _dataset(model: Model) -> str:

@@ -1,0 +1,257 @@
+"""Which models a command is about: ids, zoos, patterns and filters, understood alike everywhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from bddzoo.errors import MissingError, UsageError
+
+if TYPE_CHECKING:
+    from bddzoo.artifacts.fetcher import FetchJob
+    from bddzoo.cli.app import App
+    from bddzoo.registry.model import ArtifactKind, Model
+    from bddzoo.results import StoredRecord
+
+T = TypeVar("T")
+PLACES = 3
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the user typed to name models.
+
+    Attributes:
+        patterns: Ids, zoos, or shell patterns of either.
+        task: Only models of this task.
+        zoo: Only this zoo, or a pattern.
+        where: Conditions on columns, such as `mIoU > 62`.
+        everything: All models.
+    """
+
+    patterns: tuple[str, ...] = ()
+    task: str | None = None
+    zoo: str | None = None
+    where: tuple[str, ...] = ()
+    everything: bool = False
+
+    @property
+    def given(self) -> bool:
+        """Whether anything was typed."""
+        return bool(self.patterns or self.filtered or self.everything)
+
+    @property
+    def filtered(self) -> bool:
+        """Whether a filter was typed."""
+        return self.task is not None or self.zoo is not None or bool(self.where)
+
+    def models(self, app: App, *, needed: bool = True) -> list[Model]:
+        """The models, each once: in the order of the patterns, and in the registry's for each.
+
+        Args:
+            app: Its registry is searched.
+            needed: Something has to be named; otherwise naming nothing means all models.
+
+        Raises:
+            UsageError: Nothing was named, an unknown task, or a condition that cannot be read.
+            MissingError: A name or a filter fits no model.
+        """
+        if needed and not self.given:
+            raise UsageError("no model given", hint="name a model or pattern, or give --all")
+        registry = app.registry
+        self._check_filters(app)
+        fitting = {m.id for m in registry.select(zoo=self.zoo, task=self.task, where=self.where)}
+        found: dict[str, Model] = {}
+        for pattern in self.patterns:
+            # An id may hold characters that mean something in a pattern, so it is tried as it is first.
+            named = [registry.by_id[pattern]] if pattern in registry.by_id else registry.select((pattern,))
+            if not named:
+                raise MissingError(f"no model fits '{pattern}'", hint=near_models(app, pattern))
+            chosen = {m.id: m for m in named if m.id in fitting}
+            if not chosen:
+                raise MissingError(
+                    f"no model that fits '{pattern}' is {self._filters()}", hint="see 'bddzoo list'"
+                )
+            found |= chosen
+        if not self.patterns:
+            found = {m.id: m for m in registry.models if m.id in fitting}
+        if not found and self.filtered:
+            raise MissingError(f"no model is {self._filters()}", hint="see 'bddzoo list'")
+        return list(found.values())
+
+    def items(self, app: App, items: Iterable[T], name: Callable[[T], tuple[str, str]]) -> list[T]:
+        """Those of some things that belong to a selected model, which may be gone from the registry.
+
+        Args:
+            app: Its registry knows what the filters are about.
+            items: Records, or entries of the cache.
+            name: Model and zoo of one.
+        """
+        from bddzoo.registry.query import matches
+
+        kept = list(items)
+        if self.patterns:
+            kept = [i for i in kept if any(matches(p, part) for p in self.patterns for part in name(i))]
+        if self.zoo is not None:
+            kept = [i for i in kept if matches(self.zoo, name(i)[1])]
+        if self.task is not None or self.where:
+            self._check_filters(app)
+            known = {m.id for m in app.registry.select(task=self.task, where=self.where)}
+            kept = [i for i in kept if name(i)[0] in known]
+        return kept
+
+    def _check_filters(self, app: App) -> None:
+        from bddzoo.registry.problems import did_you_mean
+        from bddzoo.registry.query import matches
+
+        if self.task is not None:
+            known = sorted({m.task for m in app.registry.models})
+            if self.task not in known:
+                raise UsageError(f"no models of task '{self.task}'", hint=f"known: {', '.join(known)}")
+        zoos = [z.id for z in app.registry.zoos]
+        if self.zoo is not None and not any(matches(self.zoo, zoo) for zoo in zoos):
+            near = did_you_mean(self.zoo, zoos)
+            raise UsageError(f"there is no zoo '{self.zoo}'{near}", hint=f"known: {', '.join(zoos)}")
+
+    def _filters(self) -> str:
+        parts = [f"of task {self.task}"] if self.task else []
+        parts += [f"of zoo {self.zoo}"] if self.zoo else []
+        parts += [f"where {condition}" for condition in self.where]
+        return " and ".join(parts)
+
+
+def near_models(app: App, name: str) -> str:
+    """Which ids a name may have meant, for a hint."""
+    from difflib import get_close_matches
+
+    lower = {model_id.lower(): model_id for model_id in app.registry.by_id}
+    inside = [model_id for key, model_id in lower.items() if name.lower() in key]
+    near = inside or [lower[key] for key in get_close_matches(name.lower(), lower, n=PLACES, cutoff=0.5)]
+    if not near:
+        return "see 'bddzoo list'"
+    more = f", or all {len(near)} with '*{name}*'" if len(near) > PLACES else ""
+    return f"did you mean {' or '.join(near[:PLACES])}{more}?"
+
+
+def under_protocol(app: App, model: Model, name: str | None) -> Model:
+    """A model as it is tested by another protocol, with the numbers that were published for that.
+
+    Raises:
+        UsageError: There is no such protocol, or it is of another data set.
+    """
+    from bddzoo.registry.problems import unknown
+
+    if name is None or (model.protocol is not None and name == model.protocol.id):
+        return model
+    protocol = app.registry.protocols.get(name)
+    if protocol is None:
+        raise UsageError(unknown("protocol", name, app.registry.protocols))
+    if model.protocol is not None and protocol.dataset != model.protocol.dataset:
+        raise UsageError(
+            f"protocol {name} is of {protocol.dataset}, model {model.id} of {model.protocol.dataset}",
+            hint=f"'bddzoo info {model.id}' names its own",
+        )
+    return model.tested_by(name, protocol)
+
+
+def find_data(app: App, typed: Path | None, dataset: str = "bdd100k") -> Path | None:
+    """Root of a data set: `--data`, else `BDDZOO_DATA`, else the config file; None where none is named.
+
+    What was not typed is said.
+
+    Raises:
+        UsageError: The config file is not what it should be.
+    """
+    from bddzoo.config import read_config
+
+    if typed is not None:
+        if str(typed) == os.environ.get("BDDZOO_DATA"):
+            app.detail(f"data: {typed} (BDDZOO_DATA, or as typed)")
+        return typed
+    config = read_config()
+    root = config.root_of(dataset)
+    if root is not None:
+        app.say(f"data: {root} (from {config.path})")
+    return root
+
+
+def need_data(app: App, typed: Path | None, dataset: str = "bdd100k") -> Path:
+    """As `find_data`, where a data set is needed.
+
+    Raises:
+        UsageError: None is named.
+    """
+    root = find_data(app, typed, dataset)
+    if root is None:
+        raise UsageError(
+            f"no folder of {dataset} given",
+            hint="give --data ROOT, set BDDZOO_DATA, or name it in the config file: bddzoo config",
+        )
+    return root
+
+
+def dataset_of(model: Model) -> str:
+    """Id of the data set that a model is tested on."""
+    return model.protocol.dataset if model.protocol is not None else "bdd100k"
+
+
+def find_named(app: App, results: Path | None, reference: str) -> StoredRecord:
+    """The record that a user names, with a warning for each that is damaged; see `find_record`."""
+    from bddzoo.results import default_root, find_record
+
+    return find_record(default_root(results), reference, lambda error: app.warn(str(error)))
+
+
+def parse_kinds(words: Sequence[str], option: str = "--what") -> list[ArtifactKind]:
+    """Kinds of files by name; `scores` and `all` stand for several.
+
+    Raises:
+        UsageError: An unknown word.
+    """
+    from typing import get_args
+
+    from bddzoo.registry.model import ArtifactKind
+
+    kinds: tuple[ArtifactKind, ...] = get_args(ArtifactKind)
+    groups: dict[str, tuple[ArtifactKind, ...]] = {"scores": ("scores-val", "scores-test"), "all": kinds}
+    found: dict[ArtifactKind, None] = {}
+    for word in words or ("",):
+        group = groups.get(word, tuple(k for k in kinds if k == word))
+        if not group:
+            raise UsageError(f"{option}: no kind '{word}'", hint=f"known: {', '.join([*kinds, *groups])}")
+        found.update(dict.fromkeys(group))
+    return list(found)
+
+
+def files_of(models: Sequence[Model], kinds: Sequence[ArtifactKind]) -> list[FetchJob]:
+    """Files to fetch. A kind that a model lacks is left out, unless it is all that was asked for.
+
+    Raises:
+        MissingError: None of the models has any of the kinds.
+    """
+    from bddzoo.artifacts.fetcher import FetchJob
+
+    jobs = [FetchJob(m, k) for m in models for k in kinds if m.artifact(k) is not None]
+    if not jobs:
+        names = models[0].id if len(models) == 1 else f"these {len(models)} models"
+        raise MissingError(
+            f"{names}: no zoo gives {' or '.join(kinds)}", hint="see what there is with 'bddzoo info MODEL'"
+        )
+    return jobs
+
+
+def find_predictions(path: Path, task: str, score_file: Path | None) -> tuple[Path, Path | None]:
+    """The predictions themselves in a folder that `predict` or `eval` wrote; anything else as it is.
+
+    Returns:
+        Where they are, and the scores of bitmasks: those given, or the ones that lie with them.
+    """
+    folder = path / {"ins_seg": "bitmasks", "pan_seg": "bitmasks"}.get(task, "masks")
+    found = folder if folder.is_dir() else path
+    if score_file is None and task == "ins_seg" and found.is_dir():
+        places = (found / "score.json", found.parent / "score.json")
+        score_file = next((place for place in places if place.is_file()), None)
+    return found, score_file
