@@ -19,6 +19,9 @@ if _WORKERS > 1:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _WORKERS)))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# Wide enough for whole paths in tables; tests of the width set their own.
+os.environ.setdefault("COLUMNS", "200")
+
 ALL = os.environ.get("BDDZOO_TEST_ALL") == "1"
 
 

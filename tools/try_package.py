@@ -119,7 +119,7 @@ def try_score(environment: Environment) -> None:
 
 def try_run(environment: Environment) -> None:
     """The demo: two networks are run and reproduce their numbers, with the files in the wheel."""
-    printed = environment.bddzoo("demo", "--dir", environment.work / "demo")
+    printed = environment.bddzoo("demo", "-o", environment.work / "demo")
     expect("the demo reproduces nothing", printed.count("reproduced") >= len(MODELS))
 
 

@@ -115,7 +115,7 @@ class App:
             headers: A head for each column.
             rows: Cells.
             total: Draw a rule above the last row.
-            optional: Columns that are left out where there is no room, the first ones first; it is said which.
+            optional: Columns left out where there is no room, first ones first; it is said which.
         """
         from bddzoo.cli.output import fitting, table
 
@@ -139,7 +139,7 @@ class App:
         if not self.quiet:
             _echo(self._event("message", text=text) if self.json else text, err=True)
 
-    def event(self, name: str, **fields: object) -> None:
+    def event(self, name: str, /, **fields: object) -> None:
         """Report progress to a program that asked for JSON: one line on stderr, unless quiet."""
         if not self.quiet:
             _echo(self._event(name, **fields), err=True)
@@ -175,7 +175,7 @@ class App:
         """Whether text on a standard stream may be coloured."""
         return self.color and stream.isatty() and os.environ.get("TERM") != "dumb"
 
-    def _event(self, name: str, **fields: object) -> str:
+    def _event(self, name: str, /, **fields: object) -> str:
         return json.dumps(_plain({"event": name, **fields}), ensure_ascii=False)
 
     def _mark(self, word: str, colour: str) -> str:

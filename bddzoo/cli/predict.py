@@ -157,7 +157,8 @@ class Prediction:
         from bddzoo.datasets.layouts import labels_of
         from bddzoo.datasets.openseg import class_set_of
         from bddzoo.inference.background import Sink
-        from bddzoo.inference.batches import Events, predict_frames, protocol_of
+        from bddzoo.inference.batches import Events
+        from bddzoo.inference.pipeline import predict_frames, protocol_of
         from bddzoo.inference.load import load_runner
         from bddzoo.inference.outputs import PredictionSet, Unfinished, remove_note
         from bddzoo.inference.speedups import Speedups

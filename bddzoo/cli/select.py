@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import click
+
 from bddzoo.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -60,7 +62,9 @@ class Selection:
             MissingError: A name or a filter fits no model.
         """
         if needed and not self.given:
-            raise UsageError("no model given", hint="name a model or pattern, or give --all")
+            every = any(p.name == "everything" for p in click.get_current_context().command.params)
+            hint = "name a MODEL, a zoo or a pattern" + (", or give --all" if every else "")
+            raise UsageError("no model given", hint=hint)
         registry = app.registry
         self._check_filters(app)
         fitting = {m.id for m in registry.select(zoo=self.zoo, task=self.task, where=self.where)}
@@ -69,7 +73,7 @@ class Selection:
             # An id may hold characters that mean something in a pattern, so it is tried as it is first.
             named = [registry.by_id[pattern]] if pattern in registry.by_id else registry.select((pattern,))
             if not named:
-                raise MissingError(f"no model fits '{pattern}'", hint=near_models(app, pattern))
+                raise MissingError(f"no model or zoo fits '{pattern}'", hint=near_models(app, pattern))
             chosen = {m.id: m for m in named if m.id in fitting}
             if not chosen:
                 raise MissingError(
@@ -114,7 +118,7 @@ class Selection:
         zoos = [z.id for z in app.registry.zoos]
         if self.zoo is not None and not any(matches(self.zoo, zoo) for zoo in zoos):
             near = did_you_mean(self.zoo, zoos)
-            raise UsageError(f"there is no zoo '{self.zoo}'{near}", hint=f"known: {', '.join(zoos)}")
+            raise MissingError(f"there is no zoo '{self.zoo}'{near}", hint=f"known: {', '.join(zoos)}")
 
     def _filters(self) -> str:
         parts = [f"of task {self.task}"] if self.task else []

@@ -101,7 +101,7 @@ def contenders(root: Path, out: Path, oracle: str | None) -> dict[tuple[str, str
 
         def color(n: int, task: str = task, kind: str = kind) -> list[str]:
             labels = str(root / f"{kind}-{n}")
-            return [*ours, "color", "-t", task, "-i", labels, "-o", str(out), "--workers", str(WORKERS)]
+            return [*ours, "color", "-t", task, "-l", labels, "-o", str(out), "--jobs", str(WORKERS)]
 
         def toolkit(n: int, task: str = task, kind: str = kind) -> list[str]:
             labels = str(root / f"{kind}-{n}")
@@ -110,7 +110,7 @@ def contenders(root: Path, out: Path, oracle: str | None) -> dict[tuple[str, str
 
         def overlay(n: int, kind: str = kind) -> list[str]:
             images, labels = str(root / f"images-{n}"), str(root / f"{kind}-{n}")
-            return [*ours, "overlay", "-i", images, "-l", labels, "-o", str(out), "--workers", str(WORKERS)]
+            return [*ours, "overlay", "-i", images, "-l", labels, "-o", str(out), "--jobs", str(WORKERS)]
 
         def visualizer(n: int, task: str = task, kind: str = kind) -> list[str]:
             images, labels = str(root / f"images-{n}"), str(root / f"{kind}-{n}")

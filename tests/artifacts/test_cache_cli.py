@@ -93,9 +93,9 @@ class TestCache:
     def test_export_and_import(self, zoo, run, tmp_path):
         assert run("fetch", "--all", "-q").returncode == 0
         archive = tmp_path / "zoo.zip"
-        assert run("cache export", archive).returncode == 0
+        assert run("cache export -o", archive).returncode == 0
         first = archive.read_bytes()
-        assert run("cache export", archive).returncode == 0
+        assert run("cache export -o", archive).returncode == 0
         assert archive.read_bytes() == first, "equal input gives equal bytes"
         other = ["--cache", tmp_path / "second"]
         assert bddzoo("cache", "import", archive, *other).returncode == 0
@@ -104,5 +104,5 @@ class TestCache:
         )
         assert done.returncode == 0, done.stderr
         change(objects(tmp_path)[0])
-        assert_one_line(run("cache export", archive), 6, "was changed since")
+        assert_one_line(run("cache export -o", archive), 6, "was changed since")
         assert archive.read_bytes() == first

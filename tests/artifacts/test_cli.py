@@ -37,7 +37,7 @@ class TestFetch:
         assert run("fetch", "net_?", "--task", "sem_seg", "-q").stdout.count("\n") == 2
         assert_one_line(run("fetch", "--task", "drivable"), 2, "known: sem_seg")
         assert_one_line(run("fetch", "nat_a"), 5, "did you mean net_a")
-        assert_one_line(run("fetch", "zzz*"), 5, "no model fits 'zzz*'")
+        assert_one_line(run("fetch", "zzz*"), 5, "no model or zoo fits 'zzz*'")
         assert_one_line(run("fetch"), 2, "no model given")
 
     def test_one_bad_file_does_not_stop_the_others(self, zoo, run, tmp_path):
@@ -113,7 +113,7 @@ class TestFetch:
         assert "error: 1 of 2 files cannot be fetched" in both.stderr
 
     def test_dry_run_looks_at_the_room_for_copies_too(self, zoo, run, tmp_path):
-        done = run("fetch", "--all", "--dry-run", "--dest", tmp_path / "dest")
+        done = run("fetch", "--all", "--dry-run", "--out", tmp_path / "dest")
         assert done.returncode == 0
         assert "to copy: 290.0 kB" in done.stderr
         assert not (tmp_path / "dest").exists()
@@ -170,11 +170,11 @@ class TestFetch:
 
     def test_dest_gets_copies_and_keeps_what_differs(self, zoo, run, tmp_path):
         dest = tmp_path / "dest"
-        assert run("fetch", "net_a", "--dest", dest).stdout.startswith(str(dest / "net_a.pth"))
+        assert run("fetch", "net_a", "--out", dest).stdout.startswith(str(dest / "net_a.pth"))
         (dest / "net_a.pth").write_bytes(b"mine")
-        assert_one_line(run("fetch", "net_a", "--dest", dest), 2, "exists and is different")
+        assert_one_line(run("fetch", "net_a", "--out", dest), 2, "exists and is different")
         assert (dest / "net_a.pth").read_bytes() == b"mine"
-        assert run("fetch", "net_a", "--dest", dest, "--force").returncode == 0
+        assert run("fetch", "net_a", "--out", dest, "--force").returncode == 0
         assert (dest / "net_a.pth").read_bytes() == DATA
 
     def test_dead_network_names_each_source(self, run, tmp_path):
@@ -200,10 +200,10 @@ class TestFetch:
         )
         assert_one_line(done, 5, "writing to the cache", "use another --cache")
         dest = tmp_path / "file" / "y"
-        done = run("fetch", "net_a", "--dest", dest)
-        assert_one_line(done, 5, "writing", "choose another --dest")
+        done = run("fetch", "net_a", "--out", dest)
+        assert_one_line(done, 5, "writing", "choose another --out")
         assert not done.stdout, "a file that is not where it was wanted is not listed as if it were"
-        row = json.loads(run("fetch", "net_a", "--dest", dest, "--format", "json").stdout)[0]
+        row = json.loads(run("fetch", "net_a", "--out", dest, "--format", "json").stdout)[0]
         assert row["exit_code"] == 5
 
     def test_ctrl_c_keeps_what_arrived_and_the_next_run_goes_on(self, zoo, run, tmp_path):

@@ -39,7 +39,7 @@ def test_what_is_special(tmp_path, pipe):
     assert found == {"pipe": True, "link": True, "file": False, "absent": False}
 
 
-@pytest.mark.parametrize("command", ["bundle net_a -o {0}", "cache export {0}"])
+@pytest.mark.parametrize("command", ["bundle net_a -o {0}", "cache export -o {0}"])
 def test_archives_replace_nothing_but_bundles(zoo, run, tmp_path, pipe, command):
     assert run("fetch", "net_a", "-q").returncode == 0
     zoo.requests.clear()
@@ -76,16 +76,16 @@ def test_copies_replace_no_pipe_and_no_link_to_nowhere(zoo, run, pipe, tmp_path)
     dest.mkdir()
     target = dest / "net_a.pth"
     target.symlink_to(tmp_path / "nowhere")
-    assert_one_line(run("fetch", "net_a", "--dest", dest), 2, f"{target} exists and is different")
+    assert_one_line(run("fetch", "net_a", "--out", dest), 2, f"{target} exists and is different")
     assert target.is_symlink()
     target.unlink()
     pipe.rename(target)
     for force in ((), ("--force",)):
-        done = run("fetch", "net_a", "--dest", dest, *force, timeout=60)
+        done = run("fetch", "net_a", "--out", dest, *force, timeout=60)
         assert_one_line(done, 2, f"{target} is no regular file")
     assert is_special(target)
 
 
-@pytest.mark.parametrize("command", [("fetch", "net_a", "--dest", ""), ("adopt", "")])
+@pytest.mark.parametrize("command", [("fetch", "net_a", "--out", ""), ("adopt", "")])
 def test_an_empty_name_is_not_the_current_folder(zoo, run, command):
     assert_one_line(run(*command), 2, "the name is empty")

@@ -40,7 +40,9 @@ def predict(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     def run(*inputs: object, model: str = SEM_SEG, **options: object) -> subprocess.CompletedProcess[str]:
         values = {"out": tmp_path / "out", "cache": tmp_path / "cache", "device": "cpu", **options}
         named = [x for name, value in values.items() for x in (f"--{name}", value)]
-        return run_here(capsys, "predict", model, *inputs, *named)
+        images = [part for item in inputs if isinstance(item, Path) for part in ("-i", item)]
+        more = [item for item in inputs if not isinstance(item, Path)]
+        return run_here(capsys, "predict", model, *images, *more, *named)
 
     return run
 
@@ -187,6 +189,6 @@ def test_a_compiler_that_is_not_there(picture: Path, tmp_path: Path) -> None:
     """`torch.compile` finds out late; the command says it before the first picture."""
     cache = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor"), "CXX": "/no/such/compiler"}
     options = ("--out", tmp_path / "out", "--cache", tmp_path / "cache", "--device", "cpu", "--compile")
-    done = bddzoo("predict", SEM_SEG, picture, *options, env=cache)
+    done = bddzoo("predict", SEM_SEG, "-i", picture, *options, env=cache)
     assert_one_line(done, 5, "torch.compile does not work", "leave out --compile")
     assert nothing_left(tmp_path)

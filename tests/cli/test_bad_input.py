@@ -42,7 +42,7 @@ def files(folder: Path, pattern: str = "*.pth") -> list[Path]:
         ["info", "deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100"],
         ["fetch", "deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100"],
         ["eval", "deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100", "--data", "."],
-        ["predict", "deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100", ".", "--out", "never-made"],
+        ["predict", "deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100", "-i", ".", "--out", "never-made"],
     ],
 )
 def test_unknown_model(arguments: list[str], tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_ctrl_c_in_the_middle_of_a_download(server: Server, registry: Path, tmp_
     [
         ("torch", "['eval', 'demo_semfpn_r18n_sem_seg', '--data', sys.argv[1]]", install_hint("run")),
         ("numpy", "['score', '-t', 'sem_seg', '-g', sys.argv[1], '-r', sys.argv[1]]", install_hint("score")),
-        ("mmseg", "['demo', '--dir', sys.argv[1]]", install_hint("run")),
+        ("mmseg", "['demo', '-o', sys.argv[1]]", install_hint("run")),
     ],
 )
 def test_a_package_that_is_not_installed(tmp_path: Path, package: str, arguments: str, extra: str) -> None:

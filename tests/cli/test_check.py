@@ -71,7 +71,7 @@ def test_all_four_links_of_a_semantic_model_hold(run: Run, tiny: TinyZoo, publis
     links = ("--link", "registry", "--link", "scores", "--link", "predictions", "--link", "weights")
     files = (
         *("--document", published / "sem_seg.md", "--from-scores", published / "sem_seg-scores.json"),
-        *("--from-preds", predictions(published, "sem_seg"), "--from-weights", "--data", tiny.data),
+        *("--predictions", predictions(published, "sem_seg"), "--run", "--data", tiny.data),
     )
     done = check(run, tiny, published, "sem_seg", *links, *files, "--format", "json")
     assert verdicts(done) == dict.fromkeys(("registry", "scores", "predictions", "weights"), "reproduced")
@@ -81,9 +81,9 @@ def test_all_four_links_of_a_semantic_model_hold(run: Run, tiny: TinyZoo, publis
 
 def test_links_of_an_instance_model(run: Run, tiny: TinyZoo, published: Path) -> None:
     files = (
-        *("--data", tiny.data, "--from-weights"),
+        *("--data", tiny.data, "--run"),
         *("--from-scores", published / "ins_seg-scores.json"),
-        *("--from-preds", predictions(published, "ins_seg")),
+        *("--predictions", predictions(published, "ins_seg")),
     )
     done = check(run, tiny, published, "ins_seg", *files, "--format", "json")
     assert verdicts(done) == dict.fromkeys(("scores", "predictions", "weights"), "reproduced"), done.stdout
@@ -99,12 +99,12 @@ def test_links_of_an_instance_model(run: Run, tiny: TinyZoo, published: Path) ->
 def test_semantic_predictions_as_zoos_publish_them(run: Run, tiny: TinyZoo, published: Path) -> None:
     """RLE JSON against the data set's PNG files."""
     file = published / "sem_seg" / "sem_seg.json"
-    done = check(run, tiny, published, "sem_seg", "--from-preds", file, "--data", tiny.data)
+    done = check(run, tiny, published, "sem_seg", "--predictions", file, "--data", tiny.data)
     assert done.returncode == 0, done.stdout
     content = json.loads(file.read_text())
     content["frames"].pop()
     file.write_text(json.dumps(content))
-    done = check(run, tiny, published, "sem_seg", "--from-preds", file, "--data", tiny.data)
+    done = check(run, tiny, published, "sem_seg", "--predictions", file, "--data", tiny.data)
     assert done.returncode == 5
     assert "no prediction for 1 of" in done.stdout
 
@@ -182,7 +182,7 @@ def test_scores_of_a_part_of_the_set_are_no_pass(
 def test_a_missing_prediction_is_no_pass(run: Run, tiny: TinyZoo, published: Path) -> None:
     masks = predictions(published, "sem_seg")
     min(masks.glob("*.png")).unlink()
-    done = check(run, tiny, published, "sem_seg", "--from-preds", masks, "--data", tiny.data)
+    done = check(run, tiny, published, "sem_seg", "--predictions", masks, "--data", tiny.data)
     assert done.returncode == 5, done.stdout
 
 
@@ -190,7 +190,7 @@ def test_other_predictions_drift(run: Run, tiny: TinyZoo, published: Path) -> No
     masks = predictions(published, "sem_seg")
     one, two = sorted(masks.glob("*.png"))[:2]
     one.write_bytes(two.read_bytes())
-    done = check(run, tiny, published, "sem_seg", "--from-preds", masks, "--data", tiny.data)
+    done = check(run, tiny, published, "sem_seg", "--predictions", masks, "--data", tiny.data)
     assert done.returncode == 3, done.stdout
 
 
@@ -199,7 +199,7 @@ def test_weights_without_a_digest_are_unverified(run: Run, tiny: TinyZoo, publis
     lines = registry.read_text().splitlines()
     kept = [line for line in lines if "md5:" not in line and "digests:" not in line]
     registry.write_text("\n".join(kept) + "\n")
-    done = check(run, tiny, published, "sem_seg", "--from-weights", "--data", tiny.data)
+    done = check(run, tiny, published, "sem_seg", "--run", "--data", tiny.data)
     assert done.returncode == 6, done.stdout + done.stderr
     assert "not verified" in done.stdout
 
@@ -210,7 +210,7 @@ def test_a_measurement_that_cannot_be_recorded_is_judged_all_the_same(
     """It may have taken hours; the folder was looked at before, and has filled up since."""
     (tmp_path / "results" / "tiny").mkdir(parents=True)
     (tmp_path / "results" / "tiny" / "sem_seg").write_text("in the way")
-    done = check(run, tiny, published, "sem_seg", "--from-weights", "--data", tiny.data, "--format", "json")
+    done = check(run, tiny, published, "sem_seg", "--run", "--data", tiny.data, "--format", "json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert verdicts(done) == {"weights": "reproduced"}
     assert "warning: cannot write a record" in done.stderr
@@ -221,7 +221,7 @@ def test_a_place_where_nothing_can_be_recorded_is_said_before_the_network_runs(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     options = ("--data", tiny.data, "--results", tmp_path / "file" / "results", "--format", "json")
-    done = check(run, tiny, published, "sem_seg", "--from-weights", *options)
+    done = check(run, tiny, published, "sem_seg", "--run", *options)
     assert (done.returncode, verdicts(done)) == (5, {"weights": "missing"})
     assert "cannot write a record" in done.stdout
     assert not (tmp_path / "cache").exists(), "nothing was fetched"

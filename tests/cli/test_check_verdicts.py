@@ -107,16 +107,16 @@ def test_a_record_that_is_newer_than_the_table_closes_the_gate(
     block = f"zoo=tiny task=sem_seg style=measured results={root}"
     page.write_text(f"# Ledger\n<!-- bddzoo:tables {block} -->\n<!-- /bddzoo:tables -->\n")
     registry = ("--registry", tiny.registry)
-    assert run("tables", "--check", page, *registry).returncode == 3, "not rendered yet"
-    assert run("tables", "--write", page, *registry).returncode == 0
+    assert run("tables", "--check", "-o", page, *registry).returncode == 3, "not rendered yet"
+    assert run("tables", "-o", page, *registry).returncode == 0
     assert "| reproduced | 2026-01-02 |" in page.read_text()
-    assert run("tables", "--check", page, *registry).returncode == 0
+    assert run("tables", "--check", "-o", page, *registry).returncode == 0
     model = load_registry(tiny.registry).find(SEM_SEG)
     newer = {"started": "2026-05-06T00:00:00Z"}
     write_record(make_record(model, 0.2, protocol=SET, run=newer), root)
-    done = run("tables", "--check", page, *registry)
+    done = run("tables", "--check", "-o", page, *registry)
     assert done.returncode == 3
     assert "has drifted" in done.stderr
-    assert run("tables", "--write", page, *registry).returncode == 0
+    assert run("tables", "-o", page, *registry).returncode == 0
     assert "| drifted | 2026-05-06 |" in page.read_text()
-    assert run("tables", "--check", page, *registry).returncode == 0
+    assert run("tables", "--check", "-o", page, *registry).returncode == 0

@@ -56,11 +56,11 @@ def test_only_what_the_demo_made_is_removed(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written(tmp_path: Path, place: str, code: int) -> None:
     (tmp_path / "file").write_text("in the way")
     place = str(tmp_path / "file") if place == "FILE" else place
-    assert_one_line(bddzoo("demo", "--dir", place), code, "choose another with --dir")
+    assert_one_line(bddzoo("demo", "-o", place), code, "choose another with -o")
 
 
 def test_a_registry_without_demo_models(tiny: TinyZoo, tmp_path: Path) -> None:
-    done = bddzoo("demo", "--dir", tmp_path / "d", "--registry", tiny.registry)
+    done = bddzoo("demo", "-o", tmp_path / "d", "--registry", tiny.registry)
     assert_one_line(done, 5, "no models of zoo 'demo'")
     assert not (tmp_path / "d").exists()
 
@@ -96,7 +96,7 @@ def test_a_package_without_its_files(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_whole_demo(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
-    done = bddzoo("demo", "--dir", folder, cwd=tmp_path, timeout=560)
+    done = bddzoo("demo", "-o", folder, cwd=tmp_path, timeout=560)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     models = [m for m in load_registry(None).models if m.zoo.id == DEMO_ZOO]
     commands = re.findall(r"^\$ bddzoo (\w+)", done.stdout, re.MULTILINE)
@@ -131,7 +131,7 @@ def test_the_whole_demo(tmp_path: Path) -> None:
     head, tail = text.rsplit(f"id: {models[0].id}", 1)
     registry = tmp_path / "registry.yaml"
     registry.write_text(f"{head}id: {models[0].id}" + tail.replace(number, "99.90", 1))
-    again = bddzoo("demo", "--dir", folder, "--keep", "--registry", registry, cwd=tmp_path, timeout=560)
+    again = bddzoo("demo", "-o", folder, "--resume", "--registry", registry, cwd=tmp_path, timeout=560)
     assert again.returncode == 3, again.stdout[-2000:] + again.stderr[-2000:]
     assert again.stderr.splitlines()[-1].startswith("error: ")
     assert "tables" not in re.findall(r"^\$ bddzoo (\w+)", again.stdout, re.MULTILINE)
@@ -141,11 +141,11 @@ def test_the_whole_demo(tmp_path: Path) -> None:
 def test_ctrl_c_is_passed_on(tmp_path: Path) -> None:
     """While the data set is made, and while a network runs; what is there then is whole."""
     folder = tmp_path / "demo"
-    early = interrupt(["demo", "--dir", folder], lambda: (folder / MARKER).exists())
+    early = interrupt(["demo", "-o", folder], lambda: (folder / MARKER).exists())
     assert early.returncode == 130, early.stderr
     assert "Traceback" not in early.stderr
     assert not (folder / "data").exists(), "half a data set under its final name"
-    late = interrupt(["demo", "--dir", folder], lambda: len(list(folder.glob("cache/entries/*/*.json"))) == 2)
+    late = interrupt(["demo", "-o", folder], lambda: len(list(folder.glob("cache/entries/*/*.json"))) == 2)
     assert late.returncode == 130, late.stderr
     assert "Traceback" not in late.stderr
     assert late.stderr.count("interrupted") == early.stderr.count("interrupted") == 1

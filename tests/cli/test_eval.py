@@ -297,7 +297,7 @@ def test_predictions_are_not_overwritten_unasked(cli, tmp_path):
     done = cli("sem_seg", out=out)
     assert done.code == 2
     assert "holds predictions already" in done.errors[0]
-    assert cli("sem_seg", "--overwrite", out=out).code == 5
+    assert cli("sem_seg", "--force", out=out).code == 5
 
 
 def test_no_permission_to_write(cli, tmp_path):

@@ -72,7 +72,7 @@ def test_batches_stay_whole_and_a_bad_picture_is_bad(tiny: TinyZoo, tmp_path: Pa
     assert "frame00003.jpg is not a JPEG" in done.stderr or "frame00003.jpg" in done.stderr
     assert "1 of 4 pictures could not be used" in done.stderr
     assert not list((tmp_path / "results").rglob("*.json"))
-    done = bddzoo(*arguments(tiny, tmp_path, "sem_seg", *options, "--skip-bad", "--overwrite", data=data))
+    done = bddzoo(*arguments(tiny, tmp_path, "sem_seg", *options, "--skip-bad", "--force", data=data))
     assert done.returncode == 4, done.stderr
     assert record(tmp_path)["protocol"]["skipped"] == ["frame00003.jpg"]
     assert len(list((tmp_path / "out/masks").iterdir())) == 3

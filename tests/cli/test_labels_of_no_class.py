@@ -58,7 +58,7 @@ def test_every_command_refuses_them(
 ) -> None:
     task, data = spoilt
     model, registry = MODELS[task], ("--registry", tiny.registry)
-    checked = run_here(capsys, "data", "check", data, "--task", task)
+    checked = run_here(capsys, "data", "check", "--data", data, "--task", task)
     assert checked.returncode == 5, checked.stdout
     assert "values that are no class" in checked.stdout
     found = predicted[task] / ("bitmasks" if task == "ins_seg" else "masks")
@@ -75,7 +75,7 @@ def test_every_command_refuses_them(
     assert not list(tmp_path.glob("results/**/*.json"))
     partial = run_here(capsys, "eval", model, *registry, *own, "--weights", tiny.weights[task], "--skip-bad")
     assert partial.returncode == 4, partial.stdout
-    chain = ("--link", "predictions", "--from-preds", found, "--format", "json")
+    chain = ("--link", "predictions", "--predictions", found, "--format", "json")
     looked = run_here(capsys, "check", model, *registry, "--data", data, *chain, *results)
     assert looked.returncode == 5, looked.stdout
     assert json.loads(looked.stdout)[0]["links"][0]["verdict"] == "missing"

@@ -109,7 +109,7 @@ def golden(name: str) -> bytes:
 
 
 def test_semantic_predictions_are_upstreams(fetched: Zoo, picture: Path, tmp_path: Path) -> None:
-    done = fetched.run("predict", "sem_seg", picture, "--out", tmp_path)
+    done = fetched.run("predict", "sem_seg", "-i", picture, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     want = golden("deeplabv3+_r50-d8_512x1024_40k.sem_seg.json.gz")
     truth = np.full((720, 1280), 255, np.uint8)
@@ -123,7 +123,7 @@ def test_semantic_predictions_are_upstreams(fetched: Zoo, picture: Path, tmp_pat
 
 
 def test_instance_predictions_are_upstreams(fetched: Zoo, picture: Path, tmp_path: Path) -> None:
-    done = fetched.run("predict", "ins_seg", picture, "--out", tmp_path)
+    done = fetched.run("predict", "ins_seg", "-i", picture, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     want = read_bitmask(CLI / "mask_rcnn_r50_fpn_1x.bitmask_golden_0.png")
     got = read_bitmask(tmp_path / "bitmasks/golden_0.png")
@@ -167,7 +167,7 @@ def test_eval_on_the_mini_set(fetched: Zoo, tmp_path: Path, task: str) -> None:
 @pytest.mark.parametrize("task", MODELS)
 def test_photographs_of_any_size(fetched: Zoo, tmp_path: Path, task: str) -> None:
     pictures = [p for p in sorted(shared("images").iterdir()) if p.suffix in (".jpg", ".png")]
-    done = fetched.run("predict", task, *pictures, "--out", tmp_path)
+    done = fetched.run("predict", task, *(x for p in pictures for x in ("-i", p)), "-o", tmp_path)
     assert done.returncode == 0, done.stderr
     for path in pictures:
         size = cv2.imread(str(path)).shape
@@ -180,6 +180,6 @@ def test_photographs_of_any_size(fetched: Zoo, tmp_path: Path, task: str) -> Non
 
 def test_weights_of_the_other_model_are_refused_by_name(fetched: Zoo, picture: Path, tmp_path: Path) -> None:
     (other,) = fetched.cache.rglob(f"{MODELS['ins_seg'][0]}.pth")
-    done = fetched.run("predict", "sem_seg", picture, "--out", tmp_path / "out", "--weights", other)
+    done = fetched.run("predict", "sem_seg", "-i", picture, "--out", tmp_path / "out", "--weights", other)
     assert_one_line(done, 6, "does not fit", "missing", "unexpected")
     assert not (tmp_path / "out").exists()

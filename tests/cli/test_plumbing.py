@@ -64,6 +64,10 @@ def test_an_output_that_is_full(command: str) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full, which Linux has")
     done = shell(f"{MODULE} {command} > /dev/full")
+    if "json" in command:
+        assert (done.returncode, json.loads(done.stderr)["exit_code"]) == (5, 5)
+        assert "No space left" in done.stderr
+        return
     assert_one_line(done, 5, "No space left")
 
 

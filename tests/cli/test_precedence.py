@@ -96,7 +96,7 @@ def test_the_cache_that_was_named_is_emptied(tmp_path: Path, monkeypatch: pytest
         shutil.copytree(SAMPLES / "cache", root)
     monkeypatch.setenv("BDDZOO_CACHE", str(other))
     before = sorted(path for path in other.rglob("*"))
-    assert command("--cache", named, "cache", "rm", "--all").code == 0
+    assert command("--cache", named, "cache", "rm", "--all", "--yes").code == 0
     assert sorted(path for path in other.rglob("*")) == before
     assert not [path for path in named.rglob("*") if path.is_file()]
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,13 @@ from tests.support import tiny
 
 TASKS = {"sem_seg": tiny.SEM_SEG, "ins_seg": tiny.INS_SEG}
 SIZES = {"a.jpg": (48, 80), "b.png": (33, 47), "c.jpg": (120, 40), "d.png": (7, 200), "e.bmp": (1, 1)}
+
+
+def _images(inputs: Iterable[object]) -> tuple[list[object], list[object]]:
+    """Images as options, and everything from the first option on as it is."""
+    given = list(inputs)
+    first = next((i for i, item in enumerate(given) if str(item).startswith("-")), len(given))
+    return [part for item in given[:first] for part in ("-i", item)], given[first:]
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +65,8 @@ def cli(capsys, world, tmp_path):
             **replaced,
         }
         options = [x for name, value in values.items() if value is not None for x in (f"--{name}", value)]
-        return call("predict", TASKS[task], *options, *inputs)
+        images, more = _images(inputs)
+        return call("predict", TASKS[task], *options, *images, *more)
 
     return predict
 
@@ -72,7 +81,7 @@ def test_predictions_inside_the_folder_of_pictures_are_no_pictures(cli, world, t
     out = folder / "seen"
     assert cli("sem_seg", folder, out=out).code == 0
     before = files(folder)
-    assert cli("sem_seg", folder, "--overwrite", out=out).code == 0
+    assert cli("sem_seg", folder, "--force", out=out).code == 0
     assert files(folder) == before
     assert cli("sem_seg", out / "overlays", out=tmp_path / "again").code == 0  # who asks for them gets them
 
@@ -180,7 +189,7 @@ def test_earlier_predictions_are_kept_unless_asked(cli, world, tmp_path):
     done = cli("sem_seg", world / "pictures/b.png")
     assert done.code == 2
     assert "holds predictions already" in done.errors[0]
-    assert cli("sem_seg", world / "pictures/b.png", "--overwrite").code == 0
+    assert cli("sem_seg", world / "pictures/b.png", "--force").code == 0
     assert {p.name for p in (tmp_path / "out/masks").iterdir()} == {"b.png"}
 
 
@@ -221,7 +230,7 @@ def interrupted(world, tmp_path):
     def start(*options: object) -> tuple[list[str], str]:
         out = tmp_path / "out"
         arguments = ["--registry", world / "registry.yaml", "--weights", world / "ins_seg.pth", "--out", out]
-        command = [sys.executable, "-m", "bddzoo", "predict", tiny.INS_SEG, many, *arguments, *options]
+        command = [sys.executable, "-m", "bddzoo", "predict", tiny.INS_SEG, "-i", many, *arguments, *options]
         process = subprocess.Popen(
             [str(c) for c in command], stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment()
         )
@@ -314,7 +323,7 @@ def test_what_cannot_be_resumed(cli, world, tmp_path):
     out = tmp_path / "out"
     unfinished(world, out, cli)
     picture = world / "pictures/a.jpg"
-    done = cli("sem_seg", picture, "--resume", "--overwrite")
+    done = cli("sem_seg", picture, "--resume", "--force")
     assert (done.code, len(done.errors)) == (2, 1)
     other = tmp_path / "a.jpg"
     cv2.imwrite(str(other), np.zeros((9, 9, 3), np.uint8))
@@ -330,7 +339,7 @@ def test_what_cannot_be_resumed(cli, world, tmp_path):
     (out / "unfinished.json").write_text("{}")
     done = cli("sem_seg", picture, "--resume")
     assert (done.code, len(done.errors)) == (2, 1)
-    assert cli("sem_seg", picture, "--overwrite").code == 0
+    assert cli("sem_seg", picture, "--force").code == 0
     assert not (out / "unfinished.json").exists()
     done = cli("sem_seg", picture, "--resume")
     assert done.code == 2

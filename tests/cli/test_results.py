@@ -45,14 +45,14 @@ def test_a_corrupted_record_is_warned_about_and_the_rest_is_shown(results: Path)
     done = bddzoo("results", "ls", "--results", results, "--format", "json")
     assert done.returncode == 0
     assert len(json.loads(done.stdout)) == 2
-    assert done.stderr.count("warning:") == 1
+    assert done.stderr.count('"warning"') == 1
     assert "0000000000000000.json: not a record" in done.stderr
 
 
 def test_show_prints_all_that_is_known(results: Path) -> None:
     table = bddzoo("results", "show", MODEL, "--results", results)
     assert table.returncode == 0, table.stderr
-    for word in ("verdict: drifted", "±0.055", "ground_truth", "unknown", "car", "54.00"):
+    for word in ("verdict: drifted", "±0.055", "car", "54.00"):
         assert word in table.stdout, word
     value = json.loads(bddzoo("results", "show", MODEL, "--results", results, "--format", "json").stdout)
     assert value["per_class"]["IoU"]["car"] == 54.0

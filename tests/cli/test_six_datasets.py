@@ -100,7 +100,7 @@ def test_eval_score_and_check_agree(run, six: Six, tmp_path: Path, dataset: str)
         "check",
         model_id(dataset),
         *(
-            "--from-preds",
+            "--predictions",
             out,
             "--data",
             six.data(dataset),
@@ -137,13 +137,18 @@ def test_published_cityscapes_runs(run, six: Six, tmp_path: Path) -> None:
         "-r", out / "masks", "--format", "json",
     )  # fmt: skip
     assert json.loads(scored.stdout)["bddzoo"]["summary"] == mine["scores"]["summary"]
-    assert run("data", "check", tmp_path / "cs", "--dataset", "cityscapes", "--split", "val").returncode == 0
+    assert (
+        run(
+            "data", "check", "--data", tmp_path / "cs", "--dataset", "cityscapes", "--split", "val"
+        ).returncode
+        == 0
+    )
 
 
 def test_predict_writes_label_values_and_names_classes(run, six: Six, tmp_path: Path) -> None:
     picture = min((six.data("coco_stuff") / "val/image").iterdir())
     done = run(
-        "predict", model_id("coco_stuff"), picture, "--out", tmp_path / "out",
+        "predict", model_id("coco_stuff"), "-i", picture, "--out", tmp_path / "out",
         "--weights", six.weights("coco_stuff"), "--device", "cpu", "--format", "json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -166,7 +171,7 @@ def test_several_processes_give_the_same(run, six: Six, tmp_path: Path) -> None:
 
 def test_data_and_doctor(run, six: Six, tmp_path: Path) -> None:
     for dataset in DATA_SETS:
-        done = run("data", "check", six.data(dataset), "--format", "json")
+        done = run("data", "check", "--data", six.data(dataset), "--format", "json")
         assert (done.returncode, json.loads(done.stdout)["dataset"]) == (0, dataset)
     said = run("doctor", "--data", six.data("lip")).stdout
     assert f"{COUNT} val images with labels" in said

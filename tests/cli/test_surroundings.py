@@ -102,7 +102,7 @@ def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(tmp_path: Pa
 
 
 def test_a_file_behind_a_locked_door_is_a_links_verdict_not_the_end(tiny: TinyZoo, locked: Path) -> None:
-    options = ("--registry", tiny.registry, "--data", tiny.data, "--from-preds", locked / "preds")
+    options = ("--registry", tiny.registry, "--data", tiny.data, "--predictions", locked / "preds")
     done = bddzoo("check", SEM_SEG, *options, "--format", "json", before=without_privileges())
     assert done.returncode == 5, done.stderr
     assert [link["verdict"] for link in json.loads(done.stdout)[0]["links"]] == ["missing"]

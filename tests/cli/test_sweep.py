@@ -63,15 +63,15 @@ def test_a_wrong_data_root_costs_no_process(tiny: TinyZoo, tmp_path: Path) -> No
 
 
 def test_a_slurm_script_is_shell(tiny: TinyZoo, tmp_path: Path) -> None:
-    done = sweep(tiny, tmp_path, "--all", "--print-slurm", "--name", "a b", "--time-limit", "600")
+    done = sweep(tiny, tmp_path, "--all", "--print-slurm", "--tag", "a b", "--time-limit", "600")
     assert done.returncode == 0
     for option in ("--registry", "--cache", "--results", "--from", "--time-limit 600"):
         assert f"{option} " in done.stdout + " ", "a task runs what was asked for"
     assert "--gpus" not in done.stdout, "none on the CPU"
-    several = ("sweep", "--all", "--print-slurm", "--gpus-per-model", "4", "--data", tiny.data)
+    several = ("sweep", "--all", "--print-slurm", "--gpus", "4", "--data", tiny.data)
     wish = bddzoo(*several, "--registry", tiny.registry, "--results", tmp_path / "r").stdout
     assert "#SBATCH --gpus=4\n" in wish
-    assert "--gpus-per-model 4" in wish
+    assert "--gpus 4" in wish
     assert "#SBATCH --array=0-1" in done.stdout
     assert "--name 'a b'" in done.stdout
     script = tmp_path / "sweep.sh"
@@ -136,7 +136,7 @@ def test_without_ray_one_line_says_what_to_install(tiny: TinyZoo, tmp_path: Path
         (("--address", "auto"), 2, "--executor ray"),
         (("--executor", "ray", "--address", "nowhere"), 2, "HOST:PORT"),
         (("--executor", "ray", "--address", "127.0.0.1:9"), 7, "nothing answers at '127.0.0.1:9'"),
-        (("--executor", "ray", "--gpus-per-model", "0"), 2, "gpus-per-model"),
+        (("--executor", "ray", "--gpus", "0"), 2, "gpus"),
     ],
 )
 def test_bad_ways_to_name_a_cluster(

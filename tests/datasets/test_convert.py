@@ -196,7 +196,7 @@ def test_broken_labels_leave_no_file(tmp_path):
 
 def test_the_command(tmp_path, capsys):
     write_png(tmp_path / "in/f.png", scenes.class_map(np.random.default_rng(0)))
-    argv = ["convert-labels", "-t", "sem_seg", str(tmp_path / "in"), "-o", str(tmp_path / "o.json")]
+    argv = ["convert-labels", "-t", "sem_seg", "-l", str(tmp_path / "in"), "-o", str(tmp_path / "o.json")]
     assert run([*argv, "--to", "rle"]) == 0
     assert "1 frame from masks to rle" in capsys.readouterr().err
     assert run([*argv, "--to", "coco"]) == 2
@@ -206,7 +206,7 @@ def test_the_command(tmp_path, capsys):
 def test_labels_are_not_converted_over_themselves(tmp_path, capsys):
     write_png(tmp_path / "masks/a.png", np.zeros((4, 4), np.uint8))
     before = (tmp_path / "masks/a.png").read_bytes()
-    argv = ["convert-labels", "-t", "sem_seg", str(tmp_path / "masks"), "--to", "color"]
+    argv = ["convert-labels", "-t", "sem_seg", "-l", str(tmp_path / "masks"), "--to", "color"]
     (tmp_path / "other").symlink_to(tmp_path / "masks")
     for place in ("masks", "other"):
         assert run([*argv, "-o", str(tmp_path / place)]) == 2

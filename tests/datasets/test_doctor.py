@@ -139,14 +139,16 @@ def bddzoo(*args: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_command_on_a_whole_set(source):
-    done = bddzoo("data", "check", str(source))
+    done = bddzoo("data", "check", "--data", str(source))
     assert done.returncode == 0, done.stderr
     assert "synthetic mini set" in done.stdout
     assert done.stdout.count("complete") == 2
 
 
 def test_command_as_json(source):
-    done = bddzoo("data", "check", str(source), "--task", "sem_seg", "--split", "val", "--format", "json")
+    done = bddzoo(
+        "data", "check", "--data", str(source), "--task", "sem_seg", "--split", "val", "--format", "json"
+    )
     data = json.loads(done.stdout)
     assert data["usable"] is True
     assert [s["images"] for s in data["splits"]] == [3]
@@ -154,7 +156,7 @@ def test_command_as_json(source):
 
 def test_command_on_a_broken_set(root):
     label(root).write_bytes(b"")
-    done = bddzoo("data", "check", str(root))
+    done = bddzoo("data", "check", "--data", str(root))
     assert done.returncode == 5
     assert str(label(root)) in done.stdout
     assert "sem_seg val" in done.stderr
@@ -163,6 +165,6 @@ def test_command_on_a_broken_set(root):
 
 @pytest.mark.parametrize("name", ["nowhere", "."])
 def test_command_on_no_set(tmp_path, name):
-    done = bddzoo("data", "check", str(tmp_path / name))
+    done = bddzoo("data", "check", "--data", str(tmp_path / name))
     assert done.returncode == 5
     assert done.stderr.count("\n") == 1

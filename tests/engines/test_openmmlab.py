@@ -132,7 +132,7 @@ def test_doctor_tells_a_mixture_and_how_to_mend_it(mixed: dict[str, str]) -> Non
 
 @pytest.mark.parametrize(
     "command",
-    [["demo"], ["selftest"], ["predict", "demo_semfpn_r18n_sem_seg", "PICTURES", "-o", "out"]],
+    [["demo"], ["selftest"], ["predict", "demo_semfpn_r18n_sem_seg", "-i", "PICTURES", "-o", "out"]],
     ids=lambda c: c[0],
 )
 def test_commands_that_run_networks_refuse_a_mixture_in_one_line(

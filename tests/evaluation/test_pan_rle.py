@@ -90,7 +90,7 @@ def test_sizes_must_agree(tmp_path):
 
 def test_a_submission_of_labels_is_packed(tmp_path, capsys):
     pred = frames(tmp_path / "pred.json", [SKY, ROAD])
-    argv = ["pack", "-t", "pan_seg", str(pred), "--count", "1", "-o", str(tmp_path / "out.zip")]
+    argv = ["pack", "-t", "pan_seg", "-r", str(pred), "--count", "1", "-o", str(tmp_path / "out.zip")]
     assert run(argv) == 0
     frames(pred, [SKY, label(1, "unicorn", band(slice(400, 410)))])
     assert run(argv) == 5

@@ -14,7 +14,7 @@ SHAPE = (720, 1280)
 
 
 def pack(root, task, *more, what="pred", out="s.zip"):
-    return run(["pack", "-t", task, str(root / what), "-o", str(root / out), *more])
+    return run(["pack", "-t", task, "-r", str(root / what), "-o", str(root / out), *more])
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
         ["info", MODEL, "--format", "json"],
         ["tables"],
         ["tables", "--like", "upstream"],
-        ["tables", "--check", "docs/zoo/vis4d-sem_seg.md"],
+        ["tables", "--check", "-o", "docs/zoo/vis4d-sem_seg.md"],
         ["registry", "check"],
         ["--help"],
     ],
@@ -61,7 +61,7 @@ def test_nothing_heavy_is_imported(arguments: list[str]) -> None:
 def test_list_as_a_table(run: Callable[..., Done]) -> None:
     done = run("list", "--zoo", "bdd100k-models", "--task", "sem_seg", "--sort", "mIoU-val", "--reverse")
     assert done.code == 0
-    header, first, *rest = done.out.splitlines()
+    header, _, first, *rest = done.out.splitlines()
     assert header.split() == ["model", "method", "backbone", "metric", "val", "test", "params"]
     assert first.split() == [
         "upernet_convnext-b_fp16_512x1024_80k_sem_seg_bdd100k",
@@ -116,15 +116,15 @@ def test_list_as_csv_and_markdown(run: Callable[..., Done]) -> None:
         (["list", "--sort", "nonsense-column"], 2, ["no column"]),
         (["list", "--columns", "id,methd"], 2, ["no column 'methd'", "method"]),
         (["list", "--task", "semseg"], 2, ["semseg"]),
-        (["list", "--zoo", "vis5d"], 5, ["no model matches", "did you mean vis4d?"]),
+        (["list", "--zoo", "vis5d"], 5, ["there is no zoo 'vis5d'", "did you mean", "vis4d"]),
         (["list", "--method", "Deeplab3"], 5, ["no model matches", "Deeplabv3"]),
-        (["list", "nothing*"], 5, ["no id or zoo matches 'nothing*'"]),
+        (["list", "nothing*"], 5, ["no model or zoo fits 'nothing*'"]),
         (["info", MODEL[:-1]], 5, ["no model", MODEL]),
         (["info"], 2, ["MODEL"]),
         (["tables", "--zoo", "vis5d"], 2, ["no tables of zoo 'vis5d'", "vis4d"]),
-        (["tables", "--check", "none.md"], 5, ["cannot read none.md"]),
-        (["tables", "--check", "pyproject.toml"], 2, ["has no block to render"]),
-        (["tables", "--check", "x.md", "--zoo", "demo"], 2, ["markers"]),
+        (["tables", "--check", "-o", "none.md"], 5, ["cannot read none.md"]),
+        (["tables", "--check", "-o", "pyproject.toml"], 2, ["has no block to render"]),
+        (["tables", "--check", "-o", "x.md", "--zoo", "demo"], 2, ["markers"]),
         (["registry", "check", "none.yaml"], 5, ["cannot read the registry none.yaml"]),
         (["registry", "import", "pyproject.toml"], 2, ["no table found"]),
         (["--registry", "none.yaml", "list"], 5, ["cannot read the registry none.yaml"]),
@@ -206,16 +206,16 @@ def test_tables_like_upstream(run: Callable[..., Done]) -> None:
 def test_tables_write_and_check(run: Callable[..., Done], tmp_path: Path) -> None:
     path = tmp_path / "doc.md"
     path.write_text("# Doc\n\n<!-- bddzoo:tables zoo=vis4d -->\n<!-- /bddzoo:tables -->\n", encoding="utf-8")
-    drifted = run("tables", "--check", path)
+    drifted = run("tables", "--check", "-o", path)
     assert drifted.code == 3
     assert drifted.out.startswith(f"--- {path} (as it is)")
     assert "+| Semantic FPN | [`semantic_fpn_r50_40k_bdd100k`]" in drifted.out
     assert len(drifted.errors) == 1
-    assert run("tables", "--write", path).code == 0
-    assert run("tables", "--check", path).code == 0
+    assert run("tables", "-o", path).code == 0
+    assert run("tables", "--check", "-o", path).code == 0
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("59.2", "59.3"), encoding="utf-8")
-    assert run("tables", "--check", path, "--check", "docs/zoo/vis4d-sem_seg.md").code == 3
+    assert run("tables", "--check", "-o", path, "-o", "docs/zoo/vis4d-sem_seg.md").code == 3
     assert path.read_text(encoding="utf-8") == text.replace("59.2", "59.3")  # a check never writes
 
 
@@ -224,7 +224,7 @@ PAGES = [ROOT / "docs" / "registry.md", *sorted((ROOT / "docs" / "zoo").glob("*.
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_our_pages_are_up_to_date(run: Callable[..., Done], page: Path) -> None:
-    done = run("tables", "--check", page)
+    done = run("tables", "--check", "-o", page)
     assert done.code == 0, done.out
 
 
@@ -276,9 +276,9 @@ def test_a_list_fits_the_terminal(columns: int) -> None:
     status, shown = on_a_terminal("list", "--task", "ins_seg", "--zoo", "bdd100k*", COLUMNS=str(columns))
     assert status == 0
     lines = shown.rstrip("\n").split("\n")
-    assert len(lines) == 27
+    assert len(lines) == 28
     assert max(len(line) for line in lines) <= columns
-    assert [line.split()[0] for line in lines[1:]] == [row[3] for row in rows() if row[1] == "ins_seg"]
+    assert [line.split()[0] for line in lines[2:]] == [row[3] for row in rows() if row[1] == "ins_seg"]
     assert ("params" in lines[0]) is (columns >= 150)
 
 

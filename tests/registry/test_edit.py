@@ -213,7 +213,7 @@ def test_add_like_another(run: Callable[..., Done], own: Path, tmp_path: Path) -
     weights.write_bytes(b"weights")
     arguments = (
         "registry", "add", "mine_fpn_r50_512x1024_40k_sem_seg", "--like", LIKE, "--registry", own,
-        "--val", "mIoU=60.10", "--weights", weights, "--url", "https://example.org/mine.pth",
+        "--reported", "mIoU=60.10", "--weights", weights, "--url", "https://example.org/mine.pth",
     )  # fmt: skip
     dry = run(*arguments, "--dry-run")
     assert own.read_text(encoding="utf-8") == TEXT
@@ -252,12 +252,12 @@ def test_add_like_another(run: Callable[..., Done], own: Path, tmp_path: Path) -
             5,
             "no heading 'X'",
         ),
-        (["new", "--like", LIKE, "--val", "mIoU=big"], 2, "expected a number between 0 and 100"),
-        (["new", "--like", LIKE, "--val", "mIoU=6e1"], 2, "expected a number between 0 and 100"),
-        (["new", "--like", LIKE, "--val", "mIoU=٦٠"], 2, "expected a number between 0 and 100"),
-        (["new", "--like", LIKE, "--val", "mIoU=100.01"], 2, "expected a number between 0 and 100"),
-        (["new", "--like", LIKE, "--val", "mIoU"], 2, "cannot read --val 'mIoU'"),
-        (["new", "--like", LIKE, "--val", "mIuO=3"], 2, "mIuO"),
+        (["new", "--like", LIKE, "--reported", "mIoU=big"], 2, "expected a number between 0 and 100"),
+        (["new", "--like", LIKE, "--reported", "mIoU=6e1"], 2, "expected a number between 0 and 100"),
+        (["new", "--like", LIKE, "--reported", "mIoU=٦٠"], 2, "expected a number between 0 and 100"),
+        (["new", "--like", LIKE, "--reported", "mIoU=100.01"], 2, "expected a number between 0 and 100"),
+        (["new", "--like", LIKE, "--reported", "mIoU"], 2, "cannot read --reported 'mIoU'"),
+        (["new", "--like", LIKE, "--reported", "mIuO=3"], 2, "mIuO"),
         (["new", "--like", LIKE, "--setting", "Itres=40K"], 2, "Itres"),
         (["a b", "--like", LIKE], 2, "expected letters, digits"),
         (["new", "--like", LIKE, "--weights", "/nonexistent.pth"], 5, "cannot read /nonexistent.pth"),
@@ -365,7 +365,7 @@ def test_health_remembers_and_notices_deaths(run: Callable[..., Done], own: Path
         document.write_text(
             "<!-- bddzoo:hosts history=health.json -->\n<!-- /bddzoo:hosts -->\n", encoding="utf-8"
         )
-        assert run("tables", "--registry", own, "--write", document).code == 0
+        assert run("tables", "--registry", own, "-o", document).code == 0
         assert "partly alive" in document.read_text(encoding="utf-8")
     third = run(*command)
     assert third.code == 7

@@ -15,7 +15,7 @@ from tests.reports.vis_data import NAMES, class_map, pictures, read, warnings
 
 def test_comparisons_go_on_after_a_broken_frame(vis, broken):
     done = vis(
-        "compare", broken / "images", "--gt", broken / "masks", "--pred", broken / "masks", "-o", broken / "o"
+        "compare", "-i", broken / "images", "-g", broken / "masks", "-r", broken / "masks", "-o", broken / "o"
     )
     assert done.returncode == 5
     assert len(warnings(done)) == 5  # the picture without labels has none in two sets
@@ -30,8 +30,8 @@ def compared(vis, data, tmp_path):
         wrong[: 4 * seed] = 5
         write_mask(tmp_path / f"one/masks/{name}.png", class_map(seed))
         write_mask(tmp_path / f"two/masks/{name}.png", wrong)
-    sides = ("--gt", data / "masks", "--pred", tmp_path / "one/masks", "--pred", tmp_path / "two/masks")
-    return lambda *more: vis("compare", data / "images", *sides, "-o", tmp_path / "out", *more)
+    sides = ("-g", data / "masks", "-r", tmp_path / "one/masks", "-r", tmp_path / "two/masks")
+    return lambda *more: vis("compare", "-i", data / "images", *sides, "-o", tmp_path / "out", *more)
 
 
 def test_a_frame_has_all_its_pictures(compared, tmp_path):
@@ -68,7 +68,7 @@ def test_sheets_have_pages(vis, tmp_path):
     for i in range(45):
         write_mask(tmp_path / f"m/{i:02}.png", np.zeros((9, 16), np.uint8))
     done = vis(
-        "compare", tmp_path / "m", "--gt", tmp_path / "m", "--pred", tmp_path / "m", "-o", tmp_path / "out"
+        "compare", "-i", tmp_path / "m", "-g", tmp_path / "m", "-r", tmp_path / "m", "-o", tmp_path / "out"
     )
     assert done.returncode == 0, done.stderr
     assert sorted(p.name for p in (tmp_path / "out").glob("sheet*")) == ["sheet-001.jpg", "sheet-002.jpg"]
@@ -113,8 +113,8 @@ def test_the_page_can_hold_its_pictures(compared, tmp_path):
 def test_a_name_cannot_break_out_of_the_page(vis, data, tmp_path):
     evil = "</script><img src=x onerror=alert(1)>"
     write_mask(tmp_path / "m" / (evil.replace("/", "") + ".png"), np.zeros((9, 16), np.uint8))
-    sides = ("--gt", tmp_path / "m", "--pred", tmp_path / "m", "--name", "<b>&")
-    assert vis("compare", tmp_path / "m", *sides, "-o", tmp_path / "out", "--html").returncode == 0
+    sides = ("-g", tmp_path / "m", "-r", tmp_path / "m", "--name", "<b>&")
+    assert vis("compare", "-i", tmp_path / "m", *sides, "-o", tmp_path / "out", "--html").returncode == 0
     page = (tmp_path / "out/index.html").read_text(encoding="utf-8")
     assert "<img src=x" not in page
     assert "<b>" not in page
@@ -128,7 +128,7 @@ def test_a_name_cannot_break_out_of_the_page(vis, data, tmp_path):
         (["--name", "../x", "--name", "y"], 2, "part of a file name"),
         (["--score-file", "s.json"], 2, "several"),
         (["--worst", "0"], 2, "--worst"),
-        (["--pred", "nope"], 5, "no such file"),
+        (["-r", "nope"], 5, "no such file"),
     ],
 )
 def test_arguments_that_make_no_sense(compared, more, code, words):
@@ -137,7 +137,7 @@ def test_arguments_that_make_no_sense(compared, more, code, words):
 
 def test_labels_of_two_tasks_cannot_be_compared(vis, data, tmp_path):
     done = vis(
-        "compare", data / "images", "--gt", data / "masks", "--pred", data / "bitmasks", "-o", tmp_path
+        "compare", "-i", data / "images", "-g", data / "masks", "-r", data / "bitmasks", "-o", tmp_path
     )
     assert_one_line(done, 2, "different tasks", "sem_seg", "ins_seg")
 

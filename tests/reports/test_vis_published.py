@@ -96,8 +96,8 @@ def test_predictions_are_compared_under_either_name(vis, published, tmp_path):
         write_mask(tmp_path / "a" / f"{frame}_leftImg8bit.png", read_mask(source))
         write_mask(tmp_path / "b" / source.parent.name / source.name, np.full_like(read_mask(source), 7))
     done = vis(
-        "compare", published / "leftImg8bit/val", "--gt", published / "gtFine/val", "--pred", tmp_path / "a",
-        "--pred", tmp_path / "b", "-t", "cityscapes", "-o", tmp_path / "out", "--format", "json",
+        "compare", "-i", published / "leftImg8bit/val", "-g", published / "gtFine/val", "-r", tmp_path / "a",
+        "-r", tmp_path / "b", "-t", "cityscapes", "-o", tmp_path / "out", "--format", "json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     frames = json.loads(done.stdout)["frames"]

@@ -45,8 +45,8 @@ def compare_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from bddzoo.cli.main import run
 
     root = make(tmp_path_factory.mktemp("vis"))
-    sides = ["--gt", root / "masks", "--pred", root / "masks.json", "--pred", root / "colours"]
-    command = ["-q", "vis", "compare", root / "images", *sides, "-o", root / "out", "--html"]
+    sides = ["-g", root / "masks", "-r", root / "masks.json", "-r", root / "colours"]
+    command = ["-q", "vis", "compare", "-i", root / "images", *sides, "-o", root / "out", "--html"]
     assert run([str(argument) for argument in command]) == 0
     return root / "out/index.html"
 

@@ -166,7 +166,7 @@ def test_a_picture_beside_a_record_or_in_a_folder(
     (pictures / "of nothing.jpg").write_bytes(jpeg)
     out = tmp_path / "site"
     done = bddzoo(
-        "site", "build", "-o", out, "--results", records, "--pictures", pictures, "--format", "json"
+        "site", "build", "-o", out, "--results", records, "--overlays", pictures, "--format", "json"
     )
     assert done.code == 0
     assert json.loads(done.out)["pictures"] == 2

@@ -91,7 +91,7 @@ def test_a_cache(cache: Path) -> None:
     assert {f["model"] for f in verified.data if f["state"] == "ok"} == {"few_bytes"}
     fetched = command("fetch", "few_bytes", *KNOWN, "--verify", "--offline", *where).data
     assert (fetched[0]["cached"], fetched[0]["digest_state"]) == (True, "verified")
-    removed = command("cache", "gc", "--older-than", "0", *where).data
+    removed = command("cache", "gc", "--older-than", "0", "--yes", *where).data
     assert {Path(row["path"]).suffix for row in removed} >= {".part", ".rejected"}
     assert Path(row["path"]).read_bytes() == FEW
 
@@ -140,7 +140,7 @@ def test_checks_and_the_history_of_links(tmp_path: Path) -> None:
     shutil.copy(SAMPLES / "site-marker", site / ".bddzoo-site")
     (site / "index.html").write_text("of an earlier version")
     history, checks = ("--history", SAMPLES / "health.json"), ("--checks", SAMPLES / "checks")
-    done = command("site", "build", *KNOWN, *RESULTS, *history, *checks, "-o", site)
+    done = command("site", "build", *KNOWN, *RESULTS, *history, *checks, "-o", site, "--force")
     assert done.code == 0, done.err
     assert "127.0.0.1" in "".join(p.read_text() for p in site.rglob("*.html"))
     assert (site / ".bddzoo-site").read_bytes() == (SAMPLES / "site-marker").read_bytes()
