@@ -73,6 +73,7 @@ def export(app: App, *, selection: Selection, out: Path, force: bool) -> None:
 
     Every file is hashed on the way. 'bddzoo bundle' also adds the registry's part and licence notes.
     """
+    from bddzoo.artifacts.bundle import check_target as check_bundle_target
     from bddzoo.artifacts.bundle import write_bundle
     from bddzoo.files import explain, format_size
 
@@ -80,6 +81,7 @@ def export(app: App, *, selection: Selection, out: Path, force: bool) -> None:
     entries = select_entries(app, cache, selection)
     if not entries:
         raise MissingError(f"the cache {cache.root} is empty", hint="fetch something first")
+    check_bundle_target(out)
     check_target(out, force)
     try:
         with Bar(app, "writing", sum(e.size_bytes for e in entries)) as bar:

@@ -40,18 +40,18 @@ MATRIX_LIMIT = 256
     epilog="""\b
 Links, in this order; the first that breaks is named:
   registry     the number is what the zoo's own document says (--document)
-  scores       the published scores file gives that number, to its printed precision
+  scores       the published scores file gives that number
   predictions  the published predictions, scored here, give it too (--data)
-  weights      inference with the verified weights gives it, within tolerance (--data)
+  weights      inference with the verified weights gives it (--data)
 \b
 Exit status:
-  0 everything that was asked for is reproduced; else by the worst: 3 not reproduced,
-  4 incomparable, 5 missing, 6 unverified
+  0 everything that was asked for is reproduced; otherwise by the worst:
+  3 not reproduced, 4 incomparable, 5 missing, 6 unverified
 \b
 Examples:
   bddzoo check fpn_r50_512x1024_40k_sem_seg_bdd100k --data /data/bdd100k
   bddzoo check 'mask_rcnn*' --link scores --from /mnt/zoo-mirror
-  bddzoo check bdd100k-models --link scores --link predictions --data /data/bdd100k --format junit
+  bddzoo check bdd100k-models --link predictions --data /data/bdd100k
   bddzoo check --all --matrix
   bddzoo check --merge checks/ --format md
 """,

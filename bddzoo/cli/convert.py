@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     epilog="""\b
 Examples:
   bddzoo convert fcn_r50-d8_512x1024_40k_sem_seg_bdd100k --to safetensors
-  bddzoo convert fpn_r50_512x1024_40k_sem_seg_bdd100k --to safetensors -o fpn.safetensors
+  bddzoo convert demo_semfpn_r18n_sem_seg --to safetensors -o fpn.safetensors
   bddzoo convert my_model --weights work_dirs/latest.pth --to safetensors
 """,
 )

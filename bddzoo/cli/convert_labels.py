@@ -18,9 +18,9 @@ FORMAT = click.Choice(("masks", "bitmasks", "rle", "coco", "color"))
     cls=ZooCommand,
     epilog="""\b
 Examples:
-  bddzoo convert-labels -t sem_seg -l labels/sem_seg/masks/val --to rle -o val.json
-  bddzoo convert-labels -t ins_seg -l out/bitmasks --score-file out/score.json \\
-      --to coco -o ins.json
+  bddzoo convert-labels -t sem_seg -l masks/val --to rle -o val.json
+  bddzoo convert-labels -t ins_seg -l out/bitmasks --to coco -o ins.json \\
+      --score-file out/score.json
   bddzoo convert-labels -t sem_seg -l val.json --to color -o colormaps
 """,
 )

@@ -41,16 +41,16 @@ if TYPE_CHECKING:
     cls=ZooCommand,
     epilog="""\b
 Exit status:
-  0 reproduced           3 not reproduced       4 incomparable: --limit, --skip-bad, --amp,
-  --channels-last, --compile, another data set or an absent class
-  5 missing: data, weights, an image that cannot be used, or no reported number
-  6 weights that nobody could verify
+  0 reproduced      3 not reproduced      6 weights that nobody could verify
+  4 incomparable: --limit, --skip-bad, --amp, --channels-last, --compile,
+    another data set or an absent class
+  5 missing: data, weights, an image that can be used, or a reported number
 \b
 Examples:
   bddzoo eval mask_rcnn_r50_fpn_1x_ins_seg_bdd100k --data /data/bdd100k
   bddzoo eval 'fpn*' -t sem_seg --data /data/bdd100k -o predictions/
   bddzoo eval fpn_r50_512x1024_40k_sem_seg_bdd100k --limit 20 --device cpu
-  bddzoo eval upernet_swin-t_512x1024_80k_sem_seg_bdd100k --gpus 4 --batch-size 8
+  bddzoo eval upernet_swin-t_512x1024_80k_sem_seg_bdd100k --gpus 4
   bddzoo eval openseg_ade20k_hrnet_w48_ocr --protocol ade20k-hrnet48-ms
 """,
 )

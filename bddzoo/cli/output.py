@@ -251,6 +251,8 @@ def check_target(path: Path, force: bool) -> None:
     there = path.exists() or path.is_symlink()
     if there and path.is_dir():
         there = any(path.iterdir())
+    elif there and path.is_file():
+        there = path.stat().st_size > 0  # as `mktemp` makes them
     if there and not force and not _is_device(path):
         raise UsageError(f"{path} exists", hint="give --force to replace it, or choose another with -o")
 

@@ -68,4 +68,4 @@ def command(
         )
     else:
         size = format_size(packed.size_bytes)
-        app.say(f"{number_of(packed.frames, 'image')} in {number_of(packed.files, 'file')}, {size}: {out}")
+        app.say(f"{number_of(packed.frames, 'frame')} in {number_of(packed.files, 'file')}, {size}: {out}")

@@ -88,10 +88,10 @@ NUMBERS = takes(SELECTION, DATASET_OF_NUMBERS, METRIC)
     cls=CommandGroup,
     epilog="""\b
 Examples:
-  bddzoo plot params --zoo bdd100k-models --task sem_seg -o params.svg
-  bddzoo plot speed --task sem_seg -o speed
+  bddzoo plot params --zoo bdd100k-models -t sem_seg -o params.svg
+  bddzoo plot speed -t sem_seg -o speed
   bddzoo plot classes MODEL_A MODEL_B -o classes.png
-  bddzoo plot slices MODEL --by weather --by timeofday --data /data/bdd100k -o slices
+  bddzoo plot slices MODEL --by weather,timeofday -o slices
 """,
 )
 def command() -> None:
@@ -109,7 +109,7 @@ def _points(app: App, selection: Selection, dataset: str | None, metric: str | N
     cls=ZooCommand,
     epilog="""\b
 Examples:
-  bddzoo plot params --zoo bdd100k-models --task ins_seg -o params
+  bddzoo plot params --zoo bdd100k-models -t ins_seg -o params
   bddzoo plot params 'upernet*' --split test -o params.svg
 """,
 )
@@ -147,8 +147,8 @@ def params(
     cls=ZooCommand,
     epilog="""\b
 Examples:
-  bddzoo plot speed --task sem_seg -o speed
-  bddzoo plot speed --zoo demo --task ins_seg --results benchmarks/results -o speed.svg
+  bddzoo plot speed -t sem_seg -o speed
+  bddzoo plot speed --zoo demo -t ins_seg -o speed.svg
 """,
 )
 @takes(NUMBERS, split("val"), RESULTS, TARGET)
@@ -176,7 +176,7 @@ def speed(app: App, /, *, split: str, results: Path | None, target: Target, **gi
     cls=ZooCommand,
     epilog="""\b
 Examples:
-  bddzoo plot splits --zoo bdd100k-models --task sem_seg -o splits
+  bddzoo plot splits --zoo bdd100k-models -t sem_seg -o splits
 """,
 )
 @takes(
@@ -228,9 +228,9 @@ def reported(app: App, /, *, selection: Selection, split: str, results: Path | N
     "classes",
     cls=ZooCommand,
     epilog="""\b
-A record is its id or the first digits, a path, or a model, which stands for its
-newest record; a scores file is what 'bddzoo score -o' or the official toolkit
-wrote.
+A record is its id or the first digits, a path, or a model, which stands for
+its newest record; a scores file is what 'bddzoo score -o' or the official
+toolkit wrote.
 \b
 Examples:
   bddzoo plot classes 3f2a 91bc -o classes

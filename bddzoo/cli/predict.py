@@ -41,15 +41,17 @@ if TYPE_CHECKING:
     cls=ZooCommand,
     epilog="""\b
 Written below --out:
-  sem_seg  masks/NAME.png (class ids), sem_seg.json (RLE), overlays/NAME.jpg; for models of other data
-           sets than BDD100K masks/NAME.png holds the values of that set's label files, without the RLE
-  ins_seg  bitmasks/NAME.png, score.json, det.json, ins_seg.json (RLE), overlays/NAME.jpg
+  sem_seg  masks/NAME.png (class ids), sem_seg.json (RLE), overlays/NAME.jpg;
+           for models of other data sets than BDD100K masks/NAME.png holds the
+           values of that set's label files, without the RLE
+  ins_seg  bitmasks/NAME.png, score.json, det.json, ins_seg.json (RLE),
+           overlays/NAME.jpg
 \b
 Examples:
-  bddzoo predict mask_rcnn_r50_fpn_1x_ins_seg_bdd100k -i street.jpg -o predictions/
-  bddzoo predict fpn_r50_512x1024_40k_sem_seg_bdd100k -i images/ -o predictions/ --alpha 0.7
-  bddzoo predict fpn_r50_512x1024_40k_sem_seg_bdd100k -i images/ -o predictions/ --resume
-  bddzoo predict fpn_r50_512x1024_40k_sem_seg_bdd100k --split test -o predictions/
+  bddzoo predict mask_rcnn_r50_fpn_1x_ins_seg_bdd100k -i street.jpg -o out/
+  bddzoo predict fpn_r50_512x1024_40k_sem_seg_bdd100k -i images/ -o out/
+  bddzoo predict fpn_r50_512x1024_40k_sem_seg_bdd100k -i images -o out --resume
+  bddzoo predict fpn_r50_512x1024_40k_sem_seg_bdd100k --split test -o out/
 """,
 )
 @takes(

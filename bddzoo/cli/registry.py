@@ -70,7 +70,7 @@ def check(app: App, file: Path | None) -> int:
     epilog="""\b
 Examples:
   bddzoo registry import README.md --zoo my-zoo -t sem_seg > my-zoo.yaml
-  bddzoo registry import docs/model-zoo/sem_seg.md --page https://example.org/zoo
+  bddzoo registry import sem_seg.md --page https://example.org/zoo
 """,
 )
 @click.argument("file", type=_FILE)
@@ -124,8 +124,8 @@ Examples:
   bddzoo registry lint --all --code GAP01 --code MON01
   bddzoo registry lint --rules
 \b
-A finding that is right as it is gets acknowledged at the row, heading, task, zoo,
-paper or file that it belongs to: lint_ok: {CODE: reason}
+A finding that is right as it is gets acknowledged at the row, heading, task,
+zoo, paper or file that it belongs to: lint_ok: {CODE: reason}
 """,
 )
 @click.argument("file", type=_FILE, required=False)

@@ -118,7 +118,7 @@ Examples:
         metavar=_PAIR,
         help="A number: mIoU-val=60.12, or without a split one on val; repeatable.",
     ),
-    option("--weights", type=Named(dir_okay=False), metavar="FILE", help="Local file to take digests of."),
+    option("--weights", type=Named(), metavar="FILE", help="Local file to take digests of."),
     option(
         "--url",
         metavar="URL",

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 Examples:
   bddzoo score -t sem_seg -g labels/sem_seg/masks/val -r predictions/
   bddzoo score -t ins_seg -g labels/ins_seg/bitmasks/val -r out/bitmasks
-  bddzoo score -t sem_seg -g val.json -r predictions.zip --jobs 4 --format json
+  bddzoo score -t sem_seg -g val.json -r predictions.zip --format json
   bddzoo score -t sem_seg -g masks/val -r out --ci \\
       --by weather,timeofday --attributes det_val.json
   bddzoo score -t sem_seg -g masks/val -r mine --against baseline.zip

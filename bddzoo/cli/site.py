@@ -34,7 +34,7 @@ def command() -> None:
     epilog="""\b
 The pages need no server and load nothing from elsewhere: open DIR/index.html.
 Exit status:
-  0 built            5 an image or a record's statistics are missing, or not built
+  0 built            5 an image or statistics are missing, or not built
   2 DIR is not ours  6 built, but a record, statistics or an image are damaged
 \b
 Examples:

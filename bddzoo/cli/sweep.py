@@ -43,14 +43,15 @@ if TYPE_CHECKING:
     cls=ZooCommand,
     epilog="""\b
 A sweep that was stopped, or killed, goes on where it was when it is started
-again with the same options; another --tag makes a new one. Each model runs in a
-process of its own; its output is kept in RESULTS/.sweeps/. Two sweeps may share
-a results folder.
+again with the same options; another --tag makes a new one. Each model runs in
+a process of its own; its output is kept in RESULTS/.sweeps/. Two sweeps may
+share a results folder.
 \b
 With --executor ray the models run on the machines of a Ray cluster: --address
-HOST:PORT, or auto for the one that this machine is of; without it, a cluster of
-this machine alone. Records travel back. bddzoo, the data set and the files named
-in options must be at the same paths everywhere; a common --cache saves downloads.
+HOST:PORT, or auto for the one that this machine is of; without it, a cluster
+of this machine alone. Records travel back. bddzoo, the data set and the files
+named in options must be at the same paths everywhere; a common --cache saves
+downloads.
 \b
 Exit status: 0 all reproduced; otherwise by the worst verdict: 3, 4, 5, 6;
 1 a model's process crashed.

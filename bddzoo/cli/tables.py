@@ -40,8 +40,8 @@ Examples:
   bddzoo tables --check -o README.md -o docs/zoo/vis4d-sem_seg.md
 \b
 A block of a document is rendered between these two lines; zoo, task, style
-(compact, full, measured) and results (a folder, relative to the document) may be
-left out:
+(compact, full, measured) and results (a folder, relative to the document) may
+be left out:
   <!-- bddzoo:tables zoo=bdd100k-models task=sem_seg style=compact -->
   <!-- /bddzoo:tables -->
 The hosts that files lie on, and when they were last alive:

@@ -166,8 +166,8 @@ def color(app: App, *, task: str, labels: Path, look: Look) -> int:
     cls=ZooCommand,
     epilog="""\b
 Examples:
-  bddzoo vis overlay -i images/10k/val -l labels/sem_seg/masks/val -o overlays/
-  bddzoo vis overlay -i images/10k/val -l mask_rcnn_preds.zip -o overlays/ --boxes --min-score 0.5
+  bddzoo vis overlay -i images/10k/val -l labels/sem_seg/masks/val -o out/
+  bddzoo vis overlay -i images/10k/val -l preds.zip -o out/ --boxes
   bddzoo vis overlay -i leftImg8bit/val -l gtFine/val -o overlays/
 """,
 )
@@ -209,7 +209,7 @@ def _run(app: App, what: str, work: Callable[[Reports], Tally]) -> int:
 Written below --out:
   NAME/                  image, truth, each prediction, and where it is wrong
   sheet.jpg              all frames at a glance; several for many frames
-  compare.json           how much the predictions differ, and shares of right and wrong
+  compare.json           how much the predictions differ; right and wrong
   index.html             --html: a slider between any two of the images
 \b
 Examples:

@@ -18,11 +18,11 @@ class TestCache:
         assert run("fetch", "--all").returncode == 0
         rows = json.loads(run("cache ls", "--format", "json").stdout)
         assert [(r["model"], r["size_bytes"]) for r in rows] == [("net_a", len(DATA)), ("net_b", len(OTHER))]
-        assert run("cache rm", "net_a").returncode == 0
+        assert run("cache rm", "net_a", "--yes").returncode == 0
         assert [p.name for p in objects(tmp_path)] == ["net_b.pth"]
         assert_one_line(run("cache rm", "net_a"), 5, "nothing in the cache fits")
         assert_one_line(run("cache rm"), 2, "no model given")
-        assert run("cache rm", "--all").returncode == 0
+        assert run("cache rm", "--all", "--yes").returncode == 0
         assert not (tmp_path / "cache").exists()
 
     def test_verify_finds_changed_missing_and_extra(self, zoo, run, tmp_path):
@@ -69,14 +69,16 @@ class TestCache:
         (tmp_path / "cache" / "entries" / "net_b" / "weights.json").unlink()
         zoo.faults = [Fault("wrong-bytes")]
         assert run("fetch", "net_a", "--force").returncode == 6
-        done = run("cache gc", "--older-than", "0", "--format", "json")
+        done = run("cache gc", "--older-than", "0", "--yes", "--format", "json")
         assert [Path(f["path"]).name for f in json.loads(done.stdout)] == [
             "net_a.pth.rejected",
             "net_a.pth.rejected.txt",
         ], "an object as young as this may still wait for its entry"
         assert run("cache verify").returncode == 0
 
-    @pytest.mark.parametrize("command", ["cache rm --all", "cache rm net_a", "cache gc --older-than 0"])
+    @pytest.mark.parametrize(
+        "command", ["cache rm --all --yes", "cache rm net_a --yes", "cache gc --older-than 0 --yes"]
+    )
     def test_what_cannot_be_removed_is_not_said_to_be(self, zoo, run, tmp_path, command):
         assert run("fetch", "net_a").returncode == 0
         zoo.faults = [Fault("wrong-bytes")]
@@ -95,7 +97,8 @@ class TestCache:
         archive = tmp_path / "zoo.zip"
         assert run("cache export -o", archive).returncode == 0
         first = archive.read_bytes()
-        assert run("cache export -o", archive).returncode == 0
+        assert_one_line(run("cache export -o", archive), 2, "give --force to replace it")
+        assert run("cache export --force -o", archive).returncode == 0
         assert archive.read_bytes() == first, "equal input gives equal bytes"
         other = ["--cache", tmp_path / "second"]
         assert bddzoo("cache", "import", archive, *other).returncode == 0
@@ -104,5 +107,5 @@ class TestCache:
         )
         assert done.returncode == 0, done.stderr
         change(objects(tmp_path)[0])
-        assert_one_line(run("cache export -o", archive), 6, "was changed since")
+        assert_one_line(run("cache export --force -o", archive), 6, "was changed since")
         assert archive.read_bytes() == first

@@ -52,7 +52,8 @@ def test_archives_replace_nothing_but_bundles(zoo, run, tmp_path, pipe, command)
         assert path.stat() == before
     (tmp_path / "empty").touch()
     assert run(command.format(tmp_path / "empty")).returncode == 0
-    assert run(command.format(tmp_path / "empty")).returncode == 0, "a bundle may be written anew"
+    assert_one_line(run(command.format(tmp_path / "empty")), 2, "give --force to replace it")
+    assert run(command.format(tmp_path / "empty"), "--force").returncode == 0, "a bundle may be written anew"
 
 
 def test_nothing_is_downloaded_for_a_bundle_that_cannot_be_written(zoo, run, tmp_path):

@@ -136,7 +136,7 @@ def test_odd_pictures_are_used_and_remarked_on(predict, picture: Path, tmp_path:
         (line,) = [line for line in done.stderr.splitlines() if name in line]
         assert line.startswith("warning:")
         assert word in line
-    rows = {row["name"]: (row["width"], row["height"]) for row in json.loads(done.stdout)["pictures"]}
+    rows = {row["name"]: (row["width"], row["height"]) for row in json.loads(done.stdout)["images"]}
     assert rows == {name: (72, 96) if name == "turned.jpg" else (96, 72) for name in words}
 
 
@@ -151,7 +151,7 @@ def test_bad_pictures_are_reported_and_the_others_written(predict, picture: Path
     done = predict(folder, "--format", "json")
     assert done.returncode == 5
     value = json.loads(done.stdout)
-    assert [row["name"] for row in value["pictures"]] == ["good.jpg"]
+    assert [row["name"] for row in value["images"]] == ["good.jpg"]
     assert sorted(value["failures"]) == ["cut.jpg", "empty.jpg", "text.jpg"]
     for name in value["failures"]:
         assert len([line for line in done.stderr.splitlines() if name in line]) == 1
@@ -161,7 +161,7 @@ def test_bad_pictures_are_reported_and_the_others_written(predict, picture: Path
 def test_only_bad_pictures(predict, picture: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.jpg"
     cut.write_bytes(picture.read_bytes()[:-20])
-    assert_one_line(predict(cut), 5, "not one of 1 picture could be used")
+    assert_one_line(predict(cut), 5, "not one of 1 image could be used")
     assert nothing_left(tmp_path)
 
 

@@ -86,7 +86,7 @@ def test_label_that_is_not_a_png(evaluate, tmp_path: Path, data: Path, content: 
     label = first(data / "labels" / "sem_seg", "*.png")
     label.write_bytes(content)
     done = evaluate(data=data)
-    assert_one_line(done, 5, "1 of 4 pictures could not be used")
+    assert_one_line(done, 5, "1 of 4 images could not be used")
     assert label.name in done.stderr
     assert records(tmp_path) == []
 

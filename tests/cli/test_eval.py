@@ -201,9 +201,9 @@ def test_one_bad_picture_fails_at_the_end(cli, world, tmp_path):
     done = cli("sem_seg", data=data, out=tmp_path / "out")
     assert done.code == 5
     assert len(done.errors) == 1
-    assert "1 of 4 pictures could not be used, nothing was recorded" in done.errors[0]
+    assert "1 of 4 images could not be used, nothing was recorded" in done.errors[0]
     assert f"warning: frame00001.jpg: {picture} is damaged: it is cut short" in done.err
-    assert "3 of 4 pictures" in done.out
+    assert "3 of 4 images" in done.out
     assert records(tmp_path) == []
     assert len(list((tmp_path / "out/masks").iterdir())) == 3
 
@@ -232,7 +232,7 @@ def test_a_bad_label_is_a_bad_picture(cli, world, tmp_path, task):
     assert "frame00000.png is not a PNG" in done.err
     assert "frame00002.png is no" in done.err
     assert "the image is 80x48 but its label" in done.err
-    assert "3 of 4 pictures" in done.errors[0]
+    assert "3 of 4 images" in done.errors[0]
 
 
 def test_missing_images_and_labels(cli, world, tmp_path):

@@ -70,7 +70,7 @@ def test_batches_stay_whole_and_a_bad_picture_is_bad(tiny: TinyZoo, tmp_path: Pa
     done = bddzoo(*arguments(tiny, tmp_path, "sem_seg", *options, data=data))
     assert done.returncode == 5
     assert "frame00003.jpg is not a JPEG" in done.stderr or "frame00003.jpg" in done.stderr
-    assert "1 of 4 pictures could not be used" in done.stderr
+    assert "1 of 4 images could not be used" in done.stderr
     assert not list((tmp_path / "results").rglob("*.json"))
     done = bddzoo(*arguments(tiny, tmp_path, "sem_seg", *options, "--skip-bad", "--force", data=data))
     assert done.returncode == 4, done.stderr

@@ -97,7 +97,7 @@ def test_whatever_a_file_is_called_and_is_a_warning_is_one_line(cli, world, tmp_
     warnings = [line for line in done.err.splitlines() if line.startswith("warning: ")]
     assert len(warnings) == 2
     assert "pipe.jpg is a pipe or a device" in warnings[0]
-    assert "two lines?[31m.jpg" in warnings[1]
+    assert "two\\x0alines\\x1b[31m.jpg" in warnings[1]
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -128,14 +128,14 @@ def test_instance_predictions_of_mixed_sizes(cli, world, tmp_path):
     result = json.loads(done.out)
     scores = {f["name"]: f["labels"] for f in json.loads((out / "score.json").read_text())}
     rles = {f["name"]: f["labels"] for f in json.loads((out / "ins_seg.json").read_text())["frames"]}
-    for row in result["pictures"]:
+    for row in result["images"]:
         size = SIZES[row["name"]]
         bitmask = read_bitmask(out / "bitmasks" / f"{Path(row['name']).stem}.png")
         assert (row["height"], row["width"]) == bitmask.shape[:2] == size
         ids = bitmask[..., 2].astype(int) << 8 | bitmask[..., 3]
         assert row["instances"] == len(scores[row["name"]]) >= ids.max()
         assert sum(decode_rle(la["rle"]).sum() for la in rles[row["name"]]) == (ids > 0).sum()
-    assert {row["name"] for row in result["pictures"]} == set(SIZES)
+    assert {row["name"] for row in result["images"]} == set(SIZES)
 
 
 def test_a_large_score_threshold_draws_nothing(cli, world, tmp_path):
@@ -158,7 +158,7 @@ def test_a_bad_picture_does_not_keep_the_others(cli, world, tmp_path):
     assert {p.name for p in (tmp_path / "out/masks").iterdir()} == {"a.png", "b.png"}
     done = cli("sem_seg", bad, out=tmp_path / "other")
     assert done.code == 5
-    assert "not one of 1 picture could be used" in done.errors[0]
+    assert "not one of 1 image could be used" in done.errors[0]
     assert files(tmp_path / "other") == set()
 
 
@@ -270,19 +270,19 @@ def test_ctrl_c_keeps_what_is_done_and_resume_goes_on(interrupted, tmp_path):
     command, said = interrupted()
     first = consistent(out)
     assert 3 <= len(first) < COUNT
-    assert f"{len(first)} of {COUNT} pictures are written" in said
+    assert f"{len(first)} of {COUNT} images are written" in said
     assert set(json.loads((out / "unfinished.json").read_text())["done"]) == {f"{s}.jpg" for s in first}
     assert not list(out.glob(".*"))
 
     again = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment())
     assert again.returncode == 2
-    assert f"holds {len(first)} of {COUNT} pictures of an interrupted run" in again.stderr
+    assert f"holds {len(first)} of {COUNT} images of an interrupted run" in again.stderr
     assert consistent(out) == first
 
     _, said = interrupted("--resume")
     second = consistent(out)
     assert first < second
-    assert f"{len(second)} of {COUNT} pictures are written" in said
+    assert f"{len(second)} of {COUNT} images are written" in said
 
     for index in range(COUNT):  # the rest may be few, so that the test ends
         if f"{index:04d}" not in second and index < COUNT - 2:
@@ -312,7 +312,7 @@ def test_a_resumed_set_is_the_set_of_one_run(cli, world, tmp_path, task):
     assert done.code == 0, done.err
     told = json.loads(done.out)
     assert told["earlier"] == ["a.jpg"]
-    assert [row["name"] for row in told["pictures"]] == ["b.png"]
+    assert [row["name"] for row in told["images"]] == ["b.png"]
     whole, resumed = tmp_path / "whole", tmp_path / "out"
     assert files(whole) == files(resumed)
     for name in files(whole):

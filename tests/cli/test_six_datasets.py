@@ -152,7 +152,7 @@ def test_predict_writes_label_values_and_names_classes(run, six: Six, tmp_path: 
         "--weights", six.weights("coco_stuff"), "--device", "cpu", "--format", "json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    (row,) = json.loads(done.stdout)["pictures"]
+    (row,) = json.loads(done.stdout)["images"]
     assert set(row["classes"]) <= set(data_set("coco_stuff").classes.names)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["masks", "overlays"]
     mask = cv2.imread(str(tmp_path / "out/masks" / f"{picture.stem}.png"), cv2.IMREAD_UNCHANGED)

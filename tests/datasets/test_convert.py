@@ -199,14 +199,17 @@ def test_the_command(tmp_path, capsys):
     argv = ["convert-labels", "-t", "sem_seg", "-l", str(tmp_path / "in"), "-o", str(tmp_path / "o.json")]
     assert run([*argv, "--to", "rle"]) == 0
     assert "1 frame from masks to rle" in capsys.readouterr().err
+    assert run([*argv, "--to", "rle"]) == 2
+    assert "give --force to replace it" in capsys.readouterr().err
+    argv.append("--force")
     assert run([*argv, "--to", "coco"]) == 2
-    assert run([*argv[:3], str(tmp_path / "nowhere"), *argv[4:], "--to", "rle"]) == 5
+    assert run([*argv[:4], str(tmp_path / "nowhere"), *argv[5:], "--to", "rle"]) == 5
 
 
 def test_labels_are_not_converted_over_themselves(tmp_path, capsys):
     write_png(tmp_path / "masks/a.png", np.zeros((4, 4), np.uint8))
     before = (tmp_path / "masks/a.png").read_bytes()
-    argv = ["convert-labels", "-t", "sem_seg", "-l", str(tmp_path / "masks"), "--to", "color"]
+    argv = ["convert-labels", "-t", "sem_seg", "-l", str(tmp_path / "masks"), "--to", "color", "--force"]
     (tmp_path / "other").symlink_to(tmp_path / "masks")
     for place in ("masks", "other"):
         assert run([*argv, "-o", str(tmp_path / place)]) == 2

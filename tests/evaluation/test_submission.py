@@ -35,7 +35,9 @@ def test_a_good_submission_is_packed_and_scores_the_same(masks, capsys):
     packed = evaluate("sem_seg", masks / "gt", masks / "s.zip").scores
     assert packed == evaluate("sem_seg", masks / "gt", masks / "pred").scores
     first = (masks / "s.zip").read_bytes()
-    assert pack(masks, "sem_seg", "--count", "3") == 0
+    assert pack(masks, "sem_seg", "--count", "3") == 2
+    assert "give --force to replace it" in capsys.readouterr().err
+    assert pack(masks, "sem_seg", "--count", "3", "--force") == 0
     assert (masks / "s.zip").read_bytes() == first
 
 
@@ -126,7 +128,7 @@ def test_bitmask_submissions(tmp_path, capsys):
     scores = tmp_path / "scores.json"
     entries = [{"index": 1, "score": 0.5}, {"index": 300, "score": 0.5}]
     scores.write_text(json.dumps([{"name": "f.jpg", "labels": entries}]))
-    more = ["--count", "1", "--score-file", str(scores)]
+    more = ["--count", "1", "--score-file", str(scores), "--force"]
     assert pack(tmp_path, "ins_seg", *more) == 0
     assert zipfile.ZipFile(tmp_path / "s.zip").namelist() == ["f.png", "score.json"]
     assert evaluate("ins_seg", tmp_path / "pred", tmp_path / "s.zip").scores.summary["AP50"] > 99
@@ -136,4 +138,4 @@ def test_bitmask_submissions(tmp_path, capsys):
     write_png(tmp_path / "pred/f.png", scenes.paint([(1, 9, 0, 2, 9, 2, 9)], SHAPE))
     assert pack(tmp_path, "ins_seg", *more) == 5
     assert "category 9; known are 1 to 8" in capsys.readouterr().err
-    assert pack(tmp_path, "pan_seg", "--count", "1") == 0
+    assert pack(tmp_path, "pan_seg", "--count", "1", "--force") == 0
