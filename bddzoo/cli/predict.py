@@ -161,9 +161,8 @@ class Prediction:
         from bddzoo.inference.background import Sink
         from bddzoo.inference.batches import Events
         from bddzoo.inference.load import load_runner
-        from bddzoo.inference.outputs import PredictionSet
+        from bddzoo.inference.outputs import PredictionSet, Unfinished, remove_note
         from bddzoo.inference.pipeline import predict_frames, protocol_of
-        from bddzoo.inference.outputs import Unfinished, remove_note
         from bddzoo.inference.speedups import Speedups
         from bddzoo.signals import no_interrupts
 
