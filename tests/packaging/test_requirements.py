@@ -85,10 +85,10 @@ def _holds(need: Requirement, extra: str = "") -> bool:
 
 
 def test_the_build_backend_is_pinned_with_its_digests() -> None:
-    (backend,) = re.findall(
-        r'^requires = \["(hatchling==[\d.]+)"\]', (ROOT / "pyproject.toml").read_text(), re.M
-    )
-    assert backend in entries("build")
+    (line,) = re.findall(r"^requires = \[(.*)\]$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    backend = re.findall(r'"([^"]+)"', line)
+    assert backend
+    assert set(backend) <= set(entries("build"))
 
 
 def fake_wheel(folder: Path, name: str, version: str) -> Path:
