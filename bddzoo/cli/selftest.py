@@ -50,7 +50,7 @@ def command(app: App, *, selection: Selection, golden: Path | None, device: str)
     Networks are filled with deterministic weights, run on stored images, and compared with what the zoo's
     own configurations gave on the software they were written for; on a CPU also as 'eval' and 'predict'
     tune them for it. Without models, --all or --golden: the operators and one small model a task. Exits
-    with 3 if anything differs.
+    with 3 if anything differs, and with 6 if a model is unverified: there is no golden to compare it with.
     """
     patterns, everything = selection.patterns, selection.everything
     if patterns and everything:
@@ -89,12 +89,16 @@ def command(app: App, *, selection: Selection, golden: Path | None, device: str)
                     _warn(app, finding)
                 findings += metrics
     _show(app, findings)
-    statuses = {f.status for f in findings}
-    if "differs" in statuses:
-        return int(ExitCode.NOT_REPRODUCED)
-    if "damaged" in statuses:
-        return int(ExitCode.INTEGRITY)
-    return int(ExitCode.MISSING) if "unknown" in statuses else int(ExitCode.OK)
+    from bddzoo.engines.selftest.measures import UNVERIFIED, results
+
+    found = results(findings)
+    codes = {
+        "differs": ExitCode.NOT_REPRODUCED,
+        "damaged": ExitCode.INTEGRITY,
+        "unknown": ExitCode.MISSING,
+        UNVERIFIED: ExitCode.INTEGRITY,
+    }
+    return int(next((code for result, code in codes.items() if result in found), ExitCode.OK))
 
 
 def _chosen(

@@ -11,9 +11,12 @@ import msgspec
 from bddzoo.results.record import Record
 from bddzoo.results.verdict import HARMLESS_FIELDS
 
-# Fields that follow from the measurement itself: they differ always and explain nothing.
-_INCIDENTAL = frozenset({"run.started", "run.duration_s", "run.images_per_s", "run.command", "run.sweep"})
-_INCIDENTAL_PREFIXES = ("run.peak_",)
+# Fields that explain no difference: the digest tells whether weights differ, whatever they are called, and of
+# a protocol its fields count, not its name.
+_INCIDENTAL = frozenset({"weights.name", "weights.source", "weights.state", "weights", "protocol.id"})
+# Of the circumstances of a run only the seed can change a number. The number of processes cannot: frames are
+# divided so that the result is that of one process, bit for bit.
+_SEED = "run.seed"
 
 
 @dataclass(frozen=True)
@@ -132,14 +135,11 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _matters(field: str) -> str:
-    if field in _INCIDENTAL or field.startswith(_INCIDENTAL_PREFIXES):
-        return INCIDENTAL
     room, _, name = field.partition(".")
+    if field in _INCIDENTAL or (room == "run" and field != _SEED):
+        return INCIDENTAL
     if room == "environment" or (room == "protocol" and name in HARMLESS_FIELDS):
         return TOLERANCE
-    # The digest tells whether the weights differ; their name, source and state do not change a number.
-    if field in ("weights.name", "weights.source", "weights.state", "weights"):
-        return INCIDENTAL
     return NUMBER
 
 

@@ -164,6 +164,7 @@ GN = "        - id: fpn_r50_gn_512x1024_40k_sem_seg_bdd100k\n"
         ("ARC06", FCN, "params: 49497734, ", ""),
         ("GAP01", FCN, "test: {mIoU: 53.06}", "test: {mIoU: 43.06}"),
         ("NUM01", FCN, "mIoU: 59.80", "mIoU: 59.8"),
+        ("NUM02", FCN, "val: {mIoU: 59.80}, ", ""),
         ("DUP01", FCN, "mIoU: 59.80", "mIoU: 62.51"),
         ("ID01", FCN, "backbone: R-50-D8", "backbone: R-101-D8"),
         ("NIL01", FCN, TRAINING, "          artifacts: {weights: {sources: []}}\n" + TRAINING),
@@ -192,6 +193,29 @@ def test_a_made_irregularity_is_found(code: str, row: str, old: str, new: str) -
     changed = TEXT[:start] + entry.replace(old, new, 1) + TEXT[end:]
     fresh = open_findings(lint(load_text(changed, "registry.yaml")))
     assert code in {f.code for f in fresh}, fresh
+
+
+@pytest.mark.parametrize(
+    ("size", "number", "wrong"),
+    [(1000, "59.80", None), (1001, "59.80", "the size (1001 and 1000 bytes)"), (1000, "59.81", "mIoU-val")],
+)
+def test_the_same_weights_under_two_models(size: int, number: str, wrong: str | None) -> None:
+    """Aliases may be; another size, or another number by the same protocol, is a mistake in one of them."""
+    start = TEXT.index(FCN)
+    end = start + TEXT[start:].index("        - id:", 10)
+    digest = f"sha256:{'ab' * 32} observed"
+
+    def row(size: int) -> str:
+        files = f"          artifacts: {{weights: {{size: {size} observed, digests: ['{digest}']}}}}\n"
+        return TEXT[start:end].replace(TRAINING, files + TRAINING, 1)
+
+    alias = (
+        row(size).replace("- id: fcn_r50", "- id: alias_fcn_r50", 1).replace("mIoU: 59.80", f"mIoU: {number}")
+    )
+    changed = TEXT[:start] + row(1000) + alias + TEXT[end:]
+    found = [f for f in lint(load_text(changed, "registry.yaml")) if f.code == "DIG02"]
+    assert [f.subject.name.startswith("alias_") for f in found] == [True] * (wrong is not None)
+    assert all(str(wrong) in f.message for f in found)
 
 
 def test_an_acknowledgement_covers_what_is_under_it() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bddzoo.errors import IntegrityError, MissingError
-from bddzoo.results import find_record, write_record
+from bddzoo.results import RunInfo, find_record, write_record
 from bddzoo.results.diff import diff_records
 from tests.results.factory import make_model, make_record
 
@@ -76,3 +76,20 @@ def test_a_reference_to_nothing_or_to_several_is_one_line(tmp_path: Path) -> Non
 def test_a_model_named_like_hex_digits_is_found(tmp_path: Path) -> None:
     path = write_record(make_record(make_model(id="deadbeef")), tmp_path)
     assert find_record(tmp_path, "deadbeef").path == path
+
+
+def test_what_each_field_of_a_run_does_to_a_number() -> None:
+    """A table of all: only the seed changes it, not the number of processes."""
+    values = {
+        "command": ("a",),
+        "started": "2026-02-03T04:05:06Z",
+        "sweep": "s",
+        "duration_s": 1.0,
+        "seed": 1,
+    }
+    for name in RunInfo.__struct_fields__:
+        changed = make_record(run={name: values.get(name, 7)})
+        (change,) = [c for c in diff_records(make_record(), changed).fields if c.field.startswith("run.")]
+        assert change.field == f"run.{name}"
+        assert change.matters == ("changes the number" if name == "seed" else "incidental")
+        assert diff_records(make_record(), changed).same_numbers

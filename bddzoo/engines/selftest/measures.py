@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 Status = Literal["equal", "differs", "no golden", "unknown", "damaged"]
+# Result of a model without a golden.
+UNVERIFIED = "unverified"
 
 # Deviations of logits and features, in units of the golden's standard deviation. Kernels and
 # thread counts of upstream's own stack move results by up to 5e-6; the smallest of the deliberate
@@ -250,7 +252,8 @@ With: {{versions}}.
 
 * golden: `small_b`, `small` are the plain network on two crops, with two sets of weights; `full`, `full_b`
   are the whole protocol on two pictures, from the picture to class map or masks; `ops` are operators
-  against a compiled mmcv. A model without a golden had its state dict's entries and parameters counted.
+  against a compiled mmcv. A model without a golden is {UNVERIFIED}: only its state dict's
+  entries and parameters were counted.
 * values: the largest deviation of logits, or of features, proposals and heads, in units of the golden's
   standard deviation; the limit is {STD_LIMIT:g}, on a GPU {STD_LIMIT_GPU:g}.
 * tuned: the same on the two crops for the network as `eval` and `predict` run it on a CPU, where sums are
@@ -286,13 +289,18 @@ def _result(group: Sequence[CheckResult]) -> str:
     for status in ("differs", "damaged", "unknown"):
         if status in statuses:
             return status
-    return "no golden" if statuses == ["no golden"] else "equal"
+    return UNVERIFIED if all(status == "no golden" for status in statuses) else "equal"
+
+
+def results(findings: Sequence[CheckResult]) -> set[str]:
+    """The results of models and operators: `equal`, `differs`, `unverified`, `damaged` or `unknown`."""
+    return {row[-1] for row in rows(findings)}
 
 
 def summary(findings: Sequence[CheckResult]) -> str:
     """One sentence on the whole run."""
     table = rows(findings)
     counts = {
-        s: sum(r[-1] == s for r in table) for s in ("equal", "differs", "no golden", "damaged", "unknown")
+        s: sum(r[-1] == s for r in table) for s in ("equal", "differs", UNVERIFIED, "damaged", "unknown")
     }
     return ", ".join(f"{n} {s}" for s, n in counts.items() if n) or "nothing checked"

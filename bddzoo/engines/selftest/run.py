@@ -160,7 +160,7 @@ class Selftest:
         finding.settle()
         if finding.status == "equal":
             finding.status = "no golden"
-            finding.note = "no golden is known; counts of entries and parameters are the registry's"
+            finding.note = "unverified: no golden is known; only entries and parameters were counted"
         return finding
 
     def _fill(self, module: nn.Module, variant: Any, gain: float) -> str:

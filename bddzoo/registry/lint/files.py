@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bddzoo.registry.lint.findings import Found, Rule, World
+from bddzoo.registry.lint.findings import Entry, Found, Rule, World
+from bddzoo.registry.model import Model
 
 
 def no_digest(world: World) -> Found:
@@ -11,6 +12,35 @@ def no_digest(world: World) -> Found:
         weights = entry.model.artifact("weights")
         if weights is not None and weights.sources and not weights.digests:
             yield entry.subject, "no digest of the weights is known"
+
+
+def same_digest(world: World) -> Found:
+    """The same weights under two models that differ in a reported number or in size."""
+    owners: dict[tuple[str, str], Entry] = {}
+    for entry in world.entries:
+        weights = entry.model.artifact("weights")
+        for digest in weights.digests if weights else ():
+            if digest.origin == "filename":  # a few digits prove nothing
+                continue
+            other = owners.setdefault((digest.algorithm, digest.hex), entry)
+            if other is not entry and (differences := _differences(entry.model, other.model)):
+                what = ", ".join(differences)
+                yield entry.subject, f"the weights are those of {other.model.id}, but {what} differs"
+
+
+def _differences(a: Model, b: Model) -> list[str]:
+    """Numbers that both report under the same protocol, and sizes, if they differ."""
+    found = []
+    if a.protocol == b.protocol:
+        theirs = {(r.split, r.metric): r.value for r in b.reported if r.value is not None}
+        for r in a.reported:
+            other = theirs.get((r.split, r.metric))
+            if r.value is not None and other is not None and r.value != other:
+                found.append(f"{r.metric}-{r.split} ({r.value} and {other})")
+    sizes = [weights.size_bytes for m in (a, b) if (weights := m.artifact("weights")) and weights.size_bytes]
+    if len(set(sizes)) > 1:
+        found.append(f"the size ({sizes[0]} and {sizes[1]} bytes)")
+    return found
 
 
 def no_size(world: World) -> Found:
@@ -93,6 +123,7 @@ def elsewhere(world: World) -> Found:
 
 RULES = (
     Rule("DIG01", "no digest of the weights", no_digest),
+    Rule("DIG02", "one digest under two models with other numbers or sizes", same_digest),
     Rule("SIZ01", "no size of the weights", no_size),
     Rule("SIZ02", "a size from nowhere", size_from_nowhere),
     Rule("LIC01", "no licence of the weights", no_licence),

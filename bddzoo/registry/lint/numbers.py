@@ -119,6 +119,14 @@ def digits(world: World) -> Found:
                 )
 
 
+def test_alone(world: World) -> Found:
+    """A number on the test split whose metric has none on val, which anybody could measure."""
+    for entry in world.entries:
+        for r in entry.model.reported:
+            if r.split == "test" and r.value is not None and value(entry.model, "val", r.metric) is None:
+                yield entry.subject, f"{r.metric}-test is {r.value}, {r.metric}-val is not given"
+
+
 def _places(number: Decimal) -> int:
     exponent = number.as_tuple().exponent
     return -exponent if isinstance(exponent, int) else 0
@@ -192,4 +200,5 @@ RULES = (
     Rule("MON03", "fp16 that scores lower", half_is_worse),
     Rule("DUP01", "a number that equals another model's", equal_values),
     Rule("NUM01", "a number with fewer decimals than usual", digits),
+    Rule("NUM02", "a number on the test split, and none on val", test_alone),
 )
