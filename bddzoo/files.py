@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -250,3 +251,13 @@ def format_size(size_bytes: int | None) -> str:
         if value < 999.95 or unit == "TB":
             return f"{value:.1f} {unit}"
     raise AssertionError("unreachable")
+
+
+def path_part(name: str) -> str:
+    """A string from a file or a user as the name of one file or folder: never a path, never hidden.
+
+    For every string from a file that becomes part of a path and that was not checked before, as digests and
+    names in the registry are.
+    """
+    part = re.sub(r"[^\w.+@=-]", "_", name)
+    return "_" + part if part.startswith(".") or not part else part

@@ -287,6 +287,12 @@ def decode_record(data: bytes, where: str) -> Record:
         ) from error
     if record.schema != SCHEMA:
         raise IntegrityError(f"{where}: record of schema {record.schema}, not {SCHEMA}", hint="update bddzoo")
+    for name, digest in record.statistics.items():  # it becomes a file name
+        if not _SHA256.fullmatch(digest):
+            raise IntegrityError(
+                f"{where}: not a record: the digest of its statistics '{name}' is not a SHA-256",
+                hint="restore the file or remove it",
+            )
     if not _is_time(record.run.started):
         raise IntegrityError(
             f"{where}: not a record: run.started is {record.run.started!r}, no UTC time",
@@ -312,5 +318,6 @@ def _schema_of(data: bytes) -> int | None:
 
 # Thousands of brackets in a row end in a RecursionError.
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_SHA256 = re.compile("[0-9a-f]{64}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _DECODER = msgspec.json.Decoder(Record)

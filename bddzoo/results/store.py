@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bddzoo.errors import IntegrityError, MissingError
-from bddzoo.files import user_folder
+from bddzoo.files import path_part, user_folder
 from bddzoo.registry.model import Model
 from bddzoo.results.environment import project_checkout
 from bddzoo.results.record import Record, decode_record, encode_record, recency
@@ -89,12 +89,6 @@ def check_place(record: Record, path: Path) -> None:
 def statistics_name(digest: str) -> str:
     """File name of statistics with that SHA-256."""
     return f"{digest[:NAME_DIGITS]}.npz"
-
-
-def path_part(name: str) -> str:
-    """The name as one file name: a model id may hold characters that a path must not."""
-    part = re.sub(r"[^\w.+@=-]", "_", name)
-    return "_" + part if part.startswith(".") or not part else part
 
 
 LIMIT_BYTES = 100 * 1024**2

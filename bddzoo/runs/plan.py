@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import IO, Literal
 
 from bddzoo.errors import BddzooError
+from bddzoo.files import path_part
 from bddzoo.registry.model import Model
 from bddzoo.results.record import Record
-from bddzoo.results.store import path_part, scan_records
+from bddzoo.results.store import scan_records
 
 State = Literal["waiting", "queued", "running", "elsewhere", "done", "failed"]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -8,10 +9,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
-from bddzoo.errors import IntegrityError, MissingError
+from bddzoo.errors import BddzooError, IntegrityError, MissingError
+from bddzoo.files import path_part
 from bddzoo.results import (
     best_record,
     check_root,
@@ -214,8 +217,6 @@ def test_leftovers_and_foreign_files_are_not_records(tmp_path: Path) -> None:
 
 @given(st.text(min_size=1, max_size=40))
 def test_no_model_id_leaves_the_results_folder(name: str) -> None:
-    from bddzoo.results.store import path_part
-
     part = path_part(name)
     assert part not in ("", ".", "..")
     assert "/" not in part
@@ -267,3 +268,51 @@ def test_a_folder_for_records_is_looked_at_before_the_run(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(MissingError, match="file is a file"):
         check_root(tmp_path / "file" / "results")
+
+
+HOSTILE = ("/tmp/a", "../../../a", "..", ".", "", "a/b", "a\\b", "C:\\a", "\u202e", "a\nb", "~", "a" * 64)
+words = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=40))
+
+
+@given(words)
+def test_a_word_of_a_file_is_one_name(word: str) -> None:
+    part = path_part(word)
+    assert Path("root", part).parent == Path("root")
+    assert part not in ("", ".", "..")
+    assert not part.startswith(".")
+    assert path_part(part) == part
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(zoo=words, task=words, model=words, digest=words)
+def test_words_of_records_never_lead_out_of_the_folder(
+    tmp_path: Path, zoo: str, task: str, model: str, digest: str
+) -> None:
+    """Whatever a record says of itself: it lies in the results folder, and what is no digest is no record."""
+    record = make_record(statistics={"masks": b"counts"})
+    record = structs.replace(record, zoo=zoo, task=task, model=model)
+    path = record_path(record, tmp_path)
+    assert path.parents[3] == tmp_path
+    assert ".." not in path.relative_to(tmp_path).parts
+    named = structs.replace(record, statistics={"masks": digest})
+    if re.fullmatch("[0-9a-f]{64}", digest):
+        return
+    with pytest.raises(IntegrityError, match="not a SHA-256"):
+        decode_record(encode_record(named), "there")
+
+
+def test_prune_deletes_nothing_outside(tmp_path: Path) -> None:
+    """A record whose digest is a path is damaged: neither it nor what it names is touched."""
+    root, victim = tmp_path / "results", tmp_path / "outside" / "a.npz"
+    victim.parent.mkdir()
+    victim.write_bytes(b"precious")
+    for year, digest in (("2001", str(victim.with_suffix(""))), ("2020", "")):
+        record = make_record(run={"started": f"{year}-01-01T00:00:00Z"})
+        record = structs.replace(record, statistics={"masks": digest} if digest else {})
+        path = record_path(record, root)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_record(record))
+    errors: list[BddzooError] = []
+    assert superseded(root, 1, errors.append) == []
+    assert "not a SHA-256" in errors[0].message
+    assert victim.read_bytes() == b"precious"

@@ -186,7 +186,7 @@ def page_names(models: Sequence[Model]) -> dict[str, str]:
 
     An id may hold characters that a file name must not; two ids must not end up in one file.
     """
-    from bddzoo.results.store import path_part
+    from bddzoo.files import path_part
 
     found: dict[str, str] = {}
     taken: set[str] = set()
