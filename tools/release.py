@@ -27,7 +27,7 @@ RELEASE = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+((a|b|rc)[0-9]+)?")
 SECTION = re.compile(r"^## (?P<title>.+)\n(?P<text>(?:(?!## ).*\n?)*)", re.MULTILINE)
 # What the documents say until the first release, and what afterwards.
 TURNED = (
-    (re.compile(r"pip install '\.\[([\w,]+)\]'"), r"pip install 'bddzoo[\1]'"),
+    (re.compile(r"pip install '\.\[([\w,-]+)\]'"), r"pip install 'bddzoo[\1]'"),
     (re.compile(r"pip install \. "), "pip install bddzoo "),
     (re.compile(r"(an environment of your own), in a clone:"), r"\1:"),
 )
