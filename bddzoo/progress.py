@@ -1,4 +1,4 @@
-"""What a download tells while it runs."""
+"""Events of a download while it runs."""
 
 from __future__ import annotations
 
@@ -22,16 +22,12 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Says nothing."""
+    """Drops all events."""
 
-    def begin(self, key: str, name: str) -> None:
-        """Say nothing."""
+    def begin(self, key: str, name: str) -> None: ...
 
-    def update(self, key: str, done: int, total: int | None, source: str) -> None:
-        """Say nothing."""
+    def update(self, key: str, done: int, total: int | None, source: str) -> None: ...
 
-    def end(self, key: str, outcome: str) -> None:
-        """Say nothing."""
+    def end(self, key: str, outcome: str) -> None: ...
 
-    def note(self, key: str, text: str) -> None:
-        """Say nothing."""
+    def note(self, key: str, text: str) -> None: ...

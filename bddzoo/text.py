@@ -17,7 +17,7 @@ def number_of(count: int, noun: str) -> str:
 
 
 def as_text(words: str) -> str:
-    """Words that can be written as UTF-8: names of files may hold bytes that are no text."""
+    """Words that can be written as UTF-8: names of files may hold bytes that are not text."""
     return words.encode("utf-8", "backslashreplace").decode()
 
 

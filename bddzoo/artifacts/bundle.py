@@ -75,7 +75,7 @@ class Bundle:
     Raises:
         MissingError: It cannot be read.
         IntegrityError: It is damaged, or its names would leave a folder.
-        UsageError: It is no bundle.
+        UsageError: It is not a bundle.
     """
 
     def __init__(self, path: Path) -> None:
@@ -86,7 +86,7 @@ class Bundle:
                 self.manifest = self._read_manifest(archive)
                 self._members = {info.filename: info.file_size for info in archive.infolist()}
         except zipfile.BadZipFile as error:
-            raise self._no_bundle(f"it is no zip archive, or cut short ({error})") from None
+            raise self._no_bundle(f"it is not a zip archive, or cut short ({error})") from None
         except OSError as error:
             raise MissingError(f"{path}: cannot be read: {error.strerror or error}") from None
         for file in self.manifest.files:
@@ -134,15 +134,6 @@ class Bundle:
 
         return Stream(Origin(url=url, etag=file.sha256, total=file.size_bytes), offset, chunks(), close)
 
-    def text(self, name: str) -> str | None:
-        """A text member, or None if there is none."""
-        if name not in self._members:
-            return None
-        with zipfile.ZipFile(self.path) as archive:
-            if archive.getinfo(name).file_size > MAX_MANIFEST_BYTES:
-                return None
-            return archive.read(name).decode("utf-8", "replace")
-
     def _check_members(self, archive: zipfile.ZipFile) -> None:
         seen: set[str] = set()
         for info in archive.infolist():
@@ -175,9 +166,9 @@ class Bundle:
     def _check_file(self, file: BundleFile) -> None:
         for field, text in msgspec.structs.asdict(file).items():
             if isinstance(text, str) and not (text.isprintable() and len(text) <= MAX_TEXT):
-                raise self._refuse(f"a file's {field} is no line of text: {text[:80]!a}")
+                raise self._refuse(f"a file's {field} is not a line of text: {text[:80]!a}")
         if re.fullmatch(IDENT, file.model) is None or re.fullmatch(_KIND, file.kind) is None:
-            raise self._refuse(f"'{file.kind[:80]}' of '{file.model[:80]}' is no file of a model")
+            raise self._refuse(f"'{file.kind[:80]}' of '{file.model[:80]}' is not a file of a model")
         if file.published is not None and re.fullmatch(_DIGEST, file.published) is None:
             raise self._refuse(f"{file.model}: a published digest that is none")
         try:
@@ -200,7 +191,7 @@ class Bundle:
         )
 
     def _no_bundle(self, why: str) -> BddzooError:
-        return UsageError(f"{self.path} is no bundle: {why}", hint="bundles are made by 'bddzoo bundle'")
+        return UsageError(f"{self.path} is not a bundle: {why}", hint="bundles are made by 'bddzoo bundle'")
 
 
 def _plain(name: str) -> str:
@@ -263,14 +254,14 @@ def write_bundle(
 
 
 def check_target(path: Path) -> None:
-    """Refuse to replace what is no bundle: a slip of the hand could be a registry, weights, or a device.
+    """Refuse to replace what is not a bundle: a slip of the hand could be a registry, weights, or a device.
 
     Raises:
-        UsageError: It is no bundle.
+        UsageError: It is not a bundle.
     """
     hint = "choose another FILE, or remove it first"
     if is_special(path):
-        raise UsageError(f"{path} is no regular file", hint=hint)
+        raise UsageError(f"{path} is not a regular file", hint=hint)
     if path.is_file() and path.stat().st_size:
         try:
             with zipfile.ZipFile(path) as archive:
@@ -278,7 +269,7 @@ def check_target(path: Path) -> None:
         except (zipfile.BadZipFile, OSError):
             known = False
         if not known:
-            raise UsageError(f"{path} exists and is no bundle", hint=hint)
+            raise UsageError(f"{path} exists and is not a bundle", hint=hint)
 
 
 def _list_files(cache: Cache, entries: Iterable[Entry]) -> tuple[list[BundleFile], dict[str, Entry]]:

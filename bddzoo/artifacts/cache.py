@@ -130,7 +130,7 @@ def read_entry(path: Path) -> Entry | None:
 
 
 def check_name(name: str) -> str:
-    """A file name that is no path.
+    """A file name that is not a path.
 
     Raises:
         UsageError: It is empty, a path, or hidden.
@@ -143,7 +143,9 @@ def check_name(name: str) -> str:
         or len(name.encode()) > 200
     ):
         shown = name if name.isprintable() else ascii(name)[1:-1]
-        raise UsageError(f"artifact name '{shown}' is no plain file name", hint="correct it in the registry")
+        raise UsageError(
+            f"artifact name '{shown}' is not a plain file name", hint="correct it in the registry"
+        )
     return name
 
 
@@ -156,14 +158,6 @@ def safe(word: str) -> str:
 def unsafe(folder: str) -> str:
     """The inverse of `safe`."""
     return unquote(folder)
-
-
-def explain_hashes(entry: Entry, hashes: Hashes) -> str:
-    """One line that holds what was expected beside what is there."""
-    return (
-        f"expected {entry.size_bytes} bytes, md5:{entry.md5}, sha256:{entry.sha256}; "
-        f"found {hashes.size_bytes} bytes, md5:{hashes.md5}, sha256:{hashes.sha256}"
-    )
 
 
 TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
@@ -289,7 +283,11 @@ class Cache:
                 with contextlib.suppress(OSError):
                     self.write_entry(replace(entry, mtime_ns=mtime_ns, boot=None))
             return True
-        why = f"changed since it was fetched: {explain_hashes(entry, hashes)}"
+        why = (
+            f"changed since it was fetched: expected {entry.size_bytes} bytes, md5:{entry.md5}, "
+            f"sha256:{entry.sha256}; found {hashes.size_bytes} bytes, md5:{hashes.md5}, "
+            f"sha256:{hashes.sha256}"
+        )
         self.reject(path, entry.model, entry.name, why)
         return False
 

@@ -16,10 +16,10 @@ from bddzoo.registry.model import Digest
 Algorithm = Literal["md5", "sha256"]
 LENGTHS = {"md5": 32, "sha256": 64}
 CHUNK_BYTES = 1 << 20
-# A prefix shorter than this is no evidence: one file in 65536 has the same four digits.
+# A prefix shorter than this is not evidence: one file in 65536 has the same four digits.
 MIN_PREFIX = 8
 # Pieces that may wait to be hashed: a source is not read faster than that.
-_WAITING = 32
+_WAITING = 8
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,6 @@ def hash_file(
     path: Path,
     algorithms: Sequence[Algorithm] = ("md5", "sha256"),
     *,
-    limit_bytes: int | None = None,
     each: Callable[[int], None] | None = None,
 ) -> dict[str, str]:
     """Digests of a file.
@@ -105,7 +104,6 @@ def hash_file(
     Args:
         path: The file.
         algorithms: Which digests.
-        limit_bytes: Hash only that many bytes from the start.
         each: Called with the number of bytes of every piece hashed; may raise to stop.
 
     Returns:
@@ -117,16 +115,10 @@ def hash_file(
     states = {name: new_hash(name) for name in algorithms}
     buffer = bytearray(CHUNK_BYTES)
     view = memoryview(buffer)
-    left = limit_bytes
     with path.open("rb", buffering=0) as file:
-        while left is None or left > 0:
-            count = file.readinto(view if left is None else view[: min(left, CHUNK_BYTES)])
-            if not count:
-                break
+        while count := file.readinto(view):
             for state in states.values():
                 state.update(view[:count])
-            if left is not None:
-                left -= count
             if each is not None:
                 each(count)
     return {name: state.hexdigest() for name, state in states.items()}
@@ -183,7 +175,7 @@ def parse_digest_file(data: bytes, name: str) -> Digest | None:
 
     Returns:
         The digest, or None if there is none for that name. A file with one single line speaks for
-        the file beside it, whatever name the line gives.
+        the file next to it, whatever name the line gives.
     """
     found = []
     for line in data.decode("utf-8-sig", "replace").splitlines():

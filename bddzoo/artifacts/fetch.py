@@ -29,7 +29,7 @@ from bddzoo.artifacts.verification import (
 )
 from bddzoo.errors import BddzooError, IntegrityError, MissingError, NetworkError
 from bddzoo.progress import Progress
-from bddzoo.registry.model import Artifact, Digest, DigestState, Model
+from bddzoo.registry.model import Artifact, DigestState, Model
 
 # A list of digests of a whole zoo fits; a web site does not.
 MAX_BYTES = 1 << 20
@@ -149,45 +149,24 @@ def no_source(model: Model, artifact: Artifact, failures: Sequence[Failure], *, 
     return NetworkError(f"{what}: no source could give it: {reasons}", hint=hint)
 
 
-def find_published(
-    urls: Iterable[str], opener_of: Callable[[str], Opener | None], name: str
-) -> tuple[Digest, str] | None:
-    """Look for a published digest: small `.md5` files on the same hosts as the files.
-
-    Args:
-        urls: Where it may lie, best first.
-        opener_of: Gives the opener of an address, or None where it must not be asked.
-        name: Name of the file that the digest should be of.
-
-    Returns:
-        The digest and where it was found, or None.
-    """
-    for url in urls:
-        opener = opener_of(url)
-        if opener is None:
-            continue
-        try:
-            digest = parse_digest_file(_read_small(url, opener), name)
-        except SourceError:
-            continue
-        if digest is not None:
-            return digest, url
-    return None
-
-
 def with_published(entry: Entry, urls: Iterable[str], opener_of: Callable[[str], Opener | None]) -> Entry:
-    """The entry with the digest that is published for its file, if one is found at the addresses.
+    """The entry with the digest that is published for its file, in a small `.md5` file, if one is found.
 
     Args:
         entry: What the cache knows about the file.
-        urls: As for `find_published`.
-        opener_of: As for `find_published`.
+        urls: Where the digest may lie, best first.
+        opener_of: Gives the opener of an address, or None where it must not be asked.
     """
-    found = find_published(urls, opener_of, entry.name)
-    if found is None:
-        return entry
-    digest, where = found
-    return replace(entry, published=f"{digest.algorithm}:{digest.hex}", published_at=without_password(where))
+    for url in urls:
+        opener = opener_of(url)
+        try:
+            digest = parse_digest_file(_read_small(url, opener), entry.name) if opener else None
+        except SourceError:
+            continue
+        if digest is not None:
+            published = f"{digest.algorithm}:{digest.hex}"
+            return replace(entry, published=published, published_at=without_password(url))
+    return entry
 
 
 def _read_small(url: str, opener: Opener) -> bytes:

@@ -1,4 +1,4 @@
-"""Look after the cache: hash it again, find what does not belong, remove what nobody needs."""
+"""Maintain the cache: hash it again, find what does not belong, remove what is not needed."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _judge(path: Path, entry: Entry, found: str | OSError) -> CacheCheck:
 
 
 def _extras(cache: Cache, named: set[Path]) -> Iterator[tuple[Path, str]]:
-    """Files that no entry names, and why each is there; downloads in progress are no extras."""
+    """Files that no entry names, and why each is there; downloads in progress are not extras."""
     for path in sorted(_walk(cache.root)):
         inside = path.relative_to(cache.root)
         top = inside.parts[0]
@@ -161,7 +161,7 @@ def remove_entries(cache: Cache, entries: Sequence[Entry]) -> int:
 
 
 def collect_garbage(cache: Cache, older_than_s: float = DAY_S, *, dry_run: bool = False) -> list[CacheCheck]:
-    """Remove what nobody needs and nobody touched for `older_than_s` seconds.
+    """Remove what is not needed and was not touched for `older_than_s` seconds.
 
     That is: content without entry, entries without content, abandoned downloads, rejected bytes and
     left-over temporary files.

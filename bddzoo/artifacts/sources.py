@@ -191,7 +191,7 @@ def url_tails(url: str) -> Iterable[str]:
 
 
 def digest_urls(model: Model, artifact: Artifact, source: FileSource | None, url: str | None) -> list[str]:
-    """Where a published digest of a file may lie: the zoo's own address, then beside the file.
+    """Where a published digest of a file may lie: the zoo's own address, then next to the file.
 
     Args:
         model: The model.

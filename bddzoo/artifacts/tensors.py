@@ -90,7 +90,7 @@ def digest_safetensors(path: Path) -> str:
 
     Raises:
         MissingError: The file cannot be read.
-        IntegrityError: It is no whole safetensors file.
+        IntegrityError: It is not a whole safetensors file.
     """
     total = hashlib.sha256()
     try:
@@ -117,7 +117,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
     Raises:
         MissingError: The file cannot be read, or the safetensors package is not installed.
-        IntegrityError: It is no whole safetensors file.
+        IntegrityError: It is not a whole safetensors file.
     """
     _need_safetensors()
     from safetensors import SafetensorError
@@ -150,7 +150,7 @@ def write_safetensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping
     """
     _need_safetensors()
     if is_special(path):
-        raise UsageError(f"{path} is no regular file", hint="choose another one")
+        raise UsageError(f"{path} is not a regular file", hint="choose another one")
     from safetensors.torch import save_file
 
     before = digest_state(state)
@@ -255,4 +255,4 @@ def _need_safetensors() -> None:
 
 
 def _damaged(path: Path, why: str) -> IntegrityError:
-    return IntegrityError(f"{path} is no whole safetensors file: {why}", hint="fetch or convert it again")
+    return IntegrityError(f"{path} is not a whole safetensors file: {why}", hint="fetch or convert it again")

@@ -150,7 +150,7 @@ def _deliver(
         try:
             # A link to nowhere is there, and reading a pipe would not end.
             if is_special(target):
-                raise UsageError(f"{target} is no regular file", hint="choose another --out DIR")
+                raise UsageError(f"{target} is not a regular file", hint="choose another --out DIR")
             if os.path.lexists(target) and not force:
                 if not target.exists() or hash_file(target, ("sha256",))["sha256"] != result.sha256:
                     raise UsageError(f"{target} exists and is different", hint="give --force to replace it")

@@ -82,8 +82,8 @@ class TestBundle:
         assert_one_line(run("cache import", bundle), 6, "has 50000000 bytes, its list says 200000")
         assert_one_line(run("fetch", "net_a", "--force", "--from", bundle), 6, "has 50000000 bytes")
         bundle.write_bytes(data[: len(data) // 2])
-        assert_one_line(run("cache import", bundle), 2, "is no bundle")
-        assert_one_line(run("fetch", "net_a", "--force", "--from", bundle), 2, "is no bundle")
+        assert_one_line(run("cache import", bundle), 2, "is not a bundle")
+        assert_one_line(run("fetch", "net_a", "--force", "--from", bundle), 2, "is not a bundle")
 
     @pytest.mark.parametrize(
         ("field", "value"),

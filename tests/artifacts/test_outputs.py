@@ -44,8 +44,8 @@ def test_archives_replace_nothing_but_bundles(zoo, run, tmp_path, pipe, command)
     assert run("fetch", "net_a", "-q").returncode == 0
     zoo.requests.clear()
     for path, words in (
-        (pipe, "is no regular file"),
-        (tmp_path / "registry.yaml", "exists and is no bundle"),
+        (pipe, "is not a regular file"),
+        (tmp_path / "registry.yaml", "exists and is not a bundle"),
     ):
         before = path.stat()
         assert_one_line(run(command.format(path)), 2, str(path), words)
@@ -58,7 +58,7 @@ def test_archives_replace_nothing_but_bundles(zoo, run, tmp_path, pipe, command)
 
 def test_nothing_is_downloaded_for_a_bundle_that_cannot_be_written(zoo, run, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    assert_one_line(run("bundle", "net_a", "-o", tmp_path / "notes.txt"), 2, "exists and is no bundle")
+    assert_one_line(run("bundle", "net_a", "-o", tmp_path / "notes.txt"), 2, "exists and is not a bundle")
     assert not zoo.requests
 
 
@@ -67,7 +67,7 @@ def test_safetensors_replace_no_pipe(pipe):
     pytest.importorskip("safetensors")
     from bddzoo.artifacts.tensors import write_safetensors
 
-    with pytest.raises(UsageError, match="no regular file"):
+    with pytest.raises(UsageError, match="not a regular file"):
         write_safetensors({"a": torch.zeros(1)}, pipe, {})
     assert is_special(pipe)
 
@@ -83,7 +83,7 @@ def test_copies_replace_no_pipe_and_no_link_to_nowhere(zoo, run, pipe, tmp_path)
     pipe.rename(target)
     for force in ((), ("--force",)):
         done = run("fetch", "net_a", "--out", dest, *force, timeout=60)
-        assert_one_line(done, 2, f"{target} is no regular file")
+        assert_one_line(done, 2, f"{target} is not a regular file")
     assert is_special(target)
 
 
