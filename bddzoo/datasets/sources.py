@@ -129,19 +129,18 @@ class FolderSource(Source):
 
     def read_part(self, member: str, start: int, size: int) -> bytes:
         """Some bytes of the file."""
-        path = self.where(member)
         try:
             with self._lock:
                 if self._open is None or self._open[0] != member:
                     if self._open is not None:
                         self._open[1].close()
-                    self._open = (member, _open(path))
+                    self._open = (member, _open(self.where(member)))
                     weakref.finalize(self, self._open[1].close)
                 file = self._open[1]
                 file.seek(start)
                 return file.read(size)
         except OSError as error:
-            raise _unreadable(path, error) from None
+            raise _unreadable(self.where(member), error) from None
 
 
 class ZipSource(Source):

@@ -54,9 +54,15 @@ class RleWork:
     options: Options
     silent: frozenset[str] = frozenset()
     _index: dict[str, int] = field(default_factory=dict)
+    # Class of every category of instances, and whether it is an ignored one.
+    _instance_kinds: dict[str | None, tuple[int, bool]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._index.update({n: i for i, n in enumerate(self.class_names)})
+        self._instance_kinds.update({n: (i, False) for n, i in self._index.items()})
+        for names, neutral in ((INS_ALIASES, False), (INS_IGNORED, True)):
+            known = {a: (self._index[n], neutral) for a, n in names.items() if n in self._index}
+            self._instance_kinds.update(known)
 
     def semantic(self, pair: FramePair) -> FrameResult:
         """Confusion matrix (classes, classes + 1) of two frames."""
@@ -148,23 +154,25 @@ class RleWork:
         crowd_only = False
         frame = frames.frame(at)
         for label in frame.labels or []:
-            name = INS_ALIASES.get(label.category or "", label.category)
-            neutral = name in INS_IGNORED
-            name = INS_IGNORED.get(name or "", name)
-            if name not in self._index:
+            kind = self._instance_kinds.get(label.category)
+            if kind is None:
                 raise MissingError(
                     f"{where}: unknown category {label.category!r}",
                     hint="known are " + ", ".join((*self.class_names, *INS_ALIASES, *INS_IGNORED)),
                 )
             if label.rle is None:
                 continue
-            crowd = label_flag(label, "crowd")
-            neutral |= label_flag(label, "ignored")
-            crowd_only |= crowd and not neutral
+            index, neutral = kind
+            crowd = False
+            if label.attributes:
+                crowd = label_flag(label, "crowd")
+                neutral |= label_flag(label, "ignored")
+                crowd_only |= crowd and not neutral
             labels.append(label)
-            classes.append(self._index[name])
+            classes.append(index)
             ignored.append(crowd or neutral)
-        masked_labels(frame, where)
+        if len(labels) < len(frame.labels or ()):
+            masked_labels(frame, where)
         if crowd_only and frames is self.gt:
             remarks.append(("crowd", where))
         return labels, np.array(classes, np.int64), np.array(ignored, np.bool_)

@@ -97,6 +97,8 @@ class JsonFrames:
         self.bare = True
         # Member, start and end of each frame: the frames themselves are read when they are needed.
         self._places: list[tuple[str, int, int]] = []
+        # Paths as text: they are named for each frame.
+        self._files = {member: str(source.where(member)) for member in members}
         for member in members:
             self._add(member)
 
@@ -142,7 +144,7 @@ class JsonFrames:
 
     def where(self, index: int) -> str:
         """File and name of a frame, for messages."""
-        return f"{self.source.where(self._places[index][0])}, frame {self.names[index]}"
+        return f"{self._files[self._places[index][0]]}, frame {self.names[index]}"
 
     def frame(self, index: int) -> Frame:
         """Decode one frame.
@@ -213,5 +215,7 @@ def refuse_without_mask(label: Label, where: str) -> NoReturn:
 
 def label_flag(label: Label, name: str) -> bool:
     """Whether a label has an attribute; words like "false" count as they read."""
-    value = (label.attributes or {}).get(name, False)
+    if not label.attributes:
+        return False
+    value = label.attributes.get(name, False)
     return value.lower() not in _FALSE_WORDS if isinstance(value, str) else bool(value)

@@ -444,7 +444,9 @@ int64_t bz_mask_iou(const uint8_t *counts, const int64_t *sizes, int64_t total, 
     for (int64_t d = 0; iou && !sharing && d < detections; d++) {
         for (int64_t g = 0; g < objects; g++) {
             int64_t o = detections + g, pixels_in_common;
-            if (classes[d] != classes[o])
+            if (classes[d] != classes[o] || first[d] == first[d + 1] || first[o] == first[o + 1])
+                continue;
+            if (ends[first[d + 1] - 1] <= starts[first[o]] || ends[first[o + 1] - 1] <= starts[first[d]])
                 continue;
             pixels_in_common = common(starts, ends, first[d], first[d + 1], first[o], first[o + 1]);
             if (pixels_in_common)
