@@ -1,4 +1,4 @@
-"""Speed and memory of scoring predictions on disk: official toolkit, bddzoo, and bare decoding.
+"""Speed and memory of scoring predictions on disk: bddzoo, other evaluators, the toolkit, bare decoding.
 
     python benchmarks/speed/evaluation.py --frames 200 1000 --oracle-python /path/to/python
 
@@ -11,6 +11,11 @@ sizes), peak memory, and how many times as long the toolkit takes.
 it); without one the toolkit's rows are left out. bddzoo runs twice: with its compiled loops and, as on a
 machine without a C compiler, without. The bare decode reads and decodes every PNG once, into reused
 buffers, with imagecodecs' PNG decoder (OpenCV's without it), and does nothing else.
+
+The other evaluators are what `benchmarks/speed/peers.txt` lists (`pip install -r` it here, or for the Python
+that `--peers-python` names); rows of what is not installed are left out. They read the same
+masks: instances from COCO JSON, panoptic labels as COCO's PNGs, class maps as they are. Their panoptic
+numbers follow panopticapi, ours the official toolkit, which counts void pixels otherwise.
 
 All of it takes a quarter of an hour, most of it the toolkit's. With `--tasks`, `--frames` and `--workers` it
 can be measured in pieces: measurements in `--out` that are not made again are kept.
@@ -39,7 +44,7 @@ if TYPE_CHECKING or "--make" in sys.argv:
 
 HEIGHT, WIDTH = 720, 1280
 SCENES = 40
-TASKS = ("sem_seg masks", "ins_seg bitmasks", "sem_seg RLE")
+TASKS = ("sem_seg masks", "ins_seg bitmasks", "ins_seg RLE", "pan_seg bitmasks", "sem_seg RLE")
 UNCOMPILED = "bddzoo, no compiler"
 
 TOOLKIT = """
@@ -78,6 +83,30 @@ else:
     with ThreadPoolExecutor(int(sys.argv[1])) as pool:
         list(pool.map(decode, files))
 """
+
+
+# Instances from COCO JSON; `module` has pycocotools' interface.
+COCO_PEER = """
+import sys
+from importlib import import_module
+module, gt, pred = sys.argv[1:]
+package = import_module(module)
+coco = getattr(package, "COCO", None) or import_module(module + ".coco").COCO
+evaluator = getattr(package, "COCOeval_faster", None) or getattr(package, "COCOeval", None)
+evaluator = evaluator or import_module(module + ".cocoeval").COCOeval
+truth = coco(gt)
+run = evaluator(truth, truth.loadRes(pred), "segm")
+run.evaluate()
+run.accumulate()
+run.summarize()
+"""
+# Distribution -> module of the evaluators of instances.
+COCO_PEERS = {
+    "hotcoco": "hotcoco",
+    "ultrafast-pycocotools": "ultrafast_pycocotools",
+    "faster-coco-eval": "faster_coco_eval",
+    "pycocotools": "pycocotools",
+}
 
 
 @dataclass
@@ -178,18 +207,127 @@ def rle_labels(truth: np.ndarray, names: tuple[str, ...]) -> list[dict]:
     ]
 
 
+def masks_of(bitmask: np.ndarray) -> list[tuple[int, int, int, dict]]:
+    """Id, category, attributes and RLE of each instance of a bitmask."""
+    from bddzoo.datasets.formats.rle import encode_values
+
+    ids = bitmask[..., 2].astype(np.uint16) << 8 | bitmask[..., 3]
+    found = {ident: rle for ident, rle in encode_values(ids).items() if ident}
+    first = {ident: bitmask[ids == ident][0].tolist() for ident in found}
+    return [(ident, first[ident][0], first[ident][1], rle) for ident, rle in found.items()]
+
+
+def write_instances(root: Path, made: list, scores: list, frames: int) -> None:
+    """The masks of bitmasks as Scalabel JSON and as COCO JSON."""
+    from pycocotools import mask as coco
+
+    from bddzoo.datasets.classes import INS_SEG
+
+    truth, found, images, annotations, results = [], [], [], [], []
+    for i in range(frames):
+        gt, pred = made[i % len(made)]
+        score = {entry["index"]: entry["score"] for entry in scores[i % len(made)]}
+        name = f"f{i:05}.jpg"
+        images.append({"id": i + 1, "file_name": name, "height": HEIGHT, "width": WIDTH})
+        labels = []
+        for ident, kind, flags, rle in gt:
+            attributes = {
+                "truncated": flags & 8,
+                "occluded": flags & 4,
+                "crowd": flags & 2,
+                "ignored": flags & 1,
+            }
+            attributes = {key: bool(value) for key, value in attributes.items()}
+            category = INS_SEG.names[kind - 1]
+            labels.append({"id": str(ident), "category": category, "attributes": attributes, "rle": rle})
+            packed = {"counts": rle["counts"].encode(), "size": rle["size"]}
+            annotations.append(
+                {
+                    **{"id": len(annotations) + 1, "image_id": i + 1, "category_id": kind},
+                    **{"iscrowd": int(flags & 3 > 0), "area": int(coco.area(packed))},
+                    **{"bbox": coco.toBbox(packed).tolist(), "segmentation": rle},
+                }
+            )
+        truth.append({"name": name, "labels": labels})
+        labels = [
+            {"id": str(k), "category": INS_SEG.names[kind - 1], "score": score[k], "rle": rle}
+            for k, kind, _, rle in pred
+        ]
+        found.append({"name": name, "labels": labels})
+        results += [
+            {"image_id": i + 1, "category_id": kind, "score": score[k], "segmentation": rle}
+            for k, kind, _, rle in pred
+        ]
+    categories = [{"id": k, "name": name} for k, name in enumerate(INS_SEG.names, 1)]
+    (root / "ins_gt.json").write_text(json.dumps({"frames": truth}))
+    (root / "ins_pred.json").write_text(json.dumps({"frames": found}))
+    coco_file = {"images": images, "annotations": annotations, "categories": categories}
+    (root / "coco_gt.json").write_text(json.dumps(coco_file))
+    (root / "coco_pred.json").write_text(json.dumps(results))
+
+
+def write_panoptic(root: Path, bitmasks: list, frames: int) -> None:
+    """Panoptic labels: the instances as things, on stuff; as bitmasks and as COCO's files."""
+    from bddzoo.datasets.classes import PAN_SEG, PAN_STUFF
+
+    files: dict[str, list] = {"gt": [], "pred": []}
+    for pair in bitmasks:
+        for side, bitmask in zip(files, pair, strict=True):
+            panoptic = bitmask.copy()
+            panoptic[..., 1] = 0
+            things = bitmask[..., 0] > 0
+            panoptic[things, 0] += PAN_STUFF
+            # Stuff lies in three bands; the truth has void at its lower edge.
+            for k, band in enumerate((slice(0, 300), slice(300, 420), slice(420, HEIGHT - 20))):
+                rows = panoptic[band]
+                rows[~things[band]] = (k + 1, 0, 200, k + 1)
+            if side == "pred":
+                panoptic[HEIGHT - 20 :][~things[HEIGHT - 20 :]] = (3, 0, 200, 3)
+            ids = panoptic[..., 2].astype(np.uint32) << 8 | panoptic[..., 3]
+            coloured = np.stack((ids & 255, ids >> 8, ids * 0), -1).astype(np.uint8)
+            known, first, counts = np.unique(ids, return_index=True, return_counts=True)
+            kinds = panoptic[..., 0].reshape(-1)[first]
+            segments = [
+                {"id": int(i), "category_id": int(c), "area": int(n), "iscrowd": 0, "bbox": [0, 0, 1, 1]}
+                for i, c, n in zip(known, kinds, counts, strict=True)
+                if i
+            ]
+            files[side].append((png(panoptic), png(coloured), segments))
+    categories = [
+        {"id": k, "name": name, "isthing": int(k > PAN_STUFF)} for k, name in enumerate(PAN_SEG.names, 1)
+    ]
+    for side, made in files.items():
+        ours, theirs = root / f"pan_{side}", root / f"coco_pan_{side}"
+        ours.mkdir(parents=True)
+        theirs.mkdir()
+        images, annotations = [], []
+        for i in range(frames):
+            bitmask, coloured, segments = made[i % len(made)]
+            (ours / f"f{i:05}.png").write_bytes(bitmask)
+            (theirs / f"f{i:05}.png").write_bytes(coloured)
+            images.append({"id": i + 1, "file_name": f"f{i:05}.jpg", "height": HEIGHT, "width": WIDTH})
+            annotations.append({"image_id": i + 1, "file_name": f"f{i:05}.png", "segments_info": segments})
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        (root / f"coco_pan_{side}.json").write_text(json.dumps(content))
+
+
 def make_corpus(root: Path, frames: int, seed: int = 0) -> None:
     """Write `frames` frames; there are `SCENES` different ones, taken in turn."""
     from bddzoo.datasets.classes import SEM_SEG
 
     rng = np.random.default_rng(seed)
-    made = []
+    made, bitmasks = [], []
     for _ in range(min(SCENES, frames)):
         truth, predicted, bitmask, predicted_bitmask, scores = scene(rng)
+        bitmasks.append((bitmask, predicted_bitmask))
         pictures = [png(p) for p in (truth, predicted, bitmask, predicted_bitmask)]
         made.append(
             (pictures, scores, rle_labels(truth, SEM_SEG.names), rle_labels(predicted, SEM_SEG.names))
         )
+    root.mkdir(parents=True, exist_ok=True)
+    instances = [(masks_of(bitmask), masks_of(found)) for bitmask, found in bitmasks]
+    write_instances(root, instances, [made[i % len(made)][1] for i in range(len(made))], frames)
+    write_panoptic(root, bitmasks, frames)
     folders = [root / n for n in ("sem_gt", "sem_pred", "ins_gt", "ins_pred")]
     for folder in folders:
         folder.mkdir(parents=True)
@@ -227,12 +365,41 @@ def measure(
     return best
 
 
+def peers(root: Path, python: str, known: set[str]) -> list[tuple[str, str, list[str]]]:
+    """(task, evaluator, command) of other evaluators; they take the cores that they find."""
+    out = []
+    for name, module in COCO_PEERS.items():
+        if name in known:
+            files = [str(root / "coco_gt.json"), str(root / "coco_pred.json")]
+            out.append(("ins_seg RLE", name, [python, "-c", COCO_PEER, module, *files]))
+    if "hotcoco" in known:
+        cli = [python, "-m", "hotcoco.cli"]
+        folders = ["--gt", str(root / "sem_gt"), "--pred", str(root / "sem_pred"), "--classes", "19"]
+        out.append(("sem_seg masks", "hotcoco", [*cli, "semantic", "eval", *folders]))
+        files = ["--gt", str(root / "coco_pan_gt.json"), "--pred", str(root / "coco_pan_pred.json")]
+        out.append(("pan_seg bitmasks", "hotcoco", [*cli, "panoptic", "eval", *files]))
+    return out
+
+
+def installed(python: str) -> dict[str, str]:
+    """Versions of the other evaluators that a Python has."""
+    code = (
+        "import json, sys\nfrom importlib.metadata import PackageNotFoundError, version\nfound = {}\n"
+        "for name in sys.argv[1:]:\n    try:\n        found[name] = version(name)\n"
+        "    except PackageNotFoundError:\n        pass\nprint(json.dumps(found))"
+    )
+    printed = subprocess.run([python, "-c", code, *COCO_PEERS], capture_output=True, text=True, check=True)
+    return json.loads(printed.stdout)
+
+
 def commands(root: Path, workers: int, oracle: str | None) -> list[tuple[str, str, list[str]]]:
     """(task, evaluator, command) of everything that is compared."""
     out: list[tuple[str, str, list[str]]] = []
     sets = {
         "sem_seg masks": ["-t", "sem_seg", "-g", str(root / "sem_gt"), "-r", str(root / "sem_pred")],
         "ins_seg bitmasks": ["-t", "ins_seg", "-g", str(root / "ins_gt"), "-r", str(root / "ins_pred")],
+        "ins_seg RLE": ["-t", "ins_seg", "-g", str(root / "ins_gt.json"), "-r", str(root / "ins_pred.json")],
+        "pan_seg bitmasks": ["-t", "pan_seg", "-g", str(root / "pan_gt"), "-r", str(root / "pan_pred")],
         "sem_seg RLE": ["-t", "sem_seg", "-g", str(root / "gt_rle.json"), "-r", str(root / "pred_rle.json")],
     }
     sets["ins_seg bitmasks"] += ["--score-file", str(root / "score.json")]
@@ -336,6 +503,10 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--oracle-python", default=None)
+    parser.add_argument(
+        "--peers-python", default=sys.executable, help="A Python that has the other evaluators."
+    )
+    parser.add_argument("--without-toolkit", action="store_true", help="Leave out the official toolkit.")
     parser.add_argument("--corpus", type=Path, help="Keep the corpora there, and use those that are there.")
     parser.add_argument("--make", type=Path, help="Only make a corpus there.")
     parser.add_argument("--out", type=Path, help="Write the measurements as JSON.")
@@ -345,13 +516,16 @@ def main() -> None:
         return
     has_toolkit = find_spec("bdd100k") is not None
     oracle = args.oracle_python or (sys.executable if has_toolkit else None)
-    if not oracle:
+    if args.without_toolkit:
+        oracle = None
+    elif not oracle:
         print("the official toolkit is not installed: its rows are not measured", file=sys.stderr)
     base = args.corpus or Path(tempfile.mkdtemp(prefix="bddzoo-speed-"))
     print(
         f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, Python {sys.version.split()[0]}",
         file=sys.stderr,
     )
+    found_peers = installed(args.peers_python)
     rows: list[Measurement] = []
     before: dict[str, Any] = {"versions": {}}
     if args.out and args.out.exists():
@@ -365,7 +539,10 @@ def main() -> None:
                 make = [sys.executable, __file__, "--make", str(root), "--frames", str(frames)]
                 subprocess.run(make, check=True)
             for workers in args.workers:
-                for task, evaluator, command in commands(root, workers, oracle):
+                others = (
+                    peers(root, args.peers_python, set(found_peers)) if workers == max(args.workers) else []
+                )
+                for task, evaluator, command in [*commands(root, workers, oracle), *others]:
                     if task not in args.tasks:
                         continue
                     # The toolkit takes minutes for what the others do in seconds.
@@ -383,13 +560,13 @@ def main() -> None:
     finally:
         if not args.corpus:
             shutil.rmtree(base, ignore_errors=True)
-    order = [*TASKS, "bdd100k", "bddzoo", UNCOMPILED, "bare decode"]
+    order = [*TASKS, *COCO_PEERS, "bdd100k", "bddzoo", UNCOMPILED, "bare decode"]
     rows.sort(key=lambda r: (order.index(r.task), r.frames, r.workers, order.index(r.evaluator)))
     print(table(rows))
     print("\n" + ", ".join(f"{name}: {value:.3f} s" for name, value in starts.items()))
     if args.out:
         result = {
-            "versions": {**before["versions"], **versions(oracle)},
+            "versions": {**before["versions"], **versions(oracle), **found_peers},
             "load_before": round(load, 2),
             "start_up_s": starts,
             "rows": [asdict(r) for r in rows],
