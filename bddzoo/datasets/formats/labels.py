@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.datasets.classes import DRIVABLE, IGNORED, INS_SEG, PAN_SEG, PAN_STUFF, SEM_SEG, ClassSet
-from bddzoo.datasets.formats.rle import decode_rle, encode_values
+from bddzoo.datasets.formats.rle import encode_values, paint_masks
 from bddzoo.datasets.openseg import DATA_SETS, class_set
 from bddzoo.errors import MissingError
 
@@ -102,15 +102,9 @@ class FrameLabels:
         import numpy as np
 
         self.number()
-        # Masks run down the columns.
-        ids = np.zeros(self.shape, np.uint16, order="F")
-        for item in sorted(self.items, key=lambda i: -np.inf if i.score is None else i.score):
-            assert item.rle is not None
-            if tuple(item.rle["size"]) != self.shape:
-                sizes = f"{list(item.rle['size'])} and {list(self.shape)}"
-                raise MissingError(f"{self.where}: masks of different sizes: {sizes}")
-            np.copyto(ids, item.ident, where=decode_rle(item.rle, f"{self.where}, object {item.ident}"))
-        return np.ascontiguousarray(ids)
+        order = sorted(self.items, key=lambda i: -np.inf if i.score is None else i.score)
+        masks = [(item.rle, item.ident) for item in order if item.rle is not None]
+        return paint_masks(masks, self.shape, 0, np.uint16, self.where)
 
     def number(self) -> None:
         """Give the objects valid ids, keeping those they have if all can be kept.

@@ -6,7 +6,7 @@ What the files are is told by what they look like: class maps, colour maps, bitm
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ from bddzoo.datasets.formats.labels import (
 from bddzoo.datasets.formats.mask import check_label, decode_bitmask, decode_mask
 from bddzoo.datasets.formats.png import RGB, RGBA, decode_rgb
 from bddzoo.datasets.formats.polygons import draw_poly2d
-from bddzoo.datasets.formats.rle import decode_rle, encode_rle
+from bddzoo.datasets.formats.rle import encode_rle, paint_masks
 from bddzoo.datasets.images import LABEL_IDS, TRAIN_IDS, frame_stem, of_kind
 from bddzoo.datasets.openseg import DATA_SETS, could_be
 from bddzoo.datasets.sources import Source, open_source
@@ -188,28 +188,21 @@ class RleLabels(LabelSet):
             raise MissingError(f"{where}: masks of different sizes: {sorted(sizes)}")
         size = sizes.pop() if sizes else (frame.size.height, frame.size.width) if frame.size else SIZE
         out = FrameLabels(PurePosixPath(key).name, self.task, size, where=where)
-        if self.task in SEMANTIC:
-            # Masks run down the columns.
-            out.class_map = np.full(size, IGNORED, np.uint8, order="F")
+        masks = []
         for label in labels:
             category = self._category(label, where)
             if category is None:
                 continue
             if label.rle is not None:
                 rle = {"counts": label.rle.counts, "size": list(label.rle.size)}
-                mask = None
             elif label.poly2d:
-                mask = draw_poly2d(label.poly2d, size, where)
-                rle = encode_rle(mask)
+                rle = encode_rle(draw_poly2d(label.poly2d, size, where))
             else:
                 refuse_without_mask(label, where)
-            if out.class_map is not None:
-                mask = decode_rle(rle, where) if mask is None else mask
-                np.copyto(out.class_map, category[0], where=mask)
-            else:
-                out.items.append(Item(label.index or 0, *category, label.score, rle))
-        if out.class_map is not None:
-            out.class_map = np.ascontiguousarray(out.class_map)
+            masks.append((rle, category[0]))
+            out.items.append(Item(label.index or 0, *category, label.score, rle))
+        if self.task in SEMANTIC:
+            out.class_map, out.items = paint_masks(masks, size, IGNORED, np.uint8, where), []
         return out
 
     def _category(self, label: Label, where: str) -> tuple[int, int] | None:
@@ -245,13 +238,18 @@ class CocoLabels(LabelSet):
 
 
 class PngLabels(LabelSet):
-    """A folder or archive of PNGs: class maps, colour maps or bitmasks."""
+    """A folder or archive of PNGs: class maps, colour maps or bitmasks.
+
+    Attributes:
+        decode_bitmask: What decodes the bytes of a bitmask; a faster one may take its place.
+    """
 
     def __init__(
         self, source: Source, task: str, members: list[str], score_file: Path | None, kind: str
     ) -> None:
         self._source = source
         self.kind = kind
+        self.decode_bitmask: Callable[[bytes, Path], Plane] = decode_bitmask
         top = common_folder(members)
         self._members = {m[len(top) : -len(".png")]: m for m in members}
         super().__init__(source.path, task, list(self._members))
@@ -270,7 +268,7 @@ class PngLabels(LabelSet):
         content, path = self._source.read(member), self._source.where(member)
         out = FrameLabels(frame_stem(PurePosixPath(key).name), self.task, where=str(path))
         if self.task not in SEMANTIC:
-            bitmask = decode_bitmask(content, path)
+            bitmask = self.decode_bitmask(content, path)
             out.items = read_items(bitmask, self.task, str(path))
             scores = self.scores_of(key) or {}
             for item in out.items:
