@@ -102,7 +102,7 @@ def test_every_command_says_the_same_of_an_image(tmp_path, capsys, what):
     root = make_set(tmp_path / "set", name, content)
     (frame,) = BddLayout(root).frames("sem_seg", "val")
     assert [*find_pictures([root / "images"], tmp_path / "out")] == [name]
-    checked = run(["data", "check", str(root), "--task", "sem_seg", "--split", "val"])
+    checked = run(["data", "check", "--data", str(root), "--task", "sem_seg", "--split", "val"])
     drawn = run(
         [
             *("vis", "overlay", "-t", "sem_seg", "-i", str(root / "images"), "-l", str(root / "labels")),
@@ -129,7 +129,7 @@ def test_folders_behind_links_are_read_by_all(tmp_path, capsys):
     # A link in a circle ends.
     (root / "labels/sem_seg/masks/val/round").symlink_to(root / "labels/sem_seg/masks/val")
     linked = tmp_path / "set"
-    assert run(["data", "check", str(linked), "--task", "sem_seg", "--split", "val"]) == 0
+    assert run(["data", "check", "--data", str(linked), "--task", "sem_seg", "--split", "val"]) == 0
     labels = str(linked / "labels")
     assert run(["score", "-t", "sem_seg", "-g", labels, "-r", labels]) == 0
     capsys.readouterr()
@@ -149,11 +149,11 @@ def old(tmp_path) -> Path:
 def test_the_layout_of_2018_is_read(old, tmp_path, capsys):
     (frame,) = BddLayout(old).frames("sem_seg", "val")
     assert (frame.stem, frame.label.name) == ("a", "a_train_id.png")
-    assert run(["data", "check", str(old), "--task", "sem_seg", "--split", "val"]) == 0
+    assert run(["data", "check", "--data", str(old), "--task", "sem_seg", "--split", "val"]) == 0
     write_mask(tmp_path / "pred/a.png", np.zeros((720, 1280), np.uint8))
     score = ["score", "-t", "sem_seg", "-g", str(old / "seg/labels/val"), "-r", str(tmp_path / "pred")]
     assert run(score) == 0
-    assert run(["data", "check", str(old), "--task", "ins_seg", "--split", "val"]) == 5
+    assert run(["data", "check", "--data", str(old), "--task", "ins_seg", "--split", "val"]) == 5
     (old / "drivable_maps").mkdir()
     capsys.readouterr()
     with pytest.raises(MissingError, match="drivable_maps/ is of 2018"):

@@ -118,10 +118,10 @@ def test_what_has_no_mask_is_refused_by_all(tmp_path, capsys, what, command):
     truth = write(tmp_path / "gt.json", frames({"category": "car", "rle": RLE, "score": 1.0}))
     out = tmp_path / "out"
     argv = {
-        "convert": ["convert-labels", "-t", task, file, "--to", "rle", "-o", f"{out}.json"],
+        "convert": ["convert-labels", "-t", task, "-l", file, "--to", "rle", "-o", f"{out}.json"],
         "score": ["score", "-t", task, "-g", str(truth), "-r", file],
-        "pack": ["pack", "-t", task, file, "--count", "1", "-o", f"{out}.zip"],
-        "vis": ["vis", "color", "-t", task, "-i", file, "-o", str(out)],
+        "pack": ["pack", "-t", task, "-r", file, "--count", "1", "-o", f"{out}.zip"],
+        "vis": ["vis", "color", "-t", task, "-l", file, "-o", str(out)],
     }[command]
     assert run(argv) == 5
     said = capsys.readouterr().err
@@ -144,9 +144,13 @@ def test_unknown_categories_are_said_by_all(tmp_path, capsys, kinds):
         write_mask(truth / "a.png", np.where(MASK, 13, 255).astype(np.uint8))
     assert run(["score", "-t", "sem_seg", "-g", str(truth), "-r", pred]) == 0
     assert "labels of unknown categories are left out" in (said := capsys.readouterr()).err + said.out
-    assert run(["convert-labels", "-t", "sem_seg", pred, "--to", "masks", "-o", str(tmp_path / "m")]) == 0
+    assert (
+        run(["convert-labels", "-t", "sem_seg", "-l", pred, "--to", "masks", "-o", str(tmp_path / "m")]) == 0
+    )
     assert "labels of unknown categories are left out: caravan (1)" in capsys.readouterr().err
-    assert run(["convert-labels", "-t", "ins_seg", pred, "--to", "coco", "-o", str(tmp_path / "c")]) == 0
+    assert (
+        run(["convert-labels", "-t", "ins_seg", "-l", pred, "--to", "coco", "-o", str(tmp_path / "c")]) == 0
+    )
 
 
 def images(*names: str, number: int = 1) -> list[dict[str, object]]:
@@ -196,7 +200,10 @@ COCO = {
 def test_coco_files_that_lack_something_are_refused_whole(tmp_path, capsys, what, to):
     content, words = COCO[what]
     file = write(tmp_path / "c.json", content)
-    assert run(["convert-labels", "-t", "ins_seg", str(file), "--to", to, "-o", str(tmp_path / "out")]) == 5
+    assert (
+        run(["convert-labels", "-t", "ins_seg", "-l", str(file), "--to", to, "-o", str(tmp_path / "out")])
+        == 5
+    )
     said = capsys.readouterr().err
     assert words in said
     assert said.count("\n") == 1
@@ -212,12 +219,44 @@ def test_a_failure_leaves_what_was_there(tmp_path, capsys):
         "labels": [{"id": "1", "category": "car", "rle": {"counts": "9", "size": [4, 4]}}],
     }
     file = write(tmp_path / "p.json", [*frames({"category": "car", "rle": RLE}), broken])
-    assert run(["convert-labels", "-t", "ins_seg", str(file), "--to", "bitmasks", "-o", str(out)]) == 5
+    assert (
+        run(
+            [
+                "convert-labels",
+                "-t",
+                "ins_seg",
+                "-l",
+                str(file),
+                "--to",
+                "bitmasks",
+                "-o",
+                str(out),
+                "--force",
+            ]
+        )
+        == 5
+    )
     assert "b.jpg" in capsys.readouterr().err
     assert sorted(p.name for p in out.iterdir()) == ["kept.png"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "p.json"]
     write(file, frames({"category": "car", "rle": RLE}))
-    assert run(["convert-labels", "-t", "ins_seg", str(file), "--to", "bitmasks", "-o", str(out)]) == 0
+    assert (
+        run(
+            [
+                "convert-labels",
+                "-t",
+                "ins_seg",
+                "-l",
+                str(file),
+                "--to",
+                "bitmasks",
+                "-o",
+                str(out),
+                "--force",
+            ]
+        )
+        == 0
+    )
     assert sorted(p.name for p in out.iterdir()) == ["a.png", "kept.png"]
 
 
@@ -256,8 +295,8 @@ def test_byte_order_marks(tmp_path, capsys, mark, words):
     file = str(tmp_path / "p.json")
     commands = (
         ["score", "-t", "sem_seg", "-g", str(write(tmp_path / "gt.json", json.loads(text))), "-r", file],
-        ["convert-labels", "-t", "sem_seg", file, "--to", "masks", "-o", str(tmp_path / "out")],
-        ["pack", "-t", "sem_seg", file, "--count", "1", "-o", str(tmp_path / "o.zip")],
+        ["convert-labels", "-t", "sem_seg", "-l", file, "--to", "masks", "-o", str(tmp_path / "out")],
+        ["pack", "-t", "sem_seg", "-r", file, "--count", "1", "-o", str(tmp_path / "o.zip")],
     )
     for argv in commands:
         assert run(argv) == (5 if words else 0)
@@ -304,9 +343,9 @@ def test_ids_of_another_scheme_are_named(tmp_path, capsys):
     assert "Cityscapes (labelIds, 0 to 33)" in said
     for argv in (
         ["score", "-t", "sem_seg", "-g", ids, "-r", truth],
-        ["pack", "-t", "sem_seg", ids, "--count", "1", "-o", str(tmp_path / "o.zip")],
-        ["convert-labels", "-t", "sem_seg", ids, "--to", "rle", "-o", str(tmp_path / "o.json")],
-        ["vis", "color", "-t", "sem_seg", "-i", ids, "-o", str(tmp_path / "vis")],
+        ["pack", "-t", "sem_seg", "-r", ids, "--count", "1", "-o", str(tmp_path / "o.zip")],
+        ["convert-labels", "-t", "sem_seg", "-l", ids, "--to", "rle", "-o", str(tmp_path / "o.json")],
+        ["vis", "color", "-t", "sem_seg", "-l", ids, "-o", str(tmp_path / "vis")],
     ):
         assert run(argv) == 5
         assert "cityscapes" in capsys.readouterr().err.lower()
@@ -316,8 +355,10 @@ def test_ids_of_another_scheme_are_named(tmp_path, capsys):
 @pytest.mark.parametrize("label", [{"category": "car"}, {"category": "car", "rle": None}])
 def test_a_label_with_nothing_is_not_packed_or_converted(tmp_path, capsys, label):
     file = str(write(tmp_path / "p.json", frames({"category": "car", "rle": RLE, "score": 1}, label)))
-    assert run(["pack", "-t", "ins_seg", file, "--count", "1", "-o", str(tmp_path / "o.zip")]) == 5
-    assert run(["convert-labels", "-t", "ins_seg", file, "--to", "coco", "-o", str(tmp_path / "o")]) == 5
+    assert run(["pack", "-t", "ins_seg", "-r", file, "--count", "1", "-o", str(tmp_path / "o.zip")]) == 5
+    assert (
+        run(["convert-labels", "-t", "ins_seg", "-l", file, "--to", "coco", "-o", str(tmp_path / "o")]) == 5
+    )
     assert capsys.readouterr().err.count("a label without a mask") == 2
 
 
