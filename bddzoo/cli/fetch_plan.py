@@ -125,7 +125,7 @@ def report(
     else:
         table = [
             (
-                r["path"],
+                Path(r["path"]).name,
                 format_size(r["size_bytes"]),
                 r["digest_state"],
                 f"cache, from {r['source']}" if r["cached"] else r["source"],

@@ -218,7 +218,7 @@ class RayExecutor(Executor):
             if self.jobs is None and not self._capacity():
                 raise MissingError(
                     f"no machine of the Ray cluster has {self._needs()}",
-                    hint="choose other --gpus-per-model or --device, or give --jobs to wait for machines",
+                    hint="choose other --gpus or --device, or give --jobs to wait for machines",
                 )
             self._stack = stack.pop_all()
 

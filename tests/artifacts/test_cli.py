@@ -19,10 +19,11 @@ class TestFetch:
     def test_prints_path_size_state_and_source(self, zoo, run):
         done = run("fetch", "net_a", "--verify")
         row = done.stdout.splitlines()[2]
-        path, size, state, source = (cell for cell in row.split("  ") if cell)
+        name, size, state, source = (cell for cell in row.split("  ") if cell)
         assert done.returncode == 0, done.stderr
-        assert Path(path).read_bytes() == DATA
-        assert (size, state, source) == ("200.0 kB", "verified", f"{zoo.url}/net_a.pth")
+        again = run("fetch", "net_a", "--format", "json")
+        assert Path(json.loads(again.stdout)[0]["path"]).read_bytes() == DATA
+        assert (name, size, state, source) == ("net_a.pth", "200.0 kB", "verified", f"{zoo.url}/net_a.pth")
 
     def test_json_is_one_document_and_events_are_lines(self, zoo, run):
         done = run("fetch", "--all", "--format", "json")
@@ -172,7 +173,7 @@ class TestFetch:
 
     def test_dest_gets_copies_and_keeps_what_differs(self, zoo, run, tmp_path):
         dest = tmp_path / "dest"
-        assert run("fetch", "net_a", "--out", dest).stdout.splitlines()[2].startswith(str(dest / "net_a.pth"))
+        assert run("fetch", "net_a", "--out", dest).stdout.splitlines()[2].startswith("net_a.pth  200.0 kB")
         (dest / "net_a.pth").write_bytes(b"mine")
         assert_one_line(run("fetch", "net_a", "--out", dest), 2, "exists and is different")
         assert (dest / "net_a.pth").read_bytes() == b"mine"

@@ -182,7 +182,7 @@ def test_data_and_doctor(run, six: Six, tmp_path: Path) -> None:
 @pytest.mark.parametrize("dataset", DATA_SETS)
 def test_vis_has_the_colours_of_the_set(run, six: Six, tmp_path: Path, dataset: str) -> None:
     labels = six.data(dataset) / "val"
-    done = run("vis", "color", "-t", dataset, "-i", labels / "label", "-o", tmp_path / "out")
+    done = run("vis", "color", "-t", dataset, "-l", labels / "label", "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     found = data_set(dataset)
     label = min((labels / "label").iterdir())
@@ -198,7 +198,7 @@ def test_vis_has_the_colours_of_the_set(run, six: Six, tmp_path: Path, dataset: 
 
 def test_vis_of_another_set(run, six: Six, tmp_path: Path) -> None:
     labels = six.data("coco_stuff") / "val/label"
-    done = run("vis", "color", "-t", "lip", "-i", labels, "-o", tmp_path / "out")
+    done = run("vis", "color", "-t", "lip", "-l", labels, "-o", tmp_path / "out")
     assert (done.returncode, "is no label file of LIP" in done.stderr) == (5, True)
     assert "Traceback" not in done.stderr
 

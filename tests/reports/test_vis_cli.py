@@ -15,7 +15,7 @@ from tests.reports.vis_data import NAMES, bitmask, class_map, photo, pictures, r
 
 
 def test_colours_of_classes_are_the_official_ones(vis, data, tmp_path):
-    assert vis("color", "-t", "sem_seg", "-i", data / "masks.zip", "-o", tmp_path).returncode == 0
+    assert vis("color", "-t", "sem_seg", "-l", data / "masks.zip", "-o", tmp_path).returncode == 0
     table = np.zeros((256, 3), np.uint8)
     table[:19] = SEM_SEG.palette
     for seed, name in enumerate(NAMES):
@@ -24,8 +24,8 @@ def test_colours_of_classes_are_the_official_ones(vis, data, tmp_path):
 
 def test_colours_of_objects_are_the_same_in_every_run(vis, data, tmp_path):
     for out in ("a", "b"):
-        vis("color", "-t", "ins_seg", "-i", data / "bitmasks", "-o", tmp_path / out)
-    vis("color", "-t", "ins_seg", "-i", data / "bitmasks", "-o", tmp_path / "c", "--seed", "1")
+        vis("color", "-t", "ins_seg", "-l", data / "bitmasks", "-o", tmp_path / out)
+    vis("color", "-t", "ins_seg", "-l", data / "bitmasks", "-o", tmp_path / "c", "--seed", "1")
     for seed, name in enumerate(NAMES):
         a, b, c = (read(tmp_path / out / f"{name}.png") for out in "abc")
         ids = bitmask(seed)[..., 2].astype(int) << 8 | bitmask(seed)[..., 3]
@@ -35,7 +35,7 @@ def test_colours_of_objects_are_the_same_in_every_run(vis, data, tmp_path):
 
 
 def test_panoptic_stuff_has_its_class_colour_and_things_their_own(vis, data, tmp_path):
-    assert vis("color", "-t", "pan_seg", "-i", data / "pan", "-o", tmp_path).returncode == 0
+    assert vis("color", "-t", "pan_seg", "-l", data / "pan", "-o", tmp_path).returncode == 0
     drawn = read(tmp_path / "e.png")[..., ::-1]
     truth = bitmask(NAMES.index("e"))
     road = (truth[..., 0] > 0) & (truth[..., 3] <= 1)
@@ -48,7 +48,7 @@ def test_more_objects_than_a_palette_holds(vis, tmp_path):
     ids = np.arange(1, 401, dtype=np.uint16).reshape(20, 20)
     pixels = np.dstack([np.full_like(ids, 3), np.zeros_like(ids), ids >> 8, ids & 255]).astype(np.uint8)
     write_rgba(tmp_path / "in/a.png", pixels)
-    assert vis("color", "-t", "ins_seg", "-i", tmp_path / "in", "-o", tmp_path / "out").returncode == 0
+    assert vis("color", "-t", "ins_seg", "-l", tmp_path / "in", "-o", tmp_path / "out").returncode == 0
     assert np.array_equal(read(tmp_path / "out/a.png")[..., ::-1], object_palette(0)[ids])
 
 
@@ -117,16 +117,16 @@ def test_a_folder_that_cannot_be_written_to(vis, data, tmp_path):
     place = "/proc/nowhere" if os.geteuid() == 0 else tmp_path / "locked"
     if os.geteuid():
         place.mkdir(mode=0o500)
-    assert_one_line(vis("color", "-t", "sem_seg", "-i", data / "masks", "-o", place), 5, "cannot write")
+    assert_one_line(vis("color", "-t", "sem_seg", "-l", data / "masks", "-o", place), 5, "cannot write")
     (tmp_path / "file").write_text("")
     inside = tmp_path / "file/out"
-    assert_one_line(vis("color", "-t", "sem_seg", "-i", data / "masks", "-o", inside), 5, "cannot write")
+    assert_one_line(vis("color", "-t", "sem_seg", "-l", data / "masks", "-o", inside), 5, "cannot write")
 
 
 def test_a_picture_that_cannot_be_written_ends_the_run(vis, data, tmp_path):
     for name in NAMES:
         (tmp_path / f"{name}.png").mkdir()
-    done = vis("color", "-t", "sem_seg", "-i", data / "masks", "-o", tmp_path, "--force")
+    done = vis("color", "-t", "sem_seg", "-l", data / "masks", "-o", tmp_path, "--force")
     assert_one_line(done, 5, "cannot write")
     assert not warnings(done)
 
@@ -136,7 +136,7 @@ def test_many_failures_are_counted_not_listed(vis, tmp_path):
         write_mask(tmp_path / f"in/{i:02}.png", np.zeros((2, 2), np.uint8))
         if i:
             (tmp_path / f"in/{i:02}.png").write_bytes(b"")
-    done = vis("color", "-t", "sem_seg", "-i", tmp_path / "in", "-o", tmp_path / "out")
+    done = vis("color", "-t", "sem_seg", "-l", tmp_path / "in", "-o", tmp_path / "out")
     assert done.returncode == 5
     assert len(warnings(done)) == 11
     assert "29 more" in warnings(done)[-1]
@@ -147,7 +147,7 @@ def test_ten_thousand_frames(vis, tmp_path):
     write_mask(tmp_path / "in/00000.png", np.zeros((4, 4), np.uint8))
     for i in range(1, 10_000):
         os.link(tmp_path / "in/00000.png", tmp_path / f"in/{i:05}.png")
-    done = vis("color", "-t", "sem_seg", "-i", tmp_path / "in", "-o", tmp_path / "out", "--format", "json")
+    done = vis("color", "-t", "sem_seg", "-l", tmp_path / "in", "-o", tmp_path / "out", "--format", "json")
     assert json.loads(done.stdout)["drawn"] == 10_000
     assert len(pictures(tmp_path / "out")) == 10_000
 
@@ -157,7 +157,7 @@ def test_an_interrupted_run_is_taken_up_again(vis, tmp_path):
     for i in range(300):
         write_mask(tmp_path / f"in/{i:03}.png", rng.integers(0, 19, (720, 1280), dtype=np.uint8))
     out = tmp_path / "out"
-    command = ["vis", "color", "-t", "sem_seg", "-i", tmp_path / "in", "-o", out]
+    command = ["vis", "color", "-t", "sem_seg", "-l", tmp_path / "in", "-o", out]
     done = interrupt(command, lambda: out.is_dir() and len(pictures(out)) > 3)
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr

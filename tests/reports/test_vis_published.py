@@ -84,7 +84,7 @@ def test_label_ids_and_train_ids_are_the_same_picture(vis, published, tmp_path, 
 
 
 def test_only_the_kind_that_is_drawn_is_coloured(vis, published, tmp_path):
-    done = vis("color", "-t", "cityscapes", "-i", published / "gtFine", "-o", tmp_path)
+    done = vis("color", "-t", "cityscapes", "-l", published / "gtFine", "-o", tmp_path)
     assert done.returncode == 0, done.stderr
     assert all(name.endswith("_labelIds") for name in drawn(tmp_path))
     assert len(drawn(tmp_path)) == 4
@@ -144,7 +144,7 @@ def test_the_other_data_sets(vis, tmp_path, dataset):
 def test_labels_of_another_data_set_are_not_taken_for_the_usual_ones(vis, tmp_path):
     for i in range(3):
         write_mask(tmp_path / f"labels/{i}.png", np.full((8, 8), 3 + 50 * (i > 0), np.uint8))
-    done = vis("color", "-t", "sem_seg", "-i", tmp_path / "labels", "-o", tmp_path / "out")
+    done = vis("color", "-t", "sem_seg", "-l", tmp_path / "labels", "-o", tmp_path / "out")
     assert done.returncode == 5
     assert done.stderr.count("holds 53, which is no class of sem_seg") == 2
     assert "-t ade20k" in done.stderr

@@ -40,7 +40,19 @@ def test_same_input_same_bytes(bddzoo: Callable[..., Done], site: Path, tmp_path
     again = tmp_path / "again"
     assert bddzoo("site", "build", "-o", again, "--results", "none", "--title", "Another").code == 0
     assert contents(again) != contents(site)
-    command = [sys.executable, "-m", "bddzoo", "-q", "site", "build", "-o", again, "--results", RECORDS]
+    command = [
+        sys.executable,
+        "-m",
+        "bddzoo",
+        "-q",
+        "site",
+        "build",
+        "-o",
+        again,
+        "--force",
+        "--results",
+        RECORDS,
+    ]
     subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
     assert contents(again) == contents(site)
 
@@ -169,7 +181,7 @@ def test_a_picture_beside_a_record_or_in_a_folder(
         "site", "build", "-o", out, "--results", records, "--overlays", pictures, "--format", "json"
     )
     assert done.code == 0
-    assert json.loads(done.out)["pictures"] == 2
+    assert json.loads(done.out)["images"] == 2
     assert {p.name for p in (out / "pictures").iterdir()} == {f"{MEASURED}.jpg", f"{name}.jpg"}
     page = (out / "models" / f"{name}.html").read_text("utf-8")
     assert "../pictures/deeplabv3%2B_r50" in page
