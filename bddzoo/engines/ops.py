@@ -93,7 +93,23 @@ def _load_compiled() -> bool:
     except (ImportError, OSError) as error:  # built for another torch
         reason = _one_line(error)
     _unusable[:] = [reason] if reason else []
+    if not reason:
+        _give_contiguous_features(sys.modules[EXTENSION])
     return not reason
+
+
+def _give_contiguous_features(extension: Any) -> None:
+    # Of channels-last features RoIAlign makes something else without a word, deformable convolutions refuse
+    # them. What these functions fill is contiguous already, and stays the caller's own.
+    for name in ("roi_align_forward", "deform_conv_forward", "modulated_deform_conv_forward"):
+        setattr(extension, name, _with_contiguous(getattr(extension, name)))
+
+
+def _with_contiguous(compiled: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*tensors: Any, **named: Any) -> Any:
+        return compiled(*(t.contiguous() if hasattr(t, "contiguous") else t for t in tensors), **named)
+
+    return run
 
 
 def _why_unusable(extension: ModuleType) -> str | None:

@@ -245,6 +245,26 @@ def test_mmcv_2_2_is_not_refused(tmp_path):
     assert said.split() == ["True", "True", "2.2.0"]
 
 
+def test_compiled_mmcv_gets_features_as_it_reads_them(tmp_path):
+    """A network tuned for a CPU has channels-last features; RoIAlign of mmcv takes them for usual ones."""
+    package = tmp_path / "mmcv"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    body = "def roi_align_forward(features, *_, **__): return features.is_contiguous()"
+    (package / "_ext.py").write_text(f"{WORKS}\n{body}\n")
+    said = python(
+        """
+        import sys, torch
+        from bddzoo.engines.ops import ensure_ops
+        print(ensure_ops())
+        x = torch.zeros(1, 3, 4, 5).to(memory_format=torch.channels_last)
+        print(sys.modules["mmcv._ext"].roi_align_forward(x, torch.zeros(1, 5)))
+        """,
+        PYTHONPATH=str(tmp_path),
+    )
+    assert said.split() == ["mmcv", "True"]
+
+
 def test_ops_in_use_names_every_operator():
     assert set(ops_in_use()) == {"nms", "roi_align", "deform_conv2d", "psa_mask"}
 
