@@ -115,7 +115,7 @@ def _has_tab(text: str, line: int) -> bool:
 def _scalar(value: str) -> Any:
     if value in _WORDS:
         return _WORDS[value]
-    if value[0] in _MAYBE_NUMBER and len(value) < 40:
+    if value[0] in _MAYBE_NUMBER and len(value) <= 40:
         if _INT.match(value):
             return int(value)
         if _FLOAT.match(value):
