@@ -213,7 +213,7 @@ def test_a_measurement_that_cannot_be_recorded_is_judged_all_the_same(
     done = check(run, tiny, published, "sem_seg", "--run", "--data", tiny.data, "--format", "json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert verdicts(done) == {"weights": "reproduced"}
-    assert "warning: cannot write a record" in done.stderr
+    assert '"warning", "text": "cannot write a record' in done.stderr
 
 
 def test_a_place_where_nothing_can_be_recorded_is_said_before_the_network_runs(
