@@ -120,6 +120,7 @@ class RayJob(RunningJob):
     _host: str = ""
     _began: float = 0.0
     _interrupted: float | None = None
+    _ended: bool = False
 
     @property
     def place(self) -> str | None:
@@ -141,8 +142,10 @@ class RayJob(RunningJob):
         try:
             output = ray.get(next(self.outputs))
         except (ray.exceptions.RayError, StopIteration) as error:
+            self._ended = True
             return JobResult(None, reason=f"lost on {self.place or 'its way to a machine'}: {_reason(error)}")
         if isinstance(output, JobResult):
+            self._ended = True
             return output
         (self._host, self.node), self._began = output, time.monotonic()
         self.tried.add(self.node)
@@ -159,7 +162,9 @@ class RayJob(RunningJob):
                     break
                 time.sleep(0.1)
         finally:
-            self._cancel(force=True)
+            # Ray aborts this process where it is told to kill a task that is just ending.
+            if not self._ended:
+                self._cancel(force=True)
             if self in self.running:
                 self.running.remove(self)
 

@@ -28,15 +28,15 @@ class TestBundle:
             (tmp_path / "slice.yaml").write_bytes(archive.read("registry.yaml"))
         done = bddzoo(
             "fetch", "net_a", "--verify", "--offline", "--from", bundle, "--cache", tmp_path / "second",
-            "--registry", tmp_path / "slice.yaml",
+            "--registry", tmp_path / "slice.yaml", "--format", "json",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        assert Path(done.stdout.split("  ")[0]).read_bytes() == DATA
+        assert Path(json.loads(done.stdout)[0]["path"]).read_bytes() == DATA
 
     def test_unpacked_is_a_mirror(self, bundle, run, tmp_path):
         with zipfile.ZipFile(bundle) as archive:
             archive.extractall(tmp_path / "unpacked")
-        assert run("cache rm", "--all").returncode == 0
+        assert run("cache rm", "--all", "--yes").returncode == 0
         assert run("fetch", "net_a", "--verify", "--offline", "--from", tmp_path / "unpacked").returncode == 0
 
     def test_slice_of_the_real_registry_loads_with_numbers_as_printed(self):
@@ -111,7 +111,7 @@ class TestBundle:
         data = bytearray(bundle.read_bytes())
         data[data.find(DATA[:64]) + 1000] ^= 1
         bundle.write_bytes(data)
-        assert run("cache rm", "--all").returncode == 0
+        assert run("cache rm", "--all", "--yes").returncode == 0
         assert_one_line(run("cache import", bundle), 6, "damaged")
         assert_one_line(run("fetch", "net_a", "--offline", "--from", bundle), 6, "damaged")
         assert not objects(tmp_path)

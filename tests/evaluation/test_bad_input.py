@@ -371,11 +371,11 @@ def test_refusals_hold_no_pixels():
 
 
 @pytest.mark.parametrize(
-    ("option", "text"), [("--out-file", "it is a folder"), ("--plots", "it is no folder")]
+    ("option", "text", "status"), [("--out-file", "is a directory", 2), ("--plots", "it is no folder", 5)]
 )
-def test_places_that_cannot_be_written_to_are_told_at_once(masks, capsys, monkeypatch, option, text):
+def test_places_that_cannot_be_written_to_are_told_at_once(masks, capsys, monkeypatch, option, text, status):
     place = masks / ("gt" if option == "--out-file" else "gt/f0.png")
     monkeypatch.setattr(disk, "run_jobs", lambda *_: pytest.fail("it was scored"))
     argv = ["score", "-t", "sem_seg", "-g", str(masks / "gt"), "-r", str(masks / "pred"), option, str(place)]
-    assert run(argv) == 5
+    assert run(argv) == status
     assert text in capsys.readouterr().err
