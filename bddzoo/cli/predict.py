@@ -50,7 +50,7 @@ Written below --out:
 Examples:
   bddzoo predict mask_rcnn_r50_fpn_1x_ins_seg_bdd100k -i street.jpg -o out/
   bddzoo predict fpn_r50_512x1024_40k_sem_seg_bdd100k -i images/ -o out/
-  bddzoo predict fpn_r50_512x1024_40k_sem_seg_bdd100k -i images -o out --resume
+  bddzoo predict demo_semfpn_r18n_sem_seg -i images -o out --resume
   bddzoo predict fpn_r50_512x1024_40k_sem_seg_bdd100k --split test -o out/
 """,
 )

@@ -91,9 +91,11 @@ def run_job(job: Job, python: str, version: str) -> Iterator[tuple[str, str] | J
                 late = time.monotonic() >= deadline
         finally:
             stop_group(process, signal.SIGTERM if late else signal.SIGINT)
-        yield JobResult(
+        result = JobResult(
             process.returncode, late, files=pack_records(results), log=log.read_bytes()[-LOG_BYTES:]
         )
+    # Nothing may be left to do after it: a generator may not be resumed after what is taken for its last.
+    yield result
 
 
 def run_quietly(command: tuple[str, ...], python: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -74,9 +75,22 @@ def interrupt(
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+def plain(stderr: str) -> str:
+    """What `--format json` says as events, in the lines that people get: warnings and errors."""
+    lines = []
+    for line in filter(str.strip, stderr.splitlines()):
+        event = json.loads(line) if line.startswith('{"event"') else None
+        if event is None:
+            lines.append(line)
+        elif event["event"] in ("warning", "error"):
+            hint = f"; {event['hint']}" if event.get("hint") else ""
+            lines.append(f"{event['event']}: {event['text']}{hint}")
+    return "\n".join(lines)
+
+
 def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
     """The command failed with this status and said so in exactly one line on stderr, nothing on stdout."""
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    lines = plain(done.stderr).splitlines()
     errors = [line for line in lines if line.startswith("error:")]
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr

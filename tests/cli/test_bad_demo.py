@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.cli.command import ROOT, assert_one_line, bddzoo, run_here
+from tests.cli.command import ROOT, assert_one_line, bddzoo, plain, run_here
 
 SEM_SEG, INS_SEG = "demo_semfpn_r18n_sem_seg", "demo_mask_rcnn_r18n_ins_seg"
 
@@ -133,7 +133,7 @@ def test_odd_pictures_are_used_and_remarked_on(predict, picture: Path, tmp_path:
     done = predict(tmp_path / "odd", "--format", "json", model=model)
     assert done.returncode == 0, done.stderr
     for name, word in words.items():
-        (line,) = [line for line in done.stderr.splitlines() if name in line]
+        (line,) = [line for line in plain(done.stderr).splitlines() if name in line]
         assert line.startswith("warning:")
         assert word in line
     rows = {row["name"]: (row["width"], row["height"]) for row in json.loads(done.stdout)["images"]}

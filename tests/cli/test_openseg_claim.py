@@ -42,4 +42,4 @@ def test_a_folder_without_the_network_is_said(tmp_path: Path, capsys: pytest.Cap
     (folder / "index.json").write_text("{}", encoding="utf-8")
     done = run_here(capsys, "selftest", "--golden", folder)
     assert done.returncode == ExitCode.INTEGRITY
-    assert "no index of goldens" in done.stderr
+    assert "is not an index of goldens" in done.stderr

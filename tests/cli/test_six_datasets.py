@@ -258,7 +258,7 @@ def test_rows_that_nobody_can_build(
         return done.stderr
 
     refused("eval", "--data", six.data("ade20k"), "--results", tmp_path / "r")
-    refused("predict", min((six.data("ade20k") / "val/image").iterdir()), "--out", tmp_path / "o")
+    refused("predict", "-i", min((six.data("ade20k") / "val/image").iterdir()), "--out", tmp_path / "o")
     refused("selftest")
 
 
@@ -300,7 +300,7 @@ def test_another_protocol(run, six: Six, tmp_path: Path) -> None:
 
 def test_the_number_of_several_scales_goes_with_its_protocol() -> None:
     from bddzoo.cli.app import App
-    from bddzoo.cli.eval import under
+    from bddzoo.cli.select import under_protocol as under
     from bddzoo.registry import load_registry
 
     registry = load_registry()

@@ -73,7 +73,7 @@ def test_a_slurm_script_is_shell(tiny: TinyZoo, tmp_path: Path) -> None:
     assert "#SBATCH --gpus=4\n" in wish
     assert "--gpus 4" in wish
     assert "#SBATCH --array=0-1" in done.stdout
-    assert "--name 'a b'" in done.stdout
+    assert "--tag 'a b'" in done.stdout
     script = tmp_path / "sweep.sh"
     script.write_text(done.stdout)
     assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
