@@ -52,12 +52,17 @@ def test_only_what_the_demo_made_is_removed(tmp_path: Path) -> None:
     assert {p.name for p in (tmp_path / "d").iterdir()} == {MARKER, "mine"}
 
 
-@pytest.mark.parametrize(("place", "code"), [("/proc/nowhere/demo", 5), ("FILE", 2)])
-def test_a_place_that_cannot_be_written(tmp_path: Path, place: str, code: int) -> None:
+@pytest.mark.parametrize(
+    ("place", "code", "words"),
+    [
+        ("/proc/nowhere/demo", 5, ["choose another with -o"]),
+        ("FILE", 2, ["'-o' / '--out'", "file' is a file", "bddzoo demo --help"]),
+    ],
+)
+def test_a_place_that_cannot_be_written(tmp_path: Path, place: str, code: int, words: list[str]) -> None:
     (tmp_path / "file").write_text("in the way")
     place = str(tmp_path / "file") if place == "FILE" else place
-    words = "choose another with -o" if code == 5 else "is a file"
-    assert_one_line(bddzoo("demo", "-o", place), code, "-o", words)
+    assert_one_line(bddzoo("demo", "-o", place), code, *words)
 
 
 def test_a_registry_without_demo_models(tiny: TinyZoo, tmp_path: Path) -> None:
