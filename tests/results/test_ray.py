@@ -217,7 +217,7 @@ def test_weights_are_fetched_while_models_run(nodes: TwoNodes, tmp_path: Path) -
     log = tmp_path / "fetched.txt"
     code = "import sys; open(sys.argv[1], 'a').write(sys.argv[2] + '\\n')"
     fetch = (sys.executable, "-c", code, str(log))
-    on_ray(nodes.address, 4, settings(tmp_path, "--sleep", "3"), fetch=fetch).run()
+    on_ray(nodes.address, 4, settings(tmp_path, "--sleep", "6"), fetch=fetch).run()
     assert measured(tmp_path) == each(4)
     assert Counter(log.read_text().split()) == Counter(["m2", "m3"]), "the first two start at once"
 
