@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 
+from bddzoo import __version__
 from bddzoo.errors import MissingError, NetworkError, UsageError
 from bddzoo.results import scan_records
+from bddzoo.runs.executor import Job, JobResult
 from bddzoo.runs.plan import JobStatus
-from bddzoo.runs.ray import require_ray
+from bddzoo.runs.ray import connected, require_ray, run_job
 from tests.results.ray_driver import on_ray
 from tests.results.sweep_driver import settings
 
@@ -220,6 +222,23 @@ def test_weights_are_fetched_while_models_run(nodes: TwoNodes, tmp_path: Path) -
     on_ray(nodes.address, 4, settings(tmp_path, "--sleep", "6"), fetch=fetch).run()
     assert measured(tmp_path) == each(4)
     assert Counter(log.read_text().split()) == Counter(["m2", "m3"]), "the first two start at once"
+
+
+def test_a_result_comes_when_nothing_is_left_behind(
+    nodes: TwoNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep may end the cluster as soon as it has the last result."""
+    (temporary := tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    code = "import sys; sys.exit(3)"
+    job = Job("m", (sys.executable, "-c", code), tmp_path / "results", "sweep", tmp_path / "log")
+    with connected(nodes.address):
+        outputs = run_job(job, sys.executable, __version__)
+        next(outputs)
+        result = next(outputs)
+        left = list(temporary.glob("bddzoo-sweep-*"))
+    assert isinstance(result, JobResult)
+    assert (result.code, left) == (3, [])
 
 
 def test_a_cluster_without_room_says_so(nodes: TwoNodes, tmp_path: Path) -> None:
