@@ -14,7 +14,7 @@ import click
 
 from bddzoo.errors import UsageError
 from bddzoo.reports.text import width
-from bddzoo.text import number_of
+from bddzoo.text import number_of, printable
 
 if TYPE_CHECKING:
     from bddzoo.cli.app import App
@@ -72,7 +72,7 @@ def table(
         colour: Colour verdicts and states.
         room: Columns to fit into; None for those of the terminal.
     """
-    cells = [[" ".join(str(cell).split()) for cell in row] for row in rows]
+    cells = [[printable(" ".join(str(cell).split())) for cell in row] for row in rows]
     right = [bool(cells) and all(_NUMBER.fullmatch(row[i]) for row in cells) for i in range(len(headers))]
     natural = [max(width(row[i]) for row in (headers, *cells)) for i in range(len(headers))]
     widths = _fitted(natural, right, headers, (room or terminal_width()) - len(GAP) * (len(headers) - 1))

@@ -228,3 +228,11 @@ def test_the_root_of_a_data_set_and_where_it_is_from(tmp_path, monkeypatch: pyte
     assert "/none/typed" in command("data", "check", "--quick", "--data", "/none/typed").err
     settings = {row["name"]: row for row in command("config", "--format", "json").data["settings"]}
     assert (settings["data"]["value"], settings["data"]["from"]) == ("/none/variable", "BDDZOO_DATA")
+
+
+def test_a_cell_cannot_steer_the_terminal() -> None:
+    from bddzoo.cli.output import table
+
+    shown = table(("a", "b"), [("\x1b[2J\x1b]0;owned\x07", "two\nlines\u202e")])
+    assert all(c == "\n" or c.isprintable() for c in shown)
+    assert len(shown.splitlines()) == 3
