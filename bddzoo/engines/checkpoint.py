@@ -134,21 +134,17 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     if is_safetensors(path):
         return Checkpoint(_strip(path, read_safetensors(path)), "safetensors")
-    zipped, stored = _check_format(path)
+    zipped, stored, held_bytes = _check_format(path)
     _check_pickle(path, zipped)
     content = _load(path, zipped, stored)
     key, state = _find_state(path, content)
-    if zipped and not stored:
-        with zipfile.ZipFile(path) as archive:
-            _check_size(path, state, sum(m.file_size for m in archive.infolist()))
-    else:
-        _check_size(path, state, path.stat().st_size)
+    _check_size(path, state, held_bytes)
     form = ("zip" if zipped else "legacy") + (f", under '{key}'" if key else ", bare")
     return Checkpoint(_strip(path, state), form)
 
 
-def _check_format(path: Path) -> tuple[bool, bool]:
-    """Whether the file is a zip archive, and one without compression.
+def _check_format(path: Path) -> tuple[bool, bool, int]:
+    """Whether the file is a zip archive, and one without compression, and the bytes that it holds unpacked.
 
     Raises on what is recognisably no checkpoint.
     """
@@ -165,7 +161,7 @@ def _check_format(path: Path) -> tuple[bool, bool]:
     if other:
         raise IntegrityError(f"{path} is {other}, not a checkpoint", hint=_AGAIN)
     if head.startswith(b"\x80"):
-        return False, False
+        return False, False, path.stat().st_size
     if not head.startswith(b"PK"):
         raise IntegrityError(f"{path} is not a checkpoint: it begins with {head[:8].hex(' ')}", hint=_AGAIN)
     try:
@@ -188,7 +184,7 @@ def _check_format(path: Path) -> tuple[bool, bool]:
             f"{path} is refused: {path.stat().st_size} bytes unpack to {unpacked}, which no weights do",
             hint=_AGAIN,
         )
-    return True, stored
+    return True, stored, path.stat().st_size if stored else unpacked
 
 
 def _check_pickle(path: Path, zipped: bool) -> None:
@@ -247,7 +243,8 @@ def _load(path: Path, zipped: bool, stored: bool) -> Any:
         # torch remarks on pickle protocols to whoever wrote the file; what matters is raised.
         with warnings.catch_warnings(), torch.serialization.safe_globals(allowed):  # type: ignore[arg-type]
             warnings.simplefilter("ignore", UserWarning)
-            if not _is_utf8(path):
+            # torch maps files by names in UTF-8.
+            if not is_text(os.fspath(path)):
                 with path.open("rb") as file:
                     return torch.load(file, map_location="cpu", weights_only=True)
             # Mapped, not read: the weights are copied once, into the network. An archive that was
@@ -271,15 +268,6 @@ def _load(path: Path, zipped: bool, stored: bool) -> Any:
         raise IntegrityError(f"{path} is damaged: {_first_line(error)}", hint=_AGAIN) from error
     except (RuntimeError, EOFError, OSError, ValueError, IndexError, KeyError, OverflowError) as error:
         raise IntegrityError(f"{path} is damaged or incomplete: {_first_line(error)}", hint=_AGAIN) from error
-
-
-def _is_utf8(path: Path) -> bool:
-    """Whether torch, which maps files by names in UTF-8, can find the file."""
-    try:
-        os.fspath(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _protocol(path: Path, zipped: bool) -> int:

@@ -31,12 +31,36 @@ class _Scorer:
         self.labels: dict[str, str] = {}
 
 
-class SemSegScorer(_Scorer):
+class _ClassMapScorer(_Scorer):
+    """What scorers of class maps share: one accumulator of confusion matrices."""
+
+    def __init__(self, counts: SemSegAccumulator) -> None:
+        super().__init__()
+        self._counts = counts
+
+    def compute(self) -> Scores:
+        """Scores so far."""
+        return self._counts.compute()
+
+    def merge(self, other: _ClassMapScorer) -> None:
+        """Add what another process counted.
+
+        Raises:
+            UsageError: A frame was counted by both.
+        """
+        self._counts.merge(other._counts)
+        self.labels.update(other.labels)
+
+    def statistics(self) -> dict[str, bytes]:
+        """What was counted on each frame, for `bddzoo.evaluation.statistics.load`."""
+        return {"masks": dump(self._counts)}
+
+
+class SemSegScorer(_ClassMapScorer):
     """Class maps against class maps."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._counts = SemSegAccumulator(SEM_SEG.names)
+        super().__init__(SemSegAccumulator(SEM_SEG.names))
 
     def score(self, frame: Frame, class_map: npt.NDArray[np.uint8], writer: PredictionSet | None) -> None:
         """Count a frame, and write its class map if there is a writer."""
@@ -50,31 +74,13 @@ class SemSegScorer(_Scorer):
         if writer is not None:
             writer.add_class_map(frame.name, class_map)
 
-    def compute(self) -> Scores:
-        """Scores so far."""
-        return self._counts.compute()
 
-    def merge(self, other: SemSegScorer) -> None:
-        """Add what another process counted.
-
-        Raises:
-            UsageError: A frame was counted by both.
-        """
-        self._counts.merge(other._counts)
-        self.labels.update(other.labels)
-
-    def statistics(self) -> dict[str, bytes]:
-        """What was counted on each frame, for `bddzoo.evaluation.statistics.load`."""
-        return {"masks": dump(self._counts)}
-
-
-class LabelledScorer(_Scorer):
+class LabelledScorer(_ClassMapScorer):
     """Class maps against label files of one of openseg.pytorch's data sets, by its trainer's definition."""
 
     def __init__(self, dataset: DataSet) -> None:
-        super().__init__()
+        super().__init__(accumulator_of(dataset))
         self._dataset = dataset
-        self._counts = accumulator_of(dataset)
 
     def score(self, frame: Frame, class_map: npt.NDArray[np.uint8], writer: PredictionSet | None) -> None:
         """Count a frame, and write its class map if there is a writer."""
@@ -88,23 +94,6 @@ class LabelledScorer(_Scorer):
         self.labels[frame.name] = digest_pixels(truth)
         if writer is not None:
             writer.add_class_map(frame.name, class_map)
-
-    def compute(self) -> Scores:
-        """Scores so far."""
-        return self._counts.compute()
-
-    def merge(self, other: LabelledScorer) -> None:
-        """Add what another process counted.
-
-        Raises:
-            UsageError: A frame was counted by both.
-        """
-        self._counts.merge(other._counts)
-        self.labels.update(other.labels)
-
-    def statistics(self) -> dict[str, bytes]:
-        """What was counted on each frame, for `bddzoo.evaluation.statistics.load`."""
-        return {"masks": dump(self._counts)}
 
 
 class InsSegScorer(_Scorer):
