@@ -219,44 +219,24 @@ def test_a_failure_leaves_what_was_there(tmp_path, capsys):
         "labels": [{"id": "1", "category": "car", "rle": {"counts": "9", "size": [4, 4]}}],
     }
     file = write(tmp_path / "p.json", [*frames({"category": "car", "rle": RLE}), broken])
-    assert (
-        run(
-            [
-                "convert-labels",
-                "-t",
-                "ins_seg",
-                "-l",
-                str(file),
-                "--to",
-                "bitmasks",
-                "-o",
-                str(out),
-                "--force",
-            ]
-        )
-        == 5
-    )
+    command = [
+        "convert-labels",
+        "-t",
+        "ins_seg",
+        "-l",
+        str(file),
+        "--to",
+        "bitmasks",
+        "-o",
+        str(out),
+        "--force",
+    ]
+    assert run(command) == 5
     assert "b.jpg" in capsys.readouterr().err
     assert sorted(p.name for p in out.iterdir()) == ["kept.png"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "p.json"]
     write(file, frames({"category": "car", "rle": RLE}))
-    assert (
-        run(
-            [
-                "convert-labels",
-                "-t",
-                "ins_seg",
-                "-l",
-                str(file),
-                "--to",
-                "bitmasks",
-                "-o",
-                str(out),
-                "--force",
-            ]
-        )
-        == 0
-    )
+    assert run(command) == 0
     assert sorted(p.name for p in out.iterdir()) == ["a.png", "kept.png"]
 
 
