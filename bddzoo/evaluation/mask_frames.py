@@ -17,7 +17,8 @@ from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps
 from bddzoo.evaluation.fast.decode import decode_bitmask, decode_loose, decode_mask, header_of
 from bddzoo.evaluation.metrics.confusion import confusion
-from bddzoo.evaluation.metrics.insseg import match_instances, score_entries
+from bddzoo.evaluation.metrics.insseg import instances, score_entries
+from bddzoo.evaluation.metrics.matching import match_frame
 from bddzoo.evaluation.metrics.panseg import match_panoptic, pan_counts
 from bddzoo.evaluation.metrics.semseg import shape_text
 from bddzoo.evaluation.options import TOOLKIT_LIMIT, Options
@@ -106,10 +107,10 @@ class MaskWork:
                 remarks += self.options.crashes("full", where, "no pixel of background is left")
         if ((both.gt.attributes & (CROWD_BIT | IGNORE_BIT)) == CROWD_BIT).any():
             remarks.append(("crowd", truth))
-        matches, left_out = match_instances(both, entries, self.classes, path)
-        if left_out:
+        found, unscored = instances(both, entries)
+        if unscored:
             remarks.append(("unscored", path))
-        return FrameResult(matches, remarks)
+        return FrameResult(match_frame(found, classes=self.classes, coco=False), remarks)
 
     def panoptic(self, pair: MaskPair) -> FrameResult:
         """Statistics (4, classes) of two panoptic bitmasks."""

@@ -19,7 +19,7 @@ from bddzoo.datasets.formats.frames import (
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.fast.native import native
 from bddzoo.evaluation.mask_frames import FrameResult
-from bddzoo.evaluation.metrics.matching import match_frame
+from bddzoo.evaluation.metrics.matching import Candidates, match_frame
 from bddzoo.evaluation.options import MASK_HEIGHT, MASK_WIDTH, Options
 from bddzoo.evaluation.pairing import FramePair
 from bddzoo.evaluation.rle import (
@@ -131,19 +131,11 @@ class RleWork:
             pred, pred_class, pred_areas, iou = [], pred_class[:0], pred_areas[:0], iou[:0]
         if (iou < 0).any() and not self.options.official:
             raise MissingError(f"{where}: masks of another size than the ground truth's")
-        matches = match_frame(
-            iou,
-            scores=np.array([label.score for label in pred], np.float64),
-            pred_class=pred_class,
-            pred_areas=pred_areas,
-            gt_class=gt_class,
-            gt_areas=gt_areas,
-            gt_ignored=gt_ignored,
-            gt_crowd=gt_ignored,
-            classes=len(self.class_names),
-            coco=True,
+        scores = np.array([label.score for label in pred], np.float64)
+        found = Candidates(
+            iou, scores, pred_class, pred_areas, gt_class, gt_areas, gt_ignored, gt_crowd=gt_ignored
         )
-        return FrameResult(matches, remarks)
+        return FrameResult(match_frame(found, classes=len(self.class_names), coco=True), remarks)
 
     def _objects(
         self, frames: JsonFrames, at: int, remarks: list[tuple[str, str]]

@@ -17,7 +17,7 @@ from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import word_pairs
 from bddzoo.evaluation.fast import decode, native
 from bddzoo.evaluation.metrics.confusion import confusion
-from bddzoo.evaluation.metrics.matching import match_frame
+from bddzoo.evaluation.metrics.matching import Candidates, match_frame
 from bddzoo.evaluation.rle import RleError, class_runs, decode_class_runs, decode_runs, runs_confusion
 from hatch_build import compile_loops
 from tests.evaluation import scenes
@@ -203,10 +203,10 @@ def test_frames_are_matched_alike(compiled, seed, coco_rule):
         "gt_ignored": rng.random(objects) < 0.3,
         "gt_crowd": rng.random(objects) < 0.3,
     }
-    iou = given_frame.pop("iou")
-    plain = match_frame(iou, **given_frame, classes=3, coco=coco_rule)
+    given_frame = Candidates(**given_frame)
+    plain = match_frame(given_frame, classes=3, coco=coco_rule)
     with using(compiled):
-        fast = match_frame(iou, **given_frame, classes=3, coco=coco_rule)
+        fast = match_frame(given_frame, classes=3, coco=coco_rule)
     for name in ("classes", "scores", "hits", "ignored", "positives", "present"):
         np.testing.assert_array_equal(getattr(fast, name), getattr(plain, name), err_msg=name)
 
@@ -222,10 +222,10 @@ def test_more_than_a_hundred_detections_of_a_class_are_cut_alike(compiled):
         "gt_ignored": np.zeros(40, np.bool_),
         "gt_crowd": np.zeros(40, np.bool_),
     }
-    iou = rng.random((250, 40))
-    plain = match_frame(iou, **frame, classes=2, coco=True)
+    frame = Candidates(iou=rng.random((250, 40)), **frame)
+    plain = match_frame(frame, classes=2, coco=True)
     with using(compiled):
-        fast = match_frame(iou, **frame, classes=2, coco=True)
+        fast = match_frame(frame, classes=2, coco=True)
     assert plain.classes.tolist() == [0] * 100 + [1] * 100
     for name in ("classes", "scores", "hits", "ignored"):
         np.testing.assert_array_equal(getattr(fast, name), getattr(plain, name), err_msg=name)

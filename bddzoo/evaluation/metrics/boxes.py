@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, segments, words
 from bddzoo.evaluation.metrics.insseg import MatchAccumulator
-from bddzoo.evaluation.metrics.matching import match_frame
+from bddzoo.evaluation.metrics.matching import Candidates, match_frame
 
 
 class BoxAccumulator(MatchAccumulator):
@@ -53,21 +53,17 @@ class BoxAccumulator(MatchAccumulator):
         gt_boxes, gt_class, gt_crowd = boxes_of_bitmask(gt_rgba, name)
         xywh = np.concatenate((det[:, :2], det[:, 2:] - det[:, :2]), axis=1)
         iou = box_iou(xywh, gt_boxes, gt_crowd)
-        self.add(
-            name,
-            match_frame(
-                iou,
-                scores=values,
-                pred_class=kinds,
-                pred_areas=xywh[:, 2] * xywh[:, 3],
-                gt_class=gt_class,
-                gt_areas=gt_boxes[:, 2] * gt_boxes[:, 3],
-                gt_ignored=gt_crowd,
-                gt_crowd=gt_crowd,
-                classes=len(self.class_names),
-                coco=True,
-            ),
+        found = Candidates(
+            iou,
+            values,
+            kinds,
+            pred_areas=xywh[:, 2] * xywh[:, 3],
+            gt_class=gt_class,
+            gt_areas=gt_boxes[:, 2] * gt_boxes[:, 3],
+            gt_ignored=gt_crowd,
+            gt_crowd=gt_crowd,
         )
+        self.add(name, match_frame(found, classes=len(self.class_names), coco=True))
 
 
 def boxes_of_bitmask(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps
 from bddzoo.evaluation.metrics.average_precision import ap_scores
-from bddzoo.evaluation.metrics.matching import FrameMatches, match_frame
+from bddzoo.evaluation.metrics.matching import Candidates, FrameMatches, match_frame
 from bddzoo.evaluation.metrics.scores import Scores
 
 ScoreEntry = Mapping[str, Any] | tuple[int, float]
@@ -117,9 +117,14 @@ class InsSegAccumulator(MatchAccumulator):
         """
         entries = score_entries(scores, name)
         both = overlaps(gt_rgba, pred_rgba, name)
-        matches, remarks = match_instances(both, entries, len(self.class_names), name)
-        self.add(name, matches)
-        return remarks
+        found, unscored = instances(both, entries)
+        self.add(name, match_frame(found, classes=len(self.class_names), coco=False))
+        if not unscored:
+            return []
+        return [
+            f"{name}: {unscored} predicted instance{'s' * (unscored > 1)} without a score entry "
+            f"{'are' if unscored > 1 else 'is'} not counted"
+        ]
 
 
 def score_entries(scores: Iterable[ScoreEntry], name: str) -> list[tuple[int, float]]:
@@ -145,23 +150,14 @@ def score_entries(scores: Iterable[ScoreEntry], name: str) -> list[tuple[int, fl
     return out
 
 
-def match_instances(
-    both: Overlaps, entries: Sequence[tuple[int, float]], classes: int, name: str
-) -> tuple[FrameMatches, list[str]]:
-    """Match the instances of one frame; also remarks on instances that were left out."""
+def instances(both: Overlaps, entries: Sequence[tuple[int, float]]) -> tuple[Candidates, int]:
+    """The scored instances of one frame and its objects; also how many instances have no score."""
     ids = {int(i): k for k, i in enumerate(both.pred.ids.tolist())}
     scored = [e for e in entries if e[0] in ids]
     rows = np.array([ids[e[0]] for e in scored], np.int64)
-    remarks = []
-    unscored = len(ids) - rows.size
-    if unscored:
-        remarks.append(
-            f"{name}: {unscored} predicted instance{'s' * (unscored > 1)} without a score entry "
-            f"{'are' if unscored > 1 else 'is'} not counted"
-        )
     gt = both.gt
-    matches = match_frame(
-        both.iou()[rows],
+    found = Candidates(
+        iou=both.iou()[rows],
         scores=np.array([e[1] for e in scored], np.float64),
         pred_class=both.pred.categories[rows] - 1,
         pred_areas=both.pred.areas[rows].astype(np.float64),
@@ -169,7 +165,5 @@ def match_instances(
         gt_areas=gt.areas.astype(np.float64),
         gt_ignored=(gt.attributes & IGNORE_BIT) > 0,
         gt_crowd=(gt.attributes & CROWD_BIT) > 0,
-        classes=classes,
-        coco=False,
     )
-    return matches, remarks
+    return found, len(ids) - rows.size

@@ -42,6 +42,31 @@ class FrameMatches:
     present: NDArray[np.bool_]
 
 
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Detections and objects of one frame, before they are matched.
+
+    Attributes:
+        iou: (detections, objects) float64; over the detection's area for COCO's crowds.
+        scores: (detections,) float64, in the order that decides ties.
+        pred_class: (detections,) int64 class indices.
+        pred_areas: (detections,) float64 pixels.
+        gt_class: (objects,) int64 class indices.
+        gt_areas: (objects,) float64 pixels.
+        gt_ignored: (objects,) bool, whether an object counts in no area range.
+        gt_crowd: (objects,) bool, whether it can be matched again.
+    """
+
+    iou: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    pred_class: NDArray[np.int64]
+    pred_areas: NDArray[np.float64]
+    gt_class: NDArray[np.int64]
+    gt_areas: NDArray[np.float64]
+    gt_ignored: NDArray[np.bool_]
+    gt_crowd: NDArray[np.bool_]
+
+
 def threshold_bits(iou: NDArray[np.float64]) -> NDArray[np.int64]:
     """Bit mask of the thresholds that each IoU reaches (`>=`)."""
     reached = np.searchsorted(IOU_THRESHOLDS, iou, side="right")
@@ -53,19 +78,7 @@ def outside(areas: NDArray[np.float64]) -> NDArray[np.bool_]:
     return (areas < AREA_RANGES[:, :1]) | (areas > AREA_RANGES[:, 1:])
 
 
-def match_frame(
-    iou: NDArray[np.float64],
-    *,
-    scores: NDArray[np.float64],
-    pred_class: NDArray[np.int64],
-    pred_areas: NDArray[np.float64],
-    gt_class: NDArray[np.int64],
-    gt_areas: NDArray[np.float64],
-    gt_ignored: NDArray[np.bool_],
-    gt_crowd: NDArray[np.bool_],
-    classes: int,
-    coco: bool,
-) -> FrameMatches:
+def match_frame(found: Candidates, *, classes: int, coco: bool) -> FrameMatches:
     """Match the detections of one frame to its objects, class by class, best score first.
 
     With `coco` as `evaluateImg` in pycocotools' cocoeval.py: a detection takes the free object of highest IoU
@@ -75,31 +88,23 @@ def match_frame(
     detection of an area out of range counts as nothing.
 
     Args:
-        iou: (detections, objects) float64; over the detection's area for COCO's crowds.
-        scores: (detections,) in the order that decides ties.
-        pred_class: (detections,) class indices.
-        pred_areas: (detections,) pixels.
-        gt_class: (objects,) class indices.
-        gt_areas: (objects,) pixels.
-        gt_ignored: (objects,) whether an object counts in no area range.
-        gt_crowd: (objects,) whether it can be matched again.
+        found: The detections and objects.
         classes: Number of classes.
         coco: See above.
     """
+    scores, pred_class, gt_class = found.scores, found.pred_class, found.gt_class
     limit = MAX_DETECTIONS[-1] if coco else max(scores.size, 1)
     loops = native()
     if loops is not None:
         order, hits, ignored, positives, present = loops.match_frame(
-            *(
-                np.ascontiguousarray(iou),
-                scores,
-                pred_class,
-                pred_areas,
-                gt_class,
-                gt_areas,
-                gt_ignored,
-                gt_crowd,
-            ),
+            np.ascontiguousarray(found.iou),
+            scores,
+            pred_class,
+            found.pred_areas,
+            gt_class,
+            found.gt_areas,
+            found.gt_ignored,
+            found.gt_crowd,
             classes=classes,
             limit=limit,
             settings=_SETTINGS,
@@ -108,23 +113,23 @@ def match_frame(
         return FrameMatches(
             pred_class[order].astype(np.uint8), scores[order], hits, ignored, positives, present
         )
-    out_of_range = outside(gt_areas) | gt_ignored
+    out_of_range = outside(found.gt_areas) | found.gt_ignored
     ranked = np.argsort(-scores, kind="stable")
     positives, present = np.zeros((classes, len(AREAS)), np.int64), np.zeros(classes, np.bool_)
     chosen, hit_parts, ignored_parts = [], [], []
     for c in range(classes):
         objects = np.flatnonzero(gt_class == c)
-        found = ranked[pred_class[ranked] == c][:limit]
+        mine = ranked[pred_class[ranked] == c][:limit]
         present[c] = objects.size > 0
         positives[c] = (~out_of_range[:, objects]).sum(axis=1)
-        pairs = iou[np.ix_(found, objects)]
-        matched = [_match_class(pairs, row[objects], gt_crowd[objects], coco=coco) for row in out_of_range]
-        chosen.append(found)
+        pairs, crowd = found.iou[np.ix_(mine, objects)], found.gt_crowd[objects]
+        matched = [_match_class(pairs, row[objects], crowd, coco=coco) for row in out_of_range]
+        chosen.append(mine)
         hit_parts.append(np.stack([m[0] for m in matched]))
         ignored_parts.append(np.stack([m[1] for m in matched]))
     order = np.concatenate(chosen)
     hits, ignored = np.concatenate(hit_parts, axis=1), np.concatenate(ignored_parts, axis=1)
-    ignored |= np.where(outside(pred_areas[order]), ~hits & ALL_BITS, 0).astype(np.uint16)
+    ignored |= np.where(outside(found.pred_areas[order]), ~hits & ALL_BITS, 0).astype(np.uint16)
     return FrameMatches(pred_class[order].astype(np.uint8), scores[order], hits, ignored, positives, present)
 
 
