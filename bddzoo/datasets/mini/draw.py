@@ -3,9 +3,8 @@
 Only the raw 64-bit words of PCG64 are used (NumPy promises those; it does not promise the streams of
 `Generator`), and only the four basic operations on floats, which IEEE 754 fixes to the last bit.
 
-A camera, and a canvas that is painted far to near and remembers which surface owns each pixel.
-
-What stands in a scene: weather, time of day, road and its sides, chosen from the seed.
+Then a camera, and a canvas that is painted far to near and remembers which surface owns each pixel; the
+painter of flat things, which are tables of outlines and colours; and a frame's plan, chosen from the seed.
 """
 
 from __future__ import annotations
@@ -183,20 +182,16 @@ class Canvas:
         self, sem: int, depth_m: float, category: int = 0, *, crowd: bool = False, ignored: bool = False
     ) -> int:
         """Make a new surface; returns its index."""
+        index = len(self.surfaces)
         self.surfaces.append(Surface(sem, depth_m, category, crowd, ignored))
-        index = len(self.surfaces) - 1
         if category or sem in BOXED:
             self.outlines[index] = []
         return index
 
     def shape(self, points: Points, index: int, colour: Colour, glow: Colour | None = None) -> None:
         """Fill a polygon with a colour, and give its pixels to a surface."""
-        rounded = _round(points)
-        cv2.fillPoly(self.owner, [rounded], index)
-        if index in self.outlines:
-            self.outlines[index].append(rounded)
-        cv2.fillPoly(self.glow, [rounded], glow or (0, 0, 0))
-        self._paint([points], colour)
+        self.label(points, index)
+        self.detail(points, colour, glow or (0, 0, 0))
 
     def label(self, points: Points, index: int) -> None:
         """Give the pixels of a polygon to a surface and leave the image as it is."""
@@ -205,32 +200,28 @@ class Canvas:
         if index in self.outlines:
             self.outlines[index].append(rounded)
 
-    def detail(self, polygons: Iterable[Points], colour: Colour, glow: Colour | None = None) -> None:
-        """Colour polygons that lie within what was painted before; who owns the pixels stays."""
-        items = list(polygons)
-        if not items:
-            return
-        self._paint(items, colour)
+    def detail(self, points: Points, colour: Colour, glow: Colour | None = None) -> None:
+        """Colour a polygon that lies within what was painted before; who owns the pixels stays."""
+        self._colour(points, colour)
         if glow is not None:
-            for points in items:
-                cv2.fillPoly(self.glow, [_round(points)], glow)
+            cv2.fillPoly(self.glow, [_round(points)], glow)
 
-    def _paint(self, polygons: Sequence[Points], colour: Colour) -> None:
-        fixed = [
-            np.floor(np.clip(p, -_LIMIT, _LIMIT) * (1 << _SHIFT) + 0.5).astype(np.int32) for p in polygons
-        ]
-        for points in fixed:
-            cv2.fillPoly(self.image, [points], colour, cv2.LINE_AA, _SHIFT)
+    def details(self, polygons: Iterable[Points], colour: Colour, glow: Colour | None = None) -> None:
+        """`detail` for many polygons."""
+        for points in polygons:
+            self.detail(points, colour, glow)
+
+    def _colour(self, points: Points, colour: Colour) -> None:
+        fixed = np.floor(np.clip(points, -_LIMIT, _LIMIT) * (1 << _SHIFT) + 0.5).astype(np.int32)
+        cv2.fillPoly(self.image, [fixed], colour, cv2.LINE_AA, _SHIFT)
 
     def sem(self) -> NDArray[np.uint8]:
         """(HEIGHT, WIDTH) uint8 semantic ids."""
-        table = np.array([s.sem for s in self.surfaces], np.uint8)
-        return table[self.owner]
+        return np.array([s.sem for s in self.surfaces], np.uint8)[self.owner]
 
     def depth(self, camera: Camera) -> NDArray[np.float32]:
         """(HEIGHT, WIDTH) float32 distance in metres of what is seen."""
-        table = np.array([s.depth_m for s in self.surfaces], np.float32)
-        depth = table[self.owner]
+        depth = np.array([s.depth_m for s in self.surfaces], np.float32)[self.owner]
         return np.where(depth < 0, camera.row_depth()[:, None], depth)
 
 
@@ -297,9 +288,92 @@ class Plan:
         return self.timeofday == "night"
 
     @property
+    def sides(self) -> list[tuple[float, float]]:
+        """Left and right: the direction outwards as -1 or 1, and the edge of the carriageway."""
+        return [(-1.0, self.left), (1.0, self.right)]
+
+    @property
+    def lamps(self) -> bool:
+        """Whether vehicles and street lamps have their light on."""
+        return self.timeofday != "daytime"
+
+    @property
     def attributes(self) -> dict[str, str]:
         """The frame attributes as BDD100K writes them."""
         return {"weather": self.weather, "scene": self.scene, "timeofday": self.timeofday}
+
+
+@dataclass
+class Scene:
+    """What every painter works with: the canvas, the frame's plan, and a stream of draws."""
+
+    canvas: Canvas
+    plan: Plan
+    draw: Draw
+
+    def stream(self, purpose: int) -> Draw:
+        """A stream of its own for something that is painted later."""
+        return Draw(self.draw.integer(0, 1 << 30), purpose)
+
+
+@dataclass(frozen=True)
+class Disc:
+    """An ellipse, in metres."""
+
+    x: float
+    y: float
+    radius_x: float
+    radius_y: float
+
+
+Outline = Sequence[tuple[float, float]] | Disc
+Part = tuple[Outline, Colour] | tuple[Outline, Colour, Colour | None]
+"""Outline in metres, x to the right and y up; colour; the light it gives off."""
+
+
+def box(x0: float, x1: float, y0: float, y1: float) -> Outline:
+    """An upright rectangle."""
+    return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
+
+
+def taper(half_below: float, half_above: float, y0: float, y1: float) -> Outline:
+    """A trapezoid about x = 0, from half its width below to half its width above."""
+    return [(-half_below, y0), (half_below, y0), (half_above, y1), (-half_above, y1)]
+
+
+def limb(a: tuple[float, float], b: tuple[float, float], wide: float) -> Outline:
+    """A straight bar between two points."""
+    dx, dy = b[0] - a[0], b[1] - a[1]
+    length = float(np.sqrt(dx * dx + dy * dy)) or 1.0
+    nx, ny = -dy / length * wide / 2, dx / length * wide / 2
+    return [(a[0] + nx, a[1] + ny), (b[0] + nx, b[1] + ny), (b[0] - nx, b[1] - ny), (a[0] - nx, a[1] - ny)]
+
+
+class Figure:
+    """Paints a flat, upright thing at one distance, from outlines in metres around its foot point."""
+
+    def __init__(self, scene: Scene, x: float, y: float, z: float, flip: float = 1.0) -> None:
+        self.canvas = scene.canvas
+        self.scale = scene.plan.camera.scale(z)
+        self.foot = scene.plan.camera.project(x, y, z)
+        self.flip = flip
+
+    def place(self, outline: Outline) -> Points:
+        """Image points of an outline."""
+        if isinstance(outline, Disc):
+            x, y = self.place([(outline.x, outline.y)])[0]
+            return ellipse(x, y, *(max(r * self.scale, 0.7) for r in (outline.radius_x, outline.radius_y)))
+        return np.array(outline, np.float64) * (self.flip, -1.0) * self.scale + self.foot
+
+    def shape(self, index: int, *parts: Part) -> None:
+        """Paint parts that belong to a surface."""
+        for outline, *colours in parts:
+            self.canvas.shape(self.place(outline), index, *colours)
+
+    def detail(self, *parts: Part) -> None:
+        """Paint parts within what was painted before."""
+        for outline, *colours in parts:
+            self.canvas.detail(self.place(outline), *colours)
 
 
 def make_plan(seed: int, split_code: int, index: int) -> Plan:
@@ -326,17 +400,16 @@ def _wants(draw: Draw, scene: str, index: int) -> frozenset[str]:
     # One rare vehicle each in turn, and a few more by chance.
     turn = ("train", "bus", "truck", "motorcycle", "bus", "train", "truck", "bicycle")
     wants = {turn[index % len(turn)], ("wall", "fence")[index // 2 % 2]}
-    for name, probability in (
-        ("truck", 0.3),
-        ("bus", 0.2),
-        ("motorcycle", 0.45),
-        ("bicycle", 0.45),
-        ("wall", 0.3),
-        ("fence", 0.3),
-        ("train", 0.1),
-        ("trailer", 0.12),
-        ("crowd", 0.35 if scene != "highway" else 0.0),
-    ):
+    rare = {
+        "truck": 0.3,
+        "bus": 0.2,
+        "motorcycle": 0.45,
+        "bicycle": 0.45,
+        "wall": 0.3,
+        "fence": 0.3,
+        "train": 0.1,
+    }
+    for name, probability in {**rare, "trailer": 0.12, "crowd": 0.0 if scene == "highway" else 0.35}.items():
         if draw.chance(probability):
             wants.add(name)
     return frozenset(wants)
@@ -346,20 +419,11 @@ def _highway(draw: Draw, camera: Camera, weather: str, timeofday: str, wants: fr
     own = [-LANE_M * (i + 1) for i in range(draw.integer(1, 2))]
     own += [LANE_M * (i + 1) for i in range(draw.integer(0, 1))]
     left = min([0.0, *own]) - LANE_M / 2 - 1.0
-    right = max([0.0, *own]) + LANE_M / 2 + draw.uniform(1.5, 2.8)
-    return Plan(
-        weather,
-        "highway",
-        timeofday,
-        camera,
-        left,
-        right,
-        own_lanes=own,
-        track=left - draw.uniform(4.5, 5.5) if "train" in wants else None,
-        walk=0.0,
-        yard=draw.uniform(12.0, 20.0),
-        wants=wants,
-    )
+    plan = Plan(weather, "highway", timeofday, camera, left, max([0.0, *own]) + LANE_M / 2, own, wants=wants)
+    plan.right += draw.uniform(1.5, 2.8)
+    plan.track = left - draw.uniform(4.5, 5.5) if "train" in wants else None
+    plan.walk, plan.yard = 0.0, draw.uniform(12.0, 20.0)
+    return plan
 
 
 def _street(
@@ -368,37 +432,22 @@ def _street(
     city = scene == "city street"
     own = [-LANE_M] if city and draw.chance(0.35) else []
     own += [LANE_M] if city and draw.chance(0.35) else []
-    left = min([0.0, *own]) - LANE_M / 2
-    right = max([0.0, *own]) + LANE_M / 2
-    track = None
+    left, right = min([0.0, *own]) - LANE_M / 2, max([0.0, *own]) + LANE_M / 2
+    plan = Plan(weather, scene, timeofday, camera, left, right, own, wants=wants)
     if "train" in wants:
-        track = left - 1.9
-        left -= 3.8
-    oncoming = [left - LANE_M / 2]
+        plan.track = plan.left - 1.9
+        plan.left -= 3.8
+    plan.oncoming_lanes = [plan.left - LANE_M / 2]
     if city and draw.chance(0.4):
-        oncoming.append(left - LANE_M * 1.5)
-    left -= LANE_M * len(oncoming)
-    parking_right = parking_left = None
+        plan.oncoming_lanes.append(plan.left - LANE_M * 1.5)
+    plan.left -= LANE_M * len(plan.oncoming_lanes)
     if draw.chance(0.65):
-        parking_right = right + 1.15
-        right += 2.3
+        plan.parking_right = plan.right + 1.15
+        plan.right += 2.3
     if draw.chance(0.5):
-        parking_left = left - 1.15
-        left -= 2.3
-    return Plan(
-        weather,
-        scene,
-        timeofday,
-        camera,
-        left,
-        right,
-        own,
-        oncoming,
-        parking_right,
-        parking_left,
-        track,
-        walk=draw.uniform(2.2, 4.5) if city else draw.uniform(1.6, 2.6),
-        verge=draw.uniform(1.2, 2.4) if draw.chance(0.3 if city else 0.6) else 0.0,
-        yard=draw.uniform(0.0, 0.6) if city else draw.uniform(3.0, 7.0),
-        wants=wants,
-    )
+        plan.parking_left = plan.left - 1.15
+        plan.left -= 2.3
+    plan.walk = draw.uniform(2.2, 4.5) if city else draw.uniform(1.6, 2.6)
+    plan.verge = draw.uniform(1.2, 2.4) if draw.chance(0.3 if city else 0.6) else 0.0
+    plan.yard = draw.uniform(0.0, 0.6) if city else draw.uniform(3.0, 7.0)
+    return plan

@@ -22,6 +22,7 @@ from bddzoo.datasets.mini.draw import (
     Draw,
     Layer,
     Plan,
+    Scene,
     ellipse,
     make_plan,
     quad,
@@ -47,14 +48,7 @@ _FINE = {
 }
 _COARSE = {0: 0.06, 1: 0.08, 2: 0.10, 3: 0.12, 8: 0.20, 9: 0.22}
 _SNOW = {0: 0.30, 1: 0.62, 2: 0.12, 3: 0.15, 4: 0.15, 8: 0.38, 9: 0.85, 13: 0.16, 14: 0.14, 15: 0.1, 16: 0.1}
-_VISIBILITY_M = {
-    "clear": 900.0,
-    "partly cloudy": 800.0,
-    "overcast": 500.0,
-    "rainy": 190.0,
-    "snowy": 150.0,
-    "foggy": 65.0,
-}
+_VISIBILITY_M = {"clear": 900, "partly cloudy": 800, "overcast": 500, "rainy": 190, "snowy": 150, "foggy": 65}
 
 Image = NDArray[np.uint8]
 # OpenCV's stubs know no element types; what it returns for float32 is float32.
@@ -278,19 +272,19 @@ class MiniFrame:
 
 def render(seed: int, split: str, index: int) -> MiniFrame:
     """Render frame `index` of a split; depends on nothing but the arguments."""
-    code = SPLITS[split]
-    plan = make_plan(seed, code, index)
-    draw = Draw(seed, code, index, 2)
-    canvas = Canvas()
-    paint_sky(canvas, plan, Draw(seed, code, index, 3))
-    paint_backdrop(canvas, plan, draw)
-    paint_ground(canvas, plan, draw)
-    for layer in (houses, barriers):
-        _paint(layer(canvas, plan, draw))
-    _paint(_traffic(canvas, plan, draw) + _things(canvas, plan, draw) + trees(canvas, plan, draw))
-    _bonnet(canvas, plan, draw)
+    key = (seed, SPLITS[split], index)
+    plan, canvas = make_plan(*key), Canvas()
+    scene = Scene(canvas, plan, Draw(*key, 2))
+    paint_sky(canvas, plan, Draw(*key, 3))
+    paint_backdrop(canvas, plan, scene.draw)
+    paint_ground(canvas, plan, scene.draw)
+    for layers in (houses, barriers):
+        _paint(layers(scene))
+    things = _highway_things if plan.scene == "highway" else _street_things
+    _paint(_traffic(scene) + things(scene) + trees(scene))
+    _bonnet(scene)
     bitmask, boxes = label(canvas)
-    image = develop(canvas, plan, Draw(seed, code, index, 4))
+    image = develop(canvas, plan, Draw(*key, 4))
     return MiniFrame(image, canvas.sem(), bitmask, plan.attributes, boxes)
 
 
@@ -299,96 +293,82 @@ def _paint(items: list[Layer]) -> None:
         paint()
 
 
-def _traffic(canvas: Canvas, plan: Plan, draw: Draw) -> list[Layer]:
+def _traffic(scene: Scene) -> list[Layer]:
+    plan, draw = scene.plan, scene.draw
     items: list[Layer] = []
-    wanted = [w for w in ("bus", "truck") if w in plan.wants]
-    lanes: list[tuple[float, bool]] = [(x, False) for x in plan.own_lanes] + [
-        (x, True) for x in plan.oncoming_lanes
-    ]
-    lanes.append((0.0, False))
+    wanted = [(w, paint) for w, paint in (("bus", bus), ("truck", truck)) if w in plan.wants]
+    lanes = [*((x, False) for x in plan.own_lanes), *((x, True) for x in plan.oncoming_lanes), (0.0, False)]
     order = [lanes.pop(draw.integer(0, len(lanes) - 1)) for _ in range(len(lanes))]
     for x, oncoming in order:
         z = draw.uniform(9, 16) if x == 0.0 else draw.uniform(4, 12)
         limit = draw.uniform(26, 45)
         while z < limit:
             if wanted and z > 7 and draw.chance(0.85):
-                kind = wanted.pop()
-                items += (bus if kind == "bus" else truck)(canvas, plan, draw, x, z, oncoming)
+                items += wanted.pop()[1](scene, x, z, oncoming)
                 z += 13.0
             elif draw.chance(0.16) and "motorcycle" in plan.wants and z < 30:
-                items.append(
-                    two_wheeler(canvas, plan, draw, x, 0.0, z, "motorcycle", ridden=True, sideways=False)
-                )
+                items.append(two_wheeler(scene, x, 0.0, z, "motorcycle"))
                 z += 4.0
             elif draw.chance(0.75):
-                items.append(car(canvas, plan, draw, x, z, oncoming))
+                items.append(car(scene, x, z, oncoming))
                 z += 5.0
             z += draw.uniform(2.5, 12.0)
     for parking in (plan.parking_right, plan.parking_left):
         if parking is not None:
-            items += _parked(canvas, plan, draw, parking)
+            items += _parked(scene, parking)
     if plan.track is not None:
-        items += train(canvas, plan, draw, plan.track, draw.uniform(6, 17), draw.chance(0.6))
+        items += train(scene, plan.track, draw.uniform(6, 17), draw.chance(0.6))
     return items
 
 
-def _parked(canvas: Canvas, plan: Plan, draw: Draw, x: float) -> list[Layer]:
+def _parked(scene: Scene, x: float) -> list[Layer]:
+    draw = scene.draw
     items: list[Layer] = []
     z = draw.uniform(3.5, 12)
     while z < 38:
-        if x > 0 and "trailer" in plan.wants and z > 9 and not items:
-            items += trailer(canvas, plan, draw, x, z)
+        if x > 0 and "trailer" in scene.plan.wants and z > 9 and not items:
+            items += trailer(scene, x, z)
         elif draw.chance(0.7):
-            items.append(car(canvas, plan, draw, x, z, x < 0, parked=True))
+            items.append(car(scene, x, z, x < 0, parked=True))
         z += draw.uniform(6.0, 9.0)
     return items
 
 
-def _things(canvas: Canvas, plan: Plan, draw: Draw) -> list[Layer]:
+def _street_things(scene: Scene) -> list[Layer]:
+    plan, draw = scene.plan, scene.draw
     items: list[Layer] = []
-    if plan.scene == "highway":
-        return _highway_things(canvas, plan, draw)
+    city = plan.scene == "city street"
     inner = 0.2 + plan.verge
-    for side, edge in ((-1.0, plan.left), (1.0, plan.right)):
+    for side, edge in plan.sides:
         curb = edge + side * (0.45 if plan.verge == 0 else 0.6)
         z = draw.uniform(7, 13)
         while z < 45:
             choice = draw.integer(0, 9)
-            if choice < 3:
-                items.append(lamp_post(canvas, plan, draw, curb, z))
-            elif choice < 8:
-                items.append(sign(canvas, plan, draw, curb, z))
+            if choice < 8:
+                items.append((lamp_post if choice < 3 else sign)(scene, curb, z))
             z += draw.uniform(6, 12)
-        for _ in range(draw.integer(1, 5 if plan.scene == "city street" else 3)):
+        for _ in range(draw.integer(1, 5 if city else 3)):
             x = edge + side * (inner + draw.uniform(0.5, plan.walk - 0.3))
-            items.append(pedestrian(canvas, plan, draw, x, 0.14, draw.uniform(6, 20)))
+            items.append(pedestrian(scene, x, 0.14, draw.uniform(6, 20)))
         if "bicycle" in plan.wants and draw.chance(0.6):
-            x = edge + side * (inner + draw.uniform(0.7, plan.walk * 0.7))
-            z = draw.uniform(6, 16)
+            x, z = edge + side * (inner + draw.uniform(0.7, plan.walk * 0.7)), draw.uniform(6, 16)
             for i in range(draw.integer(1, 2)):
-                items.append(
-                    two_wheeler(
-                        canvas, plan, draw, x, 0.14, z + 1.2 * i, "bicycle", ridden=False, sideways=True
-                    )
-                )
-    if draw.chance(0.85 if plan.scene == "city street" else 0.45):
+                items.append(two_wheeler(scene, x, 0.14, z + 1.2 * i, "bicycle", ridden=False, sideways=True))
+    if draw.chance(0.85 if city else 0.45):
         z = draw.uniform(11, 22)
-        for side, edge in ((-1.0, plan.left), (1.0, plan.right)):
+        for side, edge in plan.sides:
             if draw.chance(0.85):
-                items.append(
-                    traffic_light(canvas, plan, draw, edge + side * 0.6, z + 0.3 * side, arm=draw.chance(0.5))
-                )
-    items += _on_the_road(canvas, plan, draw)
+                items.append(traffic_light(scene, edge + side * 0.6, z + 0.3 * side, arm=draw.chance(0.5)))
+    items += _on_the_road(scene)
     if "crowd" in plan.wants:
-        side, edge = draw.pick([(-1.0, plan.left), (1.0, plan.right)])
-        items += crowd(
-            canvas, plan, draw, edge + side * (inner + plan.walk * 0.5), 0.14, draw.uniform(10, 22)
-        )
+        side, edge = draw.pick(plan.sides)
+        items += crowd(scene, edge + side * (inner + plan.walk * 0.5), 0.14, draw.uniform(10, 22))
     return items
 
 
-def _on_the_road(canvas: Canvas, plan: Plan, draw: Draw) -> list[Layer]:
-    """Riders beside the traffic, and people and riders that cross."""
+def _on_the_road(scene: Scene) -> list[Layer]:
+    """Riders next to the traffic, and people and riders that cross."""
+    plan, draw = scene.plan, scene.draw
     items: list[Layer] = []
     right = max([0.0, *plan.own_lanes]) + 1.65
     for kind in ("bicycle", "motorcycle"):
@@ -397,61 +377,46 @@ def _on_the_road(canvas: Canvas, plan: Plan, draw: Draw) -> list[Layer]:
         ridden = draw.chance(0.8)
         if draw.chance(0.55):
             x = right - 0.35 if draw.chance(0.6) else plan.left + 2.9
-            items.append(
-                two_wheeler(
-                    canvas, plan, draw, x, 0.0, draw.uniform(7, 17), kind, ridden=True, sideways=False
-                )
-            )
+            items.append(two_wheeler(scene, x, 0.0, draw.uniform(7, 17), kind))
         else:
-            x = draw.uniform(-6, 4)
-            items.append(
-                two_wheeler(
-                    canvas, plan, draw, x, 0.0, draw.uniform(7.5, 9), kind, ridden=ridden, sideways=True
-                )
-            )
+            x, z = draw.uniform(-6, 4), draw.uniform(7.5, 9)
+            items.append(two_wheeler(scene, x, 0.0, z, kind, ridden=ridden, sideways=True))
         if kind == "motorcycle" and draw.chance(0.5):
-            x = plan.right + 0.2 + plan.verge + draw.uniform(0.9, 1.5)
-            items.append(
-                two_wheeler(
-                    canvas, plan, draw, x, 0.14, draw.uniform(7, 15), kind, ridden=False, sideways=True
-                )
-            )
+            x, z = plan.right + 0.2 + plan.verge + draw.uniform(0.9, 1.5), draw.uniform(7, 15)
+            items.append(two_wheeler(scene, x, 0.14, z, kind, ridden=False, sideways=True))
     for _ in range(draw.integer(0, 3)):
-        items.append(
-            pedestrian(canvas, plan, draw, draw.uniform(plan.left, plan.right), 0.0, draw.uniform(7, 16))
-        )
+        items.append(pedestrian(scene, draw.uniform(plan.left, plan.right), 0.0, draw.uniform(7, 16)))
     return items
 
 
-def _highway_things(canvas: Canvas, plan: Plan, draw: Draw) -> list[Layer]:
+def _highway_things(scene: Scene) -> list[Layer]:
+    plan, draw = scene.plan, scene.draw
     items: list[Layer] = []
     if draw.chance(0.75):
-        items.append(board(canvas, plan, draw, draw.uniform(22, 45)))
+        items.append(board(scene, draw.uniform(22, 45)))
     z = draw.uniform(8, 16)
     while z < 60:
-        side, edge = draw.pick([(-1.0, plan.left), (1.0, plan.right)])
-        items.append((lamp_post if draw.chance(0.6) else sign)(canvas, plan, draw, edge + side * 1.2, z))
+        side, edge = draw.pick(plan.sides)
+        items.append((lamp_post if draw.chance(0.6) else sign)(scene, edge + side * 1.2, z))
         z += draw.uniform(9, 18)
     for kind in ("motorcycle", "bicycle"):
         if kind in plan.wants:
             x = plan.right - 0.7 if kind == "bicycle" else draw.pick([0.0, *plan.own_lanes]) + 1.5
-            items.append(
-                two_wheeler(
-                    canvas, plan, draw, x, 0.0, draw.uniform(7, 15), kind, ridden=True, sideways=False
-                )
-            )
+            items.append(two_wheeler(scene, x, 0.0, draw.uniform(7, 15), kind))
     return items
 
 
-def _bonnet(canvas: Canvas, plan: Plan, draw: Draw) -> None:
+def _bonnet(scene: Scene) -> None:
     """In some frames the camera sees its own car, which nobody labels."""
+    canvas, draw = scene.canvas, scene.draw
     if draw.chance(0.4):
         own = canvas.surface(VOID, 1.0)
         tall = draw.uniform(28, 62)
         paint = draw.pick([(40, 42, 46), (70, 72, 78), (96, 30, 34), (110, 114, 120)])
-        body = ellipse(WIDTH / 2 + draw.around(0, 60), HEIGHT + 46, WIDTH * 0.56, tall + 46)
-        canvas.shape(body, own, paint)
+        canvas.shape(
+            ellipse(WIDTH / 2 + draw.around(0, 60), HEIGHT + 46, WIDTH * 0.56, tall + 46), own, paint
+        )
         low = HEIGHT - 14
         canvas.detail(
-            [quad((200, low), (WIDTH - 200, low), (WIDTH - 150, HEIGHT), (150, HEIGHT))], (58, 60, 66)
+            quad((200, low), (WIDTH - 200, low), (WIDTH - 150, HEIGHT), (150, HEIGHT)), (58, 60, 66)
         )

@@ -23,7 +23,7 @@ from bddzoo.datasets.mini.draw import (
     mix,
     quad,
     shade,
-)
+)  # fmt: skip
 
 ROAD, SIDEWALK, BUILDING, VEGETATION, TERRAIN, SKY = 0, 1, 2, 8, 9, 10
 FAR_M = 220.0
@@ -102,9 +102,9 @@ def paint_backdrop(canvas: Canvas, plan: Plan, draw: Draw) -> None:
             cols = [x + 5 + 9 * i for i in range(int((width - 8) / 9))]
             panes = [quad((c, r), (c + 4, r), (c + 4, r + 5), (c, r + 5)) for r in rows for c in cols]
             lit = [p for p in panes if draw.chance(0.35)]
-            canvas.detail(panes, shade(colour, 0.7))
+            canvas.details(panes, shade(colour, 0.7))
             if plan.night:
-                canvas.detail(lit, (190, 160, 90), (110, 90, 45))
+                canvas.details(lit, (190, 160, 90), (110, 90, 45))
         x += width * draw.uniform(0.6, 1.2)
     x = -20.0
     while x < WIDTH + 20:
@@ -133,7 +133,7 @@ def paint_ground(canvas: Canvas, plan: Plan, draw: Draw) -> None:
         _rails(canvas, plan, road, asphalt)
     if plan.walk > 0:
         stone = draw.vary(draw.pick([(168, 160, 152), (150, 148, 150), (176, 164, 150)]), 10)
-        for side, edge in ((-1.0, plan.left), (1.0, plan.right)):
+        for side, edge in plan.sides:
             _side(canvas, plan, side, edge, walk, terrain, stone, soil)
 
 
@@ -143,21 +143,13 @@ def _side(
     camera = plan.camera
     inner = edge + side * (0.2 + plan.verge)
     outer = inner + side * plan.walk
-    cuts = _CUTS
-    face = np.concatenate([camera.project(edge, 0.0, cuts), camera.project(edge, CURB_M, cuts[::-1])])
+    face = np.concatenate([camera.project(edge, 0.0, _CUTS), camera.project(edge, CURB_M, _CUTS[::-1])])
     if plan.verge > 0:
         canvas.shape(strip(camera, edge + side * 0.2, inner, CURB_M), terrain, shade(soil, 1.05))
     canvas.shape(strip(camera, inner, outer, CURB_M), walk, stone)
-    joints = np.array([2.0 + 1.5 * i for i in range(20)])
-    canvas.detail(
-        [
-            np.concatenate(
-                [camera.project([inner, outer], CURB_M, z), camera.project([outer, inner], CURB_M, z + 0.06)]
-            )
-            for z in joints
-        ],
-        shade(stone, 0.86),
-    )
+    for z in (2.0 + 1.5 * i for i in range(20)):
+        ends = [camera.project([inner, outer], CURB_M, z), camera.project([outer, inner], CURB_M, z + 0.06)]
+        canvas.detail(np.concatenate(ends), shade(stone, 0.86))
     canvas.shape(strip(camera, edge, edge + side * 0.2, CURB_M), walk, shade(stone, 1.12))
     canvas.shape(face, walk, shade(stone, 0.72))
 
@@ -168,34 +160,34 @@ def _marks(canvas: Canvas, plan: Plan, draw: Draw, asphalt: Colour) -> None:
     yellow = mix(asphalt, (226, 182, 64), draw.uniform(0.6, 0.95))
     # Wear: darker wheel tracks and patches.
     for x in (-0.8, 0.8):
-        canvas.detail([strip(camera, x - 0.25, x + 0.25)], shade(asphalt, 0.95))
+        canvas.detail(strip(camera, x - 0.25, x + 0.25), shade(asphalt, 0.95))
     for _ in range(draw.integer(0, 3)):
         x, z = draw.uniform(plan.left, plan.right - 1.5), draw.uniform(4, 25)
         patch = strip(camera, x, x + draw.uniform(0.8, 1.5), 0.0, z, z + draw.uniform(2, 6))
-        canvas.detail([patch], shade(asphalt, draw.uniform(0.8, 1.12)))
+        canvas.detail(patch, shade(asphalt, draw.uniform(0.8, 1.12)))
     lanes = sorted([0.0, *plan.own_lanes])
     start = draw.uniform(0, 6)
     for x in [(a + b) / 2 for a, b in itertools.pairwise(lanes)]:
         _dashes(canvas, camera, x, start, paint)
     left, right = lanes[0] - LANE_M / 2, lanes[-1] + LANE_M / 2
-    canvas.detail([strip(camera, right - 0.07, right + 0.07)], paint)
+    canvas.detail(strip(camera, right - 0.07, right + 0.07), paint)
     if plan.oncoming_lanes:
         for x in (left - 0.18, left + 0.06):
-            canvas.detail([strip(camera, x, x + 0.12)], yellow)
+            canvas.detail(strip(camera, x, x + 0.12), yellow)
         for one, two in zip(plan.oncoming_lanes, plan.oncoming_lanes[1:], strict=False):
             _dashes(canvas, camera, (one + two) / 2, start, paint)
     else:
-        canvas.detail([strip(camera, left - 0.07, left + 0.07)], yellow)
+        canvas.detail(strip(camera, left - 0.07, left + 0.07), yellow)
     if plan.scene == "city street" and draw.chance(0.35):
         z = draw.uniform(7, 20)
         count = int((plan.right - plan.left) / 1.1)
         bars = [plan.left + 0.4 + 1.1 * i for i in range(count)]
-        canvas.detail([strip(camera, x, x + 0.55, 0.0, z, z + 3.0) for x in bars], paint)
+        canvas.details([strip(camera, x, x + 0.55, 0.0, z, z + 3.0) for x in bars], paint)
 
 
 def _dashes(canvas: Canvas, camera: Camera, x: float, start: float, paint: Colour) -> None:
     starts = [start + 9.0 * i for i in range(10)]
-    canvas.detail([strip(camera, x - 0.07, x + 0.07, 0.0, max(z, NEAR_M), z + 3.5) for z in starts], paint)
+    canvas.details([strip(camera, x - 0.07, x + 0.07, 0.0, max(z, NEAR_M), z + 3.5) for z in starts], paint)
 
 
 def _rails(canvas: Canvas, plan: Plan, road: int, asphalt: Colour) -> None:
@@ -204,5 +196,5 @@ def _rails(canvas: Canvas, plan: Plan, road: int, asphalt: Colour) -> None:
     bed = shade(mix(asphalt, (120, 104, 90), 0.5), 0.85)
     canvas.shape(strip(camera, x - 1.7, x + 1.7), road, bed)
     for rail in (x - 0.75, x + 0.75):
-        canvas.detail([strip(camera, rail - 0.06, rail + 0.06)], (64, 60, 60))
-        canvas.detail([strip(camera, rail - 0.02, rail + 0.02)], (170, 168, 165))
+        canvas.detail(strip(camera, rail - 0.06, rail + 0.06), (64, 60, 60))
+        canvas.detail(strip(camera, rail - 0.02, rail + 0.02), (170, 168, 165))

@@ -6,16 +6,12 @@
     labels/det_20/det_{train,val}.json           weather, scene, time of day and boxes of each frame
     mini.json                                    how it was made
 
-With `dataset`, tiny pictures in the layout of another data set (`bddzoo.datasets.mini.writer`).
-
 The labels are the same to the bit on every machine; the bytes of the JPEG files may differ between
 versions of OpenCV and of the JPEG library.
 
-Tiny scenes for data sets of labelled pictures: shapes of some classes on a ground, drawn from a seed.
-
-Nothing in them looks like the real pictures; sizes, values and file names do. Every picture has a rim of
-void where the data set knows void, and classes change from picture to picture, so that a set has some
-classes that are rare and some that are absent.
+With `dataset`, tiny images in the layout of another data set: shapes of some classes on a ground. Nothing in
+them looks like the real images; sizes, values and file names do. Every image has a rim of void where the data
+set knows void, and classes change from image to image, so that some are rare and some absent.
 """
 
 from __future__ import annotations
