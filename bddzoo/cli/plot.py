@@ -38,6 +38,7 @@ from bddzoo.text import number_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from bddzoo.evaluation.metrics.insseg import MatchAccumulator
     from bddzoo.evaluation.options import Accumulator
     from bddzoo.registry.model import Model
     from bddzoo.reports.plots.points import Selection as Points
@@ -92,10 +93,11 @@ Examples:
   bddzoo plot speed -t sem_seg -o speed
   bddzoo plot classes MODEL_A MODEL_B -o classes.png
   bddzoo plot slices MODEL --by weather,timeofday -o slices
+  bddzoo plot reliability MODEL -o reliability
 """,
 )
 def command() -> None:
-    """Plot numbers: accuracy against size and speed, splits, verdicts, classes, slices."""
+    """Plot numbers: accuracy against size and speed, splits, verdicts, classes, slices, curves."""
 
 
 def _points(app: App, selection: Selection, dataset: str | None, metric: str | None) -> Points:
@@ -326,6 +328,86 @@ def slices(
     title = f"{chosen} by {' and '.join(keys)}: {', '.join(names)}"
     with drawing():
         return target.write(app, slice_bars(found, chosen, title), title)
+
+
+@command.command(
+    "precision",
+    cls=ZooCommand,
+    epilog="""\b
+Examples:
+  bddzoo plot precision demo_mask_rcnn_r18n_ins_seg -o precision
+  bddzoo plot precision 3f2a --iou 0.75 --metric box_AP -o boxes.svg
+""",
+)
+@click.argument("reference", metavar="RECORD", shell_complete=complete_models)
+@takes(
+    option(
+        "--iou",
+        type=click.FloatRange(0.5, 0.95),
+        default=0.5,
+        show_default=True,
+        help="0.50, 0.55, ... 0.95.",
+    ),
+    METRIC,
+    RESULTS,
+    TARGET,
+)
+@click.pass_obj
+def precision(
+    app: App, *, reference: str, iou: float, metric: str | None, results: Path | None, target: Target
+) -> int:
+    """Precision over recall of each class, from the statistics that a record keeps of every image."""
+    from bddzoo.evaluation.metrics.matching import IOU_THRESHOLDS
+    from bddzoo.reports.plots.canvas import drawing
+    from bddzoo.reports.plots.curves import curves
+
+    near = abs(IOU_THRESHOLDS - iou)
+    if near.min() > 1e-9:
+        raise UsageError(f"no matches are kept at IoU {iou:g}", hint="they are at 0.50, 0.55, ... 0.95")
+    stored, matches = _detections(app, reference, metric, results)
+    title = f"Precision over recall at IoU {iou:.2f}: {stored.record.model}"
+    with drawing():
+        return target.write(app, curves(matches, int(near.argmin())), title)
+
+
+@command.command(
+    "reliability",
+    cls=ZooCommand,
+    epilog="""\b
+Examples:
+  bddzoo plot reliability demo_mask_rcnn_r18n_ins_seg -o reliability
+""",
+)
+@click.argument("reference", metavar="RECORD", shell_complete=complete_models)
+@takes(METRIC, RESULTS, TARGET)
+@click.pass_obj
+def reliability_(
+    app: App, *, reference: str, metric: str | None, results: Path | None, target: Target
+) -> int:
+    """Share of detections that are right over their score, from the statistics that a record keeps."""
+    from bddzoo.reports.plots.canvas import drawing
+    from bddzoo.reports.plots.curves import reliability
+
+    stored, matches = _detections(app, reference, metric, results)
+    with drawing():
+        return target.write(app, reliability(matches), f"Reliability of scores: {stored.record.model}")
+
+
+def _detections(
+    app: App, reference: str, metric: str | None, results: Path | None
+) -> tuple[StoredRecord, MatchAccumulator]:
+    """A record and its matched detections.
+
+    Raises:
+        UsageError: It is of a task without detections.
+    """
+    from bddzoo.evaluation.metrics.insseg import MatchAccumulator
+
+    stored = find_named(app, results, reference)
+    accumulator, _ = _accumulator(stored, metric)
+    if not isinstance(accumulator, MatchAccumulator):
+        raise UsageError(f"record {stored.id} is of {stored.record.task}, which has no detections")
+    return stored, accumulator
 
 
 def _count(references: tuple[str, ...], called: tuple[str, ...]) -> None:

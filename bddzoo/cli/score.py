@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,9 @@ from bddzoo.text import number_of
 if TYPE_CHECKING:
     from bddzoo.evaluation.options import Evaluation, Options
 
+# Tasks whose predictions are single objects with scores.
+DETECTED = ("ins_seg",)
+
 
 @click.command(
     cls=ZooCommand,
@@ -43,6 +47,7 @@ Examples:
   bddzoo score -t sem_seg -g labels/sem_seg/masks/val -r predictions/
   bddzoo score -t ins_seg -g labels/ins_seg/bitmasks/val -r out/bitmasks
   bddzoo score -t sem_seg -g val.json -r predictions.zip --format json
+  bddzoo score -t ins_seg -g val.json -r ins_seg.json --errors --calibration
   bddzoo score -t sem_seg -g masks/val -r out --ci \\
       --by weather,timeofday --attributes det_val.json
   bddzoo score -t sem_seg -g masks/val -r mine --against baseline.zip
@@ -98,7 +103,14 @@ Examples:
         help="Scores of the bitmasks in --against (ins_seg).",
     ),
     WORST,
-    option("--plots", type=Named(), metavar="DIR", help="Draw confusion matrix or precision-recall curves."),
+    flag("--errors", help="Say what is wrong with detections, and what each kind costs (TIDE)."),
+    flag("--calibration", help="Say whether scores of detections are the share that is right (ECE)."),
+    option(
+        "--plots",
+        type=Named(),
+        metavar="DIR",
+        help="Draw confusion matrix, or precision-recall curves and reliability diagram.",
+    ),
     flag("--allow-partial", help="Score the frames that can be scored; marks the result."),
     flag("--lenient", help="Score what only makes the official toolkit crash; says so."),
 )
@@ -123,6 +135,8 @@ def command(
     against: Path | None,
     against_score_file: Path | None,
     worst: int | None,
+    errors: bool,
+    calibration: bool,
     plots: Path | None,
     allow_partial: bool,
     lenient: bool,
@@ -142,9 +156,13 @@ def command(
     keys = [key for names in by for key in names]
     if bool(keys) != bool(attributes):
         raise UsageError("--by and --attributes go together")
-    more_asked = keys or ci or worst or plots or against or allow_partial or lenient
+    more_asked = keys or ci or worst or errors or calibration or plots or against or allow_partial or lenient
     if evaluator == "official" and more_asked:
         raise UsageError("--evaluator official gives no more than its result", hint="leave it out")
+    if (errors or calibration) and task not in DETECTED:
+        raise UsageError(
+            "--errors and --calibration are about detections", hint="they go with -t " + " or ".join(DETECTED)
+        )
     if dataset and (task != "sem_seg" or score_file or compat == "official" or evaluator == "official"):
         raise UsageError(
             "--dataset scores label PNGs of sem_seg by openseg.pytorch's definition",
@@ -157,6 +175,7 @@ def command(
         allow_partial=allow_partial,
         lenient=lenient,
         workers=jobs or min(4, os.cpu_count() or 1),
+        errors=errors,
     )
     result, score_file = find_predictions(predictions, task, score_file)
     extras: dict[str, Any] = {}
@@ -172,13 +191,14 @@ def command(
         found = _evaluate(app, task, dataset, gt, result, score_file, options)
     for line in found.warnings:
         app.warn(line)
-    more = Extras(keys, known, ci, seed, worst, plots)
+    more = Extras(keys, known, ci, seed, worst, calibration, plots)
     blocks = more.add(found, extras)
     if against:
         from bddzoo.cli.score_output import compare_with
 
         their_result, their_scores = find_predictions(against, task, against_score_file)
-        other = _evaluate(app, task, dataset, gt, their_result, their_scores, options)
+        plain = replace(options, errors=False)
+        other = _evaluate(app, task, dataset, gt, their_result, their_scores, plain)
         for line in other.warnings:
             app.warn(f"--against: {line}")
         blocks.append(compare_with(found, other, against, seed, extras))

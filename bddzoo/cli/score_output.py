@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.cli.app import App, json_text
-from bddzoo.cli.output import number, table, wrapped
+from bddzoo.cli.output import fitting, number, table, wrapped
 from bddzoo.text import number_of
 
 if TYPE_CHECKING:
+    from bddzoo.evaluation.metrics.errors import ErrorAccumulator
     from bddzoo.evaluation.metrics.scores import Scores
     from bddzoo.evaluation.options import Evaluation, Options
+
+# Pairs of classes that are named.
+MOST_CONFUSED = 8
 
 
 def json_of(found: Evaluation, options: Options, extras: dict[str, Any]) -> dict[str, Any]:
@@ -97,11 +101,14 @@ def show(app: App, scores: Scores) -> None:
         mark = "*" if name in absent and metric != "PQ" and not math.isnan(value) else ""
         return number(value) + mark
 
-    app.table(
-        head,
-        [[r[0], *(cell(r[0], m, v) for m, v in zip(head[1:], r[1:], strict=True))] for r in rows],
-        total=True,
-    )
+    cells = [[r[0], *(cell(r[0], m, v) for m, v in zip(head[1:], r[1:], strict=True))] for r in rows]
+    # Metrics that do not fit next to the others come below them, in tables of one width.
+    room = max(len(fitting(head, cells, head[:1:-1])) - 1, 1)
+    tables = -(-(len(head) - 1) // room)
+    size = -(-(len(head) - 1) // tables)
+    for at in range(1, len(head), size):
+        part = slice(at, at + size)
+        app.table([head[0], *head[part]], [[row[0], *row[part]] for row in cells], total=True)
     plain = _plain(scores)
     if plain:
         app.data("   ".join(f"{n} {number(scores.summary[n])}" for n in plain))
@@ -137,6 +144,7 @@ class Extras:
         ci: Whether to give intervals.
         seed: Of the bootstrap.
         worst: How many of the worst frames to list.
+        calibration: Whether to say how right the scores of detections are.
         plots: Folder for pictures.
     """
 
@@ -145,6 +153,7 @@ class Extras:
     ci: bool
     seed: int
     worst: int | None
+    calibration: bool
     plots: Path | None
 
     def add(self, found: Evaluation, out: dict[str, Any]) -> list[str]:
@@ -156,10 +165,14 @@ class Extras:
             blocks.append(self._slices(found, out))
         if self.worst:
             blocks.append(self._worst(found, out, self.worst))
+        if found.errors is not None:
+            blocks.append(_errors(found.errors, out))
+        if self.calibration:
+            blocks.append(_calibration(found, out))
         if self.plots:
             from bddzoo.reports.plots.curves import plot
 
-            paths = plot(found.accumulator, self.plots)
+            paths = plot(found.accumulator, self.plots, found.errors)
             out["plots"] = [str(p) for p in paths]
             blocks.append("plots: " + (", ".join(str(p) for p in paths) or "none for this task"))
         return blocks
@@ -209,6 +222,53 @@ class Extras:
         return "\n" + "\n".join(
             [f"worst frames by {metric}:", *(f"  {number(value):>6}  {name}" for name, value in frames)]
         )
+
+
+def _errors(errors: ErrorAccumulator, out: dict[str, Any]) -> str:
+    """Kinds of errors with what they cost, and the classes that are taken for others."""
+    found = errors.compute()
+    out["errors"] = found
+    kinds = {**found["errors"], **found["extremes"]}
+    rows = [
+        [kind, str(entry.get("count", "")), f"{entry['gain']:+.2f}", entry["meaning"]]
+        for kind, entry in kinds.items()
+    ]
+    head = f"errors at IoU 0.50 (TIDE's kinds, no official numbers; AP50 {number(found['AP50'])}):"
+    names, matrix = found["confusion"]["classes"], found["confusion"]["matrix"]
+    pairs = [
+        (matrix[i][j], f"{names[i]} for {names[j]} ({matrix[i][j]})")
+        for i in range(len(names))
+        for j in range(len(names))
+        if i != j and matrix[i][j]
+    ]
+    pairs.sort(key=lambda pair: -pair[0])
+    confused = ", ".join(text for _, text in pairs[:MOST_CONFUSED]) or "none"
+    shown = table(["kind", "number", "AP50", "detections"], rows)
+    return f"\n{head}\n{shown}\n" + wrapped(f"taken for another class: {confused}")
+
+
+def _calibration(found: Evaluation, out: dict[str, Any]) -> str:
+    """How the scores of detections compare with the share that is right."""
+    from bddzoo.evaluation.metrics.calibration import calibration
+    from bddzoo.evaluation.metrics.insseg import MatchAccumulator
+
+    assert isinstance(found.accumulator, MatchAccumulator)
+    values = calibration(found.accumulator)
+    out["calibration"] = values
+    rows = [
+        [
+            f"{b['low']:.1f} to {b['high']:.1f}",
+            str(b["count"]),
+            number(100 * b["score"]),
+            number(100 * b["right"]),
+        ]
+        for b in values["bins"]
+    ]
+    head = (
+        f"calibration at IoU 0.50 (no official number): ECE {number(values['ECE'])}, "
+        f"largest gap {number(values['MCE'])}"
+    )
+    return f"\n{head}\n" + table(["score", "number", "mean score", "right"], rows)
 
 
 def compare_with(found: Evaluation, other: Evaluation, path: Path, seed: int, out: dict[str, Any]) -> str:

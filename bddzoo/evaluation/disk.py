@@ -14,6 +14,7 @@ from bddzoo.datasets.sources import Source, ZipSource, open_source
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
 from bddzoo.evaluation.mask_frames import FrameResult, MaskWork
+from bddzoo.evaluation.metrics.errors import ErrorAccumulator
 from bddzoo.evaluation.metrics.insseg import InsSegAccumulator, MatchAccumulator
 from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
 from bddzoo.evaluation.metrics.scores import RLE_NAMES
@@ -90,7 +91,7 @@ def _add_official(
 ) -> None:
     """Also the toolkit's number, where ours is another one."""
     try:
-        theirs = again(replace(options, official=True, allow_partial=False, lenient=False))
+        theirs = again(replace(options, official=True, allow_partial=False, lenient=False, errors=False))
     except MissingError as error:
         result.official_note = f"the official toolkit gives no number: {error.message}"
         return
@@ -115,6 +116,7 @@ class _Run:
         self.remarks = Remarks()
         self.files = prediction_files(task, pred, options, self.remarks, scores_elsewhere=bool(score_file))
         self.skipped: list[str] = []
+        self.errors = ErrorAccumulator(CLASS_NAMES[task]) if options.errors else None
 
     # From PNG files.
 
@@ -257,6 +259,8 @@ class _Run:
                 self.skipped.append(pair.name)
             else:
                 add(pair.name, result.stats)
+                if self.errors is not None and result.errors is not None:
+                    self.errors.add(pair.name, result.errors)
                 self.remarks.extend(result.remarks)
             if self.progress:
                 self.progress(done, len(pairs))
@@ -274,4 +278,4 @@ class _Run:
             warnings.append(
                 f"not a single frame was scored: {self.gt.path} and {self.pred.path} differ in kind"
             )
-        return Evaluation(scores, accumulator, source, warnings, self.skipped)
+        return Evaluation(scores, accumulator, source, warnings, self.skipped, errors=self.errors)

@@ -17,8 +17,9 @@ from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps
 from bddzoo.evaluation.fast.decode import decode_bitmask, decode_loose, decode_mask, header_of
 from bddzoo.evaluation.metrics.confusion import confusion
+from bddzoo.evaluation.metrics.errors import FrameErrors, frame_errors
 from bddzoo.evaluation.metrics.insseg import instances, score_entries
-from bddzoo.evaluation.metrics.matching import match_frame
+from bddzoo.evaluation.metrics.matching import Candidates, match_frame
 from bddzoo.evaluation.metrics.panseg import match_panoptic, pan_counts
 from bddzoo.evaluation.metrics.semseg import shape_text
 from bddzoo.evaluation.options import TOOLKIT_LIMIT, Options
@@ -27,10 +28,19 @@ from bddzoo.evaluation.pairing import MaskPair
 
 @dataclass
 class FrameResult:
-    """Statistics of a frame for its accumulator, and remarks (kind, where)."""
+    """Statistics of a frame for its accumulator, remarks (kind, where), and errors of its detections."""
 
     stats: Any
     remarks: list[tuple[str, str]] = field(default_factory=list)
+    errors: FrameErrors | None = None
+
+
+def matched(
+    found: Candidates, classes: int, options: Options, remarks: list[tuple[str, str]], *, coco: bool
+) -> FrameResult:
+    """`FrameMatches` of a frame, and the errors of its detections if they are asked for."""
+    errors = frame_errors(found, coco=coco) if options.errors else None
+    return FrameResult(match_frame(found, classes=classes, coco=coco), remarks, errors)
 
 
 @dataclass(frozen=True)
@@ -110,7 +120,7 @@ class MaskWork:
         found, unscored = instances(both, entries)
         if unscored:
             remarks.append(("unscored", path))
-        return FrameResult(match_frame(found, classes=self.classes, coco=False), remarks)
+        return matched(found, self.classes, self.options, remarks, coco=False)
 
     def panoptic(self, pair: MaskPair) -> FrameResult:
         """Statistics (4, classes) of two panoptic bitmasks."""

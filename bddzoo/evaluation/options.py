@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.metrics.boxes import BoxAccumulator
+from bddzoo.evaluation.metrics.errors import ErrorAccumulator
 from bddzoo.evaluation.metrics.insseg import InsSegAccumulator, MatchAccumulator
 from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
 from bddzoo.evaluation.metrics.scores import Scores
@@ -31,12 +32,14 @@ class Options:
         allow_partial: Score the frames that can be scored, and mark the result.
         lenient: Score, with a warning, what makes the toolkit crash but has an obvious meaning.
         workers: Threads.
+        errors: Say of every detection what is wrong with it, too.
     """
 
     official: bool = False
     allow_partial: bool = False
     lenient: bool = False
     workers: int = 1
+    errors: bool = False
 
     def crashes(self, kind: str, where: str, why: str) -> list[tuple[str, str]]:
         """A remark if lenient.
@@ -61,6 +64,7 @@ class Evaluation:
         skipped: Frames that were left out (only with `allow_partial`).
         official: The toolkit's scores where they differ, or None.
         official_note: Why they differ, or why the toolkit gives none.
+        errors: What is wrong with the detections, where that was asked for.
     """
 
     scores: Scores
@@ -70,3 +74,4 @@ class Evaluation:
     skipped: list[str] = field(default_factory=list)
     official: Scores | None = None
     official_note: str = ""
+    errors: ErrorAccumulator | None = None

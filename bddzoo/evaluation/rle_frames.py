@@ -18,8 +18,8 @@ from bddzoo.datasets.formats.frames import (
 )
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.fast.native import native
-from bddzoo.evaluation.mask_frames import FrameResult
-from bddzoo.evaluation.metrics.matching import Candidates, match_frame
+from bddzoo.evaluation.mask_frames import FrameResult, matched
+from bddzoo.evaluation.metrics.matching import Candidates
 from bddzoo.evaluation.options import MASK_HEIGHT, MASK_WIDTH, Options
 from bddzoo.evaluation.pairing import FramePair
 from bddzoo.evaluation.rle import (
@@ -124,7 +124,11 @@ class RleWork:
                 if label.score is None or not np.isfinite(label.score):
                     raise MissingError(f"{where}: a label of category {label.category} has no score")
         truth = self.gt.where(pair.gt)
-        areas, iou, overlap = _frame_iou(pred, pred_class, where, gt, gt_class, gt_ignored, truth)
+        kinds, true_kinds = pred_class, gt_class
+        if self.options.errors:
+            # Masks of different classes are compared, too.
+            kinds, true_kinds = np.zeros_like(pred_class), np.zeros_like(gt_class)
+        areas, iou, overlap = _frame_iou(pred, kinds, where, gt, true_kinds, gt_ignored, truth)
         pred_areas, gt_areas = areas[: len(pred)], areas[len(pred) :]
         if overlap:
             remarks.append(("overlap", where))
@@ -135,7 +139,7 @@ class RleWork:
         found = Candidates(
             iou, scores, pred_class, pred_areas, gt_class, gt_areas, gt_ignored, gt_crowd=gt_ignored
         )
-        return FrameResult(match_frame(found, classes=len(self.class_names), coco=True), remarks)
+        return matched(found, len(self.class_names), self.options, remarks, coco=True)
 
     def _objects(
         self, frames: JsonFrames, at: int, remarks: list[tuple[str, str]]

@@ -176,7 +176,8 @@ def test_everything_on_the_command_line(files, capsys):
     assert extra["intervals"]["values"]["AP"][0] <= extra["summary"]["AP"]
     assert "IoU .50" in extra["definitions"]["AP"]
     made = {p.name for p in (files / "plots").iterdir()}
-    assert made == {f"precision-recall-{t}.{s}" for t in (50, 75) for s in ("png", "svg")}
+    names = ("precision-recall-50", "precision-recall-75", "reliability")
+    assert made == {f"{name}.{s}" for name in names for s in ("png", "svg")}
     first = (files / "plots/precision-recall-50.svg").read_bytes()
     assert score(files, *more) == 0
     assert (files / "plots/precision-recall-50.svg").read_bytes() == first

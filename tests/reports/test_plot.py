@@ -261,3 +261,38 @@ def test_the_picture_in_the_documents_is_what_the_registry_says(plot):
     out = ROOT / "docs/images/params.svg"
     done = plot("params", "--zoo", "bdd100k-models", "--task", "sem_seg", "-o", out, "--check")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("kind", ["precision", "reliability"])
+@pytest.mark.parametrize("metric", [(), ("--metric", "box_AP")])
+def test_curves_of_a_record(plot, results, tmp_path, kind, metric):
+    arguments = (kind, INS, *metric, "--results", results.root, "-o", tmp_path / "curve.svg")
+    done = plot(*arguments)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "curve.svg").read_text()
+    assert ("recall" if kind == "precision" else "ECE") in text
+    assert plot(*arguments, "--check").returncode == 0
+
+
+def test_curves_differ_by_threshold(plot, results, tmp_path):
+    for iou in ("0.5", "0.75"):
+        out = tmp_path / f"{iou}.png"
+        assert plot("precision", INS, "--iou", iou, "--results", results.root, "-o", out).returncode == 0
+    assert (tmp_path / "0.5.png").read_bytes() != (tmp_path / "0.75.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("precision", SEM), 2, "which has no detections"),
+        (("reliability", SEM), 2, "which has no detections"),
+        (("precision", INS, "--iou", "0.52"), 2, "no matches are kept at IoU 0.52"),
+        (("precision", INS, "--iou", "2"), 2, "0.5<=x<=0.95"),
+        (("reliability", INS, "--metric", "mIoU"), 5, "has no metric 'mIoU'"),
+        (("reliability", "nothing"), 5, "nothing"),
+    ],
+)
+def test_what_has_no_curves(plot, results, tmp_path, arguments, code, words):
+    done = plot(*arguments, "--results", results.root, "-o", tmp_path / "x.svg")
+    assert_one_line(done, code, words)
+    assert not (tmp_path / "x.svg").exists()

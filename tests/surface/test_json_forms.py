@@ -82,6 +82,8 @@ vis color -t sem_seg -l TMP/data/labels/sem_seg/masks/val -o TMP/colours
 vis compare -i TMP/data/images/10k/val -g TMP/data/labels/sem_seg/masks/val -r TMP/out-sem_seg/masks \
 -t sem_seg -o TMP/compared
 plot slices {SEM_SEG} --by weather --attributes TMP/attributes.json -o TMP/slices.svg
+plot precision {INS_SEG} -o TMP/precision.svg
+plot reliability {INS_SEG} -o TMP/reliability.svg
 data check --data TMP/data --task sem_seg --split val
 doctor --data TMP/data
 """
