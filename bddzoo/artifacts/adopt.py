@@ -133,7 +133,7 @@ class Adopter:
                 _explain(path, model, artifact, hashes), hint="it is kept where it is; fetch anew"
             )
         if len(fitting) > 1:
-            # Scores, predictions and pictures of a model share a name; the zoo's folders tell them apart.
+            # Scores, predictions and images of a model share a name; the zoo's folders tell them apart.
             fitting = [(m, a) for m, a in fitting if _is_placed(path, a)] or fitting
         if len(fitting) > 1:
             kinds = ", ".join(f"{m.id} {a.kind}" for m, a in fitting[:4])

@@ -37,7 +37,7 @@ MARKER = ".bddzoo-demo"
 # What the demo makes in its folder; nothing else is ever removed. `--resume` leaves the first group.
 PARTS = (("cache", "data", "results"), ("predictions",))
 REAL_MODELS = ("deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100k", "mask_rcnn_r50_fpn_1x_ins_seg_bdd100k")
-PICTURES = 2
+IMAGES = 2
 GRACE_S = 3.0
 
 
@@ -170,7 +170,7 @@ def plan(models: list[Model], folder: Path, url: str) -> Iterator[tuple[str, lis
     data = folder / "data"
     yield "The zoo: what the registry holds, and the demo models in it", ["registry", "check"]
     yield "", ["list", "--zoo", DEMO_ZOO]
-    if not sample_pictures(data):
+    if not sample_images(data):
         yield "A small synthetic data set in BDD100K's layout", ["data", "mini", "-o", str(data)]
     yield (
         "Download the weights over HTTP, verify them, put them into the cache",
@@ -182,16 +182,16 @@ def plan(models: list[Model], folder: Path, url: str) -> Iterator[tuple[str, lis
         title = ""
     title = "Run them on images: class maps, instances, overlays"
     for model in models:
-        pictures = [part for path in sample_pictures(data) for part in ("-i", str(path))]
-        yield title, ["predict", model.id, *pictures, "-o", str(folder / "predictions" / model.task)]
+        images = [part for path in sample_images(data) for part in ("-i", str(path))]
+        yield title, ["predict", model.id, *images, "-o", str(folder / "predictions" / model.task)]
         title = ""
     yield "Reported and measured, side by side", ["tables", "--zoo", DEMO_ZOO, "--measured"]
 
 
-def sample_pictures(data: Path) -> list[Path]:
-    """The first pictures of the mini set's val split; empty where it was not made yet."""
+def sample_images(data: Path) -> list[Path]:
+    """The first images of the mini set's val split; empty where it was not made yet."""
     folder = data / "images" / "10k" / "val"
-    return sorted(folder.glob("*.jpg"))[:PICTURES]
+    return sorted(folder.glob("*.jpg"))[:IMAGES]
 
 
 class Shell:

@@ -92,7 +92,7 @@ def command(
     upright (EXIF), grey ones as three equal channels. After Ctrl-C the images that were done are kept, and
     --resume does the rest.
     """
-    from bddzoo.datasets.layouts import find_pictures, layout_of
+    from bddzoo.datasets.layouts import find_images, layout_of
     from bddzoo.engines.ops import warn_of_mmcv
     from bddzoo.inference.load import check_device_name
 
@@ -107,7 +107,7 @@ def command(
     for model in models:
         folder = out / model.id if len(models) > 1 else out
         if run.split is None:
-            found = find_pictures(images, folder)
+            found = find_images(images, folder)
         else:
             layout = layout_of(model, need_data(app, data, dataset_of(model)))
             frames = layout.listing(model.task, run.split, attributes=False).frames

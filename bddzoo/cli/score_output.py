@@ -145,7 +145,7 @@ class Extras:
         seed: Of the bootstrap.
         worst: How many of the worst frames to list.
         calibration: Whether to say how right the scores of detections are.
-        plots: Folder for pictures.
+        plots: Folder for images.
     """
 
     by: list[str]

@@ -109,7 +109,7 @@ def build(
             app.registry,
             root,
             checks=known,
-            pictures=overlays,
+            images=overlays,
             intervals=intervals,
             report=report,
             note=app.warn,
@@ -127,7 +127,7 @@ def build(
                 "index": str(index),
                 "models": built.models,
                 "measured": measured,
-                "images": built.pictures,
+                "images": built.images,
                 "size_bytes": built.size_bytes,
                 "problems": [str(problem) for problem in problems],
             }
@@ -135,7 +135,7 @@ def build(
     else:
         app.data(str(index))
     app.say(
-        f"{number_of(built.models, 'model')}, {measured} measured, {number_of(built.pictures, 'image')}; "
+        f"{number_of(built.models, 'model')}, {measured} measured, {number_of(built.images, 'image')}; "
         f"{format_size(built.size_bytes)} without images"
     )
     if any(isinstance(problem, IntegrityError) for problem in problems):

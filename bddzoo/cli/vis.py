@@ -35,8 +35,8 @@ from bddzoo.cli.select import find_predictions
 from bddzoo.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from bddzoo.reports.pictures.draw import Style
-    from bddzoo.reports.pictures.work import Effort, Reports, Tally
+    from bddzoo.reports.vis.draw import Style
+    from bddzoo.reports.vis.work import Effort, Reports, Tally
 
 # Tasks of BDD100K, and data sets whose label files hold ids of their own.
 KINDS = DataSetName("sem_seg", "ins_seg", "drivable", "pan_seg")
@@ -62,14 +62,14 @@ class Look:
 
     def effort(self) -> Effort:
         """How to go about it."""
-        from bddzoo.reports.pictures.work import Effort
+        from bddzoo.reports.vis.work import Effort
         from bddzoo.results.environment import usable_cores
 
         return Effort(self.jobs or usable_cores(), self.force, f".{self.ext}", self.quality)
 
     def style(self) -> Style:
         """What is drawn."""
-        from bddzoo.reports.pictures.draw import Style
+        from bddzoo.reports.vis.draw import Style
 
         given = asdict(self)
         names = ("alpha", "boxes", "scores", "names", "outlines", "min_score", "seed")
@@ -153,8 +153,8 @@ def color(app: App, *, task: str, labels: Path, look: Look) -> int:
 
     The colour of an object depends on its id and the seed only, so it is the same in every run.
     """
-    from bddzoo.reports.pictures.images import open_labels
-    from bddzoo.reports.pictures.work import draw_colours
+    from bddzoo.reports.vis.images import open_labels
+    from bddzoo.reports.vis.work import draw_colours
 
     found = open_labels(find_predictions(labels, task, None)[0], task)
     effort = look.effort()
@@ -181,18 +181,18 @@ def overlay(
     Images and labels are matched by name; the published folders of Cityscapes work as they are. Masks,
     bitmasks, colour maps, RLE and COCO JSON are told apart by themselves; archives are not unpacked.
     """
-    from bddzoo.reports.pictures.images import ImageSet, open_labels
-    from bddzoo.reports.pictures.work import draw_overlays
+    from bddzoo.reports.vis.images import ImageSet, open_labels
+    from bddzoo.reports.vis.work import draw_overlays
 
-    pictures, found = ImageSet(images), open_labels(labels, task, score_file)
+    given, found = ImageSet(images), open_labels(labels, task, score_file)
     style, effort = look.style(), look.effort()
     return _run(
-        app, "overlays", lambda reports: draw_overlays(pictures, found, look.out, style, effort, reports)
+        app, "overlays", lambda reports: draw_overlays(given, found, look.out, style, effort, reports)
     )
 
 
 def _run(app: App, what: str, work: Callable[[Reports], Tally]) -> int:
-    from bddzoo.reports.pictures.work import Reports
+    from bddzoo.reports.vis.work import Reports
 
     with Bar(app, what) as bar:
         lines = Lines(bar.warn)
@@ -249,9 +249,9 @@ def compare(
     Frames differ by the share of their pixels on which the classes do; what the truth ignores does not count.
     --worst shows those on which the two first predictions differ most, or one from the truth.
     """
-    from bddzoo.reports.pictures.compare import PictureComparison, short_names
-    from bddzoo.reports.pictures.images import ImageSet, open_labels
-    from bddzoo.reports.pictures.work import Reports
+    from bddzoo.reports.vis.compare import ImageComparison, short_names
+    from bddzoo.reports.vis.images import ImageSet, open_labels
+    from bddzoo.reports.vis.work import Reports
 
     if score_file is not None and len(predictions) > 1:
         raise UsageError(
@@ -259,7 +259,7 @@ def compare(
             hint="put score.json next to each folder of bitmasks",
         )
     chosen = _names(called, short_names(predictions))
-    comparison = PictureComparison(
+    comparison = ImageComparison(
         images=ImageSet(images),
         truth=open_labels(gt, task),
         predictions=tuple(open_labels(pred, task, score_file) for pred in predictions),

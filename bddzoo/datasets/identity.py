@@ -46,14 +46,14 @@ def dataset_id(root: Path, layout: str = BDD100K) -> str:
 
 
 def published_images(dataset: str, task: str, split: str) -> int | None:
-    """Number of pictures of a published split; None where nobody knows, and for sets made here."""
+    """Number of images of a published split; None where nobody knows, and for sets made here."""
     if dataset == BDD100K:
         return OFFICIAL_COUNTS.get((task, split))
     return DATA_SETS[dataset].images.get(split) if dataset in DATA_SETS else None
 
 
 def split_size(root: Path, task: str, split: str, layout: str = BDD100K) -> int | None:
-    """Number of pictures that the whole split has, whatever is on disk; None where nobody knows."""
+    """Number of images that the whole split has, whatever is on disk; None where nobody knows."""
     marker = read_marker(root)
     if marker is None:
         return published_images(layout, task, split)

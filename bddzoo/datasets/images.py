@@ -27,12 +27,12 @@ LISTED_SUFFIXES = IMAGE_SUFFIXES | {".heic", ".heif", ".avif", ".gif"}
 SPLITS = ("train", "val", "test")
 
 # Names of Cityscapes' published files: CITY/CITY_000000_000019_leftImg8bit.png, CITY/..._gtFine_labelIds.png.
-PICTURE = "_leftImg8bit"
+IMAGE = "_leftImg8bit"
 LABEL_IDS = "_gtFine_labelIds"
 TRAIN_IDS = "_gtFine_labelTrainIds"
 # What BDD100K's label files of 2018 end with.
 OLD_TAILS = {"sem_seg": "_train_id", "drivable": "_drivable_id"}
-_TAILS = (LABEL_IDS, PICTURE, TRAIN_IDS, *OLD_TAILS.values(), "_train_color", "_drivable_color")
+_TAILS = (LABEL_IDS, IMAGE, TRAIN_IDS, *OLD_TAILS.values(), "_train_color", "_drivable_color")
 _TRUTH = ("_gtFine_", "_gtCoarse_")
 
 _IMAGES = {"sem_seg": "images/10k", "ins_seg": "images/10k", "drivable": "images/100k"}
@@ -58,7 +58,7 @@ OFFICIAL_COUNTS = {
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a data set.
+    """One image of a data set.
 
     Attributes:
         name: File name of the image, as the official JSON files name frames.
@@ -273,12 +273,12 @@ def _count(stems: tuple[str, ...], noun: str, fault: str) -> str:
 def need_pairs(
     images: Collection[str], labels: Collection[str], image_folder: Path, label_folder: Path
 ) -> None:
-    """Refuse pictures of which none has a label.
+    """Refuse images of which none has a label.
 
     Args:
-        images: Stems of pictures, at least one.
+        images: Stems of images, at least one.
         labels: Stems of label files, at least one.
-        image_folder: Where the pictures lie.
+        image_folder: Where the images lie.
         label_folder: Where the labels lie.
 
     Raises:
@@ -297,10 +297,10 @@ def pair(
     labels: Mapping[str, Path] | None,
     attributes: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Listing:
-    """Pictures with their labels, and the stems that have no partner.
+    """Images with their labels, and the stems that have no partner.
 
     Args:
-        images: Pictures by stem.
+        images: Images by stem.
         labels: Label files by stem; None where labels are not wanted.
         attributes: Frame attributes by stem.
     """

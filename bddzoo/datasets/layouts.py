@@ -1,6 +1,6 @@
 """The layout that a data set's folder has.
 
-Pictures that a user names: files, and folders at any depth.
+Images that a user names: files, and folders at any depth.
 """
 
 from __future__ import annotations
@@ -59,18 +59,18 @@ def labels_of(model: Model) -> DataSet | None:
     return DATA_SETS.get(dataset_of(model))
 
 
-def find_pictures(inputs: Sequence[Path], out: Path) -> dict[str, Path]:
-    """Pictures of files and folders by file name, in the order given.
+def find_images(inputs: Sequence[Path], out: Path) -> dict[str, Path]:
+    """Images of files and folders by file name, in the order given.
 
     Args:
         inputs: Files and folders.
         out: Folder of the predictions; where it lies in one of the folders, it is passed over.
 
     Raises:
-        MissingError: A file or folder is not there, or a folder holds no picture.
-        UsageError: The outputs of two pictures would have the same name.
+        MissingError: A file or folder is not there, or a folder holds no image.
+        UsageError: The outputs of two images would have the same name.
     """
-    pictures: dict[str, Path] = {}
+    images: dict[str, Path] = {}
     stems: dict[str, Path] = {}
     target = out.resolve()
     for item in inputs:
@@ -80,7 +80,7 @@ def find_pictures(inputs: Sequence[Path], out: Path) -> dict[str, Path]:
                 paths = [path for path in paths if not path.parent.resolve().is_relative_to(target)]
             if not paths:
                 raise MissingError(
-                    f"no picture in folder {item}", hint=f"looked for {', '.join(sorted(IMAGE_SUFFIXES))}"
+                    f"no image in folder {item}", hint=f"looked for {', '.join(sorted(IMAGE_SUFFIXES))}"
                 )
         elif item.exists():
             paths = [item]
@@ -94,5 +94,5 @@ def find_pictures(inputs: Sequence[Path], out: Path) -> dict[str, Path]:
                 raise UsageError(
                     f"{path} {what}", hint="give it once" if same else "rename one, or use two --out folders"
                 )
-            pictures[path.name] = path
-    return pictures
+            images[path.name] = path
+    return images

@@ -5,7 +5,7 @@ are in `openseg_classes.json`, in the order of the class ids. Label and predicti
 own ids, networks predict classes from 0; `DataSet.ids` leads from one to the other. Measured on its
 loaders, testers and trainers at aefc755. Its flat layout, and Cityscapes as it is published:
 
-ROOT/{train,val}/image/*            pictures; COCO-Stuff's generator calls the folder images/
+ROOT/{train,val}/image/*            images; COCO-Stuff's generator calls the folder images/
 ROOT/{train,val}/label/*.png        labels of the same stem
 ROOT/leftImg8bit/SPLIT/CITY/*_leftImg8bit.png, ROOT/gtFine/SPLIT/CITY/*_gtFine_labelIds.png
 """
@@ -101,7 +101,7 @@ class DataSet:
         ids: Value of each class in label and prediction files.
         void: Values of label files that are known to be no class.
         labels: What a label file holds, for messages.
-        images: Pictures of each split as published; splits whose number is not known are absent.
+        images: Images of each split as published; splits whose number is not known are absent.
     """
 
     id: str
@@ -262,7 +262,7 @@ class OpensegLayout:
         self._refuse_other_layouts()
 
     def image_folder(self, task: str, split: str) -> Path:
-        """Folder of the pictures."""
+        """Folder of the images."""
         self._only_semantic(task)
         if self.nested:
             return self.root / NESTED[0] / split
@@ -283,10 +283,10 @@ class OpensegLayout:
             attributes: Of no effect: these data sets have no frame attributes.
 
         Raises:
-            MissingError: A folder is missing or empty, or no picture has a label; the folder and what
+            MissingError: A folder is missing or empty, or no image has a label; the folder and what
                 is expected in it are named.
         """
-        images = self._files(self.image_folder(task, split), LISTED_SUFFIXES, "pictures")
+        images = self._files(self.image_folder(task, split), LISTED_SUFFIXES, "images")
         found: dict[str, Path] = {}
         wanted = labels and (split != "test" or self.label_folder(task, split).is_dir())
         if wanted:

@@ -1,4 +1,4 @@
-"""Run an instance segmentation network: proposals, boxes, masks at the original picture's size."""
+"""Run an instance segmentation network: proposals, boxes, masks at the original image's size."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class InsSegRunner:
         Args:
             x: (N, 3, h, w) float32, normalised RGB, padded right and bottom with zeros to a
                 multiple of 32, on the network's device.
-            img_shapes: Height and width of each resized picture before padding.
-            ori_shapes: Height and width of each original picture.
+            img_shapes: Height and width of each resized image before padding.
+            ori_shapes: Height and width of each original image.
             scale_factors: Resized by original size, of width and height.
 
         Returns:
-            For each picture its detections, best first, boxes and masks in pixels of the original.
+            For each image its detections, best first, boxes and masks in pixels of the original.
         """
         pad = tuple(x.shape[2:])
         samples = [

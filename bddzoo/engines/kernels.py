@@ -33,7 +33,7 @@ def roi_align(
 
     Args:
         features: (N, C, H, W).
-        rois: (K, 5): picture index, then xyxy in input pixels.
+        rois: (K, 5): image index, then xyxy in input pixels.
         size: Bins in y and x.
         scale: Feature-map pixels per input pixel.
         sampling_ratio: Samples per bin and axis; 0 for one per feature-map pixel.

@@ -57,7 +57,7 @@ class SemSegRunner:
 
         Args:
             x: (N, 3, h, w) float32, normalised RGB, on the network's device.
-            out_size: Height and width of the result, in pixels: the original picture's.
+            out_size: Height and width of the result, in pixels: the original image's.
 
         Returns:
             (N, C, H, W) float32 logits, resized bilinearly from the input's size to `out_size`.
@@ -74,7 +74,7 @@ class SemSegRunner:
     def encode(self, x: Tensor) -> Tensor:
         """Logits of one window: (N, 3, h, w) to (N, C, h, w).
 
-        Upstream's networks with large strides leave nothing of a picture that is a few pixels high or
+        Upstream's networks with large strides leave nothing of an image that is a few pixels high or
         wide, and fail. Such a one is continued at its edges as far as is needed, and the result cut off.
         """
         height, width = x.shape[2:]
@@ -107,7 +107,7 @@ class SemSegRunner:
 def windows(length: int, crop: int, stride: int) -> Iterator[tuple[int, int]]:
     """Start and end of the windows along one axis, in pixels.
 
-    The last window is moved back to end at the border; a picture shorter than the window is taken whole.
+    The last window is moved back to end at the border; an image shorter than the window is taken whole.
     """
     for index in range(max(length - crop + stride - 1, 0) // stride + 1):
         end = min(index * stride + crop, length)

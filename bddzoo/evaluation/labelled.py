@@ -113,7 +113,7 @@ def evaluate_labels(
         dataset: What both hold.
         gt: Ground truth: a folder of PNGs at any depth, or a zip of them; of Cityscapes' published
             `gtFine` the `labelIds` are taken.
-        pred: Predictions: the same; named as the pictures or as the labels.
+        pred: Predictions: the same; named as the images or as the labels.
         options: How strictly; `official` is of no effect.
         progress: Called with frames done and frames in all.
 
@@ -196,7 +196,7 @@ def _pairs(gt: Source, pred: Source, remarks: Remarks) -> list[MaskPair]:
         raise MissingError(
             f"no prediction in {pred.path} belongs to a label in {gt.path} "
             f"(labels like {next(iter(truth))!r}, predictions like {next(iter(found))!r})",
-            hint="a prediction has the name of its picture",
+            hint="a prediction has the name of its image",
         )
     return [MaskPair(name, truth[name], found.get(name)) for name in truth]
 

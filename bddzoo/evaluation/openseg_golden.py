@@ -2,7 +2,7 @@
 
 Layout: `metrics/metrics.npz` and `metrics.json`: label and prediction files of each data set and the scores
 of the zoo's own evaluators; `protocol/DATASET.npz` with the run's facts in `index.json`: what its trainer and
-its tester made of one picture. The networks are checked by `bddzoo.engines.selftest.openseg`.
+its tester made of one image. The networks are checked by `bddzoo.engines.selftest.openseg`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def score_map(dataset: str, truth: NDArray[np.uint8], class_map: NDArray[np.uint
     labels = DATA_SETS[dataset]
     scores = accumulator_of(labels)
     counts = count_labels(labels, truth, labels.to_files(class_map))
-    scores.add("picture", counts.matrix)
+    scores.add("image", counts.matrix)
     summary = scores.compute().summary
     return {
         "mIoU": summary["mIoU"] / 100,

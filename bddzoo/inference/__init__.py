@@ -1,4 +1,4 @@
-"""Preprocess, batch, run, and draw: from pictures to predictions."""
+"""Preprocess, batch, run, and draw: from images to predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run a network on batches of pictures, whatever memory there is."""
+"""Run a network on batches of images, whatever memory there is."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Events:
     """Called by the pipeline, in the caller's thread, when something is worth saying.
 
     Attributes:
-        error: A picture could not be used, or memory does not suffice for it alone; without this
+        error: An image could not be used, or memory does not suffice for it alone; without this
             callback the error is raised.
-        remark: A picture was read in a way its owner may not expect.
+        remark: An image was read in a way its owner may not expect.
         smaller_batch: The device ran out of memory; the batch size from now on.
     """
 
@@ -39,12 +39,12 @@ class Events:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A picture made ready, or why it could not be.
+    """An image made ready, or why it could not be.
 
     Attributes:
-        name: Of the picture.
+        name: Of the image.
         prepared: The network's input.
-        remarks: See `Picture`.
+        remarks: See `Image`.
         error: Set where `prepared` is not.
     """
 
@@ -61,8 +61,8 @@ class Batches:
         runner: A runner for the model, on the device.
         model: Its task and test protocol.
         device: Where to run.
-        batch_size: Pictures per forward pass, at most.
-        events: Told about smaller batches, and about pictures that are too large for memory.
+        batch_size: Images per forward pass, at most.
+        events: Told about smaller batches, and about images that are too large for memory.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Batches:
         self._started: tuple[list[str], Results] | None = None
 
     def flush(self, group: list[Loaded]) -> Iterator[tuple[str, ClassMap | Instances]]:
-        """Start on a group of pictures of equal size; yields what has been started on before.
+        """Start on a group of images of equal size; yields what has been started on before.
 
         A GPU works on one batch while the next is made ready and the one before is fetched: its results
         come one call later, see `rest`.

@@ -54,7 +54,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def default_batch_size(device: torch.device) -> int:
-    """Pictures per forward pass by default.
+    """Images per forward pass by default.
 
     One on the CPU, where larger batches only cost memory; some on a GPU, to keep it busy.
     """

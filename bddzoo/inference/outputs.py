@@ -48,7 +48,7 @@ class PredictionSet:
         folder: Where to; made where it is missing.
         task: `sem_seg` or `ins_seg`.
         rle: For instances also write `ins_seg.json`, their visible pixels as RLE.
-        overlays: Also take pictures for `overlays/`.
+        overlays: Also take images for `overlays/`.
         overwrite: Replace an earlier prediction set of the same task.
         resume: Keep what an earlier prediction set of the same task holds, made alike, and add to it.
         labels: Data set whose label values class maps are written in; None for BDD100K's class ids.
@@ -121,10 +121,10 @@ class PredictionSet:
             shutil.rmtree(self._draft, ignore_errors=True)
 
     def add_class_map(self, name: str, class_map: Image) -> None:
-        """Write the class map of one picture.
+        """Write the class map of one image.
 
         Args:
-            name: File name of the picture.
+            name: File name of the image.
             class_map: (H, W) uint8 class ids.
         """
         path = self._draft / "masks" / f"{Path(name).stem}.png"
@@ -135,10 +135,10 @@ class PredictionSet:
         self._masks.add_mask(name, class_map)
 
     def add_instances(self, name: str, instances: Instances, bitmask: Image | None = None) -> None:
-        """Write the instances of one picture, numbered in the order given.
+        """Write the instances of one image, numbered in the order given.
 
         Args:
-            name: File name of the picture.
+            name: File name of the image.
             instances: See `Instances.by_class`.
             bitmask: Their `paint_bitmask`, where it is at hand.
         """
@@ -150,7 +150,7 @@ class PredictionSet:
             self._rles.add_instances(name, instances, paint_ids(instances))
 
     def add_overlay(self, name: str, drawn: Image) -> None:
-        """Write a drawn picture, (H, W, 3) uint8 BGR, as JPEG."""
+        """Write a drawn image, (H, W, 3) uint8 BGR, as JPEG."""
         import cv2
 
         path = self._draft / OVERLAYS / f"{Path(name).stem}.jpg"
@@ -164,7 +164,7 @@ class PredictionSet:
         return self._draft
 
     def absorb(self, folder: Path) -> None:
-        """Take over a prediction set of further pictures, made alike, from below `draft`."""
+        """Take over a prediction set of further images, made alike, from below `draft`."""
         self._take(folder, Path.rename)
 
     def _take(self, folder: Path, move: Callable[[Path, Path], object]) -> None:
@@ -212,8 +212,8 @@ class Unfinished:
 
     Attributes:
         made_with: What the predictions depend on: model, weights, precision, options.
-        done: Pictures whose predictions are in the set, name to file.
-        total: Pictures that were asked for.
+        done: Images whose predictions are in the set, name to file.
+        total: Images that were asked for.
     """
 
     made_with: Mapping[str, Any]
@@ -229,19 +229,17 @@ class Unfinished:
         content = {"made_with": self.made_with, "total": self.total, "done": self.done}
         write_bytes(folder / NOTE, (json.dumps(content, indent=1) + "\n").encode())
 
-    def rest(
-        self, folder: Path, made_with: Mapping[str, Any], pictures: Mapping[str, Path]
-    ) -> dict[str, Path]:
-        """The pictures that are still to be done.
+    def rest(self, folder: Path, made_with: Mapping[str, Any], images: Mapping[str, Path]) -> dict[str, Path]:
+        """The images that are still to be done.
 
         Args:
             folder: Folder of the prediction set, for messages.
             made_with: What the further predictions would depend on.
-            pictures: Name to file of all pictures.
+            images: Name to file of all images.
 
         Raises:
             UsageError: They would not belong into one set: another model, other weights, or another
-                picture of the same name.
+                image of the same name.
         """
         again = "choose another folder, or begin again with --force"
         for key in {**self.made_with, **made_with}:
@@ -249,12 +247,12 @@ class Unfinished:
             if before != now:
                 text = f"its {key} was {str(before)[:64]}, not {str(now)[:64]}"
                 raise UsageError(f"{folder} cannot be resumed: {text}", hint=again)
-        for name, path in pictures.items():
+        for name, path in images.items():
             if name in self.done and self.done[name] != str(path.resolve()):
                 raise UsageError(
                     f"{folder} cannot be resumed: its {name} is {self.done[name]}, not {path}", hint=again
                 )
-        return {name: path for name, path in pictures.items() if name not in self.done}
+        return {name: path for name, path in images.items() if name not in self.done}
 
 
 def read_unfinished(folder: Path) -> Unfinished | None:

@@ -1,4 +1,4 @@
-"""From picture files to predictions: read ahead, batch, run, in the order of the input."""
+"""From image files to predictions: read ahead, batch, run, in the order of the input."""
 
 from __future__ import annotations
 
@@ -38,28 +38,28 @@ def predict_frames(
     workers: int | None = None,
     events: Events | None = None,
 ) -> Iterator[tuple[str, ClassMap | Instances]]:
-    """Predictions for pictures of any size, in order, one at a time.
+    """Predictions for images of any size, in order, one at a time.
 
-    Pictures are read and prepared by threads ahead of the network. Neighbours of equal size share a
-    batch. At most a few batches are in memory, whatever the number of pictures.
+    Images are read and prepared by threads ahead of the network. Neighbours of equal size share a
+    batch. At most a few batches are in memory, whatever the number of images.
 
     Args:
         runner: A runner of `bddzoo.engines` for the model, on `device`.
         model: Its task and test protocol.
-        images: Names and picture files; names come back with the predictions.
+        images: Names and image files; names come back with the predictions.
         device: Device that the runner is on.
-        batch_size: Pictures per forward pass; by default one on a CPU and some on a GPU. Halved when
+        batch_size: Images per forward pass; by default one on a CPU and some on a GPU. Halved when
             memory does not suffice.
         workers: Reading threads.
-        events: Callbacks; see there what happens to a picture that cannot be used.
+        events: Callbacks; see there what happens to an image that cannot be used.
 
     Yields:
         Name and class map (H, W) uint8, or name and `Instances` in the zoo's order (class by class).
 
     Raises:
-        BddzooError: A picture cannot be used and `events.error` is not set.
+        BddzooError: An image cannot be used and `events.error` is not set.
         UsageError: The model has no test protocol.
-        MissingError: Memory does not suffice for a single picture, and `events.error` is not set.
+        MissingError: Memory does not suffice for a single image, and `events.error` is not set.
     """
     import torch
 
@@ -78,7 +78,7 @@ def predict_frames(
     for item in loaded:
         if item.prepared is None:
             assert item.error is not None
-            # The order of names is kept: what came before the bad picture goes out first.
+            # The order of names is kept: what came before the bad image goes out first.
             yield from run.flush(group)
             yield from run.rest()
             group = []
@@ -120,8 +120,8 @@ def protocol_of(model: Model) -> TestProtocol:
 
 def _load(name: str, path: Path, protocol: TestProtocol) -> Loaded:
     try:
-        picture = read_image(path)
-        return Loaded(name, prepare(picture.pixels, protocol), picture.remarks)
+        image = read_image(path)
+        return Loaded(name, prepare(image.pixels, protocol), image.remarks)
     except BddzooError as error:
         return Loaded(name, error=error)
     except MemoryError:

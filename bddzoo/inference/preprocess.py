@@ -1,4 +1,4 @@
-"""From a picture to the input of a network, as the zoo's test pipelines do it.
+"""From an image to the input of a network, as the zoo's test pipelines do it.
 
 The order is: float conversion (BDD100K's semantic segmentation only), resize, division of the grey
 levels, subtraction of the mean and division by the standard deviation in float32, padding with zeros.
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Input of a network for one picture, and the sizes that lead back from it.
+    """Input of a network for one image, and the sizes that lead back from it.
 
     Attributes:
         pixels: (3, h, w) float32, normalised, padded at right and bottom.
         image_size: `(height, width)` before padding.
-        original_size: `(height, width)` of the picture.
+        original_size: `(height, width)` of the image.
         scale_factor: `(x, y)`, resized over original size.
     """
 
@@ -34,12 +34,12 @@ class Prepared:
 
     @property
     def group(self) -> tuple[object, ...]:
-        """Pictures with equal groups can share a batch."""
+        """Images with equal groups can share a batch."""
         return (self.pixels.shape, self.image_size, self.original_size)
 
 
 def rescaled_size(width: int, height: int, scale: tuple[int, int]) -> tuple[int, int]:
-    """The size `(width, height)` that a picture is resized into so that it fits into `scale`.
+    """The size `(width, height)` that an image is resized into so that it fits into `scale`.
 
     The long side of the result is at most the long side of `scale`, the short side at most its
     short side, and the aspect is kept up to rounding half up (mmcv's `imrescale`). A side never
@@ -50,7 +50,7 @@ def rescaled_size(width: int, height: int, scale: tuple[int, int]) -> tuple[int,
 
 
 def resized_size(width: int, height: int, protocol: Protocol) -> tuple[int, int]:
-    """The size `(width, height)` that a protocol resizes a picture into."""
+    """The size `(width, height)` that a protocol resizes an image into."""
     if protocol.scale is None:
         return width, height
     if protocol.resize == "exact":
@@ -62,11 +62,11 @@ def resized_size(width: int, height: int, protocol: Protocol) -> tuple[int, int]
     return rescaled_size(width, height, protocol.scale)
 
 
-def prepare(picture: npt.NDArray[np.uint8], protocol: Protocol) -> Prepared:
-    """Make the network's input from a picture.
+def prepare(image: npt.NDArray[np.uint8], protocol: Protocol) -> Prepared:
+    """Make the network's input from an image.
 
     Args:
-        picture: (H, W, 3) uint8, BGR.
+        image: (H, W, 3) uint8, BGR.
         protocol: Size and kind of resize, order of the channels, divisor, mean and standard deviation,
             padding.
 
@@ -78,11 +78,11 @@ def prepare(picture: npt.NDArray[np.uint8], protocol: Protocol) -> Prepared:
     import cv2
     import numpy as np
 
-    height, width = picture.shape[:2]
-    resized: npt.NDArray[np.generic] = picture
+    height, width = image.shape[:2]
+    resized: npt.NDArray[np.generic] = image
     new_width, new_height = resized_size(width, height, protocol)
     if (new_width, new_height) != (width, height):
-        source = picture.astype(np.float32) if protocol.float_resize else picture
+        source = image.astype(np.float32) if protocol.float_resize else image
         how = cv2.INTER_CUBIC if protocol.interpolation == "cubic" else cv2.INTER_LINEAR
         resized = cv2.resize(source, (new_width, new_height), interpolation=how)
     padded_height, padded_width = (_round_up(n, protocol.pad_divisor) for n in (new_height, new_width))

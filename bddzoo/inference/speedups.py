@@ -91,7 +91,7 @@ def _half(function: Any) -> Any:
 
 
 def _check_compiler(device: torch.device) -> None:
-    # Better before the first picture than after the decoding of some.
+    # Better before the first image than after the decoding of some.
     import torch
 
     try:

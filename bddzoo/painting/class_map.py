@@ -1,4 +1,4 @@
-"""Class maps over pictures."""
+"""Class maps over images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Image = npt.NDArray[np.uint8]
 
 ALPHA = 0.5
-# A class is named where one piece of it covers at least this share of the picture.
+# A class is named where one piece of it covers at least this share of the image.
 MIN_NAMED = 0.004
 # Where names stand is found on a smaller map, of about this many rows.
 ROUGH_ROWS = 180
@@ -22,7 +22,7 @@ BACKGROUND = "background"
 
 
 def draw_class_map(
-    picture: Image,
+    image: Image,
     class_map: Image,
     *,
     alpha: float = ALPHA,
@@ -30,12 +30,12 @@ def draw_class_map(
     outlines: bool = True,
     names: bool = True,
 ) -> Image:
-    """Blend the colours of a class map over a picture, outline the regions, and name the large ones.
+    """Blend the colours of a class map over an image, outline the regions, and name the large ones.
 
     Args:
-        picture: (H, W, 3) uint8, BGR.
+        image: (H, W, 3) uint8, BGR.
         class_map: (H, W) uint8; values that are no class, and a class called background, stay uncoloured.
-        alpha: 0 shows only the picture, 1 only colours.
+        alpha: 0 shows only the image, 1 only colours.
         classes: Names and colours.
         outlines: Whether to draw borders of regions, in white.
         names: Whether to name the regions.
@@ -51,11 +51,11 @@ def draw_class_map(
     unknown = np.ones(256, np.uint8)
     shown = [i for i, name in enumerate(classes.names) if name != BACKGROUND]
     unknown[shown] = 0
-    blended = cv2.addWeighted(picture, 1 - alpha, np.take(table, class_map, axis=0), alpha, 0)
+    blended = cv2.addWeighted(image, 1 - alpha, np.take(table, class_map, axis=0), alpha, 0)
     drawn = np.asarray(blended, np.uint8)
     blank = np.take(unknown, class_map)
     if blank.any():
-        cv2.copyTo(picture, blank, drawn)
+        cv2.copyTo(image, blank, drawn)
     if outlines:
         drawn[_borders(class_map)] = 255
     if names:

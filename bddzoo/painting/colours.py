@@ -62,7 +62,7 @@ def object_colour(ident: int, seed: int = 0) -> Colour:
 
 
 def lighter(colour: Colour) -> Colour:
-    """Half way to white: for outlines, which must be seen on dark pictures too."""
+    """Half way to white: for outlines, which must be seen on dark images too."""
     red, green, blue = (c + (255 - c) // 2 for c in colour)
     return red, green, blue
 

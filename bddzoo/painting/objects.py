@@ -1,4 +1,4 @@
-"""Objects over pictures: each with a colour of its own, an outline, a name and a score."""
+"""Objects over images: each with a colour of its own, an outline, a name and a score."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Shown:
 
 
 def draw_objects(
-    picture: Image,
+    image: Image,
     ids: Ids,
     shown: Sequence[Shown],
     *,
@@ -53,10 +53,10 @@ def draw_objects(
     names: bool = True,
     scores: bool = True,
 ) -> Image:
-    """Draw objects over a picture.
+    """Draw objects over an image.
 
     Args:
-        picture: (H, W, 3) uint8, BGR.
+        image: (H, W, 3) uint8, BGR.
         ids: (H, W) uint16, which object a pixel belongs to; 0 for none.
         shown: The objects to draw; pixels of others stay as they are.
         alpha: 0 shows only outlines, 1 hides what is below an object.
@@ -77,10 +77,10 @@ def draw_objects(
     known = np.zeros(COUNT, np.uint8)
     for ident, colour in colours.items():
         fill[ident], edge[ident], known[ident] = colour[::-1], lighter(colour)[::-1], 1
-    drawn = picture.copy()
+    drawn = image.copy()
     if shown:
         where = np.take(known, ids)
-        blended = cv2.addWeighted(picture, 1 - alpha, np.take(fill, ids, axis=0), alpha, 0)
+        blended = cv2.addWeighted(image, 1 - alpha, np.take(fill, ids, axis=0), alpha, 0)
         cv2.copyTo(blended, where, drawn)
         if outlines:
             rim = _rims(ids) & where.view(np.bool_)
@@ -89,7 +89,7 @@ def draw_objects(
         return drawn
     found = bounds(ids)
     places = {item.ident: item.box or found.get(item.ident) for item in shown}
-    thickness = max(1, round(min(picture.shape[:2]) / 500))
+    thickness = max(1, round(min(image.shape[:2]) / 500))
     if boxes:
         for ident, box in places.items():
             if box is not None:
@@ -183,18 +183,18 @@ def _corners(box: tuple[float, float, float, float]) -> list[tuple[int, int]]:
 
 
 def draw_instances(
-    picture: Image,
+    image: Image,
     instances: Instances,
     *,
     alpha: float = ALPHA,
     classes: ClassSet = INS_SEG,
     min_score: float = MIN_SCORE,
 ) -> Image:
-    """Draw instances over a picture: mask, outline, class name and score, the best on top.
+    """Draw instances over an image: mask, outline, class name and score, the best on top.
 
     Args:
-        picture: (H, W, 3) uint8, BGR.
-        instances: At the picture's size. The colour of each is that of its position in them, as in a
+        image: (H, W, 3) uint8, BGR.
+        instances: At the image's size. The colour of each is that of its position in them, as in a
             drawing of the bitmask that is written of them.
         alpha: 0 shows only outlines, 1 hides what is below a mask.
         classes: Names of the classes.
@@ -212,4 +212,4 @@ def draw_instances(
         if instances.scores[i] >= min_score
     ]
     # What is left out has the lower scores, so it covers nothing that is shown.
-    return draw_objects(picture, paint_ids(instances), shown, alpha=alpha)
+    return draw_objects(image, paint_ids(instances), shown, alpha=alpha)

@@ -1,4 +1,4 @@
-"""Words on pictures, readable on any background."""
+"""Words on images, readable on any background."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Box = tuple[int, int, int, int]
 
 
 def plate_size(text: str, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Width and height of the plate that `write_plate` would put on a picture of that shape."""
+    """Width and height of the plate that `write_plate` would put on an image of that shape."""
     return _measure(text, shape)[:2]
 
 
 def write_plate(
-    picture: Image,
+    image: Image,
     text: str,
     places: Sequence[tuple[int, int]],
     colour: Colour,
@@ -35,9 +35,9 @@ def write_plate(
     """Write text on a plate of its own, with a rim that sets it off from whatever is around it.
 
     Args:
-        picture: (H, W, 3) uint8 BGR; written on.
+        image: (H, W, 3) uint8 BGR; written on.
         text: What; the fonts know ASCII.
-        places: Points `(x, y)` for the plate's lower left corner, best first; moved into the picture.
+        places: Points `(x, y)` for the plate's lower left corner, best first; moved into the image.
         colour: Of the plate. The ink is black or white, at a contrast of at least 4.5.
         taken: Plates not to cover.
         must: Write at the first place even if it is taken.
@@ -47,8 +47,8 @@ def write_plate(
     """
     import cv2
 
-    height, width = picture.shape[:2]
-    box_width, box_height, scale, weight, baseline = _measure(text, picture.shape)
+    height, width = image.shape[:2]
+    box_width, box_height, scale, weight, baseline = _measure(text, image.shape)
     boxes = []
     for x, y in places:
         left = max(0, min(x, width - box_width))
@@ -61,10 +61,10 @@ def write_plate(
         free = boxes[0]
     x1, y1, x2, y2 = free
     dark = ink(colour)
-    cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), colour[::-1], -1)
-    cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), dark, 1)
+    cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), colour[::-1], -1)
+    cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), dark, 1)
     at = (x1 + _pad(scale), y2 - _pad(scale) - baseline)
-    cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, dark, weight, cv2.LINE_AA)
+    cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, dark, weight, cv2.LINE_AA)
     return free
 
 

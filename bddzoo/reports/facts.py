@@ -142,7 +142,7 @@ def protocol_rows(model: Model) -> list[tuple[str, str]]:
 
 
 def _resize_text(protocol: Protocol, scale: tuple[int, int]) -> str:
-    """How a picture becomes the network's input."""
+    """How an image becomes the network's input."""
     size = " x ".join(str(n) for n in scale)
     how = "as float32" if protocol.float_resize else "as uint8"
     cubic = "cubic, " if protocol.interpolation == "cubic" else ""

@@ -20,12 +20,12 @@ class Options:
     Attributes:
         split: Split of the data set.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        batch_size: Pictures per forward pass; None for the default of the device.
-        limit: Use only the first so many pictures.
+        batch_size: Images per forward pass; None for the default of the device.
+        limit: Use only the first so many images.
         out: Folder for the predictions; None to write none.
         overwrite: Replace predictions that are there.
-        skip_bad: Leave out pictures that cannot be used instead of failing.
-        processes: Processes that share the pictures, each on a GPU of its own, or all on the CPU.
+        skip_bad: Leave out images that cannot be used instead of failing.
+        processes: Processes that share the images, each on a GPU of its own, or all on the CPU.
         speedups: What may change the numbers a little.
     """
 
@@ -46,7 +46,7 @@ class Watcher:
 
     Attributes:
         step: Called with a phase in words: `loading the network`, `running`.
-        progress: Called with (pictures done, pictures in all).
+        progress: Called with (images done, images in all).
         warn: Called with a line worth reading.
     """
 

@@ -1,7 +1,7 @@
 """Measure a model: run it over a split, score what comes out, and write down how.
 
-Nothing is held that grows with the number of pictures but a few hundred bytes of counts for each:
-pictures are read ahead of the network, and a thread behind it scores and writes predictions as
+Nothing is held that grows with the number of images but a few hundred bytes of counts for each:
+images are read ahead of the network, and a thread behind it scores and writes predictions as
 they come.
 """
 
@@ -40,12 +40,12 @@ class Measurement:
     """What came of it.
 
     Attributes:
-        scores: Metrics over the pictures that could be used.
-        record: The record; None where pictures failed and were not to be skipped, because a number
+        scores: Metrics over the images that could be used.
+        record: The record; None where images failed and were not to be skipped, because a number
             over an accidental part of the set is not a result.
-        failures: Name and reason of each picture that could not be used.
-        total: Pictures that were to be used.
-        statistics: What was counted on each picture, to be written beside the record.
+        failures: Name and reason of each image that could not be used.
+        total: Images that were to be used.
+        statistics: What was counted on each image, to be written beside the record.
     """
 
     scores: Scores
@@ -76,7 +76,7 @@ def measure(
         command: Command line, for the record.
 
     Raises:
-        MissingError: The data set is not as expected, a label has no image, or no picture could be used.
+        MissingError: The data set is not as expected, a label has no image, or no image could be used.
         IntegrityError: The weights are not this model's.
         UsageError: The model cannot be run, or an option makes no sense.
     """
@@ -98,7 +98,7 @@ def measure(
     failures = [*((name, "its image is missing") for name in listing.without_image), *run.failures]
     if not run.scored:
         reason = f": {failures[0][0]}: {failures[0][1]}" if failures else ""
-        raise MissingError(f"no picture of {data} could be used{reason}")
+        raise MissingError(f"no image of {data} could be used{reason}")
     scores = run.scorer.compute()
     record: Record | None = None
     statistics: dict[str, bytes] = {}
@@ -182,7 +182,7 @@ def check_data(model: Model, data: Path, options: Options, watcher: Watcher) -> 
     Args:
         model: Whose protocol says which data set it is.
         data: Root of the data set.
-        options: Split, and whether bad pictures are skipped.
+        options: Split, and whether bad images are skipped.
         watcher: Told what is left out.
 
     Raises:
@@ -226,7 +226,7 @@ def check_listing(listing: Listing, options: Options, watcher: Watcher) -> Listi
     if listing.frames and listing.frames[0].label is None:
         raise MissingError(
             f"split '{options.split}' has no labels, so there is nothing to score against",
-            hint="'bddzoo predict' runs a model on pictures without labels",
+            hint="'bddzoo predict' runs a model on images without labels",
         )
     if listing.without_image:
         if not options.skip_bad:

@@ -19,9 +19,9 @@ from bddzoo.registry.model import Model
 def measure(module: torch.nn.Module, model: Model, root: Path, split: str = "val") -> list[Scores]:
     """Scores of a network on a split: masks, and for instances boxes too."""
     frames = {f.name: f for f in BddLayout(root).frames(model.task, split)}
-    pictures = [(name, frame.image) for name, frame in frames.items()]
+    images = [(name, frame.image) for name, frame in frames.items()]
     runner: Any = (SemSegRunner if model.task == "sem_seg" else InsSegRunner)(module.eval(), model)
-    results = predict_frames(runner, model, pictures, batch_size=1)
+    results = predict_frames(runner, model, images, batch_size=1)
     if model.task == "sem_seg":
         maps = SemSegAccumulator(SEM_SEG.names)
         for name, found in results:

@@ -320,10 +320,8 @@ def make_corpus(root: Path, frames: int, seed: int = 0) -> None:
     for _ in range(min(SCENES, frames)):
         truth, predicted, bitmask, predicted_bitmask, scores = scene(rng)
         bitmasks.append((bitmask, predicted_bitmask))
-        pictures = [png(p) for p in (truth, predicted, bitmask, predicted_bitmask)]
-        made.append(
-            (pictures, scores, rle_labels(truth, SEM_SEG.names), rle_labels(predicted, SEM_SEG.names))
-        )
+        images = [png(p) for p in (truth, predicted, bitmask, predicted_bitmask)]
+        made.append((images, scores, rle_labels(truth, SEM_SEG.names), rle_labels(predicted, SEM_SEG.names)))
     root.mkdir(parents=True, exist_ok=True)
     instances = [(masks_of(bitmask), masks_of(found)) for bitmask, found in bitmasks]
     write_instances(root, instances, [made[i % len(made)][1] for i in range(len(made))], frames)
@@ -333,8 +331,8 @@ def make_corpus(root: Path, frames: int, seed: int = 0) -> None:
         folder.mkdir(parents=True)
     score_frames, gt_frames, pred_frames = [], [], []
     for i in range(frames):
-        pictures, scores, gt, pred = made[i % len(made)]
-        for folder, content in zip(folders, pictures, strict=True):
+        images, scores, gt, pred = made[i % len(made)]
+        for folder, content in zip(folders, images, strict=True):
             (folder / f"f{i:05}.png").write_bytes(content)
         score_frames.append({"name": f"f{i:05}.jpg", "labels": scores})
         gt_frames.append({"name": f"f{i:05}.jpg", "labels": gt})

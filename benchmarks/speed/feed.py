@@ -1,11 +1,11 @@
-"""How many pictures per second reach a network that costs nothing, and come back as scores.
+"""How many images per second reach a network that costs nothing, and come back as scores.
 
     python benchmarks/speed/feed.py [--images N] [--rounds N] [--out FILE]
 
 That is what a GPU has to be fed with: a network faster than this waits for the rest. Ours is the pipeline
-of `bddzoo eval`; the peer is upstream's loop, `inference_model` of mmsegmentation picture by picture. Both
+of `bddzoo eval`; the peer is upstream's loop, `inference_model` of mmsegmentation image by image. Both
 read the same JPEG files, prepare them for the same network (1280x720 into 1281x721, in float32), and score
-class maps of the pictures' size; the network itself is left out of both. In turns in one process, the best
+class maps of the images' size; the network itself is left out of both. In turns in one process, the best
 of each.
 """
 
@@ -46,7 +46,7 @@ def main() -> int:
     )
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=4, help="pictures per forward pass of ours")
+    parser.add_argument("--batch", type=int, default=4, help="images per forward pass of ours")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to keep the numbers, as JSON")
     arguments = parser.parse_args()
 
@@ -90,7 +90,7 @@ def main() -> int:
         row[f"{side}_cpu_ms"] = round(1000 * cpu / arguments.images, 2)
     row["ratio"] = round(best["peer"][0] / best["ours"][0], 3)
     print(
-        f"ours {row['ours_images_per_s']:.1f} pictures/s ({row['ours_cpu_ms']:.1f} ms of CPU each), "
+        f"ours {row['ours_images_per_s']:.1f} images/s ({row['ours_cpu_ms']:.1f} ms of CPU each), "
         f"upstream's loop {row['peer_images_per_s']:.1f} ({row['peer_cpu_ms']:.1f} ms): {row['ratio']:.2f}x"
     )
     if arguments.out:

@@ -1,11 +1,11 @@
-"""Pictures per second, from JPEG files to scores: our pipeline against upstream's own loop.
+"""Images per second, from JPEG files to scores: our pipeline against upstream's own loop.
 
     python benchmarks/speed/inference.py [--model ID ...] [--device cpu|cuda] [--out FILE]
 
 The peer is what upstream's documentation shows: `init_model` and `inference_model` of mmsegmentation,
-`init_detector` and `inference_detector` of mmdet, one picture after the other, on the same machine with
-the same checkpoint file, the same pictures and the same scoring. Both sides run in processes of their
-own, in turns; the first pictures of each are not counted. Wall time decides; CPU time is shown beside it,
+`init_detector` and `inference_detector` of mmdet, one image after the other, on the same machine with
+the same checkpoint file, the same images and the same scoring. Both sides run in processes of their
+own, in turns; the first images of each are not counted. Wall time decides; CPU time is shown beside it,
 because it is what remains comparable on a machine that does something else too.
 
 Outputs are compared as well: class maps pixel by pixel; instances by label, score and mask. Exits 1 when
@@ -94,7 +94,7 @@ def predict_and_score(
 
 
 class Peer:
-    """Upstream's own functions, picture by picture."""
+    """Upstream's own functions, image by image."""
 
     batch = 1
 
@@ -230,7 +230,7 @@ def compare(a: Path, b: Path) -> tuple[str, bool]:
     if not any("-" in key for key in ours.files):
         pixels = sum(int((ours[k] != theirs[k]).sum()) for k in ours.files)
         total = sum(ours[k].size for k in ours.files)
-        # A few ties, of a million pixels a picture, fall the other way when sums change their order.
+        # A few ties, of a million pixels an image, fall the other way when sums change their order.
         return f"{pixels} of {total} pixels differ", pixels <= max(3 * len(ours.files), total * 1e-5)
     worst, same = 0.0, True
     bits = 0
@@ -323,14 +323,14 @@ def figures(side: str, got: dict[str, Any]) -> dict[str, Any]:
 def describe(row: dict[str, Any]) -> str:
     """One row in words."""
     text = (
-        f"{row['model']}: peer {row['peer_s']:.3f} s, ours {row['ours_s']:.3f} s a picture, "
-        f"{row['ratio']:.2f}x (CPU time {row['cpu_ratio']:.2f}x), {row['ours_images_per_s']:.1f} pictures/s "
+        f"{row['model']}: peer {row['peer_s']:.3f} s, ours {row['ours_s']:.3f} s an image, "
+        f"{row['ratio']:.2f}x (CPU time {row['cpu_ratio']:.2f}x), {row['ours_images_per_s']:.1f} images/s "
         f"in batches of {row['ours_batch']}; {row['output']}"
     )
     if row.get("ours_gpu_busy_percent") is not None:
         text += f"; GPU busy {row['ours_gpu_busy_percent']:.0f} %"
     if "amp_ratio" in row:
-        text += f"; AMP {row['amp_ratio']:.2f}x, {row['amp_images_per_s']:.1f} pictures/s"
+        text += f"; AMP {row['amp_ratio']:.2f}x, {row['amp_images_per_s']:.1f} images/s"
     if row.get("amp_agreement_percent") is not None:
         text += f", classes agree on {row['amp_agreement_percent']:.3f} %"
     return text
@@ -356,10 +356,10 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", action="append", help="model id; repeatable; by default four networks")
-    parser.add_argument("--images", type=int, help="pictures that count; 3 on a CPU, 48 on a GPU")
+    parser.add_argument("--images", type=int, help="images that count; 3 on a CPU, 48 on a GPU")
     parser.add_argument("--rounds", type=int, help="2 on a CPU, 1 on a GPU")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--batch", type=int, help="pictures per forward pass of ours")
+    parser.add_argument("--batch", type=int, help="images per forward pass of ours")
     parser.add_argument("--at-least", type=float, default=1.0, help="ratio of wall times below which to fail")
     parser.add_argument("--budget-s", type=float, default=330, help="begin no model after so many seconds")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to keep the numbers, as JSON")

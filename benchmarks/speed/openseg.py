@@ -1,4 +1,4 @@
-"""Seconds and peak memory for one 2048 x 1024 picture: openseg's networks as built, and as they run here.
+"""Seconds and peak memory for one 2048 x 1024 image: openseg's networks as built, and as they run here.
 
     python benchmarks/speed/openseg.py [--network isa ocr] [--size 1024x2048] [--rounds N] [--save FILE]
 

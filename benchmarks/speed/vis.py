@@ -8,9 +8,9 @@ that start-up, which is told apart, does not count. CPU seconds are those of the
 
 The peer for colour maps is `bdd100k.label.to_color` (`--oracle-python` names a Python that has it). For
 overlays it is what upstream's own tools draw with: mmsegmentation's `SegLocalVisualizer` and mmdet's
-`DetLocalVisualizer`, in a pool of two processes, reading and writing the same files. The pictures are not the
+`DetLocalVisualizer`, in a pool of two processes, reading and writing the same files. The images are not the
 same ones: mmsegmentation's are drawn without outlines and without class names, which alone would cost it two
-seconds a picture; ours have both.
+seconds an image; ours have both.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def contenders(root: Path, out: Path, oracle: str | None) -> dict[tuple[str, str
 
 
 def draw_with_upstream(task: str, images: Path, labels: Path, out: Path) -> None:
-    """Draw every picture with upstream's visualizer, in `WORKERS` processes."""
+    """Draw every image with upstream's visualizer, in `WORKERS` processes."""
     from multiprocessing import get_context
 
     out.mkdir(parents=True)
@@ -175,7 +175,7 @@ def _draw(job: tuple[Path, Path, Path]) -> None:
     import torch
 
     image, label, out = job
-    picture = cv2.cvtColor(cv2.imread(str(image)), cv2.COLOR_BGR2RGB)
+    photo = cv2.cvtColor(cv2.imread(str(image)), cv2.COLOR_BGR2RGB)
     pixels = cv2.imread(str(label), cv2.IMREAD_UNCHANGED)
     visualizer = _state["visualizer"]
     if _state["task"] == "sem_seg":
@@ -183,7 +183,7 @@ def _draw(job: tuple[Path, Path, Path]) -> None:
         from mmseg.structures import SegDataSample
 
         sample: Any = SegDataSample(pred_sem_seg=PixelData(data=torch.from_numpy(pixels)[None].long()))
-        visualizer.add_datasample("x", picture, sample, draw_gt=False, out_file=str(out), with_labels=False)
+        visualizer.add_datasample("x", photo, sample, draw_gt=False, out_file=str(out), with_labels=False)
         return
     from mmdet.structures import DetDataSample
     from mmengine.structures import InstanceData
@@ -201,7 +201,7 @@ def _draw(job: tuple[Path, Path, Path]) -> None:
         scores=torch.ones(len(found)),
     )
     sample = DetDataSample(pred_instances=instances)
-    visualizer.add_datasample("x", picture, sample, draw_gt=False, out_file=str(out))
+    visualizer.add_datasample("x", photo, sample, draw_gt=False, out_file=str(out))
 
 
 def versions(oracle: str | None) -> dict[str, str]:

@@ -91,7 +91,7 @@ def test_label_that_is_not_a_png(evaluate, tmp_path: Path, data: Path, content: 
     assert records(tmp_path) == []
 
 
-def test_skipped_pictures_are_never_a_pass(evaluate, tmp_path: Path, data: Path) -> None:
+def test_skipped_images_are_never_a_pass(evaluate, tmp_path: Path, data: Path) -> None:
     first(data / "images", "*.jpg").write_bytes(b"no JPEG")
     done = evaluate("--skip-bad", "--format", "json", data=data)
     assert done.returncode == 4

@@ -154,7 +154,7 @@ def test_scores_that_differ_in_the_last_printed_digit(run: Run, tiny: TinyZoo, p
 def test_scores_of_a_part_of_the_set_are_no_pass(
     run: Run, tiny: TinyZoo, published: Path, tmp_path: Path
 ) -> None:
-    """A scores file that says of itself that pictures were left out, or classes are absent, is believed."""
+    """A scores file that says of itself that images were left out, or classes are absent, is believed."""
     whole = json.loads((published / "sem_seg-scores.json").read_text())
     for change, word in (
         ({"partial": True}, "partial data set"),

@@ -17,7 +17,7 @@ from bddzoo.cli.demo import (
     farewell,
     package_files,
     prepare,
-    sample_pictures,
+    sample_images,
     serve,
 )
 from bddzoo.errors import MissingError, UsageError
@@ -126,7 +126,7 @@ def test_the_whole_demo(tmp_path: Path) -> None:
         assert record["weights"]["state"] == "verified"
         assert record["weights"]["source"].startswith("http://127.0.0.1:")
         assert record["protocol"]["ground_truth"].startswith("sha256:")
-    assert len(sample_pictures(folder / "data")) == 2
+    assert len(sample_images(folder / "data")) == 2
     chain = bddzoo("check", "demo", "--link", "weights", "--results", folder / "results")
     assert chain.returncode == 0, chain.stdout
 

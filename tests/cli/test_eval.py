@@ -194,21 +194,21 @@ def test_batches_give_the_same_numbers(cli, task):
     assert one == pytest.approx(three)
 
 
-def test_one_bad_picture_fails_at_the_end(cli, world, tmp_path):
+def test_one_bad_image_fails_at_the_end(cli, world, tmp_path):
     data = copy_data(world, tmp_path)
-    picture = data / "images/10k/val/frame00001.jpg"
-    picture.write_bytes(picture.read_bytes()[:-30])
+    image = data / "images/10k/val/frame00001.jpg"
+    image.write_bytes(image.read_bytes()[:-30])
     done = cli("sem_seg", data=data, out=tmp_path / "out")
     assert done.code == 5
     assert len(done.errors) == 1
     assert "1 of 4 images could not be used, nothing was recorded" in done.errors[0]
-    assert f"warning: frame00001.jpg: {picture} is damaged: it is cut short" in done.err
+    assert f"warning: frame00001.jpg: {image} is damaged: it is cut short" in done.err
     assert "3 of 4 images" in done.out
     assert records(tmp_path) == []
     assert len(list((tmp_path / "out/masks").iterdir())) == 3
 
 
-def test_skipping_a_bad_picture_makes_the_record_partial(cli, world, tmp_path):
+def test_skipping_a_bad_image_makes_the_record_partial(cli, world, tmp_path):
     data = copy_data(world, tmp_path)
     (data / "images/10k/val/frame00001.jpg").write_bytes(b"")
     registry = reproduced(world, cli, tmp_path)
@@ -220,7 +220,7 @@ def test_skipping_a_bad_picture_makes_the_record_partial(cli, world, tmp_path):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_bad_label_is_a_bad_picture(cli, world, tmp_path, task):
+def test_a_bad_label_is_a_bad_image(cli, world, tmp_path, task):
     data = copy_data(world, tmp_path)
     folder = data / ("labels/sem_seg/masks/val" if task == "sem_seg" else "labels/ins_seg/bitmasks/val")
     (folder / "frame00000.png").write_bytes(b"this is no PNG")
@@ -254,11 +254,11 @@ def test_missing_images_and_labels(cli, world, tmp_path):
 
 def test_nothing_usable(cli, world, tmp_path):
     data = copy_data(world, tmp_path)
-    for picture in (data / "images/10k/val").iterdir():
-        picture.write_bytes(b"junk")
+    for image in (data / "images/10k/val").iterdir():
+        image.write_bytes(b"junk")
     done = cli("sem_seg", data=data)
     assert done.code == 5
-    assert "no picture of" in done.errors[0]
+    assert "no image of" in done.errors[0]
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ def test_help_imports_nothing_heavy(command):
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_number_of_pictures(world, tmp_path):
+def test_memory_does_not_grow_with_the_number_of_images(world, tmp_path):
     """Resident memory after the first fifth of many frames is what it is at the end."""
     from bddzoo.registry import load_registry
     from bddzoo.results import WeightsUsed

@@ -62,8 +62,8 @@ def test_two_processes_give_what_one_gives_bit_for_bit(tiny: TinyZoo, tmp_path: 
 
 
 @pytest.mark.slow
-def test_batches_stay_whole_and_a_bad_picture_is_bad(tiny: TinyZoo, tmp_path: Path) -> None:
-    """Two processes for four pictures in batches of three, one of them unreadable."""
+def test_batches_stay_whole_and_a_bad_image_is_bad(tiny: TinyZoo, tmp_path: Path) -> None:
+    """Two processes for four images in batches of three, one of them unreadable."""
     data = Path(shutil.copytree(tiny.data, tmp_path / "data"))
     (data / "images/10k/val/frame00003.jpg").write_bytes(b"no JPEG")
     options = ("--gpus", 2, "--batch-size", 3)

@@ -61,11 +61,11 @@ def test_eval_tells_what_it_ran_on(cli, world, tmp_path, task, amp):
 
 
 def test_predict_takes_the_gpu_that_there_is(cli, world, tmp_path):
-    pictures = world / "data/images/10k/val"
+    images = world / "data/images/10k/val"
     with pretend_gpu():
-        done = cli("predict", "sem_seg", "-i", pictures, "--out", tmp_path / "gpu")
+        done = cli("predict", "sem_seg", "-i", images, "--out", tmp_path / "gpu")
     assert done.code == 0, done.err
-    assert cli("predict", "sem_seg", "-i", pictures, "--out", tmp_path / "cpu", "--device", "cpu").code == 0
+    assert cli("predict", "sem_seg", "-i", images, "--out", tmp_path / "cpu", "--device", "cpu").code == 0
     masks = sorted((tmp_path / "gpu/masks").iterdir())
     assert len(masks) == 5
     for path in masks:

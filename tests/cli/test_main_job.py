@@ -97,9 +97,9 @@ def fetched(zoo: Zoo) -> Zoo:
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory) -> Path:
-    """The picture that upstream's software was run on."""
-    path = tmp_path_factory.mktemp("picture") / "golden_0.png"
+def image(tmp_path_factory) -> Path:
+    """The image that upstream's software was run on."""
+    path = tmp_path_factory.mktemp("image") / "golden_0.png"
     shutil.copyfile(ROOT / "tests/data/engines/golden/input_720x1280.png", path)
     return path
 
@@ -108,8 +108,8 @@ def golden(name: str) -> bytes:
     return gzip.decompress((CLI / name).read_bytes())
 
 
-def test_semantic_predictions_are_upstreams(fetched: Zoo, picture: Path, tmp_path: Path) -> None:
-    done = fetched.run("predict", "sem_seg", "-i", picture, "--out", tmp_path)
+def test_semantic_predictions_are_upstreams(fetched: Zoo, image: Path, tmp_path: Path) -> None:
+    done = fetched.run("predict", "sem_seg", "-i", image, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     want = golden("deeplabv3+_r50-d8_512x1024_40k.sem_seg.json.gz")
     truth = np.full((720, 1280), 255, np.uint8)
@@ -122,8 +122,8 @@ def test_semantic_predictions_are_upstreams(fetched: Zoo, picture: Path, tmp_pat
         assert (tmp_path / "sem_seg.json").read_bytes().replace(b"golden_0.png", b"golden_0.jpg") == want
 
 
-def test_instance_predictions_are_upstreams(fetched: Zoo, picture: Path, tmp_path: Path) -> None:
-    done = fetched.run("predict", "ins_seg", "-i", picture, "--out", tmp_path)
+def test_instance_predictions_are_upstreams(fetched: Zoo, image: Path, tmp_path: Path) -> None:
+    done = fetched.run("predict", "ins_seg", "-i", image, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     want = read_bitmask(CLI / "mask_rcnn_r50_fpn_1x.bitmask_golden_0.png")
     got = read_bitmask(tmp_path / "bitmasks/golden_0.png")
@@ -166,10 +166,10 @@ def test_eval_on_the_mini_set(fetched: Zoo, tmp_path: Path, task: str) -> None:
 
 @pytest.mark.parametrize("task", MODELS)
 def test_photographs_of_any_size(fetched: Zoo, tmp_path: Path, task: str) -> None:
-    pictures = [p for p in sorted(shared("images").iterdir()) if p.suffix in (".jpg", ".png")]
-    done = fetched.run("predict", task, *(x for p in pictures for x in ("-i", p)), "-o", tmp_path)
+    images = [p for p in sorted(shared("images").iterdir()) if p.suffix in (".jpg", ".png")]
+    done = fetched.run("predict", task, *(x for p in images for x in ("-i", p)), "-o", tmp_path)
     assert done.returncode == 0, done.stderr
-    for path in pictures:
+    for path in images:
         size = cv2.imread(str(path)).shape
         assert cv2.imread(str(tmp_path / "overlays" / f"{path.stem}.jpg")).shape == size
         if task == "sem_seg":
@@ -178,8 +178,8 @@ def test_photographs_of_any_size(fetched: Zoo, tmp_path: Path, task: str) -> Non
             assert read_bitmask(tmp_path / "bitmasks" / f"{path.stem}.png").shape[:2] == size[:2]
 
 
-def test_weights_of_the_other_model_are_refused_by_name(fetched: Zoo, picture: Path, tmp_path: Path) -> None:
+def test_weights_of_the_other_model_are_refused_by_name(fetched: Zoo, image: Path, tmp_path: Path) -> None:
     (other,) = fetched.cache.rglob(f"{MODELS['ins_seg'][0]}.pth")
-    done = fetched.run("predict", "sem_seg", "-i", picture, "--out", tmp_path / "out", "--weights", other)
+    done = fetched.run("predict", "sem_seg", "-i", image, "--out", tmp_path / "out", "--weights", other)
     assert_one_line(done, 6, "does not fit", "missing", "unexpected")
     assert not (tmp_path / "out").exists()

@@ -38,17 +38,15 @@ def _images(inputs: Iterable[object]) -> tuple[list[object], list[object]]:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
-    """A registry whose protocols rescale, weights, and pictures of mixed sizes."""
+    """A registry whose protocols rescale, weights, and images of mixed sizes."""
     folder = tmp_path_factory.mktemp("world")
     registry = tiny.write_registry(folder / "registry.yaml", scale=[128, 72])
     for task in TASKS:
         tiny.make_weights(registry, task, folder / f"{task}.pth")
-    (folder / "pictures").mkdir()
+    (folder / "images").mkdir()
     for name, (height, width) in SIZES.items():
         rng = np.random.default_rng(len(name) + height)
-        cv2.imwrite(
-            str(folder / "pictures" / name), rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
-        )
+        cv2.imwrite(str(folder / "images" / name), rng.integers(0, 256, (height, width, 3)).astype(np.uint8))
     return folder
 
 
@@ -75,9 +73,9 @@ def files(folder: Path) -> set[str]:
     return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
 
 
-def test_predictions_inside_the_folder_of_pictures_are_no_pictures(cli, world, tmp_path):
-    folder = tmp_path / "pictures"
-    shutil.copytree(world / "pictures", folder)
+def test_predictions_inside_the_folder_of_images_are_no_images(cli, world, tmp_path):
+    folder = tmp_path / "images"
+    shutil.copytree(world / "images", folder)
     out = folder / "seen"
     assert cli("sem_seg", folder, out=out).code == 0
     before = files(folder)
@@ -87,9 +85,9 @@ def test_predictions_inside_the_folder_of_pictures_are_no_pictures(cli, world, t
 
 
 def test_whatever_a_file_is_called_and_is_a_warning_is_one_line(cli, world, tmp_path):
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
-    shutil.copyfile(world / "pictures/a.jpg", folder / "good.jpg")
+    shutil.copyfile(world / "images/a.jpg", folder / "good.jpg")
     (folder / "two\nlines\x1b[31m.jpg").write_bytes(b"nonsense")
     os.mkfifo(folder / "pipe.jpg")
     done = cli("sem_seg", folder)
@@ -102,7 +100,7 @@ def test_whatever_a_file_is_called_and_is_a_warning_is_one_line(cli, world, tmp_
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_semantic_predictions_of_mixed_sizes(cli, world, tmp_path, batch):
-    done = cli("sem_seg", world / "pictures", "--batch-size", batch)
+    done = cli("sem_seg", world / "images", "--batch-size", batch)
     assert done.code == 0, done.err
     out = tmp_path / "out"
     stems = [Path(name).stem for name in SIZES]
@@ -122,7 +120,7 @@ def test_semantic_predictions_of_mixed_sizes(cli, world, tmp_path, batch):
 
 
 def test_instance_predictions_of_mixed_sizes(cli, world, tmp_path):
-    done = cli("ins_seg", world / "pictures", "--format", "json")
+    done = cli("ins_seg", world / "images", "--format", "json")
     assert done.code == 0, done.err
     out = tmp_path / "out"
     result = json.loads(done.out)
@@ -139,18 +137,18 @@ def test_instance_predictions_of_mixed_sizes(cli, world, tmp_path):
 
 
 def test_a_large_score_threshold_draws_nothing(cli, world, tmp_path):
-    picture = world / "pictures/b.png"
-    done = cli("ins_seg", picture, "--min-score", 1)
+    image = world / "images/b.png"
+    done = cli("ins_seg", image, "--min-score", 1)
     assert "nothing above the score" in done.out
-    plain = cv2.imencode(".jpg", cv2.imread(str(picture)), [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
+    plain = cv2.imencode(".jpg", cv2.imread(str(image)), [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
     assert (tmp_path / "out/overlays/b.jpg").read_bytes() == plain.tobytes()
 
 
-def test_a_bad_picture_does_not_keep_the_others(cli, world, tmp_path):
-    bad = tmp_path / "pictures" / "bad.jpg"
+def test_a_bad_image_does_not_keep_the_others(cli, world, tmp_path):
+    bad = tmp_path / "images" / "bad.jpg"
     bad.parent.mkdir()
-    bad.write_bytes((world / "pictures/a.jpg").read_bytes()[:300])
-    done = cli("sem_seg", world / "pictures/b.png", bad, world / "pictures/a.jpg")
+    bad.write_bytes((world / "images/a.jpg").read_bytes()[:300])
+    done = cli("sem_seg", world / "images/b.png", bad, world / "images/a.jpg")
     assert done.code == 5
     assert done.err.count("warning:") == 1
     assert f"{bad} is damaged: it is cut short; skipped" in done.err
@@ -162,7 +160,7 @@ def test_a_bad_picture_does_not_keep_the_others(cli, world, tmp_path):
     assert files(tmp_path / "other") == set()
 
 
-def test_unusual_pictures_are_remarked_on(cli, tmp_path):
+def test_unusual_images_are_remarked_on(cli, tmp_path):
     grey = tmp_path / "grey.png"
     cv2.imwrite(str(grey), np.zeros((30, 40), np.uint16))
     done = cli("sem_seg", grey)
@@ -175,30 +173,30 @@ def test_equal_names_are_refused_before_anything_runs(cli, world, tmp_path):
     twin = tmp_path / "twin" / "a.png"
     twin.parent.mkdir()
     cv2.imwrite(str(twin), np.zeros((5, 5, 3), np.uint8))
-    done = cli("sem_seg", world / "pictures/a.jpg", twin, weights=tmp_path / "never-looked-at")
+    done = cli("sem_seg", world / "images/a.jpg", twin, weights=tmp_path / "never-looked-at")
     assert done.code == 2
     assert "would write outputs of the same name" in done.errors[0]
     assert str(twin) in done.errors[0]
-    done = cli("sem_seg", world / "pictures/a.jpg", world / "pictures")
+    done = cli("sem_seg", world / "images/a.jpg", world / "images")
     assert "is given twice" in done.errors[0]
     assert not (tmp_path / "out").exists()
 
 
 def test_earlier_predictions_are_kept_unless_asked(cli, world, tmp_path):
-    assert cli("sem_seg", world / "pictures/a.jpg").code == 0
-    done = cli("sem_seg", world / "pictures/b.png")
+    assert cli("sem_seg", world / "images/a.jpg").code == 0
+    done = cli("sem_seg", world / "images/b.png")
     assert done.code == 2
     assert "holds predictions already" in done.errors[0]
-    assert cli("sem_seg", world / "pictures/b.png", "--force").code == 0
+    assert cli("sem_seg", world / "images/b.png", "--force").code == 0
     assert {p.name for p in (tmp_path / "out/masks").iterdir()} == {"b.png"}
 
 
 def test_inputs_that_are_not_there(cli, tmp_path):
     (tmp_path / "empty").mkdir()
-    (tmp_path / "empty" / "notes.txt").write_text("no picture")
+    (tmp_path / "empty" / "notes.txt").write_text("no image")
     done = cli("sem_seg", tmp_path / "empty")
     assert done.code == 5
-    assert "no picture in folder" in done.errors[0]
+    assert "no image in folder" in done.errors[0]
     done = cli("sem_seg", tmp_path / "nowhere.jpg")
     assert done.code == 5
     assert "no such file or folder" in done.errors[0]
@@ -214,18 +212,18 @@ def test_inputs_that_are_not_there(cli, tmp_path):
     ],
 )
 def test_options_that_make_no_sense(cli, world, options, code):
-    done = cli("sem_seg", world / "pictures/a.jpg", *options)
+    done = cli("sem_seg", world / "images/a.jpg", *options)
     assert done.code == code
     assert len(done.errors) == 1
 
 
 @pytest.fixture
 def interrupted(world, tmp_path):
-    """Starts on many pictures, sends Ctrl-C when some are done; returns the command and what was said."""
+    """Starts on many images, sends Ctrl-C when some are done; returns the command and what was said."""
     many = tmp_path / "many"
     many.mkdir()
     for index in range(COUNT):
-        os.link(world / "pictures/a.jpg", many / f"{index:04d}.jpg")
+        os.link(world / "images/a.jpg", many / f"{index:04d}.jpg")
 
     def start(*options: object) -> tuple[list[str], str]:
         out = tmp_path / "out"
@@ -295,20 +293,20 @@ def test_ctrl_c_keeps_what_is_done_and_resume_goes_on(interrupted, tmp_path):
 
 
 def unfinished(world: Path, out: Path, cli: Any, task: str = "sem_seg") -> None:
-    """Make a folder look as if a run had been interrupted after its first picture."""
-    assert cli(task, world / "pictures/a.jpg").code == 0
+    """Make a folder look as if a run had been interrupted after its first image."""
+    assert cli(task, world / "images/a.jpg").code == 0
     sha256 = hashlib.sha256((world / f"{task}.pth").read_bytes()).hexdigest()
     made_with = {"model": TASKS[task], "weights": sha256, "precision": "fp32", "options": {}}
-    done = {"a.jpg": str((world / "pictures/a.jpg").resolve())}
+    done = {"a.jpg": str((world / "images/a.jpg").resolve())}
     (out / "unfinished.json").write_text(json.dumps({"made_with": made_with, "total": 2, "done": done}))
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_resumed_set_is_the_set_of_one_run(cli, world, tmp_path, task):
-    pictures = [world / "pictures" / name for name in ("a.jpg", "b.png")]
-    assert cli(task, *pictures, out=tmp_path / "whole").code == 0
+    images = [world / "images" / name for name in ("a.jpg", "b.png")]
+    assert cli(task, *images, out=tmp_path / "whole").code == 0
     unfinished(world, tmp_path / "out", cli, task)
-    done = cli(task, *pictures, "--resume", "--format", "json")
+    done = cli(task, *images, "--resume", "--format", "json")
     assert done.code == 0, done.err
     told = json.loads(done.out)
     assert told["earlier"] == ["a.jpg"]
@@ -322,8 +320,8 @@ def test_a_resumed_set_is_the_set_of_one_run(cli, world, tmp_path, task):
 def test_what_cannot_be_resumed(cli, world, tmp_path):
     out = tmp_path / "out"
     unfinished(world, out, cli)
-    picture = world / "pictures/a.jpg"
-    done = cli("sem_seg", picture, "--resume", "--force")
+    image = world / "images/a.jpg"
+    done = cli("sem_seg", image, "--resume", "--force")
     assert (done.code, len(done.errors)) == (2, 1)
     other = tmp_path / "a.jpg"
     cv2.imwrite(str(other), np.zeros((9, 9, 3), np.uint8))
@@ -333,18 +331,18 @@ def test_what_cannot_be_resumed(cli, world, tmp_path):
     note = json.loads((out / "unfinished.json").read_text())
     note["made_with"]["weights"] = "0" * 64
     (out / "unfinished.json").write_text(json.dumps(note))
-    done = cli("sem_seg", picture, "--resume")
+    done = cli("sem_seg", image, "--resume")
     assert done.code == 2
     assert "its weights was 0000" in done.errors[0]
     (out / "unfinished.json").write_text("{}")
-    done = cli("sem_seg", picture, "--resume")
+    done = cli("sem_seg", image, "--resume")
     assert (done.code, len(done.errors)) == (2, 1)
-    assert cli("sem_seg", picture, "--force").code == 0
+    assert cli("sem_seg", image, "--force").code == 0
     assert not (out / "unfinished.json").exists()
-    done = cli("sem_seg", picture, "--resume")
+    done = cli("sem_seg", image, "--resume")
     assert done.code == 2
     assert "holds predictions already" in done.errors[0]
-    assert cli("sem_seg", picture, "--resume", out=tmp_path / "fresh").code == 0
+    assert cli("sem_seg", image, "--resume", out=tmp_path / "fresh").code == 0
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -352,8 +350,8 @@ def test_real_photographs(cli, tmp_path, task):
     folder = shared("images")
     done = cli(task, folder)
     assert done.code == 0, done.err
-    pictures = [p for p in folder.iterdir() if p.suffix in (".jpg", ".png")]
-    for path in pictures:
+    images = [p for p in folder.iterdir() if p.suffix in (".jpg", ".png")]
+    for path in images:
         assert (
             cv2.imread(str(tmp_path / "out/overlays" / f"{path.stem}.jpg")).shape
             == cv2.imread(str(path)).shape

@@ -146,17 +146,17 @@ def test_published_cityscapes_runs(run, six: Six, tmp_path: Path) -> None:
 
 
 def test_predict_writes_label_values_and_names_classes(run, six: Six, tmp_path: Path) -> None:
-    picture = min((six.data("coco_stuff") / "val/image").iterdir())
+    image = min((six.data("coco_stuff") / "val/image").iterdir())
     done = run(
-        "predict", model_id("coco_stuff"), "-i", picture, "--out", tmp_path / "out",
+        "predict", model_id("coco_stuff"), "-i", image, "--out", tmp_path / "out",
         "--weights", six.weights("coco_stuff"), "--device", "cpu", "--format", "json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)["images"]
     assert set(row["classes"]) <= set(data_set("coco_stuff").classes.names)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["masks", "overlays"]
-    mask = cv2.imread(str(tmp_path / "out/masks" / f"{picture.stem}.png"), cv2.IMREAD_UNCHANGED)
-    assert mask.shape == cv2.imread(str(picture)).shape[:2]
+    mask = cv2.imread(str(tmp_path / "out/masks" / f"{image.stem}.png"), cv2.IMREAD_UNCHANGED)
+    assert mask.shape == cv2.imread(str(image)).shape[:2]
     assert np.isin(mask, data_set("coco_stuff").ids).all()
 
 

@@ -116,7 +116,7 @@ def test_a_sweep_on_a_ray_cluster_of_its_own(
     for where in ("ray", "here"):
         assert len(list(scan_records(tmp_path / where / "results"))) == 2
     stored = [max((tmp_path / w / "results").rglob(f"{SEM_SEG}/*.npz")).name for w in ("ray", "here")]
-    assert stored[0] == stored[1], "what was counted on each picture came along"
+    assert stored[0] == stored[1], "what was counted on each image came along"
 
 
 def test_without_ray_one_line_says_what_to_install(tiny: TinyZoo, tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_colour_maps_are_coloured(tmp_path):
     palette = np.zeros((256, 3), np.uint8)
     palette[:19] = SEM_SEG.palette
     np.testing.assert_array_equal(seen, palette[truth])
-    # The same colours in an RGB picture are read back too.
+    # The same colours in an RGB image are read back too.
     assert cv2.imwrite(str(tmp_path / "c/f.png"), seen[..., ::-1])
     convert("sem_seg", tmp_path / "c", tmp_path / "back", "masks")
     np.testing.assert_array_equal(read_mask(tmp_path / "back/f.png"), truth)

@@ -1,4 +1,4 @@
-"""Pictures of every awkward kind: read as upstream reads them, or refused by name."""
+"""Images of every awkward kind: read as upstream reads them, or refused by name."""
 
 import struct
 import zlib
@@ -39,10 +39,10 @@ def written(path, content: bytes):
 
 
 def test_plain_files_have_no_remarks(tmp_path, image):
-    picture = read_image(written(tmp_path / "a.jpg", jpeg(image)))
-    assert picture.remarks == ()
-    assert picture.size == (40, 60)
-    assert np.abs(picture.pixels.astype(int) - image).mean() < 6
+    found = read_image(written(tmp_path / "a.jpg", jpeg(image)))
+    assert found.remarks == ()
+    assert found.size == (40, 60)
+    assert np.abs(found.pixels.astype(int) - image).mean() < 6
     cv2.imwrite(str(tmp_path / "a.png"), image)
     assert np.array_equal(read_image(tmp_path / "a.png").pixels, image)
     cv2.imwrite(str(tmp_path / "a.bmp"), image)
@@ -53,8 +53,8 @@ def test_plain_files_have_no_remarks(tmp_path, image):
 def test_exif_orientation_is_applied(tmp_path, image, orientation):
     content = jpeg(image)
     upright = read_image(written(tmp_path / "a.jpg", content)).pixels
-    picture = read_image(written(tmp_path / "b.jpg", with_exif(content, orientation)))
-    assert picture.remarks == (f"EXIF orientation {orientation} is applied",)
+    found = read_image(written(tmp_path / "b.jpg", with_exif(content, orientation)))
+    assert found.remarks == (f"EXIF orientation {orientation} is applied",)
     turned = {
         2: upright[:, ::-1],
         3: upright[::-1, ::-1],
@@ -64,31 +64,31 @@ def test_exif_orientation_is_applied(tmp_path, image, orientation):
         7: upright.transpose(1, 0, 2)[::-1, ::-1],
         8: upright.transpose(1, 0, 2)[::-1],
     }[orientation]
-    assert np.array_equal(picture.pixels, turned)
+    assert np.array_equal(found.pixels, turned)
 
 
 def test_grey_and_16_bit_and_alpha(tmp_path, image):
     grey = image[..., 0]
-    picture = read_image(written(tmp_path / "a.jpg", jpeg(grey)))
-    assert picture.pixels.shape == (40, 60, 3)
-    assert picture.remarks == ("grey: its one channel is used three times",)
+    found = read_image(written(tmp_path / "a.jpg", jpeg(grey)))
+    assert found.pixels.shape == (40, 60, 3)
+    assert found.remarks == ("grey: its one channel is used three times",)
     cv2.imwrite(str(tmp_path / "deep.png"), image.astype(np.uint16) * 256 + 17)
-    picture = read_image(tmp_path / "deep.png")
-    assert np.array_equal(picture.pixels, image)
-    assert picture.remarks == ("16 bits a channel: the low 8 are dropped",)
+    found = read_image(tmp_path / "deep.png")
+    assert np.array_equal(found.pixels, image)
+    assert found.remarks == ("16 bits a channel: the low 8 are dropped",)
     cv2.imwrite(str(tmp_path / "alpha.png"), np.dstack([image, grey]))
-    picture = read_image(tmp_path / "alpha.png")
-    assert np.array_equal(picture.pixels, image)
-    assert picture.remarks == ("transparency is ignored",)
+    found = read_image(tmp_path / "alpha.png")
+    assert np.array_equal(found.pixels, image)
+    assert found.remarks == ("transparency is ignored",)
 
 
 def test_cmyk(tmp_path, image):
     """A four-component JPEG made by Pillow, which torchvision brings along."""
     pillow = pytest.importorskip("PIL.Image", reason="makes the CMYK file")
     pillow.fromarray(image[..., ::-1]).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
-    picture = read_image(tmp_path / "a.jpg")
-    assert picture.remarks == ("CMYK: converted to RGB without a colour profile",)
-    assert np.abs(picture.pixels.astype(int) - image).mean() < 6
+    found = read_image(tmp_path / "a.jpg")
+    assert found.remarks == ("CMYK: converted to RGB without a colour profile",)
+    assert np.abs(found.pixels.astype(int) - image).mean() < 6
 
 
 def test_every_truncation_of_a_jpeg_is_refused(tmp_path, image):
@@ -109,7 +109,7 @@ def test_a_progressive_jpeg_cut_between_scans_is_refused(tmp_path, image):
 
 
 def test_a_thumbnail_does_not_hide_a_truncation(tmp_path, image):
-    """The end marker of a thumbnail within the EXIF block is not the end of the picture."""
+    """The end marker of a thumbnail within the EXIF block is not the end of the found."""
     body = b"Exif\0\0" + exif(1) + jpeg(image[:8, :8])
     content = jpeg(image)
     content = content[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + content[2:]
@@ -125,7 +125,7 @@ def test_trailing_bytes_after_the_end_are_fine(tmp_path, image):
 @pytest.mark.parametrize(
     "content", [b"", b"hello", b"\xff\xd8", b"\xff\xd8\xff\xe0", b"\xff\xd8hello", b"GIF89a"]
 )
-def test_not_a_picture(tmp_path, content):
+def test_not_an_image(tmp_path, content):
     with pytest.raises(MissingError, match=r"x\.jpg"):
         read_image(written(tmp_path / "x.jpg", content))
 
@@ -147,7 +147,7 @@ def test_pixels_that_cannot_be_decoded(tmp_path, image):
     content = (
         content[: at - 4] + struct.pack(">I", 4) + body + struct.pack(">I", zlib.crc32(body)) + content[-12:]
     )
-    with pytest.raises(MissingError, match=r"a\.png is damaged or no picture"):
+    with pytest.raises(MissingError, match=r"a\.png is damaged or no image"):
         read_image(written(tmp_path / "a.png", content))
 
 

@@ -127,7 +127,7 @@ def test_no_root_at_all(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_the_size_of_an_image(tmp_path, suffix):
-    path = tmp_path / f"picture{suffix}"
+    path = tmp_path / f"image{suffix}"
     cv2.imwrite(str(path), np.zeros((30, 50, 3), np.uint8))
     assert read_image(path).size == (30, 50)
 

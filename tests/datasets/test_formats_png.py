@@ -75,7 +75,7 @@ def written(path, pixels):
         (np.zeros((4, 5, 3), np.uint16), "16-bit RGB"),
     ],
 )
-def test_a_picture_that_is_no_class_map_is_refused_by_name(tmp_path, pixels, words):
+def test_an_image_that_is_no_class_map_is_refused_by_name(tmp_path, pixels, words):
     path = written(tmp_path / "frame7.png", pixels)
     with pytest.raises(MissingError, match=rf"frame7\.png is no class map: {words} PNG of 5x4 pixels"):
         read_mask(path)
@@ -84,7 +84,7 @@ def test_a_picture_that_is_no_class_map_is_refused_by_name(tmp_path, pixels, wor
 @pytest.mark.parametrize(
     "pixels", [np.zeros((4, 5), np.uint8), np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5, 4), np.uint16)]
 )
-def test_a_picture_that_is_no_bitmask_is_refused_by_name(tmp_path, pixels):
+def test_an_image_that_is_no_bitmask_is_refused_by_name(tmp_path, pixels):
     path = written(tmp_path / "frame7.png", pixels)
     with pytest.raises(MissingError, match=r"frame7\.png is no bitmask"):
         read_bitmask(path)

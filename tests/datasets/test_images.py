@@ -15,7 +15,7 @@ from bddzoo.cli.main import run
 from bddzoo.datasets.decode import read_image
 from bddzoo.datasets.formats.mask import write_mask
 from bddzoo.datasets.images import BddLayout
-from bddzoo.datasets.layouts import find_pictures
+from bddzoo.datasets.layouts import find_images
 from bddzoo.errors import MissingError
 
 PIXELS = np.zeros((720, 1280, 3), np.uint8)
@@ -28,9 +28,9 @@ def encoded(kind: str, turn: int | None = None) -> bytes:
     stored = PIXELS
     # What each orientation undoes (TIFF 6.0, tag 274).
     undo = {2: [2], 3: [3], 4: [4], 5: [5], 6: [8], 7: [7], 8: [6]}.get(turn or 1, [])
-    picture = Image.fromarray(stored)
+    image = Image.fromarray(stored)
     for one in undo:
-        picture = picture.transpose(
+        image = image.transpose(
             {
                 2: Image.Transpose.FLIP_LEFT_RIGHT,
                 3: Image.Transpose.ROTATE_180,
@@ -47,7 +47,7 @@ def encoded(kind: str, turn: int | None = None) -> bytes:
         exif = Image.Exif()
         exif[0x0112] = turn
         options["exif"] = exif
-    picture.save(out, kind, **options)
+    image.save(out, kind, **options)
     return out.getvalue()
 
 
@@ -101,7 +101,7 @@ def test_every_command_says_the_same_of_an_image(tmp_path, capsys, what):
     name, content, wrong = FILES[what]
     root = make_set(tmp_path / "set", name, content)
     (frame,) = BddLayout(root).frames("sem_seg", "val")
-    assert [*find_pictures([root / "images"], tmp_path / "out")] == [name]
+    assert [*find_images([root / "images"], tmp_path / "out")] == [name]
     checked = run(["data", "check", "--data", str(root), "--task", "sem_seg", "--split", "val"])
     drawn = run(
         [

@@ -121,7 +121,7 @@ def test_class_sets_of_models() -> None:
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All six, two pictures each, and one of train."""
+    """All six, two images each, and one of train."""
     root = tmp_path_factory.mktemp("six")
     for name in DATA_SETS:
         make_mini(root / name, val=2, train=1, dataset=name)
@@ -184,7 +184,7 @@ def test_published_cityscapes(nested: Path) -> None:
         OpensegLayout(nested, data_set("lip"))
 
 
-def test_pictures_may_lie_in_images(sets: Path, tmp_path: Path) -> None:
+def test_images_may_lie_in_images(sets: Path, tmp_path: Path) -> None:
     shutil.copytree(sets / "coco_stuff", tmp_path / "set")
     (tmp_path / "set/val/image").rename(tmp_path / "set/val/images")
     assert len(open_layout(tmp_path / "set", "coco_stuff").listing("sem_seg", "val").frames) == 2

@@ -132,15 +132,15 @@ def test_doctor_tells_a_mixture_and_how_to_mend_it(mixed: dict[str, str]) -> Non
 
 @pytest.mark.parametrize(
     "command",
-    [["demo"], ["selftest"], ["predict", "demo_semfpn_r18n_sem_seg", "-i", "PICTURES", "-o", "out"]],
+    [["demo"], ["selftest"], ["predict", "demo_semfpn_r18n_sem_seg", "-i", "IMAGES", "-o", "out"]],
     ids=lambda c: c[0],
 )
 def test_commands_that_run_networks_refuse_a_mixture_in_one_line(
     mixed: dict[str, str], tmp_path: Path, command: list[str]
 ) -> None:
-    (tmp_path / "pictures").mkdir()
-    cv2.imwrite(str(tmp_path / "pictures" / "a.png"), np.zeros((90, 160, 3), np.uint8))
-    arguments = [tmp_path / "pictures" if word == "PICTURES" else word for word in command]
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), np.zeros((90, 160, 3), np.uint8))
+    arguments = [tmp_path / "images" if word == "IMAGES" else word for word in command]
     done = bddzoo(*arguments, env=mixed, cwd=tmp_path)
     assert done.returncode == 5, done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

@@ -7,7 +7,7 @@ from bddzoo.engines.semantic import windows
 
 
 @given(st.integers(1, 3000), st.integers(1, 1000), st.integers(1, 1000))
-def test_windows_cover_the_picture_once_in_order(length, crop, stride):
+def test_windows_cover_the_image_once_in_order(length, crop, stride):
     stride = min(stride, crop)
     found = list(windows(length, crop, stride))
     assert found[0][0] == 0

@@ -54,7 +54,7 @@ def test_all_bad_files_are_listed(masks, capsys, nproc):
     for i in (1, 4):
         path = masks / f"pred/f{i}.png"
         path.write_bytes(path.read_bytes()[:-20])
-    (masks / "pred/f5.png").write_bytes(b"no picture")
+    (masks / "pred/f5.png").write_bytes(b"no image")
     line = refused(capsys, masks, "--nproc", nproc)
     assert "3 frames cannot be scored" in line
     assert all(f"f{i}.png" in line for i in (1, 4, 5))
@@ -126,7 +126,7 @@ def bomb(width, height):
 def test_decompression_bombs_are_not_inflated(masks, capsys):
     (masks / "pred/f2.png").write_bytes(bomb(100_000, 100_000))
     assert "f2.png claims 100000x100000 pixels" in refused(capsys, masks)
-    # A picture whose data end early is no picture either.
+    # An image whose data end early is no image either.
     (masks / "pred/f2.png").write_bytes(bomb(40, 24 * 1000))
     assert "f2.png" in refused(capsys, masks)
 
@@ -141,7 +141,7 @@ def test_decompression_bombs_are_not_inflated(masks, capsys):
         (np.zeros((12, 80), np.uint8), "80x12"),
     ],
 )
-def test_pictures_of_another_kind(masks, capsys, pixels, text):
+def test_images_of_another_kind(masks, capsys, pixels, text):
     assert cv2.imwrite(str(masks / "pred/f1.png"), pixels)
     line = refused(capsys, masks)
     assert "pred/f1.png" in line

@@ -35,7 +35,7 @@ def using(loops):
 
 
 def encodings(pixels):
-    """The same picture by writers that choose different row filters."""
+    """The same image by writers that choose different row filters."""
     swapped = pixels[..., [2, 1, 0, 3]] if pixels.ndim == 3 else pixels
     for filters in (8, 16, 32, 64, 128, 248):
         done, content = cv2.imencode(".png", swapped, [cv2.IMWRITE_PNG_FILTER, filters])
@@ -49,7 +49,7 @@ def encodings(pixels):
 
 @settings(max_examples=40, deadline=None)
 @given(seeds, st.booleans(), st.booleans(), st.booleans())
-def test_pictures_are_decoded_alike(compiled, seed, noise, rgba, libdeflate):
+def test_images_are_decoded_alike(compiled, seed, noise, rgba, libdeflate):
     rng = np.random.default_rng(seed)
     shape = (int(rng.integers(1, 40)), int(rng.integers(1, 40)))
     if noise:

@@ -212,12 +212,12 @@ def test_instances_as_rle(toolkit, seed):
 
 
 def kinds_of_png(kind: str, pixels: np.ndarray) -> bytes:
-    """One picture in a format that Pillow opens in another way than a plain class map."""
+    """One image in a format that Pillow opens in another way than a plain class map."""
     import io
 
     from PIL import Image
 
-    picture = {
+    image = {
         "16 bit": lambda: Image.fromarray(pixels.astype(np.uint16) + 256),
         "1 bit": lambda: Image.fromarray(pixels > 3).convert("1"),
         "RGB": lambda: Image.fromarray(np.stack([pixels] * 3, -1)),
@@ -226,16 +226,16 @@ def kinds_of_png(kind: str, pixels: np.ndarray) -> bytes:
         "4 bit palette": lambda: _palette(pixels % 16),
     }[kind]()
     out = io.BytesIO()
-    picture.save(out, "png", **({"bits": 4} if kind.startswith("4") else {}))
+    image.save(out, "png", **({"bits": 4} if kind.startswith("4") else {}))
     return out.getvalue()
 
 
 def _palette(pixels: np.ndarray):
     from PIL import Image
 
-    picture = Image.fromarray(pixels, "P")
-    picture.putpalette(np.random.default_rng(0).integers(0, 256, 768, np.uint8).tobytes())
-    return picture
+    image = Image.fromarray(pixels, "P")
+    image.putpalette(np.random.default_rng(0).integers(0, 256, 768, np.uint8).tobytes())
+    return image
 
 
 @pytest.mark.parametrize("kind", ["16 bit", "1 bit", "RGB", "grey alpha", "palette", "4 bit palette"])

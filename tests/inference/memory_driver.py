@@ -1,6 +1,6 @@
 """Runs a network while the operating system lets this process have little more memory.
 
-Prints, as JSON, the batch sizes that memory made necessary, the pictures that were given up, and a digest of
+Prints, as JSON, the batch sizes that memory made necessary, the images that were given up, and a digest of
 every class map. Used by test_memory.py, in a process of its own: a limit cannot be taken back.
 """
 

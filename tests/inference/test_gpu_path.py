@@ -26,41 +26,41 @@ def weights(task: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> list[tuple[str, Path]]:
+def images(tmp_path_factory) -> list[tuple[str, Path]]:
     folder = tmp_path_factory.mktemp("data")
     make_mini(folder, val=5)
     return [(p.name, p) for p in sorted((folder / "images").rglob("val/*.jpg"))]
 
 
-def predictions(task, device, pictures, *, speedups=None, **options):
+def predictions(task, device, images, *, speedups=None, **options):
     runner, place = load_runner(MODELS[task], weights(task), device, speedups)
-    return list(predict_frames(runner, MODELS[task], pictures, device=place, **options))
+    return list(predict_frames(runner, MODELS[task], images, device=place, **options))
 
 
 @pytest.fixture(scope="module")
-def on_cpu(pictures):
-    return {task: predictions(task, "cpu", pictures) for task in MODELS}
+def on_cpu(images):
+    return {task: predictions(task, "cpu", images) for task in MODELS}
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, None])
-def test_class_maps_are_those_of_the_cpu(pictures, on_cpu, batch_size):
+def test_class_maps_are_those_of_the_cpu(images, on_cpu, batch_size):
     with pretend_gpu():
-        found = predictions("sem_seg", "auto", pictures, batch_size=batch_size)
+        found = predictions("sem_seg", "auto", images, batch_size=batch_size)
     assert [name for name, _ in found] == [name for name, _ in on_cpu["sem_seg"]]
     for (_, a), (_, b) in zip(found, on_cpu["sem_seg"], strict=True):
         assert (a != b).mean() < 1e-5
 
 
-def test_instances_are_those_of_the_cpu(pictures, on_cpu):
+def test_instances_are_those_of_the_cpu(images, on_cpu):
     with pretend_gpu():
-        found = predictions("ins_seg", "cuda:0", pictures, batch_size=2)
+        found = predictions("ins_seg", "cuda:0", images, batch_size=2)
     for (_, a), (_, b) in zip(found, on_cpu["ins_seg"], strict=True):
         assert a.labels.tolist() == b.labels.tolist()
         assert a.scores == pytest.approx(b.scores, abs=3e-5)
         assert (a.masks != b.masks).mean() < 1e-5
 
 
-def test_half_precision_runs_through_both_tasks(pictures, on_cpu):
+def test_half_precision_runs_through_both_tasks(images, on_cpu):
     half = Speedups(amp=True)
     seen: set[torch.dtype] = set()
 
@@ -70,8 +70,8 @@ def test_half_precision_runs_through_both_tasks(pictures, on_cpu):
     with pretend_gpu():
         runner, place = load_runner(MODELS["sem_seg"], weights("sem_seg"), "cuda", half)
         next(m for m in runner.module.modules() if isinstance(m, torch.nn.Conv2d)).register_forward_hook(look)
-        found = list(predict_frames(runner, MODELS["sem_seg"], pictures, device=place))
-        detected = predictions("ins_seg", "cuda", pictures, speedups=half)
+        found = list(predict_frames(runner, MODELS["sem_seg"], images, device=place))
+        detected = predictions("ins_seg", "cuda", images, speedups=half)
     assert seen == {torch.float16}
     equal = [(a == b).mean() for (_, a), (_, b) in zip(found, on_cpu["sem_seg"], strict=True)]
     assert np.mean(equal) > 0.999
@@ -106,10 +106,10 @@ def test_the_gpu_that_is_named_becomes_the_current_one():
         assert torch.cuda.current_device() == 0
 
 
-def test_results_are_waited_for_where_they_are_made(pictures):
+def test_results_are_waited_for_where_they_are_made(images):
     with pretend_gpu(current=1):
-        found = list(predict_frames(Brightest(), MODELS["sem_seg"], pictures, device=DEVICE))
-    assert len(found) == len(pictures)
+        found = list(predict_frames(Brightest(), MODELS["sem_seg"], images, device=DEVICE))
+    assert len(found) == len(images)
 
 
 @pytest.mark.parametrize(
@@ -126,16 +126,14 @@ def test_what_cudnn_says_when_memory_does_not_suffice(said):
     assert not is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
 
 
-def test_too_little_memory_halves_the_batch(pictures, on_cpu):
-    # The logits of two pictures do not fit, those of one do.
+def test_too_little_memory_halves_the_batch(images, on_cpu):
+    # The logits of two images do not fit, those of one do.
     height, width = on_cpu["sem_seg"][0][1].shape
     said = []
     with pretend_gpu(largest_bytes=1.5 * 19 * height * width * 4):
-        found = predictions(
-            "sem_seg", "cuda", pictures, batch_size=4, events=Events(smaller_batch=said.append)
-        )
+        found = predictions("sem_seg", "cuda", images, batch_size=4, events=Events(smaller_batch=said.append))
     assert said == [2, 1]
-    assert [name for name, _ in found] == [name for name, _ in pictures]
+    assert [name for name, _ in found] == [name for name, _ in images]
     for (_, a), (_, b) in zip(found, on_cpu["sem_seg"], strict=True):
         assert (a != b).mean() < 1e-5
 
@@ -150,11 +148,11 @@ class Brightest:
 
 @settings(max_examples=20, deadline=None)
 @given(batch_size=st.integers(1, 6), bad=st.sets(st.integers(0, 8)))
-def test_results_that_come_a_batch_later_keep_their_order(pictures, tmp_path_factory, batch_size, bad):
+def test_results_that_come_a_batch_later_keep_their_order(images, tmp_path_factory, batch_size, bad):
     nonsense = tmp_path_factory.getbasetemp() / "nonsense.jpg"
     nonsense.write_bytes(b"nonsense")
     chosen = [
-        (str(i), nonsense if i in bad else pictures[i // 2 % len(pictures)][1]) for i in range(9)
+        (str(i), nonsense if i in bad else images[i // 2 % len(images)][1]) for i in range(9)
     ]  # pairs of neighbours are equal
     order = []
     events = Events(error=lambda name, _: order.append(name))

@@ -27,13 +27,13 @@ def run(folder: Path, batch: int, room_mib: int) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_the_batch_is_halved_and_every_picture_predicted_as_ever(tmp_path: Path) -> None:
+def test_the_batch_is_halved_and_every_image_predicted_as_ever(tmp_path: Path) -> None:
     for index in range(COUNT):
         noise = np.random.default_rng(index).integers(0, 256, (18, 32, 3), np.uint8)
         cv2.imwrite(str(tmp_path / f"{index:02d}.png"), cv2.resize(noise, (640, 360)))
     plain = run(tmp_path, 1, 0)
     assert (plain["sizes"], plain["failed"], len(plain["digests"])) == ([], [], COUNT)
-    # The logits of sixteen pictures alone take a gigabyte.
+    # The logits of sixteen images alone take a gigabyte.
     short = run(tmp_path, 16, 300)
     assert short["sizes"]
     assert short["sizes"] == [8, 4, 2, 1][: len(short["sizes"])]

@@ -1,4 +1,4 @@
-"""Pictures become openseg's own inputs, to the bit."""
+"""Images become openseg's own inputs, to the bit."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tests.shared import shared
 @pytest.mark.parametrize("dataset", ["ade20k", "lip"])
 def test_input_of_the_zoos_own_loader(dataset: str) -> None:
     golden = np.load(shared(f"golden/openseg/protocol/{dataset}.npz"))
-    picture = cv2.imread(str(shared("golden/input_720x1280.png")))[100:475, 200:701]
+    image = cv2.imread(str(shared("golden/input_720x1280.png")))[100:475, 200:701]
     protocol = load_registry().find(f"openseg_{dataset}_hrnet_w48_ocr").protocol
     assert protocol is not None
-    found = prepare(picture, protocol)
+    found = prepare(image, protocol)
     assert found.original_size == (375, 501)
     assert found.pixels.shape == {"ade20k": (3, 520, 696), "lip": (3, 473, 473)}[dataset]
     assert found.image_size == {"ade20k": (520, 695), "lip": (473, 473)}[dataset]
@@ -45,13 +45,13 @@ def test_sizes(width: int, height: int, side: int, exact: bool) -> None:
 
 def test_order_of_channels_and_division() -> None:
     """Each step is one operation in float32, in the order division, mean, deviation."""
-    picture = np.random.default_rng(0).integers(0, 256, (9, 7, 3)).astype(np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (9, 7, 3)).astype(np.uint8)
     plain = Protocol(
         "p", "cityscapes", div_value=255.0, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
     )
     for order in ("BGR", "RGB"):
-        found = prepare(picture, replace(plain, channel_order=order)).pixels  # type: ignore[arg-type]
-        pixels = picture if order == "BGR" else picture[:, :, ::-1]
+        found = prepare(image, replace(plain, channel_order=order)).pixels  # type: ignore[arg-type]
+        pixels = image if order == "BGR" else image[:, :, ::-1]
         expected = pixels.astype(np.float32) / np.float32(255)
         expected = (expected - np.array(plain.mean, np.float32)) / np.array(plain.std, np.float32)
         assert np.array_equal(found, expected.transpose(2, 0, 1))

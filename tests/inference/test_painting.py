@@ -29,21 +29,21 @@ def test_colours_are_blended():
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 10
 
 
-def test_alpha_from_picture_to_colours():
+def test_alpha_from_image_to_colours():
     clear, full = (draw_class_map(grey(), halves(), alpha=a) for a in (0.0, 1.0))
     assert (clear[5, 5] == 100).all()
     assert full[5, 5].tolist() == list(SEM_SEG.palette[0][::-1])
 
 
-def test_unknown_values_keep_the_picture():
+def test_unknown_values_keep_the_image():
     drawn = draw_class_map(grey(), np.full((120, 200), 255, np.uint8))
     assert np.array_equal(drawn, grey())
 
 
 def test_the_inputs_are_not_changed():
-    picture, class_map = grey(), halves()
-    draw_class_map(picture, class_map)
-    assert np.array_equal(picture, grey())
+    image, class_map = grey(), halves()
+    draw_class_map(image, class_map)
+    assert np.array_equal(image, grey())
     assert np.array_equal(class_map, halves())
 
 
@@ -77,18 +77,18 @@ def test_low_scores_are_not_drawn():
     count=st.integers(0, 4),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_pictures_of_any_size(height, width, count, seed):
+def test_images_of_any_size(height, width, count, seed):
     rng = np.random.default_rng(seed)
-    picture = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     boxes = rng.uniform(-50, 100, (count, 4)).astype(np.float32)
     masks = rng.random((count, height, width)) < rng.random()
     instances = Instances(boxes, np.ones(count, np.float32), rng.integers(0, 8, count), masks)
-    assert draw_instances(picture, instances).shape == picture.shape
+    assert draw_instances(image, instances).shape == image.shape
     class_map = rng.integers(0, 20, (height, width), dtype=np.uint8)
-    assert draw_class_map(picture, class_map).shape == picture.shape
+    assert draw_class_map(image, class_map).shape == image.shape
 
 
 @pytest.mark.parametrize("size", [(2, 3000), (3000, 2), (2160, 3840)])
 def test_extreme_sizes(size):
-    picture = np.zeros((*size, 3), np.uint8)
-    assert draw_class_map(picture, np.zeros(size, np.uint8)).shape == picture.shape
+    image = np.zeros((*size, 3), np.uint8)
+    assert draw_class_map(image, np.zeros(size, np.uint8)).shape == image.shape

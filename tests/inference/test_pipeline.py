@@ -1,4 +1,4 @@
-"""Order, batches, bad pictures and memory of the pipeline, with a network that is easy to foresee."""
+"""Order, batches, bad images and memory of the pipeline, with a network that is easy to foresee."""
 
 from pathlib import Path
 
@@ -50,8 +50,8 @@ class OneBox:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> list[tuple[str, Path]]:
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory) -> list[tuple[str, Path]]:
+    folder = tmp_path_factory.mktemp("images")
     items = []
     for index in range(12):
         rng = np.random.default_rng(index)
@@ -68,8 +68,8 @@ def expected(path: Path) -> np.ndarray:
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batch_size=st.integers(1, 5), workers=st.integers(1, 4), order=st.permutations(range(12)))
-def test_every_picture_once_in_order_whatever_the_batches(pictures, batch_size, workers, order):
-    chosen = [pictures[i] for i in order]
+def test_every_image_once_in_order_whatever_the_batches(images, batch_size, workers, order):
+    chosen = [images[i] for i in order]
     runner = Brightest()
     results = list(predict_frames(runner, model(), chosen, batch_size=batch_size, workers=workers))
     assert [name for name, _ in results] == [name for name, _ in chosen]
@@ -80,24 +80,24 @@ def test_every_picture_once_in_order_whatever_the_batches(pictures, batch_size, 
     assert sum(runner.batches) == 12
 
 
-def test_neighbours_of_equal_size_share_a_batch(pictures):
+def test_neighbours_of_equal_size_share_a_batch(images):
     runner = Brightest()
-    list(predict_frames(runner, model(), pictures, batch_size=4))
+    list(predict_frames(runner, model(), images, batch_size=4))
     assert runner.batches == [2] * 6
 
 
-def test_results_are_at_the_original_size(pictures):
+def test_results_are_at_the_original_size(images):
     for scale in ((60, 40), (7, 5)):
         for (_, result), (_, path) in zip(
-            predict_frames(Brightest(), model(scale=scale), pictures), pictures, strict=True
+            predict_frames(Brightest(), model(scale=scale), images), images, strict=True
         ):
             assert result.shape == expected(path).shape
 
 
-def test_instances_come_class_by_class_with_the_sizes_of_their_picture(pictures):
+def test_instances_come_class_by_class_with_the_sizes_of_their_image(images):
     task = model("ins_seg", scale=(60, 40), float_resize=False, pad_divisor=32)
     for (_, found), (_, path) in zip(
-        predict_frames(OneBox(), task, pictures, batch_size=3), pictures, strict=True
+        predict_frames(OneBox(), task, images, batch_size=3), images, strict=True
     ):
         height, width = expected(path).shape
         assert found.labels.tolist() == [0, 1, 2]
@@ -108,18 +108,18 @@ def test_instances_come_class_by_class_with_the_sizes_of_their_picture(pictures)
         assert (x, y) == pytest.approx((image_width / width, image_height / height))
 
 
-def test_a_bad_picture_is_reported_in_its_place(pictures, tmp_path):
+def test_a_bad_image_is_reported_in_its_place(images, tmp_path):
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"nonsense")
-    chosen = [*pictures[:3], ("bad.jpg", bad), *pictures[3:5]]
+    chosen = [*images[:3], ("bad.jpg", bad), *images[3:5]]
     said = []
     events = Events(error=lambda name, error: said.append((name, error.message)))
     names = [name for name, _ in predict_frames(Brightest(), model(), chosen, batch_size=4, events=events)]
-    assert names == [name for name, _ in pictures[:5]]
+    assert names == [name for name, _ in images[:5]]
     assert [name for name, _ in said] == ["bad.jpg"]
-    assert "bad.jpg is damaged or no picture" in said[0][1]
+    assert "bad.jpg is damaged or no image" in said[0][1]
     results = predict_frames(Brightest(), model(), chosen, batch_size=4)
-    assert [next(results)[0] for _ in range(3)] == [name for name, _ in pictures[:3]]
+    assert [next(results)[0] for _ in range(3)] == [name for name, _ in images[:3]]
     with pytest.raises(MissingError, match=r"bad\.jpg"):
         next(results)
 
@@ -148,7 +148,7 @@ def test_too_little_memory_halves_the_batch_and_loses_nothing(tmp_path):
         list(predict_frames(Brightest(room=0), model(), items, batch_size=8))
 
 
-def test_a_picture_too_large_for_memory_is_one_bad_picture(tmp_path):
+def test_an_image_too_large_for_memory_is_one_bad_image(tmp_path):
     class Small(Brightest):
         def logits(self, x, out_size):
             if x.shape[2] > 100:
@@ -167,23 +167,23 @@ def test_a_picture_too_large_for_memory_is_one_bad_picture(tmp_path):
     assert "too little memory for 1 as a 8x200 input" in failed[0][1]
 
 
-def test_other_errors_of_the_network_are_not_taken_for_memory(pictures):
+def test_other_errors_of_the_network_are_not_taken_for_memory(images):
     class Broken:
         def logits(self, x, out_size):
             raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="mat1"):
-        list(predict_frames(Broken(), model(), pictures))
+        list(predict_frames(Broken(), model(), images))
 
 
-def test_only_a_few_pictures_are_in_memory(pictures):
+def test_only_a_few_images_are_in_memory(images):
     taken = 0
 
     def endless():
         nonlocal taken
         for index in range(600):
             taken += 1
-            yield f"{index}", pictures[index % 12][1]
+            yield f"{index}", images[index % 12][1]
 
     workers, batch = 3, 2
     for used, _ in enumerate(
@@ -193,7 +193,7 @@ def test_only_a_few_pictures_are_in_memory(pictures):
     assert taken == 600
 
 
-def test_no_pictures_no_predictions():
+def test_no_images_no_predictions():
     assert list(predict_frames(Brightest(), model(), [])) == []
 
 
@@ -207,14 +207,14 @@ def test_the_first_of_equal_logits_wins():
     assert (second == 5).all()
 
 
-def test_requests_that_make_no_sense(pictures):
+def test_requests_that_make_no_sense(images):
     with pytest.raises(UsageError, match="batch size 0"):
-        list(predict_frames(Brightest(), model(), pictures, batch_size=0))
+        list(predict_frames(Brightest(), model(), images, batch_size=0))
     unknown = Model("m", Zoo("z", "Z"), "sem_seg", Method("M"), "B", {}, (), ())
     with pytest.raises(UsageError, match="test protocol is unknown"):
-        list(predict_frames(Brightest(), unknown, pictures))
+        list(predict_frames(Brightest(), unknown, images))
     with pytest.raises(UsageError, match="mirrored"):
-        list(predict_frames(Brightest(), model(flip=True), pictures))
+        list(predict_frames(Brightest(), model(flip=True), images))
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:-1", "cpu:0", "mps", "", "auto "])

@@ -15,7 +15,7 @@ from bddzoo.inference.cpu.pyramid import PyramidConv
 from bddzoo.registry import load_registry
 from tests.support import tiny
 
-# Networks of every kind of backbone and head, on a picture small enough for a test.
+# Networks of every kind of backbone and head, on an image small enough for a test.
 MODELS = (
     "fcn_hr48_512x1024_40k_sem_seg_bdd100k",
     "fpn_r50_gn_512x1024_40k_sem_seg_bdd100k",

@@ -47,7 +47,7 @@ def test_no_object_is_as_dark_as_the_background_or_grey():
 
 
 def test_the_palette_is_the_same_everywhere():
-    # Written down once: a change of these would change everyone's pictures.
+    # Written down once: a change of these would change everyone's images.
     assert [object_colour(i) for i in (0, 1, 2, 300, 65535)] == FIXED
     assert not np.array_equal(object_palette(0), object_palette(1))
     with pytest.raises(ValueError, match="read-only"):

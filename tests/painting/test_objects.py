@@ -71,17 +71,17 @@ def test_boxes_names_and_scores_can_be_had_one_by_one():
     boxed = draw_objects(grey(), ids, shown, names=False, boxes=True)
     named = draw_objects(grey(), ids, shown, scores=False)
     scored = draw_objects(grey(), ids, shown)
-    pictures = [p.tobytes() for p in (plain, boxed, named, scored)]
-    assert len(set(pictures)) == 4
+    images = [p.tobytes() for p in (plain, boxed, named, scored)]
+    assert len(set(images)) == 4
 
 
 def test_a_name_that_would_cover_another_one_is_left_out():
-    picture = grey()
-    first = write_plate(picture, "bicycle", [(50, 60)], (200, 0, 0))
-    before = picture.copy()
-    assert write_plate(picture, "rider", [(52, 61)], (0, 200, 0), [first]) is None
-    assert np.array_equal(picture, before)
-    assert write_plate(picture, "rider", [(52, 61)], (0, 200, 0), [first], must=True) is not None
+    image = grey()
+    first = write_plate(image, "bicycle", [(50, 60)], (200, 0, 0))
+    before = image.copy()
+    assert write_plate(image, "rider", [(52, 61)], (0, 200, 0), [first]) is None
+    assert np.array_equal(image, before)
+    assert write_plate(image, "rider", [(52, 61)], (0, 200, 0), [first], must=True) is not None
 
 
 @settings(max_examples=60, deadline=None)
@@ -133,12 +133,12 @@ def test_names_stand_in_their_region(scale):
 
 @settings(max_examples=60, deadline=None)
 @given(height=st.integers(1, 60), width=st.integers(1, 60), seed=st.integers(0, 2**32 - 1))
-def test_pictures_of_any_size(height, width, seed):
+def test_images_of_any_size(height, width, seed):
     rng = np.random.default_rng(seed)
-    picture = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     ids = rng.integers(0, 5, (height, width)).astype(np.uint16)
     shown = [Shown(i, "car", float(rng.random())) for i in range(1, 7)]
-    before = picture.copy()
-    drawn = draw_objects(picture, ids, shown, boxes=True)
-    assert drawn.shape == picture.shape
-    assert np.array_equal(picture, before)
+    before = image.copy()
+    drawn = draw_objects(image, ids, shown, boxes=True)
+    assert drawn.shape == image.shape
+    assert np.array_equal(image, before)

@@ -16,7 +16,7 @@ from tests.cli.command import ROOT, assert_one_line, run_here
 RESULTS = ROOT / "benchmarks" / "results"
 SEM, INS = "demo_semfpn_r18n_sem_seg", "demo_mask_rcnn_r18n_ins_seg"
 ATTRIBUTES = "names.json"
-# The version of matplotlib that drew the pictures in docs/images.
+# The version of matplotlib that drew the images in docs/images.
 DRAWN_WITH = "3.11.2"
 
 # Newer than the records of the checkout; records of the future would count as the oldest.
@@ -252,8 +252,8 @@ def test_slices_that_cannot_be(plot, results, attributes, tmp_path):
     assert_one_line(plot("slices", bare, "--attributes", attributes, *common), 5, "kept no statistics")
 
 
-def test_the_picture_in_the_documents_is_what_the_registry_says(plot):
-    """Other versions of matplotlib draw the same picture in other bytes."""
+def test_the_image_in_the_documents_is_what_the_registry_says(plot):
+    """Other versions of matplotlib draw the same image in other bytes."""
     import matplotlib
 
     if matplotlib.__version__ != DRAWN_WITH:

@@ -11,7 +11,7 @@ from bddzoo.datasets.classes import PAN_SEG, SEM_SEG
 from bddzoo.datasets.formats.mask import write_mask, write_rgba
 from bddzoo.painting.colours import object_palette
 from tests.cli.command import assert_one_line, interrupt
-from tests.reports.vis_data import NAMES, bitmask, class_map, photo, pictures, read, warnings
+from tests.reports.vis_data import NAMES, bitmask, class_map, images_in, photo, read, warnings
 
 
 def test_colours_of_classes_are_the_official_ones(vis, data, tmp_path):
@@ -59,14 +59,14 @@ def test_more_objects_than_a_palette_holds(vis, tmp_path):
 def test_overlays_of_everything(vis, data, tmp_path, images, labels):
     done = vis("overlay", "-i", data / images, "-l", data / labels, "-o", tmp_path, "--boxes", "--scores")
     assert done.returncode == 0, done.stderr
-    assert pictures(tmp_path) == sorted(f"{name}.jpg" for name in NAMES)
+    assert images_in(tmp_path) == sorted(f"{name}.jpg" for name in NAMES)
     for seed, name in enumerate(NAMES):
         drawn = read(tmp_path / f"{name}.jpg")
         assert drawn.shape == photo(seed).shape
         assert np.abs(drawn.astype(int) - photo(seed)).mean() > 5
 
 
-def test_alpha_zero_without_anything_is_the_picture(vis, data, tmp_path):
+def test_alpha_zero_without_anything_is_the_image(vis, data, tmp_path):
     plain = ("--alpha", "0", "--no-outlines", "--no-names", "--ext", "png")
     assert vis("overlay", "-i", data / "images", "-l", data / "masks", "-o", tmp_path, *plain).returncode == 0
     for seed, name in enumerate(NAMES):
@@ -99,10 +99,10 @@ def test_what_cannot_be_drawn_is_told_and_the_rest_is_done(vis, broken):
     done = vis("overlay", "-i", broken / "images", "-l", broken / "masks", "-o", broken / "out")
     assert done.returncode == 5
     told = "\n".join(warnings(done))
-    for words in ("e.png is damaged", "48x32, its picture is 96x64", "d#1%20.png is damaged", "no labels in"):
+    for words in ("e.png is damaged", "48x32, its image is 96x64", "d#1%20.png is damaged", "no labels in"):
         assert words in told
     assert len(warnings(done)) == 4
-    assert pictures(broken / "out") == ["a b+c.jpg"]
+    assert images_in(broken / "out") == ["a b+c.jpg"]
     listed = json.loads(vis(*done.args[1:], "--format", "json").stdout)["failed"]
     assert sorted(entry["name"] for entry in listed) == sorted(("e", "ü", "d#1%20", "lonely"))
 
@@ -110,7 +110,7 @@ def test_what_cannot_be_drawn_is_told_and_the_rest_is_done(vis, broken):
 def test_nothing_that_can_be_drawn_is_one_error(vis, tmp_path, data):
     write_mask(tmp_path / "masks/e.png", np.zeros((5, 5), np.uint8))
     done = vis("overlay", "-i", data / "images/e.png", "-l", tmp_path / "masks", "-o", tmp_path / "out")
-    assert_one_line(done, 5, "not one of 1 picture", "5x5")
+    assert_one_line(done, 5, "not one of 1 image", "5x5")
 
 
 def test_a_folder_that_cannot_be_written_to(vis, data, tmp_path):
@@ -123,7 +123,7 @@ def test_a_folder_that_cannot_be_written_to(vis, data, tmp_path):
     assert_one_line(vis("color", "-t", "sem_seg", "-l", data / "masks", "-o", inside), 5, "cannot write")
 
 
-def test_a_picture_that_cannot_be_written_ends_the_run(vis, data, tmp_path):
+def test_an_image_that_cannot_be_written_ends_the_run(vis, data, tmp_path):
     for name in NAMES:
         (tmp_path / f"{name}.png").mkdir()
     done = vis("color", "-t", "sem_seg", "-l", data / "masks", "-o", tmp_path, "--force")
@@ -149,7 +149,7 @@ def test_ten_thousand_frames(vis, tmp_path):
         os.link(tmp_path / "in/00000.png", tmp_path / f"in/{i:05}.png")
     done = vis("color", "-t", "sem_seg", "-l", tmp_path / "in", "-o", tmp_path / "out", "--format", "json")
     assert json.loads(done.stdout)["drawn"] == 10_000
-    assert len(pictures(tmp_path / "out")) == 10_000
+    assert len(images_in(tmp_path / "out")) == 10_000
 
 
 def test_an_interrupted_run_is_taken_up_again(vis, tmp_path):
@@ -158,11 +158,11 @@ def test_an_interrupted_run_is_taken_up_again(vis, tmp_path):
         write_mask(tmp_path / f"in/{i:03}.png", rng.integers(0, 19, (720, 1280), dtype=np.uint8))
     out = tmp_path / "out"
     command = ["vis", "color", "-t", "sem_seg", "-l", tmp_path / "in", "-o", out]
-    done = interrupt(command, lambda: out.is_dir() and len(pictures(out)) > 3)
+    done = interrupt(command, lambda: out.is_dir() and len(images_in(out)) > 3)
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr
     assert not [p.name for p in out.iterdir() if p.name.endswith(".part")]
-    before = pictures(out)
+    before = images_in(out)
     assert 0 < len(before) < 300
     assert all(read(out / name) is not None for name in before)
     for i in range(20, 300):

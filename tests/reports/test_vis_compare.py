@@ -1,4 +1,4 @@
-"""`vis compare`: pictures, sheets, figures and the page."""
+"""`vis compare`: images, sheets, figures and the page."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import pytest
 
 from bddzoo.datasets.formats.mask import write_mask
 from tests.cli.command import assert_one_line
-from tests.reports.vis_data import NAMES, class_map, pictures, read, warnings
+from tests.reports.vis_data import NAMES, class_map, images_in, read, warnings
 
 
 def test_comparisons_go_on_after_a_broken_frame(vis, broken):
@@ -18,7 +18,7 @@ def test_comparisons_go_on_after_a_broken_frame(vis, broken):
         "compare", "-i", broken / "images", "-g", broken / "masks", "-r", broken / "masks", "-o", broken / "o"
     )
     assert done.returncode == 5
-    assert len(warnings(done)) == 5  # the picture without labels has none in two sets
+    assert len(warnings(done)) == 5  # the image without labels has none in two sets
     assert [f["name"] for f in json.loads((broken / "o/compare.json").read_text())["frames"]] == ["a b+c"]
 
 
@@ -34,10 +34,10 @@ def compared(vis, data, tmp_path):
     return lambda *more: vis("compare", "-i", data / "images", *sides, "-o", tmp_path / "out", *more)
 
 
-def test_a_frame_has_all_its_pictures(compared, tmp_path):
+def test_a_frame_has_all_its_images(compared, tmp_path):
     assert compared().returncode == 0
     files = [f"{stem}.jpg" for stem in ("image", "truth", "one", "one-errors", "two", "two-errors")]
-    assert pictures(tmp_path / "out") == sorted(["sheet.jpg", *(f"{n}/{f}" for n in NAMES for f in files)])
+    assert images_in(tmp_path / "out") == sorted(["sheet.jpg", *(f"{n}/{f}" for n in NAMES for f in files)])
     assert read(tmp_path / "out/sheet.jpg").shape[1] > 6 * 320
 
 
@@ -85,7 +85,7 @@ class Links(HTMLParser):
         self.found += [value for key, value in attrs if key in ("src", "href")]
 
 
-def test_the_page_asks_for_nothing_but_its_pictures(compared, tmp_path):
+def test_the_page_asks_for_nothing_but_its_images(compared, tmp_path):
     assert compared("--html").returncode == 0
     page = (tmp_path / "out/index.html").read_text(encoding="utf-8")
     assert "{{" not in page
@@ -102,7 +102,7 @@ def test_the_page_asks_for_nothing_but_its_pictures(compared, tmp_path):
         assert (tmp_path / "out" / unquote(urlsplit(link).path)).is_file(), link
 
 
-def test_the_page_can_hold_its_pictures(compared, tmp_path):
+def test_the_page_can_hold_its_images(compared, tmp_path):
     assert compared("--embed", "--worst", "1").returncode == 0
     page = (tmp_path / "out/index.html").read_text(encoding="utf-8")
     assert page.count("data:image/jpeg;base64,") == 6
@@ -152,6 +152,6 @@ def test_labels_of_two_tasks_cannot_be_compared(vis, data, tmp_path):
     ],
 )
 def test_predictions_are_called_by_what_tells_them_apart(tmp_path, paths, names):
-    from bddzoo.reports.pictures.compare import short_names
+    from bddzoo.reports.vis.compare import short_names
 
     assert short_names([tmp_path / path for path in paths]) == names

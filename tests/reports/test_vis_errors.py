@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bddzoo.datasets.classes import IGNORED
 from bddzoo.datasets.formats.labels import NOTHING
-from bddzoo.reports.pictures.draw import (
+from bddzoo.reports.vis.draw import (
     COLOURS,
     Outcome,
     difference,
@@ -79,12 +79,12 @@ def test_difference_by_hand():
     assert difference(None, first, second) == pytest.approx(3 / 4)
 
 
-def test_error_maps_show_the_picture_and_the_outcome():
+def test_error_maps_show_the_image_and_the_outcome():
     rng = np.random.default_rng(0)
-    picture = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    image = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
     found = np.zeros((40, 60), np.uint8)
     found[:, 10:20], found[:, 20:30], found[:, 30:] = Outcome.RIGHT, Outcome.WRONG, Outcome.IGNORED
-    drawn = draw_errors(picture, found)
+    drawn = draw_errors(image, found)
     assert (np.ptp(drawn[:, :10].astype(int), axis=-1) == 0).all()  # grey
     for columns, outcome in ((slice(10, 20), Outcome.RIGHT), (slice(20, 30), Outcome.WRONG)):
         mean = drawn[:, columns].reshape(-1, 3).mean(axis=0)

@@ -8,7 +8,7 @@ from bddzoo.datasets.formats.labels import NOTHING
 from bddzoo.datasets.formats.mask import write_mask, write_rgba
 from bddzoo.datasets.formats.readers import open_labels
 from bddzoo.errors import MissingError, UsageError
-from bddzoo.reports.pictures.images import ImageSet, pair
+from bddzoo.reports.vis.images import ImageSet, pair
 from tests.reports.vis_data import NAMES, bitmask, class_map
 
 
@@ -116,7 +116,7 @@ def test_where_instances_of_json_overlap_the_better_one_is_seen(tmp_path):
     assert open_labels(tmp_path / "p.json").read("a").classes()[0].tolist() == [2, 2, 2, 2, 4, 4]
 
 
-def test_pictures_and_labels_are_matched_by_bare_name_where_that_is_enough(tmp_path):
+def test_images_and_labels_are_matched_by_bare_name_where_that_is_enough(tmp_path):
     write_mask(tmp_path / "masks/val/x.png", np.zeros((2, 2), np.uint8))
     write_mask(tmp_path / "masks/train/y.png", np.zeros((2, 2), np.uint8))
     for name in ("x", "y", "z"):
@@ -161,8 +161,8 @@ def test_the_wrong_task_is_refused_once(data):
         open_labels(data / "coco.json", "pan_seg")
 
 
-def test_no_pictures_no_labels(tmp_path, data):
-    with pytest.raises(MissingError, match="no picture in"):
+def test_no_images_no_labels(tmp_path, data):
+    with pytest.raises(MissingError, match="no image in"):
         ImageSet(data / "masks.json")
     with pytest.raises(MissingError, match="neither PNG nor JSON"):
         open_labels(tmp_path)

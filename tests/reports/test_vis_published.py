@@ -58,29 +58,29 @@ def names(published: Path) -> set[str]:
     ("images", "labels"),
     [("leftImg8bit/val", "gtFine/val"), ("leftImg8bit", "gtFine"), ("leftImg8bit.zip", "gtFine.zip")],
 )
-def test_pictures_find_their_labels_among_all_that_is_published(vis, published, tmp_path, images, labels):
+def test_images_find_their_labels_among_all_that_is_published(vis, published, tmp_path, images, labels):
     done = vis("overlay", "-i", published / images, "-l", published / labels, "-o", tmp_path, *PLAIN)
     assert done.returncode == 0, done.stderr
     found = drawn(tmp_path)
     assert found.keys() == names(published)
-    for name, picture in found.items():
+    for name, image in found.items():
         file = published / "gtFine/val" / f"{name.removesuffix('_leftImg8bit')}_gtFine_labelTrainIds.png"
         classes = read_mask(file)
         table = DATA_SETS["cityscapes"].classes.palette
         for index in np.unique(classes[classes != 255]).tolist():
-            assert (picture[..., ::-1][classes == index] == table[index]).all()
+            assert (image[..., ::-1][classes == index] == table[index]).all()
 
 
 @pytest.mark.parametrize("task", [[], ["-t", "cityscapes"], ["-t", "sem_seg"]])
-def test_label_ids_and_train_ids_are_the_same_picture(vis, published, tmp_path, task):
+def test_label_ids_and_train_ids_are_the_same_image(vis, published, tmp_path, task):
     both = published / "both"
     done = vis("overlay", "-i", both, "-l", both, "-o", tmp_path, *task, *PLAIN)
     assert done.returncode == 0, done.stderr
     found = drawn(tmp_path)
-    assert found.keys() == names(published), "labels are no pictures"
+    assert found.keys() == names(published), "labels are no images"
     vis("overlay", "-i", both, "-l", published / "gtFine", "-o", tmp_path / "other", *PLAIN)
-    for name, picture in drawn(tmp_path / "other").items():
-        assert np.array_equal(picture, found[name])
+    for name, image in drawn(tmp_path / "other").items():
+        assert np.array_equal(image, found[name])
 
 
 def test_only_the_kind_that_is_drawn_is_coloured(vis, published, tmp_path):
@@ -106,7 +106,7 @@ def test_predictions_are_compared_under_either_name(vis, published, tmp_path):
 
 
 def test_what_a_folder_does_not_hold_is_told(vis, published, tmp_path):
-    pictures = published / "leftImg8bit/val"
+    images = published / "leftImg8bit/val"
     for file in (published / "gtFine/val").rglob("*_labelTrainIds.png"):
         (tmp_path / "trained").mkdir(exist_ok=True)
         shutil.copy(file, tmp_path / "trained")
@@ -114,9 +114,9 @@ def test_what_a_folder_does_not_hold_is_told(vis, published, tmp_path):
         (tmp_path / "trained", "cityscapes", "gtFine_labelTrainIds (sem_seg)"),
         (published / "gtFine", "ins_seg", "gtFine_labelIds (cityscapes) and gtFine_labelTrainIds (sem_seg)"),
     ):
-        done = vis("overlay", "-i", pictures, "-l", labels, "-t", task, "-o", tmp_path / "out")
+        done = vis("overlay", "-i", images, "-l", labels, "-t", task, "-o", tmp_path / "out")
         assert_one_line(done, 2, f"holds no labels of {task}", words, "leave out -t")
-    done = vis("overlay", "-i", pictures, "-l", tmp_path / "trained", "-o", tmp_path / "out")
+    done = vis("overlay", "-i", images, "-l", tmp_path / "trained", "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
 
 

@@ -1,4 +1,4 @@
-"""Small pictures with labels in every format."""
+"""Small images with labels in every format."""
 
 from __future__ import annotations
 
@@ -68,5 +68,5 @@ def warnings(done) -> list[str]:
     return [line for line in done.stderr.splitlines() if line.startswith("warning:")]
 
 
-def pictures(folder) -> list[str]:
+def images_in(folder) -> list[str]:
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.suffix in (".jpg", ".png"))

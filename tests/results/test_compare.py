@@ -14,7 +14,7 @@ POPULATION, SAMPLE, TRIALS = 1500, 80, 200
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
-    """Sets of pictures drawn from a population whose difference is known; hard pictures are hard for both.
+    """Sets of images drawn from a population whose difference is known; hard images are hard for both.
 
     Of 200 intervals at 95%, 190 should hold the truth; 180 to 199 is within three standard deviations.
     """

@@ -15,14 +15,14 @@ from tests.site.front import MEASURED
 from tests.site.inputs import RECORDS, Links, record_of, write_registry
 
 
-def test_a_broken_picture_is_left_out(bddzoo: Callable[..., Done], tmp_path: Path) -> None:
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    (pictures / f"{MEASURED}.png").write_bytes(b"not a picture")
-    (pictures / "demo_mask_rcnn_r18n_ins_seg.jpg").write_bytes(b"\xff\xd8\xff\xe0")
-    done = bddzoo("site", "build", "-o", tmp_path / "site", "--overlays", pictures)
+def test_a_broken_image_is_left_out(bddzoo: Callable[..., Done], tmp_path: Path) -> None:
+    images = tmp_path / "pictures"
+    images.mkdir()
+    (images / f"{MEASURED}.png").write_bytes(b"not an image")
+    (images / "demo_mask_rcnn_r18n_ins_seg.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    done = bddzoo("site", "build", "-o", tmp_path / "site", "--overlays", images)
     assert done.code == 6
-    assert f"{MEASURED}.png is not the picture that its name says" in done.err
+    assert f"{MEASURED}.png is not the image that its name says" in done.err
     assert [p.name for p in (tmp_path / "site" / "pictures").iterdir()] == ["demo_mask_rcnn_r18n_ins_seg.jpg"]
 
 
@@ -62,7 +62,7 @@ def test_a_record_of_a_model_that_has_gone(bddzoo: Callable[..., Done], tmp_path
     [
         (["--history", "none.json"], 5, "no file none.json"),
         (["--checks", "none"], 5, "no folder none"),
-        (["--overlays", "none"], 5, "cannot read the pictures in none"),
+        (["--overlays", "none"], 5, "cannot read the images in none"),
         (["--registry", "none.yaml"], 5, "none.yaml"),
     ],
 )

@@ -16,7 +16,7 @@ from tests.cli.inprocess import Done
 from tests.site.front import MEASURED, REGISTRY
 from tests.site.inputs import RECORDS, Links, record_of
 
-# What the site may weigh, pictures not counted, and for how many models.
+# What the site may weigh, images not counted, and for how many models.
 LIMIT, MODELS = 400_000, 218
 
 
@@ -166,20 +166,18 @@ def test_history_gives_health(bddzoo: Callable[..., Done], tmp_path: Path) -> No
     assert "<td class=unknown>not probed" in page, "the config lies on another host"
 
 
-def test_a_picture_beside_a_record_or_in_a_folder(
+def test_an_image_beside_a_record_or_in_a_folder(
     bddzoo: Callable[..., Done], tmp_path: Path, records: Path
 ) -> None:
     jpeg = (ROOT / "docs" / "images" / "demo.jpg").read_bytes()
     record_of(records).with_suffix(".jpg").write_bytes(jpeg)
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    images = tmp_path / "pictures"
+    images.mkdir()
     name = "deeplabv3+_r50-d8_769x769_40k_sem_seg_bdd100k"
-    (pictures / f"{name}.jpg").write_bytes(jpeg)
-    (pictures / "of nothing.jpg").write_bytes(jpeg)
+    (images / f"{name}.jpg").write_bytes(jpeg)
+    (images / "of nothing.jpg").write_bytes(jpeg)
     out = tmp_path / "site"
-    done = bddzoo(
-        "site", "build", "-o", out, "--results", records, "--overlays", pictures, "--format", "json"
-    )
+    done = bddzoo("site", "build", "-o", out, "--results", records, "--overlays", images, "--format", "json")
     assert done.code == 0
     assert json.loads(done.out)["images"] == 2
     assert {p.name for p in (out / "pictures").iterdir()} == {f"{MEASURED}.jpg", f"{name}.jpg"}

@@ -20,7 +20,7 @@ def divider(page: Page) -> str:
 
 
 def shown(page: Page) -> list[str]:
-    """Names of the two pictures; both must have been loaded."""
+    """Names of the two images; both must have been loaded."""
     page.wait_for_function("['under', 'over'].every((id) => document.getElementById(id).naturalWidth > 0)")
     return [str(page.locator(f"#{name}").get_attribute("alt")) for name in ("under", "over")]
 
@@ -84,7 +84,7 @@ def test_it_fits_a_phone(visit: Opener, compare_page: Path) -> None:
     assert table.evaluate("e => e.scrollWidth <= e.clientWidth"), "short names leave room for all columns"
 
 
-def test_without_scripts_the_pictures_are_linked(visit: Opener, compare_page: Path) -> None:
+def test_without_scripts_the_images_are_linked(visit: Opener, compare_page: Path) -> None:
     page = visit(compare_page, java_script_enabled=False)
     links = page.locator("noscript a")
     assert links.count() == 6 * len(NAMES)

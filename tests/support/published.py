@@ -11,12 +11,12 @@ from bddzoo.datasets.formats.mask import read_mask, write_mask, write_rgba
 from bddzoo.datasets.openseg import data_set
 
 
-def publish(flat: Path, pictures: Path, labels: Path, city: str = "aachen") -> list[str]:
+def publish(flat: Path, images: Path, labels: Path, city: str = "aachen") -> list[str]:
     """Lay out the frames of a flat folder as the published archives do.
 
     Args:
         flat: Folder with `image/` and `label/`.
-        pictures: Where CITY/*_leftImg8bit.png go.
+        images: Where CITY/*_leftImg8bit.png go.
         labels: Where CITY/*_gtFine_*.png and polygons go; may be the same folder.
         city: Name of the city.
 
@@ -28,8 +28,8 @@ def publish(flat: Path, pictures: Path, labels: Path, city: str = "aachen") -> l
     for number, image in enumerate(sorted((flat / "image").iterdir())):
         name = f"{city}_{number:06}_000019"
         ids = read_mask(flat / "label" / image.name)
-        (pictures / city).mkdir(parents=True, exist_ok=True)
-        shutil.copy(image, pictures / city / f"{name}_leftImg8bit.png")
+        (images / city).mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, images / city / f"{name}_leftImg8bit.png")
         base = labels / city / f"{name}_gtFine"
         write_mask(Path(f"{base}_labelIds.png"), ids)
         write_mask(Path(f"{base}_labelTrainIds.png"), dataset.to_classes(ids))

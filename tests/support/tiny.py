@@ -77,7 +77,7 @@ def write_registry(
         sources: URL of the weights by task.
         reported: Metric to value on split val, by task.
         dataset: Data set of the protocols.
-        scale: Test size; None to run pictures as they are.
+        scale: Test size; None to run images as they are.
     """
     facts = networks()
     common = {"dataset": dataset, **({"scale": scale} if scale else {})}
@@ -153,10 +153,10 @@ def make_data(root: Path, count: int = 4, *, height: int = 48, width: int = 80, 
 
     Args:
         root: Folder.
-        count: Pictures of split val.
+        count: Images of split val.
         height: Pixels.
         width: Pixels.
-        marker: Say in the folder that it is a synthetic set of `count` pictures.
+        marker: Say in the folder that it is a synthetic set of `count` images.
     """
     folders = {
         name: root / path

@@ -164,9 +164,9 @@ def test_of_what_runs_and_scores(script: Script, tmp_path: Path, monkeypatch: py
     registry, dataset = tmp_path / "registry.yaml", DATASET.format(count=4)
     write_registry(registry, weights=content, reported=reported, dataset=dataset)
     monkeypatch.setenv("BDDZOO_REGISTRY", str(registry))
-    pictures = (make_data(tmp_path / "data") / "images/10k/val").iterdir()
+    images = (make_data(tmp_path / "data") / "images/10k/val").iterdir()
     taken = {"weather": "clear", "scene": "city street", "timeofday": "daytime"}
-    frames = [{"name": picture.name, "attributes": taken} for picture in pictures]
+    frames = [{"name": image.name, "attributes": taken} for image in images]
     (tmp_path / "attributes.json").write_text(json.dumps(frames))
     found = {}
     for task, kind in (("sem_seg", "masks"), ("ins_seg", "bitmasks")):

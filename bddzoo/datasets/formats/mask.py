@@ -1,4 +1,4 @@
-"""Label pictures: class maps and instance bitmasks."""
+"""Label images: class maps and instance bitmasks."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def check_label(content: bytes, path: Path) -> Header:
     header = check_png(content, path)
     if header.width * header.height > MAX_PIXELS:
         raise MissingError(
-            f"{path} claims {header.width}x{header.height} pixels", hint="too large for a label picture"
+            f"{path} claims {header.width}x{header.height} pixels", hint="too large for a label image"
         )
     return header
 

@@ -130,7 +130,7 @@ def decode_rgb(content: bytes, header: Header, path: Path) -> npt.NDArray[np.uin
 
 
 def encode_png(pixels: npt.NDArray[np.uint8], path: Path) -> bytes:
-    """PNG bytes of a (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA picture of uint8."""
+    """PNG bytes of a (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA image of uint8."""
     import cv2
 
     if pixels.ndim == 3:

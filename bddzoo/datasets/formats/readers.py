@@ -56,7 +56,7 @@ ONLY_PANOPTIC = frozenset(PAN_SEG.names) - {*SEM_SEG.names, *INS_SEG.names, *INS
 
 
 def frame_path(name: str) -> str:
-    """Path of a frame: that of its picture, labels or prediction, without what tells these apart.
+    """Path of a frame: that of its image, labels or prediction, without what tells these apart.
 
     Args:
         name: Path of the file without suffix, with `/`.
@@ -77,7 +77,7 @@ def common_folder(members: Sequence[str]) -> str:
 
 
 def bare_name(name: str) -> str:
-    """A frame's name without the suffix of a picture, which frames of JSON files have."""
+    """A frame's name without the suffix of an image, which frames of JSON files have."""
     path = PurePosixPath(name.replace("\\", "/"))
     known = (".jpg", ".jpeg", ".png")
     return str(path.with_suffix("")) if path.suffix.lower() in known else str(path)
@@ -117,10 +117,10 @@ class LabelSet:
         return CLASSES[self.task]
 
     def find(self, name: str) -> str | None:
-        """Key of the labels of a picture; None where there are none.
+        """Key of the labels of an image; None where there are none.
 
         Args:
-            name: The picture's path without suffix. Folders need not agree where the bare name is enough.
+            name: The image's path without suffix. Folders need not agree where the bare name is enough.
 
         Raises:
             MissingError: Several frames have that name.
@@ -233,7 +233,7 @@ class CocoLabels(LabelSet):
         super().__init__(source.path, task, list(self._read))
 
     def read(self, key: str) -> FrameLabels:
-        """Labels of one picture."""
+        """Labels of one image."""
         return self._read[key]
 
 

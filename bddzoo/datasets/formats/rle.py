@@ -45,7 +45,7 @@ def encode_values(values: npt.NDArray[np.integer]) -> dict[int, dict[str, Any]]:
     for value, mine in zip(found.tolist(), np.split(order, first[1:]), strict=True):
         edges = np.stack((starts[mine], ends[mine]), axis=1).reshape(-1)
         counts = np.diff(edges, prepend=0, append=flat.size)
-        # A mask that ends with the picture has no background behind it.
+        # A mask that ends with the image has no background behind it.
         listed = counts.tolist()[: None if counts[-1] else -1]
         encoded = coco.frPyObjects({"counts": listed, "size": [height, width]}, height, width)
         out[int(value)] = {"counts": encoded["counts"].decode("ascii"), "size": [height, width]}

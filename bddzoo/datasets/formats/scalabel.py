@@ -3,7 +3,7 @@
 The files are laid out as the zoo's own `test.py` writes them: two spaces of indentation, every
 optional key present as null, label ids counted over the whole file.
 
-The instances that a network found in one picture.
+The instances that a network found in one image.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Instances:
-    """Detected instances of one picture.
+    """Detected instances of one image.
 
     Attributes:
-        boxes: (N, 4) float32, corners `x1, y1, x2, y2` in pixels of the original picture.
+        boxes: (N, 4) float32, corners `x1, y1, x2, y2` in pixels of the original image.
         scores: (N,) float32, 0..1.
         labels: (N,) int64, class ids from 0.
-        masks: (N, H, W) bool, at the size of the original picture.
+        masks: (N, H, W) bool, at the size of the original image.
     """
 
     boxes: npt.NDArray[np.float32]
@@ -59,7 +59,7 @@ class Instances:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the picture, in pixels."""
+        """Height and width of the image, in pixels."""
         _, height, width = self.masks.shape
         return int(height), int(width)
 
@@ -78,7 +78,7 @@ class Instances:
 
 
 def no_instances(height: int, width: int) -> Instances:
-    """An empty set for a picture of that size."""
+    """An empty set for an image of that size."""
     import numpy as np
 
     return Instances(

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # (width, height); sides that no stride divides among them, and an upright one.
 SIZES = ((200, 150), (160, 212), (256, 128), (181, 150))
 CITYSCAPES_SIZE = (512, 256)
-_CLASSES_A_PICTURE = (4, 8)
+_CLASSES_AN_IMAGE = (4, 8)
 _RIM = 3
 
 
@@ -51,21 +51,21 @@ def scene_files(dataset: str, splits: dict[str, int], seed: int) -> Iterable[str
 
 
 def scene_name(dataset: str, seed: int, split: str, index: int) -> str:
-    """Stem of a picture and its label."""
+    """Stem of an image and its label."""
     if dataset == "cityscapes":
         return f"mini{seed}{split}_{index:06d}_000019"
     return f"{dataset}_{seed:08x}_{split}_{index:06d}"
 
 
 def write_scenes(draft: Path, dataset: DataSet, splits: dict[str, int], seed: int, progress: Any) -> None:
-    """Draw all pictures of a set.
+    """Draw all images of a set.
 
     Args:
         draft: Folder to write into.
         dataset: Whose values the labels have.
-        splits: Number of pictures of each split.
+        splits: Number of images of each split.
         seed: Seed.
-        progress: Called with (pictures done, pictures in all), or None.
+        progress: Called with (images done, images in all), or None.
     """
     import cv2
 
@@ -92,7 +92,7 @@ def write_scenes(draft: Path, dataset: DataSet, splits: dict[str, int], seed: in
 def draw_scene(
     dataset: DataSet, seed: int, split: str, index: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """A picture (H, W, 3) uint8 RGB and its classes (H, W) uint8, 255 for void."""
+    """An image (H, W, 3) uint8 RGB and its classes (H, W) uint8, 255 for void."""
     import cv2
     import numpy as np
 
@@ -101,7 +101,7 @@ def draw_scene(
 
     draw = Draw(seed, split == "val", index, sum(dataset.id.encode()))
     width, height = CITYSCAPES_SIZE if dataset.id == "cityscapes" else SIZES[index % len(SIZES)]
-    count = draw.integer(*_CLASSES_A_PICTURE)
+    count = draw.integer(*_CLASSES_AN_IMAGE)
     present = [draw.integer(0, len(dataset.ids) - 1) for _ in range(count)]
     classes = np.full((height, width), present[0], np.uint8)
     for label in present[1:]:

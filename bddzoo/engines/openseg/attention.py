@@ -46,7 +46,7 @@ def rows(x: Tensor) -> Tensor:
 class PositionAttention(nn.Module):
     """Attention of every position over every position (OCNet, arXiv:1809.00916).
 
-    The map of h * w by h * w weights, 4.4 GB for a picture of 2048 x 1024, is never held: PyTorch's
+    The map of h * w by h * w weights, 4.4 GB for an image of 2048 x 1024, is never held: PyTorch's
     attention kernels work on it in blocks.
 
     Args:

@@ -63,7 +63,7 @@ class OpensegRunner(SemSegRunner):
 
         Args:
             x: (N, 3, h, w) float32, normalised and padded, on the network's device.
-            out_size: Height and width of the result in pixels, the original picture's; None: as it is.
+            out_size: Height and width of the result in pixels, the original image's; None: as it is.
             image_size: Height and width of the input without its padding, which is cut off; None: no padding.
 
         Returns:

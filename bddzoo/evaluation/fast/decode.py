@@ -14,7 +14,7 @@ from bddzoo.datasets.formats.png import GREY, GREY_ALPHA, PALETTE, RGBA, Header,
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.fast.native import Native, buffer, native
 
-# Larger pictures are refused before a byte is inflated: BDD100K's have 0.9 megapixels.
+# Larger images are refused before a byte is inflated: BDD100K's have 0.9 megapixels.
 MAX_PIXELS = 1 << 26
 
 _local = threading.local()
@@ -29,7 +29,7 @@ def header_of(content: bytes, path: Path) -> Header:
     header = check_png(content, path)
     if header.width * header.height > MAX_PIXELS:
         raise MissingError(
-            f"{path} claims {header.width}x{header.height} pixels", hint="too large for a label picture"
+            f"{path} claims {header.width}x{header.height} pixels", hint="too large for a label image"
         )
     return header
 
@@ -96,7 +96,7 @@ def decode_loose(content: bytes, path: Path) -> NDArray[np.uint8]:
 def _decode(content: bytes, header: Header, path: Path, channels: int, slot: str) -> NDArray[np.uint8]:
     shape = (header.height, header.width) if channels == 1 else (header.height, header.width, channels)
     loops = native()
-    # Interlaced pictures, which no label tool writes, are left to the libraries.
+    # Interlaced images, which no label tool writes, are left to the libraries.
     interlaced = content[28] != 0
     if loops is not None and not interlaced:
         return _unfiltered(loops, content, shape, path, slot)

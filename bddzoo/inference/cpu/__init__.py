@@ -4,7 +4,7 @@ Each measure only changes the order in which products are summed, so results mov
 
 - Channels-last layout for networks without dilated convolutions. oneDNN, which runs PyTorch's
   convolutions, then need not convert the input and output of each one; that is a quarter of the CPU time
-  of thin networks (HRNet-48: 4.1 s a picture, 3.1 s so). Networks with dilation spend their time in wide
+  of thin networks (HRNet-48: 4.1 s an image, 3.1 s so). Networks with dilation spend their time in wide
   convolutions at high resolution, which are as fast or a little faster in the usual layout, and their
   dilated depthwise convolutions three times as fast (DeepLabV3+, PSPNet).
 - Batch normalisations folded into convolutions, see `bddzoo.inference.cpu.fuse`. Not in detectors: they gain
@@ -66,8 +66,8 @@ def keep_freed_memory() -> bool:
     for CPU memory, and the C library's own settings are usually made with environment variables, before
     the process starts. `mallopt` makes them later.
 
-    Resident memory then stays near its peak, which it reaches within the first picture; it does not grow
-    with the number of pictures.
+    Resident memory then stays near its peak, which it reaches within the first image; it does not grow
+    with the number of images.
 
     Returns:
         Whether it was done: only GNU's C library knows these settings.

@@ -92,8 +92,8 @@ class PyramidConv(nn.Module):
         for row in range(ky):
             products = self._linear(rows, matrices[row]).view(count * height, width * kx, -1)
             wide = torch.matmul(across, products).view(count, height, -1)
-            for picture in range(count):
-                total[picture].view(size[0], -1).addmm_(down[:, row], wide[picture])
+            for image in range(count):
+                total[image].view(size[0], -1).addmm_(down[:, row], wide[image])
 
 
 @lru_cache(maxsize=64)

@@ -113,7 +113,7 @@ def targets(out: Path) -> list[Path]:
 def render(figure: Figure, suffix: str, title: str) -> bytes:
     """Bytes of a figure; the same for the same figure and version of matplotlib."""
     buffer = io.BytesIO()
-    # No date, and no version: a picture changes when its numbers do.
+    # No date, and no version: an image changes when its numbers do.
     metadata = {"Title": title, "Date": None, "Creator": None} if suffix == ".svg" else {"Software": None}
     figure.savefig(buffer, format=suffix[1:], dpi=DPI, metadata=metadata)
     content = buffer.getvalue()
@@ -141,7 +141,7 @@ def check(figure: Figure, out: Path, title: str) -> list[Path]:
 
     Raises:
         MissingError: A file is not there.
-        NotReproducedError: A file is another picture.
+        NotReproducedError: A file is another image.
     """
     paths = targets(out)
     for path in paths:

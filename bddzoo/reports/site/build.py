@@ -1,6 +1,6 @@
-"""Puts the pages, their assets and pictures into a folder.
+"""Puts the pages, their assets and images into a folder.
 
-Pictures of predictions: checked, and copied into the site.
+Images of predictions: checked, and copied into the site.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def counts(registry: Registry, evidence: Mapping[str, Evidence]) -> dict[str, in
     }
 
 
-# First bytes of the kinds of pictures that every browser shows.
+# First bytes of the kinds of images that every browser shows.
 SIGNATURES: Mapping[str, tuple[bytes, ...]] = {
     ".jpg": (b"\xff\xd8\xff",),
     ".jpeg": (b"\xff\xd8\xff",),
@@ -121,26 +121,26 @@ SIGNATURES: Mapping[str, tuple[bytes, ...]] = {
 }
 
 
-def copy_pictures(
+def copy_images(
     models: Iterable[Model],
     evidence: Mapping[str, Evidence],
     names: Mapping[str, str],
     folder: Path,
     report: Report,
 ) -> dict[str, str]:
-    """Copy each model's picture; one that cannot be shown is reported, and the others are copied.
+    """Copy each model's image; one that cannot be shown is reported, and the others are copied.
 
     Returns:
-        Model id -> name of its picture below `pictures`.
+        Model id -> name of its image below `pictures`.
     """
     found: dict[str, str] = {}
     for model in models:
-        source = evidence[model.id].picture
+        source = evidence[model.id].image
         if source is None:
             continue
         name = names[model.id].removesuffix(".html") + source.suffix.lower()
         try:
-            _check_picture(source)
+            _check_image(source)
             (folder / "pictures").mkdir(exist_ok=True)
             shutil.copyfile(source, folder / "pictures" / name)
         except BddzooError as error:
@@ -150,14 +150,14 @@ def copy_pictures(
     return found
 
 
-def _check_picture(path: Path) -> None:
+def _check_image(path: Path) -> None:
     try:
         with path.open("rb") as file:
             head = file.read(16)
     except OSError as error:
-        raise MissingError(f"cannot read the picture {path}: {error.strerror}") from None
+        raise MissingError(f"cannot read the image {path}: {error.strerror}") from None
     if not head.startswith(SIGNATURES[path.suffix.lower()]):
-        raise IntegrityError(f"{path} is not the picture that its name says: left out")
+        raise IntegrityError(f"{path} is not the image that its name says: left out")
 
 
 # Order of the kinds of blocks there: papers, citations, protocols, training, commands, files.
@@ -171,14 +171,14 @@ class Built:
     Attributes:
         folder: Where.
         models: Number of models.
-        size_bytes: Of everything but pictures.
-        pictures: Number of pictures.
+        size_bytes: Of everything but images.
+        images: Number of images.
     """
 
     folder: Path
     models: int
     size_bytes: int
-    pictures: int
+    images: int
 
 
 def build_site(
@@ -197,7 +197,7 @@ def build_site(
         evidence: By model id, see `gather`.
         target: Folder; absent, empty, or an earlier site, which is replaced whole.
         history: What is known of the files' health.
-        report: Called with each picture that cannot be shown.
+        report: Called with each image that cannot be shown.
         title: The site's name.
 
     Raises:
@@ -208,12 +208,12 @@ def build_site(
         raise MissingError("the registry has no models: nothing to show", hint="see 'bddzoo registry check'")
     names = page_names(registry.models)
     with whole_folder(target) as folder:
-        pictures = copy_pictures(registry.models, evidence, names, folder, report)
+        images = copy_images(registry.models, evidence, names, folder, report)
         shared = share({m.id: model_blocks(m, history) for m in registry.models})
         texts = front_files(registry, evidence, history, names, title) | _facts(shared, title)
         for model in registry.models:
             texts[f"models/{names[model.id]}"] = _model(
-                model, evidence[model.id], shared, pictures.get(model.id), title
+                model, evidence[model.id], shared, images.get(model.id), title
             )
         size = 0
         for name, text in texts.items():
@@ -221,7 +221,7 @@ def build_site(
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(content)
             size += len(content)
-    return Built(target, len(registry.models), size, len(pictures))
+    return Built(target, len(registry.models), size, len(images))
 
 
 def _assets(title: str) -> dict[str, str]:
@@ -272,7 +272,7 @@ def _facts(shared: SharedBlocks, title: str) -> dict[str, str]:
     return {"facts.html": render("facts.html", title=title, blocks=blocks, mark=MARK)}
 
 
-def _model(model: Model, evidence: Evidence, shared: SharedBlocks, picture: str | None, title: str) -> str:
+def _model(model: Model, evidence: Evidence, shared: SharedBlocks, image: str | None, title: str) -> str:
     from markupsafe import Markup
 
     looked = any(link.verdict is not Verdict.MISSING for link in evidence.chain)
@@ -290,7 +290,7 @@ def _model(model: Model, evidence: Evidence, shared: SharedBlocks, picture: str 
         provenance=provenance(evidence),
         shared=shared.names[model.id],
         own=Markup(shared.own[model.id]),
-        picture=picture,
+        image=image,
         UNKNOWN=UNKNOWN,
     )
 

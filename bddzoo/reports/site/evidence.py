@@ -1,4 +1,4 @@
-"""What the records say of each model: the one that speaks for it, intervals, the chain, a picture."""
+"""What the records say of each model: the one that speaks for it, intervals, the chain, an image."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOT_LOOKED: Mapping[Link, str] = {
     "predictions": "no published predictions were scored",
     "weights": "no run of the weights is on record",
 }
-PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 
 Report = Callable[[BddzooError], None]
 
@@ -40,14 +40,14 @@ class Evidence:
         report: The verdict from it.
         intervals: Metric -> (low, high) of its 95% interval, percent; empty where nothing was counted.
         chain: All four links; one that nobody looked at is `missing`.
-        picture: A picture of its predictions, or None.
+        image: An image of its predictions, or None.
     """
 
     stored: StoredRecord | None = None
     report: VerdictReport | None = None
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     chain: tuple[LinkResult, ...] = ()
-    picture: Path | None = None
+    image: Path | None = None
 
     @property
     def record(self) -> Record | None:
@@ -65,7 +65,7 @@ def gather(
     root: Path,
     *,
     checks: Sequence[ModelCheck] = (),
-    pictures: Path | None = None,
+    images: Path | None = None,
     intervals: bool = True,
     report: Report,
     note: Callable[[str], None],
@@ -76,7 +76,7 @@ def gather(
         registry: The registry.
         root: Folder of the records.
         checks: Chains that `bddzoo check` printed; they go before what the records say.
-        pictures: Folder with a picture for each model, named by its id.
+        images: Folder with an image for each model, named by its id.
         intervals: Whether to resample the statistics that records kept.
         report: Called with everything that could not be used; the rest is done all the same.
         note: Called with what is left out although nothing is wrong with it.
@@ -86,7 +86,7 @@ def gather(
     """
     stored = _by_model(registry, root, report, note)
     chains = {(check.zoo, check.model): check for check in checks}
-    files = _pictures(pictures)
+    files = _images(images)
     found = {}
     for model in registry.models:
         mine = stored.get(model.id, [])
@@ -154,19 +154,19 @@ def _intervals(stored: StoredRecord, report: Report) -> dict[str, tuple[float, f
     return found
 
 
-def _pictures(folder: Path | None) -> dict[str, Path]:
-    """Pictures by the model id that their names are."""
+def _images(folder: Path | None) -> dict[str, Path]:
+    """Images by the model id that their names are."""
     if folder is None:
         return {}
     try:
         names = sorted(folder.iterdir())
     except OSError as error:
-        raise MissingError(f"cannot read the pictures in {folder}: {error.strerror}") from None
-    return {path.stem: path for path in names if path.suffix.lower() in PICTURES}
+        raise MissingError(f"cannot read the images in {folder}: {error.strerror}") from None
+    return {path.stem: path for path in names if path.suffix.lower() in IMAGES}
 
 
 def _beside(stored: Iterable[StoredRecord]) -> Path | None:
-    """A picture that lies beside a record and has its name, from the newest record that has one."""
+    """An image that lies beside a record and has its name, from the newest record that has one."""
     newest = sorted(stored, key=lambda s: recency(s.record), reverse=True)
-    places = (s.path.with_suffix(suffix) for s in newest for suffix in PICTURES)
+    places = (s.path.with_suffix(suffix) for s in newest for suffix in IMAGES)
     return next((path for path in places if path.is_file()), None)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from bddzoo.reports.pictures.draw import COLOURS, WORDS, rounded
+from bddzoo.reports.vis.draw import COLOURS, WORDS, rounded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,17 +28,17 @@ CAPTION = 22
 ROWS = 40
 
 
-def thumbnail(picture: Image) -> Image:
-    """A picture at the width of a column."""
+def thumbnail(image: Image) -> Image:
+    """An image at the width of a column."""
     import cv2
     import numpy as np
 
-    height = max(1, round(picture.shape[0] * THUMB_WIDTH / picture.shape[1]))
-    return np.asarray(cv2.resize(picture, (THUMB_WIDTH, height), interpolation=cv2.INTER_AREA), np.uint8)
+    height = max(1, round(image.shape[0] * THUMB_WIDTH / image.shape[1]))
+    return np.asarray(cv2.resize(image, (THUMB_WIDTH, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def contact_sheet(titles: Sequence[str], rows: Sequence[tuple[Sequence[str], Sequence[Image]]]) -> Image:
-    """One picture of many.
+    """One image of many.
 
     Args:
         titles: Of the columns.
@@ -110,13 +110,13 @@ MIME = {".jpg": "image/jpeg", ".png": "image/png"}
 
 @dataclass(frozen=True)
 class Compared:
-    """What a frame's pictures are and say.
+    """What a frame's images are and say.
 
     Attributes:
         name: Name of the frame.
         difference: How much the two first predictions differ; the only one and the truth where there is one.
         shares: Outcome to its share for each prediction.
-        files: Pictures by column, relative to the output folder.
+        files: Images by column, relative to the output folder.
         drawn: Whether they were drawn now.
         thumbs: Their thumbnails.
     """
@@ -134,13 +134,13 @@ def comparison_page(title: str, titles: Sequence[str], frames: Sequence[Compared
 
     Args:
         title: Of the page.
-        titles: Of the pictures of a frame; the page opens with the first two predictions side by side, or the
+        titles: Of the images of a frame; the page opens with the first two predictions side by side, or the
             truth and the only one.
         frames: What there is, in the order in which it is shown.
-        embed: Folder whose pictures are put into the page itself; None to link them.
+        embed: Folder whose images are put into the page itself; None to link them.
 
     Returns:
-        A document that asks for nothing but the pictures beside it.
+        A document that asks for nothing but the images beside it.
     """
     data = {
         "titles": list(titles),
@@ -162,7 +162,7 @@ def comparison_page(title: str, titles: Sequence[str], frames: Sequence[Compared
         f"{html.escape(word)}</li>"
         for outcome, word in WORDS.items()
     )
-    page = (files("bddzoo.reports.pictures") / TEMPLATE).read_text(encoding="utf-8")
+    page = (files("bddzoo.reports.vis") / TEMPLATE).read_text(encoding="utf-8")
     for name, value in (
         ("title", html.escape(title)),
         ("legend", legend),

@@ -1,4 +1,4 @@
-"""Pictures of folders and archives, and the labels that belong to each."""
+"""Images of folders and archives, and the labels that belong to each."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def open_labels(path: Path, task: str | None = None, score_file: Path | None = N
 
 
 class ImageSet:
-    """Pictures of a folder, an archive, or one file.
+    """Images of a folder, an archive, or one file.
 
     Attributes:
         path: Where they are.
-        names: Path of each picture below that, without suffix.
+        names: Path of each image below that, without suffix.
 
     Raises:
         MissingError: There is none, or two differ only in their suffix.
@@ -47,7 +47,7 @@ class ImageSet:
         members = [m for m in self._source.members if PurePosixPath(m).suffix.lower() in LISTED_SUFFIXES]
         if not members:
             looked = ", ".join(sorted(IMAGE_SUFFIXES))
-            raise MissingError(f"no picture in {path}", hint=f"looked for {looked}")
+            raise MissingError(f"no image in {path}", hint=f"looked for {looked}")
         members = without_truth(members)
         top = common_folder(members)
         self._members: dict[str, str] = {}
@@ -56,44 +56,44 @@ class ImageSet:
             other = self._members.setdefault(name, member)
             if other != member:
                 raise MissingError(
-                    f"{path} has two pictures called {name}: {other} and {member}", hint="move one elsewhere"
+                    f"{path} has two images called {name}: {other} and {member}", hint="move one elsewhere"
                 )
         self.names = list(self._members)
 
     @property
     def stems(self) -> list[str]:
-        """Bare name of each picture's frame."""
+        """Bare name of each image's frame."""
         return [PurePosixPath(frame_path(name)).name for name in self.names]
 
     def where(self, name: str) -> Path:
-        """How a picture is called in messages."""
+        """How an image is called in messages."""
         return self._source.where(self._members[name])
 
     def read(self, name: str) -> npt.NDArray[np.uint8]:
-        """A picture: (H, W, 3) uint8, BGR, upright.
+        """An image: (H, W, 3) uint8, BGR, upright.
 
         Raises:
-            MissingError: It is damaged or no picture.
+            MissingError: It is damaged or no image.
         """
         return decode_image(self._source.read(self._members[name]), self.where(name)).pixels
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture and the keys of its labels in each label set, None where one has none."""
+    """An image and the keys of its labels in each label set, None where one has none."""
 
     name: str
     keys: tuple[str | None, ...]
 
 
 def pair(images: ImageSet, sets: Sequence[LabelSet]) -> tuple[list[Pair], list[str]]:
-    """Find the labels of each picture.
+    """Find the labels of each image.
 
     Returns:
-        Pictures with their labels, and the pictures that one of the sets has no labels of.
+        Images with their labels, and the images that one of the sets has no labels of.
 
     Raises:
-        MissingError: Not one picture has labels, or a name is not unique.
+        MissingError: Not one image has labels, or a name is not unique.
     """
     pairs = [Pair(name, tuple(one.find(name) for one in sets)) for name in images.names]
     whole = [p for p in pairs if None not in p.keys]
@@ -101,8 +101,8 @@ def pair(images: ImageSet, sets: Sequence[LabelSet]) -> tuple[list[Pair], list[s
         for one in sets:
             need_pairs(images.stems, one.stems, images.path, one.path)
         raise MissingError(
-            f"no picture of {images.path} has labels in {' and '.join(str(one.path) for one in sets)}",
-            hint="each of them has labels of others of the pictures",
+            f"no image of {images.path} has labels in {' and '.join(str(one.path) for one in sets)}",
+            hint="each of them has labels of others of the images",
         )
     return whole, [p.name for p in pairs if None in p.keys]
 

@@ -1,6 +1,6 @@
-"""Drawing many pictures: in threads, resumable, with every failure told and the rest done.
+"""Drawing many images: in threads, resumable, with every failure told and the rest done.
 
-`vis color` and `vis overlay`: a picture for every frame.
+`vis color` and `vis overlay`: an image for every frame.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from bddzoo.datasets.formats.readers import LabelSet
 from bddzoo.errors import BddzooError, ExitCode, MissingError
 from bddzoo.evaluation.jobs import listing, run_jobs
 from bddzoo.files import cannot_write, write_bytes
-from bddzoo.reports.pictures.draw import Style, colour_map, overlay
-from bddzoo.reports.pictures.images import ImageSet, Pair, pair, same_size
+from bddzoo.reports.vis.draw import Style, colour_map, overlay
+from bddzoo.reports.vis.images import ImageSet, Pair, pair, same_size
 from bddzoo.text import number_of
 
 Job = TypeVar("Job")
@@ -28,7 +28,7 @@ SETTINGS = ".vis.json"
 
 
 class CannotWriteError(BddzooError):
-    """A picture that cannot be written; the next one could not be either."""
+    """An image that cannot be written; the next one could not be either."""
 
     exit_code = ExitCode.MISSING
 
@@ -39,8 +39,8 @@ class Tally:
 
     Attributes:
         out: Folder that was written to.
-        drawn: Pictures that were drawn.
-        kept: Pictures that were there already.
+        drawn: Images that were drawn.
+        kept: Images that were there already.
         failed: Name and reason of each that could not be drawn.
         seconds: How long it took.
     """
@@ -54,15 +54,15 @@ class Tally:
 
 @dataclass(frozen=True)
 class OutputFolder:
-    """A folder of pictures that a run may continue.
+    """A folder of images that a run may continue.
 
-    A picture is finished if it is there, is not older than what it was drawn from, and was drawn with the
+    An image is finished if it is there, is not older than what it was drawn from, and was drawn with the
     same settings: changed settings are noted in the folder, and what is older than the note is drawn again.
 
     Attributes:
-        folder: Where pictures are written to.
+        folder: Where images are written to.
         force: Draw everything again.
-        since: Time before which a picture counts as old, in nanoseconds.
+        since: Time before which an image counts as old, in nanoseconds.
         made: Folders that were made for it, the innermost first.
     """
 
@@ -79,8 +79,8 @@ class OutputFolder:
 
         Args:
             folder: Where to.
-            settings: Everything that changes how a picture looks.
-            sources: Archives and other files that all pictures are drawn from.
+            settings: Everything that changes how an image looks.
+            sources: Archives and other files that all images are drawn from.
             force: Draw everything again.
 
         Raises:
@@ -111,10 +111,10 @@ class OutputFolder:
                     path.rmdir()
 
     def finished(self, targets: Sequence[Path], sources: Sequence[Path] = ()) -> bool:
-        """Whether none of these pictures need be drawn.
+        """Whether none of these images need be drawn.
 
         Args:
-            targets: The pictures.
+            targets: The images.
             sources: Files that only they are drawn from; members of archives are not looked at.
         """
         if self.force:
@@ -124,7 +124,7 @@ class OutputFolder:
         return all(time is not None and time >= since for time in times)
 
     def write(self, target: Path, content: bytes) -> None:
-        """Write a picture; it is there whole or not at all.
+        """Write an image; it is there whole or not at all.
 
         Raises:
             CannotWriteError: It cannot be written.
@@ -162,7 +162,7 @@ class Runner(Generic[Job, Result]):
         import cv2
 
         threads = cv2.getNumThreads()
-        # Each picture has a thread of its own; more of them within it would only wait for each other.
+        # Each image has a thread of its own; more of them within it would only wait for each other.
         cv2.setNumThreads(1)
         try:
             for done, (job, result) in enumerate(run_jobs(work, jobs, self._workers), 1):
@@ -184,14 +184,14 @@ def _changed(path: Path) -> int | None:
         return None
 
 
-def encode(picture: object, suffix: str, quality: int) -> bytes:
-    """A picture, (H, W, 3) uint8 BGR, as the bytes of a `.jpg` or `.png` file."""
+def encode(image: object, suffix: str, quality: int) -> bytes:
+    """An image, (H, W, 3) uint8 BGR, as the bytes of a `.jpg` or `.png` file."""
     import cv2
 
     if suffix == ".jpg":
-        done, content = cv2.imencode(suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, quality])  # type: ignore[call-overload]
+        done, content = cv2.imencode(suffix, image, [cv2.IMWRITE_JPEG_QUALITY, quality])  # type: ignore[call-overload]
     else:
-        done, content = cv2.imencode(suffix, picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])  # type: ignore[call-overload]
+        done, content = cv2.imencode(suffix, image, [cv2.IMWRITE_PNG_COMPRESSION, 1])  # type: ignore[call-overload]
     assert done
     found: bytes = content.tobytes()
     return found
@@ -205,8 +205,8 @@ class Reports:
     """Whom to tell.
 
     Attributes:
-        progress: Called with pictures done and pictures in all.
-        bad: Called with a line for each picture that could not be drawn.
+        progress: Called with images done and images in all.
+        bad: Called with a line for each image that could not be drawn.
     """
 
     progress: Callable[[int, int], None]
@@ -263,9 +263,9 @@ def draw_colours(labels: LabelSet, out: Path, seed: int, effort: Effort, reports
 def draw_overlays(
     images: ImageSet, labels: LabelSet, out: Path, style: Style, effort: Effort, reports: Reports
 ) -> Tally:
-    """Write every picture with its labels over it: `out/NAME.jpg` or `.png`.
+    """Write every image with its labels over it: `out/NAME.jpg` or `.png`.
 
-    A picture without labels counts as failed; labels without a picture are nobody's loss.
+    An image without labels counts as failed; labels without an image are nobody's loss.
 
     Raises:
         MissingError: The folder cannot be written to, nothing fits together, or nothing could be drawn.
@@ -290,11 +290,11 @@ def draw_overlays(
         assert key is not None
         if output.finished([target], [Path(labels.where(key)), images.where(job.name)]):
             return False
-        picture = images.read(job.name)
+        image = images.read(job.name)
         planes = labels.read(key)
-        height, width = picture.shape[:2]
-        same_size(planes, (height, width), labels.where(key), "its picture")
-        output.write(target, encode(overlay(picture, planes, style), effort.suffix, effort.quality))
+        height, width = image.shape[:2]
+        same_size(planes, (height, width), labels.where(key), "its image")
+        output.write(target, encode(overlay(image, planes, style), effort.suffix, effort.quality))
         return True
 
     runner: Runner[Pair, bool] = Runner(tally, _name, reports.progress, reports.bad, effort.workers)
@@ -305,12 +305,12 @@ def draw_overlays(
 
 
 def note_lacking(tally: Tally, lacking: list[str], labels: LabelSet, reports: Reports) -> None:
-    """Say in one line which pictures have no labels."""
+    """Say in one line which images have no labels."""
     if not lacking:
         return
     tally.failed += [(name, f"no labels in {labels.path}") for name in lacking]
     names = listing(lacking, LISTED)
-    reports.bad(f"{len(lacking)} pictures have no labels in {labels.path}: {names}; skipped")
+    reports.bad(f"{len(lacking)} images have no labels in {labels.path}: {names}; skipped")
 
 
 def note_unknown(sets: Sequence[LabelSet], reports: Reports) -> None:
@@ -330,6 +330,6 @@ def _ended(output: OutputFolder, tally: Tally, started: float, labels: LabelSet,
     if not tally.drawn and not tally.kept:
         output.discard()
         raise MissingError(
-            f"not one of {number_of(len(tally.failed), 'picture')} could be drawn: {tally.failed[0][1]}"
+            f"not one of {number_of(len(tally.failed), 'image')} could be drawn: {tally.failed[0][1]}"
         )
     return tally

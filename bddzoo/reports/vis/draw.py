@@ -1,4 +1,4 @@
-"""One frame to one picture: colour maps, overlays, and where a prediction is right or wrong."""
+"""One frame to one image: colour maps, overlays, and where a prediction is right or wrong."""
 
 from __future__ import annotations
 
@@ -131,11 +131,11 @@ def difference(truth: Plane | None, a: Plane, b: Plane) -> float:
     return np.count_nonzero((a != b) & counted) / total if total else 0.0
 
 
-def draw_errors(picture: Plane, found: Plane) -> Plane:
-    """Outcomes over a grey, darkened picture.
+def draw_errors(image: Plane, found: Plane) -> Plane:
+    """Outcomes over a grey, darkened image.
 
     Args:
-        picture: (H, W, 3) uint8, BGR.
+        image: (H, W, 3) uint8, BGR.
         found: (H, W) uint8, values of `Outcome`.
 
     Returns:
@@ -144,7 +144,7 @@ def draw_errors(picture: Plane, found: Plane) -> Plane:
     import cv2
     import numpy as np
 
-    grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     # One table of 256 greys for each outcome: blending is looking up.
     table = np.zeros((len(Outcome) * 256, 3), np.uint8)
     shade = 0.75 * np.arange(256)[:, None]
@@ -173,7 +173,7 @@ class Style:
     """How labels are drawn.
 
     Attributes:
-        alpha: How much colour covers the picture, 0..1.
+        alpha: How much colour covers the image, 0..1.
         outlines: Whether to outline regions and objects.
         names: Whether to write class names.
         scores: Whether to write scores.
@@ -191,11 +191,11 @@ class Style:
     seed: int = 0
 
 
-def overlay(picture: Image, planes: FrameLabels, style: Style) -> Image:
-    """Labels over their picture.
+def overlay(image: Image, planes: FrameLabels, style: Style) -> Image:
+    """Labels over their image.
 
     Args:
-        picture: (H, W, 3) uint8, BGR.
+        image: (H, W, 3) uint8, BGR.
         planes: Labels of the same size.
         style: How.
 
@@ -205,7 +205,7 @@ def overlay(picture: Image, planes: FrameLabels, style: Style) -> Image:
     classes = CLASSES[planes.task]
     if planes.class_map is not None:
         return draw_class_map(
-            picture,
+            image,
             planes.class_map,
             alpha=style.alpha,
             classes=classes,
@@ -224,7 +224,7 @@ def overlay(picture: Image, planes: FrameLabels, style: Style) -> Image:
         if item.score is None or item.score >= style.min_score
     ]
     return draw_objects(
-        picture,
+        image,
         planes.ids,
         shown,
         alpha=style.alpha,

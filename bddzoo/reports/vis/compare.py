@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from bddzoo.datasets.formats.labels import FrameLabels
 from bddzoo.datasets.formats.readers import LabelSet
 from bddzoo.errors import MissingError, UsageError
-from bddzoo.reports.pictures.draw import Style, difference, draw_errors, outcomes, overlay, rounded, shares
-from bddzoo.reports.pictures.images import ImageSet, Pair, pair, same_size
-from bddzoo.reports.pictures.sheet import ROWS, Compared, comparison_page, contact_sheet, thumbnail
-from bddzoo.reports.pictures.work import (
+from bddzoo.reports.vis.draw import Style, difference, draw_errors, outcomes, overlay, rounded, shares
+from bddzoo.reports.vis.images import ImageSet, Pair, pair, same_size
+from bddzoo.reports.vis.sheet import ROWS, Compared, comparison_page, contact_sheet, thumbnail
+from bddzoo.reports.vis.work import (
     Effort,
     OutputFolder,
     Reports,
@@ -38,11 +38,11 @@ PAGE = "index.html"
 
 
 @dataclass(frozen=True)
-class PictureComparison:
-    """Pictures of a data set, its truth, and predictions.
+class ImageComparison:
+    """Images of a data set, its truth, and predictions.
 
     Attributes:
-        images: The pictures.
+        images: The images.
         truth: Ground truth.
         predictions: Predictions, one or more.
         names: What the predictions are called, all different.
@@ -208,15 +208,15 @@ class PictureComparison:
         targets = [self.out / file for file in files]
         drawn = not folder.finished(targets, self._files_of(job))
         if drawn:
-            picture = self.images.read(job.name)
-            height, width = picture.shape[:2]
-            same_size(planes[0], (height, width), self.truth.where(str(job.keys[0])), "its picture")
-            pictures = [picture, overlay(picture, planes[0], self.style)]
+            image = self.images.read(job.name)
+            height, width = image.shape[:2]
+            same_size(planes[0], (height, width), self.truth.where(str(job.keys[0])), "its image")
+            images = [image, overlay(image, planes[0], self.style)]
             for plane, outcome in zip(planes[1:], found, strict=True):
-                pictures += [overlay(picture, plane, self.style), draw_errors(picture, outcome)]
-            for target, one in zip(targets, pictures, strict=True):
+                images += [overlay(image, plane, self.style), draw_errors(image, outcome)]
+            for target, one in zip(targets, images, strict=True):
                 folder.write(target, encode(one, self.effort.suffix, self.effort.quality))
-            thumbs = tuple(thumbnail(one) for one in pictures)
+            thumbs = tuple(thumbnail(one) for one in images)
         else:
             thumbs = tuple(_small(target) for target in targets)
         told = tuple(shares(one) for one in found)
@@ -233,8 +233,8 @@ class PictureComparison:
     def _write_sheet(self, folder: OutputFolder, page: Sequence[Compared], number: int) -> None:
         rows = [(self._captions(found), found.thumbs) for found in page]
         name = f"{SHEET}-{number:03}" if number else SHEET
-        picture = contact_sheet(self.titles, rows)
-        folder.write(self.out / f"{name}.jpg", encode(picture, ".jpg", self.effort.quality))
+        image = contact_sheet(self.titles, rows)
+        folder.write(self.out / f"{name}.jpg", encode(image, ".jpg", self.effort.quality))
 
     def _captions(self, found: Compared) -> list[str]:
         two = f"{self.names[0]} and {self.names[1]}" if len(self.names) > 1 else "truth and prediction"
@@ -250,7 +250,7 @@ def _name(job: Pair) -> str:
 
 
 def _small(path: Path) -> Image:
-    """Thumbnail of a picture that was written before; a quarter of it is decoded, which is faster."""
+    """Thumbnail of an image that was written before; a quarter of it is decoded, which is faster."""
     import cv2
 
     from bddzoo.datasets.decode import read_image

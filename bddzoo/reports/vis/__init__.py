@@ -1,0 +1,1 @@
+"""Images of labels and predictions: colour maps, overlays, comparisons."""
