@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-SOURCE = Path("bddzoo/evaluation/fast/native.c")
+SOURCE = Path("bddzoo/datasets/native.c")
 NAME = "_native"
 WITHOUT = "built without compiled loops: scoring takes longer, the numbers are the same"
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bddzoo.datasets.native import native
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.fast.native import native
 
 IGNORE_BIT = 1
 CROWD_BIT = 2

@@ -17,7 +17,7 @@ from bddzoo.datasets.images import LABEL_IDS, frame_stem, of_kind
 from bddzoo.datasets.openseg import DataSet
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.fast.decode import decode_mask
+from bddzoo.evaluation.decode import decode_mask
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
 from bddzoo.evaluation.metrics.confusion import pair_counts
 from bddzoo.evaluation.metrics.semseg import Rule, SemSegAccumulator, shape_text

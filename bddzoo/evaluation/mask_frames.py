@@ -15,7 +15,7 @@ from bddzoo.datasets.openseg import scheme_hint
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps
-from bddzoo.evaluation.fast.decode import decode_bitmask, decode_loose, decode_mask, header_of
+from bddzoo.evaluation.decode import decode_bitmask, decode_loose, decode_mask, header_of
 from bddzoo.evaluation.metrics.confusion import confusion
 from bddzoo.evaluation.metrics.errors import FrameErrors, frame_errors
 from bddzoo.evaluation.metrics.insseg import instances, score_entries

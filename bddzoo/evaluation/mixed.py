@@ -8,7 +8,7 @@ from bddzoo.datasets.classes import SEM_SEG, label_values
 from bddzoo.datasets.formats.readers import open_labels
 from bddzoo.datasets.sources import open_source
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.fast.decode import decode_mask
+from bddzoo.evaluation.decode import decode_mask
 from bddzoo.evaluation.jobs import listing
 from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
 from bddzoo.evaluation.options import Evaluation

@@ -16,8 +16,8 @@ from bddzoo.datasets.formats.frames import (
     label_flag,
     masked_labels,
 )
+from bddzoo.datasets.native import native
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.fast.native import native
 from bddzoo.evaluation.mask_frames import FrameResult, matched
 from bddzoo.evaluation.metrics.matching import Candidates
 from bddzoo.evaluation.options import MASK_HEIGHT, MASK_WIDTH, Options

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bddzoo.evaluation.fast import native
+from bddzoo.datasets import native
 from bddzoo.evaluation.oracle import Toolkit, toolkit_python
 from hatch_build import compile_loops
 

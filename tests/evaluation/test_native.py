@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
+from bddzoo.datasets import native
 from bddzoo.errors import MissingError
+from bddzoo.evaluation import decode
 from bddzoo.evaluation.bitmask import word_pairs
-from bddzoo.evaluation.fast import decode, native
 from bddzoo.evaluation.metrics.confusion import confusion
 from bddzoo.evaluation.metrics.matching import Candidates, match_frame
 from bddzoo.evaluation.rle import RleError, class_runs, decode_class_runs, decode_runs, runs_confusion

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.evaluation.fast.native import buffer, native
+from bddzoo.datasets.native import buffer, native
 
 IGNORE = 255
 # With more runs than this share of the pixels, counting pixels beats counting runs.

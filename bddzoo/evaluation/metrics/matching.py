@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.evaluation.fast.native import native
+from bddzoo.datasets.native import native
 
 IOU_THRESHOLDS: NDArray[np.float64] = np.linspace(0.5, 0.95, 10)
 # Area ranges in pixels, both ends inclusive: all, small, medium, large.

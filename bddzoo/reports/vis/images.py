@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def open_labels(path: Path, task: str | None = None, score_file: Path | None = None) -> LabelSet:
     """What `datasets.formats.readers.open_labels` opens, with the compiled decoder of bitmasks."""
-    from bddzoo.evaluation.fast.decode import decode_bitmask
+    from bddzoo.evaluation.decode import decode_bitmask
 
     labels = readers.open_labels(path, task, score_file)
     if isinstance(labels, readers.PngLabels):

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bddzoo.datasets.formats.png import GREY, GREY_ALPHA, PALETTE, RGBA, Header, check_png, decode_indices
+from bddzoo.datasets.native import Native, buffer, native
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.fast.native import Native, buffer, native
 
 # Larger images are refused before a byte is inflated: BDD100K's have 0.9 megapixels.
 MAX_PIXELS = 1 << 26

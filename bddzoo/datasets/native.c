@@ -1,7 +1,7 @@
 /* The loops over pixels and runs that NumPy has no fast way for.
  *
  * Compiled when the package is built, where there is a C compiler (hatch_build.py), and called through ctypes
- * by bddzoo/evaluation/fast/native.py; every function has a counterpart in Python with the same results, and
+ * by bddzoo/datasets/native.py; every function has a counterpart in Python with the same results, and
  * none writes beyond the sizes it is given. Only the last lines are Python's: they make the library an
  * extension module of the stable ABI, so that one file serves all versions of Python.
  */
