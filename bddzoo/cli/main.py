@@ -75,6 +75,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Run": {
         "eval": ("bddzoo.cli.eval", "Run models on their data sets, score them, judge the numbers."),
         "predict": ("bddzoo.cli.predict", "Run models on your own images."),
+        "bench": ("bddzoo.cli.bench", "Measure how fast models are on this device."),
         "sweep": ("bddzoo.cli.sweep", "Measure many models, one process each; resumable."),
         "selftest": ("bddzoo.cli.selftest", "Check that networks compute what upstream's software computed."),
     },

@@ -57,14 +57,23 @@ def compare(
     """Test whether record B is better than record A, by a paired bootstrap over images.
 
     Both must have been measured on the same images and labels. A and B are ids or their first digits,
-    paths, or models, which stand for their newest record.
+    paths, or models, which stand for their newest record. Of two records of speed: the ratio of their
+    times, with its interval.
     """
     from dataclasses import asdict
 
+    from bddzoo.cli.bench import compare_speed
     from bddzoo.cli.progress import Bar
     from bddzoo.errors import MissingError
+    from bddzoo.results import default_root
     from bddzoo.results.compare import compare_records
+    from bddzoo.results.speed import find_speed
 
+    root = default_root(results)
+    speed = [item for name in (a, b) if (item := find_speed(root, name)) is not None]
+    if len(speed) == 2:
+        compare_speed(app, *speed)
+        return
     first, second = find_named(app, results, a), find_named(app, results, b)
     with Bar(app, "comparing"):
         found = compare_records(first, second, resamples=resamples, seed=seed)
@@ -210,16 +219,27 @@ for _more in COMMANDS:
 Examples:
   bddzoo results ls
   bddzoo results ls 'deeplab*' --latest --format json
+  bddzoo results ls --speed
 """,
 )
-@takes(SELECTION, flag("--latest", help="Only the newest record of each model."), RESULTS)
+@takes(
+    SELECTION,
+    flag("--latest", help="Only the newest record of each model."),
+    flag("--speed", help="Records of 'bddzoo bench' instead."),
+    RESULTS,
+)
 @click.pass_obj
-def ls(app: App, *, selection: Selection, latest: bool, results: Path | None) -> None:
+def ls(app: App, *, selection: Selection, latest: bool, speed: bool, results: Path | None) -> None:
     """List records, with the verdict that each gives."""
     from bddzoo.results import default_root, scan_records
     from bddzoo.results.record import recency
 
     root = default_root(results)
+    if speed:
+        from bddzoo.cli.bench import list_speed
+
+        list_speed(app, root, selection, latest=latest)
+        return
     known = scan_records(root, on_error=lambda error: app.warn(str(error)))
     stored = selection.items(app, known, lambda item: (item.record.model, item.record.zoo))
     stored.sort(key=lambda item: (item.record.zoo, item.record.task, item.record.model, recency(item.record)))
@@ -253,6 +273,14 @@ def show(app: App, record: str, results: Path | None) -> None:
     """Show one record whole. RECORD is its id or the first digits, a path, or a model (its newest record)."""
     import msgspec
 
+    from bddzoo.cli.bench import show_speed
+    from bddzoo.results import default_root
+    from bddzoo.results.speed import find_speed
+
+    speed = find_speed(default_root(results), record)
+    if speed is not None:
+        show_speed(app, speed)
+        return
     stored = find_named(app, results, record)
     report = _judge_all(app, [stored.record])[0]
     if app.json:

@@ -69,8 +69,7 @@ class Batches:
         self, runner: Any, model: Model, device: torch.device, batch_size: int, events: Events
     ) -> None:
         self.runner = runner
-        self.task = model.task
-        self.whole_protocol = whole_protocol(model)
+        self.model = model
         self.device = device
         self.batch_size = batch_size
         self.events = events
@@ -86,7 +85,8 @@ class Batches:
         while left:
             part = left[: self.batch_size]
             try:
-                results = self._start([item.prepared for item in part if item.prepared is not None])
+                prepared = [item.prepared for item in part if item.prepared is not None]
+                results = start_batch(self.runner, self.model, self.device, prepared)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -136,27 +136,28 @@ class Batches:
         if self.events.smaller_batch is not None:
             self.events.smaller_batch(self.batch_size)
 
-    def _start(self, batch: list[Prepared]) -> Results:
-        """Run the network on a batch; what is returned waits for the results and fetches them."""
-        import torch
 
-        first = batch[0]
-        with torch.inference_mode():
-            x = _to_device(batch, self.device)
-            if self.task == "ins_seg":
-                found = self.runner.detect(
-                    x,
-                    [p.image_size for p in batch],
-                    [p.original_size for p in batch],
-                    [p.scale_factor for p in batch],
-                )
-                ordered: list[ClassMap | Instances] = [instances.by_class() for instances in found]
-                return lambda: ordered
-            if self.whole_protocol:
-                logits = self.runner.logits(x, first.original_size, first.image_size)
-            else:
-                logits = self.runner.logits(x, first.original_size)
-            return class_maps(logits)
+def start_batch(runner: Any, model: Model, device: torch.device, batch: list[Prepared]) -> Results:
+    """Run the network on images of equal size; what is returned waits for the results and fetches them."""
+    import torch
+
+    first = batch[0]
+    with torch.inference_mode():
+        x = _to_device(batch, device)
+        if model.task == "ins_seg":
+            found = runner.detect(
+                x,
+                [p.image_size for p in batch],
+                [p.original_size for p in batch],
+                [p.scale_factor for p in batch],
+            )
+            ordered: list[ClassMap | Instances] = [instances.by_class() for instances in found]
+            return lambda: ordered
+        if whole_protocol(model):
+            logits = runner.logits(x, first.original_size, first.image_size)
+        else:
+            logits = runner.logits(x, first.original_size)
+        return class_maps(logits)
 
 
 def class_maps(logits: torch.Tensor) -> Callable[[], list[ClassMap]]:

@@ -27,16 +27,18 @@ class Speedups:
         channels_last: Memory layout of the convolutions, on any device. (On a CPU networks that gain
             by it have it anyway; see `bddzoo.inference.cpu`.)
         compile: Backbone and neck through `torch.compile`.
+        bf16: As `amp` in bfloat16, on any device.
     """
 
     amp: bool = False
     channels_last: bool = False
     compile: bool = False
+    bf16: bool = False
 
     @property
     def precision(self) -> str:
-        """The protocol field of the same name: `fp32` or `amp-fp16`."""
-        return "amp-fp16" if self.amp else "fp32"
+        """The protocol field of the same name: `fp32`, `amp-fp16` or `amp-bf16`."""
+        return "amp-fp16" if self.amp else "amp-bf16" if self.bf16 else "fp32"
 
     @property
     def options(self) -> dict[str, str]:
@@ -71,19 +73,20 @@ class Speedups:
             for name in ("backbone", "neck"):
                 if getattr(module, name, None) is not None:
                     getattr(module, name).compile()
-        if self.amp:
+        if self.amp or self.bf16:
             # A cascade of heads writes refined scores into those of the head before, in one type only.
             cascade = isinstance(getattr(module, "decode_head", None), torch.nn.ModuleList)
             name = "encode_decode" if runner.task == "sem_seg" and not cascade else "extract_feat"
-            setattr(module, name, _half(getattr(module, name)))
+            kind = torch.float16 if self.amp else torch.bfloat16
+            setattr(module, name, _half(getattr(module, name), next(module.parameters()).device.type, kind))
 
 
-def _half(function: Any) -> Any:
+def _half(function: Any, device: str, kind: torch.dtype) -> Any:
     """The function under autocast, its results in float32: what follows is as exact as ever."""
     import torch
 
     def run(*arguments: Any, **named: Any) -> Any:
-        with torch.autocast("cuda", dtype=torch.float16):
+        with torch.autocast(device, dtype=kind):
             found = function(*arguments, **named)
         return found.float() if isinstance(found, torch.Tensor) else type(found)(f.float() for f in found)
 

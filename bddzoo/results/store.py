@@ -130,8 +130,8 @@ def write_record(record: Record, root: Path, statistics: Mapping[str, bytes] | N
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for content in (statistics or {}).values():
-            _write_once(folder / statistics_name(hashlib.sha256(content).hexdigest()), content)
-        _write_once(target, data)
+            write_once(folder / statistics_name(hashlib.sha256(content).hexdigest()), content)
+        write_once(target, data)
     except OSError as error:
         raise cannot_write(folder, error.strerror or str(error)) from error
     return target
@@ -269,7 +269,8 @@ def read_statistics(stored: StoredRecord, name: str) -> bytes:
     return data
 
 
-def _write_once(target: Path, data: bytes) -> None:
+def write_once(target: Path, data: bytes) -> None:
+    """Write a file whose name stands for its content: whole, and never over another."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     try:
         with temporary.open("xb") as file:

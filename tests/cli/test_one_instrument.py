@@ -90,8 +90,9 @@ def test_a_name_takes_the_same_kind_of_value_everywhere() -> None:
                 for opt in param.opts:
                     kinds.setdefault(opt, {}).setdefault((kind, param.is_flag), set()).add(name)
     several = {opt: found for opt, found in kinds.items() if len(found) > 1}
-    # A file or a folder by the command's nature; `--all` and `--check` are flags everywhere.
-    allowed = {"--out", "-o"}
+    # A file or a folder by the command's nature; `--all` and `--check` are flags everywhere. `bench` measures
+    # several batch sizes, which are given as a list.
+    allowed = {"--out", "-o", "--batch-size"}
     assert set(several) <= allowed, several
 
 

@@ -1,0 +1,445 @@
+"""`bddzoo bench`: how fast models are on this device."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bddzoo.cli.app import App, Named, ZooCommand
+from bddzoo.cli.options import (
+    DEVICE,
+    FORCE,
+    FROM,
+    OFFLINE,
+    RESULTS,
+    SELECTION,
+    Amount,
+    flag,
+    option,
+    takes,
+)
+from bddzoo.cli.output import number
+from bddzoo.cli.select import Selection
+from bddzoo.errors import BddzooError, ExitCode, MissingError, UsageError
+
+if TYPE_CHECKING:
+    from bddzoo.registry.model import Model
+    from bddzoo.results.speed import SpeedRecord, StoredSpeed
+    from bddzoo.runs.bench import BenchOptions, Subject
+
+LARGEST_BATCH, LARGEST_SIDE = 1024, 16384
+Ratio = tuple[float, float, float]
+PRECISIONS = {"fp32": "fp32", "amp": "amp-fp16", "bf16": "amp-bf16"}
+
+
+class Whole(click.ParamType[Any]):
+    """Whole numbers separated by commas."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in str(value).split(",")]
+        if not all(part.isascii() and part.isdigit() and 1 <= int(part) <= LARGEST_BATCH for part in parts):
+            self.fail(f"'{value}' is not a list of numbers from 1 to {LARGEST_BATCH}: 1,2,4", param, ctx)
+        return tuple(dict.fromkeys(int(part) for part in parts))
+
+
+class Size(click.ParamType[Any]):
+    """Height and width of an image, as 720x1280."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).lower().split("x")
+        if len(parts) != 2 or not all(p.isascii() and p.isdigit() for p in parts):
+            self.fail(f"'{value}' is not HEIGHTxWIDTH, such as 720x1280", param, ctx)
+        height, width = map(int, parts)
+        if not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
+            self.fail(f"a side of '{value}' is not between 1 and {LARGEST_SIDE}", param, ctx)
+        return height, width
+
+
+def _names(*names: str, default: str, metavar: str, help: str) -> Any:
+    from bddzoo.cli.options import Names
+
+    return option(*names, type=Names(), default=default, show_default=True, metavar=metavar, help=help)
+
+
+@click.command(
+    cls=ZooCommand,
+    epilog="""\b
+A measurement that is there already, of the same model, device, versions and
+settings, is not made again; --force does.
+\b
+Examples:
+  bddzoo bench demo_semfpn_r18n_sem_seg
+  bddzoo bench 'fcn_hr*' --batch-size 1,2,4 --precision fp32,amp
+  bddzoo bench demo_semfpn_r18n_sem_seg demo_mask_rcnn_r18n_ins_seg --paired
+  bddzoo results ls --speed
+""",
+)
+@takes(
+    SELECTION,
+    DEVICE,
+    option(
+        "--batch-size",
+        "batch_sizes",
+        type=Whole(),
+        default="1",
+        show_default=True,
+        metavar="N,N",
+        help="Images per forward pass; several are measured one after the other.",
+    ),
+    _names(
+        "--precision",
+        "precisions",
+        default="fp32",
+        metavar="NAMES",
+        help="fp32, amp (float16, GPU only), bf16.",
+    ),
+    _names("--runtime", "runtimes", default="eager", metavar="NAMES", help="eager, compile."),
+    option(
+        "--size",
+        type=Size(),
+        default="720x1280",
+        show_default=True,
+        metavar="HxW",
+        help="Size of the image; the model's protocol resizes it.",
+    ),
+    flag("--no-io", help="Leave out the measurement from file to file."),
+    option(
+        "--weights",
+        type=Named(),
+        default="random",
+        show_default=True,
+        metavar="random|zoo|FILE",
+        help="By a deterministic recipe, the zoo's own, or a file.",
+    ),
+    option(
+        "--seconds",
+        type=Amount(min=0.1, max=3600),
+        default=20.0,
+        show_default=True,
+        metavar="S",
+        help="Limit for each timing, if its median is not known within 2 % before.",
+    ),
+    flag("--paired", help="Run the models in turns, and give the ratios."),
+    FROM,
+    OFFLINE,
+    FORCE,
+    RESULTS,
+)
+@click.pass_obj
+def command(
+    app: App,
+    *,
+    selection: Selection,
+    device: str,
+    batch_sizes: tuple[int, ...],
+    precisions: tuple[str, ...],
+    runtimes: tuple[str, ...],
+    size: tuple[int, int],
+    seconds: float,
+    weights: Path,
+    paired: bool,
+    no_io: bool,
+    sources: tuple[str, ...],
+    offline: bool,
+    force: bool,
+    results: Path | None,
+) -> int:
+    """Measure latency, throughput and memory of models on this device; needs no weights and no data set.
+
+    Each model runs in a process of its own until the median is known within 2 % (95 % interval) or the
+    time is up. Detectors' second stage gets the largest number of proposals, whatever the image shows.
+    What disturbed the machine is named in the record.
+    """
+    from bddzoo.engines.registry_config import is_buildable, network_of
+    from bddzoo.inference.load import check_device_name
+    from bddzoo.results import check_root, default_root
+    from bddzoo.runs.bench import RUNTIMES, BenchOptions, Subject
+
+    check_device_name(device)
+    chosen = selection.models(app)
+    models = [model for model in chosen if is_buildable(model) and model.protocol is not None]
+    if not models:
+        network_of(chosen[0])
+        raise UsageError("none of these models can be run", hint="'bddzoo info MODEL' says why")
+    if len(models) < len(chosen):
+        app.warn(f"{len(chosen) - len(models)} models cannot be run and are left out")
+    if paired and len(models) < 2:
+        raise UsageError("--paired compares models", hint="name two")
+    root = default_root(results)
+    check_root(root)
+    _check_words("--precision", precisions, PRECISIONS)
+    _check_words("--runtime", runtimes, RUNTIMES)
+    planned = [
+        BenchOptions(device, batch_sizes, PRECISIONS[precision], runtime, size, not no_io, seconds)
+        for precision in dict.fromkeys(precisions)
+        for runtime in dict.fromkeys(runtimes)
+    ]
+
+    kind = str(weights) if str(weights) in ("random", "zoo") else "file"
+    if kind == "file" and len(models) > 1:
+        raise UsageError("--weights FILE is of one model", hint="name one model")
+
+    def subject(model: Model) -> Subject:
+        from bddzoo.cli.weights import obtain_weights
+
+        if kind == "random":
+            return Subject(model)
+        file = weights if kind == "file" else None
+        return Subject(model, obtain_weights(app, model, file, sources, offline=offline)[0], kind)
+
+    groups = [models] if paired else [[model] for model in models]
+    records: list[SpeedRecord] = []
+    failed: list[BddzooError] = []
+    try:
+        for group in groups:
+            for options in planned:
+                known = (
+                    [] if force or paired or kind == "file" else _known(app, root, group[0], options, kind)
+                )
+                if known:
+                    app.say(f"{group[0].id}: measured before: {known[-1].path}")
+                    records.append(known[-1].record)
+                    continue
+                try:
+                    records += _measure(app, root, [subject(model) for model in group], options)
+                except BddzooError as error:
+                    if len(groups) * len(planned) == 1:
+                        raise
+                    failed.append(error)
+                    app.error(f"{', '.join(m.id for m in group)}: {error.message}", hint=error.hint)
+    finally:  # after Ctrl-C, too
+        _show(app, records, paired=paired)
+    return int(failed[0].exit_code if failed else ExitCode.OK)
+
+
+def _check_words(option: str, words: Sequence[str], known: Collection[str]) -> None:
+    for word in words or ("",):
+        if word not in known:
+            raise UsageError(f"{option}: no '{word}'", hint=f"known: {', '.join(known)}")
+
+
+def _measure(app: App, root: Path, subjects: list[Subject], options: BenchOptions) -> list[SpeedRecord]:
+    from bddzoo.cli.progress import Bar
+    from bddzoo.results.speed import write_speed
+    from bddzoo.runs.bench import INTERRUPTED, bench
+
+    label = " and ".join(subject.model.id for subject in subjects)
+    with Bar(app, label) as bar:
+        found = bench(
+            subjects,
+            options,
+            command=["bddzoo", *sys.argv[1:]],
+            step=lambda text: bar.step(f"{label}: {text}"),
+            warn=bar.warn,
+        )
+    for record in found:
+        if not any(timing.times_ms for timing in record.timings):
+            reason = next((t.failure for t in record.timings if t.failure), "nothing could be measured")
+            raise MissingError(f"{record.model}: {reason}", hint="use a smaller --size or --batch-size")
+        app.say(f"record: {write_speed(record, root)}")
+    if any(INTERRUPTED in record.warnings for record in found):
+        raise KeyboardInterrupt
+    return found
+
+
+def _known(app: App, root: Path, model: Model, options: BenchOptions, weights: str) -> list[StoredSpeed]:
+    """Records of the same measurement: model, settings, device and versions."""
+    import torch
+
+    from bddzoo.engines.load import find_device
+    from bddzoo.results.environment import collect_environment
+    from bddzoo.results.speed import scan_speed
+    from bddzoo.runs.machine import describe_device
+
+    device = describe_device(find_device(options.device), torch.get_num_threads())
+    packages = collect_environment().packages
+    wanted = {("network", size) for size in options.batch_sizes}
+    wanted |= {("file to file", 1)} if options.with_io else set()
+    return [
+        item
+        for item in scan_speed(root, lambda error: app.warn(str(error)))
+        if item.record.model == model.id
+        and item.record.setting == (device.label, options.size, options.precision, options.runtime, weights)
+        and item.record.environment.packages == packages
+        and wanted <= {(t.what, t.batch_size) for t in item.record.timings}
+    ]
+
+
+def _show(app: App, records: list[SpeedRecord], *, paired: bool) -> None:
+    import msgspec
+
+    if app.json:
+        app.data_json([{**msgspec.to_builtins(r), "summary": summary(r)} for r in records])
+        return
+    rows = [row for record in records for row in speed_rows(record)]
+    app.table(SPEED_HEADER, rows, optional=("p99", "p90", "memory", "runtime", "precision"))
+    if paired and len(records) > 1:
+        app.data("")
+        ratios(app, records[0], records[1:], paired=True)
+
+
+SPEED_HEADER = (
+    *("model", "precision", "runtime", "what", "batch"),
+    *("median ms", "95 % interval", "p90", "p99", "images/s", "memory"),
+)
+
+
+def speed_rows(record: SpeedRecord) -> list[list[object]]:
+    """A row of `SPEED_HEADER` for each timing of a record."""
+    from bddzoo.files import format_size
+
+    rows: list[list[object]] = []
+    for timing in record.timings:
+        row: list[object] = [record.model, record.precision, record.runtime, timing.what, timing.batch_size]
+        if not timing.times_ms:
+            rows.append([*row, "-", timing.failure or "-", "-", "-", "-", "-"])
+            continue
+        interval = timing.interval_ms
+        peak = timing.peak_device_bytes or record.peak_memory_bytes
+        rows.append(
+            [
+                *row,
+                f"{timing.median_ms:.1f}",
+                f"[{interval[0]:.1f}, {interval[1]:.1f}]" if interval else "too few runs",
+                f"{timing.percentile(0.9):.1f}",
+                f"{timing.percentile(0.99):.1f}",
+                number(timing.images_per_s),
+                format_size(peak) if peak else "-",
+            ]
+        )
+    return rows
+
+
+def summary(record: SpeedRecord) -> list[dict[str, Any]]:
+    """What the times of a record come to, for JSON."""
+    return [
+        {
+            "what": t.what,
+            "batch_size": t.batch_size,
+            "runs": len(t.times_ms),
+            "median_ms": t.median_ms,
+            "interval_ms": t.interval_ms,
+            "p90_ms": t.percentile(0.9),
+            "p99_ms": t.percentile(0.99),
+            "images_per_s": t.images_per_s,
+        }
+        for t in record.timings
+        if t.times_ms
+    ]
+
+
+def ratios(app: App, first: SpeedRecord, others: list[SpeedRecord], *, paired: bool) -> None:
+    """Print how much longer other models take than the first, with intervals."""
+    rows = [
+        [other.model, what, batch, f"{ratio:.3f}", f"[{low:.3f}, {high:.3f}]"]
+        for other in others
+        for what, batch, (ratio, low, high) in _ratios(first, other, paired)
+    ]
+    app.table((f"time, {first.model} = 1", "what", "batch", "ratio", "95 % interval"), rows)
+
+
+def _ratios(a: SpeedRecord, b: SpeedRecord, paired: bool) -> Iterator[tuple[str, int, Ratio]]:
+    """What was timed of both: time of `b` over that of `a`, with its interval."""
+    from bddzoo.results.speed import median_ratio
+
+    for timing in a.timings:
+        same = b.timing(timing.what, timing.batch_size)
+        if same is not None and timing.times_ms:
+            ratio = median_ratio(timing.times_ms, same.times_ms, paired=paired)
+            yield timing.what, timing.batch_size, ratio
+
+
+def list_speed(app: App, root: Path, selection: Selection, *, latest: bool) -> None:
+    """`results ls --speed`: a row for each record, of one image through the network."""
+    from bddzoo.results.speed import scan_speed
+
+    known = scan_speed(root, lambda error: app.warn(str(error)))
+    stored = selection.items(app, known, lambda item: (item.record.model, item.record.zoo))
+    stored.sort(key=lambda item: (item.record.model, item.record.started))
+    if latest:
+        stored = list({(item.record.model, *item.record.setting): item for item in stored}.values())
+    if app.json:
+        app.data_json([_speed_json(item) for item in stored])
+        return
+    if not stored:
+        app.say(f"no records of speed in {root}")
+        return
+    rows = []
+    for item in stored:
+        record, one = item.record, item.record.timing()
+        shown = [f"{one.median_ms:.1f}", number(one.images_per_s)] if one else ["-", "-"]
+        disturbed = "yes" if record.warnings else ""
+        rows.append(
+            [
+                *(item.id[:8], record.started[:10], record.model, record.device.label),
+                *(record.precision, record.runtime, *shown, disturbed),
+            ]
+        )
+    head = ["record", "date", "model", "device", "precision", "runtime", "ms", "images/s", "disturbed"]
+    app.table(head, rows, optional=("disturbed", "date", "runtime", "precision"))
+
+
+def show_speed(app: App, stored: StoredSpeed) -> None:
+    """`results show` of a record of speed."""
+    record = stored.record
+    if app.json:
+        app.data_json(_speed_json(stored))
+        return
+    height, width = record.size
+    app.data(f"{record.model}  record {stored.id}\n{stored.path}\n")
+    facts = {
+        "device": record.device.label,
+        "image": f"{width}x{height}",
+        "weights": record.weights,
+        "begun": record.started,
+        "loading": f"{record.load_s:.1f} s",
+        "parameters": f"{record.params:,}",
+        "operations": f"{record.flops / 1e9:.1f} GFLOP, an image" if record.flops else "-",
+        **{f"{name} of an image": str(count) for name, count in record.second_stage.items()},
+    }
+    app.table(("", "value"), list(facts.items()))
+    app.data("")
+    app.table(SPEED_HEADER[3:], [row[3:] for row in speed_rows(record)])
+    for text in record.warnings:
+        app.prose(f"disturbed: {text}")
+
+
+def compare_speed(app: App, first: StoredSpeed, second: StoredSpeed) -> None:
+    """`results compare` of two records of speed.
+
+    Raises:
+        UsageError: They are of different devices, so that a ratio says nothing about the models.
+    """
+    a, b = first.record, second.record
+    if a.device.label != b.device.label:
+        raise UsageError(f"measured on {a.device.label} and on {b.device.label}", hint="compare one device")
+    paired = b.model in a.in_turns_with and a.started == b.started
+    if app.json:
+        found = [
+            {"what": what, "batch_size": batch, **dict(zip(("ratio", "low", "high"), ratio, strict=True))}
+            for what, batch, ratio in _ratios(a, b, paired)
+        ]
+        app.data_json({"a": first.id, "b": second.id, "in_turns": paired, "ratios": found})
+        return
+    ratios(app, a, [b], paired=paired)
+    if not paired:
+        app.say("measured one after the other: 'bddzoo bench A B --paired' runs them in turns")
+
+
+def _speed_json(stored: StoredSpeed) -> dict[str, Any]:
+    import msgspec
+
+    value = msgspec.to_builtins(stored.record)
+    return {"id": stored.id, "path": str(stored.path), "summary": summary(stored.record), **value}

@@ -1,0 +1,104 @@
+"""`bddzoo bench` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import bddzoo, environment
+
+MODEL = "demo_semfpn_r18n_sem_seg"
+OTHER = "demo_mask_rcnn_r18n_ins_seg"
+FAST = ("--device", "cpu", "--size", "90x160", "--seconds", "0.3")
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("results")
+    done = bddzoo("bench", MODEL, OTHER, *FAST, "--paired", "--results", root)
+    assert done.returncode == 0, done.stderr
+    assert "ratio" in done.stdout
+    assert done.stderr.count("record: ") == 2
+    return root
+
+
+def test_what_was_measured_is_listed_shown_and_compared(measured: Path) -> None:
+    listed = bddzoo("results", "ls", "--speed", "--results", measured, "--format", "json")
+    a, b = (item["id"] for item in json.loads(listed.stdout))
+    table = bddzoo("results", "ls", "--speed", MODEL, "--results", measured)
+    assert MODEL in table.stdout
+    assert OTHER not in table.stdout
+    shown = bddzoo("results", "show", a[:6], "--results", measured)
+    assert "file to file" in shown.stdout
+    ratio = json.loads(bddzoo("results", "compare", a, b, "--results", measured, "--format", "json").stdout)
+    assert ratio["in_turns"] is True
+    for item in ratio["ratios"]:
+        assert 0 < item["low"] <= item["ratio"] <= item["high"]
+    # Records of numbers are others.
+    assert json.loads(bddzoo("results", "ls", "--results", measured, "--format", "json").stdout) == []
+
+
+def test_a_measurement_is_not_made_twice(measured: Path) -> None:
+    again = bddzoo("bench", MODEL, *FAST, "--results", measured)
+    assert again.returncode == 0
+    assert "measured before" in again.stderr
+    assert len(list(measured.rglob("speed/*.json"))) == 2
+    other = bddzoo("bench", MODEL, *FAST, "--batch-size", "2", "--results", measured, "--format", "json")
+    (row,) = json.loads(other.stdout)
+    assert [item["batch_size"] for item in row["summary"]] == [2, 1]
+    assert len(list(measured.rglob("speed/*.json"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("no_such_model",), 5, "no model or zoo fits"),
+        ((), 2, "no model given"),
+        ((MODEL, "--batch-size", "0"), 2, "not a list of numbers"),
+        ((MODEL, "--batch-size", "1,x"), 2, "not a list of numbers"),
+        ((MODEL, "--size", "720"), 2, "not HEIGHTxWIDTH"),
+        ((MODEL, "--size", "0x99999999999"), 2, "not between"),
+        ((MODEL, "--precision", "fp8"), 2, "known: fp32, amp, bf16"),
+        ((MODEL, "--runtime", "tensorrt"), 2, "known: "),
+        ((MODEL, "--paired"), 2, "name two"),
+        ((MODEL, "--device", "tpu"), 2, "no device is called"),
+        ((MODEL, "--device", "cpu", "--precision", "amp"), 2, "needs a GPU"),
+        ((MODEL, "--weights", "no-such-file.pth"), 5, "no such weights file"),
+        ((MODEL, "--weights", "zoo", "--offline", "--cache", "CACHE"), 0, ""),
+    ],
+)
+def test_bad_input(arguments: tuple[str, ...], code: int, text: str, tmp_path: Path) -> None:
+    typed = [str(tmp_path) if a == "CACHE" else a for a in arguments]
+    size = () if "--size" in typed else ("--size", "64x64")
+    done = bddzoo("bench", *typed, *size, "--seconds", "0.1", "--results", tmp_path / "results")
+    assert done.returncode == code, done.stderr
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+    if code:
+        assert not (tmp_path / "results").exists()
+
+
+def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
+    root, log = tmp_path / "results", tmp_path / "log"
+    sizes = ["--size", "90x160", "--batch-size", "1,2", "--seconds", "3"]
+    command = ["bench", MODEL, "--device", "cpu", *sizes, "-v", "--results", str(root)]
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bddzoo", *command], stderr=stderr, env=environment(), text=True
+        )
+    deadline = time.monotonic() + 240
+    while "batch size 2" not in log.read_text() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130, log.read_text()
+    assert "Traceback" not in log.read_text()
+    (path,) = root.rglob("speed/*.json")
+    record = json.loads(path.read_bytes())
+    assert [t["batch_size"] for t in record["timings"]] == [1]
+    assert "interrupted" in record["warnings"]

@@ -1,0 +1,155 @@
+"""Records of speed: what their times come to, and their files."""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bddzoo.errors import IntegrityError, UsageError
+from bddzoo.results import collect_environment
+from bddzoo.results.speed import (
+    Device,
+    SpeedRecord,
+    Timing,
+    decode_speed,
+    encode_speed,
+    find_speed,
+    median,
+    median_interval,
+    median_ratio,
+    scan_speed,
+    write_speed,
+)
+
+TIMES = st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=200)
+
+
+def record(**changes: Any) -> SpeedRecord:
+    values: dict[str, Any] = {
+        "model": "m",
+        "zoo": "z",
+        "task": "sem_seg",
+        "size": (720, 1280),
+        "precision": "fp32",
+        "runtime": "eager",
+        "weights": "random",
+        "device": Device(name="a processor", type="cpu", threads=2),
+        "environment": collect_environment(),
+        "started": "2026-01-02T03:04:05Z",
+        "load_s": 0.5,
+        "params": 10,
+        "timings": (Timing(times_ms=(3.0, 1.0, 2.0)),),
+    }
+    return SpeedRecord(**{**values, **changes})
+
+
+@given(TIMES)
+def test_median_and_percentiles_are_numpys(times: list[float]) -> None:
+    timing = Timing(times_ms=tuple(times))
+    assert timing.median_ms == pytest.approx(float(np.median(times)))
+    for share in (0.5, 0.9, 0.99):
+        expected = np.percentile(times, share * 100, method="inverted_cdf")
+        assert timing.percentile(share) == expected
+
+
+@given(st.integers(1, 400))
+def test_the_interval_of_a_median_is_the_narrowest_that_holds_it(count: int) -> None:
+    """Ranks by scipy-free exact binomial sums: 95 % inside, and less with ranks one further in."""
+    found = median_interval([float(i) for i in range(count)])
+
+    def inside(rank: int) -> float:
+        return 1 - 2 * sum(math.comb(count, k) for k in range(rank)) / 2**count
+
+    if found is None:
+        assert count < 6
+        return
+    low, high = map(int, found)
+    assert low + high == count - 1
+    assert inside(low + 1) >= 0.95 > inside(low + 2)
+
+
+def test_intervals_hold_the_true_median_as_often_as_they_say() -> None:
+    generator = random.Random(1)
+    held = 0
+    for _ in range(500):
+        interval = median_interval([generator.lognormvariate(0, 1) for _ in range(15)])
+        assert interval is not None
+        held += interval[0] <= 1.0 <= interval[1]
+    assert held >= 460
+
+
+def test_ratios_and_what_turns_are_worth() -> None:
+    """Of runs in turns, a drift that both share does not widen the interval."""
+    drift = [1.0 + 0.05 * i for i in range(40)]
+    a = [100 * d for d in drift]
+    b = [150 * d for d in drift]
+    ratio, low, high = median_ratio(a, b, paired=True)
+    assert ratio == pytest.approx(1.5)
+    assert low <= 1.5 <= high
+    _, apart_low, apart_high = median_ratio(a, b, paired=False)
+    assert high - low < (apart_high - apart_low) / 2
+
+
+def test_a_record_is_written_read_and_found(tmp_path: Path) -> None:
+    one = record()
+    path = write_speed(one, tmp_path)
+    assert path.parts[-5:-1] == ("z", "sem_seg", "m", "speed")
+    assert decode_speed(path.read_bytes(), "here") == one
+    assert write_speed(one, tmp_path) == path
+    (stored,) = scan_speed(tmp_path, pytest.fail)
+    for name in (stored.id, stored.id[:4], str(path)):
+        assert find_speed(tmp_path, name) == stored
+    assert find_speed(tmp_path, "m") is None
+    # The records of numbers next to it are not disturbed.
+    from bddzoo.results import load_records
+
+    assert load_records(tmp_path) == []
+
+
+def test_several_records_of_one_beginning(tmp_path: Path) -> None:
+    for name in ("abcd0000", "abcd1111"):
+        path = tmp_path / "z" / "t" / "m" / "speed" / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_speed(record()))
+    with pytest.raises(UsageError, match="2 records"):
+        find_speed(tmp_path, "abcd")
+
+
+BAD = {
+    "cut": lambda data: data[: len(data) // 2],
+    "empty": lambda data: b"",
+    "binary": lambda data: b"\xff\x00" * 100,
+    "deep": lambda data: b"[" * 100_000,
+    "another schema": lambda data: data.replace(b'"schema": 1', b'"schema": 2'),
+    "a negative time": lambda data: data.replace(b"3.0", b"-3.0"),
+    "an unknown field": lambda data: data.replace(b'"model"', b'"modell"'),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_damaged_records_are_refused_and_skipped(kind: str, tmp_path: Path) -> None:
+    path = write_speed(record(), tmp_path)
+    good = write_speed(record(started="2026-01-03T00:00:00Z"), tmp_path)
+    path.write_bytes(BAD[kind](path.read_bytes()))
+    errors: list[IntegrityError] = []
+    assert [item.path for item in scan_speed(tmp_path, errors.append)] == [good]
+    assert len(errors) == 1
+    assert str(path) in errors[0].message
+    with pytest.raises(IntegrityError):
+        find_speed(tmp_path, str(path))
+
+
+@given(TIMES, st.integers(1, 64))
+def test_round_trip(times: list[float], batch: int) -> None:
+    one = record(timings=(Timing(times_ms=tuple(times), batch_size=batch),))
+    assert decode_speed(encode_speed(one), "") == one
+    assert msgspec.json.decode(encode_speed(one))["timings"][0]["batch_size"] == batch
+    assert one.timings[0].images_per_s == pytest.approx(batch * 1000 / median(times))
