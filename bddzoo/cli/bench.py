@@ -278,10 +278,8 @@ def _known(app: App, root: Path, model: Model, options: BenchOptions, weights: s
 
 
 def _show(app: App, records: list[SpeedRecord], *, paired: bool) -> None:
-    import msgspec
-
     if app.json:
-        app.data_json([{**msgspec.to_builtins(r), "summary": summary(r)} for r in records])
+        app.data_json([brief(record) for record in records])
         return
     rows = [row for record in records for row in speed_rows(record)]
     app.table(SPEED_HEADER, rows, optional=("p99", "p90", "memory", "runtime", "precision"))
@@ -320,6 +318,24 @@ def speed_rows(record: SpeedRecord) -> list[list[object]]:
             ]
         )
     return rows
+
+
+def brief(record: SpeedRecord) -> dict[str, Any]:
+    """What was measured, without the single times and the environment, for JSON."""
+    return {
+        "model": record.model,
+        "device": record.device.label,
+        "size": record.size,
+        "precision": record.precision,
+        "runtime": record.runtime,
+        "weights": record.weights,
+        "load_s": record.load_s,
+        "params": record.params,
+        "flops": record.flops,
+        "peak_memory_bytes": record.peak_memory_bytes,
+        "summary": summary(record),
+        "warnings": record.warnings,
+    }
 
 
 def summary(record: SpeedRecord) -> list[dict[str, Any]]:
@@ -371,7 +387,7 @@ def list_speed(app: App, root: Path, selection: Selection, *, latest: bool) -> N
     if latest:
         stored = list({(item.record.model, *item.record.setting): item for item in stored}.values())
     if app.json:
-        app.data_json([_speed_json(item) for item in stored])
+        app.data_json([{"id": i.id, "path": str(i.path), **brief(i.record)} for i in stored])
         return
     if not stored:
         app.say(f"no records of speed in {root}")
@@ -393,9 +409,12 @@ def list_speed(app: App, root: Path, selection: Selection, *, latest: bool) -> N
 
 def show_speed(app: App, stored: StoredSpeed) -> None:
     """`results show` of a record of speed."""
+    import msgspec
+
     record = stored.record
     if app.json:
-        app.data_json(_speed_json(stored))
+        whole = msgspec.to_builtins(record)
+        app.data_json({"id": stored.id, "path": str(stored.path), **whole, "summary": summary(record)})
         return
     height, width = record.size
     app.data(f"{record.model}  record {stored.id}\n{stored.path}\n")
@@ -436,10 +455,3 @@ def compare_speed(app: App, first: StoredSpeed, second: StoredSpeed) -> None:
     ratios(app, a, [b], paired=paired)
     if not paired:
         app.say("measured one after the other: 'bddzoo bench A B --paired' runs them in turns")
-
-
-def _speed_json(stored: StoredSpeed) -> dict[str, Any]:
-    import msgspec
-
-    value = msgspec.to_builtins(stored.record)
-    return {"id": stored.id, "path": str(stored.path), "summary": summary(stored.record), **value}

@@ -73,6 +73,7 @@ vis overlay -t TASK -i TMP/data/images/10k/val -l PRED -o TMP/drawn-TASK
 convert-labels -l GT -t TASK --to rle -o TMP/TASK.json
 """
 RUNS = f"""
+bench {SEM_SEG} --device cpu --size 64x64 --no-io --seconds 0.1
 predict {SEM_SEG} -i TMP/data/images/10k/val/frame00000.jpg --weights TMP/{SEM_SEG}.pth --device cpu \
 -o TMP/one --registry TMP/plain.yaml
 convert {SEM_SEG} --from TMP --to safetensors -o TMP/w.safetensors
