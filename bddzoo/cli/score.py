@@ -47,7 +47,7 @@ Examples:
   bddzoo score -t sem_seg -g labels/sem_seg/masks/val -r predictions/
   bddzoo score -t ins_seg -g labels/ins_seg/bitmasks/val -r out/bitmasks
   bddzoo score -t sem_seg -g val.json -r predictions.zip --format json
-  bddzoo score -t ins_seg -g val.json -r ins_seg.json --errors --calibration
+  bddzoo score -t ins_seg -g annotations.json -r results.json --errors
   bddzoo score -t sem_seg -g masks/val -r out --ci \\
       --by weather,timeofday --attributes det_val.json
   bddzoo score -t sem_seg -g masks/val -r mine --against baseline.zip
@@ -65,7 +65,7 @@ Examples:
         type=Named(),
         required=True,
         metavar="PATH",
-        help="Predictions, of the same kind; also the folder that predict wrote.",
+        help="Predictions: folder, zip or JSON file; also the folder that predict wrote.",
     ),
     DATASET,
     SCORE_FILE,

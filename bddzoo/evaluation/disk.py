@@ -9,10 +9,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bddzoo.datasets.classes import DRIVABLE, INS_SEG, SEM_SEG
+from bddzoo.datasets.formats.coco import CocoFrames
 from bddzoo.datasets.formats.frames import JsonFrames
-from bddzoo.datasets.sources import Source, ZipSource, open_source
+from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
+from bddzoo.evaluation.label_frames import MaskFrames, open_frames
 from bddzoo.evaluation.mask_frames import FrameResult, MaskWork
 from bddzoo.evaluation.metrics.errors import ErrorAccumulator
 from bddzoo.evaluation.metrics.insseg import InsSegAccumulator, MatchAccumulator
@@ -37,7 +39,14 @@ DIFFERING = ("suffix", "stuff")
 
 ALL_WRONG = "the official toolkit takes frames without a prediction for all wrong"
 ADDED_UP = "the official toolkit adds masks of a stuff class up, and encodes sums as ends of runs"
-ODD_KINDS = "the official toolkit finds no ground truth where it is PNG files and the predictions are JSON"
+ODD_KINDS = "the official toolkit does not compare PNG files with JSON"
+# How bitmasks and RLE differ where one is compared with the other.
+AS_RLE = {
+    "ins_seg": "bitmasks and RLE are compared as RLE: detections on crowd objects are forgiven, while "
+    "between bitmasks a crowd is an ordinary object",
+    "pan_seg": "bitmasks and RLE are compared as RLE: all pieces of a stuff class are one segment, and crowd "
+    "is left out on both sides",
+}
 
 
 def evaluate(
@@ -54,7 +63,7 @@ def evaluate(
     Args:
         task: `sem_seg`, `drivable`, `ins_seg` or `pan_seg`.
         gt: Ground truth: a folder of PNGs, an RLE JSON file, a folder of JSON files, or a zip.
-        pred: Predictions of the same kind; for sem_seg also RLE JSON against a folder of PNGs.
+        pred: Predictions: PNGs or RLE JSON; ins_seg also COCO JSON, on either side.
         score_file: ins_seg from bitmasks: scores of the instances.
         options: How strictly.
         progress: Called with frames done and frames in all.
@@ -69,20 +78,14 @@ def evaluate(
     if task not in TASKS:
         raise UsageError(f"unknown task {task!r}", hint="known are " + ", ".join(TASKS))
     chosen = options or Options()
-    if task == "sem_seg" and not chosen.official:
-        from bddzoo.evaluation.mixed import kinds_differ, score_rle_against_masks
-
-        # How zoos publish, and how the data set comes; the toolkit cannot read them together.
-        if kinds_differ(gt, pred):
-            mixed = score_rle_against_masks(gt, pred)
-            _add_official(mixed, lambda o: evaluate(task, gt, pred, options=o), chosen, ODD_KINDS)
-            return mixed
     run = _Run(task, open_source(gt), open_source(pred), score_file, chosen, progress)
-    result = run.json() if run.files.json else run.masks()
-    if not chosen.official and (result.skipped or any(k in run.remarks.places for k in DIFFERING)):
+    result = run.masks() if run.from_masks() else run.json()
+    if chosen.official or result.source == "coco":
+        return result
+    if run.mixed or result.skipped or any(k in run.remarks.places for k in DIFFERING):
         again = partial(evaluate, task, gt, pred, score_file=score_file)
         note = ALL_WRONG if result.skipped or "stuff" not in run.remarks.places else ADDED_UP
-        _add_official(result, lambda o: again(options=o), chosen, note)
+        _add_official(result, lambda o: again(options=o), chosen, ODD_KINDS if run.mixed else note)
     return result
 
 
@@ -116,17 +119,17 @@ class _Run:
         self.remarks = Remarks()
         self.files = prediction_files(task, pred, options, self.remarks, scores_elsewhere=bool(score_file))
         self.skipped: list[str] = []
+        self.mixed = False
         self.errors = ErrorAccumulator(CLASS_NAMES[task]) if options.errors else None
 
     # From PNG files.
 
+    def from_masks(self) -> bool:
+        """Whether PNG files are compared with PNG files."""
+        return not self.files.json and bool(self.options.official or self.gt.with_suffix(".png"))
+
     def masks(self) -> Evaluation:
         """Score PNG files."""
-        if not self.options.official and not self.gt.with_suffix(".png"):
-            raise MissingError(
-                f"{self.gt.path} has no PNG files, the predictions in {self.pred.path} are PNG files",
-                hint="ground truth and predictions must be of the same kind",
-            )
         by_name = self.options.official and self.task == "ins_seg"
         pairs, missing = pair_masks(self.gt, self.pred, self.options, self.remarks, by_name=by_name)
         if missing and (not self.options.official or self.task == "ins_seg"):
@@ -198,15 +201,14 @@ class _Run:
     # From JSON files.
 
     def json(self) -> Evaluation:
-        """Score frames with RLE labels."""
-        gt_files = [m for m in self.gt.with_suffix(".json") if self._top(self.gt, m)]
-        pred_files = [m for m in self.pred.with_suffix(".json") if self._top(self.pred, m)]
-        if not gt_files and not self.options.official:
-            raise MissingError(
-                f"{self.gt.path} has no JSON files, the predictions in {self.pred.path} are JSON",
-                hint="ground truth and predictions must be of the same kind",
-            )
-        gt, pred = JsonFrames(self.gt, gt_files), JsonFrames(self.pred, pred_files)
+        """Score frames with RLE labels, or masks against them."""
+        official = self.options.official
+        gt = open_frames(self.gt, self.task, official=official)
+        pred = open_frames(
+            self.pred, self.task, score_file=self.score_file, scored=True, truth=gt, official=official
+        )
+        self.mixed = isinstance(gt, MaskFrames) or isinstance(pred, MaskFrames)
+        coco = isinstance(gt, CocoFrames) or isinstance(pred, CocoFrames)
         pairs, missing = pair_frames(gt, pred, self.options, self.remarks)
         if missing and not self.options.official:
             pairs = self._without(pairs, missing)
@@ -221,20 +223,17 @@ class _Run:
             result.scores = replace(result.scores, renamed=RLE_NAMES)
             return result
         names = CLASS_NAMES[self.task]
-        work = RleWork(gt, pred, names, self.options, SILENT.get(self.task, frozenset()))
+        silent = SILENT.get(self.task, frozenset())
+        work = RleWork(gt, pred, names, self.options, silent, official_input=not self.mixed)
         if self.task == "ins_seg":
             instances = MatchAccumulator(names)
             self._collect(work.instances, pairs, instances.add)
-            result = self._finish(instances, "rle")
+            result = self._finish(instances, "coco" if coco else "rle")
             result.scores = instances.as_rle(result.scores)
             return result
         semantic = SemSegAccumulator(names, self.task)
         self._collect(work.semantic, pairs, semantic.add)
         return self._finish(semantic, "rle")
-
-    def _top(self, source: Source, member: str) -> bool:
-        # The toolkit looks for JSON files in the folder itself only; archives often nest one folder.
-        return isinstance(source, ZipSource) or "/" not in member
 
     # Both.
 
@@ -274,6 +273,8 @@ class _Run:
     def _finish(self, accumulator: Accumulator, source: str) -> Evaluation:
         scores = replace(accumulator.compute(), partial=bool(self.skipped))
         warnings = self.remarks.lines()
+        if self.mixed and self.task in AS_RLE:
+            warnings.append(AS_RLE[self.task])
         if not len(accumulator):
             warnings.append(
                 f"not a single frame was scored: {self.gt.path} and {self.pred.path} differ in kind"

@@ -59,7 +59,7 @@ class Evaluation:
     Attributes:
         scores: The scores.
         accumulator: Statistics of each frame; for slices and intervals.
-        source: `masks`, `bitmasks` or `rle`.
+        source: `masks`, `bitmasks`, `rle` or `coco`.
         warnings: One line each.
         skipped: Frames that were left out (only with `allow_partial`).
         official: The toolkit's scores where they differ, or None.

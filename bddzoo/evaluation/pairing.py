@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from bddzoo.datasets.formats.frames import JsonFrames
+from bddzoo.datasets.formats.frames import Frames
 from bddzoo.datasets.images import frame_stem
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
@@ -94,7 +94,7 @@ def _refuse_duplicates(source: Source, members: Sequence[str]) -> None:
 
 
 def pair_frames(
-    gt: JsonFrames, pred: JsonFrames, options: Options, remarks: Remarks
+    gt: Frames, pred: Frames, options: Options, remarks: Remarks
 ) -> tuple[list[FramePair], list[str]]:
     """Pairs in the order of the ground truth, and the frames without a prediction.
 
@@ -136,7 +136,7 @@ def pair_frames(
     return pairs, [p.name for p in pairs if p.pred is None]
 
 
-def _keys(frames: JsonFrames, videos: bool) -> list[str]:
+def _keys(frames: Frames, videos: bool) -> list[str]:
     if not videos:
         return frames.names
     return [f"{v}/{n}" for v, n in zip(frames.videos, frames.names, strict=True)]

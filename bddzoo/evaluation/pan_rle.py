@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.datasets.formats.frames import JsonFrames, Label, label_flag, masked_labels
+from bddzoo.datasets.formats.frames import Frames, Label, label_flag, masked_labels
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.mask_frames import FrameResult
 from bddzoo.evaluation.metrics.panseg import FN, FP, IOU, PAN_CLASSES, STUFF_COUNT, TP
@@ -50,8 +50,8 @@ class PanRleWork:
         options: How strictly.
     """
 
-    gt: JsonFrames
-    pred: JsonFrames
+    gt: Frames
+    pred: Frames
     options: Options
     _index: dict[str, int] = field(default_factory=lambda: {n: i for i, n in enumerate(PAN_CLASSES)})
 
@@ -78,7 +78,7 @@ class PanRleWork:
         _match(out, truth, pred)
         return FrameResult(out, remarks)
 
-    def _segments(self, frames: JsonFrames, at: int, remarks: list[tuple[str, str]]) -> _Segments:
+    def _segments(self, frames: Frames, at: int, remarks: list[tuple[str, str]]) -> _Segments:
         where = frames.where(at)
         labels = masked_labels(frames.frame(at), where)
         known = [label for label in labels if label.category in self._index]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bddzoo.datasets.formats.frames import (
     INS_ALIASES,
     INS_IGNORED,
-    JsonFrames,
+    Frames,
     Label,
     label_flag,
     masked_labels,
@@ -46,13 +46,15 @@ class RleWork:
         class_names: Names of the classes.
         options: How strictly.
         silent: Categories that may occur without being a class (drivable's background).
+        official_input: Both sides are files that the official toolkit can compare.
     """
 
-    gt: JsonFrames
-    pred: JsonFrames
+    gt: Frames
+    pred: Frames
     class_names: Sequence[str]
     options: Options
     silent: frozenset[str] = frozenset()
+    official_input: bool = True
     _index: dict[str, int] = field(default_factory=dict)
     # Class of every category of instances, and whether it is an ignored one.
     _instance_kinds: dict[str | None, tuple[int, bool]] = field(default_factory=dict)
@@ -81,7 +83,7 @@ class RleWork:
             gt, pred = (ClassRuns(r.starts, r.values, pixels) for r in (gt, pred))
         return FrameResult(runs_confusion(gt, pred, len(self.class_names)), remarks)
 
-    def _runs(self, frames: JsonFrames, at: int, remarks: list[tuple[str, str]]) -> tuple[ClassRuns, str]:
+    def _runs(self, frames: Frames, at: int, remarks: list[tuple[str, str]]) -> tuple[ClassRuns, str]:
         """Class map of a frame, and its size as text ("" without labels)."""
         where = frames.where(at)
         labels, classes = [], []
@@ -107,7 +109,8 @@ class RleWork:
         if len(sizes) > 1:
             raise MissingError(f"{where}: masks of different sizes: {sorted(sizes)}")
         (size,) = sizes
-        remarks += self.options.crashes("size", where, f"masks of {size[1]}x{size[0]}, not 1280x720")
+        if self.official_input:
+            remarks += self.options.crashes("size", where, f"masks of {size[1]}x{size[0]}, not 1280x720")
         return mask_pixels(size, where), f"{size[1]}x{size[0]}"
 
     def instances(self, pair: FramePair) -> FrameResult:
@@ -142,7 +145,7 @@ class RleWork:
         return matched(found, len(self.class_names), self.options, remarks, coco=True)
 
     def _objects(
-        self, frames: JsonFrames, at: int, remarks: list[tuple[str, str]]
+        self, frames: Frames, at: int, remarks: list[tuple[str, str]]
     ) -> tuple[list[Label], NDArray[np.int64], NDArray[np.bool_]]:
         """Labels with masks, their class indices, and whether they are crowd or ignored."""
         where = frames.where(at)
@@ -272,7 +275,7 @@ def mask_pixels(size: tuple[int, int], where: str) -> int:
         raise MissingError(f"{where}: an RLE of size {list(size)}, which can't be meant") from None
 
 
-def prediction_problem(task: str, frames: JsonFrames, at: int) -> str | None:
+def prediction_problem(task: str, frames: Frames, at: int) -> str | None:
     """What a server would hold against the predictions of a frame, or None.
 
     Raises:

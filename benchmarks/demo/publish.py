@@ -22,7 +22,6 @@ import cv2
 from bddzoo.evaluation.boxfile import find_detections, score_detections
 from bddzoo.evaluation.disk import evaluate
 from bddzoo.evaluation.metrics.scores import Scores
-from bddzoo.evaluation.mixed import score_rle_against_masks
 
 SEM_SEG = "demo_semfpn_r18n_sem_seg"
 INS_SEG = "demo_mask_rcnn_r18n_ins_seg"
@@ -77,7 +76,7 @@ def main() -> None:
 
     preds = out / f"{SEM_SEG}.zip"
     pack(preds, {"sem_seg.json": compact(json.loads((found / "sem_seg.json").read_bytes()))})
-    scores = score_rle_against_masks(labels / "sem_seg" / "masks" / "val", preds).scores
+    scores = evaluate("sem_seg", labels / "sem_seg" / "masks" / "val", preds).scores
     (out / f"{SEM_SEG}.json").write_text(json.dumps(official(scores), indent=1) + "\n")
 
     archive = out / f"{INS_SEG}.zip"

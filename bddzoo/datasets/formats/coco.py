@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from bddzoo.datasets.classes import INS_SEG, ClassSet
-from bddzoo.datasets.formats.frames import INS_ALIASES
+from bddzoo.datasets.formats.frames import INS_ALIASES, Frame, Label, Rle
 from bddzoo.datasets.formats.labels import FLAGS, FrameLabels, Item
 from bddzoo.datasets.formats.polygons import coco_polygons
 from bddzoo.datasets.formats.rle import decode_rle
@@ -59,10 +59,7 @@ def read_coco(source: Source, classes: ClassSet = INS_SEG) -> Iterator[FrameLabe
     """
     (member,) = source.members[:1]
     where = source.where(member)
-    try:
-        data = msgspec.json.decode(source.read_text(member), type=_Coco)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MissingError(f"{where} is no COCO file: {error}") from None
+    data: _Coco = _decoded(source, member, _Coco)
     kinds = {}
     for category in data.categories:
         name = INS_ALIASES.get(category.name, category.name)
@@ -70,9 +67,7 @@ def read_coco(source: Source, classes: ClassSet = INS_SEG) -> Iterator[FrameLabe
             raise MissingError(f"{where}: unknown category {category.name!r}")
         kinds[category.id] = classes.index(name)
     names = _names(data, str(where))
-    by_image: dict[int | str, list[_Annotation]] = defaultdict(list)
-    for annotation in data.annotations:
-        by_image[annotation.image_id].append(annotation)
+    by_image = _by_image(data.annotations)
     for image, name in zip(data.images, names, strict=True):
         size = (image.height, image.width) if image.height and image.width else None
         out = FrameLabels(name, "ins_seg", size, where=f"{where}, image {image.file_name}")
@@ -91,6 +86,107 @@ def read_coco(source: Source, classes: ClassSet = INS_SEG) -> Iterator[FrameLabe
                 )
             )
         yield out
+
+
+def _decoded(source: Source, member: str, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(source.read_text(member), type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MissingError(f"{source.where(member)} is no COCO file: {error}") from None
+
+
+def _by_image(annotations: Iterable[_Annotation]) -> dict[int | str, list[_Annotation]]:
+    out: dict[int | str, list[_Annotation]] = defaultdict(list)
+    for annotation in annotations:
+        out[annotation.image_id].append(annotation)
+    return out
+
+
+def coco_kind(source: Source, member: str) -> str:
+    """What a JSON file looks like by its first megabyte: `coco`, `results`, or nothing of COCO's."""
+    head = next(iter(source.chunks(member, 1 << 20)), b"").removeprefix(b"\xef\xbb\xbf").lstrip()
+    if head.startswith(b"["):
+        first = head[: head.find(b"}") + 1] if b"}" in head else head
+        return "results" if b'"image_id"' in first else ""
+    known = any(key in head for key in (b'"images"', b'"annotations"', b'"categories"'))
+    return "coco" if head.startswith(b"{") and known and b'"frames"' not in head else ""
+
+
+class CocoFrames:
+    """Frames of a COCO file, or of a list of results that goes with one, as `Frames`.
+
+    Args:
+        source: The file.
+        member: Its name there.
+        truth: The ground truth that names the images and categories of a list of results.
+
+    Raises:
+        MissingError: It is neither, or has annotations of no image.
+    """
+
+    def __init__(self, source: Source, member: str, truth: CocoFrames | None = None) -> None:
+        self.source = source
+        self._images: list[_Image]
+        self._categories: list[_Category]
+        where = self._where = str(source.where(member))
+        if coco_kind(source, member) == "results":
+            if truth is None:
+                raise MissingError(
+                    f"{where} is a list of results, which names images by number",
+                    hint="give the COCO file that it belongs to as ground truth, or a whole COCO file "
+                    "('bddzoo convert-labels --to coco' makes one)",
+                )
+            results = _decoded(source, member, list[_Annotation])
+            data = _Coco(truth._images, results, truth._categories)
+        else:
+            data = _decoded(source, member, _Coco)
+        self._images, self._categories = data.images, data.categories
+        self._names = {category.id: category.name for category in data.categories}
+        self._annotations = _by_image(data.annotations)
+        self.names = [f"{name}.jpg" for name in _names(data, where)]
+        self.videos: list[str | None] = [None] * len(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def where(self, index: int) -> str:
+        """File and image, for messages."""
+        return f"{self._where}, image {self._images[index].file_name}"
+
+    def frame(self, index: int) -> Frame:
+        """Labels of one image.
+
+        Raises:
+            MissingError: A category that the file does not have, or a segmentation that is none.
+        """
+        image = self._images[index]
+        size = (image.height, image.width) if image.height and image.width else None
+        labels = []
+        for number, annotation in enumerate(self._annotations.get(image.id, []), 1):
+            where = f"{self.where(index)}, annotation {number}"
+            category = self._names.get(annotation.category_id)
+            if category is None:
+                raise MissingError(f"{where} has category {annotation.category_id}")
+            flags = _flags(annotation)
+            labels.append(
+                Label(
+                    category=category,
+                    rle=_unchecked(annotation.segmentation, size, where),
+                    score=annotation.score,
+                    attributes={key: True for key, bit in FLAGS.items() if flags & bit} or None,
+                )
+            )
+        return Frame(self.names[index], labels)
+
+
+def _unchecked(segmentation: Any, size: tuple[int, int] | None, where: str) -> Rle:
+    """A segmentation in COCO's compressed form; whether counts describe a mask is seen when they are read."""
+    if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), str):
+        try:
+            return msgspec.convert(segmentation, Rle)
+        except msgspec.ValidationError as error:
+            raise MissingError(f"{where}: {error}") from None
+    return msgspec.convert(_rle(segmentation, size, where), Rle)
 
 
 def _names(data: _Coco, where: str) -> list[str]:
@@ -151,9 +247,10 @@ def _packed(counts: list[Any], size: Any, where: str) -> dict[str, Any]:
 def _flags(annotation: _Annotation) -> int:
     """Our attributes where they were written, else COCO's own keys."""
     known = annotation.attributes or {}
-    if any(key in known for key in FLAGS):
-        return sum(bit for key, bit in FLAGS.items() if known.get(key))
-    return FLAGS["crowd"] * bool(annotation.iscrowd) | FLAGS["ignored"] * bool(annotation.ignore)
+    if not {"crowd", "ignored"} & known.keys():
+        # Others write some of the attributes, too, but not these.
+        known = {**known, "crowd": annotation.iscrowd, "ignored": annotation.ignore}
+    return sum(bit for key, bit in FLAGS.items() if known.get(key))
 
 
 def write_coco(frames: Iterable[FrameLabels], target: Path, classes: ClassSet) -> int:

@@ -101,17 +101,27 @@ def _scored(labels: LabelSet, score_file: Path | None) -> Iterator[FrameLabels]:
     """Frames of bitmasks; with a file of scores, the objects that have one, in its order."""
     assert isinstance(labels, PngLabels)
     for key in labels.keys:
+        if score_file is not None:
+            yield scored_frame(labels, key)
+            continue
         frame = labels.read(key)
-        if score_file is None:
-            for item in frame.items:
-                item.score = None
-        else:
-            scores = labels.scores_of(key)
-            if scores is None:
-                raise MissingError(f"{score_file} has no scores for {frame.name}")
-            order = {ident: place for place, ident in enumerate(scores)}
-            frame.items = sorted((i for i in frame.items if i.ident in order), key=lambda i: order[i.ident])
+        for item in frame.items:
+            item.score = None
         yield frame
+
+
+def scored_frame(labels: PngLabels, key: str) -> FrameLabels:
+    """The objects of a bitmask that have a score, in the order of the file of scores.
+
+    Raises:
+        MissingError: It has none for the frame.
+    """
+    frame, scores = labels.read(key), labels.scores_of(key)
+    if scores is None:
+        raise MissingError(f"no scores for the bitmask {frame.where}", hint="give them with --score-file")
+    order = {ident: place for place, ident in enumerate(scores)}
+    frame.items = sorted((i for i in frame.items if i.ident in order), key=lambda i: order[i.ident])
+    return frame
 
 
 @contextmanager

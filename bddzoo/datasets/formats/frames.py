@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import msgspec
 
@@ -79,6 +79,30 @@ class _Attributes(msgspec.Struct, gc=False):
 class _Head(msgspec.Struct, gc=False):
     name: str | int
     videoName: str | None = None
+
+
+class Frames(Protocol):
+    """Frames with labels, whatever files they are from.
+
+    Attributes:
+        source: The files.
+        names: Name of each frame.
+        videos: Video name of each frame, or None.
+    """
+
+    source: Source
+    names: list[str]
+    videos: list[str | None]
+
+    def __len__(self) -> int: ...
+
+    def where(self, index: int) -> str:
+        """File and name of a frame, for messages."""
+        ...
+
+    def frame(self, index: int) -> Frame:
+        """Labels of one frame."""
+        ...
 
 
 class JsonFrames:
