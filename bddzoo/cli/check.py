@@ -112,7 +112,6 @@ def command(
     from bddzoo.reports.checks import read_checks
     from bddzoo.results.links import LINKS, ModelCheck
     from bddzoo.runs.evidence import EvidenceChecker
-    from bddzoo.runs.loop import Options
 
     if merge is not None:
         if selection.given or matrix:
@@ -132,13 +131,7 @@ def command(
         "weights": run_now,
     }
     asked = links or (tuple(n for n in LINKS if given[n]) if from_scores or predictions or run_now else LINKS)
-    options = Options(
-        split=run.split or "val",
-        device=run.device,
-        batch_size=run.batch_size,
-        limit=run.limit,
-        processes=run.gpus or 1,
-    )
+    options = run.options()
     checks: list[ModelCheck] = []
     roots: dict[str, Path | None] = {}
     with Bar(app, "checking") as bar:

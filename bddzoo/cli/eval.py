@@ -15,12 +15,12 @@ from bddzoo.cli.options import (
     FORCE,
     FROM,
     RESULTS,
+    RESUME,
     RUN,
     SELECTION,
     SPEEDUPS,
     WEIGHTS,
     Run,
-    SpeedupFlags,
     flag,
     out_folder,
     takes,
@@ -32,9 +32,11 @@ from bddzoo.text import number_of
 
 if TYPE_CHECKING:
     from bddzoo.evaluation import Scores
+    from bddzoo.inference.speedups import Speedups
     from bddzoo.registry.model import Model
     from bddzoo.results import VerdictReport
-    from bddzoo.runs.measure import Measurement, Options
+    from bddzoo.runs.loop import Options
+    from bddzoo.runs.measure import Measurement
 
 
 @click.command(
@@ -51,6 +53,7 @@ Examples:
   bddzoo eval 'fpn*' -t sem_seg --data /data/bdd100k -o predictions/
   bddzoo eval fpn_r50_512x1024_40k_sem_seg_bdd100k --limit 20 --device cpu
   bddzoo eval upernet_swin-t_512x1024_80k_sem_seg_bdd100k --gpus 4
+  bddzoo eval fpn_r50_512x1024_40k_sem_seg_bdd100k --split test -o test/
   bddzoo eval openseg_ade20k_hrnet_w48_ocr --protocol ade20k-hrnet48-ms
 """,
 )
@@ -61,6 +64,7 @@ Examples:
     SPEEDUPS,
     out_folder("Also write the predictions; with several models, each into DIR/MODEL.", required=False),
     FORCE,
+    RESUME,
     WEIGHTS,
     FROM,
     RESULTS,
@@ -73,9 +77,10 @@ def command(
     selection: Selection,
     data: Path | None,
     run: Run,
-    speedups: SpeedupFlags,
+    speedups: Speedups,
     out: Path | None,
     force: bool,
+    resume: bool,
     weights: Path | None,
     sources: tuple[str, ...],
     results: Path | None,
@@ -85,12 +90,11 @@ def command(
 
     The measurement is written as a record, with everything that it depends on. An image that cannot be
     used is reported and makes the command fail at the end, without a record, unless --skip-bad is given.
+    Of a split without labels, as `test`, --out DIR gets the predictions, and nothing is judged.
     """
     from bddzoo.engines.ops import warn_of_mmcv
     from bddzoo.inference.load import check_device_name
-    from bddzoo.inference.speedups import Speedups
     from bddzoo.results import check_root, default_root
-    from bddzoo.runs.measure import Options
 
     models = [under_protocol(app, model, run.protocol) for model in selection.models(app)]
     if len(models) > 1 and weights is not None:
@@ -101,18 +105,9 @@ def command(
     rows: list[dict[str, Any]] = []
     codes: list[ExitCode] = []
     for model in models:
-        options = Options(
-            split=run.split or "val",
-            device=run.device,
-            batch_size=run.batch_size,
-            limit=run.limit,
-            out=out / model.id if out is not None and len(models) > 1 else out,
-            overwrite=force,
-            skip_bad=skip_bad,
-            processes=run.gpus or 1,
-            speedups=Speedups(speedups.amp, speedups.channels_last, speedups.compiled),
-        )
-        job = Evaluation(app, model, need_data(app, data, dataset_of(model)), options, results)
+        folder = out / model.id if out is not None and len(models) > 1 else out
+        options = run.options(out=folder, overwrite=force, skip_bad=skip_bad, speedups=speedups)
+        job = Evaluation(app, model, need_data(app, data, dataset_of(model)), options, results, resume)
         try:
             row, code = job.run(weights, sources, offline=run.offline)
         except BddzooError as error:
@@ -142,6 +137,7 @@ class Evaluation:
         data: Root of the data set.
         options: How it is run.
         results: Folder of records; None for the default one.
+        resume: Go on with predictions of an interrupted run, where nothing is scored.
     """
 
     app: App
@@ -149,6 +145,7 @@ class Evaluation:
     data: Path
     options: Options
     results: Path | None
+    resume: bool
 
     def run(
         self, weights: Path | None, sources: tuple[str, ...], *, offline: bool
@@ -160,6 +157,13 @@ class Evaluation:
         from bddzoo.runs.measure import Watcher, check_data, measure
 
         app, model = self.app, self.model
+        if (images := self._unlabelled()) is not None:
+            return self._predict(images, weights, sources, offline=offline)
+        if self.resume:
+            raise UsageError(
+                f"--resume goes on with predictions, and split '{self.options.split}' is scored in one run",
+                hint="leave it out; 'bddzoo sweep' resumes model by model",
+            )
         # Looked at before anything is downloaded: a wrong folder should not cost a gigabyte.
         check_data(model, self.data, self.options, Watcher())
         path, used = obtain_weights(app, model, weights, sources, offline=offline)
@@ -196,6 +200,38 @@ class Evaluation:
             )
             return row, ExitCode.MISSING
         return row, ExitCode(report.exit_code)
+
+    def _unlabelled(self) -> dict[str, Path] | None:
+        """The images of a split without labels whose predictions are asked for; None for any other."""
+        if self.options.out is None:
+            return None
+        from bddzoo.datasets.layouts import layout_of
+
+        frames = (
+            layout_of(self.model, self.data)
+            .listing(self.model.task, self.options.split, attributes=False)
+            .frames
+        )
+        if frames[0].label is not None:
+            return None
+        return {frame.name: frame.image for frame in frames[: self.options.limit]}
+
+    def _predict(
+        self, images: dict[str, Path], weights: Path | None, sources: tuple[str, ...], *, offline: bool
+    ) -> tuple[dict[str, Any], ExitCode]:
+        """Write the predictions of a split without labels: nothing is scored or judged."""
+        from bddzoo.cli.predict import run_prediction
+        from bddzoo.runs.predict import Prediction
+
+        app, split = self.app, self.options.split
+        job = Prediction(self.model, images, self.options, resume=self.resume)
+        found = run_prediction(app, job, weights, sources, offline=offline)
+        app.say(
+            f"{self.model.id}: split '{split}' has no labels, so nothing was scored or judged; for a test "
+            f"server: bddzoo pack -t {self.model.task} -r {job.out} -o submission.zip"
+        )
+        row = {**found, "split": split, "images": len(images), "scores": None, "verdict": None}
+        return row, ExitCode.MISSING if found["failures"] else ExitCode.OK
 
     def _show(self, outcome: Measurement, report: VerdictReport | None, record_path: Path | None) -> None:
         app, scores = self.app, outcome.scores

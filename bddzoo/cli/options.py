@@ -17,9 +17,11 @@ import click
 from bddzoo.cli.app import App, Folder, Named
 from bddzoo.cli.select import Selection
 from bddzoo.errors import BddzooError
+from bddzoo.inference.speedups import Speedups
 
 if TYPE_CHECKING:
     from bddzoo.registry.model import Model
+    from bddzoo.runs.loop import Options
 
 Function = Callable[..., Any]
 Option = Callable[[Function], Function]
@@ -330,6 +332,19 @@ class Run:
     limit: int | None = None
     offline: bool = False
 
+    def options(self, **more: Any) -> Options:
+        """The same for `bddzoo.runs`, with what else is known; split `val` where none is named."""
+        from bddzoo.runs.loop import Options
+
+        return Options(
+            split=self.split or "val",
+            device=self.device,
+            batch_size=self.batch_size,
+            limit=self.limit,
+            processes=self.gpus or 1,
+            **more,
+        )
+
 
 def split(default: str | None = "val", *choices: str) -> Option:
     """The split of a data set."""
@@ -357,23 +372,15 @@ PROTOCOL = click.option(
     help="Test by another protocol of the registry; judged by the number that was published for it.",
 )
 LIMIT = _count("--limit", help="Only the first N images.")
-RUN = gathered("run", Run, SPLIT, DEVICE, GPUS, BATCH_SIZE, PROTOCOL, LIMIT, OFFLINE)
-RUN_OF_PREDICT = gathered("run", Run, split(None), DEVICE, BATCH_SIZE, PROTOCOL, LIMIT, OFFLINE)
-
-
-@dataclass(frozen=True)
-class SpeedupFlags:
-    """What trades exactness for speed."""
-
-    amp: bool
-    channels_last: bool
-    compiled: bool
+HOW = (DEVICE, GPUS, BATCH_SIZE, PROTOCOL, LIMIT, OFFLINE)
+RUN = gathered("run", Run, SPLIT, *HOW)
+RUN_OF_PREDICT = gathered("run", Run, split(None), *HOW)
 
 
 SPEEDUPS = gathered(
     "speedups",
-    SpeedupFlags,
+    Speedups,
     flag("--amp", help="Half precision on a GPU; changes the numbers."),
     flag("--channels-last", help="Channels-last layout for every network; changes last bits."),
-    flag("--compile", "compiled", help="Through torch.compile; changes last bits."),
+    flag("--compile", help="Through torch.compile; changes last bits."),
 )

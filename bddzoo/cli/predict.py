@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,17 +21,15 @@ from bddzoo.cli.options import (
     SPEEDUPS,
     WEIGHTS,
     Run,
-    SpeedupFlags,
     out_folder,
     takes,
 )
 from bddzoo.cli.select import Selection, dataset_of, need_data, under_protocol
-from bddzoo.errors import BddzooError, ExitCode, MissingError, UsageError
-from bddzoo.text import number_of
+from bddzoo.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from bddzoo.inference.outputs import PredictionSet, Unfinished
-    from bddzoo.registry.model import Model
+    from bddzoo.inference.speedups import Speedups
+    from bddzoo.runs.predict import Prediction
 
 
 @click.command(
@@ -79,7 +74,7 @@ def command(
     force: bool,
     resume: bool,
     run: Run,
-    speedups: SpeedupFlags,
+    speedups: Speedups,
     weights: Path | None,
     sources: tuple[str, ...],
     alpha: float,
@@ -95,6 +90,7 @@ def command(
     from bddzoo.datasets.layouts import find_images, layout_of
     from bddzoo.engines.ops import warn_of_mmcv
     from bddzoo.inference.load import check_device_name
+    from bddzoo.runs.predict import Drawing, Prediction
 
     if bool(images) == (run.split is not None):
         raise UsageError("one of --images and --split is needed", hint="-i FOLDER, or --split test")
@@ -113,8 +109,9 @@ def command(
             frames = layout.listing(model.task, run.split, attributes=False).frames
             found = {frame.name: frame.image for frame in frames}
         found = dict(list(found.items())[: run.limit])
-        job = Prediction(app, model, found, folder, run, speedups, alpha, min_score)
-        row = job.go(weights, sources, force=force, resume=resume)
+        options = run.options(out=folder, overwrite=force, speedups=speedups)
+        job = Prediction(model, found, options, Drawing(alpha, min_score), resume=resume)
+        row = run_prediction(app, job, weights, sources, offline=run.offline)
         failed = failed or bool(row["failures"])
         rows.append(row)
     if app.json:
@@ -122,194 +119,44 @@ def command(
     return int(ExitCode.MISSING if failed else ExitCode.OK)
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """One model over images.
+def run_prediction(
+    app: App, job: Prediction, weights: Path | None, sources: tuple[str, ...], *, offline: bool
+) -> dict[str, Any]:
+    """Fetch the weights, predict, and say what is in the images; returns the data for JSON.
 
-    Attributes:
-        app: Global options.
-        model: The model.
-        images: Name to file.
-        out: Folder of the prediction set.
-        run: How it is run.
-        speedups: What may change the numbers a little.
-        alpha: How much colour covers the image in overlays.
-        min_score: Detections below this score are not drawn.
+    Raises:
+        KeyboardInterrupt: The user interrupted; what was done is written, with a note for --resume.
+        MissingError: A process died, likewise.
     """
+    from bddzoo.cli.progress import Bar
+    from bddzoo.cli.weights import obtain_weights
+    from bddzoo.runs.loop import Watcher
 
-    app: App
-    model: Model
-    images: Mapping[str, Path]
-    out: Path
-    run: Run
-    speedups: SpeedupFlags
-    alpha: float
-    min_score: float
-
-    def go(
-        self, weights: Path | None, sources: tuple[str, ...], *, force: bool, resume: bool
-    ) -> dict[str, Any]:
-        """Predict and write; returns the data for JSON.
-
-        Raises:
-            KeyboardInterrupt: The user interrupted; what was done is written, with a note for --resume.
-        """
-        from bddzoo.cli.progress import Bar
-        from bddzoo.cli.weights import obtain_weights
-        from bddzoo.datasets.layouts import labels_of
-        from bddzoo.datasets.openseg import class_set_of
-        from bddzoo.inference.background import Sink
-        from bddzoo.inference.batches import Events
-        from bddzoo.inference.load import load_runner
-        from bddzoo.inference.outputs import PredictionSet, Unfinished, remove_note
-        from bddzoo.inference.pipeline import predict_frames, protocol_of
-        from bddzoo.inference.speedups import Speedups
-        from bddzoo.signals import no_interrupts
-
-        app, model, out = self.app, self.model, self.out
-        protocol_of(model)
-        class_set_of(model)  # a model of unknown classes is refused before its weights are fetched
-        labels = labels_of(model)
-        earlier = _earlier(out, force, resume)
-        target = PredictionSet(
-            out,
-            model.task,
-            rle=True,
-            overlays=True,
-            overwrite=force,
-            resume=earlier is not None,
-            labels=labels,
+    path, used = obtain_weights(app, job.model, weights, sources, offline=offline)
+    with Bar(app, job.model.id) as bar:
+        found = job.run(path, used, Watcher(bar.step, bar.update, bar.warn))
+    if found.trouble is not None:
+        app.say(
+            f"{found.written} of {len(job.images)} images are written to {job.out}/; --resume does the rest"
         )
-        path, used = obtain_weights(app, model, weights, sources, offline=self.run.offline)
-        speedups = Speedups(self.speedups.amp, self.speedups.channels_last, self.speedups.compiled)
-        made_with = {
-            "model": model.id,
-            "weights": used.sha256,
-            "precision": speedups.precision,
-            "options": speedups.options,
-        }
-        rest = earlier.rest(out, made_with, self.images) if earlier else dict(self.images)
-        done = dict(earlier.done) if earlier else {}
-        failures: list[str] = []
-        written: list[dict[str, Any]] = []
-        interrupted: KeyboardInterrupt | None = None
-
-        with Bar(app, model.id) as bar:
-
-            def bad(name: str, error: BddzooError) -> None:
-                failures.append(name)
-                bar.warn(f"{error.message}; skipped")
-
-            bar.step("loading the network")
-            runner, place = load_runner(model, path, self.run.device, speedups)
-            bar.step("predicting")
-            events = Events(
-                error=bad,
-                remark=lambda name, text: bar.warn(f"{name}: {text}"),
-                smaller_batch=lambda size: bar.warn(f"out of memory: going on with a batch size of {size}"),
-            )
-            with ExitStack() as after, target:
-
-                def consume(prediction: tuple[str, Any]) -> None:
-                    written.append(self._write(target, prediction))
-                    done[prediction[0]] = str(self.images[prediction[0]].resolve())
-
-                try:
-                    with Sink(consume, depth=4, finish_on=(KeyboardInterrupt,)) as sink:
-                        found = predict_frames(
-                            runner,
-                            model,
-                            list(rest.items()),
-                            device=place,
-                            batch_size=self.run.batch_size,
-                            events=events,
-                        )
-                        for count, prediction in enumerate(found, start=1):
-                            sink.put(prediction)
-                            bar.update(count + len(failures), len(rest))
-                except KeyboardInterrupt as error:
-                    if not written:
-                        raise
-                    interrupted = error
-                if not written and rest:
-                    raise MissingError(f"not one of {number_of(len(rest), 'image')} could be used")
-                after.enter_context(no_interrupts())  # until everything is in its place
-                if interrupted is not None:
-                    Unfinished(made_with, done, len(self.images)).write(out)
-            if interrupted is None:
-                remove_note(out)
-        if interrupted is not None:
-            app.say(f"{len(done)} of {len(self.images)} images are written to {out}/; --resume does the rest")
-            raise interrupted
-        before = sorted(earlier.done) if earlier else []
-        if not app.json:
-            self._show(written, failures, len(before))
-        return {
-            "model": model.id,
-            "out": str(out),
-            "images": written,
-            "failures": failures,
-            "earlier": before,
-        }
-
-    def _write(self, target: PredictionSet, prediction: tuple[str, Any]) -> dict[str, Any]:
-        """Write one prediction; returns what is said about it."""
-        import numpy as np
-
-        from bddzoo.datasets.classes import INS_SEG
-        from bddzoo.datasets.decode import read_image
-        from bddzoo.datasets.openseg import class_set_of
-        from bddzoo.painting.class_map import draw_class_map
-        from bddzoo.painting.objects import draw_instances
-
-        name, result = prediction
-        # Read again rather than carried along: decoding costs less than a queue of images would hold.
-        pixels = read_image(self.images[name]).pixels
-        row: dict[str, Any] = {"name": name, "width": pixels.shape[1], "height": pixels.shape[0]}
-        if self.model.task == "sem_seg":
-            classes = class_set_of(self.model)
-            target.add_class_map(name, result)
-            target.add_overlay(name, draw_class_map(pixels, result, alpha=self.alpha, classes=classes))
-            counts = np.bincount(result.ravel(), minlength=256)[: len(classes)]
-            shares = counts / result.size
-            row["classes"] = {
-                classes.names[i]: round(float(shares[i]), 4) for i in np.argsort(-counts) if counts[i]
-            }
-        else:
-            target.add_instances(name, result)
-            drawn = draw_instances(pixels, result, alpha=self.alpha, min_score=self.min_score)
-            target.add_overlay(name, drawn)
-            shown = result.labels[result.scores >= self.min_score]
-            row["instances"] = len(result)
-            row["drawn"] = {INS_SEG.names[i]: int((shown == i).sum()) for i in np.unique(shown)}
-        return row
-
-    def _show(self, written: list[dict[str, Any]], failures: list[str], earlier: int) -> None:
-        for row in written:
-            if "classes" in row:
-                largest = list(row["classes"].items())[:4]
-                text = ", ".join(f"{name} {share:.0%}" for name, share in largest)
-            else:
-                text = ", ".join(f"{count} {name}" for name, count in row["drawn"].items())
-                text = text or "nothing above the score"
-            self.app.prose(f"{row['name']}: {text}")
-        said = f"written to {self.out}/"
-        said += f"; {earlier} were there from before" if earlier else ""
-        self.app.say(said + (f"; {len(failures)} could not be used" if failures else ""))
+        raise found.trouble
+    if not app.json:
+        for row in found.rows if job.drawing else ():
+            app.prose(f"{row['name']}: {_content(row)}")
+        said = f"written to {job.out}/"
+        said += f"; {len(found.earlier)} were there from before" if found.earlier else ""
+        app.say(said + (f"; {len(found.failures)} could not be used" if found.failures else ""))
+    return {
+        "model": job.model.id,
+        "out": str(job.out),
+        "images": found.rows,
+        "failures": [name for name, _ in found.failures],
+        "earlier": found.earlier,
+    }
 
 
-def _earlier(out: Path, force: bool, resume: bool) -> Unfinished | None:
-    """What an interrupted run left in a folder, where this one is to go on from it."""
-    from bddzoo.inference.outputs import read_unfinished
-
-    if force and resume:
-        raise UsageError("--force begins again, --resume goes on", hint="give one of them")
-    if force:
-        return None
-    earlier = read_unfinished(out)
-    if earlier is not None and not resume:
-        raise UsageError(
-            f"{out} holds {len(earlier.done)} of {earlier.total} images of an interrupted run",
-            hint="go on with --resume, or begin again with --force",
-        )
-    return earlier
+def _content(row: dict[str, Any]) -> str:
+    """What is in an image: its largest classes, or its objects."""
+    if "classes" in row:
+        return ", ".join(f"{name} {share:.0%}" for name, share in list(row["classes"].items())[:4])
+    return ", ".join(f"{count} {name}" for name, count in row["drawn"].items()) or "nothing above the score"

@@ -33,7 +33,8 @@ from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry.model import Model
 
 _FILE = Path(__file__).with_name("openseg_classes.json")
-# BDD100K's classes and their order are Cityscapes'; the synthetic street scenes take them, too.
+# BDD100K's classes and their order are Cityscapes'; the synthetic street scenes, whose ids go on with their
+# sizes, take them, too.
 _STREET = ("bdd100k", "bddzoo-mini")
 
 
@@ -67,7 +68,7 @@ def class_set_of(model: Model) -> ClassSet:
     if model.task == "ins_seg":
         return INS_SEG
     dataset = model.protocol.dataset if model.protocol else "bdd100k"
-    classes = SEM_SEG if dataset in _STREET else class_set(dataset)
+    classes = SEM_SEG if dataset.startswith(_STREET) else class_set(dataset)
     if model.network is not None and model.network.num_classes != len(classes):
         raise UsageError(
             f"model {model.id} predicts {model.network.num_classes} classes, {dataset} has {len(classes)}",

@@ -63,7 +63,7 @@ def raise_all(errors: list[MissingError], what: str, done: str = "scored") -> No
     more = f"; and {len(errors) - MAX_LISTED} more" if len(errors) > MAX_LISTED else ""
     raise MissingError(
         f"{len(errors)} {what} cannot be {done}: {listed}{more}",
-        hint=errors[0].hint or "--allow-partial scores the rest and says so",
+        hint=errors[0].hint or ("--allow-partial scores the rest and says so" if done == "scored" else None),
     )
 
 

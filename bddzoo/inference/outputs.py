@@ -72,6 +72,7 @@ class PredictionSet:
         self.folder = folder
         self.task = task
         self._rle = rle
+        self._overlays = overlays
         self._labels = labels
         files = FILES[task] if labels is None else ()
         self._parts = [FOLDERS[task], *files] + ([OVERLAYS] if overlays else [])
@@ -158,14 +159,15 @@ class PredictionSet:
         assert done
         write_bytes(path, encoded.tobytes())
 
-    @property
-    def draft(self) -> Path:
-        """Where everything is until it is published; parts of the set may be written below it."""
-        return self._draft
+    def part(self, name: str) -> PredictionSet:
+        """A set for some of the images, made alike, for another process; see `absorb`."""
+        return PredictionSet(
+            self._draft / name, self.task, rle=self._rle, overlays=self._overlays, labels=self._labels
+        )
 
-    def absorb(self, folder: Path) -> None:
-        """Take over a prediction set of further images, made alike, from below `draft`."""
-        self._take(folder, Path.rename)
+    def absorb(self, name: str) -> None:
+        """Take over what a part holds that another process has written."""
+        self._take(self._draft / name, Path.rename)
 
     def _take(self, folder: Path, move: Callable[[Path, Path], object]) -> None:
         try:

@@ -1,21 +1,24 @@
-"""One pass over frames: predictions in, scores and files out."""
+"""One pass over frames: predictions in, scores and files out; in this process or in several."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bddzoo.datasets.images import Frame
 from bddzoo.errors import BddzooError
 from bddzoo.inference.speedups import Speedups
 from bddzoo.registry.model import Model
 
+if TYPE_CHECKING:
+    from bddzoo.inference.outputs import PredictionSet
+
 
 @dataclass(frozen=True)
 class Options:
-    """How a model is measured.
+    """How a model is run.
 
     Attributes:
         split: Split of the data set.
@@ -42,17 +45,32 @@ class Options:
 
 @dataclass
 class Watcher:
-    """Told what happens during a measurement; from the caller's thread.
+    """Told what happens during a run; from the caller's thread.
 
     Attributes:
         step: Called with a phase in words: `loading the network`, `running`.
         progress: Called with (images done, images in all).
         warn: Called with a line worth reading.
+        stopped: Asked after each image whether to leave out the rest.
     """
 
     step: Callable[[str], None] = lambda text: None
     progress: Callable[[int, int], None] = lambda done, total: None
     warn: Callable[[str], None] = lambda text: None
+    stopped: Callable[[], bool] = lambda: False
+
+
+class Consumer(Protocol):
+    """What becomes of predictions: `bddzoo.runs.scorers`, `bddzoo.runs.predict`. It is pickled."""
+
+    keeps_partial: bool
+    """Whether what an interrupted run has done is of use."""
+
+    def consume(self, frame: Frame, result: Any, writer: PredictionSet | None) -> None:
+        """Take the prediction of a frame, and write it if there is a writer."""
+
+    def merge(self, other: Any) -> None:
+        """Add what another process has taken."""
 
 
 @dataclass
@@ -60,67 +78,61 @@ class Loop:
     """One pass over the frames.
 
     Attributes:
+        consumer: Takes the predictions.
+        writer: Where predictions are written, or None.
         failures: Name and reason of each frame that could not be used.
-        scored: Names of the frames that were.
+        done: Names of the frames that were.
         batch_size: The smaller batch size that memory made necessary, or None.
-        scorer: What was counted.
+        interrupted: Ctrl-C, where what was done before it is of use.
     """
 
     model: Model
-    frames: list[Frame]
-    options: Options
+    frames: Sequence[Frame]
+    consumer: Consumer
     watcher: Watcher
+    writer: PredictionSet | None = None
     failures: list[tuple[str, str]] = field(default_factory=list)
-    scored: set[str] = field(default_factory=set)
+    done: set[str] = field(default_factory=set)
     batch_size: int | None = None
+    interrupted: KeyboardInterrupt | None = None
 
     def __post_init__(self) -> None:
-        from bddzoo.runs.scorers import make_scorer
-
-        self.scorer = make_scorer(self.model)
         self._by_name = {frame.name: frame for frame in self.frames}
-        self._writer: Any = None
 
     def go(self, runner: Any, device: Any, batch_size: int) -> None:
-        """Run everything."""
-        from contextlib import ExitStack
+        """Run everything.
 
-        from bddzoo.datasets.layouts import labels_of
+        Raises:
+            KeyboardInterrupt: Ctrl-C, unless the consumer keeps what was done.
+        """
         from bddzoo.inference.background import Sink
         from bddzoo.inference.batches import Events
-        from bddzoo.inference.outputs import PredictionSet
         from bddzoo.inference.pipeline import predict_frames
 
         events = Events(error=self._bad, remark=self._remark, smaller_batch=self._smaller)
-        with ExitStack() as stack:
-            if self.options.out is not None:
-                self._writer = stack.enter_context(
-                    PredictionSet(
-                        self.options.out,
-                        self.model.task,
-                        overwrite=self.options.overwrite,
-                        labels=labels_of(self.model),
-                    )
+        keep = (KeyboardInterrupt,) if self.consumer.keeps_partial else ()
+        try:
+            with Sink(self._consume, depth=2 * batch_size, finish_on=keep) as sink:
+                images = [(frame.name, frame.image) for frame in self.frames]
+                predictions = predict_frames(
+                    runner, self.model, images, device=device, batch_size=batch_size, events=events
                 )
-            sink = stack.enter_context(Sink(self._consume, depth=2 * batch_size))
-            images = [(frame.name, frame.image) for frame in self.frames]
-            predictions = predict_frames(
-                runner, self.model, images, device=device, batch_size=batch_size, events=events
-            )
-            for done, prediction in enumerate(predictions, start=1):
-                sink.put(prediction)
-                self.watcher.progress(done + len(self.failures), len(self.frames))
+                for done, prediction in enumerate(predictions, start=1):
+                    sink.put(prediction)
+                    self.watcher.progress(done + len(self.failures), len(self.frames))
+                    if self.watcher.stopped():
+                        break
+        except keep as error:
+            self.interrupted = error
 
     def _consume(self, prediction: tuple[str, Any]) -> None:
         name, result = prediction
-        frame = self._by_name[name]
-        assert frame.label is not None
         try:
-            self.scorer.score(frame, result, self._writer)
+            self.consumer.consume(self._by_name[name], result, self.writer)
         except BddzooError as error:
             self._bad(name, error)
         else:
-            self.scored.add(name)
+            self.done.add(name)
 
     def _bad(self, name: str, error: BddzooError) -> None:
         self.failures.append((name, error.message))

@@ -10,23 +10,23 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bddzoo.datasets.identity import dataset_id, digest_files, digest_labels, digest_names, split_size
-from bddzoo.datasets.images import Frame, Listing
+from bddzoo.datasets.images import Listing
 from bddzoo.datasets.layouts import dataset_of, labels_of, layout_of
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry.model import Model
-from bddzoo.results.environment import collect_environment, peak_memory_bytes
+from bddzoo.results.environment import collect_environment
 from bddzoo.results.record import TIME_FORMAT, Fingerprint, Record, RunInfo, WeightsUsed, new_record
-from bddzoo.runs.loop import Loop, Options, Watcher, peak_device_memory
+from bddzoo.runs.loop import Options, Watcher
 
 if TYPE_CHECKING:
     from bddzoo.evaluation import Scores
-    from bddzoo.runs.workers import Shared
 
 __all__ = ["Measurement", "Options", "Watcher", "check_listing", "measure"]
 
@@ -82,6 +82,9 @@ def measure(
     """
     from bddzoo.engines.ops import ops_in_use, warn_of_mmcv
     from bddzoo.inference.load import default_batch_size, resolve_device
+    from bddzoo.inference.outputs import PredictionSet
+    from bddzoo.runs.scorers import make_scorer
+    from bddzoo.runs.workers import run_frames
 
     options, watcher = options or Options(), watcher or Watcher()
     started, clock = datetime.now(timezone.utc), time.monotonic()
@@ -91,19 +94,25 @@ def measure(
     limit = options.limit if len(frames) < len(listing.frames) else None
     batch_size = options.batch_size or default_batch_size(device)
     watcher.step("loading the network")
-    run = _run(model, frames, weights, options, batch_size, watcher)
+    with ExitStack() as stack:
+        writer = None
+        if options.out is not None:
+            labels, force = labels_of(model), options.overwrite
+            writer = PredictionSet(options.out, model.task, overwrite=force, labels=labels)
+            stack.enter_context(writer)
+        run = run_frames(model, frames, weights, options, batch_size, make_scorer(model), watcher, writer)
     ops = ops_in_use()
     if line := warn_of_mmcv():
         watcher.warn(line)
     failures = [*((name, "its image is missing") for name in listing.without_image), *run.failures]
-    if not run.scored:
+    if not run.done:
         reason = f": {failures[0][0]}: {failures[0][1]}" if failures else ""
         raise MissingError(f"no image of {data} could be used{reason}")
-    scores = run.scorer.compute()
+    scores = run.consumer.compute()
     record: Record | None = None
     statistics: dict[str, bytes] = {}
     if not failures or options.skip_bad:
-        scored = set(run.scored)
+        scored = set(run.done)
         counted = [frame for frame in frames if frame.name in scored]
         layout = dataset_of(model)
         dataset = dataset_id(data, layout)
@@ -119,14 +128,14 @@ def measure(
             skipped=tuple(sorted(name for name, _ in failures)),
             image_list=digest_names(frame.name for frame in counted),
             ground_truth=digest_files((frame.name, frame.label) for frame in counted),
-            labels=digest_labels(run.scorer.labels),
+            labels=digest_labels(run.consumer.labels),
             device=device.type,
             precision=options.speedups.precision,
             options=options.speedups.options,
             batch_size=run.batch_size or batch_size,
             evaluator=LABELS_EVALUATOR if labels_of(model) else EVALUATOR,
         )
-        statistics = run.scorer.statistics()
+        statistics = run.consumer.statistics()
         record = new_record(
             model,
             summary=scores.summary,
@@ -149,31 +158,6 @@ def measure(
         )
     total = len(frames) + len(listing.without_image)
     return Measurement(scores, record, tuple(failures), total, statistics)
-
-
-def _run(
-    model: Model, frames: list[Frame], weights: Path, options: Options, batch_size: int, watcher: Watcher
-) -> Shared:
-    """The frames through the network, in this process or in several."""
-    from bddzoo.inference.load import load_runner
-    from bddzoo.runs.workers import Shared, run_shared
-
-    if options.processes > 1:
-        return run_shared(model, frames, weights, options, batch_size, watcher)
-    runner, device = load_runner(model, weights, options.device, options.speedups)
-    watcher.step("running")
-    clock = time.monotonic()
-    loop = Loop(model, frames, options, watcher)
-    loop.go(runner, device, batch_size)
-    return Shared(
-        scorer=loop.scorer,
-        scored=[frame.name for frame in frames if frame.name in loop.scored],
-        failures=loop.failures,
-        batch_size=loop.batch_size,
-        peak_memory=peak_memory_bytes(),
-        peak_device=peak_device_memory(device),
-        seconds=time.monotonic() - clock,
-    )
 
 
 def check_data(model: Model, data: Path, options: Options, watcher: Watcher) -> Listing:
@@ -226,7 +210,7 @@ def check_listing(listing: Listing, options: Options, watcher: Watcher) -> Listi
     if listing.frames and listing.frames[0].label is None:
         raise MissingError(
             f"split '{options.split}' has no labels, so there is nothing to score against",
-            hint="'bddzoo predict' runs a model on images without labels",
+            hint="with -o DIR the predictions are written, for a test server",
         )
     if listing.without_image:
         if not options.skip_bad:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 class _Scorer:
     """What all scorers have: the digest of each frame's label, see `bddzoo.datasets.identity`."""
 
+    keeps_partial = False
+
     def __init__(self) -> None:
         self.labels: dict[str, str] = {}
 
@@ -62,7 +64,7 @@ class SemSegScorer(_ClassMapScorer):
     def __init__(self) -> None:
         super().__init__(SemSegAccumulator(SEM_SEG.names))
 
-    def score(self, frame: Frame, class_map: npt.NDArray[np.uint8], writer: PredictionSet | None) -> None:
+    def consume(self, frame: Frame, class_map: npt.NDArray[np.uint8], writer: PredictionSet | None) -> None:
         """Count a frame, and write its class map if there is a writer."""
         assert frame.label is not None
         truth = read_mask(frame.label)
@@ -82,7 +84,7 @@ class LabelledScorer(_ClassMapScorer):
         super().__init__(accumulator_of(dataset))
         self._dataset = dataset
 
-    def score(self, frame: Frame, class_map: npt.NDArray[np.uint8], writer: PredictionSet | None) -> None:
+    def consume(self, frame: Frame, class_map: npt.NDArray[np.uint8], writer: PredictionSet | None) -> None:
         """Count a frame, and write its class map if there is a writer."""
         assert frame.label is not None
         truth = read_mask(frame.label)
@@ -104,7 +106,7 @@ class InsSegScorer(_Scorer):
         self._masks = InsSegAccumulator(INS_SEG.names)
         self._boxes = BoxAccumulator(INS_SEG.names)
 
-    def score(self, frame: Frame, instances: Instances, writer: PredictionSet | None) -> None:
+    def consume(self, frame: Frame, instances: Instances, writer: PredictionSet | None) -> None:
         """Match a frame, and write its instances if there is a writer."""
         assert frame.label is not None
         truth = read_bitmask(frame.label)

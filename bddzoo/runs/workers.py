@@ -1,10 +1,10 @@
-"""One model over several processes: each frame once, and the result of one process bit for bit.
+"""One model over frames, in this process or in several: each frame once, the result the same bit for bit.
 
-The frames are divided in whole batches, so that every batch is one that a single process would have run,
-too (if all images have one size, as BDD100K's have, or for batches of one). The processes form a
-torch.distributed group (gloo: they exchange counts, never tensors of a GPU), and the first one merges what
-the others have counted. The parent process ends all of them if one dies, reports an error or stops reporting,
-and if it is interrupted itself.
+Several processes get the frames in whole batches, so that every batch is one that a single process would
+have run, too (if all images have one size, as BDD100K's have, or for batches of one). Each sends what it has
+done to the parent, which merges it in the order of the frames. The parent ends all of them if one dies,
+reports an error or stops reporting, and if it is interrupted itself; where what was done by then is of use,
+it lets the others finish the image they are at.
 """
 
 from __future__ import annotations
@@ -12,73 +12,118 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from itertools import pairwise
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bddzoo.datasets.images import Frame
 from bddzoo.errors import BddzooError, IntegrityError, MissingError, NetworkError, UsageError
 from bddzoo.registry.model import Model
-from bddzoo.runs.loop import Loop, Options, Watcher, peak_device_memory
-from bddzoo.signals import no_interrupts
+from bddzoo.results.environment import peak_memory_bytes
+from bddzoo.runs.loop import Consumer, Loop, Options, Watcher, peak_device_memory
+from bddzoo.signals import no_interrupts, on_interrupt
 from bddzoo.text import number_of
 
-EXCHANGE_S = 300.0
+if TYPE_CHECKING:
+    from bddzoo.inference.outputs import PredictionSet
+
 _KINDS: tuple[type[BddzooError], ...] = (UsageError, MissingError, IntegrityError, NetworkError)
 
 
 @dataclass
 class Shared:
-    """What all processes have counted together.
+    """What all processes have done together.
 
     Attributes:
-        scorer: Merged counts.
-        scored: Names of the scored frames.
+        consumer: What became of the predictions, merged.
+        done: Names of the frames that were used, in order.
         failures: Name and reason of each frame that could not be used.
         batch_size: Smallest batch size that memory made necessary, or None.
         processes: Number of processes that ran frames.
         peak_memory: Largest resident memory of a process, in bytes.
         peak_device: Largest memory held on a GPU, in bytes.
         seconds: From the first process that was ready to the last that had finished.
+        trouble: What kept the rest of the frames from being run, where what was done is of use.
     """
 
-    scorer: Any
-    scored: list[str]
+    consumer: Any
+    done: list[str]
     failures: list[tuple[str, str]]
     batch_size: int | None = None
     processes: int = 1
     peak_memory: int | None = None
     peak_device: int | None = None
     seconds: float = 0.0
+    trouble: BaseException | None = None
 
 
 @dataclass
 class WorkerTask:
-    """The part of one process; it is pickled."""
+    """The part of one process; it is pickled.
+
+    Attributes:
+        rank: Number of the process, from 0.
+        model: The model.
+        weights: Checkpoint file.
+        frames: The part.
+        options: How it is run, on this process's device.
+        batch_size: Images per forward pass.
+        consumer: Takes the predictions.
+        writer: Where they are written, or None.
+    """
 
     rank: int
-    count: int
     model: Model
     weights: Path
-    frames: list[Frame]
+    frames: Sequence[Frame]
     options: Options
     batch_size: int
-    rendezvous: str
+    consumer: Consumer
+    writer: PredictionSet | None = None
+
+    def run(self, watcher: Watcher) -> Shared:
+        """Load the model and run the part.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C, unless the consumer keeps what was done.
+        """
+        from bddzoo.inference.load import load_runner
+
+        runner, device = load_runner(self.model, self.weights, self.options.device, self.options.speedups)
+        watcher.step("running")
+        clock = time.monotonic()
+        loop = Loop(self.model, self.frames, self.consumer, watcher, self.writer)
+        loop.go(runner, device, self.batch_size)
+        return Shared(
+            consumer=loop.consumer,
+            done=[frame.name for frame in self.frames if frame.name in loop.done],
+            failures=loop.failures,
+            batch_size=loop.batch_size,
+            peak_memory=peak_memory_bytes(),
+            peak_device=peak_device_memory(device),
+            seconds=time.monotonic() - clock,
+            trouble=loop.interrupted,
+        )
 
 
 def work(task: WorkerTask, pipe: Connection) -> None:
     """Entry point of a process: run the part, and send how it ended."""
+    watcher = Watcher(
+        step=lambda text: _send(pipe, "step", text),
+        progress=lambda done, total: _send(pipe, "progress", done),
+        warn=lambda text: _send(pipe, "warn", text),
+        stopped=pipe.poll,
+    )
     try:
-        _send(pipe, "done", _run(task, pipe))
+        with task.writer or ExitStack():
+            done = task.run(watcher)
+        _send(pipe, "done", done)
     except BddzooError as error:
         kind = next((k for k in _KINDS if isinstance(error, k)), MissingError)
         _send(pipe, "error", (kind, error.message, error.hint))
@@ -94,56 +139,12 @@ def _send(pipe: Connection, kind: str, value: object = None) -> None:
         os._exit(1)
 
 
-def _run(task: WorkerTask, pipe: Connection) -> Shared | None:
-    """Run the part, then exchange counts; the first process returns the merged ones."""
-    import torch.distributed as dist
-
-    from bddzoo.inference.load import load_runner
-    from bddzoo.results.environment import peak_memory_bytes
-
-    # All processes are on this machine: gloo needs no host name and no network.
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
-    runner, device = load_runner(task.model, task.weights, task.options.device, task.options.speedups)
-    dist.init_process_group(
-        "gloo",
-        init_method=task.rendezvous,
-        rank=task.rank,
-        world_size=task.count,
-        timeout=timedelta(seconds=EXCHANGE_S),
-    )
-    watcher = Watcher(
-        progress=lambda done, total: _send(pipe, "progress", done),
-        warn=lambda text: _send(pipe, "warn", text),
-    )
-    _send(pipe, "loaded")
-    loop = Loop(task.model, task.frames, task.options, watcher)
-    loop.go(runner, device, task.batch_size)
-    _send(pipe, "ran")
-    try:
-        pipe.recv()
-    except (EOFError, ConnectionError):
-        os._exit(1)
-    mine = Shared(
-        scorer=loop.scorer,
-        scored=[frame.name for frame in task.frames if frame.name in loop.scored],
-        failures=loop.failures,
-        batch_size=loop.batch_size,
-        processes=task.count,
-        peak_memory=peak_memory_bytes(),
-        peak_device=peak_device_memory(device),
-    )
-    everyone: list[Any] | None = [None] * task.count if task.rank == 0 else None
-    dist.gather_object(mine, everyone)
-    dist.destroy_process_group()
-    return merge(everyone) if everyone is not None else None
-
-
 def merge(parts: Sequence[Shared]) -> Shared:
-    """Merge what several processes have counted, in the order of their frames."""
+    """Merge what several processes have done, in the order of their frames."""
     first, *others = parts
     for other in others:
-        first.scorer.merge(other.scorer)
-        first.scored += other.scored
+        first.consumer.merge(other.consumer)
+        first.done += other.done
         first.failures += other.failures
     for name, choose in (("batch_size", min), ("peak_memory", max), ("peak_device", max)):
         values = [getattr(p, name) for p in parts if getattr(p, name) is not None]
@@ -184,56 +185,59 @@ def deal(frames: Sequence[Frame], count: int, batch_size: int) -> list[list[Fram
     return [list(frames[start:end]) for start, end in pairwise(edges)]
 
 
-def run_shared(
-    model: Model, frames: list[Frame], weights: Path, options: Options, batch_size: int, watcher: Watcher
+def run_frames(
+    model: Model,
+    frames: Sequence[Frame],
+    weights: Path,
+    options: Options,
+    batch_size: int,
+    consumer: Consumer,
+    watcher: Watcher,
+    writer: PredictionSet | None = None,
 ) -> Shared:
-    """Run a model over frames with `options.processes` processes.
+    """Run a model over frames with `options.processes` processes, or in this one.
+
+    Args:
+        model: The model.
+        frames: Each is run once.
+        weights: Checkpoint file.
+        options: How it is run.
+        batch_size: Images per forward pass.
+        consumer: Takes the predictions; empty, because every process gets a copy.
+        watcher: Told what happens.
+        writer: An open set that predictions are written to.
 
     Raises:
-        BddzooError: A process reported it.
-        MissingError: A process died or stopped reporting, or this torch cannot run several.
+        BddzooError: A process reported it, unless the consumer keeps what was done.
+        MissingError: A process died or stopped reporting, likewise.
     """
-    import torch.distributed
-
-    from bddzoo.datasets.layouts import labels_of
-    from bddzoo.inference.outputs import PredictionSet
-
-    if not (torch.distributed.is_available() and torch.distributed.is_gloo_available()):
-        raise MissingError("this torch was built without gloo, so --gpus cannot share the work")
+    whole = WorkerTask(0, model, weights.resolve(), frames, options, batch_size, consumer, writer)
+    if options.processes == 1:
+        return whole.run(watcher)
     parts = deal(frames, options.processes, batch_size)
     devices = process_devices(options.device, options.processes)
-    with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bddzoo-"))
-        outs: list[Path | None] = [None] * len(parts)
-        if options.out is not None:
-            target = stack.enter_context(
-                PredictionSet(options.out, model.task, overwrite=options.overwrite, labels=labels_of(model))
-            )
-            outs = [target.draft / f"part{rank}" for rank in range(len(parts))]
-        tasks = [
-            WorkerTask(
-                rank=rank,
-                count=len(parts),
-                model=model,
-                weights=weights.resolve(),
-                frames=part,
-                options=replace(options, device=devices[rank], out=outs[rank], processes=1),
-                batch_size=batch_size,
-                rendezvous=Path(folder, "rendezvous").as_uri(),
-            )
-            for rank, part in enumerate(parts)
-        ]
-        shared = _Team(tasks, len(frames), watcher).run()
+    tasks = [
+        replace(
+            whole,
+            rank=rank,
+            frames=part,
+            options=replace(options, device=devices[rank]),
+            writer=writer.part(f"part{rank}") if writer is not None else None,
+        )
+        for rank, part in enumerate(parts)
+    ]
+    shared, ended = _Team(tasks, len(frames), watcher).run()
+    if shared.trouble is None:
         _check_once(frames, shared)
-        for out in outs:
-            if out is not None:
-                target.absorb(out)
+    if writer is not None:
+        for rank in ended:
+            writer.absorb(f"part{rank}")
     return shared
 
 
 def _check_once(frames: Sequence[Frame], shared: Shared) -> None:
-    """Check that every frame was scored or failed, once; anything else is a bug."""
-    seen = sorted([*shared.scored, *(name for name, _ in shared.failures)])
+    """Check that every frame was used or failed, once; anything else is a bug."""
+    seen = sorted([*shared.done, *(name for name, _ in shared.failures)])
     if seen != sorted(frame.name for frame in frames):
         raise RuntimeError(f"{len(seen)} frames came back from the processes, {len(frames)} were given out")
 
@@ -247,16 +251,30 @@ class _Team:
     watcher: Watcher
     pipes: list[Connection] = field(default_factory=list)
     processes: list[Any] = field(default_factory=list)
+    done: dict[int, int] = field(default_factory=dict)
+    parts: dict[int, Shared] = field(default_factory=dict)
+    trouble: BaseException | None = None
 
-    def run(self) -> Shared:
-        """Run all processes to the end."""
+    def run(self) -> tuple[Shared, list[int]]:
+        """Run all processes to the end.
+
+        Returns:
+            What they have done together, and the ranks of those that came to their end.
+        """
         try:
             with no_interrupts():
                 for task in self.tasks:
                     self._start(task)
-            return self._follow()
+            seconds = self._follow()
         finally:
             self._end()
+        ranks = sorted(self.parts)
+        if not ranks:
+            assert self.trouble is not None
+            raise self.trouble
+        shared = merge([self.parts[rank] for rank in ranks])
+        shared.seconds, shared.processes, shared.trouble = seconds, len(self.tasks), self.trouble
+        return shared, ranks
 
     def _start(self, task: WorkerTask) -> None:
         # A fresh interpreter for each: a fork would inherit the threads' locks and the GPU's context.
@@ -268,52 +286,53 @@ class _Team:
         self.pipes.append(ours)
         self.processes.append(process)
 
-    def _follow(self) -> Shared:
-        count = len(self.tasks)
-        done, ran = [0] * count, [False] * count
-        shared: Shared | None = None
-        first = last = time.monotonic()
-        loaded = False
-        finished = [False] * count
-        while not all(finished):
-            watched = [pipe for rank, pipe in enumerate(self.pipes) if not finished[rank]]
-            ready = wait(watched, timeout=SILENCE_S)
-            if not ready:
-                raise MissingError(
-                    f"no process has reported anything for {SILENCE_S / 60:.0f} minutes; all were ended",
-                    hint="run with fewer --gpus, or with one to see what holds it up",
-                )
-            for rank in [self.pipes.index(pipe) for pipe in ready]:  # type: ignore[arg-type]
-                kind, value = self._receive(rank)
-                if kind == "loaded" and not loaded:
-                    loaded, first = True, time.monotonic()
-                    self.watcher.step("running")
-                elif kind == "progress":
-                    done[rank] = value
-                    self.watcher.progress(sum(done), self.total)
-                elif kind == "warn":
-                    self.watcher.warn(value)
-                elif kind == "ran":
-                    ran[rank], last = True, time.monotonic()
-                    if all(ran):
-                        # Only now, so that none waits for a slower one while they exchange counts.
-                        for pipe in self.pipes:
-                            pipe.send("exchange")
-                elif kind == "error":
-                    raise value[0](value[1], hint=value[2])
-                elif kind == "bug":
-                    raise RuntimeError(f"process {rank}: {value}")
-                elif kind == "done":
-                    finished[rank] = True
-                    shared = value if value is not None else shared
-        assert shared is not None
-        shared.seconds = last - first
-        return shared
+    def _follow(self) -> float:
+        """Listen until all have ended; returns the seconds that they ran."""
+        running = dict(enumerate(self.pipes))
+        first: float | None = None
 
-    def _receive(self, rank: int) -> tuple[str, Any]:
+        def stop(trouble: BaseException) -> None:
+            self.trouble = self.trouble or trouble
+            for pipe in running.values():
+                with suppress(OSError):
+                    pipe.send("stop")
+
+        keep = self.tasks[0].consumer.keeps_partial
+        with on_interrupt(lambda: stop(KeyboardInterrupt())) if keep else nullcontext():
+            while running:
+                try:
+                    ready = wait(list(running.values()), timeout=SILENCE_S)
+                    if not ready:
+                        running.clear()
+                        raise MissingError(
+                            f"no process has reported anything for {SILENCE_S / 60:.0f} minutes; all were "
+                            "ended",
+                            hint="run with fewer --gpus, or with one to see what holds it up",
+                        )
+                    for rank in [rank for rank, pipe in running.items() if pipe in ready]:
+                        kind, value = self._receive(rank, running)
+                        if kind == "step" and first is None:
+                            first = time.monotonic()
+                            self.watcher.step(value)
+                        elif kind == "progress":
+                            self.done[rank] = value
+                            self.watcher.progress(sum(self.done.values()), self.total)
+                        elif kind == "warn":
+                            self.watcher.warn(value)
+                        elif kind == "done":
+                            self.parts[rank] = value
+                except BddzooError as error:
+                    if not keep:
+                        raise
+                    stop(error)
+        return time.monotonic() - (first or time.monotonic())
+
+    def _receive(self, rank: int, running: dict[int, Connection]) -> tuple[str, Any]:
+        """What a process says; one that has ended is taken out of those that run."""
         try:
-            kind, value = self.pipes[rank].recv()
+            kind, value = running[rank].recv()
         except (EOFError, ConnectionError):
+            del running[rank]
             process = self.processes[rank]
             process.join(10)
             code = process.exitcode
@@ -324,6 +343,12 @@ class _Team:
                 f"process {rank + 1} of {len(self.tasks)} ended before its work was done ({how})",
                 hint="if memory ran out, use fewer --gpus or a smaller --batch-size",
             ) from None
+        if kind in ("done", "error", "bug"):
+            del running[rank]
+        if kind == "error":
+            raise value[0](value[1], hint=value[2])
+        if kind == "bug":
+            raise RuntimeError(f"process {rank}: {value}")
         return kind, value
 
     def _end(self) -> None:

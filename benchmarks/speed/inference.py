@@ -85,7 +85,7 @@ def predict_and_score(
 
     by_name = {frame.name: frame for frame in frames}
     results = []
-    with Sink(lambda item: scorer.score(by_name[item[0]], item[1], None), depth=4) as sink:
+    with Sink(lambda item: scorer.consume(by_name[item[0]], item[1], None), depth=4) as sink:
         images = [(frame.name, frame.image) for frame in frames]
         for item in predict_frames(runner, model, images, device=device, batch_size=batch):
             sink.put(item)
@@ -144,7 +144,7 @@ class Peer:
                 got = found.pred_instances.cpu()
                 parts = (got.bboxes.numpy(), got.scores.numpy(), got.labels.numpy(), got.masks.numpy())
                 result = Instances(*parts).by_class()
-            scorer.score(frame, result, None)
+            scorer.consume(frame, result, None)
             results.append(result)
         return results
 

@@ -44,8 +44,8 @@ def test_merging_adds_up_and_keeps_the_extremes() -> None:
     both = merge([a, b])
     whole = scorer("a", 0)
     whole.merge(scorer("b", 1))
-    assert both.scorer.statistics() == whole.statistics()
-    assert (both.scored, both.failures) == (["a", "b"], [("c", "bad")])
+    assert both.consumer.statistics() == whole.statistics()
+    assert (both.done, both.failures) == (["a", "b"], [("c", "bad")])
     assert (both.batch_size, both.peak_memory, both.peak_device) == (2, 7, None)
 
 

@@ -1,0 +1,235 @@
+"""Run a model on images and write what it predicts; what an interrupted run has done is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bddzoo.datasets.images import Frame
+from bddzoo.datasets.layouts import labels_of
+from bddzoo.datasets.openseg import class_set_of
+from bddzoo.errors import MissingError, UsageError
+from bddzoo.inference.outputs import PredictionSet, Unfinished, read_unfinished, remove_note
+from bddzoo.registry.model import Model
+from bddzoo.results.record import WeightsUsed
+from bddzoo.runs.loop import Options, Watcher
+from bddzoo.signals import no_interrupts
+from bddzoo.text import number_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How overlays are drawn.
+
+    Attributes:
+        alpha: How much colour covers the image, 0 to 1.
+        min_score: Detections below this score are not drawn.
+    """
+
+    alpha: float = 0.5
+    min_score: float = 0.3
+
+
+@dataclass
+class Describer:
+    """Writes predictions and says what is in them, a row for each image.
+
+    Attributes:
+        model: The model.
+        drawing: How overlays are drawn; None for none.
+        rows: Name, width, height, and shares of classes or numbers of instances.
+    """
+
+    model: Model
+    drawing: Drawing | None
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    keeps_partial: bool = True
+
+    def consume(self, frame: Frame, result: Any, writer: PredictionSet | None) -> None:
+        """Write a prediction and describe it."""
+        assert writer is not None
+        describe = self._class_map if self.model.task == "sem_seg" else self._instances
+        self.rows.append(describe(frame, result, writer))
+
+    def merge(self, other: Describer) -> None:
+        """Add what another process has described."""
+        self.rows += other.rows
+
+    def _class_map(
+        self, frame: Frame, class_map: npt.NDArray[np.uint8], writer: PredictionSet
+    ) -> dict[str, Any]:
+        import numpy as np
+
+        from bddzoo.datasets.decode import read_image
+        from bddzoo.painting.class_map import draw_class_map
+
+        classes = class_set_of(self.model)
+        writer.add_class_map(frame.name, class_map)
+        if self.drawing is not None:
+            # Read again rather than carried along: decoding costs less than a queue of images would hold.
+            pixels = read_image(frame.image).pixels
+            drawn = draw_class_map(pixels, class_map, alpha=self.drawing.alpha, classes=classes)
+            writer.add_overlay(frame.name, drawn)
+        counts = np.bincount(class_map.ravel(), minlength=256)[: len(classes)]
+        shares = counts / class_map.size
+        shown = {classes.names[i]: round(float(shares[i]), 4) for i in np.argsort(-counts) if counts[i]}
+        return {**_size(frame, class_map.shape), "classes": shown}
+
+    def _instances(self, frame: Frame, result: Any, writer: PredictionSet) -> dict[str, Any]:
+        import numpy as np
+
+        from bddzoo.datasets.classes import INS_SEG
+        from bddzoo.datasets.decode import read_image
+        from bddzoo.painting.objects import draw_instances
+
+        writer.add_instances(frame.name, result)
+        row = {**_size(frame, result.size), "instances": len(result)}
+        if self.drawing is not None:
+            pixels = read_image(frame.image).pixels
+            least = self.drawing.min_score
+            drawn = draw_instances(pixels, result, alpha=self.drawing.alpha, min_score=least)
+            writer.add_overlay(frame.name, drawn)
+            shown = result.labels[result.scores >= least]
+            row["drawn"] = {INS_SEG.names[i]: int((shown == i).sum()) for i in np.unique(shown)}
+        return row
+
+
+def _size(frame: Frame, shape: Sequence[int]) -> dict[str, Any]:
+    return {"name": frame.name, "width": int(shape[1]), "height": int(shape[0])}
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What came of it.
+
+    Attributes:
+        rows: A description of each image that was written by this run.
+        failures: Name and reason of each image that could not be used.
+        earlier: Names of the images that an interrupted run had done.
+        written: Images whose predictions are in the folder.
+        trouble: What kept it: Ctrl-C, or a process that died. None if nothing did.
+    """
+
+    rows: tuple[dict[str, Any], ...]
+    failures: tuple[tuple[str, str], ...]
+    earlier: tuple[str, ...]
+    written: int
+    trouble: BaseException | None
+
+
+class Prediction:
+    """One model over images; what can be checked without its weights is checked when it is made.
+
+    Args:
+        model: A model with network facts and a test protocol.
+        images: Name to file.
+        options: How it is run; `out` is needed.
+        drawing: How overlays are drawn; None for none.
+        resume: Go on with what an interrupted run left in the folder.
+
+    Raises:
+        UsageError: The model cannot be run, or the folder holds other predictions.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        images: Mapping[str, Path],
+        options: Options,
+        drawing: Drawing | None = None,
+        *,
+        resume: bool = False,
+    ) -> None:
+        from bddzoo.inference.pipeline import protocol_of
+
+        assert options.out is not None
+        protocol_of(model)
+        class_set_of(model)
+        self.model, self.images, self.options, self.drawing = model, images, options, drawing
+        self.out: Path = options.out
+        self.earlier = _earlier(self.out, options.overwrite, resume)
+        self._set = PredictionSet(
+            self.out,
+            model.task,
+            rle=drawing is not None,
+            overlays=drawing is not None,
+            overwrite=options.overwrite,
+            resume=self.earlier is not None,
+            labels=labels_of(model),
+        )
+
+    def run(self, weights: Path, used: WeightsUsed, watcher: Watcher) -> Predicted:
+        """Predict and write.
+
+        Ctrl-C or a process that dies ends it early: what was done is written, with a note for `resume`.
+
+        Raises:
+            MissingError: No image could be used.
+            KeyboardInterrupt: Ctrl-C before anything was done.
+        """
+        from bddzoo.inference.load import default_batch_size, resolve_device
+        from bddzoo.runs.workers import run_frames
+
+        speedups, earlier = self.options.speedups, self.earlier
+        made_with: dict[str, Any] = {
+            "model": self.model.id,
+            "weights": used.sha256,
+            "precision": speedups.precision,
+            "options": speedups.options,
+        }
+        if self.drawing is None:
+            made_with["overlays"] = False
+        rest = earlier.rest(self.out, made_with, self.images) if earlier else dict(self.images)
+        done = dict(earlier.done) if earlier else {}
+        batch_size = self.options.batch_size or default_batch_size(resolve_device(self.options.device))
+        watcher.step("loading the network")
+        with ExitStack() as after, self._set as writer:
+            shared = run_frames(
+                self.model,
+                [Frame(name, path) for name, path in rest.items()],
+                weights,
+                replace(self.options, processes=min(self.options.processes, max(1, len(rest)))),
+                batch_size,
+                Describer(self.model, self.drawing),
+                watcher,
+                writer,
+            )
+            if not shared.done and rest:
+                raise shared.trouble or MissingError(
+                    f"not one of {number_of(len(rest), 'image')} could be used"
+                )
+            after.enter_context(no_interrupts())  # until everything is in its place
+            done |= {name: str(self.images[name].resolve()) for name in shared.done}
+            if shared.trouble is not None:
+                Unfinished(made_with, done, len(self.images)).write(self.out)
+        if shared.trouble is None:
+            remove_note(self.out)
+        return Predicted(
+            rows=tuple(shared.consumer.rows),
+            failures=tuple(shared.failures),
+            earlier=tuple(sorted(earlier.done)) if earlier else (),
+            written=len(done),
+            trouble=shared.trouble,
+        )
+
+
+def _earlier(out: Path, force: bool, resume: bool) -> Unfinished | None:
+    """What an interrupted run left in a folder, where this one is to go on from it."""
+    if force and resume:
+        raise UsageError("--force begins again, --resume goes on", hint="give one of them")
+    if force:
+        return None
+    earlier = read_unfinished(out)
+    if earlier is not None and not resume:
+        raise UsageError(
+            f"{out} holds {len(earlier.done)} of {earlier.total} images of an interrupted run",
+            hint="go on with --resume, or begin again with --force",
+        )
+    return earlier
