@@ -107,7 +107,7 @@ def command(
     for model in models:
         folder = out / model.id if out is not None and len(models) > 1 else out
         options = run.options(out=folder, overwrite=force, skip_bad=skip_bad, speedups=speedups)
-        job = Evaluation(app, model, need_data(app, data, dataset_of(model)), options, results, resume)
+        job = EvalRun(app, model, need_data(app, data, dataset_of(model)), options, results, resume)
         try:
             row, code = job.run(weights, sources, offline=run.offline)
         except BddzooError as error:
@@ -128,7 +128,7 @@ _WORST_FIRST = (ExitCode.NOT_REPRODUCED, ExitCode.INTEGRITY, ExitCode.MISSING, E
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvalRun:
     """One model on one data set.
 
     Attributes:

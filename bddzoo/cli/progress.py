@@ -37,7 +37,7 @@ class Reporter(Silent):
         """Leave the terminal as it was."""
 
 
-class Lines(Reporter):
+class FileLines(Reporter):
     """A line per file on stderr when it is there, and one per trouble."""
 
     def __init__(self, app: App, count: int) -> None:
@@ -76,7 +76,7 @@ class Lines(Reporter):
         self.app.say(f"{self._names.get(key, key)}: {text}")
 
 
-class Bars(Lines):
+class Bars(FileLines):
     """Bars on a terminal: bytes, speed, time left; one per running file and one for all."""
 
     def __init__(self, app: App, count: int) -> None:
@@ -164,7 +164,7 @@ class Bars(Lines):
         )
 
 
-class Events(Reporter):
+class JsonEvents(Reporter):
     """JSON lines on stderr, one per event, for programs that asked for JSON."""
 
     def __init__(self, app: App, count: int) -> None:
@@ -200,9 +200,9 @@ class Events(Reporter):
 def make_reporter(app: App, count: int) -> Reporter:
     """The reporter that suits where stderr goes and what was asked for."""
     if app.json:
-        return Events(app, count)
+        return JsonEvents(app, count)
     if app.quiet or not sys.stderr.isatty():
-        return Lines(app, count)
+        return FileLines(app, count)
     return Bars(app, count)
 
 

@@ -195,7 +195,7 @@ def _run(app: App, what: str, work: Callable[[Reports], Tally]) -> int:
     from bddzoo.reports.vis.work import Reports
 
     with Bar(app, what) as bar:
-        lines = Lines(bar.warn)
+        lines = FirstWarnings(bar.warn)
         tally = work(Reports(bar.update, lines))
     lines.end()
     return show(app, what, tally)
@@ -269,7 +269,7 @@ def compare(
         effort=look.effort(),
     )
     with Bar(app, "comparing") as bar:
-        lines = Lines(bar.warn)
+        lines = FirstWarnings(bar.warn)
         tally, found = comparison.run(worst, Reports(bar.update, lines))
     lines.end()
     written = [comparison.write_summary(found)]
@@ -305,7 +305,7 @@ def _names(given: tuple[str, ...], default: list[str]) -> tuple[str, ...]:
     return given
 
 
-class Lines:
+class FirstWarnings:
     """Prints warnings up to a number, and then how many more there were."""
 
     def __init__(self, warn: Callable[[str], None]) -> None:

@@ -223,7 +223,7 @@ _IMPORTS_ONLY_TAKEN = ("mmengine.model", "mmengine.model.wrappers")
 IMPORTED_FIRST = ("mmcv.cnn.bricks.conv", "mmcv.cnn.bricks.wrappers")
 
 
-class Names(NamedTuple):
+class PackageNames(NamedTuple):
     """What an `__init__` file imports from its submodules.
 
     Attributes:
@@ -238,7 +238,7 @@ class Names(NamedTuple):
 class LazyPackage(ModuleType):
     """A package that imports a submodule when one of its names is asked for."""
 
-    def __init__(self, name: str, names: Names) -> None:
+    def __init__(self, name: str, names: PackageNames) -> None:
         super().__init__(name)
         self.__dict__["_names"] = names
 
@@ -259,7 +259,7 @@ class LazyPackage(ModuleType):
             super().__setattr__(name, value)
 
     def _find(self, name: str) -> tuple[str, str] | None:
-        names: Names = self.__dict__["_names"]
+        names: PackageNames = self.__dict__["_names"]
         if name in names.single:
             return names.single[name]
         for submodule in names.whole:
@@ -300,7 +300,7 @@ class _LazyFinder(MetaPathFinder, Loader):
         """Run nothing."""
 
 
-def read_names(path: Path, *, imports_only: bool = False) -> Names | None:
+def read_names(path: Path, *, imports_only: bool = False) -> PackageNames | None:
     """The imports of an `__init__` file.
 
     Args:
@@ -322,7 +322,7 @@ def read_names(path: Path, *, imports_only: bool = False) -> Names | None:
                     single[alias.asname or alias.name] = (node.module, alias.name)
         elif not (imports_only or _is_harmless(node)):
             return None
-    return Names(single, tuple(whole))
+    return PackageNames(single, tuple(whole))
 
 
 def _is_harmless(node: ast.AST) -> bool:

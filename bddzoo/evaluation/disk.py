@@ -13,6 +13,7 @@ from bddzoo.datasets.formats.coco import CocoFrames
 from bddzoo.datasets.formats.frames import JsonFrames
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError, UsageError
+from bddzoo.evaluation.frame_warnings import FrameWarnings
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
 from bddzoo.evaluation.label_frames import MaskFrames, open_frames
 from bddzoo.evaluation.mask_frames import FrameResult, MaskWork
@@ -24,7 +25,6 @@ from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
 from bddzoo.evaluation.options import TASKS, Accumulator, Evaluation, Options
 from bddzoo.evaluation.pairing import pair_frames, pair_masks
 from bddzoo.evaluation.prediction_files import prediction_files
-from bddzoo.evaluation.remarks import Remarks
 from bddzoo.evaluation.rle_frames import RleWork
 
 CLASS_NAMES: dict[str, tuple[str, ...]] = {
@@ -116,7 +116,7 @@ class _Run:
     ) -> None:
         self.task, self.gt, self.pred = task, gt, pred
         self.score_file, self.options, self.progress = score_file, options, progress
-        self.remarks = Remarks()
+        self.remarks = FrameWarnings()
         self.files = prediction_files(task, pred, options, self.remarks, scores_elsewhere=bool(score_file))
         self.skipped: list[str] = []
         self.mixed = False

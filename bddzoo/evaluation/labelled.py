@@ -23,7 +23,7 @@ from bddzoo.evaluation.metrics.confusion import pair_counts
 from bddzoo.evaluation.metrics.semseg import Rule, SemSegAccumulator, shape_text
 from bddzoo.evaluation.options import Evaluation, Options
 from bddzoo.evaluation.pairing import MaskPair
-from bddzoo.evaluation.remarks import Remarks
+from bddzoo.evaluation.frame_warnings import FrameWarnings
 
 RULE: Rule = "openseg"
 _SHOWN = 6
@@ -122,7 +122,7 @@ def evaluate_labels(
     """
     chosen = options or Options()
     truth, found = open_source(gt), open_source(pred)
-    remarks, skipped = Remarks(), []
+    remarks, skipped = FrameWarnings(), []
     pairs = _pairs(truth, found, remarks)
     missing = [p.name for p in pairs if p.pred is None]
     if missing and not chosen.allow_partial:
@@ -188,7 +188,7 @@ class _Work:
         return counts
 
 
-def _pairs(gt: Source, pred: Source, remarks: Remarks) -> list[MaskPair]:
+def _pairs(gt: Source, pred: Source, remarks: FrameWarnings) -> list[MaskPair]:
     truth, found = (_by_frame(source) for source in (gt, pred))
     for name in sorted(found.keys() - truth.keys()):
         remarks.add("extra", str(pred.where(found[name])))

@@ -13,7 +13,7 @@ from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.jobs import listing
 from bddzoo.evaluation.options import Options
-from bddzoo.evaluation.remarks import Remarks
+from bddzoo.evaluation.frame_warnings import FrameWarnings
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def _bare(name: str) -> str:
 
 
 def pair_masks(
-    gt: Source, pred: Source, options: Options, remarks: Remarks, *, by_name: bool = False
+    gt: Source, pred: Source, options: Options, remarks: FrameWarnings, *, by_name: bool = False
 ) -> tuple[list[MaskPair], list[str]]:
     """Pairs in the order of the ground truth's paths, and the frames without a prediction.
 
@@ -94,7 +94,7 @@ def _refuse_duplicates(source: Source, members: Sequence[str]) -> None:
 
 
 def pair_frames(
-    gt: Frames, pred: Frames, options: Options, remarks: Remarks
+    gt: Frames, pred: Frames, options: Options, remarks: FrameWarnings
 ) -> tuple[list[FramePair], list[str]]:
     """Pairs in the order of the ground truth, and the frames without a prediction.
 

@@ -7,9 +7,9 @@ from pathlib import PurePosixPath
 
 from bddzoo.datasets.sources import Source, ZipSource
 from bddzoo.errors import MissingError
+from bddzoo.evaluation.frame_warnings import FrameWarnings
 from bddzoo.evaluation.jobs import listing
 from bddzoo.evaluation.options import Options
-from bddzoo.evaluation.remarks import Remarks
 
 # The zoo's own script writes boxes beside bitmasks and their scores; see `bddzoo.evaluation.boxfile`.
 DETECTIONS = "det.json"
@@ -29,7 +29,7 @@ class PredictionFiles:
 
 
 def prediction_files(
-    task: str, pred: Source, options: Options, remarks: Remarks, *, scores_elsewhere: bool
+    task: str, pred: Source, options: Options, remarks: FrameWarnings, *, scores_elsewhere: bool
 ) -> PredictionFiles:
     """Look at the files of a prediction set.
 

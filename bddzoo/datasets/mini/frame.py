@@ -179,7 +179,7 @@ OCCLUDED_SHARE = 0.9
 
 
 @dataclass(frozen=True)
-class Box:
+class LabelledBox:
     """A labelled box, in pixels, both corners inside, as the detection labels of BDD100K have it."""
 
     category: str
@@ -199,7 +199,7 @@ class _Extent:
     corners: tuple[int, int, int, int]
 
 
-def label(canvas: Canvas) -> tuple[NDArray[np.uint8], list[Box]]:
+def label(canvas: Canvas) -> tuple[NDArray[np.uint8], list[LabelledBox]]:
     """The instances that can be seen, ids from 1 in the order of painting, and the boxes.
 
     Returns:
@@ -207,7 +207,7 @@ def label(canvas: Canvas) -> tuple[NDArray[np.uint8], list[Box]]:
         that are not ignored and of traffic lights and signs.
     """
     table = np.zeros((len(canvas.surfaces), 4), np.uint8)
-    boxes: list[Box] = []
+    boxes: list[LabelledBox] = []
     number = 0
     for index, polygons in canvas.outlines.items():
         extent = _extent(canvas, index, polygons)
@@ -223,7 +223,7 @@ def label(canvas: Canvas) -> tuple[NDArray[np.uint8], list[Box]]:
             table[index] = (surface.category, flags, number >> 8, number & 255)
         if not ignored:
             name = INS_SEG.names[surface.category - 1] if surface.category else BOXED[surface.sem]
-            boxes.append(Box(name, extent.corners, hidden, extent.cut, surface.crowd))
+            boxes.append(LabelledBox(name, extent.corners, hidden, extent.cut, surface.crowd))
     return table[canvas.owner], boxes
 
 
@@ -267,7 +267,7 @@ class MiniFrame:
     sem: NDArray[np.uint8]
     bitmask: NDArray[np.uint8]
     attributes: dict[str, str]
-    boxes: list[Box] = field(default_factory=list)
+    boxes: list[LabelledBox] = field(default_factory=list)
 
 
 def render(seed: int, split: str, index: int) -> MiniFrame:

@@ -108,11 +108,11 @@ def digits(world: World) -> Found:
     for entry in world.entries:
         for r in entry.model.reported:
             if r.value is not None:
-                places[r.metric].append(_places(r.value))
+                places[r.metric].append(_decimals(r.value))
     usual = {metric: max(set(found), key=found.count) for metric, found in places.items()}
     for entry in world.entries:
         for r in entry.model.reported:
-            if r.value is not None and _places(r.value) < usual[r.metric]:
+            if r.value is not None and _decimals(r.value) < usual[r.metric]:
                 yield (
                     entry.subject,
                     f"{r.metric}-{r.split} {r.value} has fewer than {usual[r.metric]} decimals",
@@ -127,13 +127,13 @@ def test_alone(world: World) -> Found:
                 yield entry.subject, f"{r.metric}-test is {r.value}, {r.metric}-val is not given"
 
 
-def _places(number: Decimal) -> int:
+def _decimals(number: Decimal) -> int:
     exponent = number.as_tuple().exponent
     return -exponent if isinstance(exponent, int) else 0
 
 
 def _equal(a: Decimal, b: Decimal) -> bool:
-    step = Decimal(1).scaleb(-min(_places(a), _places(b)))
+    step = Decimal(1).scaleb(-min(_decimals(a), _decimals(b)))
     return a.quantize(step, ROUND_HALF_UP) == b.quantize(step, ROUND_HALF_UP)
 
 

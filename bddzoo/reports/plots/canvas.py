@@ -55,18 +55,18 @@ _RC: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Look:
+class PointStyle:
     """Colour and marker of a group of points."""
 
     colour: str
     marker: str
 
 
-def looks(names: Sequence[str]) -> dict[str, Look]:
+def looks(names: Sequence[str]) -> dict[str, PointStyle]:
     """A look for each name; no two share both colour and marker, up to 56 names."""
     count = len(COLOURS)
     return {
-        name: Look(COLOURS[i % count], MARKERS[(i % count + i // count) % len(MARKERS)])
+        name: PointStyle(COLOURS[i % count], MARKERS[(i % count + i // count) % len(MARKERS)])
         for i, name in enumerate(dict.fromkeys(names))
     }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bddzoo.datasets.classes import in_order
 from bddzoo.registry.model import Model
-from bddzoo.reports.plots.canvas import COLOURS, HATCHES, WIDTH_IN, Look, looks, new_figure
+from bddzoo.reports.plots.canvas import COLOURS, HATCHES, WIDTH_IN, PointStyle, looks, new_figure
 from bddzoo.reports.plots.points import Point, front
 from bddzoo.results.verdict import MetricVerdict, Verdict
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 ROW_IN = 0.27
 VERDICTS = {
-    Verdict.REPRODUCED: Look("#009E73", "o"),
-    Verdict.DRIFTED: Look("#D55E00", "v"),
-    Verdict.BETTER: Look("#0072B2", "^"),
-    Verdict.UNVERIFIED: Look("#E69F00", "s"),
-    Verdict.INCOMPARABLE: Look("#7f7f7f", "x"),
-    Verdict.MISSING: Look("#7f7f7f", "+"),
+    Verdict.REPRODUCED: PointStyle("#009E73", "o"),
+    Verdict.DRIFTED: PointStyle("#D55E00", "v"),
+    Verdict.BETTER: PointStyle("#0072B2", "^"),
+    Verdict.UNVERIFIED: PointStyle("#E69F00", "s"),
+    Verdict.INCOMPARABLE: PointStyle("#7f7f7f", "x"),
+    Verdict.MISSING: PointStyle("#7f7f7f", "+"),
 }
 
 

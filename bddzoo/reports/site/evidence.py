@@ -90,7 +90,7 @@ def gather(
     found = {}
     for model in registry.models:
         mine = stored.get(model.id, [])
-        best = _best(model, mine)
+        best = _representative(model, mine)
         found[model.id] = Evidence(
             best,
             judge(model, best.record) if best else None,
@@ -119,7 +119,9 @@ def _by_model(
     return found
 
 
-def _best(model: Model, stored: Sequence[StoredRecord], source: str | None = None) -> StoredRecord | None:
+def _representative(
+    model: Model, stored: Sequence[StoredRecord], source: str | None = None
+) -> StoredRecord | None:
     chosen = [s for s in stored if source is None or s.record.protocol.source == source]
     best = best_record(model, [s.record for s in chosen])
     return next((s for s in chosen if s.record is best), None)
@@ -131,7 +133,7 @@ def _chain(model: Model, stored: Sequence[StoredRecord], check: ModelCheck | Non
 
 
 def _link(model: Model, stored: Sequence[StoredRecord], link: Link) -> LinkResult:
-    best = _best(model, stored, SOURCES[link]) if link in SOURCES else None
+    best = _representative(model, stored, SOURCES[link]) if link in SOURCES else None
     if best is None:
         return LinkResult(link, Verdict.MISSING, reasons=(NOT_LOOKED[link],))
     return from_report(link, judge(model, best.record), f"record {best.id}", best.record)

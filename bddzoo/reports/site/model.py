@@ -51,7 +51,7 @@ class ClassTable:
 
 
 @dataclass(frozen=True)
-class FileSource:
+class SourceRow:
     """One place of a file: its link, or None where it is none for a browser."""
 
     url: str | None
@@ -64,7 +64,7 @@ class File:
     """One file: kind, places, size and digests as text."""
 
     kind: str
-    sources: tuple[FileSource, ...]
+    sources: tuple[SourceRow, ...]
     size: str
     digests: tuple[str, ...]
     digest_url: str | None
@@ -131,7 +131,7 @@ def _file(artifact: Artifact, history: History) -> File:
         # A page that shows the file leads to its download, too.
         link = artifact.page if web and artifact.page and len(artifact.sources) == 1 else url
         place = urlsplit(link).netloc if web else url.partition(":")[0]
-        sources.append(FileSource(link if web else None, place, health_of(history, url)))
+        sources.append(SourceRow(link if web else None, place, health_of(history, url)))
     size = "" if artifact.size_bytes is None else size_text(artifact)
     digests = tuple(digest_text(d) for d in artifact.digests)
     return File(artifact.kind, tuple(sources), size, digests, artifact.digest_url)

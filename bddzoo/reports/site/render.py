@@ -32,7 +32,7 @@ def environment() -> Environment:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     env = Environment(
-        loader=FunctionLoader(_lean),
+        loader=FunctionLoader(_minified),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -78,7 +78,7 @@ def _ticks(text: str) -> str:
     return Markup("").join(coded)
 
 
-def _lean(name: str) -> str | None:
+def _minified(name: str) -> str | None:
     """A template without its indentation: there is a page for each model, and spaces add up."""
     path = HERE / "templates" / name
     if not path.is_file():

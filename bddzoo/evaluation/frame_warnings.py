@@ -38,7 +38,7 @@ KINDS: dict[str, str] = {
 
 
 @dataclass
-class Remarks:
+class FrameWarnings:
     """Remarks by kind, with where they apply."""
 
     places: dict[str, list[str]] = field(default_factory=dict)
