@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from bddzoo.inference.speedups import Speedups
     from bddzoo.registry.model import Model
     from bddzoo.results import VerdictReport
-    from bddzoo.runs.loop import Options
+    from bddzoo.runs.loop import MeasureOptions
     from bddzoo.runs.measure import Measurement
 
 
@@ -143,7 +143,7 @@ class EvalRun:
     app: App
     model: Model
     data: Path
-    options: Options
+    options: MeasureOptions
     results: Path | None
     resume: bool
 

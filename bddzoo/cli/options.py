@@ -21,7 +21,7 @@ from bddzoo.inference.speedups import Speedups
 
 if TYPE_CHECKING:
     from bddzoo.registry.model import Model
-    from bddzoo.runs.loop import Options
+    from bddzoo.runs.loop import MeasureOptions
 
 Function = Callable[..., Any]
 Option = Callable[[Function], Function]
@@ -332,11 +332,11 @@ class Run:
     limit: int | None = None
     offline: bool = False
 
-    def options(self, **more: Any) -> Options:
+    def options(self, **more: Any) -> MeasureOptions:
         """The same for `bddzoo.runs`, with what else is known; split `val` where none is named."""
-        from bddzoo.runs.loop import Options
+        from bddzoo.runs.loop import MeasureOptions
 
-        return Options(
+        return MeasureOptions(
             split=self.split or "val",
             device=self.device,
             batch_size=self.batch_size,

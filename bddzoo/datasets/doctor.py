@@ -17,7 +17,7 @@ from bddzoo.datasets.classes import BITMASK_TASKS, values_of_no_class
 from bddzoo.datasets.decode import read_image
 from bddzoo.datasets.formats.mask import read_bitmask, read_mask
 from bddzoo.datasets.identity import BDD100K, published_images
-from bddzoo.datasets.images import SPLITS, Frame, Listing
+from bddzoo.datasets.images import SPLITS, Listing, Sample
 from bddzoo.datasets.layouts import Layout, open_layout
 from bddzoo.datasets.mini import read_marker
 from bddzoo.datasets.openseg import DATA_SETS, DataSet
@@ -202,7 +202,7 @@ def _finding(report: SplitReport, what: str, fatal: bool = True) -> Fault:
     return report.findings[-1]
 
 
-def _read(report: SplitReport, frame: Frame, labels: DataSet | None) -> Callable[[], None]:
+def _read(report: SplitReport, frame: Sample, labels: DataSet | None) -> Callable[[], None]:
     """Read an image and its label; what is returned notes in the report what was found."""
     try:
         height, width = read_image(frame.image).size

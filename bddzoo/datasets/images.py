@@ -57,7 +57,7 @@ OFFICIAL_COUNTS = {
 
 
 @dataclass(frozen=True)
-class Frame:
+class Sample:
     """One image of a data set.
 
     Attributes:
@@ -88,7 +88,7 @@ class Listing:
         without_image: Stems of labels that have no image.
     """
 
-    frames: tuple[Frame, ...]
+    frames: tuple[Sample, ...]
     without_label: tuple[str, ...] = ()
     without_image: tuple[str, ...] = ()
 
@@ -135,7 +135,7 @@ class BddLayout:
         """Folder of the labels."""
         return self.root / ("seg/labels" if self._is_old(task) else _known(_LABELS, task)) / split
 
-    def frames(self, task: str, split: str) -> list[Frame]:
+    def frames(self, task: str, split: str) -> list[Sample]:
         """Images that have a label, or all images where the split has no labels, ordered by name.
 
         Raises:
@@ -306,7 +306,7 @@ def pair(
     """
     found, known = labels or {}, attributes or {}
     frames = tuple(
-        Frame(path.name, path, found.get(stem), known.get(stem, {}))
+        Sample(path.name, path, found.get(stem), known.get(stem, {}))
         for stem, path in images.items()
         if labels is None or stem in found
     )

@@ -18,12 +18,12 @@ from bddzoo.datasets.openseg import DataSet
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.decode import decode_mask
+from bddzoo.evaluation.frame_warnings import FrameWarnings
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
 from bddzoo.evaluation.metrics.confusion import pair_counts
 from bddzoo.evaluation.metrics.semseg import Rule, SemSegAccumulator, shape_text
 from bddzoo.evaluation.options import Evaluation, Options
 from bddzoo.evaluation.pairing import MaskPair
-from bddzoo.evaluation.frame_warnings import FrameWarnings
 
 RULE: Rule = "openseg"
 _SHOWN = 6

@@ -11,9 +11,9 @@ from bddzoo.datasets.formats.frames import Frames
 from bddzoo.datasets.images import frame_stem
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
+from bddzoo.evaluation.frame_warnings import FrameWarnings
 from bddzoo.evaluation.jobs import listing
 from bddzoo.evaluation.options import Options
-from bddzoo.evaluation.frame_warnings import FrameWarnings
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from bddzoo.results.links import (
 from bddzoo.results.record import WeightsUsed
 from bddzoo.results.store import best_record, check_root, default_root, scan_records, write_record
 from bddzoo.results.verdict import judge
-from bddzoo.runs.loop import Options
+from bddzoo.runs.loop import MeasureOptions
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class EvidenceChecker:
     sources: tuple[str, ...] = ()
     offline: bool = False
     cache: Path | None = None
-    options: Options = field(default_factory=Options)
+    options: MeasureOptions = field(default_factory=MeasureOptions)
     results: Path | None = None
 
     def check(self, model: Model, link: Link) -> LinkResult:

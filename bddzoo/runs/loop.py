@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bddzoo.datasets.images import Frame
+from bddzoo.datasets.images import Sample
 from bddzoo.errors import BddzooError
 from bddzoo.inference.speedups import Speedups
 from bddzoo.registry.model import Model
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Options:
+class MeasureOptions:
     """How a model is run.
 
     Attributes:
@@ -66,7 +66,7 @@ class Consumer(Protocol):
     keeps_partial: bool
     """Whether what an interrupted run has done is of use."""
 
-    def consume(self, frame: Frame, result: Any, writer: PredictionSet | None) -> None:
+    def consume(self, frame: Sample, result: Any, writer: PredictionSet | None) -> None:
         """Take the prediction of a frame, and write it if there is a writer."""
 
     def merge(self, other: Any) -> None:
@@ -87,7 +87,7 @@ class Loop:
     """
 
     model: Model
-    frames: Sequence[Frame]
+    frames: Sequence[Sample]
     consumer: Consumer
     watcher: Watcher
     writer: PredictionSet | None = None

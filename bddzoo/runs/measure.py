@@ -23,12 +23,12 @@ from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry.model import Model
 from bddzoo.results.environment import collect_environment
 from bddzoo.results.record import TIME_FORMAT, Fingerprint, Record, RunInfo, WeightsUsed, new_record
-from bddzoo.runs.loop import Options, Watcher
+from bddzoo.runs.loop import MeasureOptions, Watcher
 
 if TYPE_CHECKING:
     from bddzoo.evaluation import Scores
 
-__all__ = ["Measurement", "Options", "Watcher", "check_listing", "measure"]
+__all__ = ["MeasureOptions", "Measurement", "Watcher", "check_listing", "measure"]
 
 # Whose definition of the metrics a run is scored by.
 EVALUATOR, LABELS_EVALUATOR = "bdd100k", "openseg"
@@ -60,7 +60,7 @@ def measure(
     data: Path,
     weights: Path,
     used: WeightsUsed,
-    options: Options | None = None,
+    options: MeasureOptions | None = None,
     watcher: Watcher | None = None,
     command: Sequence[str] = (),
 ) -> Measurement:
@@ -71,7 +71,7 @@ def measure(
         data: Root of the data set.
         weights: Checkpoint file.
         used: Where the weights are from, for the record.
-        options: See `Options`.
+        options: See `MeasureOptions`.
         watcher: See `Watcher`.
         command: Command line, for the record.
 
@@ -86,7 +86,7 @@ def measure(
     from bddzoo.runs.scorers import make_scorer
     from bddzoo.runs.workers import run_frames
 
-    options, watcher = options or Options(), watcher or Watcher()
+    options, watcher = options or MeasureOptions(), watcher or Watcher()
     started, clock = datetime.now(timezone.utc), time.monotonic()
     device = resolve_device(options.device)
     listing = check_data(model, data, options, watcher)
@@ -160,7 +160,7 @@ def measure(
     return Measurement(scores, record, tuple(failures), total, statistics)
 
 
-def check_data(model: Model, data: Path, options: Options, watcher: Watcher) -> Listing:
+def check_data(model: Model, data: Path, options: MeasureOptions, watcher: Watcher) -> Listing:
     """What a model's data set holds, checked before anything is fetched or run.
 
     Args:
@@ -203,7 +203,7 @@ def _check_labels(model: Model, listing: Listing) -> None:
             raise foreign_labels(labels, frame.label, counts, lenient=False)
 
 
-def check_listing(listing: Listing, options: Options, watcher: Watcher) -> Listing:
+def check_listing(listing: Listing, options: MeasureOptions, watcher: Watcher) -> Listing:
     """Refuse a split without labels, or with labels whose image is missing (unless those are skipped)."""
     if options.limit is not None and options.limit < 1:
         raise UsageError(f"limit {options.limit} is less than 1")

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.datasets.images import Frame
+from bddzoo.datasets.images import Sample
 from bddzoo.datasets.layouts import labels_of
 from bddzoo.datasets.openseg import class_set_of
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.inference.outputs import PredictionSet, Unfinished, read_unfinished, remove_note
 from bddzoo.registry.model import Model
 from bddzoo.results.record import WeightsUsed
-from bddzoo.runs.loop import Options, Watcher
+from bddzoo.runs.loop import MeasureOptions, Watcher
 from bddzoo.signals import no_interrupts
 from bddzoo.text import number_of
 
@@ -52,7 +52,7 @@ class Describer:
     rows: list[dict[str, Any]] = field(default_factory=list)
     keeps_partial: bool = True
 
-    def consume(self, frame: Frame, result: Any, writer: PredictionSet | None) -> None:
+    def consume(self, frame: Sample, result: Any, writer: PredictionSet | None) -> None:
         """Write a prediction and describe it."""
         assert writer is not None
         describe = self._class_map if self.model.task == "sem_seg" else self._instances
@@ -63,7 +63,7 @@ class Describer:
         self.rows += other.rows
 
     def _class_map(
-        self, frame: Frame, class_map: npt.NDArray[np.uint8], writer: PredictionSet
+        self, frame: Sample, class_map: npt.NDArray[np.uint8], writer: PredictionSet
     ) -> dict[str, Any]:
         import numpy as np
 
@@ -82,7 +82,7 @@ class Describer:
         shown = {classes.names[i]: round(float(shares[i]), 4) for i in np.argsort(-counts) if counts[i]}
         return {**_size(frame, class_map.shape), "classes": shown}
 
-    def _instances(self, frame: Frame, result: Any, writer: PredictionSet) -> dict[str, Any]:
+    def _instances(self, frame: Sample, result: Any, writer: PredictionSet) -> dict[str, Any]:
         import numpy as np
 
         from bddzoo.datasets.classes import INS_SEG
@@ -101,7 +101,7 @@ class Describer:
         return row
 
 
-def _size(frame: Frame, shape: Sequence[int]) -> dict[str, Any]:
+def _size(frame: Sample, shape: Sequence[int]) -> dict[str, Any]:
     return {"name": frame.name, "width": int(shape[1]), "height": int(shape[0])}
 
 
@@ -142,7 +142,7 @@ class Prediction:
         self,
         model: Model,
         images: Mapping[str, Path],
-        options: Options,
+        options: MeasureOptions,
         drawing: Drawing | None = None,
         *,
         resume: bool = False,
@@ -193,7 +193,7 @@ class Prediction:
         with ExitStack() as after, self._set as writer:
             shared = run_frames(
                 self.model,
-                [Frame(name, path) for name, path in rest.items()],
+                [Sample(name, path) for name, path in rest.items()],
                 weights,
                 replace(self.options, processes=min(self.options.processes, max(1, len(rest)))),
                 batch_size,

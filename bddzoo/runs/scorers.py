@@ -8,7 +8,7 @@ from bddzoo.datasets.classes import INS_SEG, SEM_SEG, values_of_no_class
 from bddzoo.datasets.formats.mask import paint_bitmask, read_bitmask, read_mask, score_entries
 from bddzoo.datasets.formats.scalabel import Instances
 from bddzoo.datasets.identity import digest_pixels
-from bddzoo.datasets.images import Frame
+from bddzoo.datasets.images import Sample
 from bddzoo.datasets.layouts import labels_of
 from bddzoo.datasets.openseg import DataSet, class_set_of
 from bddzoo.errors import MissingError, UsageError
@@ -64,7 +64,7 @@ class SemSegScorer(_ClassMapScorer):
     def __init__(self) -> None:
         super().__init__(SemSegAccumulator(SEM_SEG.names))
 
-    def consume(self, frame: Frame, class_map: npt.NDArray[np.uint8], writer: PredictionSet | None) -> None:
+    def consume(self, frame: Sample, class_map: npt.NDArray[np.uint8], writer: PredictionSet | None) -> None:
         """Count a frame, and write its class map if there is a writer."""
         assert frame.label is not None
         truth = read_mask(frame.label)
@@ -84,7 +84,7 @@ class LabelledScorer(_ClassMapScorer):
         super().__init__(accumulator_of(dataset))
         self._dataset = dataset
 
-    def consume(self, frame: Frame, class_map: npt.NDArray[np.uint8], writer: PredictionSet | None) -> None:
+    def consume(self, frame: Sample, class_map: npt.NDArray[np.uint8], writer: PredictionSet | None) -> None:
         """Count a frame, and write its class map if there is a writer."""
         assert frame.label is not None
         truth = read_mask(frame.label)
@@ -106,7 +106,7 @@ class InsSegScorer(_Scorer):
         self._masks = InsSegAccumulator(INS_SEG.names)
         self._boxes = BoxAccumulator(INS_SEG.names)
 
-    def consume(self, frame: Frame, instances: Instances, writer: PredictionSet | None) -> None:
+    def consume(self, frame: Sample, instances: Instances, writer: PredictionSet | None) -> None:
         """Match a frame, and write its instances if there is a writer."""
         assert frame.label is not None
         truth = read_bitmask(frame.label)
@@ -159,13 +159,13 @@ def make_scorer(model: Model) -> Any:
     return SemSegScorer() if model.task == "sem_seg" else InsSegScorer()
 
 
-def _no_class(frame: Frame, values: list[int]) -> MissingError:
+def _no_class(frame: Sample, values: list[int]) -> MissingError:
     return MissingError(
         f"its label {frame.label} has values that are not a class: {', '.join(map(str, values[:6]))}"
     )
 
 
-def _same_size(frame: Frame, truth: tuple[int, ...], predicted: tuple[int, ...]) -> None:
+def _same_size(frame: Sample, truth: tuple[int, ...], predicted: tuple[int, ...]) -> None:
     if tuple(truth) != tuple(predicted):
         raise MissingError(
             f"the image is {predicted[1]}x{predicted[0]} but its label {frame.label} is {truth[1]}x{truth[0]}"

@@ -22,11 +22,11 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.datasets.images import Frame
+from bddzoo.datasets.images import Sample
 from bddzoo.errors import BddzooError, IntegrityError, MissingError, NetworkError, UsageError
 from bddzoo.registry.model import Model
 from bddzoo.results.environment import peak_memory_bytes
-from bddzoo.runs.loop import Consumer, Loop, Options, Watcher, peak_device_memory
+from bddzoo.runs.loop import Consumer, Loop, MeasureOptions, Watcher, peak_device_memory
 from bddzoo.signals import no_interrupts, on_interrupt
 from bddzoo.text import number_of
 
@@ -81,8 +81,8 @@ class WorkerTask:
     rank: int
     model: Model
     weights: Path
-    frames: Sequence[Frame]
-    options: Options
+    frames: Sequence[Sample]
+    options: MeasureOptions
     batch_size: int
     consumer: Consumer
     writer: PredictionSet | None = None
@@ -177,7 +177,7 @@ def process_devices(name: str, count: int) -> list[str]:
     return [f"cuda:{index}" for index in range(count)]
 
 
-def deal(frames: Sequence[Frame], count: int, batch_size: int) -> list[list[Frame]]:
+def deal(frames: Sequence[Sample], count: int, batch_size: int) -> list[list[Sample]]:
     """Contiguous parts of whole batches, as equal as can be; none is empty."""
     batches = -(-len(frames) // batch_size)
     count = max(1, min(count, batches))
@@ -187,9 +187,9 @@ def deal(frames: Sequence[Frame], count: int, batch_size: int) -> list[list[Fram
 
 def run_frames(
     model: Model,
-    frames: Sequence[Frame],
+    frames: Sequence[Sample],
     weights: Path,
-    options: Options,
+    options: MeasureOptions,
     batch_size: int,
     consumer: Consumer,
     watcher: Watcher,
@@ -235,7 +235,7 @@ def run_frames(
     return shared
 
 
-def _check_once(frames: Sequence[Frame], shared: Shared) -> None:
+def _check_once(frames: Sequence[Sample], shared: Shared) -> None:
     """Check that every frame was used or failed, once; anything else is a bug."""
     seen = sorted([*shared.done, *(name for name, _ in shared.failures)])
     if seen != sorted(frame.name for frame in frames):

@@ -339,7 +339,7 @@ def test_memory_does_not_grow_with_the_number_of_images(world, tmp_path):
     """Resident memory after the first fifth of many frames is what it is at the end."""
     from bddzoo.registry import load_registry
     from bddzoo.results import WeightsUsed
-    from bddzoo.runs.measure import Options, Watcher, measure
+    from bddzoo.runs.measure import MeasureOptions, Watcher, measure
 
     data = tiny.make_data(tmp_path / "many", 500, height=96, width=160)
     model = load_registry(world[0] / "registry.yaml").find(tiny.INS_SEG)
@@ -349,7 +349,7 @@ def test_memory_does_not_grow_with_the_number_of_images(world, tmp_path):
     def watch(done: int, total: int) -> None:
         seen[done] = process.memory_info().rss
 
-    options = Options(device="cpu", out=tmp_path / "out")
+    options = MeasureOptions(device="cpu", out=tmp_path / "out")
     used = WeightsUsed(name="w.pth")
     outcome = measure(model, data, world[0] / "ins_seg.pth", used, options, Watcher(progress=watch))
     assert outcome.scores.frames == 500

@@ -198,9 +198,9 @@ def test_what_can_be_checked_without_weights_is(tiny: TinyZoo, tmp_path: Path) -
     """A model of unknown classes, or a folder in use, is refused before a download."""
     from bddzoo.errors import UsageError
     from bddzoo.registry import load_registry
-    from bddzoo.runs.loop import Options
+    from bddzoo.runs.loop import MeasureOptions
 
     model = load_registry(tiny.registry).find(MODELS["sem_seg"])
     (tmp_path / "masks").mkdir()
     with pytest.raises(UsageError, match="holds predictions already"):
-        Prediction(model, {}, Options(out=tmp_path))
+        Prediction(model, {}, MeasureOptions(out=tmp_path))

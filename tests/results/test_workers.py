@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bddzoo.datasets.images import Frame
+from bddzoo.datasets.images import Sample
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.runs.scorers import SemSegScorer
 from bddzoo.runs.workers import Shared, deal, merge, process_devices
 
 
-def frames(count: int) -> list[Frame]:
-    return [Frame(f"{i:05d}.jpg", Path(f"{i}.jpg"), None, {}) for i in range(count)]
+def frames(count: int) -> list[Sample]:
+    return [Sample(f"{i:05d}.jpg", Path(f"{i}.jpg"), None, {}) for i in range(count)]
 
 
 @given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 8))
