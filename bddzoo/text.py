@@ -11,6 +11,11 @@ _UNPRINTABLE = re.compile(
 )
 
 
+# What a CI service takes for an order of its own: `::error`, at the start of a line or where a line may be
+# broken, and `##[error]`.
+_ORDER = re.compile(r"(?:(?<=^)|(?<=[\s/_,-])):(?=:[A-Za-z])|#(?=#\[)", re.MULTILINE)
+
+
 def number_of(count: int, noun: str) -> str:
     """`1 file`, `2 files`: a number with its noun, which takes an s where it is not one."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
@@ -22,7 +27,7 @@ def as_text(words: str) -> str:
 
 
 def printable(text: str, limit: int | None = None) -> str:
-    """Text from a file on one line of a terminal; what would move the cursor is written as an escape.
+    """Text from a file on one line; what a terminal or a CI service would obey is written as an escape.
 
     Args:
         text: Any text.
@@ -30,8 +35,18 @@ def printable(text: str, limit: int | None = None) -> str:
     """
     if limit is not None and len(text) > limit:
         text = text[: limit - 1] + "…"
-    safe = _UNPRINTABLE.sub(_escape, text)
+    safe = _ORDER.sub(_escape, _UNPRINTABLE.sub(_escape, text))
     return safe if limit is None or len(safe) <= limit else safe[: limit - 1] + "…"
+
+
+def printable_lines(text: str) -> str:
+    """Text with strings from files in it, as `printable`, but for its line ends."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def printable_json(text: str) -> str:
+    """JSON with the same values, in which control characters above ASCII's are escapes too."""
+    return _UNPRINTABLE.sub(lambda m: m[0] if m[0] == "\n" else f"\\u{ord(m[0]):04x}", text)
 
 
 def is_text(words: str) -> bool:

@@ -15,7 +15,7 @@ import click
 from click.core import ParameterSource
 
 from bddzoo.errors import ExitCode, MissingError
-from bddzoo.text import printable
+from bddzoo.text import printable, printable_json, printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -89,13 +89,17 @@ class App:
 
         return Console(stderr=True, no_color=not self.color, highlight=False, soft_wrap=True)
 
-    def data(self, text: str) -> None:
-        """Print data to stdout.
+    def data(self, text: str, *, safe: bool = False) -> None:
+        """Print data to stdout; what a terminal or a CI service would obey is escaped.
 
         A reader that went away (`bddzoo list | head -1`) ends the output, not the command: its exit
         status is still what it did.
+
+        Args:
+            text: Lines.
+            safe: Strings from files are escaped in it already; colours and annotations are meant.
         """
-        _echo(text)
+        _echo(text if safe else printable_lines(text))
 
     def data_json(self, value: object) -> None:
         """Print data as JSON to stdout; NaN becomes null."""
@@ -123,7 +127,8 @@ class App:
             return
         keep = fitting(headers, rows, optional)
         shown = [[row[i] for i in keep] for row in rows]
-        self.data(table([headers[i] for i in keep], shown, total=total, colour=self.colours(sys.stdout)))
+        columns = [headers[i] for i in keep]
+        self.data(table(columns, shown, total=total, colour=self.colours(sys.stdout)), safe=True)
         left_out = [name for i, name in enumerate(headers) if i not in keep]
         if left_out:
             self.say(f"columns that do not fit: {', '.join(left_out)}; --format json has all")
@@ -137,7 +142,8 @@ class App:
     def say(self, text: str) -> None:
         """Print a message to stderr, unless quiet."""
         if not self.quiet:
-            _echo(self._event("message", text=text) if self.json else text, err=True)
+            shown = self._event("message", text=text) if self.json else printable_lines(text)
+            _echo(shown, err=True)
 
     def event(self, name: str, /, **fields: object) -> None:
         """Report progress to a program that asked for JSON: one line on stderr, unless quiet."""
@@ -151,8 +157,7 @@ class App:
 
     def warn(self, text: str) -> None:
         """Print a warning to stderr, even when quiet."""
-        text = printable(text)
-        shown = f"{self._mark('warning:', 'yellow')} {text}"
+        shown = f"{self._mark('warning:', 'yellow')} {printable(text)}"
         _echo(self._event("warning", text=text) if self.json else shown, err=True)
 
     def error(self, text: str, *, hint: str | None = None, code: int | None = None) -> None:
@@ -176,7 +181,7 @@ class App:
         return self.color and stream.isatty() and os.environ.get("TERM") != "dumb"
 
     def _event(self, name: str, /, **fields: object) -> str:
-        return json.dumps(_plain({"event": name, **fields}), ensure_ascii=False)
+        return printable_json(json.dumps(_plain({"event": name, **fields}), ensure_ascii=False))
 
     def _mark(self, word: str, colour: str) -> str:
         return click.style(word, fg=colour) if self.colours(sys.stderr) else word
@@ -202,7 +207,7 @@ def silence(stream: TextIO) -> None:
 
 def json_text(value: object) -> str:
     """A value as indented JSON; NaN becomes null, paths and other things text."""
-    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    return printable_json(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def _plain(value: object) -> Any:

@@ -194,7 +194,8 @@ def _report(app: App, checks: Sequence[ModelCheck]) -> int:
     elif form == "table":
         _show(app, checks)
     else:
-        app.data(render(checks, {"md": "broken"}.get(form, form)))
+        # An annotation is meant to be obeyed; what it says is escaped.
+        app.data(render(checks, {"md": "broken"}.get(form, form)), safe=form == "github")
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if form == "github" and summary:
         try:

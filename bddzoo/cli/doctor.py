@@ -26,6 +26,7 @@ from bddzoo.cli.options import DATA, takes
 from bddzoo.cli.output import COLOURS, painted, wrapped
 from bddzoo.cli.select import find_data
 from bddzoo.errors import BddzooError, ExitCode
+from bddzoo.text import printable
 
 
 @click.command(
@@ -53,8 +54,8 @@ def command(app: App, *, data: Path | None) -> int:
             colour = COLOURS.get(check.state) if app.colours(sys.stdout) else None
             mark = painted(f"{check.state:8}", colour)
             # The first line is as wide as the plain one, whatever the colour adds to it.
-            text = wrapped(f"{check.state:8}{check.name:15} {check.found}", further=" " * 24)
-            app.data(mark + text[8:])
+            text = wrapped(printable(f"{check.state:8}{check.name:15} {check.found}"), further=" " * 24)
+            app.data(mark + text[8:], safe=True)
             if check.advice and check.state != OK:
                 app.data(wrapped(f"-> {check.advice}", " " * 24, " " * 27))
     code = next((int(check.exit_code) for check in checks if check.exit_code), 0)

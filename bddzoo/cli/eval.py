@@ -241,7 +241,7 @@ class EvalRun:
         app.data("")
         class_table(app, scores)
         if report is not None:
-            app.data("\n" + describe_verdict(report, colour=app.colours(sys.stdout)))
+            app.data("\n" + describe_verdict(report, colour=app.colours(sys.stdout)), safe=True)
         if record_path is not None:
             app.say(f"record: {record_path}")
 

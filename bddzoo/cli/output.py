@@ -72,6 +72,7 @@ def table(
         colour: Colour verdicts and states.
         room: Columns to fit into; None for those of the terminal.
     """
+    headers = [printable(head) for head in headers]
     cells = [[printable(" ".join(str(cell).split())) for cell in row] for row in rows]
     right = [bool(cells) and all(_NUMBER.fullmatch(row[i]) for row in cells) for i in range(len(headers))]
     natural = [max(width(row[i]) for row in (headers, *cells)) for i in range(len(headers))]
@@ -193,7 +194,7 @@ def wrapped(text: str, indent: str = "", further: str | None = None) -> str:
 
 
 def describe_verdict(report: VerdictReport, *, colour: bool = False) -> str:
-    """The verdict as a small table with the reasons below it."""
+    """The verdict as a small table with the reasons below it; safe to print."""
     rows = [
         [
             metric.column,
@@ -208,8 +209,8 @@ def describe_verdict(report: VerdictReport, *, colour: bool = False) -> str:
     head = ["metric", "reported", "measured", "difference", "tolerance", "verdict"]
     shown = table(head, rows, colour=colour) + "\n" if rows else ""
     word = str(report.verdict)
-    reasons = "".join(f"\n{wrapped(reason, '  ')}" for reason in report.reasons)
-    line = wrapped(f"verdict: {word} ({report.scope})" if report.scope else f"verdict: {word}")
+    reasons = "".join(f"\n{wrapped(printable(reason), '  ')}" for reason in report.reasons)
+    line = wrapped(printable(f"verdict: {word} ({report.scope})") if report.scope else f"verdict: {word}")
     if colour:
         line = line.replace(word, painted(word, COLOURS[word]), 1)
     return f"{shown}{line}{reasons}"

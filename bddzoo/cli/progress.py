@@ -137,7 +137,7 @@ class Bars(FileLines):
             self._bars.update(task, visible=self.count <= 8 or outcome == "failed")
             self._bars.stop_task(task)
         if outcome == "cached" and self.count <= 8:
-            self._bars.console.print(f"{self._names[key]}: in the cache", markup=False)
+            self._bars.console.print(f"{printable(self._names[key])}: in the cache", markup=False)
         with self._lock:
             self._done += 1
             if key not in self._sizes or outcome == "failed":
@@ -147,7 +147,7 @@ class Bars(FileLines):
     def note(self, key: str, text: str) -> None:
         """A line above the bars."""
         if not self.app.quiet:
-            self._bars.console.print(f"{self._names.get(key, key)}: {text}", markup=False)
+            self._bars.console.print(printable(f"{self._names.get(key, key)}: {text}"), markup=False)
 
     def _move_all(self) -> None:
         if self._all is None:
@@ -210,6 +210,7 @@ def _short(name: str, width: int = 40) -> str:
     """A name for a bar: the start and the end of a long one."""
     from rich.markup import escape
 
+    name = printable(name)
     return escape(name if len(name) <= width else f"{name[: width // 2 - 1]}…{name[-width // 2 :]}")
 
 

@@ -289,7 +289,7 @@ def show(app: App, record: str, results: Path | None) -> None:
         return
     app.data(f"{stored.record.model}  record {stored.id}\n{stored.path}\n")
     if report:
-        app.data(describe_verdict(report, colour=app.colours(sys.stdout)))
+        app.data(describe_verdict(report, colour=app.colours(sys.stdout)), safe=True)
     else:
         app.data("the registry has no such model: no verdict")
     app.data(_describe(stored.record))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +20,10 @@ from bddzoo.evaluation.metrics.matching import FrameMatches
 from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
 from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
 from bddzoo.evaluation.options import Accumulator
+from bddzoo.reading import array_errors, json_errors, read_arrays
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 VERSION = 1
 
@@ -62,11 +67,13 @@ def load(content: bytes) -> Accumulator:
         MissingError: Not such bytes.
     """
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            head = json.loads(stored["head"].tobytes())
-            arrays = {k: stored[k] for k in stored.files}
-    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise MissingError(f"no statistics of frames: {error}") from None
+        arrays = read_arrays(io.BytesIO(content))
+        return _restore(json.loads(arrays["head"].tobytes()), arrays)
+    except (*array_errors(), *json_errors(), AttributeError) as error:
+        raise MissingError(f"no statistics of frames: {type(error).__name__}: {error}") from None
+
+
+def _restore(head: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Accumulator:
     names, classes = head["names"], head["classes"]
     if head["kind"] == "semseg":
         semantic = SemSegAccumulator(classes, head["task"], head.get("rule", "bdd100k"))

@@ -21,6 +21,7 @@ from bddzoo.registry.catalog import load_text
 from bddzoo.registry.model import Model
 from bddzoo.registry.problems import PathLike
 from bddzoo.registry.reader import parse
+from bddzoo.text import printable
 
 WIDTH = 112
 # Plain scalars that need no quotes, also between brackets.
@@ -43,14 +44,14 @@ def scalar(value: Any, *, flow: bool = False) -> str:
         return repr(value)
     text = str(value)
     if _READS_ELSE.match(text) or not text:
-        return json.dumps(text, ensure_ascii=False) if _control(text) else "'" + text.replace("'", "''") + "'"
+        return json.dumps(text) if _control(text) else "'" + text.replace("'", "''") + "'"
     if _PLAIN.match(text) or (not flow and _URL.match(text)) or (not flow and _safe_block(text)):
         return text
-    return json.dumps(text, ensure_ascii=False) if _control(text) else "'" + text.replace("'", "''") + "'"
+    return json.dumps(text) if _control(text) else "'" + text.replace("'", "''") + "'"
 
 
 def _control(text: str) -> bool:
-    return any(ord(c) < 32 or c in "\x7f\x85\u2028\u2029\ufeff" for c in text)
+    return printable(text) != text or "\ufeff" in text
 
 
 def _safe_block(text: str) -> bool:
@@ -206,10 +207,16 @@ class Editor:
         return value
 
     def _extent(self, path: PathLike) -> tuple[int, int, int]:
-        """First line of a list item, the line after its last, and the column of its dash."""
-        start = self.at[path] - 1
+        """First line of a list item, the line after its last, and the column of its dash.
+
+        Raises:
+            UsageError: The list is in flow style: its items have no lines of their own.
+        """
+        start, first = self.at[path] - 1, self.at[path[:-1]] - 1
         while not self.lines[start].lstrip().startswith("-"):
             start -= 1  # the first key of an item may have a comment line before it
+            if start < first:
+                raise self._not_safe(path)
         indent = len(self.lines[start]) - len(self.lines[start].lstrip())
         return start, self._end(start, indent), indent
 
@@ -246,9 +253,11 @@ class Editor:
 
     def _key_line(self, path: PathLike, key: str) -> int:
         """Index of a key's line; its value may begin on the next one."""
-        line = self.at[(*path, key)] - 1
+        line, first = self.at[(*path, key)] - 1, self._extent(path)[0]
         while not self.lines[line].lstrip().removeprefix("- ").startswith(f"{key}:"):
             line -= 1
+            if line < first:
+                raise self._not_safe(path)
         return line
 
     # -- changes -----------------------------------------------------------------------------------
@@ -258,11 +267,15 @@ class Editor:
         load_text(text, self.name)
         wanted = _replaced(self.data, path, entry)
         if parse(text, self.name) != wanted:
-            raise UsageError(
-                f"{self.name}: cannot change {entry.get('id', 'it')} safely where it stands",
-                hint="write its entry in block style, one key a line, and try again",
-            )
+            raise self._not_safe(path)
         self._take(text)
+
+    def _not_safe(self, path: PathLike) -> UsageError:
+        line = self.at.get(path) or self.at[path[:-1]]
+        return UsageError(
+            f"{self.name}:{line}: this cannot be changed safely where it stands",
+            hint="write it in block style, a dash and its keys on lines of their own, and try again",
+        )
 
 
 def _replaced(data: Any, path: PathLike, value: Any) -> Any:

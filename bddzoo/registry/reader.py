@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bddzoo.errors import MissingError, UsageError
+from bddzoo.reading import read_limited
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 64
@@ -47,25 +48,11 @@ def read_text(path: Path) -> str:
     """The file's text.
 
     Raises:
-        MissingError: It is not there or cannot be read.
-        YamlError: It is too large, or not UTF-8.
+        MissingError: It is not there, cannot be read, or is too large.
+        YamlError: It is not UTF-8.
     """
     try:
-        size = path.stat().st_size
-        data = b""
-        if size <= MAX_BYTES:
-            # The size of a device or a pipe is 0, and reading it may never end.
-            with path.open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
-        if max(size, len(data)) > MAX_BYTES:
-            much = f"{size / 1e6:.0f} MB" if size else "a file without an end"
-            raise YamlError(
-                str(path),
-                None,
-                f"{much} is more than a registry can be ({MAX_BYTES // 2**20} MiB)",
-                hint="is this the right file?",
-            )
-        return data.decode("utf-8")
+        return read_limited(path, MAX_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise YamlError(str(path), line, "not UTF-8 text") from None

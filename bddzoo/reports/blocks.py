@@ -116,21 +116,6 @@ def diff(old: str, new: str, name: str) -> str:
     return "\n".join(lines)
 
 
-def read_document(path: Path) -> str:
-    """The document's text, line ends as they are.
-
-    Raises:
-        MissingError: It cannot be read.
-        UsageError: It is not UTF-8.
-    """
-    try:
-        return path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: not UTF-8 text") from None
-    except OSError as error:
-        raise MissingError(f"cannot read {path}: {error.strerror or error}") from None
-
-
 def write_document(path: Path, text: str) -> None:
     """Replace the document in one step, its permissions kept.
 

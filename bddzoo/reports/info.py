@@ -17,6 +17,7 @@ from bddzoo.reports.facts import (
     synthetic_mark,
     training_rows,
 )
+from bddzoo.text import printable
 
 UNKNOWN = "unknown"
 _COLUMN = 14
@@ -98,7 +99,7 @@ def as_text(model: Model) -> str:
     notes = [*model.notes, *method.notes, *zoo.notes]
     if notes:
         lines += ["", "notes", *(f"  - {note}" for note in notes)]
-    return "\n".join(lines)
+    return "\n".join(printable(" ".join(line.splitlines())) for line in lines)
 
 
 def _row(lines: list[str], name: str, text: str) -> None:

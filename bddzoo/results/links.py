@@ -186,14 +186,10 @@ def _both(a: Mapping[str, str], b: Mapping[str, str]) -> list[tuple[str, str | N
 
 
 def _read_document(document: Path) -> Document:
-    from bddzoo.errors import MissingError
+    from bddzoo.reading import read_text
     from bddzoo.registry.markdown.importer import import_markdown
 
-    try:
-        text = document.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MissingError(f"cannot read the document {document}: {error}") from error
-    return import_markdown(text, str(document))
+    return import_markdown(read_text(document, "the document"), str(document))
 
 
 def _row_of(model: Model, document: Document) -> tuple[Heading, Row] | None:

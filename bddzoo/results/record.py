@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from bddzoo.errors import IntegrityError
+from bddzoo.reading import json_errors
 from bddzoo.registry.model import DigestState, Model
 from bddzoo.results.environment import Environment, collect_environment
 from bddzoo.text import as_text
@@ -278,7 +279,7 @@ def decode_record(data: bytes, where: str) -> Record:
     """
     try:
         record = _DECODER.decode(data)
-    except _NOT_JSON as error:
+    except json_errors() as error:
         version = _schema_of(data)
         if version is not None and version > SCHEMA:
             raise IntegrityError(f"{where}: record of schema {version}", hint="update bddzoo") from error
@@ -310,14 +311,12 @@ def _is_time(text: str) -> bool:
 def _schema_of(data: bytes) -> int | None:
     try:
         value = msgspec.json.decode(data)
-    except _NOT_JSON:
+    except json_errors():
         return None
     version = value.get("schema") if isinstance(value, dict) else None
     return version if isinstance(version, int) else None
 
 
-# Thousands of brackets in a row end in a RecursionError.
-_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _SHA256 = re.compile("[0-9a-f]{64}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _DECODER = msgspec.json.Decoder(Record)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bddzoo.errors import MissingError
+from bddzoo.reading import json_errors, read_text
 
 _TOTALS = frozenset({"AVERAGE", "OVERALL"})
 # The official result file's names that differ from those of our summaries.
@@ -54,10 +55,8 @@ def read_score_file(file: Path) -> ScoreFile:
         MissingError: The file cannot be read, or holds no metric.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise MissingError(f"cannot read the scores file {file}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+        content = json.loads(read_text(file, "the scores file"))
+    except json_errors() as error:
         raise MissingError(f"{file} is not a scores file: {error}") from error
     if not isinstance(content, dict):
         raise MissingError(f"{file} is not a scores file: no JSON object")

@@ -12,7 +12,6 @@ import hashlib
 import logging
 import os
 import re
-import stat
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from bddzoo.errors import IntegrityError, MissingError
 from bddzoo.files import path_part, user_folder
+from bddzoo.reading import read_limited
 from bddzoo.registry.model import Model
 from bddzoo.results.environment import project_checkout
 from bddzoo.results.record import Record, decode_record, encode_record, recency
@@ -90,8 +90,6 @@ def statistics_name(digest: str) -> str:
     """File name of statistics with that SHA-256."""
     return f"{digest[:NAME_DIGITS]}.npz"
 
-
-LIMIT_BYTES = 100 * 1024**2
 
 logger = logging.getLogger(__name__)
 
@@ -230,10 +228,7 @@ def read_record(path: Path) -> Record:
         IntegrityError: The file is unreadable, not a record, or was changed after it was written.
     """
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode) or found.st_size > LIMIT_BYTES:  # a pipe would never end
-            raise IntegrityError(f"{path}: not a record: no file, or a huge one", hint="remove it")
-        data = path.read_bytes()
+        data = read_limited(path)
     except OSError as error:
         raise IntegrityError(f"{path}: cannot be read: {error.strerror}") from error
     record = decode_record(data, str(path))
@@ -261,9 +256,9 @@ def read_statistics(stored: StoredRecord, name: str) -> bytes:
         )
     path = stored.path.parent / statistics_name(digest)
     try:
-        data = path.read_bytes()
+        data = read_limited(path)
     except OSError as error:
-        raise MissingError(f"{path}: {error.strerror}", hint="it belongs beside the record") from error
+        raise MissingError(f"{path}: {error.strerror}", hint="it belongs next to the record") from error
     if hashlib.sha256(data).hexdigest() != digest:
         raise IntegrityError(f"{path}: content does not match its record", hint="restore the file")
     return data

@@ -178,8 +178,8 @@ class GoldenFolder:
         if not path.is_file():
             return None
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+            return json.loads(read_limited(path))
+        except json_errors() as error:
             raise IntegrityError(f"{path} is no JSON: {error}", hint="copy it again") from error
 
 
@@ -196,8 +196,12 @@ def read_manifest(path: Path) -> list[list[Any]]:
     """
     again = "copy it again"
     try:
-        found = json.loads(gzip.decompress(path.read_bytes()))
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+        with gzip.open(io.BytesIO(read_limited(path))) as packed:
+            text = packed.read(LIMIT_BYTES + 1)
+        if len(text) > LIMIT_BYTES:
+            raise ValueError("it unpacks without end")
+        found = json.loads(text)
+    except (*archive_errors(), *json_errors()) as error:
         raise IntegrityError(f"{path} is not a manifest: {error}", hint=again) from error
     entries = found.get("entries") if isinstance(found, dict) else None
     if not isinstance(entries, list) or not all(isinstance(e, list) and len(e) == 4 for e in entries):

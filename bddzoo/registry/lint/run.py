@@ -13,6 +13,7 @@ from bddzoo.registry.lint import files, networks, numbers, papers, rows
 from bddzoo.registry.lint.findings import Finding, Rule, Subject, acknowledgements, world_of
 from bddzoo.registry.problems import PathLike, did_you_mean, line_of
 from bddzoo.registry.reader import parse, read_text
+from bddzoo.text import printable
 
 STALE = "ACK01"
 _CHECKS: tuple[Rule, ...] = (*rows.RULES, *numbers.RULES, *files.RULES, *networks.RULES, *papers.RULES)
@@ -66,7 +67,7 @@ class Located:
         """One line, in the form of a compiler's message."""
         found = self.finding
         reason = f" (acknowledged: {found.reason})" if found.reason is not None else ""
-        return f"{name}:{self.line}: {found.code} {found.subject.name}: {found.message}{reason}"
+        return printable(f"{name}:{self.line}: {found.code} {found.subject.name}: {found.message}{reason}")
 
     def as_data(self) -> dict[str, object]:
         """The finding as plain data."""

@@ -6,13 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import PurePosixPath
 
 from bddzoo.errors import UsageError
 from bddzoo.registry.markdown.document import DIGEST_LINK, Document, Heading, Row
 from bddzoo.registry.markdown.parse import Block, Cell, Table, authors_of, blocks, code_of, paper_of
 from bddzoo.registry.model import Column, TableStyle
+from bddzoo.text import printable
 
 _BACKBONES = ("backbone", "base network")
 _LINK_KINDS = {
@@ -25,7 +26,9 @@ _LINK_KINDS = {
     "visuals": "visuals",
 }
 _METRICS = {"miou": "mIoU", "mask ap": "AP", "box ap": "box_AP", "ap": "AP", "pixelacc": "PixelACC"}
-_SPLIT = re.compile(r"^(?P<a>train|val|test)[.\s-]+(?P<b>.+)$|^(?P<c>.+?)[\s-]+(?P<d>train|val|test)$")
+# The split of a column before its metric, or behind it.
+_BEFORE = re.compile(r"(train|val|test)[.\s-]+(\S.*)")
+_BEHIND = re.compile(r"[\s-](train|val|test)$")
 _PLAIN_PAD = (1, 1)
 
 
@@ -96,21 +99,25 @@ def _column(title: str, links: Mapping[str, str] | None) -> Column:
 
 def _link_kind(title: str, text: str) -> str | None:
     if text.lower() == "scores":
-        parts = _SPLIT.match(title.lower())
-        split = parts and (parts["a"] or parts["d"])
+        split, _ = _split(title.lower())
         return f"scores-{split}" if split in ("val", "test") else None
     return _LINK_KINDS.get(text.lower())
 
 
 def metric_of(title: str) -> tuple[str, str] | None:
     """Split and metric of a column such as `Mask AP-val` or `Train.  mIOU`; val where none is named."""
-    lower = title.lower()
-    if match := _SPLIT.match(lower):
-        split, name = (match["a"], match["b"]) if match["a"] else (match["d"], match["c"])
-    else:
-        split, name = "val", lower
+    split, name = _split(title.lower())
     metric = _METRICS.get(" ".join(name.split()))
-    return (split, metric) if metric else None
+    return (split or "val", metric) if metric else None
+
+
+def _split(title: str) -> tuple[str | None, str]:
+    """The split that a column's title names, and the rest."""
+    if match := _BEFORE.fullmatch(title):
+        return match[1], match[2]
+    if match := _BEHIND.search(title):
+        return match[1], title[: match.start()].rstrip("- \t")
+    return None, title
 
 
 def _mojibake(heading: Heading, where: str) -> list[str]:
@@ -196,13 +203,11 @@ def _row(
 def _number(text: str, where: str) -> Decimal | None:
     if text in ("", "-"):
         return None
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        value = Decimal("NaN")
-    if not value.is_finite() or not 0 <= value <= 100 or not re.fullmatch(r"[0-9.]+", text):
-        raise UsageError(f'{where}: expected a number between 0 and 100, got "{text}"')
-    return value
+    # The registry reads what is longer as text.
+    printed = re.fullmatch(r"[0-9]{1,3}(\.[0-9]{0,30})?|\.[0-9]{1,30}", text)
+    if not printed or Decimal(text) > 100:
+        raise UsageError(f'{where}: expected a number between 0 and 100, got "{printable(text, 40)}"')
+    return Decimal(text)
 
 
 def _id(

@@ -1,4 +1,8 @@
-"""Pieces of Markdown as zoos write them: tables, links, author lines."""
+"""Pieces of Markdown as zoos write them: tables, links, author lines.
+
+A line may be as long as the file. No pattern tries the same characters again from each place: where a match
+begins is one character or one word, and what it runs over can't begin another.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,12 @@ from bddzoo.registry.model import Link, Person
 
 # A cell ends at a bar that no backslash precedes.
 _BAR = re.compile(r"(?<!\\)\|")
-LINK = re.compile(r"\[((?:[^\[\]\\]|\\.)*)\]\(([^()\s]*(?:\([^()\s]*\)[^()\s]*)*)\)")
+LINK = re.compile(r"(?<!\\)\[((?:[^\[\]\\]|\\.)*)\]\(([^()\s]*(?:\([^()\s]*\)[^()\s]*)*)\)")
 _RULE = re.compile(r"^\|(\s*:?-+:?\s*\|)+\s*$")
-_HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*\s*$")
-_ITEM = re.compile(r"^[-*]\s+([^()\[\]]+?)(?:\s+\((.+)\))?\s*$")
+_HEADING = re.compile(r"(#{1,6})\s+(.*)")
+_ITEM = re.compile(r"[-*]\s+([^\s()\[\]][^()\[\]]*)(?:(?<=\s)\((.+)\))?")
 _PAPER = re.compile(r"^\[((?:[^\[\]\\]|\\.)+)\]\((\S+)\)(?:\s+\[([^\[\]]+)\])?\s*$")
-_CODE = re.compile(r"\[\[((?:[^\[\]])+)\]\((\S+?)\)\]")
+_CODE = re.compile(r"\[\[([^\[\]]+)\]\(([^\s\[]+?)\)\]")
 _FENCE = re.compile(r"^\s*(```+|~~~+)")
 
 
@@ -100,19 +104,20 @@ def blocks(text: str) -> Iterator[Block]:
                 index = end
                 continue
             if heading := _HEADING.match(line):
+                title = heading[2].rstrip().rstrip("#").rstrip()
                 if current is not None and current.table is not None:
                     yield current
                     current = None
                 level = len(heading[1])
                 # `#### Results` under a method's heading belongs to the method.
                 inside = current is not None and level > current.level and current.caption is None
-                if not (inside and heading[2] == "Results"):
-                    current = parent = Block(heading[2], level, None, [])
-            elif (item := _ITEM.match(line)) and index + 1 < len(lines):
+                if not (inside and title == "Results"):
+                    current = parent = Block(title, level, None, [])
+            elif (item := _ITEM.fullmatch(line.rstrip())) and index + 1 < len(lines):
                 if current is not None and current.table is not None:
                     yield current
                 if _table_follows(lines, index + 1):
-                    current = Block(item[1], 7, item[2] or "", [])
+                    current = Block(item[1].rstrip(), 7, item[2] or "", [])
                 elif current is not None and current.table is not None:
                     current = parent
             elif current is not None:
