@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.files import user_folder
+from bddzoo.reading import read_limited
 
 _HINT = "write e.g. 'mirrors: [https://host/zoo]' and 'data: /data/bdd100k'"
 
@@ -54,7 +55,7 @@ def read_config() -> Config:
     if path is None:
         return Config()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_limited(path).decode("utf-8")
     except OSError:
         return Config(path)
     except UnicodeDecodeError:

@@ -29,32 +29,30 @@ WAIT_S = 8.0
 # Packed arrays unpack about twentyfold; a thousandfold is a bomb.
 MAX_PACKING, FREE_BYTES = 400, 64 << 20
 
-Errors = tuple[type[BaseException], ...]
+Errors = tuple[type[Exception], ...]
 
 
-def json_errors() -> Errors:
-    """What `json` and `msgspec` raise on bad JSON: thousands of brackets in a row end in a RecursionError."""
+def json_errors(*more: type[Exception]) -> Errors:
+    """What `json` and `msgspec` raise on bad JSON, and more: many brackets end in a RecursionError."""
     import msgspec
 
-    return (ValueError, RecursionError, msgspec.DecodeError)
+    return (ValueError, RecursionError, msgspec.MsgspecError, *more)
 
 
-def archive_errors() -> Errors:
-    """What `zipfile` and `gzip` raise on a damaged archive or member."""
+def archive_errors(*more: type[Exception]) -> Errors:
+    """What `zipfile` and `gzip` raise on a damaged archive or member, and more."""
     import lzma
     import struct
     import zipfile
     import zlib
 
-    return (
-        *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError),
-        *(ValueError, NotImplementedError, RuntimeError, OverflowError),
-    )
+    found: Errors = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError)
+    return (*found, ValueError, NotImplementedError, RuntimeError, OverflowError, *more)
 
 
-def array_errors() -> Errors:
-    """What `numpy` raises on a damaged `.npz` file, or where an array in it is missing or another one."""
-    return (*archive_errors(), KeyError, TypeError, IndexError, SyntaxError, MemoryError)
+def array_errors(*more: type[Exception]) -> Errors:
+    """What `numpy` raises on a damaged `.npz` file or where an array is missing or another one, and more."""
+    return archive_errors(KeyError, TypeError, IndexError, SyntaxError, MemoryError, *more)
 
 
 def read_limited(path: Path, limit: int = LIMIT_BYTES) -> bytes:
@@ -109,7 +107,7 @@ def read_arrays(file: Path | io.BytesIO) -> Arrays:
     """All arrays of an `.npz` file, never unpickling and never more than it can mean.
 
     Raises:
-        BaseException: One of `array_errors`.
+        Exception: One of `array_errors`.
     """
     import zipfile
 

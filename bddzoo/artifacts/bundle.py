@@ -18,7 +18,6 @@ import hashlib
 import re
 import stat
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -30,6 +29,7 @@ from bddzoo.artifacts.partial import Partial
 from bddzoo.artifacts.streams import Origin, SourceError, Stream
 from bddzoo.errors import BddzooError, IntegrityError, MissingError, UsageError
 from bddzoo.files import is_special, replacing
+from bddzoo.reading import archive_errors, json_errors
 from bddzoo.registry.structs import IDENT
 
 MANIFEST = "bddzoo-bundle.json"
@@ -85,10 +85,10 @@ class Bundle:
                 self._check_members(archive)
                 self.manifest = self._read_manifest(archive)
                 self._members = {info.filename: info.file_size for info in archive.infolist()}
-        except zipfile.BadZipFile as error:
-            raise self._no_bundle(f"it is not a zip archive, or cut short ({error})") from None
         except OSError as error:
             raise MissingError(f"{path}: cannot be read: {error.strerror or error}") from None
+        except archive_errors() as error:
+            raise self._no_bundle(f"it is not a zip archive, or cut short ({error})") from None
         for file in self.manifest.files:
             self._check_file(file)
 
@@ -117,7 +117,7 @@ class Bundle:
         try:
             data = archive.open(member)
             data.seek(offset)
-        except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+        except archive_errors() as error:
             archive.close()
             raise SourceError(f"damaged: {error}", kind="integrity") from None
 
@@ -125,7 +125,7 @@ class Bundle:
             try:
                 while piece := data.read(CHUNK_BYTES):
                     yield piece
-            except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+            except archive_errors() as error:
                 raise SourceError(f"damaged: {error}", kind="integrity") from None
 
         def close() -> None:
@@ -157,7 +157,7 @@ class Bundle:
             raise self._refuse(f"its list has {info.file_size} bytes")
         try:
             manifest = msgspec.json.decode(archive.read(info), type=Manifest)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except json_errors() as error:
             raise self._no_bundle(f"{MANIFEST}: {error}") from None
         if manifest.format != FORMAT or manifest.version != 1:
             raise self._no_bundle(f"format {manifest.format} {manifest.version} is not known here")

@@ -28,6 +28,7 @@ from bddzoo.artifacts.digests import LENGTHS, MIN_PREFIX, Hashes, hashes_of, str
 from bddzoo.artifacts.verification import fits
 from bddzoo.errors import UsageError
 from bddzoo.files import link_or_copy, user_folder, write_whole
+from bddzoo.reading import json_errors
 from bddzoo.registry.model import Artifact, Digest, Model
 from bddzoo.text import as_text
 
@@ -121,7 +122,7 @@ def read_entry(path: Path) -> Entry | None:
     try:
         entry = msgspec.json.decode(path.read_bytes(), type=Entry)
         check_name(entry.name)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError, UsageError):
+    except json_errors(OSError, UsageError):
         return None
     lengths = (len(entry.sha256), len(entry.md5)) == (LENGTHS["sha256"], LENGTHS["md5"])
     plain = lengths and set(entry.sha256 + entry.md5) <= set("0123456789abcdef")

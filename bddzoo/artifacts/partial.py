@@ -26,6 +26,7 @@ import msgspec
 from bddzoo.artifacts.digests import Hashes, StreamHasher, new_hash
 from bddzoo.artifacts.streams import Origin
 from bddzoo.files import write_whole
+from bddzoo.reading import json_errors
 
 try:
     import fcntl
@@ -55,7 +56,7 @@ def read_note(path: Path) -> Note | None:
     """The note of a partial; None where there is none that can be read."""
     try:
         note = msgspec.json.decode(note_path(path).read_bytes(), type=Note)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except json_errors(OSError):
         return None
     return note if 0 <= note.size < 1 << 60 else None
 

@@ -19,6 +19,7 @@ from bddzoo.artifacts.download import Expected, look_at
 from bddzoo.artifacts.streams import Hosts, NetworkPolicy, SourceError, Stopped
 from bddzoo.artifacts.verification import HEAD_BYTES
 from bddzoo.errors import MissingError, UsageError
+from bddzoo.reading import json_errors, read_limited
 from bddzoo.registry.model import Model
 from bddzoo.registry.structs import STORES
 
@@ -247,12 +248,12 @@ def read_history(path: Path) -> History:
         MissingError: It cannot be read.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=History)
+        return msgspec.json.decode(read_limited(path), type=History)
     except FileNotFoundError:
         return History()
     except OSError as error:
         raise MissingError(f"cannot read {path}: {error.strerror or error}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except json_errors() as error:
         raise UsageError(f"{path}: not a history of probes: {error}", hint="restore or remove it") from None
 
 

@@ -22,6 +22,7 @@ import msgspec
 from bddzoo.artifacts.digests import CHUNK_BYTES
 from bddzoo.errors import IntegrityError, MissingError, UsageError, install_hint
 from bddzoo.files import is_special, replacing
+from bddzoo.reading import json_errors
 from bddzoo.text import printable
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ def _read_header(
         raise _damaged(path, "no header")
     try:
         raw = msgspec.json.decode(file.read(size), type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except json_errors():
         raise _damaged(path, "its header is not a JSON object") from None
     raw.pop("__metadata__", None)
     found: dict[str, tuple[str, tuple[int, ...], tuple[int, int]]] = {}

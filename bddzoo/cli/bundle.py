@@ -72,6 +72,7 @@ def command(
     from bddzoo.cli.progress import make_reporter
     from bddzoo.files import explain, format_size
     from bddzoo.registry.edit import licence_notes, slice_registry
+    from bddzoo.registry.reader import read_text
 
     models = selection.models(app)
     todo = files_of(models, parse_kinds(what))
@@ -93,7 +94,7 @@ def command(
     held = {e.model for e in entries}
     texts = {"LICENCES.txt": licence_notes(m for m in models if m.id in held)}
     if app.registry.path is not None:
-        texts["registry.yaml"] = slice_registry(app.registry.path.read_text(encoding="utf-8"), held)
+        texts["registry.yaml"] = slice_registry(read_text(app.registry.path), held)
     try:
         size = write_bundle(out, cache, entries, texts)
     except OSError as error:

@@ -94,11 +94,11 @@ def import_(app: App, *, file: Path, zoo: str, title: str | None, task: str, pag
     Tables, headings, papers, authors and links are read; prose is not. What comes out is checked with
     the schema before it is printed.
     """
+    from bddzoo.reading import read_text
     from bddzoo.registry.entries import entries_yaml, load_entries
     from bddzoo.registry.markdown.importer import import_markdown
-    from bddzoo.reports.blocks import read_document
 
-    document = import_markdown(read_document(file), str(file))
+    document = import_markdown(read_text(file, "the document"), str(file))
     text = entries_yaml(document, zoo, title or zoo, task, page)
     registry = load_entries(text, document, str(file))
     for warning in document.warnings:

@@ -145,9 +145,10 @@ def _render(app: App, sections: list[Section], style: str, results: Path | None)
 
 def _document(app: App, path: Path, results: Path | None, *, write: bool) -> bool:
     """Whether the document's blocks had drifted; writes them anew if asked to."""
-    from bddzoo.reports.blocks import diff, fill, find_blocks, read_document, write_document
+    from bddzoo.reading import read_text
+    from bddzoo.reports.blocks import diff, fill, find_blocks, write_document
 
-    old = read_document(path)
+    old = read_text(path, "the document")
     blocks = find_blocks(old, str(path), BLOCKS)
     if not blocks:
         raise UsageError(

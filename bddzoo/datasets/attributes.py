@@ -10,6 +10,7 @@ import msgspec
 
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
+from bddzoo.reading import json_errors
 
 ATTRIBUTES = ("weather", "scene", "timeofday")
 UNKNOWN = "unknown"
@@ -88,7 +89,7 @@ def _decode(source: Source, member: str) -> dict[str, dict[str, str]]:
             rows: list[_Row] = file.frames if file.name is None else [file]
         else:
             rows = msgspec.json.decode(content, type=list[_Row])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except json_errors() as error:
         raise MissingError(
             f"{where} is no list of frames: {error}", hint="remove it or download it again"
         ) from None

@@ -14,6 +14,7 @@ from typing import IO
 
 from bddzoo.datasets.zip_member import MemberReader, can_stream
 from bddzoo.errors import MissingError
+from bddzoo.reading import archive_errors
 
 # A member of an archive that claims more than this is refused before it is inflated as a whole.
 MAX_MEMBER_BYTES = {".png": 1 << 26, ".json": 1 << 30}
@@ -149,7 +150,7 @@ class ZipSource(Source):
     def __init__(self, path: Path) -> None:
         try:
             self._archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
+        except archive_errors() as error:
             raise MissingError(f"{path} is not a readable zip archive: {error}") from None
         self._lock = threading.Lock()
         self._readers: dict[str, MemberReader] = {}
@@ -215,17 +216,8 @@ class ZipSource(Source):
         try:
             with self._lock:
                 return self._archive.read(info)
-        except (
-            zipfile.BadZipFile,
-            OSError,
-            EOFError,
-            NotImplementedError,
-            RuntimeError,
-            ValueError,
-        ) as error:
+        except archive_errors() as error:
             raise MissingError(f"cannot read {self.where(member)}: {error}") from None
-        except Exception as error:  # zlib.error and friends have no common base
-            raise MissingError(f"{self.where(member)} is damaged: {error}") from None
 
 
 def open_source(path: Path) -> Source:

@@ -6,7 +6,6 @@ import os
 import re
 import warnings
 import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +16,7 @@ from bddzoo.artifacts.tensors import is_safetensors, read_safetensors
 from bddzoo.artifacts.verification import HEAD_BYTES, wrong_content
 from bddzoo.engines.pickle_scan import UnsafePickle, scan_pickle
 from bddzoo.errors import IntegrityError, MissingError
+from bddzoo.reading import archive_errors
 from bddzoo.text import is_text, printable
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _check_format(path: Path) -> tuple[bool, bool, int]:
             names = archive.namelist()
             stored = all(m.compress_type == zipfile.ZIP_STORED for m in archive.infolist())
             unpacked = sum(m.file_size for m in archive.infolist())
-    except (zipfile.BadZipFile, OSError) as error:
+    except archive_errors() as error:
         size = path.stat().st_size
         raise IntegrityError(
             f"{path} is incomplete: {size} bytes, and its archive directory is missing", hint=_AGAIN
@@ -201,7 +201,7 @@ def _check_pickle(path: Path, zipped: bool) -> None:
                 scan_pickle(file, _LEGACY_PICKLES)
     except UnsafePickle as error:
         raise IntegrityError(f"{path} is not a checkpoint: {error}", hint=_AGAIN) from None
-    except (OSError, zipfile.BadZipFile, NotImplementedError, zlib.error, RuntimeError) as error:
+    except archive_errors() as error:
         raise IntegrityError(f"{path} is damaged or incomplete: {_first_line(error)}", hint=_AGAIN) from error
 
 
@@ -280,7 +280,7 @@ def _protocol(path: Path, zipped: bool) -> int:
         else:
             with path.open("rb") as file:
                 head = file.read(2)
-    except (OSError, ValueError, StopIteration, NotImplementedError, zipfile.BadZipFile):
+    except archive_errors(StopIteration):
         return 0
     return head[1] if len(head) == 2 and head[0] == 0x80 else 0
 

@@ -20,6 +20,7 @@ from bddzoo.engines.selftest.folder import read_arrays
 from bddzoo.engines.selftest.measures import CheckResult, Measure, judged
 from bddzoo.errors import IntegrityError
 from bddzoo.evaluation.labelled import accumulator_of, count_labels
+from bddzoo.reading import json_errors, read_limited
 
 SUBJECT = "openseg/metrics"
 # Sums of up to 171 ratios in float64 may be taken in another order.
@@ -128,8 +129,8 @@ def _labels(dataset: DataSet, run: Mapping[str, Any], arrays: Mapping[str, Any])
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, TypeError, ValueError) as error:
+        found: dict[str, Any] = dict(json.loads(read_limited(path)))
+    except json_errors(OSError, TypeError) as error:
         raise IntegrityError(
             f"{path} cannot be read: {error}", hint="copy the folder again, whole"
         ) from error

@@ -20,7 +20,7 @@ from bddzoo.evaluation.metrics.matching import FrameMatches
 from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
 from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
 from bddzoo.evaluation.options import Accumulator
-from bddzoo.reading import array_errors, json_errors, read_arrays
+from bddzoo.reading import array_errors, read_arrays
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -69,7 +69,7 @@ def load(content: bytes) -> Accumulator:
     try:
         arrays = read_arrays(io.BytesIO(content))
         return _restore(json.loads(arrays["head"].tobytes()), arrays)
-    except (*array_errors(), *json_errors(), AttributeError) as error:
+    except array_errors(AttributeError, RecursionError) as error:
         raise MissingError(f"no statistics of frames: {type(error).__name__}: {error}") from None
 
 

@@ -25,6 +25,7 @@ from bddzoo.datasets.formats.scalabel import DetJsonWriter, Instances, RleJsonWr
 from bddzoo.datasets.openseg import DataSet
 from bddzoo.errors import UsageError
 from bddzoo.files import cannot_write, write_bytes
+from bddzoo.reading import json_errors, read_limited
 
 if TYPE_CHECKING:
     import numpy as np
@@ -267,10 +268,10 @@ def read_unfinished(folder: Path) -> Unfinished | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_limited(path))
         made_with, done, total = content["made_with"], content["done"], content["total"]
         good = isinstance(made_with, dict) and isinstance(done, dict) and isinstance(total, int)
-    except (OSError, ValueError, KeyError, TypeError):
+    except json_errors(OSError, KeyError, TypeError):
         good = False
     if not good:
         raise UsageError(f"{path} is not the note of an interrupted run", hint="begin again with --force")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bddzoo.errors import MissingError, UsageError
+from bddzoo.errors import UsageError
 from bddzoo.files import write_bytes
 
 _OPEN = re.compile(r"^\s*<!--\s*bddzoo:([A-Za-z0-9_-]*)(.*?)-->\s*$")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+from bddzoo.reading import json_errors, read_limited
 from bddzoo.reports.text import markdown_table
 
 if TYPE_CHECKING:
@@ -122,11 +123,9 @@ def read_checks(folder: Path) -> list[ModelCheck]:
 
     found: dict[tuple[str, str], ModelCheck] = {}
     for path in files_below(folder, ".json"):
-        if not path.is_file():  # a pipe would never end
-            raise MissingError(f"{path} cannot be read: no file")
         try:
-            rows = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
+            rows = json.loads(read_limited(path))
+        except json_errors(OSError) as error:
             raise MissingError(f"{path} cannot be read: {error}") from error
         found.update({(check.zoo, check.model): check for check in from_json(rows, str(path))})
     if not found:

@@ -122,7 +122,7 @@ def test_list_as_csv_and_markdown(run: Callable[..., Done]) -> None:
         (["info", MODEL[:-1]], 5, ["no model", MODEL]),
         (["info"], 2, ["MODEL"]),
         (["tables", "--zoo", "vis5d"], 2, ["no tables of zoo 'vis5d'", "vis4d"]),
-        (["tables", "--check", "-o", "none.md"], 5, ["cannot read none.md"]),
+        (["tables", "--check", "-o", "none.md"], 5, ["cannot read the document none.md"]),
         (["tables", "--check", "-o", "pyproject.toml"], 2, ["has no block to render"]),
         (["tables", "--check", "-o", "x.md", "--zoo", "demo"], 2, ["markers"]),
         (["registry", "check", "none.yaml"], 5, ["cannot read the registry none.yaml"]),

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bddzoo.errors import BddzooError, MissingError, UsageError
-from bddzoo.reports.blocks import MarkedBlock, diff, fill, find_blocks, read_document, write_document
+from bddzoo.reading import read_text
+from bddzoo.reports.blocks import MarkedBlock, diff, fill, find_blocks, write_document
 
 KNOWN = {"tables": ("zoo", "task")}
 TEXT = """\
@@ -107,7 +108,7 @@ def test_documents_are_replaced_whole(tmp_path: Path) -> None:
     path.chmod(0o640)
     link = tmp_path / "link.md"
     link.symlink_to(path)
-    assert read_document(link) == "old\r\n"
+    assert read_text(link) == "old\r\n"
     write_document(link, "new é\n")
     assert path.read_bytes() == "new é\n".encode()
     assert path.stat().st_mode & 0o777 == 0o640
@@ -117,10 +118,10 @@ def test_documents_are_replaced_whole(tmp_path: Path) -> None:
 
 def test_unreadable_documents(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="cannot read"):
-        read_document(tmp_path / "none.md")
+        read_text(tmp_path / "none.md")
     (tmp_path / "latin.md").write_bytes(b"\xe9")
-    with pytest.raises(UsageError, match="not UTF-8"):
-        read_document(tmp_path / "latin.md")
+    with pytest.raises(MissingError, match="not UTF-8"):
+        read_text(tmp_path / "latin.md")
 
 
 def test_unwritable_folder(tmp_path: Path) -> None:

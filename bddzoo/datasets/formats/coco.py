@@ -18,6 +18,7 @@ from bddzoo.datasets.formats.rle import decode_rle
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
 from bddzoo.files import atomic_open
+from bddzoo.reading import json_errors
 from bddzoo.text import number_of
 
 
@@ -91,7 +92,7 @@ def read_coco(source: Source, classes: ClassSet = INS_SEG) -> Iterator[FrameLabe
 def _decoded(source: Source, member: str, kind: Any) -> Any:
     try:
         return msgspec.json.decode(source.read_text(member), type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except json_errors() as error:
         raise MissingError(f"{source.where(member)} is no COCO file: {error}") from None
 
 

@@ -9,6 +9,7 @@ import msgspec
 from bddzoo.datasets.formats.json_index import OutlineError, frame_regions
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
+from bddzoo.reading import json_errors
 
 CHUNK_BYTES = 1 << 22
 # Names that mean one of the eight instance classes, and names that mean an ignored one of them.
@@ -133,7 +134,7 @@ class JsonFrames:
         def seen(start: int, content: bytes) -> None:
             try:
                 heads[start] = _HEAD.decode(content)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except json_errors() as error:
                 heads[start] = _OLD_FILE if b'"objects"' in content else str(error)
 
         try:
@@ -195,7 +196,7 @@ class JsonFrames:
         """
         try:
             return decoder.decode(self._bytes(index))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except json_errors() as error:
             raise MissingError(f"{self.where(index)}: {error}") from None
 
 

@@ -15,6 +15,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from bddzoo.reading import json_errors
+
 QUOTE, BACKSLASH, OPEN, CLOSE = b'"\\{}'
 SPACE = b" \t\r\n"
 # What surrounds the frames of a file; more means that there are none.
@@ -72,7 +74,7 @@ def frame_regions(
         raise OutlineError("it ends within a frame")
     try:
         outline = msgspec.json.decode(scan.remainder)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except json_errors() as error:
         raise OutlineError(str(error)) from None
     bare = isinstance(outline, list)
     frames = outline if bare else outline.get("frames") if isinstance(outline, dict) else None

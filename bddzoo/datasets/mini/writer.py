@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from bddzoo.datasets.openseg import data_set
 from bddzoo.errors import MissingError, UsageError
+from bddzoo.reading import json_errors, read_limited
 
 if TYPE_CHECKING:
     import numpy as np
@@ -232,8 +233,8 @@ def make_mini(
 def read_marker(root: Path) -> dict[str, Any] | None:
     """How a mini set was made, or None where the folder holds none."""
     try:
-        meta = json.loads((root / MARKER).read_text("utf-8"))
-    except (OSError, ValueError):
+        meta = json.loads(read_limited(root / MARKER))
+    except json_errors(OSError):
         return None
     return meta if isinstance(meta, dict) and meta.get("generator") == GENERATOR else None
 

@@ -9,8 +9,8 @@ there are is known outside the folder and the registry.
 from __future__ import annotations
 
 import gzip
+import io
 import json
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bddzoo.engines.recipe import Variant
 from bddzoo.errors import IntegrityError, MissingError
+from bddzoo.reading import LIMIT_BYTES, archive_errors, json_errors, read_limited
 
 if TYPE_CHECKING:
     import numpy as np
@@ -201,7 +202,7 @@ def read_manifest(path: Path) -> list[list[Any]]:
         if len(text) > LIMIT_BYTES:
             raise ValueError("it unpacks without end")
         found = json.loads(text)
-    except (*archive_errors(), *json_errors()) as error:
+    except archive_errors(RecursionError) as error:
         raise IntegrityError(f"{path} is not a manifest: {error}", hint=again) from error
     entries = found.get("entries") if isinstance(found, dict) else None
     if not isinstance(entries, list) or not all(isinstance(e, list) and len(e) == 4 for e in entries):
@@ -215,16 +216,11 @@ def read_arrays(path: Path) -> Arrays:
     Raises:
         IntegrityError: It is not an .npz file, or is damaged.
     """
-    import zipfile
+    from bddzoo import reading
 
-    import numpy as np
-
-    if not zipfile.is_zipfile(path):
-        raise IntegrityError(f"{path} cannot be read: it is not a whole .npz file", hint="copy it again")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        return reading.read_arrays(io.BytesIO(read_limited(path, 256 << 20)))
+    except reading.array_errors() as error:
         raise IntegrityError(f"{path} cannot be read: {error}", hint="copy it again") from error
 
 

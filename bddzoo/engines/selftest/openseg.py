@@ -49,6 +49,7 @@ from bddzoo.engines.selftest.measures import (
 )
 from bddzoo.engines.selftest.semantic import Prepare
 from bddzoo.errors import BddzooError, IntegrityError
+from bddzoo.reading import json_errors, read_limited
 from bddzoo.registry.model import Model
 
 if TYPE_CHECKING:
@@ -102,10 +103,10 @@ class OpensegTest:
         self.limit = STD_LIMIT if device.type == "cpu" else STD_LIMIT_GPU
         path = root / "index.json"
         try:
-            index = json.loads(path.read_text(encoding="utf-8"))
+            index = json.loads(read_limited(path))
             self.networks: dict[str, dict[str, Any]] = {str(n["id"]): dict(n) for n in index["networks"]}
             self.runs: dict[str, dict[str, Any]] = {k: dict(r) for k, r in index.get("protocol", {}).items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except json_errors(OSError, KeyError, TypeError, AttributeError) as error:
             raise IntegrityError(f"{path} is not an index of goldens: {error}", hint=_AGAIN) from error
 
     def names(self, patterns: Sequence[str] = ()) -> list[str]:
