@@ -10,7 +10,7 @@ import click
 from bddzoo.cli.app import App, ZooCommand
 from bddzoo.cli.options import FORCE, IMAGES, PREDICTIONS, SCORE_FILE, jobs, option, out_file, takes, task_of
 from bddzoo.cli.output import check_target
-from bddzoo.cli.select import find_predictions
+from bddzoo.datasets.sources import find_predictions
 from bddzoo.text import number_of
 
 

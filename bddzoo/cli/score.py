@@ -28,7 +28,7 @@ from bddzoo.cli.options import (
     task_of,
 )
 from bddzoo.cli.output import check_target
-from bddzoo.cli.select import find_predictions
+from bddzoo.datasets.sources import find_predictions
 from bddzoo.errors import UsageError
 from bddzoo.text import number_of
 

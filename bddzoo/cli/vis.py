@@ -31,7 +31,7 @@ from bddzoo.cli.options import (
     takes,
 )
 from bddzoo.cli.progress import Bar
-from bddzoo.cli.select import find_predictions
+from bddzoo.datasets.sources import find_predictions
 from bddzoo.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bddzoo.cli.app import App
-from bddzoo.errors import IntegrityError, MissingError
-from bddzoo.registry.model import DigestState, Model
+from bddzoo.errors import MissingError
+from bddzoo.registry.model import Model
 
 if TYPE_CHECKING:
     from bddzoo.results import WeightsUsed
@@ -31,44 +31,15 @@ def obtain_weights(
         IntegrityError: A downloaded file is not the one that the registry means.
         NetworkError: No source could be reached.
     """
-    from bddzoo.results import WeightsUsed
+    from bddzoo.artifacts import Cache, Fetcher
+    from bddzoo.cli.progress import make_reporter
+    from bddzoo.runs.weights import fetched_weights, given_weights
 
-    if weights is None:
-        from bddzoo.artifacts import Cache, Fetcher
-        from bddzoo.cli.progress import make_reporter
-
-        reporter = make_reporter(app, 1)
-        with reporter:
-            fetcher = Fetcher(Cache(app.cache_dir), sources, offline=offline, progress=reporter)
-            result = fetcher.fetch(model, rehash=True)
-        return result.path, WeightsUsed(
-            name=result.path.name,
-            size_bytes=result.size_bytes,
-            md5=result.md5,
-            sha256=result.sha256,
-            state=result.digest_state,
-            source=result.source,
-        )
-    if not weights.is_file():
-        raise MissingError(f"no such weights file: {weights}")
-    from bddzoo.artifacts import hash_file, verify_file
-
-    state: DigestState = "unknown"
-    artifact = model.artifact("weights")
-    if artifact is not None:
-        try:
-            state = verify_file(weights, artifact)
-        except IntegrityError as error:
-            # The user's own weights are welcome; the number is then not the zoo's.
-            app.warn(f"not the zoo's file: {error.message}")
-    hashes = hash_file(weights)
-    return weights, WeightsUsed(
-        name=weights.name,
-        size_bytes=weights.stat().st_size,
-        md5=hashes["md5"],
-        sha256=hashes["sha256"],
-        state=state,
-    )
+    if weights is not None:
+        return given_weights(model, weights, app.warn)
+    with make_reporter(app, 1) as reporter:
+        fetcher = Fetcher(Cache(app.cache_dir), sources, offline=offline, progress=reporter)
+        return fetched_weights(model, fetcher)
 
 
 def digest_tensors(path: Path) -> str:

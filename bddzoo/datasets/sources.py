@@ -252,3 +252,17 @@ def _unreadable(path: Path, error: OSError) -> MissingError:
     if isinstance(error, FileNotFoundError):
         return MissingError(f"no such file: {path}")
     return MissingError(f"cannot read {path}: {error.strerror or error}")
+
+
+def find_predictions(path: Path, task: str, score_file: Path | None) -> tuple[Path, Path | None]:
+    """The predictions themselves in a folder that `predict` or `eval` wrote; anything else as it is.
+
+    Returns:
+        Where they are, and the scores of bitmasks: those given, or the ones in the folder that was named.
+    """
+    folder = path / {"ins_seg": "bitmasks", "pan_seg": "bitmasks"}.get(task, "masks")
+    found = folder if folder.is_dir() else path
+    if score_file is None and task == "ins_seg" and found.is_dir():
+        places = (found / "score.json", path / "score.json")
+        score_file = next((place for place in places if place.is_file()), None)
+    return found, score_file

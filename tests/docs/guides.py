@@ -1,8 +1,9 @@
 """Command blocks of Markdown documents: found, run one after the other, and held against what they show.
 
-A fenced block marked `bash` is run. A block marked `text` that follows shows lines of its output: each must
-occur, in order; `...` stands for anything, on a line of its own for any lines. `<!-- exit N -->` on the line
-before a block says which status its last command ends with.
+A fenced block marked `bash` or `python` is run, each in a process of its own. A block marked `text` that
+follows shows lines of its output: each must occur, in order; `...` stands for anything, on a
+line of its own for any lines. `<!-- exit N -->` on the line before a block says which status its last
+command ends with.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _FENCE = re.compile(r"^(```+)\s*(\w*)\s*$")
+PROGRAMS = {
+    "bash": ("bash", "-euo", "pipefail", "-c"),
+    "python": ("python", "-W", "error::UserWarning", "-c"),
+}
 _EXIT = re.compile(r"^<!-- exit (\d+) -->$")
 
 
@@ -22,6 +27,7 @@ class Block:
     """One command block: where it stands, what to run, how it ends, and which lines it shows."""
 
     line: int
+    language: str
     commands: str
     status: int
     shows: list[str]
@@ -36,8 +42,8 @@ def blocks_of(text: str) -> list[Block]:
         match = _FENCE.match(line)
         if fence:
             if match and match[1] == fence and not match[2]:
-                if language == "bash":
-                    found.append(Block(start, "\n".join(body), status, []))
+                if language in PROGRAMS:
+                    found.append(Block(start, language, "\n".join(body), status, []))
                     status = 0
                 elif language == "text" and found:
                     found[-1].shows += body
@@ -69,13 +75,13 @@ def missing_line(shows: list[str], output: str) -> str | None:
 
 
 def run_block(block: Block, folder: Path, environment: Mapping[str, str]) -> str:
-    """Run a block in bash; its whole output.
+    """Run a block; its whole output.
 
     Raises:
         AssertionError: It ended otherwise than the document says, or printed something else.
     """
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", block.commands],
+        [*PROGRAMS[block.language], block.commands],
         cwd=folder,
         env=dict(environment),
         stdin=subprocess.DEVNULL,
