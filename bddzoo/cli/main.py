@@ -176,7 +176,7 @@ def run(argv: list[str] | None = None) -> int:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-            # A dash on a Latin-1 terminal, or a path that is no UTF-8, is no reason to lose a result.
+            # A dash on a Latin-1 terminal, or a path that is not UTF-8, is no reason to lose a result.
             stream.reconfigure(errors="backslashreplace")
     try:
         with keep_interrupts(), _warnings_as_lines(app):

@@ -67,7 +67,7 @@ def table(
 
     Args:
         headers: A head for each column.
-        rows: Cells; anything that is no text is printed by `str`.
+        rows: Cells; anything that is not text is printed by `str`.
         total: Draw a rule above the last row.
         colour: Colour verdicts and states.
         room: Columns to fit into; None for those of the terminal.

@@ -261,7 +261,7 @@ def _tell_differences(app: App, found: Evaluation) -> None:
     """Say what a reader of the bare table would miss."""
     if found.skipped:
         app.warn(
-            f"partial, without {number_of(len(found.skipped), 'frame')}: this is no score of the whole set"
+            f"partial, without {number_of(len(found.skipped), 'frame')}: this is not a score of the whole set"
         )
     if found.official is not None:
         from bddzoo.cli.score_output import headline

@@ -53,7 +53,7 @@ def check_targets(out_file: Path | None, plots: Path | None) -> None:
     if out_file and out_file.is_dir():
         raise MissingError(f"cannot write {out_file}: it is a folder")
     if plots and plots.exists() and not plots.is_dir():
-        raise MissingError(f"cannot write into {plots}: it is no folder")
+        raise MissingError(f"cannot write into {plots}: it is not a folder")
     if plots and find_spec("matplotlib") is None:
         raise UsageError("--plots needs matplotlib", hint=install_hint("plots"))
 

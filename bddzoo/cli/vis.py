@@ -287,7 +287,7 @@ def _names(given: tuple[str, ...], default: list[str]) -> tuple[str, ...]:
     """What predictions are called.
 
     Raises:
-        UsageError: Too few or too many names, equal ones, or one that is no file name.
+        UsageError: Too few or too many names, equal ones, or one that is not a file name.
     """
     if not given:
         return tuple(default)

@@ -47,7 +47,7 @@ def digest_tensors(path: Path) -> str:
 
     Raises:
         MissingError: The file cannot be read, or torch is needed and not installed.
-        IntegrityError: It is no checkpoint, or would run code.
+        IntegrityError: It is not a checkpoint, or would run code.
     """
     from bddzoo.artifacts.tensors import digest_safetensors, digest_state, is_safetensors
 

@@ -45,7 +45,7 @@ def read_attributes(root: Path, task: str, split: str, stems: Iterable[str]) -> 
     """Weather, scene and time of day by stem; the first file to name a frame decides.
 
     Raises:
-        MissingError: A file of that name is there but is no frame list.
+        MissingError: A file of that name is there but is not a frame list.
     """
     missing = set(stems)
     found: dict[str, dict[str, str]] = {}
@@ -91,7 +91,7 @@ def _decode(source: Source, member: str) -> dict[str, dict[str, str]]:
             rows = msgspec.json.decode(content, type=list[_Row])
     except json_errors() as error:
         raise MissingError(
-            f"{where} is no list of frames: {error}", hint="remove it or download it again"
+            f"{where} is not a list of frames: {error}", hint="remove it or download it again"
         ) from None
     found: dict[str, dict[str, str]] = {}
     for number, row in enumerate(rows, 1):

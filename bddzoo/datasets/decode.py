@@ -92,7 +92,7 @@ def decode_image(content: bytes, path: Path) -> Image:
     except cv2.error as error:
         raise MissingError(f"cannot decode {path}: {error.err or error.func}") from error
     if pixels is None:
-        raise MissingError(f"{path} is damaged or no image", hint="JPEG and PNG files are the usual ones")
+        raise MissingError(f"{path} is damaged or not an image", hint="JPEG and PNG files are the usual ones")
     if turn not in (None, 1):
         remarks.append(f"EXIF orientation {turn} is applied")
         pixels = _upright(np.asarray(pixels, np.uint8), turn)

@@ -222,7 +222,7 @@ def _read(report: SplitReport, frame: Sample, labels: DataSet | None) -> Callabl
             if strange:
                 text = f"{label}: {', '.join(map(str, strange[:MAX_EXAMPLES]))}"
                 text += f"; {guess}" if guess else ""
-                faults.append(("labels with values that are no class", text))
+                faults.append(("labels with values that are not a class", text))
 
     def note() -> None:
         sizes = Counter(report.sizes)

@@ -101,7 +101,7 @@ int bz_unfilter(const uint8_t *raw, uint8_t *out, int64_t rows, int64_t width, i
     return 0;
 }
 
-/* Adds a run of pixels to a matrix of classes + 2 rows and classes + 1 columns: what is no class goes to
+/* Adds a run of pixels to a matrix of classes + 2 rows and classes + 1 columns: what is not a class goes to
  * the last column, or to the last row but one (values that are `known`) or the last (anything else). */
 static void add_run(int64_t *out, int64_t classes, int known, int gt, int pred, int64_t pixels)
 {

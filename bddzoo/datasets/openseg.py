@@ -141,7 +141,7 @@ class DataSet:
             class_map: (H, W) uint8 class ids.
 
         Returns:
-            (H, W) uint8; what is no class stays 255.
+            (H, W) uint8; what is not a class stays 255.
         """
         import numpy as np
 
@@ -156,7 +156,7 @@ class DataSet:
             pixels: (H, W) uint8 as read from the file.
 
         Returns:
-            (H, W) uint8 class ids; 255 for everything that is no class.
+            (H, W) uint8 class ids; 255 for everything that is not a class.
         """
         import numpy as np
 
@@ -300,7 +300,7 @@ class OpensegLayout:
             raise UsageError(f"{self.dataset.title} has no labels for task '{task}'", hint="it has sem_seg")
 
     def _labels(self, folder: Path) -> dict[str, Path]:
-        # The published gtFine/ holds several kinds of files beside each other.
+        # The published gtFine/ holds several kinds of files next to each other.
         tail = LABEL_IDS if self.nested else ""
         return self._files(folder, frozenset({".png"}), f"labels ({self.dataset.labels})", tail)
 

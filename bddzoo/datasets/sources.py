@@ -28,7 +28,7 @@ class Source:
     Attributes:
         path: The folder, file or archive.
         members: Relative paths (with `/`) of all files, sorted.
-        junk: Files that are no labels but are commonly found beside them (`.DS_Store`).
+        junk: Files that are not labels but are commonly found next to them (`.DS_Store`).
     """
 
     def __init__(self, path: Path, members: list[str], junk: list[str]) -> None:
@@ -224,7 +224,7 @@ def open_source(path: Path) -> Source:
     """Open a folder, a file or a zip archive.
 
     Raises:
-        MissingError: It does not exist or is no zip archive although it is called so.
+        MissingError: It does not exist or is not a zip archive although it is called so.
     """
     if not path.exists():
         raise MissingError(f"no such file or folder: {path}")

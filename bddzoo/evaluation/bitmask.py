@@ -117,7 +117,7 @@ def overlaps(
     pred_word = (unique & np.uint64(0xFFFFFFFF)).astype(np.int64)
     truth, gt_index = _segments(gt_word, counts, name, "ground truth")
     if not pred_attributes:
-        # They mean nothing; two sets of them in one instance are no contradiction.
+        # They mean nothing; two sets of them in one instance do not contradict each other.
         pred_word &= ~0xFF00
     found, pred_index = _segments(pred_word, counts, name, "prediction")
     pixels = np.zeros((found.ids.size + 1, truth.ids.size + 1), np.int64)

@@ -37,7 +37,7 @@ def intervals(
 
     Returns:
         Metric -> (low, high); nothing without frames. A class that a draw does not have is left out of
-        that draw's mean, so with classes that only a few frames have, an interval can lie beside the
+        that draw's mean, so with classes that only a few frames have, an interval can lie next to the
         score.
     """
     values = resampled(accumulator, resamples=resamples, seed=seed)

@@ -1,4 +1,4 @@
-"""Box AP of a file of detections: the `det.json` that the zoo itself writes beside its bitmasks."""
+"""Box AP of a file of detections: the `det.json` that the zoo itself writes next to its bitmasks."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _DECODER = msgspec.json.Decoder(_Frame)
 
 
 def find_detections(predictions: Path) -> tuple[Source, str] | None:
-    """The file of detections of a prediction set: in the folder or archive, or beside the folder.
+    """The file of detections of a prediction set: in the folder or archive, or next to the folder.
 
     Returns:
         Where it is and its name there, or None.

@@ -51,7 +51,7 @@ def decode_mask(content: bytes, path: Path, slot: str = "") -> tuple[NDArray[np.
     if header.colour == PALETTE:
         return decode_indices(content, header, path), header
     raise MissingError(
-        f"{path} is no class map: {header}, expected 8-bit grey or palette",
+        f"{path} is not a class map: {header}, expected 8-bit grey or palette",
         hint="coloured maps and bitmasks are other folders of the data set",
     )
 
@@ -65,7 +65,7 @@ def decode_bitmask(content: bytes, path: Path, slot: str = "") -> NDArray[np.uin
     header = header_of(content, path)
     if header.colour != RGBA or header.depth != 8:
         raise MissingError(
-            f"{path} is no bitmask: {header}, expected 8-bit RGBA",
+            f"{path} is not a bitmask: {header}, expected 8-bit RGBA",
             hint="instance ids live in the blue and alpha channels; don't convert the files",
         )
     return _decode(content, header, path, 4, slot)

@@ -20,7 +20,7 @@ KINDS: dict[str, str] = {
     "extra": "predictions without ground truth are not looked at",
     "extra-scores": "score entries of frames without ground truth are not looked at",
     "missing": "no prediction, everything in them is missed",
-    "junk": "files that are no labels were passed over",
+    "junk": "files that are not labels were passed over",
     "many": "more than 100 objects in a frame, where the official toolkit crashes",
     "full": "not a single background pixel, where the official toolkit crashes",
     "bare": "ground truth without any segment, where the official toolkit crashes",
@@ -30,7 +30,7 @@ KINDS: dict[str, str] = {
     "foreign": "label pixels of values that the data set does not have are not counted",
     "value": "ground-truth pixels whose value is not a class are not counted; the official toolkit crashes "
     "or ignores the value after the last class",
-    "value-predicted": "predicted values that are no class are counted as wrong",
+    "value-predicted": "predicted values that are not a class are counted as wrong",
     "frames-key": "the score file has a 'frames' key, which the official toolkit refuses",
     "bad": "left out because they cannot be scored",
     "size": "frames are not 1280x720, where the official toolkit crashes",

@@ -52,7 +52,7 @@ class MaskFrames:
         """Labels of one file.
 
         Raises:
-            MissingError: It cannot be read, holds what is no class, or there are no scores for it.
+            MissingError: It cannot be read, holds what is not a class, or there are no scores for it.
         """
         key, names = self._labels.keys[index], self._labels.classes.names
         found = scored_frame(self._labels, key) if self._scored else self._labels.read(key)

@@ -1,7 +1,7 @@
 """Scores of plain label folders of openseg.pytorch's six data sets, by its trainer's definition.
 
 Files hold the data sets' own ids (`bddzoo.datasets.openseg`). One confusion matrix is counted over
-the set; void ground truth is left out, a prediction that is no class is a miss.
+the set; void ground truth is left out, a prediction that is not a class is a miss.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class LabelCounts:
 
     Attributes:
         matrix: (classes, classes + 1) int64: rows ground truth, columns predictions, the last one for
-            predictions that are no class.
+            predictions that are not a class.
         foreign: Ground-truth values that the data set's label files cannot hold.
         values: All values in the ground truth.
-        missed: Predicted values that are no class, on ground truth that counts.
+        missed: Predicted values that are not a class, on ground truth that counts.
     """
 
     matrix: NDArray[np.int64]
@@ -93,7 +93,7 @@ def foreign_labels(
     shown = ", ".join(map(str, counts.foreign[:_SHOWN])) + (" ..." if len(counts.foreign) > _SHOWN else "")
     guess = dataset.explain(counts.values)
     return ForeignLabelsError(
-        f"{path} is no label file of {dataset.title} ({dataset.labels}): it holds {shown}"
+        f"{path} is not a label file of {dataset.title} ({dataset.labels}): it holds {shown}"
         + (f"; {guess}" if guess else ""),
         hint="--lenient leaves these pixels out" if lenient else "give the data set that the model is of",
     )
@@ -218,7 +218,7 @@ def _by_frame(source: Source) -> dict[str, str]:
 
 
 def _about_misses(dataset: DataSet, values: Sequence[int]) -> list[str]:
-    """What to say about predicted values that are no class."""
+    """What to say about predicted values that are not a class."""
     if not values:
         return []
     shown = ", ".join(map(str, values[:_SHOWN])) + (" ..." if len(values) > _SHOWN else "")

@@ -155,7 +155,7 @@ class MaskWork:
 
 
 def _values(task: str, pixels: NDArray[np.uint8]) -> str:
-    """The values that are no class, in brackets, and whose they may be."""
+    """The values that are not a class, in brackets, and whose they may be."""
     odd = values_of_no_class(task, pixels)
     if not odd:
         return ""

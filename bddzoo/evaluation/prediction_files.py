@@ -11,7 +11,7 @@ from bddzoo.evaluation.frame_warnings import FrameWarnings
 from bddzoo.evaluation.jobs import listing
 from bddzoo.evaluation.options import Options
 
-# The zoo's own script writes boxes beside bitmasks and their scores; see `bddzoo.evaluation.boxfile`.
+# The zoo's own script writes boxes next to bitmasks and their scores; see `bddzoo.evaluation.boxfile`.
 DETECTIONS = "det.json"
 
 

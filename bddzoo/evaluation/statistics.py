@@ -1,4 +1,4 @@
-"""Statistics of single frames as bytes: compact enough to be kept beside a result.
+"""Statistics of single frames as bytes: compact enough to be kept next to a result.
 
 With them, intervals can be made later, slices cut, and two prediction sets compared frame by frame,
 without the predictions. About 100 bytes a frame for class maps, 10 bytes a detection for instances.

@@ -68,7 +68,7 @@ def pack(
     pngs, texts = source.with_suffix(".png"), source.with_suffix(".json")
     strays = [m for m in source.members if m not in pngs and m not in texts]
     if strays:
-        raise MissingError(f"{source.path} has files that are no predictions: {listing(strays)}")
+        raise MissingError(f"{source.path} has files that are not predictions: {listing(strays)}")
     if bool(pngs) == bool(texts):
         raise MissingError(f"{source.path} must hold PNG files or JSON files, and only these")
     names = [PurePosixPath(m).stem for m in pngs]

@@ -34,7 +34,7 @@ def draw_class_map(
 
     Args:
         image: (H, W, 3) uint8, BGR.
-        class_map: (H, W) uint8; values that are no class, and a class called background, stay uncoloured.
+        class_map: (H, W) uint8; values that are not a class, and a class called background, stay uncoloured.
         alpha: 0 shows only the image, 1 only colours.
         classes: Names and colours.
         outlines: Whether to draw borders of regions, in white.

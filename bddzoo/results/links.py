@@ -304,7 +304,7 @@ def _score(model: Model, truth: Path, predictions: Path, workers: int) -> Evalua
         found = masks if masks.is_dir() else predictions
         return evaluate_labels(labels, truth, found, options=Options(workers=workers))
 
-    # `predict` and the zoo's own script write scores and boxes beside the folder of bitmasks.
+    # `predict` and the zoo's own script write scores and boxes next to the folder of bitmasks.
     if (predictions / "bitmasks").is_dir():
         predictions = predictions / "bitmasks"
     places = (predictions / "score.json", predictions.parent / "score.json") if predictions.is_dir() else ()

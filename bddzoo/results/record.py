@@ -178,7 +178,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         environment: Versions and machine.
         run: Circumstances.
         statistics: What was counted on each image, for intervals and paired comparison: name to the SHA-256
-            of a file beside the record (see `bddzoo.evaluation.statistics`).
+            of a file next to the record (see `bddzoo.evaluation.statistics`).
     """
 
     schema: int = SCHEMA
@@ -218,7 +218,7 @@ def new_record(
         weights: The weights file, None where none was used.
         absent_classes: Classes without ground truth.
         environment: Collected now when None.
-        statistics: Contents of the files that `write_record` puts beside the record.
+        statistics: Contents of the files that `write_record` puts next to the record.
     """
     return Record(
         model=model.id,

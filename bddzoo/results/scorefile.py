@@ -99,7 +99,7 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
         if value is None or value == "NaN":
             found[name] = float("nan")
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            with contextlib.suppress(OverflowError):  # an integer of hundreds of digits is no score
+            with contextlib.suppress(OverflowError):  # an integer of hundreds of digits is not a score
                 found[name] = float(value)
     return found
 

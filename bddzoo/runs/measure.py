@@ -45,7 +45,7 @@ class Measurement:
             over an accidental part of the set is not a result.
         failures: Name and reason of each image that could not be used.
         total: Images that were to be used.
-        statistics: What was counted on each image, to be written beside the record.
+        statistics: What was counted on each image, to be written next to the record.
     """
 
     scores: Scores

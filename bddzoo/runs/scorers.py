@@ -121,7 +121,7 @@ class InsSegScorer(_Scorer):
             writer.add_instances(frame.name, instances, bitmask)
 
     def compute(self) -> Scores:
-        """Scores so far: mask AP, and box AP beside it."""
+        """Scores so far: mask AP, and box AP next to it."""
         return self._masks.compute().with_scores(self._boxes.compute())
 
     def merge(self, other: InsSegScorer) -> None:

@@ -1,4 +1,4 @@
-"""Make the files that the demo zoo publishes beside its weights: predictions and scores of the val split.
+"""Make the files that the demo zoo publishes next to its weights: predictions and scores of the val split.
 
     bddzoo data mini --out mini
     bddzoo eval demo_semfpn_r18n_sem_seg --data mini --out out

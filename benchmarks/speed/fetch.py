@@ -1,4 +1,4 @@
-"""How fast `bddzoo fetch` and `bddzoo cache verify` are, beside tools that check an MD5 too.
+"""How fast `bddzoo fetch` and `bddzoo cache verify` are, next to tools that check an MD5 too.
 
 Everything runs on one machine: nginx serves files over loopback, the contenders take turns, and the
 median of the rounds counts. CPU time is that of the client and its children, nginx not included.
@@ -275,7 +275,7 @@ def summarise(title: str, spent: dict[str, list[Spent]], size: int) -> dict[str,
 
 
 def compare_verify(cache: Path, size: int, rounds: int) -> dict[str, object]:
-    """`cache verify` beside md5sum, on one and on two processors."""
+    """`cache verify` next to md5sum, on one and on two processors."""
     listing = "find objects -type f -print0 | xargs -0 -n 1 -P {jobs} md5sum > /dev/null"
     verify = [sys.executable, "-m", "bddzoo", "cache", "verify", "-q", "--cache", str(cache), "--jobs"]
     makes = {

@@ -5,7 +5,7 @@
 The peer is what upstream's documentation shows: `init_model` and `inference_model` of mmsegmentation,
 `init_detector` and `inference_detector` of mmdet, one image after the other, on the same machine with
 the same checkpoint file, the same images and the same scoring. Both sides run in processes of their
-own, in turns; the first images of each are not counted. Wall time decides; CPU time is shown beside it,
+own, in turns; the first images of each are not counted. Wall time decides; CPU time is shown next to it,
 because it is what remains comparable on a machine that does something else too.
 
 Outputs are compared as well: class maps pixel by pixel; instances by label, score and mask. Exits 1 when

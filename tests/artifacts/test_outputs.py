@@ -15,7 +15,7 @@ from tests.cli.command import assert_one_line
 
 @pytest.fixture
 def pipe(tmp_path):
-    """A named pipe; like a device it is there and is no file."""
+    """A named pipe; like a device it is there and is not a file."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     return path

@@ -81,7 +81,7 @@ def test_all_images_missing(evaluate, tmp_path: Path, data: Path) -> None:
     assert records(tmp_path) == []
 
 
-@pytest.mark.parametrize("content", [b"this is no PNG", b"", b"\x89PNG\r\n\x1a\n cut short"])
+@pytest.mark.parametrize("content", [b"this is not PNG", b"", b"\x89PNG\r\n\x1a\n cut short"])
 def test_label_that_is_not_a_png(evaluate, tmp_path: Path, data: Path, content: bytes) -> None:
     label = first(data / "labels" / "sem_seg", "*.png")
     label.write_bytes(content)

@@ -114,7 +114,7 @@ OWN = '[{"number": 7, "title": "Links that have died"}]'
 def test_dead_links_open_update_or_close_an_issue(
     tmp_path: Path, before: str | None, status: str, known: str, asked: str
 ) -> None:
-    """What died stays in the issue, and what was never alive is no news."""
+    """What died stays in the issue, and what was never alive is nothing new."""
     if shutil.which("jq") is None:
         pytest.skip("needs jq, which GitHub's machines have")
     workflow = ROOT / ".github" / "workflows" / "links.yml"

@@ -223,7 +223,7 @@ def test_skipping_a_bad_image_makes_the_record_partial(cli, world, tmp_path):
 def test_a_bad_label_is_a_bad_image(cli, world, tmp_path, task):
     data = copy_data(world, tmp_path)
     folder = data / ("labels/sem_seg/masks/val" if task == "sem_seg" else "labels/ins_seg/bitmasks/val")
-    (folder / "frame00000.png").write_bytes(b"this is no PNG")
+    (folder / "frame00000.png").write_bytes(b"this is not PNG")
     cv2.imwrite(str(folder / "frame00002.png"), np.zeros((48, 80, 3), np.uint8))
     small = np.zeros((24, 40) if task == "sem_seg" else (24, 40, 4), np.uint8)
     cv2.imwrite(str(folder / "frame00003.png"), small)

@@ -60,7 +60,7 @@ def test_every_command_refuses_them(
     model, registry = MODELS[task], ("--registry", tiny.registry)
     checked = run_here(capsys, "data", "check", "--data", data, "--task", task)
     assert checked.returncode == 5, checked.stdout
-    assert "values that are no class" in checked.stdout
+    assert "values that are not a class" in checked.stdout
     found = predicted[task] / ("bitmasks" if task == "ins_seg" else "masks")
     more = ("--score-file", predicted[task] / "score.json") if task == "ins_seg" else ()
     scored = run_here(capsys, "score", "-t", task, "-g", data / LABELS[task], "-r", found, *more)

@@ -1,4 +1,4 @@
-"""Statistics beside records: comparing, importing and pruning, with real measurements."""
+"""Statistics next to records: comparing, importing and pruning, with real measurements."""
 
 from __future__ import annotations
 

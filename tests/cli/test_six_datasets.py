@@ -199,7 +199,7 @@ def test_vis_has_the_colours_of_the_set(run, six: Six, tmp_path: Path, dataset: 
 def test_vis_of_another_set(run, six: Six, tmp_path: Path) -> None:
     labels = six.data("coco_stuff") / "val/label"
     done = run("vis", "color", "-t", "lip", "-l", labels, "-o", tmp_path / "out")
-    assert (done.returncode, "is no label file of LIP" in done.stderr) == (5, True)
+    assert (done.returncode, "is not a label file of LIP" in done.stderr) == (5, True)
     assert "Traceback" not in done.stderr
 
 
@@ -218,11 +218,11 @@ def test_folders_of_other_sets(run, six: Six, tmp_path: Path, bdd: Path) -> None
         assert_one_line(run("eval", *evaluation(six, tmp_path, dataset, data=data)), 5, said)
 
     refused("cityscapes", bdd, "is a BDD100K folder, Cityscapes is needed")
-    refused("cityscapes", six.data("ade20k"), "is no label file of Cityscapes (labelIds, 0 to 33)")
+    refused("cityscapes", six.data("ade20k"), "is not a label file of Cityscapes (labelIds, 0 to 33)")
     refused(
         "ade20k",
         six.data("lip"),
-        "is no label file of ADE20K (class + 1, 0 for void): it holds 255; it could",
+        "is not a label file of ADE20K (class + 1, 0 for void): it holds 255; it could",
     )
     refused("lip", six.data("coco_stuff"), "it could be of")
     refused("pascal_voc", tmp_path / "nowhere", "does not exist")
@@ -272,7 +272,7 @@ def test_options_that_do_not_go_together(run, six: Six) -> None:
         run("score", "-t", "sem_seg", "--dataset", "lip", "--compat", "official", *both), 2, "BDD100K"
     )
     done = run("score", "-t", "sem_seg", "--dataset", "pascal_context", *both)
-    assert_one_line(done, 5, "is no label file of Pascal-Context (class + 1, 0 for background): it holds 255")
+    assert_one_line(done, 5, "not a label file of Pascal-Context (class + 1, 0 for background): it holds 255")
 
 
 def test_another_protocol(run, six: Six, tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def test_broken_labels_leave_no_file(tmp_path):
         convert("ins_seg", tmp_path / "p.json", tmp_path / "out.json", "coco")
     assert not (tmp_path / "out.json").exists()
     (tmp_path / "p.json").write_text("nothing")
-    with pytest.raises(MissingError, match=r"p\.json is no COCO file"):
+    with pytest.raises(MissingError, match=r"p\.json is not a COCO file"):
         convert("ins_seg", tmp_path / "p.json", tmp_path / "out.json", "rle")
 
 

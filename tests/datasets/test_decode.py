@@ -147,7 +147,7 @@ def test_pixels_that_cannot_be_decoded(tmp_path, image):
     content = (
         content[: at - 4] + struct.pack(">I", 4) + body + struct.pack(">I", zlib.crc32(body)) + content[-12:]
     )
-    with pytest.raises(MissingError, match=r"a\.png is damaged or no image"):
+    with pytest.raises(MissingError, match=r"a\.png is damaged or not an image"):
         read_image(written(tmp_path / "a.png", content))
 
 

@@ -111,13 +111,13 @@ def test_sizes_and_values_that_do_not_fit(root):
     assert split_of(root, "sem_seg").findings[0].what == "labels of another size than their image"
     cv2.imwrite(str(label(root)), np.full((720, 1280), 77, np.uint8))
     found = split_of(root, "sem_seg").findings[0]
-    assert found.what == "labels with values that are no class"
+    assert found.what == "labels with values that are not a class"
     assert found.examples[0].endswith(": 77")
 
 
 def test_a_bitmask_among_the_class_maps(root):
     shutil.copy(label(root, "ins_seg"), label(root))
-    assert "no class map" in split_of(root, "sem_seg").findings[0].examples[0]
+    assert "not a class map" in split_of(root, "sem_seg").findings[0].examples[0]
 
 
 def test_no_root_at_all(tmp_path):

@@ -77,7 +77,7 @@ def written(path, pixels):
 )
 def test_an_image_that_is_no_class_map_is_refused_by_name(tmp_path, pixels, words):
     path = written(tmp_path / "frame7.png", pixels)
-    with pytest.raises(MissingError, match=rf"frame7\.png is no class map: {words} PNG of 5x4 pixels"):
+    with pytest.raises(MissingError, match=rf"frame7\.png is not a class map: {words} PNG of 5x4 pixels"):
         read_mask(path)
 
 
@@ -86,7 +86,7 @@ def test_an_image_that_is_no_class_map_is_refused_by_name(tmp_path, pixels, word
 )
 def test_an_image_that_is_no_bitmask_is_refused_by_name(tmp_path, pixels):
     path = written(tmp_path / "frame7.png", pixels)
-    with pytest.raises(MissingError, match=r"frame7\.png is no bitmask"):
+    with pytest.raises(MissingError, match=r"frame7\.png is not a bitmask"):
         read_bitmask(path)
 
 

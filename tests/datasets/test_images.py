@@ -173,7 +173,7 @@ ATTRIBUTES = {
         "more than once",
     ),
     "no name": ([{"attributes": {"weather": "clear"}}], "has no name"),
-    "no object": ([{"name": "a", "attributes": 3}], "is no list of frames"),
+    "no object": ([{"name": "a", "attributes": 3}], "is not a list of frames"),
 }
 
 

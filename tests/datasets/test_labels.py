@@ -319,7 +319,7 @@ def test_ids_of_another_scheme_are_named(tmp_path, capsys):
     truth, ids = str(tmp_path / "gt"), str(tmp_path / "ids")
     assert run(["score", "-t", "sem_seg", "-g", truth, "-r", ids]) == 0
     said = capsys.readouterr().err
-    assert "predicted values that are no class are counted as wrong" in said
+    assert "predicted values that are not a class are counted as wrong" in said
     assert "Cityscapes (labelIds, 0 to 33)" in said
     for argv in (
         ["score", "-t", "sem_seg", "-g", ids, "-r", truth],

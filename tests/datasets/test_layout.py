@@ -122,7 +122,7 @@ def test_attributes_come_from_the_official_files(root, bare):
 
 def test_a_broken_attribute_file_is_named(root):
     touch(root / "labels/det_20/det_val.json").write_text('{"frames": [{"name": 3}]}')
-    with pytest.raises(MissingError, match=r"det_val\.json is no list of frames"):
+    with pytest.raises(MissingError, match=r"det_val\.json is not a list of frames"):
         BddLayout(root).frames("sem_seg", "val")
     assert BddLayout(root).listing("sem_seg", "val", attributes=False).frames
 

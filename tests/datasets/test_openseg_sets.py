@@ -160,7 +160,7 @@ def test_tiny_sets(sets: Path, tmp_path: Path, dataset: str) -> None:
 def test_the_doctor_finds_labels_of_another_set(sets: Path) -> None:
     report = examine(sets / "coco_stuff", dataset="lip")
     finding = next(f for s in report.splits for f in s.findings)
-    assert finding.what == "labels with values that are no class"
+    assert finding.what == "labels with values that are not a class"
     assert "COCO-Stuff-10K" in finding.examples[0]
     assert not report.usable
     with pytest.raises(UsageError, match="LIP has no ins_seg"):

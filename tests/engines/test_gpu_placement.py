@@ -17,7 +17,7 @@ from tests.engines.models import registry
 from tests.support.pretend import DEVICE, OnDevice, pretend_gpu
 from tests.support.sampling import every, sampled
 
-# One of each kind of network: what a family keeps beside its parameters (bases, grids, tables of relative
+# One of each kind of network: what a family keeps next to its parameters (bases, grids, tables of relative
 # positions) has to follow them to the GPU, or is made there.
 MODELS = [
     "apcnet_r50-d8_512x1024_40k_sem_seg_bdd100k",

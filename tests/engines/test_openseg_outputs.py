@@ -98,7 +98,7 @@ def _mistakes() -> dict[str, tuple[str, Callable[[Any], object]]]:
     isa, wide, ocr = "pascal_voc_isanet_r101", "cityscapes_asp_ocnet_wrn38", "cityscapes_spatial_ocrnet_r101"
     return {
         "scales keep their sign": (isa, lambda m: _plain_weights(m, lambda w: w + EPS)),
-        "no epsilon beside the scale": (isa, lambda m: _plain_weights(m, torch.abs)),
+        "no epsilon next to the scale": (isa, lambda m: _plain_weights(m, torch.abs)),
         "ReLU": (isa, lambda m: _slopes(m, 0.0)),
         "slope 0.1": (isa, lambda m: _slopes(m, 0.1)),
         "pooling rounds down": (isa, lambda m: setattr(m.backbone.maxpool, "ceil_mode", False)),

@@ -195,7 +195,7 @@ def _write_picture(folder, *shape):
 @pytest.mark.parametrize(
     ("damage", "code", "said"),
     [
-        # Nothing that can be compared is no equality.
+        # Having nothing to compare does not mean equal.
         (
             lambda f: np.savez(f / f"sem_seg_small_b/{NAME}.npz", other=np.zeros(3)),
             ExitCode.INTEGRITY,

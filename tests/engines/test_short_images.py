@@ -27,7 +27,7 @@ def test_they_have_a_result_of_their_own_size(runner, size):
     found = runner.encode(x)
     assert found.shape == (1, runner.num_classes, *size)
     assert found.isfinite().all()
-    # What is beside the image is its edge, repeated.
+    # What is next to the image is its edge, repeated.
     height, width = (max(side, SHORT_PX) for side in size)
     rows = torch.arange(height).clamp(max=size[0] - 1)
     columns = torch.arange(width).clamp(max=size[1] - 1)

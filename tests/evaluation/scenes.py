@@ -6,7 +6,7 @@ import numpy as np
 
 
 def class_map(rng: np.random.Generator, shape=(24, 40), classes=19, odd=(255,)) -> np.ndarray:
-    """A map of random blocks; some blocks hold values that are no class."""
+    """A map of random blocks; some blocks hold values that are not a class."""
     out = np.full(shape, rng.integers(classes), np.uint8)
     for _ in range(int(rng.integers(1, 12))):
         y, x = rng.integers(shape[0]), rng.integers(shape[1])

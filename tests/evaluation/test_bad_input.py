@@ -126,7 +126,7 @@ def bomb(width, height):
 def test_decompression_bombs_are_not_inflated(masks, capsys):
     (masks / "pred/f2.png").write_bytes(bomb(100_000, 100_000))
     assert "f2.png claims 100000x100000 pixels" in refused(capsys, masks)
-    # An image whose data end early is no image either.
+    # An image whose data end early is not an image either.
     (masks / "pred/f2.png").write_bytes(bomb(40, 24 * 1000))
     assert "f2.png" in refused(capsys, masks)
 
@@ -151,7 +151,7 @@ def test_images_of_another_kind(masks, capsys, pixels, text):
 def test_a_class_map_is_no_bitmask(masks, capsys):
     (masks / "score.json").write_text(json.dumps([{"name": f"f{i}.jpg"} for i in range(6)]))
     line = refused(capsys, masks, "--score-file", str(masks / "score.json"), task="ins_seg")
-    assert "is no bitmask: 8-bit grey" in line
+    assert "is not a bitmask: 8-bit grey" in line
 
 
 def test_ground_truth_values_that_are_no_class(masks, capsys):
@@ -185,7 +185,7 @@ def test_json_that_was_cut_in_the_middle(rles, capsys, task, nproc):
     text = (rles / "pred.json").read_text()
     (rles / "pred.json").write_text(text[: len(text) // 2])
     line = refused(capsys, rles, "--nproc", nproc, task=task, gt="gt.json", pred="pred.json")
-    assert "pred.json is no list of frames" in line
+    assert "pred.json is not a list of frames" in line
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_a_two_gigabyte_file_of_nothing_takes_no_memory(rles, capsys):
         file.write(b"[")
         file.truncate(2 << 30)
     line = refused(capsys, rles, gt="gt.json", pred="pred.json")
-    assert "pred.json is no list of frames" in line
+    assert "pred.json is not a list of frames" in line
 
 
 def test_scores_that_do_not_fit_the_bitmasks(tmp_path, capsys):
@@ -316,7 +316,7 @@ def test_a_result_that_cannot_be_written_says_so(masks, capsys):
     argv = ["score", "-t", "sem_seg", "-g", str(masks / "gt"), "-r", str(masks / "pred")]
     assert run([*argv, "--out-file", str(masks / "file/out.json")]) == 5
     warning, error = capsys.readouterr().err.strip().splitlines()
-    assert warning.startswith("warning: predicted values that are no class are counted as wrong:")
+    assert warning.startswith("warning: predicted values that are not a class are counted as wrong:")
     assert error.startswith("error:")
 
 
@@ -350,7 +350,7 @@ def test_a_frame_that_never_ends(rles, capsys, monkeypatch):
     monkeypatch.setattr(json_index, "MAX_FRAME", 1 << 20)
     (rles / "pred.json").write_bytes(b'[{"name": "f0.jpg", "labels": [' + b" " * (1 << 23))
     line = refused(capsys, rles, gt="gt.json", pred="pred.json")
-    assert "pred.json is no list of frames: a frame in it is larger than" in line
+    assert "pred.json is not a list of frames: a frame in it is larger than" in line
 
 
 def test_refusals_hold_no_pixels():
@@ -371,7 +371,7 @@ def test_refusals_hold_no_pixels():
 
 
 @pytest.mark.parametrize(
-    ("option", "text", "status"), [("--out-file", "is a directory", 2), ("--plots", "it is no folder", 5)]
+    ("option", "text", "status"), [("--out-file", "is a directory", 2), ("--plots", "it is not a folder", 5)]
 )
 def test_places_that_cannot_be_written_to_are_told_at_once(masks, capsys, monkeypatch, option, text, status):
     place = masks / ("gt" if option == "--out-file" else "gt/f0.png")

@@ -150,7 +150,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
         return text
 
     text = complaint(bad, gt)
-    assert "a.png is no label file of LIP (class, 255 for void): it holds 77" in text
+    assert "a.png is not a label file of LIP (class, 255 for void): it holds 77" in text
     assert "and so does 1 more" in text
     assert "has no prediction for 2 of 3 frames: b, c" in complaint(gt, write(tmp_path / "one", a=good))
     assert "belongs to a label" in complaint(gt, write(tmp_path / "other", z=good))
@@ -160,7 +160,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "twice" / "more", a=good)
     assert "two files of one frame" in complaint(twice, gt)
     colours = write(tmp_path / "colours", a=np.zeros((1, 3, 3), np.uint8), b=good, c=good)
-    assert "is no class map" in complaint(colours, gt)
+    assert "is not a class map" in complaint(colours, gt)
     lenient = evaluate_labels(lip, bad, gt, options=Options(lenient=True))
     assert "values that the data set does not have are not counted" in lenient.warnings[0]
     partial = evaluate_labels(lip, gt, small, options=Options(allow_partial=True))

@@ -241,7 +241,7 @@ def test_broken_coco_is_one_line(coco, capsys, name, change, words):
         (("-t", "sem_seg", "-g", "gt.json", "-r", "whole.json"), "holds instances"),
         (("-t", "ins_seg", "-g", "gt.json", "-r", "results.json", "--compat", "official"), "to rle"),
         (("-t", "ins_seg", "-g", "gt.json", "-r", "alone"), "no scores for the bitmask"),
-        (("-t", "ins_seg", "-g", "gt.json", "-r", "cut.json"), "is no list of frames"),
+        (("-t", "ins_seg", "-g", "gt.json", "-r", "cut.json"), "is not a list of frames"),
     ],
 )
 def test_what_cannot_be_compared_says_what_can(coco, capsys, monkeypatch, arguments, words):

@@ -1,4 +1,4 @@
-"""Predictions in the forms that zoos publish: boxes beside bitmasks, RLE JSON against PNG labels."""
+"""Predictions in the forms that zoos publish: boxes next to bitmasks, RLE JSON against PNG labels."""
 
 from __future__ import annotations
 

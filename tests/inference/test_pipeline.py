@@ -117,7 +117,7 @@ def test_a_bad_image_is_reported_in_its_place(images, tmp_path):
     names = [name for name, _ in predict_frames(Brightest(), model(), chosen, batch_size=4, events=events)]
     assert names == [name for name, _ in images[:5]]
     assert [name for name, _ in said] == ["bad.jpg"]
-    assert "bad.jpg is damaged or no image" in said[0][1]
+    assert "bad.jpg is damaged or not an image" in said[0][1]
     results = predict_frames(Brightest(), model(), chosen, batch_size=4)
     assert [next(results)[0] for _ in range(3)] == [name for name, _ in images[:3]]
     with pytest.raises(MissingError, match=r"bad\.jpg"):

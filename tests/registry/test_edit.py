@@ -355,7 +355,7 @@ def test_health_remembers_and_notices_deaths(run: Callable[..., Done], own: Path
         looks = [r.headers["Range"] for r in server.requests if r.method != "HEAD"]
         assert set(looks) == {"bytes=0-2047"}, "nothing is downloaded"
         assert len(looks) == 2, "only what seems to be there is looked at"
-        # One file goes: exit 7, and it says which; asked once more, it is no news.
+        # One file goes: exit 7, and it says which; asked once more, it is nothing new.
         del server.files[f"/bdd100k/sem_seg/models/{LIKE}.pth"]
         second = run(*command)
         assert second.code == 7

@@ -1,4 +1,4 @@
-"""openseg.pytorch's later checkpoints, the rows that they fill, and mmsegmentation's figures beside them."""
+"""openseg.pytorch's later checkpoints, the rows that they fill, and mmsegmentation's figures next to them."""
 
 from __future__ import annotations
 

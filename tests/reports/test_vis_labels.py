@@ -92,7 +92,7 @@ def test_scores_are_found(tmp_path, place):
     scores = {item.ident: item.score for item in planes.items}
     assert scores[1] == 0.9
     assert scores[300] == 0.2
-    # A detection below the limit is no prediction, one without a score is.
+    # A detection below the limit is not a prediction, one without a score is.
     assert (planes.classes(0.5) == NOTHING).sum() == ((planes.ids == 0) | (planes.ids == 300)).sum()
 
 
@@ -150,7 +150,7 @@ def test_json_without_masks_is_refused(tmp_path, content, words):
 
 
 def test_the_wrong_task_is_refused_once(data):
-    with pytest.raises(MissingError, match="no bitmask"):
+    with pytest.raises(MissingError, match="not a bitmask"):
         open_labels(data / "masks", "ins_seg")
     with pytest.raises(MissingError, match="belongs to no class of sem_seg"):
         open_labels(data / "bitmasks", "sem_seg")

@@ -77,7 +77,7 @@ def test_label_ids_and_train_ids_are_the_same_image(vis, published, tmp_path, ta
     done = vis("overlay", "-i", both, "-l", both, "-o", tmp_path, *task, *PLAIN)
     assert done.returncode == 0, done.stderr
     found = drawn(tmp_path)
-    assert found.keys() == names(published), "labels are no images"
+    assert found.keys() == names(published), "labels are not images"
     vis("overlay", "-i", both, "-l", published / "gtFine", "-o", tmp_path / "other", *PLAIN)
     for name, image in drawn(tmp_path / "other").items():
         assert np.array_equal(image, found[name])
@@ -146,7 +146,7 @@ def test_labels_of_another_data_set_are_not_taken_for_the_usual_ones(vis, tmp_pa
         write_mask(tmp_path / f"labels/{i}.png", np.full((8, 8), 3 + 50 * (i > 0), np.uint8))
     done = vis("color", "-t", "sem_seg", "-l", tmp_path / "labels", "-o", tmp_path / "out")
     assert done.returncode == 5
-    assert done.stderr.count("holds 53, which is no class of sem_seg") == 2
+    assert done.stderr.count("holds 53, which is not a class of sem_seg") == 2
     assert "-t ade20k" in done.stderr
     assert "-t cityscapes" not in done.stderr
     assert [p.name for p in (tmp_path / "out").glob("*.png")] == ["0.png"]
@@ -160,5 +160,5 @@ def test_every_value_is_a_class_or_ignored_or_refused(value):
         if value < len(classes) or value == 255:
             refuse_other_labels(classes, pixels, Path("x.png"))
         else:
-            with pytest.raises(MissingError, match=f"holds {value}, which is no class of {classes.task}"):
+            with pytest.raises(MissingError, match=f"holds {value}, which is not a class of {classes.task}"):
                 refuse_other_labels(classes, pixels, Path("x.png"))

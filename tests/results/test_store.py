@@ -288,7 +288,7 @@ def test_a_word_of_a_file_is_one_name(word: str) -> None:
 def test_words_of_records_never_lead_out_of_the_folder(
     tmp_path: Path, zoo: str, task: str, model: str, digest: str
 ) -> None:
-    """Whatever a record says of itself: it lies in the results folder, and what is no digest is no record."""
+    """Whatever a record says of itself: it lies in the results folder; what is no digest is not a record."""
     record = make_record(statistics={"masks": b"counts"})
     record = structs.replace(record, zoo=zoo, task=task, model=model)
     path = record_path(record, tmp_path)

@@ -73,7 +73,7 @@ class OnDevice(torch.Tensor):
 
 
 class _Mode(TorchDispatchMode):
-    """Sees the operators whose arguments are no tensors yet, or in host memory only."""
+    """Sees the operators whose arguments are not tensors yet, or in host memory only."""
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(function, args, kwargs or {})

@@ -93,7 +93,7 @@ def _decoded(source: Source, member: str, kind: Any) -> Any:
     try:
         return msgspec.json.decode(source.read_text(member), type=kind)
     except json_errors() as error:
-        raise MissingError(f"{source.where(member)} is no COCO file: {error}") from None
+        raise MissingError(f"{source.where(member)} is not a COCO file: {error}") from None
 
 
 def _by_image(annotations: Iterable[_Annotation]) -> dict[int | str, list[_Annotation]]:
@@ -224,7 +224,7 @@ def _rle(segmentation: Any, size: tuple[int, int] | None, where: str) -> dict[st
         height, width = decode_rle(rle, where).shape
         return {"counts": rle["counts"], "size": [height, width]}
     if not isinstance(segmentation, list) or not segmentation:
-        raise MissingError(f"{where} has no segmentation", hint="boxes are no segmentation")
+        raise MissingError(f"{where} has no segmentation", hint="boxes are not a segmentation")
     if size is None:
         raise MissingError(f"{where}: polygons need the height and width of their image")
     if min(size) < 1 or size[0] * size[1] > 1 << 26:

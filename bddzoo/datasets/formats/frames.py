@@ -141,7 +141,7 @@ class JsonFrames:
             regions, bare = frame_regions(self.source.chunks(member, CHUNK_BYTES), seen)
         except OutlineError as error:
             raise MissingError(
-                f"{where} is no list of frames: {error}",
+                f"{where} is not a list of frames: {error}",
                 hint="save it as UTF-8"
                 if "UTF-16" in str(error)
                 else 'expected [frame, ...] or {"frames": [...]}; a file that was cut short ends like this',
@@ -234,7 +234,7 @@ def refuse_without_mask(label: Label, where: str) -> NoReturn:
     what = "a box instead of an RLE mask" if label.box2d else "a label without a mask"
     raise MissingError(
         f"{where}: {what} (category {label.category})",
-        hint="boxes are no segmentation: give the file of the masks" if label.box2d else None,
+        hint="boxes are not a segmentation: give the file of the masks" if label.box2d else None,
     )
 
 

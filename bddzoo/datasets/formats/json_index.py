@@ -28,7 +28,7 @@ MAX_FRAMES = 1 << 20
 
 
 class OutlineError(ValueError):
-    """The file is no list of frames; says why."""
+    """The file is not a list of frames; says why."""
 
 
 @dataclass

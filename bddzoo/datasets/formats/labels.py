@@ -187,7 +187,8 @@ def read_items(bitmask: npt.NDArray[np.uint8], task: str, where: str) -> list[It
         if not 1 <= category <= len(CLASSES[task]):
             hint = "it may be panoptic: -t pan_seg" if task == "ins_seg" else None
             raise MissingError(
-                f"{where}: instance {ident} has category {category}, which is no class of {task}", hint=hint
+                f"{where}: instance {ident} has category {category}, which is not a class of {task}",
+                hint=hint,
             )
         found[ident] = Item(ident, category - 1, flags)
     return [found[ident] for ident in sorted(found)]

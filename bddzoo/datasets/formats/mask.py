@@ -44,7 +44,7 @@ def decode_mask(content: bytes, path: Path) -> npt.NDArray[np.uint8]:
     if header.colour == PALETTE or (header.colour == GREY and header.depth == 8):
         return decode_indices(content, header, path)
     raise MissingError(
-        f"{path} is no class map: {header}, expected 8-bit grey or palette",
+        f"{path} is not a class map: {header}, expected 8-bit grey or palette",
         hint="coloured maps and bitmasks are other folders of the data set",
     )
 
@@ -66,7 +66,7 @@ def decode_bitmask(content: bytes, path: Path) -> npt.NDArray[np.uint8]:
     header = check_label(content, path)
     if header.colour != RGBA or header.depth != 8:
         raise MissingError(
-            f"{path} is no bitmask: {header}, expected 8-bit RGBA",
+            f"{path} is not a bitmask: {header}, expected 8-bit RGBA",
             hint="instance ids live in the blue and alpha channels; don't convert the files",
         )
     return decode_rgba(content, header, path)

@@ -57,7 +57,7 @@ def check_png(content: bytes, path: Path) -> Header:
     """Header of a PNG whose chunks are all there and have the right checksums (PNG 1.2, section 5).
 
     Raises:
-        MissingError: It is no PNG, cut short, or damaged; the file is named.
+        MissingError: It is not PNG, cut short, or damaged; the file is named.
     """
     if not content.startswith(SIGNATURE):
         what = "empty" if not content else "not a PNG"

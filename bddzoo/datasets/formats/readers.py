@@ -91,7 +91,7 @@ class LabelSet:
         task: Name of the task.
         kind: `masks`, `color`, `bitmasks`, `rle` or `coco`.
         keys: Name of each frame, without suffix, with its folders.
-        unknown: Categories that are no class of the task, with the number of their labels that were read.
+        unknown: Categories that are not a class of the task, with the number of their labels that were read.
     """
 
     kind = ""
@@ -291,7 +291,7 @@ class PngLabels(LabelSet):
         return pixels
 
     def _from_colours(self, pixels: Plane, path: Path) -> Plane:
-        """Class map of a colour map; black that is no class's colour is ignored."""
+        """Class map of a colour map; black that is not a class's colour is ignored."""
         packed = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
         out = np.full(packed.shape, IGNORED, np.uint8)
         known = packed == 0
@@ -310,15 +310,14 @@ class PngLabels(LabelSet):
     def _find_scores(self, score_file: Path | None) -> None:
         inside = [m for m in self._source.with_suffix(".json") if PurePosixPath(m).name == SCORES]
         path = self._source.path
-        beside = path.parent / SCORES
+        next_to_it = path.parent / SCORES
+        if score_file is None and len(inside) != 1 and path.is_dir() and next_to_it.is_file():
+            score_file = next_to_it
         if score_file is not None:
             source = open_source(score_file)
             self._scores = JsonFrames(source, source.members)
         elif len(inside) == 1:
             self._scores = JsonFrames(self._source, inside)
-        elif path.is_dir() and beside.is_file():
-            source = open_source(beside)
-            self._scores = JsonFrames(source, source.members)
         if self._scores is not None:
             self._score_index = {
                 PurePosixPath(bare_name(name)).name: i for i, name in enumerate(self._scores.names)
@@ -394,7 +393,7 @@ def open_labels(
         try:
             return CocoLabels(source, task or "ins_seg")
         except MissingError as error:
-            if "is no COCO file" not in error.message:
+            if "is not a COCO file" not in error.message:
                 raise
             raise MissingError(
                 f"{source.where(texts[0])} is neither a list of frames nor a COCO file", hint=error.message
@@ -470,7 +469,7 @@ def classes_of_labels(dataset: DataSet, pixels: Plane, path: Path) -> Plane:
     if set(foreign) - {IGNORED}:
         guess = dataset.explain(values)
         raise MissingError(
-            f"{path} is no label file of {dataset.title} ({dataset.labels}): it holds {foreign[0]}",
+            f"{path} is not a label file of {dataset.title} ({dataset.labels}): it holds {foreign[0]}",
             hint=f"{guess}; say what it is with -t" if guess else "say what it is with -t",
         )
     return dataset.to_classes(pixels)
@@ -480,7 +479,7 @@ def refuse_other_labels(classes: ClassSet, pixels: Plane, path: Path) -> None:
     """Refuse a class map that holds something else than the classes of a task of BDD100K.
 
     Raises:
-        MissingError: A value is no class; what it could be is told.
+        MissingError: A value is not a class; what it could be is told.
     """
     count = len(classes)
     # Below the number of classes the difference wraps around, so that one comparison looks at both ends.
@@ -490,4 +489,4 @@ def refuse_other_labels(classes: ClassSet, pixels: Plane, path: Path) -> None:
     first = next(v for v in values if count <= v < IGNORED)
     fitting = [d.id for d in could_be(values)]
     hint = f"say what it is: -t {' or -t '.join(fitting)} would fit" if fitting else None
-    raise MissingError(f"{path} holds {first}, which is no class of {classes.task}", hint=hint)
+    raise MissingError(f"{path} holds {first}, which is not a class of {classes.task}", hint=hint)

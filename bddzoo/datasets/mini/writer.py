@@ -179,7 +179,7 @@ def make_mini(
 ) -> MiniReport:
     """Make the mini set.
 
-    It is built beside the target and renamed when complete, so that an interruption leaves nothing
+    It is built next to the target and renamed when complete, so that an interruption leaves nothing
     half made. A folder that already holds the same set is left as it is; another mini set is replaced.
 
     Args:

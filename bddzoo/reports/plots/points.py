@@ -21,7 +21,7 @@ class Point:
     Attributes:
         model: Id of the model.
         group: What it is told apart by: its method, or a device.
-        label: What is written beside it.
+        label: What is written next to it.
         x: Horizontal value.
         y: Vertical value.
     """

@@ -105,7 +105,7 @@ def columns(
     names = dict.fromkeys(name for m in models for name in m.settings)
     settings = [name for name in names if name not in METHOD_COLUMNS]
     flags = [s for s in settings if all(m.settings.get(s, "") in ("", "-", TICK) for m in models)]
-    # The numbers first: on a phone nothing else fits beside the name.
+    # The numbers first: on a phone nothing else fits next to the name.
     found = [
         *[_reported(split, metric) for split, metric in metrics],
         *[_measured(metric, evidence) for split, metric in metrics if split == "val"],
@@ -178,7 +178,7 @@ def _reported(split: str, metric: str) -> SiteColumn:
 def _measured(metric: str, evidence: Mapping[str, Evidence]) -> SiteColumn:
     def cell(model: Model) -> str:
         record, reported = evidence[model.id].record, model.reported_value(metric)
-        # What a zoo does not report has no place beside its numbers; it stands on the model's page.
+        # What a zoo does not report has no place next to its numbers; it stands on the model's page.
         value = measured_value(record, metric) if record and reported is not None else None
         return UNKNOWN if value is None else rounded(value, step_of(reported))
 

@@ -168,7 +168,7 @@ def _images(folder: Path | None) -> dict[str, Path]:
 
 
 def _beside(stored: Iterable[StoredRecord]) -> Path | None:
-    """An image that lies beside a record and has its name, from the newest record that has one."""
+    """An image that lies next to a record and has its name, from the newest record that has one."""
     newest = sorted(stored, key=lambda s: recency(s.record), reverse=True)
     places = (s.path.with_suffix(suffix) for s in newest for suffix in IMAGES)
     return next((path for path in places if path.is_file()), None)

@@ -73,7 +73,7 @@ class ImageSet:
         """An image: (H, W, 3) uint8, BGR, upright.
 
         Raises:
-            MissingError: It is damaged or no image.
+            MissingError: It is damaged or not an image.
         """
         return decode_image(self._source.read(self._members[name]), self.where(name)).pixels
 

@@ -140,7 +140,7 @@ def comparison_page(title: str, titles: Sequence[str], frames: Sequence[Compared
         embed: Folder whose images are put into the page itself; None to link them.
 
     Returns:
-        A document that asks for nothing but the images beside it.
+        A document that asks for nothing but the images next to it.
     """
     data = {
         "titles": list(titles),
