@@ -139,20 +139,26 @@ void bz_count_pairs(const uint8_t *gt, const uint8_t *pred, int64_t total, int64
     }
 }
 
-/* Runs of one mask from its compressed RLE counts (rleFrString in cocoapi's maskApi.c). Writes the first
- * pixel of each foreground run and the pixel behind its last; there is room for `size` of them. Returns
- * their number, or -1 where the counts do not describe `pixels` pixels. */
-static int64_t mask_runs(const uint8_t *counts, int64_t size, int64_t pixels, int64_t *starts, int64_t *ends)
+/* Runs of one mask from its compressed RLE counts (rleFrString in cocoapi's maskApi.c), which go on to `end` or,
+ * where they are a JSON string, to its quote. Writes the first pixel of each foreground run and the pixel behind
+ * its last; there is room for half as many as there are bytes. Moves `from` behind the counts, tells how many
+ * pixels they are of, and returns the number of runs, or -1 where they are of no mask of at most `most`. */
+static int64_t read_runs(const uint8_t **from, const uint8_t *end, int quoted, int64_t most, int64_t *pixels,
+                         int64_t *starts, int64_t *ends)
 {
-    int64_t at = 0, place = 0, found = 0, index = 0, before = 0, last = 0;
-    while (at < size) {
+    const uint8_t *at = *from;
+    int64_t place = 0, found = 0, index = 0, before = 0, last = 0;
+    while (at < end && !(quoted && *at == '"')) {
         int64_t value = 0;
         int shift = 0, digit;
         do {
-            if (at >= size || shift >= 30)
+            if (at >= end || shift >= 30)
                 return -1;
-            digit = counts[at++] - 48;
+            digit = *at++ - 48;
             if (digit < 0 || digit > 63)
+                return -1;
+            /* One of the digits is a backslash, which JSON writes twice. */
+            if (quoted && digit == '\\' - 48 && (at >= end || *at++ != '\\'))
                 return -1;
             value |= (int64_t)(digit & 31) << shift;
             shift += 5;
@@ -161,7 +167,7 @@ static int64_t mask_runs(const uint8_t *counts, int64_t size, int64_t pixels, in
             value -= (int64_t)1 << shift;
         if (index > 2)
             value += before;
-        if (value < 0 || value > pixels - place)
+        if (value < 0 || value > most - place)
             return -1;
         if ((index & 1) && value) {
             starts[found] = place;
@@ -172,7 +178,16 @@ static int64_t mask_runs(const uint8_t *counts, int64_t size, int64_t pixels, in
         last = value;
         index++;
     }
-    return index && place == pixels ? found : -1;
+    *from = at;
+    *pixels = place;
+    return index ? found : -1;
+}
+
+/* The same of counts that are not in JSON and of a mask of exactly `pixels` pixels. */
+static int64_t mask_runs(const uint8_t *counts, int64_t size, int64_t pixels, int64_t *starts, int64_t *ends)
+{
+    int64_t place = 0, found = read_runs(&counts, counts + size, 0, pixels, &place, starts, ends);
+    return place == pixels ? found : -1;
 }
 
 /* Runs of `total` masks whose counts lie one after the other, of `sizes` bytes each; `masks` tells which
@@ -399,32 +414,15 @@ static int64_t common(const int64_t *starts, const int64_t *ends, int64_t i, int
     return pixels;
 }
 
-/* Areas of masks of one size, whether any two of the first `detections` of `total` share a pixel, and the IoU
- * of these with the rest where both are of one class, over the detection's area where the object is a crowd
- * (rleIou in cocoapi's maskApi.c). Their counts lie one after the other, see bz_rle_runs; `iou` is
- * (detections, total - detections) and may be NULL; it is zeroed by the caller. Returns 0 or 1 for sharing,
- * -1 - i where mask i is malformed. */
-int64_t bz_mask_iou(const uint8_t *counts, const int64_t *sizes, int64_t total, int64_t detections,
-                    int64_t pixels, const int64_t *classes, const uint8_t *crowd, double *areas, double *iou)
+/* Areas of `total` masks of one size given as runs, those of mask i from `first[i]` on, and whether any two of
+ * the first `detections` share a pixel; `seen` has a zeroed bit for every pixel. */
+static int64_t areas_of(const int64_t *first, const int64_t *starts, const int64_t *ends, int64_t total,
+                        int64_t detections, uint64_t *seen, double *areas)
 {
-    int64_t room = 1, found = 0, sharing = 0, objects = total - detections, words = pixels / 64 + 1;
-    for (int64_t i = 0; i < total; i++)
-        room += sizes[i];
-    int64_t *starts = malloc(sizeof(int64_t) * (size_t)room), *ends = malloc(sizeof(int64_t) * (size_t)room);
-    int64_t *first = malloc(sizeof(int64_t) * (size_t)(total + 1));
-    uint64_t *seen = calloc((size_t)words, sizeof(uint64_t));
-    if (!starts || !ends || !first || !seen) {
-        sharing = OUT_OF_MEMORY;
-        goto done;
-    }
+    int64_t sharing = 0;
     for (int64_t i = 0; i < total; i++) {
-        int64_t more = mask_runs(counts, sizes[i], pixels, starts + found, ends + found), area = 0;
-        if (more < 0) {
-            sharing = -1 - i;
-            goto done;
-        }
-        first[i] = found;
-        for (int64_t k = found; k < found + more; k++) {
+        int64_t area = 0;
+        for (int64_t k = first[i]; k < first[i + 1]; k++) {
             area += ends[k] - starts[k];
             if (i >= detections)
                 continue;
@@ -437,23 +435,62 @@ int64_t bz_mask_iou(const uint8_t *counts, const int64_t *sizes, int64_t total, 
             }
         }
         areas[i] = (double)area;
-        found += more;
-        counts += sizes[i];
     }
-    first[total] = found;
-    for (int64_t d = 0; iou && !sharing && d < detections; d++) {
+    return sharing;
+}
+
+/* IoU (detections, objects) of masks of one class, over the detection's area where the object is a crowd (rleIou
+ * in cocoapi's maskApi.c); detections come before objects. `iou` is zeroed by the caller. */
+static void iou_of(const int64_t *first, const int64_t *starts, const int64_t *ends, int64_t total,
+                   int64_t detections, const int64_t *classes, const uint8_t *crowd, const double *areas,
+                   double *iou)
+{
+    int64_t objects = total - detections;
+    for (int64_t d = 0; d < detections; d++) {
         for (int64_t g = 0; g < objects; g++) {
-            int64_t o = detections + g, pixels_in_common;
+            int64_t o = detections + g, pixels;
             if (classes[d] != classes[o] || first[d] == first[d + 1] || first[o] == first[o + 1])
                 continue;
             if (ends[first[d + 1] - 1] <= starts[first[o]] || ends[first[o + 1] - 1] <= starts[first[d]])
                 continue;
-            pixels_in_common = common(starts, ends, first[d], first[d + 1], first[o], first[o + 1]);
-            if (pixels_in_common)
-                iou[d * objects + g] = (double)pixels_in_common /
-                                       (crowd[g] ? areas[d] : areas[d] + areas[o] - (double)pixels_in_common);
+            pixels = common(starts, ends, first[d], first[d + 1], first[o], first[o + 1]);
+            if (pixels)
+                iou[d * objects + g] =
+                    (double)pixels / (crowd[g] ? areas[d] : areas[d] + areas[o] - (double)pixels);
         }
     }
+}
+
+/* Areas of masks of one size, whether any two of the first `detections` of `total` share a pixel, and the IoU of
+ * these with the rest, see iou_of. Their counts lie one after the other, see bz_rle_runs. Returns 0 or 1 for
+ * sharing (then there is no IoU), -1 - i where mask i is malformed. */
+int64_t bz_mask_iou(const uint8_t *counts, const int64_t *sizes, int64_t total, int64_t detections,
+                    int64_t pixels, const int64_t *classes, const uint8_t *crowd, double *areas, double *iou)
+{
+    int64_t room = 1, found = 0, sharing = 0;
+    for (int64_t i = 0; i < total; i++)
+        room += sizes[i];
+    int64_t *starts = malloc(sizeof(int64_t) * (size_t)room), *ends = malloc(sizeof(int64_t) * (size_t)room);
+    int64_t *first = malloc(sizeof(int64_t) * (size_t)(total + 1));
+    uint64_t *seen = calloc((size_t)(pixels / 64 + 1), sizeof(uint64_t));
+    if (!starts || !ends || !first || !seen) {
+        sharing = OUT_OF_MEMORY;
+        goto done;
+    }
+    for (int64_t i = 0; i < total; i++) {
+        int64_t more = mask_runs(counts, sizes[i], pixels, starts + found, ends + found);
+        if (more < 0) {
+            sharing = -1 - i;
+            goto done;
+        }
+        first[i] = found;
+        found += more;
+        counts += sizes[i];
+    }
+    first[total] = found;
+    sharing = areas_of(first, starts, ends, total, detections, seen, areas);
+    if (!sharing)
+        iou_of(first, starts, ends, total, detections, classes, crowd, areas, iou);
 done:
     free(starts);
     free(ends);
@@ -492,6 +529,473 @@ int64_t bz_word_pairs(const uint32_t *gt, const uint32_t *pred, int64_t total, u
         pixels[at] += j - start;
     }
     return found;
+}
+
+/* Objects of the outermost list in a piece of JSON: writes where each begins, as twice its position, and where it
+ * ends, as twice the position of its last brace plus 1. Only braces outside of strings are looked at. `state`
+ * goes from piece to piece: depth, whether inside a string, whether behind a backslash, and the depth of the list.
+ * There is room for as many places as there are bytes. Returns how many there are. */
+int64_t bz_outline(const uint8_t *data, int64_t size, int64_t *state, int64_t *places)
+{
+    int64_t depth = state[0], base = state[3], found = 0, at = 0;
+    int inside = state[1] != 0, escaped = state[2] != 0;
+    while (at < size) {
+        if (escaped && (data[at] == '"' || data[at] == '\\')) {
+            escaped = 0;
+            at++;
+            continue;
+        }
+        escaped = 0;
+        if (inside) {
+            /* Most of the file is strings of many bytes. */
+            const uint8_t *quote = memchr(data + at, '"', (size_t)(size - at));
+            int64_t stop = quote ? quote - data : size, back = 0;
+            while (back < stop - at && data[stop - 1 - back] == '\\')
+                back++;
+            escaped = (int)(back & 1);
+            at = stop;
+            if (quote && !escaped) {
+                inside = 0;
+                at++;
+            }
+            continue;
+        }
+        switch (data[at]) {
+        case '"':
+            inside = 1;
+            break;
+        case '\\':
+            escaped = 1;
+            break;
+        case '{':
+            if (++depth == base + 1)
+                places[found++] = 2 * at;
+            break;
+        case '}':
+            if (--depth == base)
+                places[found++] = 2 * at + 1;
+            break;
+        }
+        at++;
+    }
+    state[0] = depth;
+    state[1] = inside;
+    state[2] = escaped;
+    return found;
+}
+
+/* Frames of instances, read from their JSON, compared and matched without Python.
+ *
+ * What is read is what bddzoo/datasets/formats/frames.py takes of a frame. Whatever is unusual, and all that is
+ * wrong, is declined: then Python reads the frame and says what is the matter. So this reader may be stricter than
+ * JSON (no escapes in names, no bytes beyond ASCII) and must never be laxer. */
+#define DECLINED (-1)
+enum { MAX_DEPTH = 32, MAX_NUMBER = 30, MAX_SIDE = 1 << 26, HEADER = 16 };
+
+typedef struct {
+    const uint8_t *at, *end;
+} Text;
+
+typedef struct {
+    const uint8_t *at;
+    int64_t size;
+} Word;
+
+/* Names of categories, NUL behind each, and what they mean: class * 2 + 1 for ignored ones. */
+typedef struct {
+    const char *names;
+    const int64_t *kinds;
+    int64_t count;
+} Categories;
+
+/* Masks that were read: runs, and of each mask the first run, class, score, and whether it is crowd or ignored. */
+typedef struct {
+    int64_t *starts, *ends, *first, *classes, total, runs, height, width;
+    double *scores;
+    uint8_t *neutral;
+    int crowd;
+} Masks;
+
+static void pass_space(Text *text)
+{
+    while (text->at < text->end && (*text->at == ' ' || *text->at == '\n' || *text->at == '\r' || *text->at == '\t'))
+        text->at++;
+}
+
+static int pass(Text *text, uint8_t wanted)
+{
+    pass_space(text);
+    if (text->at >= text->end || *text->at != wanted)
+        return 0;
+    text->at++;
+    return 1;
+}
+
+static int literal(Text *text, const char *word)
+{
+    size_t size = strlen(word);
+    if (!pass(text, (uint8_t)*word))
+        return 0;
+    text->at--;
+    if ((size_t)(text->end - text->at) < size || memcmp(text->at, word, size))
+        return 0;
+    text->at += size;
+    return 1;
+}
+
+static int is_word(Word word, const char *wanted)
+{
+    return (size_t)word.size == strlen(wanted) && !memcmp(word.at, wanted, (size_t)word.size);
+}
+
+/* A string of printable ASCII; `plain`: without escapes. */
+static int string(Text *text, int plain, Word *out)
+{
+    if (!pass(text, '"'))
+        return 0;
+    out->at = text->at;
+    for (; text->at < text->end && *text->at != '"'; text->at++) {
+        if (*text->at < 32 || *text->at > 126)
+            return 0;
+        if (*text->at == '\\' && (plain || ++text->at >= text->end || !memchr("\"\\/bfnrt", *text->at, 8)))
+            return 0;
+    }
+    out->size = text->at - out->at;
+    return pass(text, '"');
+}
+
+static int digits(Text *text)
+{
+    const uint8_t *start = text->at;
+    while (text->at < text->end && *text->at >= '0' && *text->at <= '9')
+        text->at++;
+    return text->at > start;
+}
+
+/* A number of moderate length; `whole`: without fraction and exponent. */
+static int number(Text *text, int whole, Word *out)
+{
+    const uint8_t *lead;
+    pass_space(text);
+    out->at = text->at;
+    if (text->at < text->end && *text->at == '-')
+        text->at++;
+    lead = text->at;
+    if (!digits(text) || (*lead == '0' && text->at > lead + 1))
+        return 0;
+    if (text->at < text->end && *text->at == '.') {
+        text->at++;
+        if (whole || !digits(text))
+            return 0;
+    }
+    if (text->at < text->end && (*text->at == 'e' || *text->at == 'E')) {
+        const uint8_t *power;
+        text->at++;
+        if (text->at < text->end && (*text->at == '+' || *text->at == '-'))
+            text->at++;
+        power = text->at;
+        if (whole || !digits(text) || text->at > power + 2)
+            return 0;
+    }
+    out->size = text->at - out->at;
+    return out->size <= (whole ? 9 : MAX_NUMBER);
+}
+
+/* The next key of an object that was begun, up to its value: 1, at the end 0, where it is malformed -1. */
+static int next_key(Text *text, int first, Word *key)
+{
+    if (pass(text, '}'))
+        return 0;
+    return (first || pass(text, ',')) && string(text, 1, key) && pass(text, ':') ? 1 : -1;
+}
+
+/* Whether there is another item of an array that was begun, see next_key. */
+static int next_item(Text *text, int first)
+{
+    if (pass(text, ']'))
+        return 0;
+    return first || pass(text, ',') ? 1 : -1;
+}
+
+/* Any value. */
+static int skip(Text *text, int depth)
+{
+    Word word;
+    int more, first = 1;
+    if (depth > MAX_DEPTH)
+        return 0;
+    if (pass(text, '{')) {
+        for (; (more = next_key(text, first, &word)) > 0; first = 0)
+            if (!skip(text, depth + 1))
+                return 0;
+        return !more;
+    }
+    if (pass(text, '[')) {
+        for (; (more = next_item(text, first)) > 0; first = 0)
+            if (!skip(text, depth + 1))
+                return 0;
+        return !more;
+    }
+    if (text->at < text->end && *text->at == '"')
+        return string(text, 0, &word);
+    return literal(text, "null") || literal(text, "true") || literal(text, "false") || number(text, 0, &word);
+}
+
+static int flag(Text *text, int *out)
+{
+    if (*out >= 0)
+        return 0;
+    *out = literal(text, "true") || literal(text, "1");
+    return *out || literal(text, "false") || literal(text, "0");
+}
+
+static int side(Text *text, int64_t *out)
+{
+    Word word;
+    int64_t value = 0;
+    if (!number(text, 1, &word) || *word.at == '-')
+        return 0;
+    for (int64_t i = 0; i < word.size; i++)
+        value = value * 10 + (word.at[i] - '0');
+    *out = value;
+    return value > 0 && value <= MAX_SIDE;
+}
+
+/* {"counts": ..., "size": [height, width]}, as one more mask. */
+static int read_rle(Text *text, Masks *masks)
+{
+    Word key;
+    int64_t pixels = -1, height = 0, width = 0, runs = -1;
+    int more, first = 1;
+    if (!pass(text, '{'))
+        return 0;
+    for (; (more = next_key(text, first, &key)) > 0; first = 0) {
+        if (is_word(key, "counts")) {
+            if (runs >= 0 || !pass(text, '"'))
+                return 0;
+            runs = read_runs(&text->at, text->end, 1, MAX_SIDE, &pixels, masks->starts + masks->runs,
+                             masks->ends + masks->runs);
+            if (runs < 0 || !pass(text, '"'))
+                return 0;
+        } else if (is_word(key, "size")) {
+            if (height || !pass(text, '[') || !side(text, &height) || !pass(text, ',') || !side(text, &width) ||
+                !pass(text, ']'))
+                return 0;
+        } else if (!skip(text, 0)) {
+            return 0;
+        }
+    }
+    if (more || runs < 0 || !height || pixels != height * width)
+        return 0;
+    if (!masks->height) {
+        masks->height = height;
+        masks->width = width;
+    }
+    masks->first[masks->total] = masks->runs;
+    masks->runs += runs;
+    return masks->height == height && masks->width == width;
+}
+
+/* {"crowd": true, ...} or null. */
+static int read_flags(Text *text, int *crowd, int *ignored)
+{
+    Word key;
+    int more, first = 1;
+    if (literal(text, "null"))
+        return 1;
+    if (!pass(text, '{'))
+        return 0;
+    for (; (more = next_key(text, first, &key)) > 0; first = 0) {
+        int *which = is_word(key, "crowd") ? crowd : is_word(key, "ignored") ? ignored : NULL;
+        if (which ? !flag(text, which) : !skip(text, 0))
+            return 0;
+    }
+    return !more;
+}
+
+/* An object with a mask and a category that is known. */
+static int read_label(Text *text, const Categories *known, Masks *masks, int scored)
+{
+    Word key, word;
+    int64_t kind = -1;
+    int more, first = 1, crowd = -1, ignored = -1, rle = 0, score = 0, attributes = 0;
+    double value = 0;
+    if (!pass(text, '{'))
+        return 0;
+    for (; (more = next_key(text, first, &key)) > 0; first = 0) {
+        if (is_word(key, "rle")) {
+            if (rle++ || !read_rle(text, masks))
+                return 0;
+        } else if (is_word(key, "category")) {
+            const char *name = known->names;
+            if (kind >= 0 || !string(text, 1, &word))
+                return 0;
+            for (int64_t i = 0; i < known->count && kind < 0; i++, name += strlen(name) + 1)
+                if (is_word(word, name))
+                    kind = known->kinds[i];
+            if (kind < 0)
+                return 0;
+        } else if (is_word(key, "score")) {
+            if (score++)
+                return 0;
+            if (!literal(text, "null")) {
+                char *behind;
+                if (!number(text, 0, &word))
+                    return 0;
+                /* The text ends with a NUL, and a number before. */
+                value = strtod((const char *)word.at, &behind);
+                if ((const uint8_t *)behind != text->at)
+                    return 0;
+                score++;
+            }
+        } else if (is_word(key, "attributes")) {
+            if (attributes++ || !read_flags(text, &crowd, &ignored))
+                return 0;
+        } else if (is_word(key, "index")) {
+            if (!literal(text, "null") && !number(text, 1, &word))
+                return 0;
+        } else if (is_word(key, "poly2d")) {
+            if (!literal(text, "null") && !(pass(text, '[') && text->at-- && skip(text, 0)))
+                return 0;
+        } else if (!skip(text, 0)) {
+            return 0;
+        }
+    }
+    if (more || !rle || kind < 0 || (scored && score < 2))
+        return 0;
+    ignored = ignored > 0 || (kind & 1);
+    masks->crowd |= crowd > 0 && !ignored;
+    masks->classes[masks->total] = kind >> 1;
+    masks->scores[masks->total] = value;
+    masks->neutral[masks->total++] = crowd > 0 || ignored;
+    return 1;
+}
+
+/* The labels of a frame. */
+static int read_frame(Text *text, const Categories *known, Masks *masks, int scored)
+{
+    Word key;
+    int more, item, first = 1, start, labels = 0, size = 0;
+    if (!pass(text, '{'))
+        return 0;
+    for (; (more = next_key(text, first, &key)) > 0; first = 0) {
+        if (is_word(key, "labels")) {
+            if (labels++)
+                return 0;
+            if (literal(text, "null"))
+                continue;
+            if (!pass(text, '['))
+                return 0;
+            for (start = 1; (item = next_item(text, start)) > 0; start = 0)
+                if (!read_label(text, known, masks, scored))
+                    return 0;
+            if (item)
+                return 0;
+        } else if (is_word(key, "size")) {
+            int64_t ignored;
+            if (size++)
+                return 0;
+            if (literal(text, "null"))
+                continue;
+            int width = 0, height = 0;
+            if (!pass(text, '{'))
+                return 0;
+            for (start = 1; (item = next_key(text, start, &key)) > 0; start = 0) {
+                int *which = is_word(key, "width") ? &width : is_word(key, "height") ? &height : NULL;
+                if (!which || (*which)++ || !side(text, &ignored))
+                    return 0;
+            }
+            if (item || !width || !height)
+                return 0;
+        } else if (!skip(text, 0)) {
+            return 0;
+        }
+    }
+    if (more)
+        return 0;
+    pass_space(text);
+    return text->at == text->end;
+}
+
+/* Compare and match the instances of one frame, as bz_mask_iou and bz_match_frame do (`settings`, `limit`).
+ *
+ * `gt` and `pred` are the JSON of its two sides, with a NUL behind each; `pred` may be empty. Writes into `out`, of
+ * `room` bytes: how many detections there are (N) and what is remarkable (1: crowd in the ground truth, 2: detections
+ * share pixels and are dropped), objects that count (classes, AREAS), all as int64; which classes occur (classes, up
+ * to a multiple of 8) as bytes; scores (N) as double; bit masks of hits and of ignored detections (AREAS, N each) as
+ * uint16; classes (N) as bytes. Returns the bytes written, or DECLINED. */
+int64_t bz_frame_matches(const uint8_t *gt, int64_t gt_size, const uint8_t *pred, int64_t pred_size,
+                         const char *names, const int64_t *kinds, int64_t count, int64_t classes, int64_t limit,
+                         const double *settings, uint8_t *out, int64_t room)
+{
+    /* The shortest mask takes more than 32 bytes; a run takes two at least. */
+    int64_t size = gt_size + pred_size, most = size / 32 + 1, result = OUT_OF_MEMORY, sharing, found, objects;
+    int64_t detections, *order, *positives = (int64_t *)(out + HEADER), *block;
+    uint8_t *present = out + HEADER + classes * AREAS * 8, *scores = present + (classes + 7) / 8 * 8;
+    double *areas, *iou = NULL;
+    uint16_t *bits = NULL;
+    uint64_t *seen = NULL;
+    Categories known = {names, kinds, count};
+    Masks masks = {0};
+    Text text = {pred, pred + pred_size};
+    block = malloc(sizeof(int64_t) * (size_t)(5 * most + 1 + size + 2));
+    masks.neutral = malloc((size_t)most);
+    if (!block || !masks.neutral)
+        goto done;
+    masks.first = block;
+    masks.classes = masks.first + most + 1;
+    order = masks.classes + most;
+    masks.scores = (double *)(order + most);
+    areas = masks.scores + most;
+    masks.starts = (int64_t *)(areas + most);
+    masks.ends = masks.starts + size / 2 + 1;
+    result = DECLINED;
+    if (pred_size && !read_frame(&text, &known, &masks, 1))
+        goto done;
+    detections = masks.total;
+    masks.crowd = 0;
+    text.at = gt;
+    text.end = gt + gt_size;
+    if (!read_frame(&text, &known, &masks, 0) || !masks.height || scores - out + 25 * detections > room)
+        goto done;
+    masks.first[masks.total] = masks.runs;
+    objects = masks.total - detections;
+    result = OUT_OF_MEMORY;
+    seen = calloc((size_t)(masks.height * masks.width / 64 + 1), sizeof(uint64_t));
+    iou = calloc((size_t)(detections * objects + 1), sizeof(double));
+    bits = calloc((size_t)(2 * AREAS * detections + 1), sizeof(uint16_t));
+    if (!seen || !iou || !bits)
+        goto done;
+    sharing = areas_of(masks.first, masks.starts, masks.ends, masks.total, detections, seen, areas);
+    if (!sharing)
+        iou_of(masks.first, masks.starts, masks.ends, masks.total, detections, masks.classes,
+               masks.neutral + detections, areas, iou);
+    /* Objects lie behind all detections, dropped ones too. */
+    found = sharing ? 0 : detections;
+    memset(positives, 0, (size_t)(scores - out - HEADER));
+    found = bz_match_frame(iou, found, objects, masks.scores, masks.classes, areas, masks.classes + detections,
+                           areas + detections, masks.neutral + detections, masks.neutral + detections, classes,
+                           limit, settings, 1, order, bits, bits + AREAS * found, positives, present);
+    if (found < 0)
+        goto done;
+    ((int64_t *)out)[0] = found;
+    ((int64_t *)out)[1] = masks.crowd | (int64_t)sharing << 1;
+    uint16_t *hits = (uint16_t *)(scores + 8 * found);
+    for (int64_t k = 0; k < found; k++) {
+        ((double *)scores)[k] = masks.scores[order[k]];
+        scores[24 * found + k] = (uint8_t)masks.classes[order[k]];
+    }
+    int64_t stride = sharing ? 0 : detections;
+    for (int64_t row = 0; row < 2 * AREAS; row++)
+        memcpy(hits + row * found, bits + row * stride, (size_t)found * sizeof(uint16_t));
+    result = scores - out + 25 * found;
+done:
+    free(block);
+    free(masks.neutral);
+    free(seen);
+    free(iou);
+    free(bits);
+    return result;
 }
 
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", NULL, -1, NULL, NULL, NULL, NULL, NULL};

@@ -85,6 +85,15 @@ class Native:
             *(_int, _int, _pointer, _int, _pointer, _pointer, _pointer, _pointer, _pointer),
         )
         self._match_frame.restype = _int
+        self._outline = loaded.bz_outline
+        self._outline.argtypes = (ctypes.c_char_p, _int, _pointer, _pointer)
+        self._outline.restype = _int
+        self._frame_matches = loaded.bz_frame_matches
+        self._frame_matches.argtypes = (
+            *(ctypes.c_char_p, _int, ctypes.c_char_p, _int, ctypes.c_char_p),
+            *(_pointer, _int, _int, _int, _pointer, _pointer, _int),
+        )
+        self._frame_matches.restype = _int
         self._word_pairs = loaded.bz_word_pairs
         self._word_pairs.argtypes = (_pointer, _pointer, _int, _pointer, _pointer, _int)
         self._word_pairs.restype = _int
@@ -289,6 +298,55 @@ class Native:
         if found == _OUT_OF_MEMORY:
             raise MemoryError
         return order[:found], bits[0, :, :found], bits[1, :, :found], positives, present.view(np.bool_)
+
+    def outline(self, piece: bytes, state: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where the outermost objects in a piece of JSON begin (2 * position) and end (2 * position + 1).
+
+        Args:
+            piece: The bytes.
+            state: (4,) depth, whether inside a string, whether behind a backslash, and the depth of the list
+                that the objects are in; brought up to the end of the piece.
+        """
+        places = np.empty(len(piece), np.int64)
+        return places[: self._outline(piece, len(piece), _ints(state), _ints(places))].copy()
+
+    def frame_matches(
+        self,
+        gt: bytes,
+        pred: bytes,
+        names: bytes,
+        kinds: NDArray[np.int64],
+        *,
+        classes: int,
+        limit: int,
+        settings: NDArray[np.float64],
+    ) -> bytes | None:
+        """Compare and match the instances of one frame, given as JSON; what `bz_frame_matches` writes.
+
+        Args:
+            gt: The frame in the ground truth.
+            pred: The frame in the predictions; empty where it has none.
+            names: Names of the categories, each with a NUL behind it.
+            kinds: (categories,) class of each, times 2, plus 1 where its objects are ignored.
+            classes: Number of classes.
+            limit: Detections a class that count.
+            settings: Ten thresholds, then four area ranges (low, high).
+
+        Returns:
+            None where the frame is not an everyday one: its labels have to be read in Python.
+        """
+        if settings.size != 18 or names.count(b"\0") != kinds.size:
+            raise ValueError(f"{settings.size} settings, {kinds.size} kinds")
+        # No detection takes more bytes than its JSON; in powers of two, so that the room is used again.
+        room = 1 << (len(pred) + 2048).bit_length()
+        out = buffer((room,), "matches")
+        found = self._frame_matches(
+            *(gt, len(gt), pred, len(pred), names, _ints(kinds), kinds.size),
+            *(classes, limit, _doubles(settings), _bytes(out), room),
+        )
+        if found == _OUT_OF_MEMORY:
+            raise MemoryError
+        return None if found < 0 else out[:found].tobytes()
 
     def word_pairs(
         self, gt: NDArray[np.uint32], pred: NDArray[np.uint32]

@@ -8,7 +8,7 @@ from typing import Any
 from bddzoo.datasets.classes import IGNORED
 from bddzoo.datasets.formats.coco import CocoFrames, coco_kind
 from bddzoo.datasets.formats.convert import scored_frame
-from bddzoo.datasets.formats.frames import Frame, Frames, JsonFrames, Label, Rle
+from bddzoo.datasets.formats.frames import Frame, Frames, JsonFrames, Label, Rle, encode_frame
 from bddzoo.datasets.formats.labels import FLAGS
 from bddzoo.datasets.formats.readers import PngLabels, open_labels
 from bddzoo.datasets.formats.rle import encode_values
@@ -73,6 +73,10 @@ class MaskFrames:
                 for item in found.items
             ],
         )
+
+    def content(self, index: int) -> bytes:
+        """Labels of one file, as `JsonFrames` has them."""
+        return encode_frame(self.frame(index))
 
 
 def _rle(rle: dict[str, Any] | None) -> Rle:

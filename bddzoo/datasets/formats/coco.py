@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from bddzoo.datasets.classes import INS_SEG, ClassSet
-from bddzoo.datasets.formats.frames import INS_ALIASES, Frame, Label, Rle
+from bddzoo.datasets.formats.frames import INS_ALIASES, Frame, Label, Rle, encode_frame
 from bddzoo.datasets.formats.labels import FLAGS, FrameLabels, Item
 from bddzoo.datasets.formats.polygons import coco_polygons
 from bddzoo.datasets.formats.rle import decode_rle
@@ -178,6 +178,10 @@ class CocoFrames:
                 )
             )
         return Frame(self.names[index], labels)
+
+    def content(self, index: int) -> bytes:
+        """Labels of one image, as `JsonFrames` has them."""
+        return encode_frame(self.frame(index))
 
 
 def _unchecked(segmentation: Any, size: tuple[int, int] | None, where: str) -> Rle:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
 import msgspec
@@ -105,6 +106,10 @@ class Frames(Protocol):
         """Labels of one frame."""
         ...
 
+    def content(self, index: int) -> bytes:
+        """One frame as JSON."""
+        ...
+
 
 class JsonFrames:
     """Frames of one or several JSON files, in order.
@@ -160,7 +165,8 @@ class JsonFrames:
             self.names.append(str(found.name))
             self.videos.append(found.videoName)
 
-    def _bytes(self, index: int) -> bytes:
+    def content(self, index: int) -> bytes:
+        """The JSON of one frame."""
         member, start, end = self._places[index]
         return self.source.read_part(member, start, end - start)
 
@@ -195,11 +201,12 @@ class JsonFrames:
             MissingError: It is not of that type; file and frame are named.
         """
         try:
-            return decoder.decode(self._bytes(index))
+            return decoder.decode(self.content(index))
         except json_errors() as error:
             raise MissingError(f"{self.where(index)}: {error}") from None
 
 
+encode_frame: Callable[[Frame], bytes] = msgspec.json.Encoder().encode
 _FRAME = msgspec.json.Decoder(Frame)
 _SCORES = msgspec.json.Decoder(ScoreFrame)
 _ATTRIBUTES = msgspec.json.Decoder(_Attributes)

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from bddzoo.datasets.native import native
 from bddzoo.reading import json_errors
 
 QUOTE, BACKSLASH, OPEN, CLOSE = b'"\\{}'
@@ -106,16 +107,8 @@ def _add(scan: _Scan, chunk: bytes) -> None:
             return
         # Frames lie one level deeper where the whole is an object.
         scan.base = 1 if text[0] == OPEN else 0
-    data = np.frombuffer(chunk, np.uint8)
-    quotes = _real_quotes(scan, data)
-    braces = np.flatnonzero((data == OPEN) | (data == CLOSE))
-    outside = (np.searchsorted(quotes, braces) + scan.in_string) % 2 == 0
-    braces = braces[outside]
-    depth = scan.depth + np.cumsum(np.where(data[braces] == OPEN, 1, -1))
-    opening = data[braces] == OPEN
-    starts = braces[opening & (depth == scan.base + 1)]
-    ends = braces[~opening & (depth == scan.base)] + 1
     inside = scan.depth > scan.base
+    starts, ends = _edges(scan, chunk)
     at = 0
     first = 0
     if inside:
@@ -137,9 +130,30 @@ def _add(scan: _Scan, chunk: bytes) -> None:
             at = len(chunk)
             scan.begun += chunk[start:]
     scan.remainder += chunk[at:]
+    scan.offset += len(chunk)
+
+
+def _edges(scan: _Scan, chunk: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where outermost objects begin and end in a chunk; carries the state over to the next one."""
+    loops = native()
+    if loops is not None:
+        state = np.array([scan.depth, scan.in_string, scan.escaped, scan.base], np.int64)
+        places = loops.outline(chunk, state)
+        scan.depth, scan.in_string, scan.escaped = int(state[0]), bool(state[1]), bool(state[2])
+        closing = places & 1 == 1
+        return places[~closing] >> 1, (places[closing] >> 1) + 1
+    data = np.frombuffer(chunk, np.uint8)
+    quotes = _real_quotes(scan, data)
+    braces = np.flatnonzero((data == OPEN) | (data == CLOSE))
+    outside = (np.searchsorted(quotes, braces) + scan.in_string) % 2 == 0
+    braces = braces[outside]
+    opening = data[braces] == OPEN
+    depth = scan.depth + np.cumsum(np.where(opening, 1, -1))
+    starts = braces[opening & (depth == scan.base + 1)]
+    ends = braces[~opening & (depth == scan.base)] + 1
     scan.in_string ^= bool(quotes.size % 2)
     scan.depth = int(depth[-1]) if depth.size else scan.depth
-    scan.offset += len(chunk)
+    return starts, ends
 
 
 def _found(scan: _Scan, end: int, content: bytes) -> None:

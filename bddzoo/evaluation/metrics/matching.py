@@ -42,6 +42,49 @@ class FrameMatches:
     present: NDArray[np.bool_]
 
 
+def matches_of_json(
+    gt: bytes, pred: bytes, names: bytes, kinds: NDArray[np.int64], classes: int
+) -> tuple[FrameMatches, int] | None:
+    """Matches of two frames of RLE labels straight from their JSON, as COCO matches masks.
+
+    Args:
+        gt: The frame in the ground truth.
+        pred: The frame in the predictions; empty where it has none.
+        names: Names of the categories, each with a NUL behind it.
+        kinds: (categories,) class of each, times 2, plus 1 where its objects are ignored.
+        classes: Number of classes.
+
+    Returns:
+        The matches, and 1 for crowd objects in the ground truth plus 2 for detections that share pixels and
+        were dropped. None without compiled loops, and for frames that are unusual or wrong: they have to be
+        read before `match_frame`.
+    """
+    loops = native()
+    packed = (
+        None
+        if loops is None
+        else loops.frame_matches(
+            gt, pred, names, kinds, classes=classes, limit=MAX_DETECTIONS[-1], settings=_SETTINGS
+        )
+    )
+    if packed is None:
+        return None
+    count, remarkable = np.frombuffer(packed, np.int64, 2).tolist()
+    areas = len(AREAS)
+    behind = 16 + classes * areas * 8
+    scores = behind + (classes + 7) // 8 * 8
+    hits = scores + 8 * count
+    matches = FrameMatches(
+        np.frombuffer(packed, np.uint8, count, hits + 4 * areas * count),
+        np.frombuffer(packed, np.float64, count, scores),
+        np.frombuffer(packed, np.uint16, areas * count, hits).reshape(areas, count),
+        np.frombuffer(packed, np.uint16, areas * count, hits + 2 * areas * count).reshape(areas, count),
+        np.frombuffer(packed, np.int64, classes * areas, 16).reshape(classes, areas),
+        np.frombuffer(packed, np.bool_, classes, behind),
+    )
+    return matches, remarkable
+
+
 @dataclass(frozen=True, slots=True)
 class Candidates:
     """Detections and objects of one frame, before they are matched.

@@ -1,0 +1,198 @@
+"""Frames scored straight from their JSON give what the same frames give when Python reads them."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as coco
+
+from bddzoo.datasets import native
+from bddzoo.datasets.formats.json_index import _edges, _Scan
+from bddzoo.errors import MissingError
+from bddzoo.evaluation.disk import evaluate
+from bddzoo.evaluation.options import Options
+from tests.evaluation import scenes
+
+SHAPE = (30, 40)
+CATEGORIES = ("pedestrian", "car", "person", "other vehicle", "bicycle")
+
+
+def rle(mask):
+    encoded = coco.encode(np.asfortranarray(mask, np.uint8))
+    return {"counts": encoded["counts"].decode(), "size": list(mask.shape)}
+
+
+def labels(rng, truth):
+    """Objects of a frame; detections overlap now and then, objects often."""
+    ids = scenes.class_map(rng, SHAPE, classes=6, odd=(0,))
+    found = []
+    for value in np.unique(ids).tolist():
+        mask = ids == value
+        if rng.random() < 0.2:
+            mask = np.roll(mask, 2, axis=1) if truth or rng.random() < 0.2 else mask
+        label = {"category": str(rng.choice(CATEGORIES)), "rle": rle(mask)}
+        if rng.random() < 0.5:
+            label["attributes"] = {
+                "crowd": bool(rng.random() < 0.3),
+                "ignored": bool(rng.random() < 0.3),
+                "x": 1,
+            }
+        if not truth or rng.random() < 0.2:
+            label["score"] = float(rng.choice([0.5, rng.random(), 1e-7 * rng.random(), 1]))
+        found.append(dict(rng.permutation(list(label.items()))) if rng.random() < 0.5 else label)
+    return found
+
+
+def sides(seed, frames=3):
+    rng = np.random.default_rng(seed)
+    names = [f"f{i}.jpg" for i in range(frames)]
+    return [[{"name": n, "labels": labels(rng, truth)} for n in names] for truth in (True, False)]
+
+
+def outcome(loops, gt, pred, tmp_path, options=None):
+    """What `score` has to say, numbers or the reason why not."""
+    native._state["loaded"] = loops
+    paths = []
+    for name, content in (("gt.json", gt), ("pred.json", pred)):
+        paths.append(tmp_path / name)
+        paths[-1].write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    try:
+        found = evaluate("ins_seg", *paths, options=options)
+    except MissingError as error:
+        return error.message
+    finally:
+        native._state["loaded"] = None
+    matches = [
+        (m.classes.tolist(), m.scores.tolist(), m.hits.tolist(), m.ignored.tolist(), m.present.tolist())
+        for m in found.accumulator.per_frame()
+    ]
+    return json.dumps([found.scores.to_json(), found.warnings, matches])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("frames")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_everyday_frames(compiled, folder, seed):
+    gt, pred = sides(seed)
+    assert outcome(compiled, gt, pred, folder) == outcome(None, gt, pred, folder)
+
+
+def test_everyday_frames_are_not_declined(compiled, folder, monkeypatch):
+    """Otherwise the other tests would compare Python with Python."""
+    gt, pred = sides(3)
+    del pred[1]["labels"]
+    gt[2] |= {"size": {"width": 40, "height": 30}, "videoName": None, "url": 'a\\b"c', "timestamp": -1.5e3}
+    seen = []
+    taken = compiled.frame_matches
+
+    def listen(*args, **options):
+        seen.append(taken(*args, **options))
+        return seen[-1]
+
+    monkeypatch.setattr(compiled, "frame_matches", listen)
+    assert "cannot" not in outcome(compiled, gt, pred, folder)
+    assert len(seen) == 3
+    assert None not in seen
+
+
+ODD = [
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    1e400,
+    "",
+    "car",
+    "false",
+    "é",
+    [],
+    [1],
+    [30, 40],
+    [40, 30],
+    [30, 40, 1],
+    {},
+    {"crowd": 1},
+]
+ODD += [
+    {"counts": "0", "size": [30, 40]},
+    {"counts": "", "size": [0, 0]},
+    {"crowd": "no"},
+    {"width": 4},
+    10**30,
+]
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "name",
+        "labels",
+        "size",
+        "videoName",
+        "labels.1",
+        "labels.1.category",
+        "labels.1.rle",
+        "labels.1.rle.counts",
+        "labels.1.rle.size",
+        "labels.1.score",
+        "labels.1.attributes",
+        "labels.1.attributes.crowd",
+        "labels.1.index",
+        "labels.1.poly2d",
+        "labels.1.box2d",
+        "labels.1.unknown",
+    ],
+)
+def test_odd_values(compiled, folder, side, place):
+    """Every value of every other type, in every place."""
+    for odd in ODD:
+        made = sides(5)
+        target = made[side][1]
+        *path, last = (int(p) if p.isdigit() else p for p in place.split("."))
+        for part in path:
+            target = target.setdefault(part, {}) if part == "attributes" else target[part]
+        target[last] = odd
+        for options in (None, Options(allow_partial=True), Options(official=True)):
+            assert outcome(compiled, *made, folder, options) == outcome(None, *made, folder, options), odd
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), st.integers(0, 50))
+def test_damaged_files(compiled, folder, data, seed):
+    """Bytes that are changed, lost or doubled: both ways say the same, whatever it is."""
+    made = [bytearray(json.dumps(side).encode()) for side in sides(seed, frames=2)]
+    for _ in range(data.draw(st.integers(1, 3))):
+        side = made[data.draw(st.integers(0, 1))]
+        at = data.draw(st.integers(0, len(side) - 1))
+        change = data.draw(st.sampled_from(["put", "lose", "double", "repeat"]))
+        if change == "put":
+            side[at] = data.draw(st.sampled_from(b'{}[]":,\\0179-.eE truefalsn\n\x00\x1f\x7f\xc3o'))
+        elif change == "lose":
+            del side[at : at + data.draw(st.integers(1, 20))]
+        elif change == "double":
+            side[at:at] = side[at : at + data.draw(st.integers(1, 60))]
+        else:
+            side[at:at] = b'"score": 0.5, "index": 1, '
+    gt, pred = map(bytes, made)
+    assert outcome(compiled, gt, pred, folder) == outcome(None, gt, pred, folder)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.text('{}[]"\\a,', max_size=9), max_size=6), st.sampled_from([0, 1]))
+def test_objects_are_found_alike(compiled, pieces, base):
+    found = []
+    for loops in (None, compiled):
+        native._state["loaded"] = loops
+        scan = _Scan(base=base)
+        edges = [[e.tolist() for e in _edges(scan, piece.encode())] for piece in pieces if piece]
+        found.append((edges, scan.depth, bool(scan.in_string), scan.escaped))
+    native._state["loaded"] = None
+    assert found[0] == found[1]
