@@ -153,7 +153,7 @@ def color(app: App, *, task: str, labels: Path, look: Look) -> int:
 
     The colour of an object depends on its id and the seed only, so it is the same in every run.
     """
-    from bddzoo.reports.vis.images import open_labels
+    from bddzoo.datasets.formats.readers import open_labels
     from bddzoo.reports.vis.work import draw_colours
 
     found = open_labels(find_predictions(labels, task, None)[0], task)
@@ -181,7 +181,8 @@ def overlay(
     Images and labels are matched by name; the published folders of Cityscapes work as they are. Masks,
     bitmasks, colour maps, RLE and COCO JSON are told apart by themselves; archives are not unpacked.
     """
-    from bddzoo.reports.vis.images import ImageSet, open_labels
+    from bddzoo.datasets.formats.readers import open_labels
+    from bddzoo.reports.vis.images import ImageSet
     from bddzoo.reports.vis.work import draw_overlays
 
     given, found = ImageSet(images), open_labels(labels, task, score_file)
@@ -249,8 +250,9 @@ def compare(
     Frames differ by the share of their pixels on which the classes do; what the truth ignores does not count.
     --worst shows those on which the two first predictions differ most, or one from the truth.
     """
+    from bddzoo.datasets.formats.readers import open_labels
     from bddzoo.reports.vis.compare import ImageComparison, short_names
-    from bddzoo.reports.vis.images import ImageSet, open_labels
+    from bddzoo.reports.vis.images import ImageSet
     from bddzoo.reports.vis.work import Reports
 
     if score_file is not None and len(predictions) > 1:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from bddzoo.datasets.classes import INS_SEG
 from bddzoo.datasets.formats.frames import JsonFrames
+from bddzoo.datasets.formats.mask import decode_bitmask
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.decode import decode_bitmask
 from bddzoo.evaluation.jobs import listing
 from bddzoo.evaluation.metrics.boxes import BoxAccumulator
 from bddzoo.evaluation.metrics.scores import Scores

@@ -15,7 +15,6 @@ from bddzoo.datasets.formats.rle import encode_values
 from bddzoo.datasets.images import frame_stem
 from bddzoo.datasets.sources import Source, ZipSource
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.decode import decode_bitmask
 
 # Tasks that come in COCO's form, too.
 COCO_TASKS = ("ins_seg",)
@@ -34,7 +33,6 @@ class MaskFrames:
     def __init__(self, source: Source, task: str, score_file: Path | None, *, scored: bool) -> None:
         labels = open_labels(source.path, task, score_file)
         assert isinstance(labels, PngLabels)
-        labels.decode_bitmask = lambda content, path: decode_bitmask(content, path, "rle")
         self._labels, self._scored = labels, scored
         self.source = source
         # As frames of JSON files are called.

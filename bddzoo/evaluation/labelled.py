@@ -13,11 +13,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from bddzoo.datasets.formats.mask import decode_mask
 from bddzoo.datasets.images import LABEL_IDS, frame_stem, of_kind
 from bddzoo.datasets.openseg import DataSet
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.decode import decode_mask
 from bddzoo.evaluation.frame_warnings import FrameWarnings
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
 from bddzoo.evaluation.metrics.confusion import pair_counts

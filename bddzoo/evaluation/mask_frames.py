@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from bddzoo.datasets.classes import label_values, values_of_no_class
 from bddzoo.datasets.formats.frames import JsonFrames
+from bddzoo.datasets.formats.mask import check_label, decode_bitmask, decode_loose, decode_mask
 from bddzoo.datasets.formats.png import GREY, PALETTE
 from bddzoo.datasets.openseg import scheme_hint
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps
-from bddzoo.evaluation.decode import decode_bitmask, decode_loose, decode_mask, header_of
 from bddzoo.evaluation.metrics.confusion import confusion
 from bddzoo.evaluation.metrics.errors import FrameErrors, frame_errors
 from bddzoo.evaluation.metrics.insseg import instances, score_entries
@@ -92,7 +92,7 @@ class MaskWork:
         path = source.where(member)
         content = source.read(member)
         if self.options.official:
-            header = header_of(content, path)
+            header = check_label(content, path)
             if not (header.colour == GREY and header.depth == 8):
                 return decode_loose(content, path)
         pixels, header = decode_mask(content, path, slot)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bddzoo.datasets.formats.rle import MAX_PIXELS
 from bddzoo.datasets.native import native
-from bddzoo.evaluation.decode import MAX_PIXELS
 from bddzoo.evaluation.metrics.confusion import IGNORE
 
 # Five bits a digit: six digits hold every length up to MAX_PIXELS.

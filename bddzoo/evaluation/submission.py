@@ -11,12 +11,12 @@ import numpy as np
 
 from bddzoo.datasets.classes import CLASS_SETS
 from bddzoo.datasets.formats.frames import JsonFrames
+from bddzoo.datasets.formats.mask import decode_bitmask, decode_mask
 from bddzoo.datasets.formats.png import PALETTE
 from bddzoo.datasets.openseg import scheme_hint
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import segments
-from bddzoo.evaluation.decode import decode_bitmask, decode_mask
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
 from bddzoo.evaluation.metrics.insseg import score_entries
 from bddzoo.evaluation.metrics.panseg import PAN_CLASSES

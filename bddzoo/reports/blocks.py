@@ -23,8 +23,6 @@ _ANY = re.compile(r"<!--\s*/?\s*bddzoo\b")
 _FENCE = re.compile(r"^\s*(```+|~~~+)")
 _PAIR = re.compile(r"^([a-z]+)=([A-Za-z0-9._*/-]+)$")
 
-Renderer = Callable[[Mapping[str, str]], str]
-
 
 @dataclass(frozen=True)
 class MarkedBlock:

@@ -123,7 +123,6 @@ def _without_empty(headers: list[str], rows: list[list[str]], right: list[bool])
 
 
 HEADERS = ("Model", "Metric", "Reported", "Measured", "Difference", "Verdict", "Date")
-NO_RECORD = "missing"
 
 
 def latest_records(

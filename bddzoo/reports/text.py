@@ -1,4 +1,4 @@
-"""Plain, Markdown and CSV tables of short cells; small, because the big ones are slow to import."""
+"""Markdown and CSV tables of short cells; small, because the big ones are slow to import."""
 
 from __future__ import annotations
 
@@ -19,20 +19,6 @@ def width(text: str) -> int:
     if text.isascii():
         return len(text)
     return sum(2 if east_asian_width(c) in "WF" else 1 for c in text)
-
-
-def plain_table(headers: Row, rows: Sequence[Row], right: Sequence[bool], indent: str = "") -> str:
-    """Columns side by side with two spaces between, numbers to the right; control characters are escaped."""
-    headers, rows = _printable(headers), [_printable(row) for row in rows]
-    widths = [max(width(r[i]) for r in (headers, *rows)) for i in range(len(headers))]
-    lines = []
-    for row in (headers, *rows):
-        cells = []
-        for cell, size, to_right in zip(row, widths, right, strict=True):
-            space = " " * (size - width(cell))
-            cells.append(space + cell if to_right else cell + space)
-        lines.append((indent + "  ".join(cells)).rstrip())
-    return "\n".join(lines)
 
 
 def markdown_table(headers: Row, rows: Sequence[Row], right: Sequence[bool]) -> str:

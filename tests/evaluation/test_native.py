@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 
 from bddzoo.datasets import native
+from bddzoo.datasets.formats import mask as label_images
 from bddzoo.errors import MissingError
-from bddzoo.evaluation import decode
 from bddzoo.evaluation.bitmask import word_pairs
 from bddzoo.evaluation.metrics.confusion import confusion
 from bddzoo.evaluation.metrics.matching import Candidates, match_frame
@@ -60,9 +60,9 @@ def test_images_are_decoded_alike(compiled, seed, noise, rgba, libdeflate):
         pixels = np.stack([pixels, pixels // 2, pixels * 0, 255 - pixels], -1) if rgba else pixels
     with pytest.MonkeyPatch.context() as patch:
         if not libdeflate:
-            patch.setattr(decode, "_imagecodecs", lambda: None)
+            patch.setattr(label_images, "_imagecodecs", lambda: None)
         for content in encodings(pixels):
-            got = decode._unfiltered(compiled, content, pixels.shape, Path("p.png"), "")
+            got = label_images._unfiltered(compiled, content, pixels.shape, Path("p.png"), "")
             np.testing.assert_array_equal(got, pixels)
 
 
@@ -145,7 +145,7 @@ def test_malformed_runs_are_refused_alike(compiled, counts):
 @pytest.mark.parametrize("change", ["short", "long", "filter", "noise", "cut"])
 def test_broken_pixel_data_are_told(compiled, monkeypatch, change, libdeflate):
     if not libdeflate:
-        monkeypatch.setattr(decode, "_imagecodecs", lambda: None)
+        monkeypatch.setattr(label_images, "_imagecodecs", lambda: None)
     rows = np.zeros((4, 9), np.uint8)
     if change == "filter":
         rows[2, 0] = 7
@@ -155,7 +155,7 @@ def test_broken_pixel_data_are_told(compiled, monkeypatch, change, libdeflate):
     packed = packed[:-2] if change == "cut" else packed
     content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(packed)) + b"IDAT" + packed + b"\0" * 4
     with pytest.raises(MissingError, match=r"p\.png is damaged"):
-        decode._unfiltered(compiled, content, (4, 8), Path("p.png"), "")
+        label_images._unfiltered(compiled, content, (4, 8), Path("p.png"), "")
 
 
 @pytest.fixture
@@ -278,7 +278,7 @@ def test_pairs_of_words_are_counted_alike(compiled, seed, kinds):
 
 
 def test_without_imagecodecs_opencv_decodes(monkeypatch):
-    monkeypatch.setattr(decode, "_imagecodecs", lambda: None)
+    monkeypatch.setattr(label_images, "_imagecodecs", lambda: None)
     pixels = scenes.paint([(300, 3, 5, 2, 9, 2, 9)])
     for content in encodings(pixels):
-        np.testing.assert_array_equal(decode.decode_bitmask(content, Path("p.png")), pixels)
+        np.testing.assert_array_equal(label_images.decode_bitmask(content, Path("p.png")), pixels)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bddzoo.cli.output import table
 from bddzoo.registry import Registry, load_registry
 from bddzoo.registry.model import Section
 from bddzoo.reports.tables import (
@@ -21,7 +22,7 @@ from bddzoo.reports.tables import (
     section_tables,
     settings_text,
 )
-from bddzoo.reports.text import csv_table, markdown_table, plain_table
+from bddzoo.reports.text import csv_table, markdown_table
 from tests.registry.facts import PUBLISHED
 
 REGISTRY = load_registry()
@@ -102,7 +103,7 @@ def test_several_sections_have_titles() -> None:
 
 def test_text_tables() -> None:
     headers, rows, right = ["a", "number"], [["x|y", "1"], ["建物", "22"]], [False, True]
-    assert plain_table(headers, rows, right) == "a     number\nx|y        1\n建物      22"
+    assert table(headers, rows, room=80) == "a     number\n----  ------\nx|y        1\n建物      22"
     assert markdown_table(headers, rows, right) == (
         "| a | number |\n| :-- | --: |\n| x\\|y | 1 |\n| 建物 | 22 |"
     )

@@ -66,15 +66,15 @@ def check_png(content: bytes, path: Path) -> Header:
     at = len(SIGNATURE)
     while True:
         if at + 12 > len(content):
-            raise _damaged(path, "it is cut short")
+            raise damaged(path, "it is cut short")
         (length,) = struct.unpack_from(">I", content, at)
         end = at + 12 + length
         if end > len(content):
-            raise _damaged(path, "it is cut short")
+            raise damaged(path, "it is cut short")
         kind = content[at + 4 : at + 8]
         (checksum,) = struct.unpack_from(">I", content, end - 4)
         if zlib.crc32(memoryview(content)[at + 4 : end - 4]) != checksum:
-            raise _damaged(path, "a checksum does not match")
+            raise damaged(path, "a checksum does not match")
         if kind == b"IHDR" and length == 13:
             width, height, depth, colour = struct.unpack_from(">IIBB", content, at + 8)
             header = Header(width, height, depth, colour)
@@ -82,7 +82,7 @@ def check_png(content: bytes, path: Path) -> Header:
             break
         at = end
     if header is None:
-        raise _damaged(path, "it has no header")
+        raise damaged(path, "it has no header")
     return header
 
 
@@ -99,21 +99,10 @@ def decode_indices(content: bytes, header: Header, path: Path) -> npt.NDArray[np
     if header.colour == PALETTE:
         content = _as_grey(content, header)
         scale = 255 // ((1 << header.depth) - 1)
-    pixels = _decode(content, path)
+    pixels = decode_samples(content, path)
     if pixels.shape != (header.height, header.width) or pixels.dtype != np.uint8:
-        raise _damaged(path, "its pixels are not what its header says")
+        raise damaged(path, "its pixels are not what its header says")
     return pixels // np.uint8(scale) if scale > 1 else pixels
-
-
-def decode_rgba(content: bytes, header: Header, path: Path) -> npt.NDArray[np.uint8]:
-    """Samples of an 8-bit RGBA PNG: (H, W, 4) uint8 in the order R, G, B, A, unchanged."""
-    import cv2
-    import numpy as np
-
-    pixels = _decode(content, path)
-    if pixels.shape != (header.height, header.width, 4) or pixels.dtype != np.uint8:
-        raise _damaged(path, "its pixels are not what its header says")
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA), np.uint8)
 
 
 def decode_rgb(content: bytes, header: Header, path: Path) -> npt.NDArray[np.uint8]:
@@ -121,9 +110,9 @@ def decode_rgb(content: bytes, header: Header, path: Path) -> npt.NDArray[np.uin
     import cv2
     import numpy as np
 
-    pixels = _decode(content, path)
+    pixels = decode_samples(content, path)
     if pixels.shape[:2] != (header.height, header.width) or pixels.ndim != 3 or pixels.shape[2] < 3:
-        raise _damaged(path, "its pixels are not what its header says")
+        raise damaged(path, "its pixels are not what its header says")
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     return np.asarray(cv2.cvtColor(pixels[..., :3], cv2.COLOR_BGR2RGB), np.uint8)
@@ -162,13 +151,14 @@ def encode_palette(indices: npt.NDArray[np.uint8], palette: npt.NDArray[np.uint8
     return bytes(out)
 
 
-def _decode(content: bytes, path: Path) -> npt.NDArray[Any]:
+def decode_samples(content: bytes, path: Path) -> npt.NDArray[Any]:
+    """What OpenCV makes of a PNG: colours in the order B, G, R, A; palette entries as colours."""
     import cv2
     import numpy as np
 
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise _damaged(path, "its pixels cannot be decoded")
+        raise damaged(path, "its pixels cannot be decoded")
     return pixels
 
 
@@ -199,5 +189,6 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def _damaged(path: Path, reason: str) -> MissingError:
+def damaged(path: Path, reason: str) -> MissingError:
+    """The error of a damaged file, to be raised."""
     return MissingError(f"{path} is damaged: {reason}", hint="copy or download it again")

@@ -6,7 +6,7 @@ What the files are is told by what they look like: class maps, colour maps, bitm
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -238,18 +238,13 @@ class CocoLabels(LabelSet):
 
 
 class PngLabels(LabelSet):
-    """A folder or archive of PNGs: class maps, colour maps or bitmasks.
-
-    Attributes:
-        decode_bitmask: What decodes the bytes of a bitmask; a faster one may take its place.
-    """
+    """A folder or archive of PNGs: class maps, colour maps or bitmasks."""
 
     def __init__(
         self, source: Source, task: str, members: list[str], score_file: Path | None, kind: str
     ) -> None:
         self._source = source
         self.kind = kind
-        self.decode_bitmask: Callable[[bytes, Path], Plane] = decode_bitmask
         top = common_folder(members)
         self._members = {m[len(top) : -len(".png")]: m for m in members}
         super().__init__(source.path, task, list(self._members))
@@ -268,7 +263,7 @@ class PngLabels(LabelSet):
         content, path = self._source.read(member), self._source.where(member)
         out = FrameLabels(frame_stem(PurePosixPath(key).name), self.task, where=str(path))
         if self.task not in SEMANTIC:
-            bitmask = self.decode_bitmask(content, path)
+            bitmask = decode_bitmask(content, path, "labels")
             out.items = read_items(bitmask, self.task, str(path))
             scores = self.scores_of(key) or {}
             for item in out.items:
@@ -280,7 +275,7 @@ class PngLabels(LabelSet):
         if header.colour in (RGB, RGBA):
             out.class_map = self._from_colours(decode_rgb(content, header, path), path)
         else:
-            out.class_map = self._classes(decode_mask(content, path), path)
+            out.class_map = self._classes(decode_mask(content, path)[0], path)
         out.size = (out.class_map.shape[0], out.class_map.shape[1])
         return out
 

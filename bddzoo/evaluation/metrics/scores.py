@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-NAN = float("nan")
-
 # Our metric name -> the toolkit's, in the toolkit's order, for each task.
 OFFICIAL_METRICS: dict[str, dict[str, str]] = {
     "sem_seg": {"IoU": "IoU", "Precision": "Acc"},

@@ -28,11 +28,6 @@ from bddzoo.results import Record
 
 # Over all classes a table's metric has another name; `IoU` of the classes is `mIoU` of all.
 OVERALL = {"IoU": "mIoU", "Precision": "mPrecision", "Recall": "mRecall", "Acc": "mPrecision"}
-SCORED = {
-    "inference": "a run of the weights",
-    "predictions": "published predictions",
-    "scores": "published scores",
-}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from bddzoo.datasets.decode import decode_image
-from bddzoo.datasets.formats import readers
 from bddzoo.datasets.formats.labels import FrameLabels
 from bddzoo.datasets.formats.readers import LabelSet, common_folder, frame_path
 from bddzoo.datasets.images import IMAGE_SUFFIXES, LISTED_SUFFIXES, need_pairs, without_truth
@@ -18,16 +17,6 @@ from bddzoo.errors import MissingError
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-
-def open_labels(path: Path, task: str | None = None, score_file: Path | None = None) -> LabelSet:
-    """What `datasets.formats.readers.open_labels` opens, with the compiled decoder of bitmasks."""
-    from bddzoo.evaluation.decode import decode_bitmask
-
-    labels = readers.open_labels(path, task, score_file)
-    if isinstance(labels, readers.PngLabels):
-        labels.decode_bitmask = decode_bitmask
-    return labels
 
 
 class ImageSet:
