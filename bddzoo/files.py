@@ -97,6 +97,10 @@ def write_whole(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+# What file systems take, less a suffix and the mark of a temporary file.
+LONGEST_NAME, LONGEST_PATH = 200, 1000
+
+
 def cannot_write(path: Path, error: OSError) -> MissingError:
     """The error for a file that cannot be written, with the system's reason."""
     reason = error.strerror or str(error)
@@ -251,6 +255,21 @@ def format_size(size_bytes: int | None) -> str:
         if value < 999.95 or unit == "TB":
             return f"{value:.1f} {unit}"
     raise AssertionError("unreachable")
+
+
+def is_inside(name: str) -> bool:
+    """Whether a string from a file is the path of something inside a folder, on every system.
+
+    For every string from a file that becomes a path and was not made one by `path_part`: names of frames,
+    members of archives, names of files in registries, bundles and the cache.
+    """
+    parts = name.split("/")
+    return (
+        name.isprintable()
+        and not any(part in ("", ".", "..") or len(part.encode()) > LONGEST_NAME for part in parts)
+        and len(name.encode()) <= LONGEST_PATH
+        and not ("\\" in name or name[1:2] == ":" or name.startswith("~"))
+    )
 
 
 def path_part(name: str) -> str:

@@ -16,6 +16,10 @@ _UNPRINTABLE = re.compile(
 _ORDER = re.compile(r"(?:(?<=^)|(?<=[\s/_,-])):(?=:[A-Za-z])|#(?=#\[)", re.MULTILINE)
 
 
+# Longest message that is printed.
+LONGEST_MESSAGE = 1000
+
+
 def number_of(count: int, noun: str) -> str:
     """`1 file`, `2 files`: a number with its noun, which takes an s where it is not one."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
@@ -33,10 +37,18 @@ def printable(text: str, limit: int | None = None) -> str:
         text: Any text.
         limit: Longest result in characters; a longer one ends with an ellipsis.
     """
-    if limit is not None and len(text) > limit:
-        text = text[: limit - 1] + "…"
+    if limit is not None:
+        text = shortened(text, limit)
     safe = _ORDER.sub(_escape, _UNPRINTABLE.sub(_escape, text))
-    return safe if limit is None or len(safe) <= limit else safe[: limit - 1] + "…"
+    return safe if limit is None else shortened(safe, limit)
+
+
+def shortened(text: str, limit: int = LONGEST_MESSAGE) -> str:
+    """A text of at most so many characters; of a longer one, its start, an ellipsis and its end."""
+    if len(text) <= limit:
+        return text
+    tail = limit // 4
+    return f"{text[: limit - tail - 1]}…{text[-tail:]}"
 
 
 def printable_lines(text: str) -> str:

@@ -19,7 +19,7 @@ import re
 import stat
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import msgspec
 
@@ -28,9 +28,10 @@ from bddzoo.artifacts.digests import CHUNK_BYTES
 from bddzoo.artifacts.partial import Partial
 from bddzoo.artifacts.streams import Origin, SourceError, Stream
 from bddzoo.errors import BddzooError, IntegrityError, MissingError, UsageError
-from bddzoo.files import is_special, replacing
+from bddzoo.files import is_inside, is_special, replacing
 from bddzoo.reading import archive_errors, json_errors
 from bddzoo.registry.structs import IDENT
+from bddzoo.text import printable
 
 MANIFEST = "bddzoo-bundle.json"
 FORMAT = "bddzoo-bundle"
@@ -138,8 +139,8 @@ class Bundle:
         seen: set[str] = set()
         for info in archive.infolist():
             mode = info.external_attr >> 16
-            if not is_safe(info.filename.rstrip("/")) or info.orig_filename != info.filename:
-                raise self._refuse(f"the name '{_plain(info.orig_filename)}' would leave its folder")
+            if not is_inside(info.filename.rstrip("/")) or info.orig_filename != info.filename:
+                raise self._refuse(f"the name '{printable(info.orig_filename, 80)}' would leave its folder")
             if mode and stat.S_ISLNK(mode):
                 raise self._refuse(f"'{info.filename}' is a link")
             if info.flag_bits & 1:
@@ -192,24 +193,6 @@ class Bundle:
 
     def _no_bundle(self, why: str) -> BddzooError:
         return UsageError(f"{self.path} is not a bundle: {why}", hint="bundles are made by 'bddzoo bundle'")
-
-
-def _plain(name: str) -> str:
-    """A name that cannot steer the user's terminal."""
-    return name if name.isprintable() else ascii(name)[1:-1]
-
-
-def is_safe(name: str) -> bool:
-    """Whether a member's name stays inside the folder that the archive is unpacked into."""
-    path = PurePosixPath(name)
-    return not (
-        not name
-        or path.is_absolute()
-        or any(part in ("..", ".") for part in name.split("/"))
-        or "\\" in name
-        or ":" in path.parts[0]
-        or not name.isprintable()
-    )
 
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -282,7 +265,7 @@ def _list_files(cache: Cache, entries: Iterable[Entry]) -> tuple[list[BundleFile
             member = (
                 f"{entry.zoo or 'zoo'}/{entry.task or 'task'}/{entry.kind}/{entry.sha256[:12]}/{entry.name}"
             )
-        if not is_safe(member):
+        if not is_inside(member):
             raise UsageError(f"model {entry.model}: '{member}' cannot be a name in a bundle")
         sources.setdefault(member, entry)
         files.append(

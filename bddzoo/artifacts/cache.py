@@ -27,10 +27,10 @@ import msgspec
 from bddzoo.artifacts.digests import LENGTHS, MIN_PREFIX, Hashes, hashes_of, strongest
 from bddzoo.artifacts.verification import fits
 from bddzoo.errors import UsageError
-from bddzoo.files import link_or_copy, user_folder, write_whole
-from bddzoo.reading import json_errors
+from bddzoo.files import is_inside, link_or_copy, user_folder, write_whole
+from bddzoo.reading import json_errors, read_limited
 from bddzoo.registry.model import Artifact, Digest, Model
-from bddzoo.text import as_text
+from bddzoo.text import as_text, printable
 
 ENTRY_SCHEMA = 1
 
@@ -120,7 +120,7 @@ def now() -> str:
 def read_entry(path: Path) -> Entry | None:
     """The entry in a file of the cache; None if it is not one, or makes no sense there."""
     try:
-        entry = msgspec.json.decode(path.read_bytes(), type=Entry)
+        entry = msgspec.json.decode(read_limited(path, 1 << 20), type=Entry)
         check_name(entry.name)
     except json_errors(OSError, UsageError):
         return None
@@ -136,14 +136,8 @@ def check_name(name: str) -> str:
     Raises:
         UsageError: It is empty, a path, or hidden.
     """
-    if (
-        not name
-        or name.startswith(".")
-        or not name.isprintable()
-        or any(c in name for c in "/\\")
-        or len(name.encode()) > 200
-    ):
-        shown = name if name.isprintable() else ascii(name)[1:-1]
+    if not is_inside(name) or "/" in name or name.startswith("."):
+        shown = printable(name, 80)
         raise UsageError(
             f"artifact name '{shown}' is not a plain file name", hint="correct it in the registry"
         )

@@ -15,7 +15,7 @@ import click
 from click.core import ParameterSource
 
 from bddzoo.errors import ExitCode, MissingError
-from bddzoo.text import printable, printable_json, printable_lines
+from bddzoo.text import LONGEST_MESSAGE, printable, printable_json, printable_lines, shortened
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -157,7 +157,8 @@ class App:
 
     def warn(self, text: str) -> None:
         """Print a warning to stderr, even when quiet."""
-        shown = f"{self._mark('warning:', 'yellow')} {printable(text)}"
+        text = shortened(text)
+        shown = f"{self._mark('warning:', 'yellow')} {printable(text, 2 * LONGEST_MESSAGE)}"
         _echo(self._event("warning", text=text) if self.json else shown, err=True)
 
     def error(self, text: str, *, hint: str | None = None, code: int | None = None) -> None:
@@ -168,13 +169,14 @@ class App:
             hint: What to do next.
             code: Exit status, where the command ends with this error.
         """
-        text, advice = " ".join(text.split()), " ".join(hint.split()) if hint else None
+        # What is quoted from a file may be as long as the file; the advice behind it is to be seen.
+        text, advice = shortened(" ".join(text.split())), " ".join(hint.split()) if hint else None
         if self.json:
             status = {} if code is None else {"exit_code": code, "error": ExitCode(code).name.lower()}
             _echo(self._event("error", text=text, hint=advice, **status), err=True)
         else:
             line = f"{text}; {advice}" if advice else text
-            _echo(f"{self._mark('error:', 'red')} {printable(line)}", err=True)
+            _echo(f"{self._mark('error:', 'red')} {printable(line, 2 * LONGEST_MESSAGE)}", err=True)
 
     def colours(self, stream: TextIO) -> bool:
         """Whether text on a standard stream may be coloured."""

@@ -14,7 +14,9 @@ from typing import IO
 
 from bddzoo.datasets.zip_member import MemberReader, can_stream
 from bddzoo.errors import MissingError
+from bddzoo.files import is_inside
 from bddzoo.reading import archive_errors
+from bddzoo.text import printable
 
 # A member of an archive that claims more than this is refused before it is inflated as a whole.
 MAX_MEMBER_BYTES = {".png": 1 << 26, ".json": 1 << 30}
@@ -162,7 +164,9 @@ class ZipSource(Source):
             if info.is_dir():
                 continue
             # Archives of Windows may hold paths with backslashes.
-            name = info.filename.replace("\\", "/")
+            name = info.filename.replace("\\", "/").removeprefix("./")
+            if not is_inside(name):
+                raise MissingError(f"{path}: '{printable(name, 80)}' cannot be the name of a file")
             self._infos[name] = info
             hidden = name.startswith("__MACOSX/") or "/__MACOSX/" in name
             (junk if hidden or _is_junk(Path(name).name) else members).append(name)

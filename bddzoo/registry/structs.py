@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
 
+from bddzoo.files import is_inside
 from bddzoo.registry.model import ArtifactKind, Task
 
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
@@ -356,10 +357,4 @@ def url_problem(url: str, *, source: bool = False) -> str | None:
 
 def unsafe(path: str) -> bool:
     """Whether a relative path leaves its folder, or cannot be a path on every system."""
-    return (
-        not path
-        or path.startswith(("/", "~", "-"))
-        or ":" in path
-        or not _AWKWARD.isdisjoint(path)
-        or any(part in ("", ".", "..") for part in path.split("/"))
-    )
+    return not is_inside(path) or path.startswith("-") or not (_AWKWARD | {":"}).isdisjoint(path)

@@ -17,9 +17,9 @@ from bddzoo.datasets.formats.polygons import coco_polygons
 from bddzoo.datasets.formats.rle import decode_rle
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
-from bddzoo.files import atomic_open
+from bddzoo.files import atomic_open, is_inside
 from bddzoo.reading import json_errors
-from bddzoo.text import number_of
+from bddzoo.text import number_of, printable
 
 
 class _Annotation(msgspec.Struct, gc=False):
@@ -202,6 +202,8 @@ def _names(data: _Coco, where: str) -> list[str]:
     names = [PurePosixPath(image.file_name.replace("\\", "/")).stem for image in data.images]
     seen: set[str] = set()
     for name in names:
+        if not is_inside(name):
+            raise MissingError(f"{where}: '{printable(name, 80)}' cannot be the name of an image")
         if name in seen:
             raise MissingError(
                 f"{where}: two images are called {name}", hint="frames are matched by bare file name"

@@ -40,6 +40,8 @@ from bddzoo.datasets.images import LABEL_IDS, TRAIN_IDS, frame_stem, of_kind
 from bddzoo.datasets.openseg import DATA_SETS, could_be
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError, UsageError
+from bddzoo.files import is_inside
+from bddzoo.text import printable
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -78,7 +80,7 @@ def common_folder(members: Sequence[str]) -> str:
 
 def bare_name(name: str) -> str:
     """A frame's name without the suffix of an image, which frames of JSON files have."""
-    path = PurePosixPath(name.replace("\\", "/"))
+    path = PurePosixPath(name.replace("\\", "/").lstrip("/"))
     known = (".jpg", ".jpeg", ".png")
     return str(path.with_suffix("")) if path.suffix.lower() in known else str(path)
 
@@ -168,6 +170,9 @@ class RleLabels(LabelSet):
         self._frames = frames
         self._index: dict[str, int] = {}
         for i, name in enumerate(frames.names):
+            if not is_inside(bare_name(name)):
+                shown = printable(name, 80)
+                raise MissingError(f"{source.path}, frame {i + 1}: '{shown}' cannot be the name of a file")
             if self._index.setdefault(bare_name(name), i) != i:
                 raise MissingError(f"{source.path} has frame {name} more than once")
         super().__init__(source.path, task, list(self._index))

@@ -1,0 +1,16 @@
+"""Files from strangers, thrown at every command that takes them: `python -m tests.attacks` runs all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.attacks import disks, labels, records, registries
+from tests.attacks.harness import Attack
+
+KINDS: dict[str, Callable[[Path], Iterator[Attack]]] = {
+    "labels": labels.attacks,
+    "records": records.attacks,
+    "registries": registries.attacks,
+    "disks": disks.attacks,
+}

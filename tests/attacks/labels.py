@@ -1,0 +1,289 @@
+"""Hostile labels and predictions: sizes, counts, nesting, names, numbers, images, archives, devices."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.attacks.harness import OUTSIDE, Attack
+
+GOOD = {"counts": "0PP2", "size": [32, 64]}
+WORDS = {
+    "up": f"../../{OUTSIDE}/x",
+    "absolute": "/proc/self/x",
+    "escape": "\x1b[2J\x1b]0;owned\x07",
+    "c1": "\x9b31m\x85",
+    "bidi": "\u202egnp.exe",
+    "command": "::error::x",
+    "line": "a\n::error::x",
+    "nul": "a\0b",
+    "surrogate": "\ud800",
+    "long": "x" * 5000,
+    "longest": "x" * 3_000_000,
+    "empty": "",
+    "dots": "..",
+    "windows": "C:\\x\\..\\..\\y",
+    "number": 7,
+    "null": None,
+    "list": [[]],
+}
+SIZES: dict[str, Any] = {
+    "huge": [2_000_000_000, 2_000_000_000],
+    "wide": [1, 2_147_483_647],
+    "negative": [-32, -64],
+    "zero": [0, 0],
+    "one": [32],
+    "three": [32, 64, 1],
+    "text": ["32", "64"],
+    "fraction": [32.5, 64],
+    "float": [1e308, 1],
+    "integer": [2**70, 1],
+    "null": None,
+}
+COUNTS: dict[str, Any] = {
+    "none": "",
+    "many": "0" * 50_000_000,
+    "long digits": "o" * 5_000_000,
+    "no digits": "é\x1b\x00",
+    "list": [1] * 2_000_000,
+    "negative": [-5, 2053],
+    "huge": [2**62, 2**62],
+    "null": None,
+    "number": 10**30,
+    "deep": [[[[[]]]]],
+}
+NUMBERS: dict[str, Any] = {
+    "huge": 1e308, "negative": -5, "text": "0.5", "true": True, "integer": 10**40, "null": None, "list": [],
+}  # fmt: skip
+POLYGONS: dict[str, Any] = {
+    "far": [[0, 0], [2e8, 0], [2e8, 2e8]],
+    "farthest": [[0, 0], [1e308, 0], [1e308, -1e308]],
+    "one": [[1, 1]],
+    "none": [],
+    "many": [[i % 64, i % 31] for i in range(300_000)],
+    "text": [["a", "b"], [1, 2], [3, 4]],
+    "short": [[1], [2], [3]],
+}
+
+
+def attacks(folder: Path) -> Iterator[Attack]:
+    """Every hostile file in every command that reads labels."""
+    inputs = folder / "inputs"
+    gt = inputs / "gt.json"
+    gt.write_text(json.dumps([_frame()]))
+    images = inputs / "images"
+    images.mkdir()
+    (images / "a.png").write_bytes(png(64, 32, colour=2))
+    number = itertools.count()
+    for name, path in (*_json_files(inputs), *_other_files(inputs)):
+        size = path.stat().st_size if path.is_file() else 0
+        for command in _commands(path, gt, images, folder / f"out{next(number)}"):
+            yield Attack(f"{name} ({path.name})", command, size_bytes=size)
+    for name, root in _data_sets(inputs):
+        yield Attack(name, ("data", "check", "--data", root))
+
+
+def _commands(path: Path, gt: Path, images: Path, out: Path) -> Iterator[tuple[object, ...]]:
+    coco = path.name.startswith("coco")
+    for task in ("ins_seg",) if coco else ("sem_seg", "ins_seg"):
+        to = "bitmasks" if task == "ins_seg" else "masks"
+        yield "convert-labels", "-t", task, "-l", path, "--to", to, "-o", out / task
+    task = "ins_seg" if coco else "sem_seg"
+    yield "score", "-t", task, "-g", gt, "-r", path
+    yield "score", "-t", task, "-g", path, "-r", gt, "--by", "weather", "--allow-partial"
+    yield "pack", "-t", task, "-r", path, "--count", 1, "-o", out / "pack.zip"
+    yield "vis", "color", "-t", task, "-l", path, "-o", out / "color"
+    yield "vis", "overlay", "-t", task, "-i", images, "-l", path, "-o", out / "overlay"
+
+
+def _frame(**changes: Any) -> dict[str, Any]:
+    label = {"id": "1", "category": "car", "rle": GOOD, "score": 0.5, **changes.pop("label", {})}
+    return {"name": "a.jpg", "labels": [label], **changes}
+
+
+def _json_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    bodies: dict[str, Any] = {}
+    for name, size in SIZES.items():
+        bodies[f"RLE size {name}"] = [_frame(label={"rle": {**GOOD, "size": size}})]
+        bodies[f"frame size {name}"] = [_frame(size={"height": (size or [0])[0], "width": (size or [0])[-1]})]
+    for name, counts in COUNTS.items():
+        bodies[f"RLE counts {name}"] = [_frame(label={"rle": {**GOOD, "counts": counts}})]
+    for name, word in WORDS.items():
+        bodies[f"name {name}"] = [_frame(name=word)]
+        bodies[f"category {name}"] = [_frame(label={"category": word})]
+        bodies[f"attributes {name}"] = [_frame(attributes={"weather": word})]
+    for name, value in NUMBERS.items():
+        bodies[f"score {name}"] = [_frame(label={"score": value})]
+        bodies[f"id {name}"] = [_frame(label={"id": value, "index": value})]
+    for name, polygon in POLYGONS.items():
+        outline = {"vertices": polygon, "types": "L" * len(polygon), "closed": True}
+        bodies[f"polygon {name}"] = [_frame(label={"rle": None, "poly2d": [outline]})]
+    bodies["frames twice"] = [_frame(), _frame()]
+    bodies["many frames"] = [{"name": f"{i}", "labels": []} for i in range(200_000)]
+    bodies["many labels"] = [
+        _frame(labels=[{"id": str(i), "category": "car", "rle": GOOD} for i in range(70_000)])
+    ]
+    for name, body in bodies.items():
+        yield name, _write(folder / f"f {name}.json", json.dumps(body).encode())
+    for name, body in _coco_bodies():
+        yield f"COCO {name}", _write(folder / f"coco {name}.json", json.dumps(body).encode())
+    noise = random.Random(1).randbytes(200_000)
+    texts = {
+        "nothing": b"",
+        "spaces": b" " * 50_000_000,
+        "zeros": bytes(50_000_000),
+        "noise": noise,
+        "null": b"null",
+        "number": b"1" * 20_000_000,
+        "exponent": b"[1e999999999]",
+        "text": b'"' + b"x" * 50_000_000 + b'"',
+        "deep": b"[" * 5_000_000,
+        "deep objects": b'{"frames":' * 1_000_000,
+        "deep frame": b'[{"name":"a.jpg","labels":' + b"[" * 3_000_000 + b"]" * 3_000_000 + b"}]",
+        "deep closed": b"[" * 100_000 + b"]" * 100_000,
+        "cut": json.dumps([_frame()]).encode()[:-9],
+        "UTF-16": json.dumps([_frame()]).encode("utf-16"),
+        "NaN": b'[{"name":"a.jpg","labels":[{"category":"car","score":NaN}]}]',
+        "many objects": b"[" + b"{}," * 2_000_000 + b"{}]",
+        "keys twice": b'[{"name":"a.jpg","name":"b.jpg","labels":[],"labels":null}]',
+    }
+    for name, text in texts.items():
+        yield name, _write(folder / f"t {name}.json", text)
+
+
+def _coco_bodies() -> Iterator[tuple[str, dict[str, Any]]]:
+    def body(image: Any = None, annotation: Any = None) -> dict[str, Any]:
+        return {
+            "images": [{"id": 1, "file_name": "a.jpg", "height": 32, "width": 64, **(image or {})}],
+            "annotations": [
+                {
+                    "id": 1,
+                    "image_id": 1,
+                    "category_id": 3,
+                    "segmentation": [[1, 1, 9, 1, 9, 9]],
+                    **(annotation or {}),
+                }
+            ],
+            "categories": [{"id": 3, "name": "car"}],
+        }
+
+    for name, size in SIZES.items():
+        yield f"image size {name}", body({"height": (size or [None])[0], "width": (size or [None])[-1]})
+        yield f"RLE size {name}", body(None, {"segmentation": {**GOOD, "size": size}})
+        yield f"counts of size {name}", body(None, {"segmentation": {"counts": [10, 2038], "size": size}})
+    for name, counts in COUNTS.items():
+        yield f"counts {name}", body(None, {"segmentation": {**GOOD, "counts": counts}})
+    for name, word in WORDS.items():
+        yield f"name {name}", body({"file_name": word})
+        yield f"id {name}", body({"id": word})
+    for name, polygon in POLYGONS.items():
+        yield f"polygon {name}", body(None, {"segmentation": [list(itertools.chain(*polygon))]})
+    yield "empty", {"images": [], "annotations": [], "categories": []}
+
+
+def _other_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    good = png(64, 32)
+    images = {
+        "huge": png(2_000_000_000, 2_000_000_000, rows=4),
+        "bomb": png(60_000, 60_000, rows=60_000),
+        "no size": png(0, 0),
+        "cut": good[:-20],
+        "noise": good[:60] + random.Random(2).randbytes(500),
+        "16 bits": png(64, 32, depth=16),
+        "palette": png(64, 32, colour=3),
+        "values": png(64, 32, value=200),
+        "text": b"<html>",
+        "nothing": b"",
+    }
+    for name, data in images.items():
+        (folder / f"png {name}").mkdir()
+        _write(folder / f"png {name}" / "a.png", data)
+        yield f"PNG {name}", folder / f"png {name}"
+    frame = json.dumps([_frame()]).encode()
+    archives: dict[str, list[tuple[str, bytes]]] = {
+        "up": [(f"../../{OUTSIDE}/a.png", good)],
+        "absolute": [("/tmp/a.png", good)],
+        "many": [(f"{i}.png", b"") for i in range(30_000)],
+        "escape": [("\x1b[2J.png", good)],
+        "twice": [("a.png", good), ("a.png", good)],
+        "bomb": [("a.json", bytes(200_000_000))],
+        "nothing": [],
+    }
+    for name, members in archives.items():
+        path = folder / f"zip {name}.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for member, data in members:
+                info = zipfile.ZipInfo(member)
+                info.compress_type = zipfile.ZIP_DEFLATED
+                if member not in archive.NameToInfo or name != "twice":
+                    archive.writestr(info, data)
+        yield f"zip {name}", path
+    whole = (folder / "zip up.zip").read_bytes()
+    yield "zip cut", _write(folder / "zip cut.zip", whole[:-30])
+    yield "zip noise", _write(folder / "zip noise.zip", whole[:40] + bytes(50) + whole[90:])
+    packed = folder / "zip encrypted.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a.json", frame)
+    data = bytearray(packed.read_bytes())
+    data[6] |= 1
+    data[data.rindex(b"PK\1\2") + 8] |= 1
+    yield "zip encrypted", _write(packed, bytes(data))
+    os.mkfifo(folder / "pipe.json")
+    (folder / "zero.json").symlink_to("/dev/zero")
+    (folder / "self.json").symlink_to("self.json")
+    loop = folder / "loop"
+    loop.mkdir()
+    (loop / "in").symlink_to(loop)
+    for name in ("pipe.json", "zero.json", "self.json", "loop"):
+        yield f"special {name}", folder / name
+    yield "device", Path("/dev/zero")
+    yield "null device", Path("/dev/null")
+
+
+def _data_sets(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Folders of BDD100K with a hostile image and label in them."""
+    for label in sorted(folder.glob("png *")):
+        root = folder / f"data {label.name}"
+        images, masks = root / "images/10k/val", root / "labels/sem_seg/masks/val"
+        for place in (images, masks):
+            place.mkdir(parents=True)
+            (place / "a.png").write_bytes((label / "a.png").read_bytes())
+        yield f"data set of {label.name}", root
+    for special in ("pipe.json", "zero.json", "self.json"):
+        root = folder / f"data {special}"
+        for place in (root / "images/10k/val", root / "labels/sem_seg/masks/val"):
+            place.mkdir(parents=True)
+            (place / "a.png").symlink_to(folder / special)
+        (root / "labels/ins_seg/rles").mkdir(parents=True)
+        (root / "labels/ins_seg/rles/ins_seg_val.json").symlink_to(folder / special)
+        yield f"data set of {special}", root
+
+
+def png(width: int, height: int, *, depth: int = 8, colour: int = 0, value: int = 13, rows: int = 0) -> bytes:
+    """A PNG of one value whose header may lie; `rows` is how many rows it holds, all where 0."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    channels = {0: 1, 2: 3, 3: 1, 6: 4}[colour]
+    packer = zlib.compressobj(9)
+    line = b"\0" + bytes([value]) * (min(width, 60_000) * channels * depth // 8)
+    pixels = b"".join(packer.compress(line) for _ in range(rows or height)) + packer.flush()
+    palette = chunk(b"PLTE", bytes(768)) if colour == 3 else b""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + palette + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    )
+
+
+def _write(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
