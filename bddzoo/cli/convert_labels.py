@@ -11,7 +11,7 @@ from bddzoo.cli.options import FORCE, LABELS, option, out_either, takes, task_of
 from bddzoo.cli.output import check_target
 from bddzoo.text import number_of
 
-FORMAT = click.Choice(("masks", "bitmasks", "rle", "coco", "color"))
+FORMAT = click.Choice(("masks", "bitmasks", "rle", "boxes", "coco", "color"))
 
 
 @click.command(
@@ -22,10 +22,11 @@ Examples:
   bddzoo convert-labels -t ins_seg -l out/bitmasks --to coco -o ins.json \\
       --score-file out/score.json
   bddzoo convert-labels -t sem_seg -l val.json --to color -o colormaps
+  bddzoo convert-labels -t det -l det_val.json --to coco -o det_coco.json
 """,
 )
 @takes(
-    task_of("sem_seg", "drivable", "ins_seg"),
+    task_of("sem_seg", "drivable", "ins_seg", "det"),
     LABELS,
     option("--to", type=FORMAT, required=True, help="Format to make."),
     out_either("Folder (PNGs) or file (JSON) to write."),
@@ -50,7 +51,7 @@ def command(
     input_format: str | None,
     score_file: Path | None,
 ) -> None:
-    """Convert labels between masks, bitmasks, RLE JSON, COCO JSON and colour maps.
+    """Convert labels between masks, bitmasks, RLE JSON, boxes, COCO JSON and colour maps.
 
     Bitmasks keep instance ids up to 65535 and all four attributes; in COCO files, crowd or ignored objects
     are iscrowd and the attributes are kept next to it.

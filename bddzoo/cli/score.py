@@ -35,9 +35,6 @@ from bddzoo.text import number_of
 if TYPE_CHECKING:
     from bddzoo.evaluation.options import Evaluation, Options
 
-# Tasks whose predictions are single objects with scores.
-DETECTED = ("ins_seg",)
-
 
 @click.command(
     cls=ZooCommand,
@@ -48,6 +45,7 @@ Examples:
   bddzoo score -t ins_seg -g labels/ins_seg/bitmasks/val -r out/bitmasks
   bddzoo score -t sem_seg -g val.json -r predictions.zip --format json
   bddzoo score -t ins_seg -g annotations.json -r results.json --errors
+  bddzoo score -t det -g labels/det_20/det_val.json -r det.json
   bddzoo score -t sem_seg -g masks/val -r out --ci \\
       --by weather,timeofday --attributes det_val.json
   bddzoo score -t sem_seg -g masks/val -r mine --against baseline.zip
@@ -55,7 +53,7 @@ Examples:
 """,
 )
 @takes(
-    task_of("sem_seg", "drivable", "ins_seg", "pan_seg", help="What was predicted."),
+    task_of("sem_seg", "drivable", "ins_seg", "pan_seg", "det", help="What was predicted."),
     GT,
     click.option(
         "-r",
@@ -150,7 +148,7 @@ def command(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from bddzoo.cli.score_output import Extras, check_targets, csv_of, json_of, show, write_json
     from bddzoo.datasets.attributes import read_attribute_files
-    from bddzoo.evaluation.options import Options
+    from bddzoo.evaluation.options import DETECTED, Options
     from bddzoo.evaluation.slices import check_keys
 
     keys = [key for names in by for key in names]

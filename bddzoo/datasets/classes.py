@@ -100,6 +100,13 @@ INS_SEG = ClassSet(
 )
 """The 8 classes of instance segmentation; bitmasks store class id + 1."""
 
+DET = ClassSet(
+    "det",
+    (*INS_SEG.names, "traffic light", "traffic sign"),
+    (*INS_SEG.palette, SEM_SEG.palette[6], SEM_SEG.palette[7]),
+)
+"""The 10 classes of object detection."""
+
 DRIVABLE = ClassSet(
     "drivable",
     ("direct", "alternative", "background"),
@@ -133,7 +140,7 @@ PAN_SEG = ClassSet(
 PAN_STUFF = 30
 """Panoptic classes without single objects."""
 
-CLASS_SETS = {classes.task: classes for classes in (SEM_SEG, INS_SEG, DRIVABLE)}
+CLASS_SETS = {classes.task: classes for classes in (SEM_SEG, INS_SEG, DET, DRIVABLE)}
 
 
 def in_order(names: Collection[str]) -> list[str]:

@@ -264,8 +264,8 @@ def find_predictions(path: Path, task: str, score_file: Path | None) -> tuple[Pa
     Returns:
         Where they are, and the scores of bitmasks: those given, or the ones in the folder that was named.
     """
-    folder = path / {"ins_seg": "bitmasks", "pan_seg": "bitmasks"}.get(task, "masks")
-    found = folder if folder.is_dir() else path
+    inside = path / {"ins_seg": "bitmasks", "pan_seg": "bitmasks", "det": "det.json"}.get(task, "masks")
+    found = inside if inside.exists() else path
     if score_file is None and task == "ins_seg" and found.is_dir():
         places = (found / "score.json", path / "score.json")
         score_file = next((place for place in places if place.is_file()), None)

@@ -8,15 +8,17 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bddzoo.datasets.classes import DRIVABLE, INS_SEG, SEM_SEG
+from bddzoo.datasets.classes import DET, DRIVABLE, INS_SEG, SEM_SEG
 from bddzoo.datasets.formats.coco import CocoFrames
-from bddzoo.datasets.formats.frames import JsonFrames
+from bddzoo.datasets.formats.frames import Frames, JsonFrames
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError, UsageError
+from bddzoo.evaluation.det_frames import DetWork
 from bddzoo.evaluation.frame_warnings import FrameWarnings
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
 from bddzoo.evaluation.label_frames import MaskFrames, open_frames
 from bddzoo.evaluation.mask_frames import FrameResult, MaskWork
+from bddzoo.evaluation.metrics.boxes import DetAccumulator
 from bddzoo.evaluation.metrics.errors import ErrorAccumulator
 from bddzoo.evaluation.metrics.insseg import InsSegAccumulator, MatchAccumulator
 from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
@@ -31,6 +33,7 @@ CLASS_NAMES: dict[str, tuple[str, ...]] = {
     "sem_seg": SEM_SEG.names,
     "drivable": DRIVABLE.names[:2],
     "ins_seg": INS_SEG.names,
+    "det": DET.names,
 }
 SILENT = {"drivable": frozenset({"background"})}
 # Remarks after which the toolkit's number is another one.
@@ -61,7 +64,7 @@ def evaluate(
     """Score prediction files against ground truth files.
 
     Args:
-        task: `sem_seg`, `drivable`, `ins_seg` or `pan_seg`.
+        task: `sem_seg`, `drivable`, `ins_seg`, `pan_seg` or `det`.
         gt: Ground truth: a folder of PNGs, an RLE JSON file, a folder of JSON files, or a zip.
         pred: Predictions: PNGs or RLE JSON; ins_seg also COCO JSON, on either side.
         score_file: ins_seg from bitmasks: scores of the instances.
@@ -120,13 +123,14 @@ class _Run:
         self.files = prediction_files(task, pred, options, self.remarks, scores_elsewhere=bool(score_file))
         self.skipped: list[str] = []
         self.mixed = False
-        self.errors = ErrorAccumulator(CLASS_NAMES[task]) if options.errors else None
+        self.errors = ErrorAccumulator(CLASS_NAMES.get(task, ())) if options.errors else None
 
     # From PNG files.
 
     def from_masks(self) -> bool:
         """Whether PNG files are compared with PNG files."""
-        return not self.files.json and bool(self.options.official or self.gt.with_suffix(".png"))
+        png = not self.files.json and self.task != "det"
+        return png and bool(self.options.official or self.gt.with_suffix(".png"))
 
     def masks(self) -> Evaluation:
         """Score PNG files."""
@@ -222,6 +226,8 @@ class _Run:
             result = self._finish(panoptic, "rle")
             result.scores = replace(result.scores, renamed=RLE_NAMES)
             return result
+        if self.task == "det":
+            return self._boxes(gt, pred, pairs, "coco" if coco else "boxes")
         names = CLASS_NAMES[self.task]
         silent = SILENT.get(self.task, frozenset())
         work = RleWork(gt, pred, names, self.options, silent, official_input=not self.mixed)
@@ -229,11 +235,19 @@ class _Run:
             instances = MatchAccumulator(names)
             self._collect(work.instances, pairs, instances.add)
             result = self._finish(instances, "coco" if coco else "rle")
-            result.scores = instances.as_rle(result.scores)
+            result.scores = instances.as_json(result.scores)
             return result
         semantic = SemSegAccumulator(names, self.task)
         self._collect(work.semantic, pairs, semantic.add)
         return self._finish(semantic, "rle")
+
+    def _boxes(self, gt: Frames, pred: Frames, pairs: list[Any], source: str) -> Evaluation:
+        work, boxes = DetWork(gt, pred, self.options), DetAccumulator(DET.names)
+        self._collect(work.boxes, pairs, boxes.add)
+        self.remarks.extend(work.about_corners())
+        result = self._finish(boxes, source)
+        result.scores = boxes.as_json(result.scores)
+        return result
 
     # Both.
 

@@ -17,6 +17,9 @@ KINDS: dict[str, str] = {
     "category": "labels of unknown categories are left out",
     "overlap": "predictions share pixels, so all predictions of these frames are dropped, as the "
     "official toolkit does",
+    "cut": "more than 100 detections of a class in a frame; those of the lowest scores are not counted",
+    "exclusive": "x2 and y2 of the predictions are one pixel larger than those of the objects: they are the "
+    "edge behind the box instead of its last pixel, which costs accuracy",
     "extra": "predictions without ground truth are not looked at",
     "extra-scores": "score entries of frames without ground truth are not looked at",
     "missing": "no prediction, everything in them is missed",

@@ -17,7 +17,7 @@ from bddzoo.datasets.sources import Source, ZipSource
 from bddzoo.errors import MissingError
 
 # Tasks that come in COCO's form, too.
-COCO_TASKS = ("ins_seg",)
+COCO_TASKS = ("ins_seg", "det")
 
 
 class MaskFrames:
@@ -116,6 +116,8 @@ def open_frames(
     """
     members = json_members(source)
     if not members and source.with_suffix(".png") and not official:
+        if task == "det":
+            raise MissingError(f"{source.path} has no JSON files", hint="boxes come as JSON")
         return MaskFrames(source, task, score_file, scored=scored and task == "ins_seg")
     kind = coco_kind(source, members[0]) if len(members) == 1 else ""
     if not kind:

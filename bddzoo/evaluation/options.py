@@ -12,7 +12,9 @@ from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
 from bddzoo.evaluation.metrics.scores import Scores
 from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
 
-TASKS = ("sem_seg", "drivable", "ins_seg", "pan_seg")
+TASKS = ("sem_seg", "drivable", "ins_seg", "pan_seg", "det")
+# Tasks whose predictions are single objects with scores.
+DETECTED = ("ins_seg", "det")
 MASK_HEIGHT, MASK_WIDTH = 720, 1280
 # The official toolkit crashes on frames with more ground-truth instances, or more panoptic segments.
 TOOLKIT_LIMIT = 100
@@ -59,7 +61,7 @@ class Evaluation:
     Attributes:
         scores: The scores.
         accumulator: Statistics of each frame; for slices and intervals.
-        source: `masks`, `bitmasks`, `rle` or `coco`.
+        source: `masks`, `bitmasks`, `rle`, `boxes` or `coco`.
         warnings: One line each.
         skipped: Frames that were left out (only with `allow_partial`).
         official: The toolkit's scores where they differ, or None.

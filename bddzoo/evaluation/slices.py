@@ -61,7 +61,7 @@ def subset_scores(accumulator: Accumulator, chosen: NDArray[np.bool_]) -> Scores
         sums = accumulator.per_frame()[chosen].sum(axis=0)
         return pan_scores(sums, accumulator.class_names, accumulator.stuff, count)
     frames = [f for f, c in zip(accumulator.per_frame(), chosen.tolist(), strict=True) if c]
-    return ap_scores(frames, accumulator.class_names, prefix=accumulator.prefix)
+    return ap_scores(frames, accumulator.class_names, accumulator.task, accumulator.prefix)
 
 
 def frame_scores(accumulator: Accumulator) -> tuple[str, NDArray[np.float64]]:

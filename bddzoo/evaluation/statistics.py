@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.metrics.boxes import BoxAccumulator
+from bddzoo.evaluation.metrics.boxes import BoxAccumulator, DetAccumulator
 from bddzoo.evaluation.metrics.insseg import InsSegAccumulator, MatchAccumulator
 from bddzoo.evaluation.metrics.matching import FrameMatches
 from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
@@ -42,7 +42,9 @@ def dump(accumulator: Accumulator) -> bytes:
         head |= {"kind": "panseg", "stuff": accumulator.stuff}
         arrays = {"counts": accumulator.per_frame()}
     else:
-        head |= {"kind": "boxes" if isinstance(accumulator, BoxAccumulator) else "instances"}
+        head |= {"kind": "boxes" if accumulator.prefix else "instances"}
+        if accumulator.task == "det":
+            head["task"] = "det"
         frames = accumulator.per_frame()
         arrays = {
             "sizes": np.array([f.classes.size for f in frames], np.int32),
@@ -84,7 +86,8 @@ def _restore(head: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Ac
         for name, counts in zip(names, arrays["counts"], strict=True):
             panoptic.add(name, counts)
         return panoptic
-    out: MatchAccumulator = BoxAccumulator(classes) if head["kind"] == "boxes" else InsSegAccumulator(classes)
+    kind = DetAccumulator if head.get("task") == "det" else BoxAccumulator
+    out: MatchAccumulator = (kind if head["kind"] == "boxes" else InsSegAccumulator)(classes)
     end = 0
     for i, (name, size) in enumerate(zip(names, arrays["sizes"].tolist(), strict=True)):
         here = slice(end, end + size)

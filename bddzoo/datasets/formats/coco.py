@@ -26,6 +26,7 @@ class _Annotation(msgspec.Struct, gc=False):
     image_id: int | str
     category_id: int
     segmentation: Any = None
+    bbox: list[float] | None = None
     iscrowd: int | bool = 0
     ignore: int | bool = 0
     score: float | None = None
@@ -162,22 +163,38 @@ class CocoFrames:
         """
         image = self._images[index]
         size = (image.height, image.width) if image.height and image.width else None
-        labels = []
-        for number, annotation in enumerate(self._annotations.get(image.id, []), 1):
+        return Frame(
+            self.names[index],
+            [
+                Label(
+                    category,
+                    _unchecked(annotation.segmentation, size, where),
+                    annotation.score,
+                    attributes={key: True for key, bit in FLAGS.items() if _flags(annotation) & bit} or None,
+                )
+                for annotation, category, where in self._known(index)
+            ],
+        )
+
+    def boxes(self, index: int) -> Iterator[tuple[str, list[float], int, float | None]]:
+        """Category, x, y, w, h, flags and score of each box of one image.
+
+        Raises:
+            MissingError: A category that the file does not have, or a box that is none.
+        """
+        for annotation, category, where in self._known(index):
+            if annotation.bbox is None or len(annotation.bbox) != 4:
+                raise MissingError(f"{where} has no bbox of four numbers")
+            yield category, annotation.bbox, _flags(annotation), annotation.score
+
+    def _known(self, index: int) -> Iterator[tuple[_Annotation, str, str]]:
+        """Annotations of one image with their categories, and what they are called in messages."""
+        for number, annotation in enumerate(self._annotations.get(self._images[index].id, []), 1):
             where = f"{self.where(index)}, annotation {number}"
             category = self._names.get(annotation.category_id)
             if category is None:
                 raise MissingError(f"{where} has category {annotation.category_id}")
-            flags = _flags(annotation)
-            labels.append(
-                Label(
-                    category=category,
-                    rle=_unchecked(annotation.segmentation, size, where),
-                    score=annotation.score,
-                    attributes={key: True for key, bit in FLAGS.items() if flags & bit} or None,
-                )
-            )
-        return Frame(self.names[index], labels)
+            yield annotation, category, where
 
     def content(self, index: int) -> bytes:
         """Labels of one image, as `JsonFrames` has them."""
@@ -262,8 +279,55 @@ def _flags(annotation: _Annotation) -> int:
 
 def write_coco(frames: Iterable[FrameLabels], target: Path, classes: ClassSet) -> int:
     """A COCO instance file: iscrowd for crowd or ignored objects, all four attributes next to it."""
+    return write_annotations(_annotations(frames), target, classes)
+
+
+def _annotations(frames: Iterable[FrameLabels]) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     from pycocotools import mask as coco
 
+    for frame in frames:
+        frame.number()
+        frame.need_rles()
+        image: dict[str, Any] = {"file_name": f"{frame.name}.jpg"}
+        if frame.size:
+            image |= {"height": int(frame.size[0]), "width": int(frame.size[1])}
+        annotations = []
+        for item in frame.items:
+            assert item.rle is not None
+            encoded = {"counts": item.rle["counts"].encode(), "size": list(item.rle["size"])}
+            annotations.append(
+                {
+                    **coco_keys(item.category, item.flags, item.score),
+                    "instance_id": item.ident,
+                    "bbox": coco.toBbox(encoded).tolist(),
+                    "area": int(coco.area(encoded)),
+                    "segmentation": item.rle,
+                }
+            )
+        yield image, annotations
+
+
+def coco_keys(category: int, flags: int, score: float | None) -> dict[str, Any]:
+    """What COCO says of an object besides its shape."""
+    return {
+        "category_id": category + 1,
+        "iscrowd": int(bool(flags & (FLAGS["crowd"] | FLAGS["ignored"]))),
+        "ignore": int(bool(flags & FLAGS["ignored"])),
+        "attributes": {k: bool(flags & bit) for k, bit in FLAGS.items()},
+        **({} if score is None else {"score": score}),
+    }
+
+
+def write_annotations(
+    frames: Iterable[tuple[dict[str, Any], list[dict[str, Any]]]], target: Path, classes: ClassSet
+) -> int:
+    """Write a COCO file; returns the number of images.
+
+    Args:
+        frames: Image and annotations of each frame; their ids are given here.
+        target: The file.
+        classes: Class k becomes category k + 1.
+    """
     images: list[dict[str, Any]] = []
     count = 0
     with atomic_open(target) as file:
@@ -272,31 +336,11 @@ def write_coco(frames: Iterable[FrameLabels], target: Path, classes: ClassSet) -
             "categories": [{"id": k + 1, "name": n} for k, n in enumerate(classes.names)],
         }
         file.write(json.dumps(head)[:-1].encode() + b', "annotations": [')
-        for frame in frames:
-            frame.number()
-            frame.need_rles()
-            image: dict[str, Any] = {"id": len(images) + 1, "file_name": f"{frame.name}.jpg"}
-            if frame.size:
-                image |= {"height": int(frame.size[0]), "width": int(frame.size[1])}
-            images.append(image)
-            for item in frame.items:
-                assert item.rle is not None
+        for image, annotations in frames:
+            images.append({"id": len(images) + 1, **image})
+            for annotation in annotations:
                 count += 1
-                encoded = {"counts": item.rle["counts"].encode(), "size": list(item.rle["size"])}
-                annotation = {
-                    "id": count,
-                    "image_id": image["id"],
-                    "category_id": item.category + 1,
-                    "instance_id": item.ident,
-                    "iscrowd": int(bool(item.flags & (FLAGS["crowd"] | FLAGS["ignored"]))),
-                    "ignore": int(bool(item.flags & FLAGS["ignored"])),
-                    "bbox": coco.toBbox(encoded).tolist(),
-                    "area": int(coco.area(encoded)),
-                    "attributes": {k: bool(item.flags & bit) for k, bit in FLAGS.items()},
-                    "segmentation": item.rle,
-                }
-                if item.score is not None:
-                    annotation["score"] = item.score
-                file.write((b",\n" if count > 1 else b"\n") + json.dumps(annotation).encode())
+                entry = {"id": count, "image_id": len(images), **annotation}
+                file.write((b",\n" if count > 1 else b"\n") + json.dumps(entry).encode())
         file.write(b'\n], "images": ' + json.dumps(images).encode() + b"}\n")
     return len(images)

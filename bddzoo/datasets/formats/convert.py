@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from bddzoo.datasets.classes import CLASS_SETS, ClassSet
-from bddzoo.datasets.formats.coco import write_coco
+from bddzoo.datasets.formats.boxes import convert_boxes, open_boxes
+from bddzoo.datasets.formats.coco import CocoFrames, write_coco
 from bddzoo.datasets.formats.labels import FLAGS, FrameLabels, Item
 from bddzoo.datasets.formats.mask import write_mask, write_rgba
 from bddzoo.datasets.formats.png import encode_palette, encode_png
@@ -23,11 +24,12 @@ from bddzoo.datasets.formats.scalabel import FrameWriter, label_dict
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.files import cannot_write, write_bytes
 
-# Formats of each task: class maps or bitmasks as PNG, RLE in Scalabel JSON, COCO JSON, colour maps.
+# Formats of each task: class maps or bitmasks as PNG, RLE or boxes in Scalabel JSON, COCO JSON, colour maps.
 FORMATS = {
     "sem_seg": ("masks", "rle", "color"),
     "drivable": ("masks", "rle", "color"),
     "ins_seg": ("bitmasks", "rle", "coco", "color"),
+    "det": ("boxes", "coco"),
 }
 
 
@@ -58,7 +60,7 @@ def convert(
     """Convert labels.
 
     Args:
-        task: `sem_seg`, `drivable` or `ins_seg`.
+        task: `sem_seg`, `drivable`, `ins_seg` or `det`.
         source: Folder of PNGs, JSON file, or a zip of either.
         target: Folder or JSON file to write.
         to: A format of the task.
@@ -79,6 +81,12 @@ def convert(
         raise UsageError("colour maps of instances do not say which instance a pixel belongs to")
     if score_file and "bitmasks" not in (origin or "bitmasks", to):
         raise UsageError("--score-file belongs to bitmasks")
+    if task == "det":
+        boxes = open_boxes(source)
+        kind = "coco" if isinstance(boxes, CocoFrames) else "boxes"
+        if origin not in (None, kind):
+            raise UsageError(f"{source} holds {kind}, not {origin}", hint="leave out --input-format")
+        return Converted(kind, convert_boxes(boxes, target, to))
     labels = open_labels(source, task, score_file, origin)
     if score_file and "bitmasks" not in (labels.kind, to):
         raise UsageError("--score-file belongs to bitmasks")

@@ -247,7 +247,9 @@ def refuse_without_mask(label: Label, where: str) -> NoReturn:
 
 def label_flag(label: Label, name: str) -> bool:
     """Whether a label has an attribute; words like "false" count as they read."""
-    if not label.attributes:
-        return False
-    value = label.attributes.get(name, False)
+    return label.attributes is not None and is_true(label.attributes.get(name, False))
+
+
+def is_true(value: Any) -> bool:
+    """Whether an attribute says yes; words like "false" count as they read."""
     return value.lower() not in _FALSE_WORDS if isinstance(value, str) else bool(value)

@@ -122,9 +122,7 @@ METRICS: dict[str, tuple[str, int | None, int, int]] = {
 }
 
 
-def ap_scores(
-    frames: Sequence[FrameMatches], class_names: Sequence[str], task: str = "ins_seg", prefix: str = ""
-) -> Scores:
+def ap_scores(frames: Sequence[FrameMatches], class_names: Sequence[str], task: str, prefix: str) -> Scores:
     """Scores of matched frames.
 
     A class without objects that count has NaN and is left out of the overall values, which are means

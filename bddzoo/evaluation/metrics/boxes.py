@@ -1,9 +1,11 @@
 """Streaming box AP.
 
-BDD100K's official toolkit has no evaluation of boxes against instance masks, and how the model zoo
-made its "Box AP" column is not documented. This one is COCO's: ground-truth boxes are the tight
-boxes [x1, y1, x2 - x1 + 1, y2 - y1 + 1] of the instances' pixels, crowd or ignored instances are
-`iscrowd`, area ranges go by box area, at most 100 detections for each frame and class.
+It is COCO's: crowd or ignored objects are `iscrowd`, area ranges go by box area, at most 100 detections for
+each frame and class.
+
+BDD100K's official toolkit has no evaluation of boxes against instance masks, and how the model zoo made its
+"Box AP" column of instances is not documented. Here their ground-truth boxes are the tight boxes
+[x1, y1, x2 - x1 + 1, y2 - y1 + 1] of the instances' pixels.
 """
 
 from __future__ import annotations
@@ -50,20 +52,46 @@ class BoxAccumulator(MatchAccumulator):
             raise MissingError(f"{name}: {len(det)} boxes, {values.size} scores and {kinds.size} labels")
         if not (np.isfinite(det).all() and np.isfinite(values).all()):
             raise MissingError(f"{name}: a box or score is not a finite number")
-        gt_boxes, gt_class, gt_crowd = boxes_of_bitmask(gt_rgba, name)
         xywh = np.concatenate((det[:, :2], det[:, 2:] - det[:, :2]), axis=1)
-        iou = box_iou(xywh, gt_boxes, gt_crowd)
-        found = Candidates(
-            iou,
-            values,
-            kinds,
-            pred_areas=xywh[:, 2] * xywh[:, 3],
-            gt_class=gt_class,
-            gt_areas=gt_boxes[:, 2] * gt_boxes[:, 3],
-            gt_ignored=gt_crowd,
-            gt_crowd=gt_crowd,
-        )
+        found = box_candidates(xywh, values, kinds, *boxes_of_bitmask(gt_rgba, name))
         self.add(name, match_frame(found, classes=len(self.class_names), coco=True))
+
+
+class DetAccumulator(MatchAccumulator):
+    """Box AP of detections against labelled boxes, as in the official toolkit (`scalabel.eval.detect`)."""
+
+    prefix = "box_"
+    task = "det"
+
+
+def box_candidates(
+    found: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    classes: NDArray[np.int64],
+    gt: NDArray[np.float64],
+    gt_class: NDArray[np.int64],
+    gt_ignored: NDArray[np.bool_],
+) -> Candidates:
+    """Detections and objects of one frame for COCO's matching of boxes.
+
+    Args:
+        found: (N, 4) x, y, width and height of the detections.
+        scores: (N,).
+        classes: (N,) class indices.
+        gt: (M, 4) x, y, width and height of the objects.
+        gt_class: (M,) class indices.
+        gt_ignored: (M,) crowd or ignored objects.
+    """
+    return Candidates(
+        box_iou(found, gt, gt_ignored),
+        scores,
+        classes,
+        pred_areas=found[:, 2] * found[:, 3],
+        gt_class=gt_class,
+        gt_areas=gt[:, 2] * gt[:, 3],
+        gt_ignored=gt_ignored,
+        gt_crowd=gt_ignored,
+    )
 
 
 def boxes_of_bitmask(

@@ -30,6 +30,7 @@ class MatchAccumulator:
     """
 
     prefix = ""
+    task = "ins_seg"
 
     def __init__(self, class_names: Sequence[str]) -> None:
         self.class_names = tuple(class_names)
@@ -62,10 +63,10 @@ class MatchAccumulator:
 
     def compute(self) -> Scores:
         """Scores over all frames so far, in percent."""
-        return ap_scores(self.per_frame(), self.class_names, prefix=self.prefix)
+        return ap_scores(self.per_frame(), self.class_names, self.task, self.prefix)
 
-    def as_rle(self, scores: Scores) -> Scores:
-        """What the toolkit makes of these scores where the frames came as RLE.
+    def as_json(self, scores: Scores) -> Scores:
+        """What the toolkit makes of these scores where the frames came as JSON.
 
         Without a single prediction it gives 0 for every class that occurs.
         """

@@ -7,19 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+_AP = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 # Our metric name -> the toolkit's, in the toolkit's order, for each task.
 OFFICIAL_METRICS: dict[str, dict[str, str]] = {
     "sem_seg": {"IoU": "IoU", "Precision": "Acc"},
     "drivable": {"IoU": "IoU", "Precision": "Acc"},
-    "ins_seg": {
-        m: m for m in ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-    },
+    "ins_seg": {m: m for m in _AP},
+    "det": {f"box_{m}": m for m in _AP},
     "pan_seg": {m: m for m in ("PQ", "SQ", "RQ", "N")},
 }
 # What it calls them otherwise from RLE labels of pan_seg.
 RLE_NAMES = {"N": "NUM"}
 # How the toolkit calls the value over all classes.
-OFFICIAL_TOTAL = {"sem_seg": "AVERAGE", "drivable": "AVERAGE", "ins_seg": "OVERALL", "pan_seg": "OVERALL"}
+OFFICIAL_TOTAL = {
+    **dict.fromkeys(("sem_seg", "drivable"), "AVERAGE"),
+    **dict.fromkeys(("ins_seg", "pan_seg", "det"), "OVERALL"),
+}
 # Metrics that are one number, without a value for each class.
 OFFICIAL_PLAIN = {"sem_seg": ("fIoU", "pAcc"), "drivable": ("fIoU", "pAcc")}
 # The summary name of a metric that has a table.
@@ -41,10 +44,11 @@ HEADLINES = {
     "sem_seg": ("mIoU", "fIoU", "pAcc"),
     "drivable": ("mIoU", "fIoU", "pAcc"),
     "ins_seg": ("AP", "AP50", "AP75"),
+    "det": ("box_AP", "box_AP50", "box_AP75"),
     "pan_seg": ("PQ", "SQ", "RQ"),
 }
 # The table that stands for a task where only one can be shown.
-MAIN_TABLE = {"sem_seg": "IoU", "drivable": "IoU", "ins_seg": "AP", "pan_seg": "PQ"}
+MAIN_TABLE = {"sem_seg": "IoU", "drivable": "IoU", "ins_seg": "AP", "det": "box_AP", "pan_seg": "PQ"}
 # Metrics that the official toolkit does not have.
 OWN_METRICS = ("box_AP",)
 
@@ -64,6 +68,12 @@ DEFINITIONS: dict[str, str] = {
     "N": "number of classes that a mean is taken over",
 }
 
+# Where they mean something else in detection.
+DET_DEFINITIONS: dict[str, str] = {
+    "box_AP": "average precision of boxes, mean over IoU .50:.05:.95, 101 recall points; "
+    "the official toolkit prints this under the name 'AP'",
+}
+
 # Where the metrics follow openseg.pytorch's trainer.
 OPENSEG_DEFINITIONS: dict[str, str] = {
     "mIoU": "mean IoU over the classes that occur in the ground truth or in the predictions",
@@ -77,7 +87,7 @@ class Scores:
     """Metrics of one prediction set against one ground truth.
 
     Attributes:
-        task: `sem_seg`, `drivable`, `ins_seg` or `pan_seg`.
+        task: `sem_seg`, `drivable`, `ins_seg`, `pan_seg` or `det`.
         table: Metric -> class -> value in percent (`N` of pan_seg is a count). NaN where a class
             has no value.
         summary: Metric over all classes -> value in percent.
@@ -131,7 +141,11 @@ class Scores:
         }
         if self.groups:
             out["groups"] = {m: _nulls(row) for m, row in self.groups.items()}
-        known = {**DEFINITIONS, **OPENSEG_DEFINITIONS} if "PixelACC" in self.summary else DEFINITIONS
+        known = dict(DEFINITIONS)
+        if "PixelACC" in self.summary:
+            known |= OPENSEG_DEFINITIONS
+        elif self.task == "det":
+            known |= DET_DEFINITIONS
         out["definitions"] = {k: v for k, v in known.items() if k in self.table or k in self.summary}
         return out
 

@@ -117,7 +117,7 @@ def curves(accumulator: MatchAccumulator, threshold: int) -> Figure:
     figure, (axes,) = new_figure(7, 5)
     frames = accumulator.per_frame()
     positives = [sum(int(f.positives[c, 0]) for f in frames) for c in range(len(accumulator.class_names))]
-    palette = CLASS_SETS["ins_seg"].palette
+    palette = CLASS_SETS["det"].palette
     for c, found in enumerate(by_class(frames, len(accumulator.class_names))):
         if not positives[c]:
             continue

@@ -1,0 +1,207 @@
+"""Boxes of frames, from Scalabel JSON and COCO JSON, and from one to the other.
+
+Scalabel's `box2d` has inclusive corners: x2 and y2 are the last pixels inside, so a box is x2 - x1 + 1 wide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from bddzoo.datasets.classes import DET, ClassSet
+from bddzoo.datasets.formats.coco import CocoFrames, coco_keys, coco_kind, write_annotations
+from bddzoo.datasets.formats.frames import INS_ALIASES, INS_IGNORED, Frames, JsonFrames, is_true
+from bddzoo.datasets.formats.labels import FLAGS, SIZE
+from bddzoo.datasets.formats.scalabel import FrameWriter, label_dict
+from bddzoo.datasets.sources import open_source
+from bddzoo.errors import MissingError
+
+# Every category of detection: its class, and whether it is an ignored one.
+CLASS_OF: dict[str | None, tuple[int, bool]] = {
+    **{name: (index, False) for index, name in enumerate(DET.names)},
+    **{alias: (DET.index(name), False) for alias, name in INS_ALIASES.items()},
+    **{other: (DET.index(name), True) for other, name in INS_IGNORED.items()},
+}
+# What only the labels of 2018 have.
+_OF_2018 = frozenset({"lane", "drivable area"})
+
+
+class Box2d(msgspec.Struct, gc=False):
+    """Corners in pixels; x2 and y2 are the last pixels inside."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+
+class _Flags(msgspec.Struct, gc=False):
+    ignored: Any = None
+    crowd: Any = None
+    occluded: Any = None
+    truncated: Any = None
+
+
+class _Label(msgspec.Struct, gc=False):
+    category: str | None = None
+    box2d: Box2d | None = None
+    score: float | None = None
+    attributes: _Flags | None = None
+    rle: Any = None
+    poly2d: Any = None
+
+
+class _Frame(msgspec.Struct, gc=False):
+    labels: list[_Label] | None = None
+
+
+_DECODER = msgspec.json.Decoder(_Frame)
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """Boxes of one frame.
+
+    Attributes:
+        categories: Category of each, as the file calls it.
+        xywh: (N, 4) float64, left, top, width and height in pixels.
+        flags: Bits of `FLAGS` of each.
+        scores: Score of each, None for labels.
+        boxless: Categories of the labels that have no box, and whether they have a mask.
+    """
+
+    categories: list[str | None]
+    xywh: NDArray[np.float64]
+    flags: list[int]
+    scores: list[float | None]
+    boxless: list[tuple[str | None, bool]] = field(default_factory=list)
+
+
+def boxes_of(frames: Frames, index: int) -> Boxes:
+    """Boxes of one frame of either format.
+
+    Raises:
+        MissingError: The frame cannot be read.
+    """
+    if isinstance(frames, CocoFrames):
+        found = list(frames.boxes(index))
+        xywh = np.array([box for _, box, _, _ in found], np.float64).reshape(-1, 4)
+        return Boxes([f[0] for f in found], xywh, [f[2] for f in found], [f[3] for f in found])
+    assert isinstance(frames, JsonFrames)
+    labels: list[_Label] = frames.decode(index, _DECODER).labels or []
+    boxless = [(k.category, bool(k.rle or k.poly2d)) for k in labels if k.box2d is None]
+    if boxless:
+        labels = [label for label in labels if label.box2d is not None]
+    corners = [(b.x1, b.y1, b.x2, b.y2) for label in labels if (b := label.box2d)]
+    xywh = np.array(corners, np.float64).reshape(-1, 4)
+    xywh[:, 2:] = xywh[:, 2:] - xywh[:, :2] + 1
+    return Boxes(
+        [label.category for label in labels],
+        xywh,
+        [0 if label.attributes is None else _bits(label.attributes) for label in labels],
+        [label.score for label in labels],
+        boxless,
+    )
+
+
+def _bits(flags: _Flags) -> int:
+    values = (flags.ignored, flags.crowd, flags.occluded, flags.truncated)
+    if not any(values):
+        return 0
+    return sum(bit for value, bit in zip(values, FLAGS.values(), strict=True) if value and is_true(value))
+
+
+def class_of(category: str | None, where: str) -> tuple[int, bool]:
+    """Class that a category stands for, and whether its objects are ignored.
+
+    Raises:
+        MissingError: Detection has no such category.
+    """
+    found = CLASS_OF.get(category)
+    if found is None:
+        hint = (
+            "the labels of 2018 hold lanes and drivable areas, too: give those of det_20"
+            if category in _OF_2018
+            else "known are " + ", ".join(str(name) for name in CLASS_OF)
+        )
+        raise MissingError(f"{where}: unknown category {category!r}", hint=hint)
+    return found
+
+
+def open_boxes(path: Path) -> Frames:
+    """Frames of Scalabel JSON, or of a whole COCO file.
+
+    Raises:
+        MissingError: There is no JSON file, or it cannot be read.
+    """
+    source = open_source(path)
+    members = source.with_suffix(".json")
+    if not members:
+        raise MissingError(f"{path} has no JSON files", hint="boxes come as JSON")
+    if len(members) == 1 and coco_kind(source, members[0]):
+        return CocoFrames(source, members[0])
+    return JsonFrames(source, members)
+
+
+def convert_boxes(frames: Frames, target: Path, to: str, classes: ClassSet = DET) -> int:
+    """Write boxes in another format; returns the number of frames.
+
+    Args:
+        frames: What to write.
+        target: JSON file to write.
+        to: `boxes` (Scalabel) or `coco`.
+        classes: Names of the classes.
+
+    Raises:
+        MissingError: A category that detection does not have; nothing is written.
+    """
+    if to == "coco":
+        return write_annotations(_annotations(frames), target, classes)
+    with FrameWriter(target) as writer:
+        for name, entries in _labelled(frames):
+            labels = [
+                label_dict(
+                    score=score,
+                    category=classes.names[category],
+                    attributes={k: bool(flags & bit) for k, bit in FLAGS.items()} if flags else None,
+                    box2d={"x1": x, "y1": y, "x2": x + w - 1, "y2": y + h - 1},
+                )
+                for category, (x, y, w, h), flags, score in entries
+            ]
+            writer.add(name, labels)
+    return writer.frames
+
+
+_Entry = tuple[int, list[float], int, float | None]
+
+
+def _labelled(frames: Frames) -> Iterator[tuple[str, list[_Entry]]]:
+    """Name of each frame, and class, x, y, w, h, flags and score of its boxes."""
+    for at in range(len(frames)):
+        found, where = boxes_of(frames, at), frames.where(at)
+        entries: list[_Entry] = []
+        for category, _ in found.boxless:
+            class_of(category, where)
+        for category, xywh, flags, score in zip(
+            found.categories, found.xywh.tolist(), found.flags, found.scores, strict=True
+        ):
+            index, ignored = class_of(category, where)
+            entries.append((index, xywh, flags | FLAGS["ignored"] * ignored, score))
+        yield frames.names[at], entries
+
+
+def _annotations(frames: Frames) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """COCO's image and annotations of each frame, without their ids."""
+    height, width = SIZE
+    for name, entries in _labelled(frames):
+        annotations = [
+            {**coco_keys(category, flags, score), "bbox": xywh, "area": xywh[2] * xywh[3]}
+            for category, xywh, flags, score in entries
+        ]
+        yield {"file_name": name, "height": height, "width": width}, annotations

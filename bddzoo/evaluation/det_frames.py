@@ -1,0 +1,132 @@
+"""Statistics of one frame from a pair of frames with boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bddzoo.datasets.classes import DET
+from bddzoo.datasets.formats.boxes import CLASS_OF, boxes_of, class_of
+from bddzoo.datasets.formats.frames import Frames
+from bddzoo.datasets.formats.labels import FLAGS
+from bddzoo.errors import MissingError
+from bddzoo.evaluation.mask_frames import FrameResult, matched
+from bddzoo.evaluation.metrics.boxes import box_candidates
+from bddzoo.evaluation.metrics.matching import MAX_DETECTIONS, Candidates
+from bddzoo.evaluation.options import Options
+from bddzoo.evaluation.pairing import FramePair
+
+_NEUTRAL = FLAGS["crowd"] | FLAGS["ignored"]
+# Corners of so many frames are compared, of pairs of at least this IoU; so many pairs tell of half a pixel.
+_FRAMES, _IOU, _PAIRS = 100, 0.75, 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Objects:
+    xywh: NDArray[np.float64]
+    classes: NDArray[np.int64]
+    ignored: NDArray[np.bool_]
+    scores: Sequence[float | None]
+
+
+@dataclass(frozen=True)
+class DetWork:
+    """Scores pairs of frames with boxes.
+
+    Attributes:
+        gt: Ground truth.
+        pred: Predictions.
+        options: How strictly.
+    """
+
+    gt: Frames
+    pred: Frames
+    options: Options
+    # Corners of detections minus those of their objects; the largest number in the boxes of each frame.
+    _shifts: list[NDArray[np.float64]] = field(default_factory=list)
+    _reach: dict[str, list[float]] = field(default_factory=lambda: {"gt": [], "pred": []})
+
+    def boxes(self, pair: FramePair) -> FrameResult:
+        """`FrameMatches` of two frames, as COCO matches boxes."""
+        remarks: list[tuple[str, str]] = []
+        gt = self._objects(self.gt, pair.gt, "gt")
+        pred = _NOTHING
+        if pair.pred is not None:
+            pred = self._objects(self.pred, pair.pred, "pred")
+            where = self.pred.where(pair.pred)
+            if None in pred.scores:
+                raise MissingError(f"{where}: a box without a score")
+            if len(pred.scores) > MAX_DETECTIONS[-1] < np.bincount(pred.classes).max():
+                remarks.append(("cut", where))
+        scores = np.array(pred.scores, np.float64)
+        found = box_candidates(pred.xywh, scores, pred.classes, gt.xywh, gt.classes, gt.ignored)
+        if not self.options.official and len(self._shifts) < _FRAMES:
+            self._shifts.append(_shifts(found, pred.xywh, gt.xywh))
+        return matched(found, len(DET), self.options, remarks, coco=True)
+
+    def _objects(self, frames: Frames, at: int, side: str) -> _Objects:
+        found = boxes_of(frames, at)
+        try:
+            kinds = [CLASS_OF[category] for category in found.categories]
+        except KeyError:
+            kinds = [class_of(category, frames.where(at)) for category in found.categories]
+        for category, masked in found.boxless:
+            class_of(category, frames.where(at))
+            if masked and not self.options.official:
+                raise MissingError(
+                    f"{frames.where(at)}: a mask instead of a box (category {category})",
+                    hint="masks are instances: -t ins_seg",
+                )
+        if kinds and not self.options.official:
+            self._reach[side].append(float(found.xywh.max()))
+            if found.xywh[:, 2:].min() < 0:
+                raise MissingError(
+                    f"{frames.where(at)}: a box whose second corner is left of or above its first",
+                    hint="corners are x1, y1 (left, top) and x2, y2 (right, bottom), in pixels",
+                )
+        ignored = [
+            neutral or flags & _NEUTRAL > 0 for (_, neutral), flags in zip(kinds, found.flags, strict=True)
+        ]
+        classes = np.array([index for index, _ in kinds], np.int64)
+        return _Objects(found.xywh, classes, np.array(ignored, np.bool_), found.scores)
+
+    def about_corners(self) -> list[tuple[str, str]]:
+        """What the corners of all frames tell of the way in which they were written.
+
+        Raises:
+            MissingError: One side is in pixels, the other in shares of the image.
+        """
+        reach = {side: max(values, default=np.inf) for side, values in self._reach.items()}
+        for side, frames in (("gt", self.gt), ("pred", self.pred)):
+            # A box of the whole image in shares of it is 1 + 1 wide.
+            if reach[side] <= 2 < max(reach.values()) < np.inf:
+                raise MissingError(
+                    f"{frames.source.path}: not one box reaches beyond the first pixel",
+                    hint="corners are in pixels, not in shares of the image",
+                )
+        shifts = np.concatenate([np.zeros((0, 4)), *self._shifts])
+        if not shifts.size:
+            return []
+        # To the last pixel inside or to the edge behind it: half a pixel off says which.
+        close = np.abs(np.median(shifts, axis=0) - (0, 0, 1, 1)) < 0.25
+        if close.all() and (len(shifts) >= _PAIRS or (shifts == shifts[0]).all()):
+            return [("exclusive", str(self.pred.source.path))]
+        return []
+
+
+_NOTHING = _Objects(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, np.bool_), ())
+
+
+def _shifts(found: Candidates, pred: NDArray[np.float64], gt: NDArray[np.float64]) -> NDArray[np.float64]:
+    """x1, y1, x2, y2 of detections minus those of the objects that they are on, (N, 4)."""
+    if not found.iou.size:
+        return np.zeros((0, 4))
+    iou = np.where(found.pred_class[:, None] == found.gt_class[None, :], found.iou, 0)
+    best = iou.argmax(axis=1)
+    rows = np.flatnonzero((iou[np.arange(len(iou)), best] >= _IOU) & ~found.gt_crowd[best])
+    mine, theirs = pred[rows], gt[best[rows]]
+    near = mine[:, :2] - theirs[:, :2]
+    return np.concatenate((near, near + mine[:, 2:] - theirs[:, 2:]), axis=1)

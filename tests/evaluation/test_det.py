@@ -1,0 +1,418 @@
+"""Boxes: next to the official toolkit and to pycocotools, what strict mode says, and conversion."""
+
+import contextlib
+import io
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bddzoo.cli.main import run
+from bddzoo.datasets.classes import DET
+from bddzoo.datasets.formats.convert import convert
+from bddzoo.errors import MissingError
+from bddzoo.evaluation.disk import evaluate
+from bddzoo.evaluation.options import Options
+from bddzoo.evaluation.statistics import dump, load
+from tests.evaluation.cases import assert_same
+from tests.evaluation.test_oracle import compare, many
+
+seeds = st.integers(0, 2**32 - 1)
+OTHERS = ("bike", "caravan", "motor", "person", "van", "other person", "other vehicle", "trailer")
+ORDER = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
+
+def box(rng) -> dict:
+    x, y = rng.uniform(0, 1100), rng.uniform(0, 600)
+    w, h = np.exp(rng.uniform(1, 5.5, 2))
+    corners = {"x1": x, "y1": y, "x2": min(x + w, 1279), "y2": min(y + h, 719)}
+    return {k: float(round(v, int(rng.choice([0, 1, 6])))) for k, v in corners.items()}
+
+
+def frame(rng, name: str, *, distractors: bool = True) -> dict:
+    labels = []
+    for k in range(int(rng.integers(0, 9))):
+        names = OTHERS if distractors and rng.random() < 0.15 else DET.names[:4]
+        label = {"id": str(k), "category": str(rng.choice(names)), "box2d": box(rng)}
+        if rng.random() < 0.3:
+            label["attributes"] = {"crowd": bool(rng.random() < 0.4), "ignored": bool(rng.random() < 0.3)}
+        labels.append(label)
+    if rng.random() < 0.2:
+        labels.append({"id": "99", "category": "car"})
+    return {"name": name, "labels": labels or None}
+
+
+def detections(rng, truth: dict) -> list[dict]:
+    found = []
+    for label in truth["labels"] or []:
+        for _ in range(int(rng.integers(0, 3)) if "box2d" in label else 0):
+            noise = float(rng.choice([0, 0, 1, 3, 12]))
+            corners = {
+                k: v + float(round(rng.normal(0, noise + 1e-12), 1)) for k, v in label["box2d"].items()
+            }
+            corners["x2"] = max(corners["x2"], corners["x1"])
+            corners["y2"] = max(corners["y2"], corners["y1"])
+            category = label["category"] if rng.random() < 0.8 else str(rng.choice(DET.names))
+            found.append({"category": category, "box2d": corners})
+    found += [
+        {"category": str(rng.choice(DET.names)), "box2d": box(rng)} for _ in range(int(rng.integers(0, 5)))
+    ]
+    for k, label in enumerate(found):
+        label |= {"id": str(k), "score": float(rng.integers(1, 9)) / 8}
+    rng.shuffle(found)
+    return found
+
+
+def world(rng, *, distractors: bool = True) -> tuple[list[dict], list[dict]]:
+    gt = [frame(rng, f"f{i}.jpg", distractors=distractors) for i in rng.permutation(int(rng.integers(1, 6)))]
+    pred = [{"name": f["name"], "labels": detections(rng, f)} for f in gt]
+    return gt, pred
+
+
+def write(root: Path, gt: list[dict], pred: list[dict]) -> tuple[Path, Path]:
+    (root / "gt.json").write_text(json.dumps(gt))
+    (root / "det.json").write_text(json.dumps({"frames": pred, "groups": None, "config": None}))
+    return root / "gt.json", root / "det.json"
+
+
+@many
+@given(seeds)
+def test_boxes_are_scored_as_by_the_toolkit(toolkit, seed):
+    rng = np.random.default_rng(seed)
+    gt, pred = world(rng)
+    pred = [f for f in pred if rng.random() < 0.9]
+    rng.shuffle(pred)
+    if rng.random() < 0.1:
+        pred = [{**f, "labels": None} for f in pred]
+    with tempfile.TemporaryDirectory() as folder:
+        assert compare(toolkit, "det", *write(Path(folder), gt, pred))
+
+
+@many
+@given(seeds)
+def test_boxes_are_scored_as_by_pycocotools(seed):
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    gt, pred = world(np.random.default_rng(seed), distractors=False)
+    # Ties of score go by number there, by name here; both files are numbered in their order.
+    for frames in (gt, pred):
+        frames.sort(key=lambda f: f["name"])
+    if not any(f["labels"] for f in pred):
+        return
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        root = Path(folder)
+        paths = write(root, gt, pred)
+        for path in paths:
+            convert("det", path, root / f"coco_{path.name}", "coco")
+        results = json.loads((root / "coco_det.json").read_text())["annotations"]
+        for result in results:
+            del result["iscrowd"], result["ignore"], result["attributes"]
+        (root / "results.json").write_text(json.dumps(results))
+        truth = COCO(str(root / "coco_gt.json"))
+        theirs = COCOeval(truth, truth.loadRes(str(root / "results.json")), "bbox")
+        theirs.evaluate()
+        theirs.accumulate()
+        theirs.summarize()
+        ours = evaluate("det", *paths).scores.summary
+        for pair in (
+            ("coco_gt.json", "results.json"),
+            ("gt.json", "coco_det.json"),
+            ("coco_gt.json", "det.json"),
+        ):
+            coco = evaluate("det", *(root / name for name in pair)).scores.summary
+            assert_same(dict(coco), dict(ours))
+    for name, value in zip(ORDER, theirs.stats.tolist(), strict=True):
+        value = float("nan") if value == -1 else 100 * value
+        assert ours[f"box_{name}"] == pytest.approx(value, abs=1e-9, nan_ok=True), name
+
+
+@pytest.fixture
+def perfect(tmp_path):
+    """Four frames, and predictions that are right; writes both after a change and scores them."""
+    rng = np.random.default_rng(5)
+    gt = []
+    for i in range(4):
+        labels = [{"id": str(k), "category": name, "box2d": box(rng)} for k, name in enumerate(DET.names)]
+        gt.append({"name": f"f{i}.jpg", "labels": labels})
+    pred = json.loads(json.dumps(gt))
+    for f in pred:
+        for label in f["labels"]:
+            label["score"] = 0.9
+
+    def score(change=lambda gt, pred: None, **options):
+        change(gt, pred)
+        paths = write(tmp_path, gt, pred)
+        return evaluate("det", *paths, options=Options(**options))
+
+    score.folder = tmp_path
+    return score
+
+
+def labels(frames):
+    return [label for frame in frames for label in frame["labels"]]
+
+
+def test_perfect_boxes(perfect):
+    found = perfect()
+    assert found.scores.summary["box_AP"] == pytest.approx(100)
+    assert (found.source, found.warnings, found.official) == ("boxes", [], None)
+    assert set(found.scores.to_official()) == set(ORDER)
+    again = load(dump(found.accumulator))
+    assert again.task == "det"
+    assert_same(again.compute().to_official(), found.accumulator.compute().to_official())
+
+
+def renamed(old, new, side=1):
+    def change(*both):
+        for label in labels(both[side]):
+            if label["category"] == old:
+                label["category"] = new
+
+    return change
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize(
+    ("name", "alias"),
+    [("pedestrian", "person"), ("bicycle", "bike"), ("motorcycle", "motor"), ("car", "van")],
+)
+def test_names_of_2018_are_mapped(perfect, side, name, alias):
+    assert perfect(renamed(name, alias, side)).scores.summary["box_AP"] == pytest.approx(100)
+
+
+def test_a_predicted_distractor_counts_as_its_class(perfect):
+    assert perfect(renamed("car", "other vehicle")).scores.table["box_AP"]["car"] == pytest.approx(100)
+
+
+def add_false(category, crowd, count=5, score=0.95):
+    def change(gt, pred):
+        region = {"x1": 0, "y1": 0, "x2": 900, "y2": 700}
+        gt[0]["labels"].append({"id": "77", "box2d": region, **crowd})
+        for k in range(count):
+            corners = {"x1": 10 + 60 * k, "y1": 10, "x2": 60 + 60 * k, "y2": 60}
+            label = {"id": str(100 + k), "category": category, "box2d": corners, "score": score}
+            pred[0]["labels"].append(label)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("category", "region", "forgiven"),
+    [
+        ("car", {"category": "car", "attributes": {"crowd": True}}, True),
+        ("car", {"category": "car", "attributes": {"ignored": True}}, True),
+        ("car", {"category": "other vehicle"}, True),
+        ("pedestrian", {"category": "car", "attributes": {"crowd": True}}, False),
+        ("truck", {"category": "other vehicle"}, False),
+    ],
+)
+def test_regions_forgive_their_own_class_only(perfect, category, region, forgiven):
+    value = perfect(add_false(category, region)).scores.table["box_AP"][category]
+    assert (value == pytest.approx(100)) == forgiven
+
+
+def test_a_hundred_false_detections_push_the_true_one_out(perfect):
+    def change(gt, pred):
+        add_false("car", {"category": "truck", "attributes": {"crowd": True}}, 100)(gt, pred)
+        gt[1:], pred[1:] = [], []
+
+    found = perfect(change)
+    assert found.scores.table["box_AP"]["car"] == 0
+    assert any("more than 100 detections" in line for line in found.warnings)
+
+
+def shifted(gt, pred):
+    for label in labels(pred):
+        label["box2d"]["x2"] += 1
+        label["box2d"]["y2"] += 1
+
+
+def noisy(gt, pred):
+    rng = np.random.default_rng(0)
+    for label in labels(pred):
+        for key in label["box2d"]:
+            label["box2d"][key] += float(rng.normal(0, 0.5))
+
+
+def exclusive_and_noisy(gt, pred):
+    shifted(gt, pred)
+    noisy(gt, pred)
+
+
+@pytest.mark.parametrize(("change", "said"), [(shifted, True), (exclusive_and_noisy, True), (noisy, False)])
+def test_exclusive_corners_are_noticed(perfect, change, said):
+    found = perfect(change)
+    assert any("edge behind the box" in line for line in found.warnings) == said
+    assert found.scores.summary["box_AP"] < 100
+
+
+def test_suffixes_are_bridged_and_both_numbers_given(perfect):
+    def change(gt, pred):
+        for f in pred:
+            f["name"] = f["name"].replace(".jpg", ".png")
+
+    found = perfect(change)
+    assert found.scores.summary["box_AP"] == pytest.approx(100)
+    assert found.official.summary["box_AP"] == 0
+    assert any("end differently" in line for line in found.warnings)
+
+
+def _folder(gt, pred):
+    pred[0]["name"] = "val/" + pred[0]["name"]
+
+
+def _twice(gt, pred):
+    pred.append({"name": pred[0]["name"], "labels": []})
+
+
+def _of_2018(gt, pred):
+    gt[0]["labels"].append(
+        {"id": "9", "category": "lane", "poly2d": [{"vertices": [[0, 0]], "closed": False}]}
+    )
+
+
+def _capital(gt, pred):
+    pred[2]["labels"][0]["category"] = "Car"
+
+
+def _no_score(gt, pred):
+    del pred[1]["labels"][3]["score"]
+
+
+def _swapped(gt, pred):
+    b = pred[1]["labels"][0]["box2d"]
+    b["x1"], b["x2"] = b["x2"], b["x1"]
+
+
+def _normalised(gt, pred):
+    for label in labels(pred):
+        b = label["box2d"]
+        label["box2d"] = {k: v / (1280 if k[0] == "x" else 720) for k, v in b.items()}
+
+
+def _masks(gt, pred):
+    for label in labels(pred):
+        label["rle"] = {"counts": "abc", "size": [720, 1280]}
+        del label["box2d"]
+
+
+def _corner(gt, pred):
+    del pred[0]["labels"][0]["box2d"]["y2"]
+
+
+def _missing(gt, pred):
+    pred.pop()
+
+
+def _empty(gt, pred):
+    pred.clear()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_folder, "has no prediction for 1 of 4 frames"),
+        (_twice, "has frame f0.jpg more than once"),
+        (_of_2018, "unknown category 'lane'; the labels of 2018"),
+        (_capital, "f2.jpg: unknown category 'Car'; known are"),
+        (_no_score, "f1.jpg: a box without a score"),
+        (_swapped, "f1.jpg: a box whose second corner is left of or above its first"),
+        (_normalised, "not one box reaches beyond the first pixel"),
+        (_masks, "-t ins_seg"),
+        (_corner, "missing required field `y2`"),
+        (_missing, "has no prediction for 1 of 4 frames"),
+        (_empty, "has no prediction for 4 of 4 frames"),
+    ],
+)
+def test_what_the_toolkit_gets_wrong_is_refused(perfect, capsys, change, words):
+    with pytest.raises(MissingError):
+        perfect(change)
+    folder = perfect.folder
+    assert run(["score", "-t", "det", "-g", str(folder / "gt.json"), "-r", str(folder / "det.json")]) == 5
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert words in lines[0].replace("(", ";").replace("; the labels", "; the labels")
+
+
+def test_the_right_half_of_a_set(perfect):
+    found = perfect(_missing, allow_partial=True)
+    assert found.scores.partial
+    assert found.scores.summary["box_AP"] == pytest.approx(100)
+    assert found.official.summary["box_AP"] < 100
+
+
+def test_everything_that_instances_have(perfect, capsys, tmp_path):
+    perfect(noisy)
+    where = ["-g", str(perfect.folder / "gt.json"), "-r", str(perfect.folder)]
+    argv = [
+        "score",
+        "-t",
+        "det",
+        *where,
+        "--errors",
+        "--calibration",
+        "--ci",
+        "--worst",
+        "2",
+        "--format",
+        "json",
+    ]
+    # The folder holds det.json, as what predict wrote does.
+    assert run([*argv, "--against", where[3]]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found)[:12] == list(ORDER)
+    more = found["bddzoo"]
+    assert set(more["intervals"]["values"]) == {"box_AP", "box_AP50", "box_AP75"}
+    assert more["errors"]["AP50"] == pytest.approx(more["summary"]["box_AP50"])
+    assert len(more["worst"]) == 2
+    assert "under the name 'AP'" in more["definitions"]["box_AP"]
+    assert {row["metric"] for row in more["against"]["metrics"]} >= {"box_AP"}
+    pytest.importorskip("matplotlib")
+    assert run(["score", "-t", "det", *where, "--plots", str(tmp_path / "plots")]) == 0
+    assert (tmp_path / "plots/precision-recall-75.png").is_file()
+
+
+def test_the_toolkit_scores_boxes_for_us(perfect, toolkit, capsys):
+    perfect()
+    where = ["-g", str(perfect.folder / "gt.json"), "-r", str(perfect.folder / "det.json")]
+    assert run(["score", "-t", "det", *where, "--evaluator", "official", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["bddzoo"]["summary"]["box_AP"] == pytest.approx(100)
+
+
+def test_conversion_there_and_back(perfect, tmp_path):
+    def change(gt, pred):
+        gt[0]["labels"][0] |= {"category": "other person", "attributes": {"occluded": True}}
+        gt[1]["labels"][0]["attributes"] = {"crowd": True}
+
+    before = perfect(change)
+    for name in ("gt", "det"):
+        convert("det", perfect.folder / f"{name}.json", tmp_path / f"{name}_coco.json", "coco")
+        done = convert("det", tmp_path / f"{name}_coco.json", tmp_path / f"{name}_again.json", "boxes")
+        assert (done.kind, done.frames) == ("coco", 4)
+    after = evaluate("det", tmp_path / "gt_again.json", tmp_path / "det_again.json")
+    assert_same(after.scores.to_official(), before.scores.to_official())
+    first = json.loads((tmp_path / "gt_again.json").read_text())["frames"][0]["labels"][0]
+    assert first["category"] == "pedestrian"
+    assert (first["attributes"]["ignored"], first["attributes"]["occluded"]) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--to", "rle"), 2, "det has no format 'rle'"),
+        (("--to", "coco", "--input-format", "coco"), 2, "holds boxes, not coco"),
+        (("--to", "coco", "-l", "nowhere.json"), 5, "nowhere.json"),
+    ],
+)
+def test_conversions_that_cannot_be(perfect, tmp_path, capsys, monkeypatch, arguments, code, words):
+    perfect()
+    monkeypatch.chdir(perfect.folder)
+    argv = ["convert-labels", "-t", "det", "-l", "gt.json", "-o", str(tmp_path / "x.json"), *arguments]
+    assert run(argv) == code
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "x.json").exists()
