@@ -23,14 +23,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
 
 from bddzoo.datasets.formats.png import GREY, GREY_ALPHA, RGBA, SIGNATURE, check_png, chunks, read_bytes
 from bddzoo.errors import MissingError
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 # Brands of ISO base media files (ISO/IEC 14496-12) that phones write and OpenCV does not read.
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
@@ -72,7 +70,6 @@ def decode_image(content: bytes, path: Path) -> Image:
         path: Its name, for messages.
     """
     import cv2
-    import numpy as np
 
     if not content:
         raise MissingError(f"{path} is empty", hint="copy or download it again")
@@ -110,8 +107,6 @@ def _silence() -> None:
 
 def _upright(pixels: npt.NDArray[np.uint8], turn: int | None) -> npt.NDArray[np.uint8]:
     """The pixels of an image in EXIF orientation 2 to 8 as they are meant to be seen."""
-    import numpy as np
-
     if turn in (5, 6, 7, 8):
         pixels = pixels.transpose(1, 0, 2)
     # What is first: rows from below (3, 4), columns from the right (2, 3); turned ones likewise.

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bddzoo.datasets.classes import BITMASK_TASKS, values_of_no_class
 from bddzoo.datasets.decode import read_image
 from bddzoo.datasets.formats.mask import read_bitmask, read_mask
@@ -236,8 +238,6 @@ def _read(report: SplitReport, frame: Sample, labels: DataSet | None) -> Callabl
 
 def _label(task: str, path: Path, labels: DataSet | None) -> tuple[tuple[int, int], list[int], str]:
     """Height and width of a label, the values in it that mean nothing, and whose they may be."""
-    import numpy as np
-
     if labels is not None:
         pixels = read_mask(path)
         found = np.bincount(pixels.ravel(), minlength=256).nonzero()[0].tolist()

@@ -14,9 +14,10 @@ import hashlib
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     from torch import Tensor, nn
 
 Variant = Literal["base", "b", "n"]
@@ -37,8 +38,6 @@ def value_for(
         Array of that shape. Every operation is one float32 rounding, in a fixed order, so that the
         bytes are the same everywhere.
     """
-    import numpy as np
-
     salt = "" if variant == "base" else f"{variant}:"
     seed = int.from_bytes(hashlib.sha256((salt + name).encode()).digest()[:8], "big")
     generator = np.random.Generator(np.random.PCG64(seed))
@@ -76,7 +75,6 @@ def recipe_state(module: nn.Module, gain: float, variant: Variant = "base") -> d
         Entries in the order of the module's state dict. Batch counters are zero, other integer
         entries are as built.
     """
-    import numpy as np
     import torch
 
     state: dict[str, Tensor] = {}

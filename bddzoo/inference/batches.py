@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from bddzoo.datasets.formats.scalabel import Instances
 from bddzoo.engines.load import is_out_of_memory
 from bddzoo.errors import BddzooError, MissingError
@@ -13,8 +16,6 @@ from bddzoo.inference.preprocess import Prepared
 from bddzoo.registry.model import Model
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import torch
 
     ClassMap = npt.NDArray[np.uint8]

@@ -17,7 +17,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from bddzoo.datasets.classes import INS_SEG
 from bddzoo.datasets.formats.mask import paint_bitmask, paint_ids, write_mask, write_rgba
@@ -27,11 +30,7 @@ from bddzoo.errors import UsageError
 from bddzoo.files import cannot_write, write_bytes
 from bddzoo.reading import json_errors, read_limited
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Image = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 
 FOLDERS = {"sem_seg": "masks", "ins_seg": "bitmasks"}
 FILES = {"sem_seg": ("sem_seg.json",), "ins_seg": ("score.json", "det.json", "ins_seg.json")}

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from bddzoo.datasets.decode import read_image
 from bddzoo.datasets.formats.scalabel import Instances
 from bddzoo.engines.registry_config import network_of
@@ -19,8 +22,6 @@ from bddzoo.registry.model import Model
 from bddzoo.registry.model import Protocol as TestProtocol
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import torch
 
     from bddzoo.engines.load import Runner

@@ -7,13 +7,11 @@ levels, subtraction of the mean and division by the standard deviation in float3
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
 
 from bddzoo.registry.model import Protocol
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,6 @@ def prepare(image: npt.NDArray[np.uint8], protocol: Protocol) -> Prepared:
         preprocessors of mmsegmentation 1.x and mmdet 3.x.
     """
     import cv2
-    import numpy as np
 
     height, width = image.shape[:2]
     resized: npt.NDArray[np.generic] = image

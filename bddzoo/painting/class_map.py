@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import cv2
+import numpy as np
+import numpy.typing as npt
 
 from bddzoo.datasets.classes import SEM_SEG, ClassSet
 from bddzoo.painting.text import Box, plate_size, write_plate
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Image = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 
 ALPHA = 0.5
 # A class is named where one piece of it covers at least this share of the image.
@@ -43,9 +41,6 @@ def draw_class_map(
     Returns:
         (H, W, 3) uint8, BGR.
     """
-    import cv2
-    import numpy as np
-
     table = np.zeros((256, 3), np.uint8)
     table[: len(classes)] = np.array(classes.palette, np.uint8)[:, ::-1]
     unknown = np.ones(256, np.uint8)
@@ -65,8 +60,6 @@ def draw_class_map(
 
 def _borders(class_map: Image) -> npt.NDArray[np.bool_]:
     """Pixels whose right or lower neighbour is of another class."""
-    import numpy as np
-
     border = np.zeros(class_map.shape, np.bool_)
     border[:, :-1] = class_map[:, :-1] != class_map[:, 1:]
     border[:-1] |= class_map[:-1] != class_map[1:]
@@ -74,8 +67,6 @@ def _borders(class_map: Image) -> npt.NDArray[np.bool_]:
 
 
 def _name(drawn: Image, class_map: Image, shown: list[int], classes: ClassSet) -> None:
-    import numpy as np
-
     step = max(1, min(class_map.shape) // ROUGH_ROWS)
     rough = np.ascontiguousarray(class_map[step // 2 :: step, step // 2 :: step])
     counts = np.bincount(rough.ravel(), minlength=256)
@@ -99,9 +90,6 @@ def _name(drawn: Image, class_map: Image, shown: list[int], classes: ClassSet) -
 
 def _largest_piece(mask: npt.NDArray[np.bool_]) -> tuple[int, int] | None:
     """A point (x, y) well inside the largest connected piece; None where it is too small to be named."""
-    import cv2
-    import numpy as np
-
     _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=4)
     if len(stats) < 2:
         return None

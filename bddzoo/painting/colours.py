@@ -7,15 +7,13 @@ just visible. Contrast and relative luminance are those of WCAG 2.1.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
 
 from bddzoo.datasets.classes import Colour
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float64]
 
 BLACK: Colour = (0, 0, 0)
 WHITE: Colour = (255, 255, 255)
@@ -43,8 +41,6 @@ def object_palette(seed: int = 0) -> npt.NDArray[np.uint8]:
     Args:
         seed: Turns the wheel of hues.
     """
-    import numpy as np
-
     number = np.arange(COUNT, dtype=np.float64)
     dark, bright = LIGHTNESS
     lightness = dark + (bright - dark) * (LIGHTNESS_STEP * number % 1)
@@ -87,8 +83,6 @@ def luminance(colour: Colour) -> float:
 
 def oklab(colours: npt.ArrayLike) -> Floats:
     """Colours of sRGB 0..255, (N, 3), as OKLab: lightness 0..1, a, b."""
-    import numpy as np
-
     share = np.asarray(colours, np.float64) / 255
     linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
     found: Floats = np.cbrt(linear @ _matrix("lms").T) @ _matrix("lab").T
@@ -97,8 +91,6 @@ def oklab(colours: npt.ArrayLike) -> Floats:
 
 def _in_gamut(lightness: Floats, chroma: float, hue: Floats) -> npt.NDArray[np.uint8]:
     """OKLCH colours as sRGB, (N, 3) uint8; chroma is lowered where sRGB cannot show it."""
-    import numpy as np
-
     low, high = np.zeros_like(hue), np.full_like(hue, chroma)
     for _ in range(12):
         middle = (low + high) / 2
@@ -112,8 +104,6 @@ def _in_gamut(lightness: Floats, chroma: float, hue: Floats) -> npt.NDArray[np.u
 
 
 def _linear(lightness: Floats, chroma: Floats, hue: Floats) -> Floats:
-    import numpy as np
-
     lab = np.stack((lightness, chroma * np.cos(hue), chroma * np.sin(hue)), axis=1)
     roots = lab @ np.linalg.inv(_matrix("lab")).T
     found: Floats = roots**3 @ np.linalg.inv(_matrix("lms")).T
@@ -122,8 +112,6 @@ def _linear(lightness: Floats, chroma: Floats, hue: Floats) -> Floats:
 
 def _matrix(name: str) -> Floats:
     """Linear sRGB to cone responses (`lms`), and their cube roots to OKLab (`lab`)."""
-    import numpy as np
-
     if name == "lms":
         rows = (
             (0.4122214708, 0.5363325363, 0.0514459929),

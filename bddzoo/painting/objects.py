@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import numpy.typing as npt
 
 from bddzoo.datasets.classes import INS_SEG, ClassSet, Colour
 from bddzoo.datasets.formats.scalabel import Instances
 from bddzoo.painting.colours import COUNT, lighter, object_colour
 from bddzoo.painting.text import Box, write_plate
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Image = npt.NDArray[np.uint8]
-    Ids = npt.NDArray[np.uint16]
+Image = npt.NDArray[np.uint8]
+Ids = npt.NDArray[np.uint16]
 
 ALPHA = 0.5
 MIN_SCORE = 0.3  # instances below it are not drawn
@@ -69,9 +68,6 @@ def draw_objects(
     Returns:
         (H, W, 3) uint8, BGR. A name that would cover another one is left out.
     """
-    import cv2
-    import numpy as np
-
     colours = {item.ident: item.colour or object_colour(item.ident, seed) for item in shown}
     fill, edge = np.zeros((COUNT, 3), np.uint8), np.zeros((COUNT, 3), np.uint8)
     known = np.zeros(COUNT, np.uint8)
@@ -130,8 +126,6 @@ def _name(
 
 def _rims(ids: Ids) -> npt.NDArray[np.bool_]:
     """Pixels with a neighbour above, below, left or right that belongs to another object."""
-    import numpy as np
-
     rim = np.zeros(ids.shape, np.bool_)
     across = ids[:, :-1] != ids[:, 1:]
     down = ids[:-1] != ids[1:]
@@ -148,8 +142,6 @@ def bounds(ids: Ids) -> dict[int, Box]:
     Args:
         ids: (H, W) uint16; 0 is background.
     """
-    import numpy as np
-
     height, width = ids.shape
     # Runs along the rows; their number is that of borders, not of pixels.
     change = np.ones((height, width), np.bool_)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import numpy.typing as npt
 
 from bddzoo.datasets.classes import Colour
 from bddzoo.painting.colours import ink
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Image = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 
 Box = tuple[int, int, int, int]
 """Corners `x1, y1, x2, y2` in pixels; the second one is outside."""
@@ -45,8 +44,6 @@ def write_plate(
     Returns:
         The plate, or None where every place is taken: a name under another one helps nobody.
     """
-    import cv2
-
     height, width = image.shape[:2]
     box_width, box_height, scale, weight, baseline = _measure(text, image.shape)
     boxes = []
@@ -70,8 +67,6 @@ def write_plate(
 
 def _measure(text: str, shape: tuple[int, ...]) -> tuple[int, int, float, int, int]:
     """Width and height of the plate, scale and weight of the font, room below its baseline."""
-    import cv2
-
     # 0.51 at 1280x720: small letters are then six pixels high.
     scale = min(max(min(shape[:2]) / 1400, 0.36), 1.6)
     weight = 1 if scale < 0.9 else 2

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from bddzoo.datasets.classes import INS_SEG, SEM_SEG, values_of_no_class
 from bddzoo.datasets.formats.mask import paint_bitmask, read_bitmask, read_mask, score_entries
 from bddzoo.datasets.formats.scalabel import Instances
@@ -18,9 +21,6 @@ from bddzoo.evaluation.statistics import dump
 from bddzoo.registry.model import Model
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from bddzoo.inference.outputs import PredictionSet
 
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from bddzoo.datasets.classes import DRIVABLE, IGNORED, INS_SEG, PAN_SEG, PAN_STUFF, SEM_SEG, ClassSet
 from bddzoo.datasets.formats.rle import encode_values, paint_masks
 from bddzoo.datasets.openseg import DATA_SETS, class_set
 from bddzoo.errors import MissingError
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 # Attribute of a label -> its bit in the G channel of a bitmask.
 FLAGS = {"ignored": 1, "crowd": 2, "occluded": 4, "truncated": 8}
@@ -99,8 +98,6 @@ class FrameLabels:
         return self.painted
 
     def _paint(self) -> npt.NDArray[np.uint16]:
-        import numpy as np
-
         self.number()
         order = sorted(self.items, key=lambda i: -np.inf if i.score is None else i.score)
         masks = [(item.rle, item.ident) for item in order if item.rle is not None]
@@ -128,8 +125,6 @@ class FrameLabels:
 
     def bitmask(self) -> npt.NDArray[np.uint8]:
         """Bitmask (H, W, 4) uint8: R = category + 1, G = flags, B << 8 | A = id."""
-        import numpy as np
-
         ids = self.ids
         table = np.zeros((MAX_ID + 1, 4), np.uint8)
         for item in self.items:
@@ -142,8 +137,6 @@ class FrameLabels:
         Args:
             min_score: Detections below this score are left out.
         """
-        import numpy as np
-
         if self.class_map is not None:
             known = len(CLASSES[self.task])
             table = np.full(256, IGNORED, np.uint8)
@@ -170,8 +163,6 @@ def read_items(bitmask: npt.NDArray[np.uint8], task: str, where: str) -> list[It
     Raises:
         MissingError: An object has pixels of two categories or attribute sets, or of no class.
     """
-    import numpy as np
-
     words = np.ascontiguousarray(bitmask).view("<u4").reshape(-1)
     starts = np.flatnonzero(np.append(True, words[1:] != words[:-1])) if words.size else words
     found: dict[int, Item] = {}

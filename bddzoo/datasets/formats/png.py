@@ -7,14 +7,13 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from bddzoo.errors import MissingError
 from bddzoo.files import is_special
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
@@ -93,8 +92,6 @@ def decode_indices(content: bytes, header: Header, path: Path) -> npt.NDArray[np
     a grey PNG of the same depth, so the header is rewritten to say grey; depths below 8 bits come
     back spread over 0..255 and are divided again.
     """
-    import numpy as np
-
     scale = 1
     if header.colour == PALETTE:
         content = _as_grey(content, header)
@@ -108,7 +105,6 @@ def decode_indices(content: bytes, header: Header, path: Path) -> npt.NDArray[np
 def decode_rgb(content: bytes, header: Header, path: Path) -> npt.NDArray[np.uint8]:
     """Colours of an RGB or RGBA PNG, (H, W, 3) uint8; of 16 bits the high 8, alpha dropped."""
     import cv2
-    import numpy as np
 
     pixels = decode_samples(content, path)
     if pixels.shape[:2] != (header.height, header.width) or pixels.ndim != 3 or pixels.shape[2] < 3:
@@ -138,8 +134,6 @@ def encode_palette(indices: npt.NDArray[np.uint8], palette: npt.NDArray[np.uint8
     Shown in colours by any program, and read as indices by those that know: several times smaller and faster
     than RGB. Indices without a colour are black.
     """
-    import numpy as np
-
     colours = np.zeros((256, 3), np.uint8)
     colours[: len(palette)] = palette[:256]
     out = bytearray(SIGNATURE)
@@ -154,7 +148,6 @@ def encode_palette(indices: npt.NDArray[np.uint8], palette: npt.NDArray[np.uint8
 def decode_samples(content: bytes, path: Path) -> npt.NDArray[Any]:
     """What OpenCV makes of a PNG: colours in the order B, G, R, A; palette entries as colours."""
     import cv2
-    import numpy as np
 
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:

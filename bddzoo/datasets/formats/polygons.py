@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from bddzoo.errors import MissingError
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 # Annotators draw a little beyond the image; what is further out than this many of its sides is a mistake,
 # and painting it would take memory without end.
@@ -33,7 +32,6 @@ def draw_poly2d(polygons: Sequence[Any], size: tuple[int, int], where: str) -> n
         MissingError: A polygon that has no area or cannot be meant.
     """
     import cv2
-    import numpy as np
 
     mask = np.zeros(size, np.uint8)
     for polygon in [polygons] if _of_2018(polygons) else polygons:
@@ -49,7 +47,6 @@ def coco_polygons(polygons: Sequence[Any], size: tuple[int, int], where: str) ->
     Raises:
         MissingError: A polygon that has no area or cannot be meant.
     """
-    import numpy as np
     from pycocotools import mask as coco
 
     for polygon in polygons:
@@ -112,8 +109,6 @@ def _flatten(points: list[tuple[float, float]], types: str, where: str) -> list[
 
 
 def _check_points(points: npt.NDArray[np.float64], size: tuple[int, int], where: str) -> None:
-    import numpy as np
-
     if len(points) < 3:
         raise MissingError(f"{where}: a polygon of {len(points)} points")
     reach = MAX_OUTSIDE * max(size)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from bddzoo.errors import MissingError
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 # Larger masks are refused before a byte is allocated: BDD100K's have 0.9 megapixels.
 MAX_PIXELS = 1 << 26
@@ -19,7 +18,6 @@ MAX_DIGITS = 6
 
 def encode_rle(mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
     """Encode a (H, W) mask as `{"counts": str, "size": [H, W]}`, ready for JSON."""
-    import numpy as np
     from pycocotools import mask as coco
 
     encoded = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
@@ -29,7 +27,6 @@ def encode_rle(mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
 
 def encode_values(values: npt.NDArray[np.integer]) -> dict[int, dict[str, Any]]:
     """Masks of all values of a (H, W) map at once: value -> what `encode_rle(values == value)` gives."""
-    import numpy as np
     from pycocotools import mask as coco
 
     height, width = values.shape
@@ -62,7 +59,6 @@ def decode_rle(rle: Mapping[str, Any], where: str = "RLE") -> npt.NDArray[np.boo
     Raises:
         MissingError: The counts do not describe a mask of that size.
     """
-    import numpy as np
     from pycocotools import mask as coco
 
     (height, width), counts = _checked(rle, where)
@@ -91,7 +87,6 @@ def paint_masks(
         MissingError: Counts that do not describe a mask of that size.
     """
     import cv2
-    import numpy as np
 
     pixels = size[0] * size[1]
     if pixels > MAX_PIXELS:
@@ -143,8 +138,6 @@ def _runs(counts: bytes, pixels: int, where: str) -> tuple[npt.NDArray[np.int64]
     Raises:
         MissingError: The counts are malformed or do not add up to `pixels`.
     """
-    import numpy as np
-
     bad = MissingError(f"{where}: the RLE does not describe {pixels} pixels")
     digits = np.frombuffer(counts, np.uint8) - np.uint8(48)
     more = (digits & 0x20) != 0

@@ -14,15 +14,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from bddzoo.datasets.classes import INS_SEG, SEM_SEG, ClassSet
 from bddzoo.datasets.formats.rle import encode_values
 from bddzoo.files import atomic_open
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 
 @dataclass
@@ -72,15 +71,11 @@ class Instances:
 
         This is the order in which the zoo's own prediction files list and number them.
         """
-        import numpy as np
-
         return self.take(np.argsort(self.labels, kind="stable"))
 
 
 def no_instances(height: int, width: int) -> Instances:
     """An empty set for an image of that size."""
-    import numpy as np
-
     return Instances(
         np.zeros((0, 4), np.float32),
         np.zeros((0,), np.float32),

@@ -6,7 +6,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import numpy.typing as npt
 
 from bddzoo.datasets.formats.labels import FrameLabels
 from bddzoo.datasets.formats.readers import LabelSet
@@ -26,11 +29,7 @@ from bddzoo.reports.vis.work import (
 )
 from bddzoo.text import number_of
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Image = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 
 SHEET = "sheet"
 SUMMARY = "compare.json"
@@ -251,8 +250,6 @@ def _name(job: Pair) -> str:
 
 def _small(path: Path) -> Image:
     """Thumbnail of an image that was written before; a quarter of it is decoded, which is faster."""
-    import cv2
-
     from bddzoo.datasets.decode import read_image
 
     small = cv2.imread(str(path), cv2.IMREAD_REDUCED_COLOR_2)

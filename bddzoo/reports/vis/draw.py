@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import numpy.typing as npt
 
 from bddzoo.datasets.classes import IGNORED, Colour
 from bddzoo.datasets.formats.labels import CLASSES, NOTHING, FrameLabels, Item, is_thing
@@ -17,11 +20,7 @@ from bddzoo.painting.class_map import draw_class_map
 from bddzoo.painting.colours import object_colour
 from bddzoo.painting.objects import Shown, draw_objects
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Plane = npt.NDArray[np.uint8]
+Plane = npt.NDArray[np.uint8]
 
 
 class Outcome(IntEnum):
@@ -68,8 +67,6 @@ def outcomes(truth: Plane, prediction: Plane) -> Plane:
         truth: Classes, (H, W) uint8, as `FrameLabels.classes` gives them.
         prediction: The same of a prediction.
     """
-    import numpy as np
-
     pairs = truth.astype(np.uint16) << 8 | prediction
     return np.take(_table(), pairs)
 
@@ -77,8 +74,6 @@ def outcomes(truth: Plane, prediction: Plane) -> Plane:
 @lru_cache(maxsize=1)
 def _table() -> Plane:
     """Outcome by truth << 8 | prediction, (65536,) uint8."""
-    import numpy as np
-
     table = np.full((256, 256), Outcome.WRONG, np.uint8)
     np.fill_diagonal(table, Outcome.RIGHT)
     # A prediction that ignores a pixel says nothing about it.
@@ -96,8 +91,6 @@ def shares(found: Plane) -> dict[str, float]:
     What counts is every pixel that is not ignored and holds something in the truth or the prediction.
     Shares are NaN where nothing counts.
     """
-    import numpy as np
-
     counts = np.bincount(found.ravel(), minlength=len(Outcome))
     parts = (Outcome.RIGHT, Outcome.WRONG, Outcome.MISSED, Outcome.EXTRA)
     total = int(sum(counts[p] for p in parts))
@@ -121,8 +114,6 @@ def difference(truth: Plane | None, a: Plane, b: Plane) -> float:
     Returns:
         0 where nothing counts.
     """
-    import numpy as np
-
     counted = (a != NOTHING) | (b != NOTHING)
     if truth is not None:
         counted |= truth != NOTHING
@@ -141,9 +132,6 @@ def draw_errors(image: Plane, found: Plane) -> Plane:
     Returns:
         (H, W, 3) uint8, BGR.
     """
-    import cv2
-    import numpy as np
-
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     # One table of 256 greys for each outcome: blending is looking up.
     table = np.zeros((len(Outcome) * 256, 3), np.uint8)
@@ -161,11 +149,7 @@ def draw_errors(image: Plane, found: Plane) -> Plane:
     return drawn
 
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Image = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -257,8 +241,6 @@ def colour_map(planes: FrameLabels, seed: int, path: Path) -> bytes:
         seed: Of the colours of objects.
         path: Name of the file, for messages.
     """
-    import numpy as np
-
     if planes.class_map is not None:
         palette = np.zeros((256, 3), np.uint8)
         palette[: len(CLASSES[planes.task])] = CLASSES[planes.task].palette

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
 
 from bddzoo.datasets.decode import decode_image
 from bddzoo.datasets.formats.labels import FrameLabels
@@ -13,10 +15,6 @@ from bddzoo.datasets.formats.readers import LabelSet, common_folder, frame_path
 from bddzoo.datasets.images import IMAGE_SUFFIXES, LISTED_SUFFIXES, need_pairs, without_truth
 from bddzoo.datasets.sources import open_source
 from bddzoo.errors import MissingError
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 
 class ImageSet:

@@ -9,16 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+import cv2
+import numpy as np
+import numpy.typing as npt
 
 from bddzoo.reports.vis.draw import COLOURS, WORDS, rounded
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Image = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 
 THUMB_WIDTH = 320
 MARGIN = 6
@@ -30,9 +29,6 @@ ROWS = 40
 
 def thumbnail(image: Image) -> Image:
     """An image at the width of a column."""
-    import cv2
-    import numpy as np
-
     height = max(1, round(image.shape[0] * THUMB_WIDTH / image.shape[1]))
     return np.asarray(cv2.resize(image, (THUMB_WIDTH, height), interpolation=cv2.INTER_AREA), np.uint8)
 
@@ -47,8 +43,6 @@ def contact_sheet(titles: Sequence[str], rows: Sequence[tuple[Sequence[str], Seq
     Returns:
         (H, W, 3) uint8, BGR.
     """
-    import numpy as np
-
     width = MARGIN + len(titles) * (THUMB_WIDTH + MARGIN)
     heights = [max(image.shape[0] for image in images) + CAPTION + MARGIN for _, images in rows]
     sheet = np.full((2 * HEAD + sum(heights) + MARGIN, width, 3), 255, np.uint8)
@@ -66,8 +60,6 @@ def contact_sheet(titles: Sequence[str], rows: Sequence[tuple[Sequence[str], Seq
 
 
 def _legend(sheet: Image, at: tuple[int, int]) -> None:
-    import cv2
-
     x, y = at
     for outcome, word in WORDS.items():
         colour = COLOURS[outcome]
@@ -93,14 +85,10 @@ def _cut(text: str, keep: int) -> str:
 
 
 def _width(text: str, scale: float) -> int:
-    import cv2
-
     return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0])
 
 
 def _text(sheet: Image, text: str, at: tuple[int, int], scale: float) -> None:
-    import cv2
-
     cv2.putText(sheet, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA)
 
 

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import cv2
+
 from bddzoo.datasets.formats.readers import LabelSet
 from bddzoo.errors import BddzooError, ExitCode, MissingError
 from bddzoo.evaluation.jobs import listing, run_jobs
@@ -159,8 +161,6 @@ class Runner(Generic[Job, Result]):
 
     def run(self, work: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[tuple[Job, Result]]:
         """Jobs and what came of them, in order; those that failed are left out."""
-        import cv2
-
         threads = cv2.getNumThreads()
         # Each image has a thread of its own; more of them within it would only wait for each other.
         cv2.setNumThreads(1)
@@ -186,8 +186,6 @@ def _changed(path: Path) -> int | None:
 
 def encode(image: object, suffix: str, quality: int) -> bytes:
     """An image, (H, W, 3) uint8 BGR, as the bytes of a `.jpg` or `.png` file."""
-    import cv2
-
     if suffix == ".jpg":
         done, content = cv2.imencode(suffix, image, [cv2.IMWRITE_JPEG_QUALITY, quality])  # type: ignore[call-overload]
     else:
