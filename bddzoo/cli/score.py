@@ -147,9 +147,7 @@ def command(
     # Scoring multiplies no large matrices, and a pool of threads for it takes longer to start than NumPy.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from bddzoo.cli.score_output import Extras, check_targets, csv_of, json_of, show, write_json
-    from bddzoo.datasets.attributes import read_attribute_files
     from bddzoo.evaluation.options import DETECTED, Options
-    from bddzoo.evaluation.slices import check_keys
 
     keys = [key for names in by for key in names]
     if bool(keys) != bool(attributes):
@@ -181,8 +179,13 @@ def command(
     check_targets(out, plots)
     if out:
         check_target(out, force)
-    known = read_attribute_files(attributes) if attributes else {}
-    check_keys(known, keys)
+    known: dict[str, dict[str, str]] = {}
+    if attributes:
+        from bddzoo.datasets.attributes import read_attribute_files
+        from bddzoo.evaluation.slices import check_keys
+
+        known = read_attribute_files(attributes)
+        check_keys(known, keys)
     if evaluator == "official":
         found = _ask_toolkit(task, gt, result, score_file, extras)
     else:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bddzoo.datasets.images import IMAGE_SUFFIXES, LISTED_SUFFIXES, BddLayout, walk
 from bddzoo.datasets.mini import read_marker
 from bddzoo.datasets.openseg import DATA_SETS, NESTED, DataSet, OpensegLayout, data_set
 from bddzoo.errors import MissingError, UsageError
-from bddzoo.registry.model import Model
+
+if TYPE_CHECKING:
+    from bddzoo.registry.model import Model
 
 Layout = BddLayout | OpensegLayout
 

@@ -30,7 +30,6 @@ from bddzoo.datasets.images import (
     pair,
 )
 from bddzoo.errors import MissingError, UsageError
-from bddzoo.registry.model import Model
 
 _FILE = Path(__file__).with_name("openseg_classes.json")
 # BDD100K's classes and their order are Cityscapes'; the synthetic street scenes, whose ids go on with their
@@ -86,6 +85,8 @@ def _table() -> dict[str, Any]:
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from bddzoo.registry.model import Model
 
 _CITYSCAPES = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 # COCO-Stuff numbers 91 things and 91 stuff classes, of which these were never used.

@@ -8,11 +8,15 @@ workers, and give the official toolkit's numbers:
     scores.compute().summary["mIoU"]
 """
 
-from bddzoo.evaluation.metrics.boxes import BoxAccumulator
-from bddzoo.evaluation.metrics.insseg import InsSegAccumulator
-from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
-from bddzoo.evaluation.metrics.scores import DEFINITIONS, Scores
-from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bddzoo.evaluation.metrics.boxes import BoxAccumulator
+    from bddzoo.evaluation.metrics.insseg import InsSegAccumulator
+    from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
+    from bddzoo.evaluation.metrics.scores import DEFINITIONS, Scores
+    from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
 
 __all__ = [
     "DEFINITIONS",
@@ -22,3 +26,19 @@ __all__ = [
     "Scores",
     "SemSegAccumulator",
 ]
+
+_MODULES = {
+    "BoxAccumulator": "boxes",
+    "InsSegAccumulator": "insseg",
+    "PanSegAccumulator": "panseg",
+    "DEFINITIONS": "scores",
+    "Scores": "scores",
+    "SemSegAccumulator": "semseg",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Each is imported when it is asked for: a command starts faster without the rest."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"bddzoo.evaluation.metrics.{_MODULES[name]}"), name)

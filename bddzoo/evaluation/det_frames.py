@@ -13,7 +13,7 @@ from bddzoo.datasets.formats.boxes import CLASS_OF, boxes_of, class_of
 from bddzoo.datasets.formats.frames import Frames
 from bddzoo.datasets.formats.labels import FLAGS
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.mask_frames import FrameResult, matched
+from bddzoo.evaluation.frame_warnings import FrameResult, matched
 from bddzoo.evaluation.metrics.boxes import box_candidates
 from bddzoo.evaluation.metrics.matching import MAX_DETECTIONS, Candidates
 from bddzoo.evaluation.options import Options

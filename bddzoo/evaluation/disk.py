@@ -6,28 +6,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bddzoo.datasets.classes import DET, DRIVABLE, INS_SEG, SEM_SEG
-from bddzoo.datasets.formats.coco import CocoFrames
 from bddzoo.datasets.formats.frames import Frames, JsonFrames
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError, UsageError
-from bddzoo.evaluation.det_frames import DetWork
-from bddzoo.evaluation.frame_warnings import FrameWarnings
+from bddzoo.evaluation.frame_warnings import FrameResult, FrameWarnings
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
-from bddzoo.evaluation.label_frames import MaskFrames, open_frames
-from bddzoo.evaluation.mask_frames import FrameResult, MaskWork
-from bddzoo.evaluation.metrics.boxes import DetAccumulator
-from bddzoo.evaluation.metrics.errors import ErrorAccumulator
 from bddzoo.evaluation.metrics.insseg import InsSegAccumulator, MatchAccumulator
-from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
 from bddzoo.evaluation.metrics.scores import RLE_NAMES
-from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
 from bddzoo.evaluation.options import TASKS, Accumulator, Evaluation, Options
 from bddzoo.evaluation.pairing import pair_frames, pair_masks
-from bddzoo.evaluation.prediction_files import prediction_files
+from bddzoo.evaluation.prediction_files import open_frames, prediction_files
 from bddzoo.evaluation.rle_frames import RleWork
+
+if TYPE_CHECKING:
+    from bddzoo.evaluation.metrics.errors import ErrorAccumulator
 
 CLASS_NAMES: dict[str, tuple[str, ...]] = {
     "sem_seg": SEM_SEG.names,
@@ -123,7 +118,11 @@ class _Run:
         self.files = prediction_files(task, pred, options, self.remarks, scores_elsewhere=bool(score_file))
         self.skipped: list[str] = []
         self.mixed = False
-        self.errors = ErrorAccumulator(CLASS_NAMES.get(task, ())) if options.errors else None
+        self.errors: ErrorAccumulator | None = None
+        if options.errors:
+            from bddzoo.evaluation.metrics.errors import ErrorAccumulator
+
+            self.errors = ErrorAccumulator(CLASS_NAMES.get(task, ()))
 
     # From PNG files.
 
@@ -144,11 +143,17 @@ class _Run:
         if self.task == "ins_seg":
             return self._instances(pairs)
         names = CLASS_NAMES.get(self.task)
+        from bddzoo.evaluation.mask_frames import MaskWork
+
         work = MaskWork(self.gt, self.pred, len(names) if names else 40, self.options, self.task)
         if names is None:
+            from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
+
             panoptic = PanSegAccumulator()
             self._collect(work.panoptic, pairs, panoptic.add)
             return self._finish(panoptic, "bitmasks")
+        from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
+
         semantic = SemSegAccumulator(names, self.task)
         self._collect(work.semantic, pairs, semantic.add)
         return self._finish(semantic, "masks")
@@ -175,6 +180,8 @@ class _Run:
         extra = index.keys() - set(names)
         for name in sorted(extra):
             self.remarks.add("extra-scores", name)
+        from bddzoo.evaluation.mask_frames import MaskWork
+
         work = MaskWork(self.gt, self.pred, len(INS_SEG), self.options, self.task, frames, index)
         scores = InsSegAccumulator(INS_SEG.names)
         self._collect(work.instances, pairs, scores.add)
@@ -211,14 +218,15 @@ class _Run:
         pred = open_frames(
             self.pred, self.task, score_file=self.score_file, scored=True, truth=gt, official=official
         )
-        self.mixed = isinstance(gt, MaskFrames) or isinstance(pred, MaskFrames)
-        coco = isinstance(gt, CocoFrames) or isinstance(pred, CocoFrames)
+        self.mixed = "masks" in (gt.kind, pred.kind)
+        coco = "coco" in (gt.kind, pred.kind)
         pairs, missing = pair_frames(gt, pred, self.options, self.remarks)
         if missing and not self.options.official:
             pairs = self._without(pairs, missing)
         for name in missing if self.options.official else ():
             self.remarks.add("missing", name)
         if self.task == "pan_seg":
+            from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
             from bddzoo.evaluation.pan_rle import PanRleWork
 
             panoptic = PanSegAccumulator()
@@ -237,11 +245,16 @@ class _Run:
             result = self._finish(instances, "coco" if coco else "rle")
             result.scores = instances.as_json(result.scores)
             return result
+        from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
+
         semantic = SemSegAccumulator(names, self.task)
         self._collect(work.semantic, pairs, semantic.add)
         return self._finish(semantic, "rle")
 
     def _boxes(self, gt: Frames, pred: Frames, pairs: list[Any], source: str) -> Evaluation:
+        from bddzoo.evaluation.det_frames import DetWork
+        from bddzoo.evaluation.metrics.boxes import DetAccumulator
+
         work, boxes = DetWork(gt, pred, self.options), DetAccumulator(DET.names)
         self._collect(work.boxes, pairs, boxes.add)
         self.remarks.extend(work.about_corners())

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from bddzoo.evaluation.jobs import listing
+from bddzoo.evaluation.metrics.matching import Candidates, match_frame
+from bddzoo.evaluation.options import Options
+
+if TYPE_CHECKING:
+    from bddzoo.evaluation.metrics.errors import FrameErrors
 
 # Kind -> what it means; the files or frames are listed behind it.
 KINDS: dict[str, str] = {
@@ -62,3 +68,24 @@ class FrameWarnings:
             unique = list(dict.fromkeys(places))
             out.append(f"{KINDS[kind]}: {listing(unique, 5)}")
         return out
+
+
+@dataclass
+class FrameResult:
+    """Statistics of a frame for its accumulator, remarks (kind, where), and errors of its detections."""
+
+    stats: Any
+    remarks: list[tuple[str, str]] = field(default_factory=list)
+    errors: FrameErrors | None = None
+
+
+def matched(
+    found: Candidates, classes: int, options: Options, remarks: list[tuple[str, str]], *, coco: bool
+) -> FrameResult:
+    """`FrameMatches` of a frame, and the errors of its detections if they are asked for."""
+    errors = None
+    if options.errors:
+        from bddzoo.evaluation.metrics.errors import frame_errors
+
+        errors = frame_errors(found, coco=coco)
+    return FrameResult(match_frame(found, classes=classes, coco=coco), remarks, errors)

@@ -6,18 +6,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bddzoo.datasets.classes import IGNORED
-from bddzoo.datasets.formats.coco import CocoFrames, coco_kind
 from bddzoo.datasets.formats.convert import scored_frame
-from bddzoo.datasets.formats.frames import Frame, Frames, JsonFrames, Label, Rle, encode_frame
+from bddzoo.datasets.formats.frames import Frame, Label, Rle, encode_frame
 from bddzoo.datasets.formats.labels import FLAGS
 from bddzoo.datasets.formats.readers import PngLabels, open_labels
 from bddzoo.datasets.formats.rle import encode_values
 from bddzoo.datasets.images import frame_stem
-from bddzoo.datasets.sources import Source, ZipSource
-from bddzoo.errors import MissingError
-
-# Tasks that come in COCO's form, too.
-COCO_TASKS = ("ins_seg", "det")
+from bddzoo.datasets.sources import Source
 
 
 class MaskFrames:
@@ -29,6 +24,8 @@ class MaskFrames:
         score_file: Scores of the instances of bitmasks.
         scored: Whether the instances are detections: those without a score are left out.
     """
+
+    kind = "masks"
 
     def __init__(self, source: Source, task: str, score_file: Path | None, *, scored: bool) -> None:
         labels = open_labels(source.path, task, score_file)
@@ -81,53 +78,3 @@ def _rle(rle: dict[str, Any] | None) -> Rle:
     assert rle
     height, width = rle["size"]
     return Rle(rle["counts"], (height, width))
-
-
-def json_members(source: Source) -> list[str]:
-    """JSON files of labels.
-
-    The toolkit looks for them in the folder itself only; archives often nest one folder.
-    """
-    found = source.with_suffix(".json")
-    return found if isinstance(source, ZipSource) else [m for m in found if "/" not in m]
-
-
-def open_frames(
-    source: Source,
-    task: str,
-    *,
-    score_file: Path | None = None,
-    scored: bool = False,
-    truth: Frames | None = None,
-    official: bool = False,
-) -> Frames:
-    """Frames of one side.
-
-    Args:
-        source: Its files.
-        task: What they are of.
-        score_file: Scores of the instances of bitmasks.
-        scored: Whether they are predictions.
-        truth: Frames of the ground truth; a list of COCO results takes its images from them.
-        official: Read nothing that the official toolkit does not.
-
-    Raises:
-        MissingError: There are no such files, or they are of another kind than the task's.
-    """
-    members = json_members(source)
-    if not members and source.with_suffix(".png") and not official:
-        if task == "det":
-            raise MissingError(f"{source.path} has no JSON files", hint="boxes come as JSON")
-        return MaskFrames(source, task, score_file, scored=scored and task == "ins_seg")
-    kind = coco_kind(source, members[0]) if len(members) == 1 else ""
-    if not kind:
-        return JsonFrames(source, members)
-    where = source.where(members[0])
-    if official:
-        raise MissingError(
-            f"{where} is COCO JSON, which the official toolkit does not read",
-            hint="'bddzoo convert-labels --to rle' makes what it reads",
-        )
-    if task not in COCO_TASKS:
-        raise MissingError(f"{where} is COCO JSON, which holds instances, not {task}", hint="give another -t")
-    return CocoFrames(source, members[0], truth if isinstance(truth, CocoFrames) else None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,35 +11,16 @@ from bddzoo.datasets.classes import label_values, values_of_no_class
 from bddzoo.datasets.formats.frames import JsonFrames
 from bddzoo.datasets.formats.mask import check_label, decode_bitmask, decode_loose, decode_mask
 from bddzoo.datasets.formats.png import GREY, PALETTE
-from bddzoo.datasets.openseg import scheme_hint
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps
+from bddzoo.evaluation.frame_warnings import FrameResult, matched
 from bddzoo.evaluation.metrics.confusion import confusion
-from bddzoo.evaluation.metrics.errors import FrameErrors, frame_errors
 from bddzoo.evaluation.metrics.insseg import instances, score_entries
-from bddzoo.evaluation.metrics.matching import Candidates, match_frame
 from bddzoo.evaluation.metrics.panseg import match_panoptic, pan_counts
 from bddzoo.evaluation.metrics.semseg import shape_text
 from bddzoo.evaluation.options import TOOLKIT_LIMIT, Options
 from bddzoo.evaluation.pairing import MaskPair
-
-
-@dataclass
-class FrameResult:
-    """Statistics of a frame for its accumulator, remarks (kind, where), and errors of its detections."""
-
-    stats: Any
-    remarks: list[tuple[str, str]] = field(default_factory=list)
-    errors: FrameErrors | None = None
-
-
-def matched(
-    found: Candidates, classes: int, options: Options, remarks: list[tuple[str, str]], *, coco: bool
-) -> FrameResult:
-    """`FrameMatches` of a frame, and the errors of its detections if they are asked for."""
-    errors = frame_errors(found, coco=coco) if options.errors else None
-    return FrameResult(match_frame(found, classes=classes, coco=coco), remarks, errors)
 
 
 @dataclass(frozen=True)
@@ -159,6 +139,8 @@ def _values(task: str, pixels: NDArray[np.uint8]) -> str:
     odd = values_of_no_class(task, pixels)
     if not odd:
         return ""
+    from bddzoo.datasets.openseg import scheme_hint
+
     hint = scheme_hint(np.unique(pixels))
     return f" ({', '.join(map(str, odd[:5]))}{' ...' if len(odd) > 5 else ''}{f'; {hint}' if hint else ''})"
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
 
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.metrics.boxes import BoxAccumulator
-from bddzoo.evaluation.metrics.errors import ErrorAccumulator
-from bddzoo.evaluation.metrics.insseg import InsSegAccumulator, MatchAccumulator
-from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
-from bddzoo.evaluation.metrics.scores import Scores
-from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
+
+if TYPE_CHECKING:
+    from bddzoo.evaluation.metrics.boxes import BoxAccumulator
+    from bddzoo.evaluation.metrics.errors import ErrorAccumulator
+    from bddzoo.evaluation.metrics.insseg import InsSegAccumulator, MatchAccumulator
+    from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
+    from bddzoo.evaluation.metrics.scores import Scores
+    from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
 
 TASKS = ("sem_seg", "drivable", "ins_seg", "pan_seg", "det")
 # Tasks whose predictions are single objects with scores.
@@ -21,7 +24,9 @@ TOOLKIT_LIMIT = 100
 LENIENT_HINT = "the official toolkit crashes on it; --lenient scores it and says so"
 OFFICIAL_HINT = "the official toolkit crashes on it; --compat strict --lenient scores it"
 
-Accumulator = SemSegAccumulator | InsSegAccumulator | BoxAccumulator | MatchAccumulator | PanSegAccumulator
+Accumulator: TypeAlias = (
+    "SemSegAccumulator | InsSegAccumulator | BoxAccumulator | MatchAccumulator | PanSegAccumulator"
+)
 
 
 @dataclass(frozen=True)

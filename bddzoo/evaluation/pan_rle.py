@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bddzoo.datasets.formats.frames import Frames, Label, label_flag, masked_labels
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.mask_frames import FrameResult
+from bddzoo.evaluation.frame_warnings import FrameResult
 from bddzoo.evaluation.metrics.panseg import FN, FP, IOU, PAN_CLASSES, STUFF_COUNT, TP
 from bddzoo.evaluation.options import Options
 from bddzoo.evaluation.pairing import FramePair

@@ -1,11 +1,12 @@
-"""Of which kind a prediction set's files are, and which of them holds what."""
+"""Of which kind the files of a set are, which of them holds what, and what opens them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
-from bddzoo.datasets.sources import Source, ZipSource
+from bddzoo.datasets.formats.frames import Frames, JsonFrames, coco_kind
+from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.frame_warnings import FrameWarnings
 from bddzoo.evaluation.jobs import listing
@@ -13,6 +14,8 @@ from bddzoo.evaluation.options import Options
 
 # The zoo's own script writes boxes next to bitmasks and their scores; see `bddzoo.evaluation.boxfile`.
 DETECTIONS = "det.json"
+# Tasks that come in COCO's form, too.
+COCO_TASKS = ("ins_seg", "det")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def prediction_files(
         MissingError: There are no files, or neither only PNGs nor only JSON files.
     """
     members = list(pred.members)
-    junk = [] if isinstance(pred, ZipSource) else pred.junk
+    junk = [] if pred.packed else pred.junk
     if options.official and not members and not junk:
         # So the toolkit does: no file is "only JSON files".
         return PredictionFiles(json=True)
@@ -55,7 +58,7 @@ def prediction_files(
         pngs, texts = ([m for m in found if m.endswith((".png", ".json"))] for found in (pngs, texts))
     strays = sorted(set(members) - set(pngs) - set(texts)) + junk
     scores = None
-    if pngs and texts and task == "ins_seg" and not scores_elsewhere and isinstance(pred, ZipSource):
+    if pngs and texts and task == "ins_seg" and not scores_elsewhere and pred.packed:
         scores = _scores_among(texts)
         texts = [] if scores else texts
     if bool(pngs) == bool(texts):
@@ -74,3 +77,57 @@ def _scores_among(texts: list[str]) -> str | None:
     """The one JSON file that is not of boxes, which may lie there, too."""
     others = [m for m in texts if PurePosixPath(m).name != DETECTIONS]
     return others[0] if len(others) == 1 else None
+
+
+def json_members(source: Source) -> list[str]:
+    """JSON files of labels.
+
+    The toolkit looks for them in the folder itself only; archives often nest one folder.
+    """
+    found = source.with_suffix(".json")
+    return found if source.packed else [m for m in found if "/" not in m]
+
+
+def open_frames(
+    source: Source,
+    task: str,
+    *,
+    score_file: Path | None = None,
+    scored: bool = False,
+    truth: Frames | None = None,
+    official: bool = False,
+) -> Frames:
+    """Frames of one side.
+
+    Args:
+        source: Its files.
+        task: What they are of.
+        score_file: Scores of the instances of bitmasks.
+        scored: Whether they are predictions.
+        truth: Frames of the ground truth; a list of COCO results takes its images from them.
+        official: Read nothing that the official toolkit does not.
+
+    Raises:
+        MissingError: There are no such files, or they are of another kind than the task's.
+    """
+    members = json_members(source)
+    if not members and source.with_suffix(".png") and not official:
+        if task == "det":
+            raise MissingError(f"{source.path} has no JSON files", hint="boxes come as JSON")
+        from bddzoo.evaluation.label_frames import MaskFrames
+
+        return MaskFrames(source, task, score_file, scored=scored and task == "ins_seg")
+    kind = coco_kind(source, members[0]) if len(members) == 1 else ""
+    if not kind:
+        return JsonFrames(source, members)
+    where = source.where(members[0])
+    if official:
+        raise MissingError(
+            f"{where} is COCO JSON, which the official toolkit does not read",
+            hint="'bddzoo convert-labels --to rle' makes what it reads",
+        )
+    if task not in COCO_TASKS:
+        raise MissingError(f"{where} is COCO JSON, which holds instances, not {task}", hint="give another -t")
+    from bddzoo.datasets.formats.coco import CocoFrames
+
+    return CocoFrames(source, members[0], truth if isinstance(truth, CocoFrames) else None)

@@ -19,7 +19,7 @@ from bddzoo.datasets.formats.frames import (
 )
 from bddzoo.datasets.native import native
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.mask_frames import FrameResult, matched
+from bddzoo.evaluation.frame_warnings import FrameResult, matched
 from bddzoo.evaluation.metrics.matching import Candidates, FrameMatches, matches_of_json
 from bddzoo.evaluation.options import MASK_HEIGHT, MASK_WIDTH, Options
 from bddzoo.evaluation.pairing import FramePair

@@ -109,7 +109,7 @@ def test_a_file_that_vanishes_meanwhile(masks, monkeypatch):
         (masks / "pred/f3.png").unlink(missing_ok=True)
         return work(self, pair)
 
-    monkeypatch.setattr(disk.MaskWork, "semantic", vanish)
+    monkeypatch.setattr(MaskWork, "semantic", vanish)
     with pytest.raises(MissingError, match=r"no such file: .*f3\.png"):
         evaluate("sem_seg", masks / "gt", masks / "pred", options=Options(workers=2))
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from bddzoo.datasets.classes import INS_SEG, ClassSet
-from bddzoo.datasets.formats.frames import INS_ALIASES, Frame, Label, Rle, encode_frame
+from bddzoo.datasets.formats.frames import INS_ALIASES, Frame, Label, Rle, coco_kind, encode_frame
 from bddzoo.datasets.formats.labels import FLAGS, FrameLabels, Item
 from bddzoo.datasets.formats.polygons import coco_polygons
 from bddzoo.datasets.formats.rle import decode_rle
@@ -104,16 +104,6 @@ def _by_image(annotations: Iterable[_Annotation]) -> dict[int | str, list[_Annot
     return out
 
 
-def coco_kind(source: Source, member: str) -> str:
-    """What a JSON file looks like by its first megabyte: `coco`, `results`, or nothing of COCO's."""
-    head = next(iter(source.chunks(member, 1 << 20)), b"").removeprefix(b"\xef\xbb\xbf").lstrip()
-    if head.startswith(b"["):
-        first = head[: head.find(b"}") + 1] if b"}" in head else head
-        return "results" if b'"image_id"' in first else ""
-    known = any(key in head for key in (b'"images"', b'"annotations"', b'"categories"'))
-    return "coco" if head.startswith(b"{") and known and b'"frames"' not in head else ""
-
-
 class CocoFrames:
     """Frames of a COCO file, or of a list of results that goes with one, as `Frames`.
 
@@ -125,6 +115,8 @@ class CocoFrames:
     Raises:
         MissingError: It is neither, or has annotations of no image.
     """
+
+    kind = "coco"
 
     def __init__(self, source: Source, member: str, truth: CocoFrames | None = None) -> None:
         self.source = source

@@ -87,11 +87,13 @@ class Frames(Protocol):
     """Frames with labels, whatever files they are from.
 
     Attributes:
+        kind: `rle`, `coco` or `masks`.
         source: The files.
         names: Name of each frame.
         videos: Video name of each frame, or None.
     """
 
+    kind: str
     source: Source
     names: list[str]
     videos: list[str | None]
@@ -119,6 +121,8 @@ class JsonFrames:
         videos: Video name of each frame, or None.
         bare: Whether every file was a bare list of frames.
     """
+
+    kind = "rle"
 
     def __init__(self, source: Source, members: list[str]) -> None:
         self.source = source
@@ -253,3 +257,13 @@ def label_flag(label: Label, name: str) -> bool:
 def is_true(value: Any) -> bool:
     """Whether an attribute says yes; words like "false" count as they read."""
     return value.lower() not in _FALSE_WORDS if isinstance(value, str) else bool(value)
+
+
+def coco_kind(source: Source, member: str) -> str:
+    """What a JSON file looks like by its first megabyte: `coco`, `results`, or nothing of COCO's."""
+    head = next(iter(source.chunks(member, 1 << 20)), b"").removeprefix(b"\xef\xbb\xbf").lstrip()
+    if head.startswith(b"["):
+        first = head[: head.find(b"}") + 1] if b"}" in head else head
+        return "results" if b'"image_id"' in first else ""
+    known = any(key in head for key in (b'"images"', b'"annotations"', b'"categories"'))
+    return "coco" if head.startswith(b"{") and known and b'"frames"' not in head else ""
