@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bddzoo.datasets.classes import DET, ClassSet
-from bddzoo.datasets.formats.coco import CocoFrames, coco_keys, coco_kind, write_annotations
-from bddzoo.datasets.formats.frames import INS_ALIASES, INS_IGNORED, Frames, JsonFrames, is_true
+from bddzoo.datasets.formats.coco import CocoFrames, coco_keys, write_annotations
+from bddzoo.datasets.formats.frames import INS_ALIASES, INS_IGNORED, Frames, JsonFrames, coco_kind, is_true
 from bddzoo.datasets.formats.labels import FLAGS, SIZE
 from bddzoo.datasets.formats.scalabel import FrameWriter, label_dict
 from bddzoo.datasets.sources import open_source
