@@ -17,14 +17,12 @@ from bddzoo.artifacts.digests import (
     matches,
     parse_digest_file,
     strongest,
+    tensors_known,
 )
 from bddzoo.artifacts.tensors import TensorDigester
 from bddzoo.artifacts.verification import (
     HEAD_BYTES,
     cut_short,
-    evidence_of,
-    same_tensors,
-    tensors_known,
     wrong_content,
 )
 from bddzoo.errors import BddzooError, IntegrityError, MissingError, UsageError
@@ -127,7 +125,7 @@ class Adopter:
             model, artifact = named[0]
             if self._tensors is not None and tensors_known(artifact) is not None:
                 entry = replace(self._entry(path, hashes, model, artifact), tensors=self._tensors(path))
-                if same_tensors(entry, artifact):
+                if entry.has_tensors_of(artifact):
                     return self._admit(path, entry, artifact)
             raise IntegrityError(
                 _explain(path, model, artifact, hashes), hint="it is kept where it is; fetch anew"
@@ -159,7 +157,7 @@ class Adopter:
         return new_entry(model, artifact, hashes, str(path.absolute()))
 
     def _admit(self, path: Path, entry: Entry, artifact: Artifact) -> Adopted:
-        state, evidence = evidence_of(entry, artifact)
+        state, evidence = entry.evidence(artifact)
         if self._verify and state != "verified":
             known = f"only the {evidence}" if state == "prefix" else "no digest"
             are = "are" if state == "prefix" else "is"

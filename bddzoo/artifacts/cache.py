@@ -24,12 +24,20 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from bddzoo.artifacts.digests import LENGTHS, MIN_PREFIX, Hashes, hashes_of, strongest
-from bddzoo.artifacts.verification import fits
+from bddzoo.artifacts.digests import (
+    LENGTHS,
+    MIN_PREFIX,
+    Hashes,
+    first_mismatch,
+    hashes_of,
+    is_whole,
+    strongest,
+    tensors_known,
+)
 from bddzoo.errors import UsageError
 from bddzoo.files import is_inside, link_or_copy, user_folder, write_whole
 from bddzoo.reading import json_errors, read_limited
-from bddzoo.registry.model import Artifact, Digest, Model
+from bddzoo.registry.model import Artifact, Digest, DigestState, Model
 from bddzoo.text import as_text, printable
 
 ENTRY_SCHEMA = 1
@@ -86,6 +94,44 @@ class Entry:
         if not digits:
             return None
         return Digest("md5" if algorithm == "md5" else "sha256", digits, "published")
+
+    def has_tensors_of(self, artifact: Artifact) -> bool:
+        """Whether it is known to hold the very weights of the registry, in whatever container."""
+        return self.tensors is not None and self.tensors == tensors_known(artifact)
+
+    def wrong_digest(self, artifact: Artifact) -> Digest | None:
+        """The first known digest, of the registry or published, that the content does not have."""
+        published = self.published_digest
+        return first_mismatch([*artifact.digests, *([published] if published else [])], self.hashes)
+
+    def fits(self, artifact: Artifact) -> bool:
+        """Whether it is the file that the registry means, as far as anybody knows."""
+        if self.has_tensors_of(artifact):
+            return True
+        if artifact.size_bytes is not None and self.size_bytes != artifact.size_bytes:
+            return False
+        return first_mismatch(artifact.digests, self.hashes) is None
+
+    def evidence(self, artifact: Artifact) -> tuple[DigestState, str]:
+        """What is known of the content, if it fits.
+
+        Returns:
+            `verified` by a whole digest, `prefix` by the first digits of one, or `observed`; and by which
+            digest, in words.
+        """
+        known = strongest(artifact.digests)
+        if known is not None and first_mismatch(artifact.digests, self.hashes) is not None:
+            known = None
+        if known is not None and is_whole(known):
+            return "verified", f"registry {known.algorithm} ({known.origin})"
+        if self.has_tensors_of(artifact):
+            return "verified", "registry digest of the tensors, in another container"
+        published = self.published_digest
+        if published is not None and is_whole(published) and self.published_at:
+            return "verified", f"{published.algorithm} published at {self.published_at}"
+        if known is not None:
+            return "prefix", f"first {len(known.hex)} digits of the {known.algorithm} ({known.origin})"
+        return "observed", ""
 
 
 def new_entry(model: Model, artifact: Artifact, hashes: Hashes, source: str) -> Entry:
@@ -250,7 +296,7 @@ class Cache:
         time changed is hashed again; one that was changed is moved aside.
         """
         entry = self.entry(model.id, artifact.kind)
-        if entry is not None and not fits(entry, artifact):
+        if entry is not None and not entry.fits(artifact):
             entry = None
         if entry is None:
             entry = self._find_by_digest(model, artifact)
@@ -306,7 +352,7 @@ class Cache:
         if known is None:
             return None
         for other in self._with_prefix(known.hex[:MIN_PREFIX].lower()):
-            if fits(other, artifact) and other.hashes.get(known.algorithm).startswith(known.hex.lower()):
+            if other.fits(artifact) and other.hashes.get(known.algorithm).startswith(known.hex.lower()):
                 source = self.path_of(other)
                 entry = replace(other, model=model.id, kind=artifact.kind, name=artifact.name)
                 entry = replace(entry, zoo=model.zoo.id, task=model.task)

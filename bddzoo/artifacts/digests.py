@@ -11,7 +11,7 @@ from queue import Queue
 from threading import Thread
 from typing import Any, Literal
 
-from bddzoo.registry.model import Digest
+from bddzoo.registry.model import Artifact, Digest
 
 Algorithm = Literal["md5", "sha256"]
 LENGTHS = {"md5": 32, "sha256": 64}
@@ -190,3 +190,14 @@ def parse_digest_file(data: bytes, name: str) -> Digest | None:
         return None
     algorithm: Algorithm = "md5" if len(named[0]) == LENGTHS["md5"] else "sha256"
     return Digest(algorithm=algorithm, hex=named[0], origin="published")
+
+
+def tensors_known(artifact: Artifact) -> str | None:
+    """The digest of the tensors that the registry knows, or None."""
+    return next((d.hex for d in artifact.digests if d.algorithm == "tensors"), None)
+
+
+def is_settled(artifact: Artifact) -> bool:
+    """Whether the registry knows a whole digest of the file, so that no published one is needed."""
+    known = strongest(artifact.digests)
+    return known is not None and is_whole(known)

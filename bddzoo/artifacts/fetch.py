@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bddzoo.artifacts.cache import Cache, Entry, new_entry
-from bddzoo.artifacts.digests import CHUNK_BYTES, parse_digest_file, strongest
+from bddzoo.artifacts.digests import CHUNK_BYTES, is_settled, parse_digest_file, strongest, tensors_known
 from bddzoo.artifacts.download import Expected, check_growth, download
 from bddzoo.artifacts.partial import Partial, open_partial, sweep_partials
 from bddzoo.artifacts.sources import FileSource, Openers, digest_urls
@@ -19,13 +19,8 @@ from bddzoo.artifacts.verification import (
     CodingError,
     Inflater,
     cut_short,
-    evidence_of,
     is_compressed,
-    is_settled,
-    same_tensors,
-    tensors_known,
     wrong_content,
-    wrong_digest,
 )
 from bddzoo.errors import BddzooError, IntegrityError, MissingError, NetworkError
 from bddzoo.progress import Progress
@@ -83,7 +78,7 @@ def result_of(entry: Entry, artifact: Artifact, path: Path, *, cached: bool) -> 
         path: Where it is.
         cached: Whether it was in the cache already.
     """
-    state, evidence = evidence_of(entry, artifact)
+    state, evidence = entry.evidence(artifact)
     return FetchResult(
         path=path,
         size_bytes=entry.size_bytes,
@@ -325,7 +320,7 @@ class FileFetch:
                 tried = f" as it was sent, {other.found} without its gzip coding"
         if self._repacked and (wrong is not None or strongest(self.artifact.digests) is None):
             entry = self._with_tensors(entry, partial)
-            if same_tensors(entry, self.artifact):
+            if entry.has_tensors_of(self.artifact):
                 return self._give(entry, partial)
             wrong = wrong or _Mismatch(
                 "tensors", f"tensors:{tensors_known(self.artifact)}", str(entry.tensors)
@@ -342,7 +337,7 @@ class FileFetch:
         return self.cache.admit(entry, partial.give)
 
     def _mismatch(self, entry: Entry) -> _Mismatch | None:
-        wrong = wrong_digest(entry, self.artifact)
+        wrong = entry.wrong_digest(self.artifact)
         if wrong is not None:
             known = f"{wrong.algorithm}:{wrong.hex} ({wrong.origin})"
             return _Mismatch(wrong.algorithm, known, entry.hashes.get(wrong.algorithm))

@@ -23,7 +23,6 @@ from bddzoo.artifacts.fetch import (
 from bddzoo.artifacts.sources import FileSource, Locator, Openers, configured_mirrors, digest_urls, local_path
 from bddzoo.artifacts.streams import NetworkPolicy, SourceError, Stopped, without_password
 from bddzoo.artifacts.tensors import TensorDigester
-from bddzoo.artifacts.verification import evidence_of
 from bddzoo.errors import BddzooError, IntegrityError, MissingError
 from bddzoo.files import explain
 from bddzoo.progress import Progress, Silent
@@ -156,7 +155,7 @@ class Fetcher:
         if not self.force:
             entry = self._from_cache(model, artifact, verify or rehash)
             if entry is not None:
-                if verify and evidence_of(entry, artifact)[0] != "verified":
+                if verify and entry.evidence(artifact)[0] != "verified":
                     entry = self._ask_published(entry, model, artifact)
                 return self._result(entry, artifact, cached=True, verify=verify)
         self.cache.prepare()

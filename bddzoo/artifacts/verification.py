@@ -1,4 +1,4 @@
-"""Whether content is the file that the registry means, and how we know; what servers give in place of it."""
+"""Whether bytes are the file that was asked for: what servers give in place of it, and files cut short."""
 
 from __future__ import annotations
 
@@ -9,68 +9,11 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bddzoo.artifacts.digests import CHUNK_BYTES, first_mismatch, hashes_of, is_whole, strongest
 from bddzoo.errors import IntegrityError, MissingError
-from bddzoo.registry.model import Artifact, Digest, DigestState
-
-if TYPE_CHECKING:
-    from bddzoo.artifacts.cache import Entry
-
-
-def tensors_known(artifact: Artifact) -> str | None:
-    """The digest of the tensors that the registry knows, or None."""
-    return next((d.hex for d in artifact.digests if d.algorithm == "tensors"), None)
-
-
-def same_tensors(entry: Entry, artifact: Artifact) -> bool:
-    """Whether the content is known to hold the very weights of the registry, in whatever container."""
-    return entry.tensors is not None and entry.tensors == tensors_known(artifact)
-
-
-def wrong_digest(entry: Entry, artifact: Artifact) -> Digest | None:
-    """The first known digest, of the registry or published, that the content does not have."""
-    published = entry.published_digest
-    return first_mismatch([*artifact.digests, *([published] if published else [])], entry.hashes)
-
-
-def fits(entry: Entry, artifact: Artifact) -> bool:
-    """Whether an entry is the file that the registry means, as far as anybody knows."""
-    if same_tensors(entry, artifact):
-        return True
-    if artifact.size_bytes is not None and entry.size_bytes != artifact.size_bytes:
-        return False
-    return first_mismatch(artifact.digests, entry.hashes) is None
-
-
-def evidence_of(entry: Entry, artifact: Artifact) -> tuple[DigestState, str]:
-    """What is known of the content of a fitting entry.
-
-    Returns:
-        `verified` by a whole digest, `prefix` by the first digits of one, or `observed`; and by which digest,
-        in words.
-    """
-    known = strongest(artifact.digests)
-    if known is not None and first_mismatch(artifact.digests, entry.hashes) is not None:
-        known = None
-    if known is not None and is_whole(known):
-        return "verified", f"registry {known.algorithm} ({known.origin})"
-    if same_tensors(entry, artifact):
-        return "verified", "registry digest of the tensors, in another container"
-    published = entry.published_digest
-    if published is not None and is_whole(published) and entry.published_at:
-        return "verified", f"{published.algorithm} published at {entry.published_at}"
-    if known is not None:
-        return "prefix", f"first {len(known.hex)} digits of the {known.algorithm} ({known.origin})"
-    return "observed", ""
-
-
-def is_settled(artifact: Artifact) -> bool:
-    """Whether the registry knows a whole digest of the file, so that no published one is needed."""
-    known = strongest(artifact.digests)
-    return known is not None and is_whole(known)
-
+from bddzoo.registry.model import Artifact, DigestState
 
 HEAD_BYTES = 2048
 _TEXT_SUFFIXES = (".html", ".htm", ".xhtml", ".svg", ".xml")
