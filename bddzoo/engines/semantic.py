@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
@@ -26,6 +26,7 @@ class SemSegRunner:
         module: The network, in evaluation mode.
         model: Its registry entry.
         num_classes: Channels of the logits.
+        network: What computes the logits of one window: `run_module`, or a runtime in its place.
     """
 
     task = "sem_seg"
@@ -34,6 +35,7 @@ class SemSegRunner:
         self.module = cast(Any, module.eval())
         self.model = model
         self.num_classes = int(self.module.out_channels)
+        self.network: Callable[[Tensor], Tensor] = self.run_module
         self._align_corners = bool(self.module.align_corners)
         protocol = model.protocol
         self._windows: tuple[tuple[int, int], tuple[int, int]] | None = None
@@ -79,18 +81,20 @@ class SemSegRunner:
         """
         height, width = x.shape[2:]
         try:
-            return self._encode(x)
+            return self.network(x)
         except (RuntimeError, ValueError, AssertionError, ZeroDivisionError) as error:
             if min(height, width) >= SHORT_PX or "memory" in str(error):
                 raise
         bottom, right = max(0, SHORT_PX - height), max(0, SHORT_PX - width)
         longer = functional.pad(x, (0, right, 0, bottom), mode="replicate")
-        return self._encode(longer)[:, :, :height, :width]
+        return self.network(longer)[:, :, :height, :width]
 
-    def _encode(self, x: Tensor) -> Tensor:
+    def run_module(self, x: Tensor) -> Tensor:
+        """Logits by the module itself: (N, 3, h, w) to (N, C, h, w)."""
         size = tuple(x.shape[2:])
         meta = {"img_shape": size, "ori_shape": size, "pad_shape": size, "padding_size": [0, 0, 0, 0]}
-        scores: Tensor = self.module.encode_decode(x, [dict(meta) for _ in range(len(x))])
+        # All images of a batch have one size, and mmsegmentation looks at the first's.
+        scores: Tensor = self.module.encode_decode(x, [meta])
         return scores
 
     def _slide(self, x: Tensor, crop: tuple[int, int], stride: tuple[int, int]) -> Tensor:

@@ -1,0 +1,330 @@
+"""Write networks as ONNX or OpenVINO files, with what a program needs to know to use them.
+
+The file takes normalised images and gives logits at the size of its input. Reading, resizing, normalising,
+sliding windows and resizing the logits stay outside: what they need is in the file's metadata. Of detectors
+the dense part is written: features, and the scores and boxes of the first stage for every anchor. What
+follows chooses boxes, so that its shapes depend on the image.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bddzoo.errors import MissingError, UsageError, install_hint
+from bddzoo.files import replacing
+from bddzoo.registry.model import Model
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+    from torch import Tensor
+
+    from bddzoo.engines.load import Runner
+
+FORMATS = {"onnx": ".onnx", "openvino": ".xml"}
+# What each needs, besides torch.
+PACKAGES = {
+    "onnx": ("onnx", "onnxscript"),
+    "onnxruntime": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("onnx", "onnxscript", "openvino"),
+}
+# The first with every operator of the zoos' networks.
+OPSET = 20
+
+
+def need_packages(name: str) -> None:
+    """Refuse a format or runtime whose packages are not installed.
+
+    Raises:
+        MissingError: Names the first that is missing.
+    """
+    for package in PACKAGES[name]:
+        if find_spec(package) is None:
+            extra = "openvino" if name == "openvino" else "onnx"
+            raise MissingError(f"{package} is not installed", hint=install_hint(extra))
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written.
+
+    Attributes:
+        path: Where.
+        inputs: Shape of the input; `batch` where it is free.
+        outputs: Names of the outputs, in order.
+        left_out: What is not in the file, in words; empty for a whole network.
+    """
+
+    path: Path
+    inputs: tuple[int | str, ...]
+    outputs: tuple[str, ...]
+    left_out: str = ""
+
+
+def export(
+    runner: Runner,
+    path: Path,
+    size: tuple[int, int],
+    *,
+    batch: int | None = 1,
+    argmax: bool = False,
+    facts: dict[str, str] | None = None,
+) -> Exported:
+    """Write a runner's network as ONNX, or as OpenVINO where the path ends in `.xml`.
+
+    Args:
+        runner: A runner as `load_model` makes it: its network not tuned for a CPU.
+        path: File to write; it appears whole or not at all.
+        size: Height and width of the input in pixels.
+        batch: Images of one run; None for any number.
+        argmax: Give classes, (N, H, W) uint8, in place of logits.
+        facts: Further metadata.
+
+    Raises:
+        MissingError: A package is missing.
+        UsageError: The network holds an operator that cannot be written; names it.
+    """
+    need_packages("openvino" if path.suffix == ".xml" else "onnx")
+    model = runner.model
+    part, outputs, left_out = _part_of(runner, argmax)
+    metadata = {**describe(model), **(facts or {}), "left_out": left_out}
+    program = _convert(part, model, size, batch, outputs)
+    for name, value in metadata.items():
+        program.model.metadata_props[name] = value
+    with replacing(path.resolve()) as draft:
+        if path.suffix == ".xml":
+            _write_openvino(program, draft, path.resolve(), metadata)
+        else:
+            program.save(str(draft))
+    return Exported(path, (batch or "batch", 3, *size), outputs, left_out)
+
+
+def describe(model: Model) -> dict[str, str]:
+    """What a program must do around the network, as metadata of a file: name to JSON or text."""
+    from bddzoo import __version__
+
+    protocol = model.protocol
+    facts: dict[str, Any] = {"model": model.id, "zoo": model.zoo.id, "task": model.task}
+    if protocol is not None:
+        for name in ("channel_order", "div_value", "mean", "std", "scale", "resize", "pad_divisor"):
+            facts[name] = getattr(protocol, name)
+        for name in ("mode", "crop", "stride", "flip", "scales"):
+            facts[name] = getattr(protocol, name)
+    facts["written_by"] = f"bddzoo {__version__}"
+    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
+
+
+def _part_of(runner: Runner, argmax: bool) -> tuple[Any, tuple[str, ...], str]:
+    """The module that is written, names of its outputs, and what is left out."""
+    from torch import nn
+
+    if runner.task == "sem_seg":
+
+        class Dense(nn.Module):
+            """Image to logits or classes."""
+
+            def __init__(self) -> None:
+                super().__init__()
+                self.network = runner.module
+
+            def forward(self, image: Tensor) -> Tensor:
+                logits: Tensor = runner.run_module(image)  # type: ignore[union-attr]
+                return logits.argmax(1).byte() if argmax else logits
+
+        return Dense(), ("classes" if argmax else "logits",), ""
+    if argmax:
+        raise UsageError("--argmax is for class maps", hint="leave it out")
+
+    class FirstStage(nn.Module):
+        """Image to features, and scores and boxes of every anchor."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network: Any = runner.module
+
+        def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+            features = self.network.extract_feat(image)
+            scores, boxes = self.network.rpn_head(features)
+            return (*features, *scores, *boxes)
+
+    levels = range(len(runner.module.rpn_head.prior_generator.strides))
+    names = tuple(f"{kind}{i}" for kind in ("features", "scores", "boxes") for i in levels)
+    left_out = "second stage: NMS and RoIAlign choose boxes, so that shapes depend on the image"
+    return FirstStage(), names, left_out
+
+
+def _convert(
+    part: Any, model: Model, size: tuple[int, int], batch: int | None, outputs: tuple[str, ...]
+) -> Any:
+    import torch
+
+    count = 2 if batch is None else batch
+    shapes = {"image": {0: torch.export.Dim("batch")}} if batch is None else None
+    x = torch.zeros(count, 3, *size)
+    with torch.no_grad(), _quiet():
+        try:
+            return torch.onnx.export(
+                part.eval(),
+                (x,),
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=["image"],
+                output_names=list(outputs),
+                dynamic_shapes=shapes,
+                custom_translation_table=_translations(),
+            )
+        except Exception as error:  # the exporter has a dozen kinds, none of them documented
+            raise UsageError(
+                f"model {model.id} cannot be written as ONNX: {_reason(error)}",
+                hint="try --batch 1" if batch is None else "run it with PyTorch",
+            ) from error
+
+
+def _translations() -> dict[Any, Any]:
+    """Operators that PyTorch's exporter does not know."""
+    import torch
+    import torchvision  # noqa: F401  (registers the operator)
+    from onnxscript import opset20 as op
+
+    def deform_conv(
+        x: Any, weight: Any, offset: Any, mask: Any, bias: Any, *numbers: Any, **_: Any
+    ) -> Any:
+        stride, padding, dilation = (list(numbers[i : i + 2]) for i in (0, 2, 4))
+        group, offset_group = numbers[6:8]
+        return op.DeformConv(
+            x,
+            weight,
+            offset,
+            bias,
+            mask if numbers[8] else None,
+            strides=stride,
+            pads=padding * 2,
+            dilations=dilation,
+            group=group,
+            offset_group=offset_group,
+            kernel_shape=list(weight.shape[2:]),
+        )
+
+    return {torch.ops.torchvision.deform_conv2d.default: deform_conv}
+
+
+def _reason(error: BaseException) -> str:
+    """The operator or the line that an exporter's error is about, in one line."""
+    import re
+
+    seen: BaseException | None = error
+    texts = []
+    while seen is not None:
+        texts.append(str(seen))
+        seen = seen.__cause__ or seen.__context__
+    text = "\n".join(texts)
+    named = re.search(r"(?:No ONNX function found for|missing .*?:) *<?OpOverload[^']*'([^']+)'", text)
+    if named:
+        return f"operator {named[1]} is in the way"
+    lines = [line.strip() for line in texts[-1].splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:200]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter reports each step as a warning."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _write_openvino(program: Any, draft: Path, target: Path, metadata: dict[str, str]) -> None:
+    openvino = import_module("openvino")
+    onnx_file = draft.with_suffix(".onnx")
+    xml = draft.with_suffix(".xml")
+    try:
+        program.save(str(onnx_file))
+        try:
+            converted = openvino.convert_model(str(onnx_file))
+        except Exception as error:
+            raise UsageError(
+                f"OpenVINO cannot read the network: {_reason(error)}", hint="write it with --to onnx"
+            ) from error
+        for name, value in metadata.items():
+            converted.set_rt_info(value, ["bddzoo", name])
+        openvino.save_model(converted, str(xml), compress_to_fp16=False)
+        xml.with_suffix(".bin").replace(target.with_suffix(".bin"))
+        xml.replace(draft)
+    finally:
+        for file in (onnx_file, xml, xml.with_suffix(".bin")):
+            file.unlink(missing_ok=True)
+
+
+class Session:
+    """A written network, ready to run on the CPU.
+
+    Args:
+        path: An ONNX file.
+        runtime: `onnxruntime` or `openvino`.
+        threads: Threads to compute with.
+    """
+
+    def __init__(self, path: Path, runtime: str, threads: int) -> None:
+        need_packages(runtime)
+        self._run = (_onnxruntime if runtime == "onnxruntime" else _openvino)(path, threads)
+
+    def __call__(self, x: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
+        """The network's outputs for (N, 3, h, w) float32."""
+        return self._run(x)  # type: ignore[no-any-return]
+
+
+def _onnxruntime(path: Path, threads: int) -> Any:
+    onnxruntime = import_module("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda x: session.run(None, {name: x})
+
+
+def _openvino(path: Path, threads: int) -> Any:
+    openvino = import_module("openvino")
+    # The same numbers as elsewhere, not bfloat16 where the processor has it.
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+    return lambda x: list(compiled(x).values())
+
+
+def compare_outputs(found: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> tuple[float, int]:
+    """How far one output is from another.
+
+    Args:
+        found: (N, C, H, W) of a runtime.
+        wanted: The same of PyTorch.
+
+    Returns:
+        The largest deviation over the standard deviation of `wanted`; and the number of pixels whose class
+        differs although their two best logits are further apart than twice the largest deviation.
+    """
+    import numpy as np
+
+    deviation = np.abs(found.astype(np.float64) - wanted)
+    largest = float(deviation.max())
+    best = np.sort(wanted, axis=1)[:, -2:] if wanted.shape[1] > 1 else None
+    wrong = 0
+    if best is not None:
+        clear = best[:, 1] - best[:, 0] > 2 * largest
+        wrong = int(((found.argmax(1) != wanted.argmax(1)) & clear).sum())
+    return largest / max(float(wanted.std()), 1e-30), wrong
