@@ -105,7 +105,13 @@ Examples:
         metavar="NAMES",
         help="fp32, amp (float16, GPU only), bf16.",
     ),
-    _names("--runtime", "runtimes", default="eager", metavar="NAMES", help="eager, compile."),
+    _names(
+        "--runtime",
+        "runtimes",
+        default="eager",
+        metavar="NAMES",
+        help="eager, compile, onnxruntime, openvino.",
+    ),
     option(
         "--size",
         type=Size(),
@@ -164,8 +170,9 @@ def command(
     """
     from bddzoo.engines.registry_config import is_buildable, network_of
     from bddzoo.inference.load import check_device_name
+    from bddzoo.inference.runtimes import RUNTIMES
     from bddzoo.results import check_root, default_root
-    from bddzoo.runs.bench import RUNTIMES, BenchOptions, Subject
+    from bddzoo.runs.bench import BenchOptions, Subject
 
     check_device_name(device)
     chosen = selection.models(app)
@@ -180,7 +187,7 @@ def command(
     root = default_root(results)
     check_root(root)
     _check_words("--precision", precisions, PRECISIONS)
-    _check_words("--runtime", runtimes, RUNTIMES)
+    _check_words("--runtime", runtimes, (*RUNTIMES, "compile"))
     planned = [
         BenchOptions(device, batch_sizes, PRECISIONS[precision], runtime, size, not no_io, seconds)
         for precision in dict.fromkeys(precisions)

@@ -71,6 +71,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "bundle": ("bddzoo.cli.bundle", "Write models into one file for machines without a network."),
         "cache": ("bddzoo.cli.cache", "List, verify and clean the cache; move it."),
         "convert": ("bddzoo.cli.convert", "Write weights as safetensors files."),
+        "export": ("bddzoo.cli.export", "Write networks as ONNX or OpenVINO files, and prove them."),
     },
     "Run": {
         "eval": ("bddzoo.cli.eval", "Run models on their data sets, score them, judge the numbers."),
@@ -104,6 +105,8 @@ COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.it
 EXTRA_OF = {
     **dict.fromkeys(("numpy", "cv2", "pycocotools"), "score"),
     **dict.fromkeys(("torch", "torchvision", "mmengine", "mmcv", "mmseg", "mmdet", "mmpretrain"), "run"),
+    **dict.fromkeys(("onnx", "onnxscript", "onnxruntime"), "onnx"),
+    "openvino": "openvino",
     "matplotlib": "plots",
     "ray": "ray",
     "jinja2": "site",

@@ -383,4 +383,11 @@ SPEEDUPS = gathered(
     flag("--amp", help="Half precision on a GPU; changes the numbers."),
     flag("--channels-last", help="Channels-last layout for every network; changes last bits."),
     flag("--compile", help="Through torch.compile; changes last bits."),
+    option(
+        "--runtime",
+        type=click.Choice(["eager", "onnxruntime", "openvino"]),
+        default="eager",
+        show_default=True,
+        help="What computes class maps on a CPU; others change last bits.",
+    ),
 )

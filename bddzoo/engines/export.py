@@ -26,7 +26,6 @@ from bddzoo.registry.model import Model
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-    import torch
     from torch import Tensor
 
     from bddzoo.engines.load import Runner
@@ -107,6 +106,18 @@ def export(
         else:
             program.save(str(draft))
     return Exported(path, (batch or "batch", 3, *size), outputs, left_out)
+
+
+def expected_outputs(runner: Runner, x: Tensor) -> list[Tensor]:
+    """What PyTorch computes for the outputs of a file (logits for classes), for (N, 3, h, w) float32."""
+    import torch
+
+    with torch.no_grad():
+        if runner.task == "sem_seg":
+            return [runner.run_module(x)]  # type: ignore[union-attr]
+        features = runner.module.extract_feat(x)
+        scores, boxes = runner.module.rpn_head(features)
+        return [*features, *scores, *boxes]
 
 
 def describe(model: Model) -> dict[str, str]:
@@ -197,9 +208,7 @@ def _translations() -> dict[Any, Any]:
     import torchvision  # noqa: F401  (registers the operator)
     from onnxscript import opset20 as op
 
-    def deform_conv(
-        x: Any, weight: Any, offset: Any, mask: Any, bias: Any, *numbers: Any, **_: Any
-    ) -> Any:
+    def deform_conv(x: Any, weight: Any, offset: Any, mask: Any, bias: Any, *numbers: Any, **_: Any) -> Any:
         stride, padding, dilation = (list(numbers[i : i + 2]) for i in (0, 2, 4))
         group, offset_group = numbers[6:8]
         return op.DeformConv(
@@ -229,6 +238,9 @@ def _reason(error: BaseException) -> str:
         texts.append(str(seen))
         seen = seen.__cause__ or seen.__context__
     text = "\n".join(texts)
+    missing = re.search(r"No conversion rule found for operations: (\w+)", text)
+    if missing:
+        return f"operator {missing[1].partition('-')[0]} is in the way"
     named = re.search(r"(?:No ONNX function found for|missing .*?:) *<?OpOverload[^']*'([^']+)'", text)
     if named:
         return f"operator {named[1]} is in the way"

@@ -20,6 +20,8 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+# A gain at which activations of all networks stay in range.
+GAIN = 0.7
 Variant = Literal["base", "b", "n"]
 
 

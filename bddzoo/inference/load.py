@@ -90,7 +90,7 @@ def load_runner(
     if speedups is not None:
         speedups.check(place)
     runner = load_model(model, weights, place)
-    if place.type == "cpu":
+    if place.type == "cpu" and (speedups is None or speedups.runtime == "eager"):
         tune_for_cpu(runner.module)
     if speedups is not None:
         speedups.apply(runner)

@@ -82,8 +82,7 @@ def prepare(image: npt.NDArray[np.uint8], protocol: Protocol) -> Prepared:
         source = image.astype(np.float32) if protocol.float_resize else image
         how = cv2.INTER_CUBIC if protocol.interpolation == "cubic" else cv2.INTER_LINEAR
         resized = cv2.resize(source, (new_width, new_height), interpolation=how)
-    padded_height, padded_width = (_round_up(n, protocol.pad_divisor) for n in (new_height, new_width))
-    pixels = np.zeros((3, padded_height, padded_width), np.float32)
+    pixels = np.zeros((3, *padded_size(new_width, new_height, protocol)), np.float32)
     order = (0, 1, 2) if protocol.channel_order == "BGR" else (2, 1, 0)
     for channel, place in enumerate(order):
         target = pixels[channel, :new_height, :new_width]
@@ -101,5 +100,7 @@ def prepare(image: npt.NDArray[np.uint8], protocol: Protocol) -> Prepared:
     )
 
 
-def _round_up(size: int, divisor: int) -> int:
-    return -(-size // divisor) * divisor
+def padded_size(width: int, height: int, protocol: Protocol) -> tuple[int, int]:
+    """Height and width of the network's input for a resized image."""
+    divisor = protocol.pad_divisor
+    return -(-height // divisor) * divisor, -(-width // divisor) * divisor

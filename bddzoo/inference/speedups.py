@@ -28,12 +28,14 @@ class Speedups:
             by it have it anyway; see `bddzoo.inference.cpu`.)
         compile: Backbone and neck through `torch.compile`.
         bf16: As `amp` in bfloat16, on any device.
+        runtime: `eager` (PyTorch), or another of `bddzoo.inference.runtimes`.
     """
 
     amp: bool = False
     channels_last: bool = False
     compile: bool = False
     bf16: bool = False
+    runtime: str = "eager"
 
     @property
     def precision(self) -> str:
@@ -48,6 +50,10 @@ class Speedups:
             chosen["channels_last"] = "on"
         if self.compile:
             chosen["compile"] = "inductor"
+        if self.runtime != "eager":
+            from bddzoo.inference.runtimes import runtime_version
+
+            chosen["runtime"] = runtime_version(self.runtime)
         return chosen
 
     def check(self, device: torch.device) -> None:
@@ -61,11 +67,22 @@ class Speedups:
             raise UsageError("--amp needs a GPU: on a CPU half precision is slower", hint="leave it out")
         if self.compile:
             _check_compiler(device)
+        if self.runtime != "eager":
+            from bddzoo.inference.runtimes import check_runtime
+
+            if self.precision != "fp32" or self.options.keys() - {"runtime"}:
+                raise UsageError(f"--runtime {self.runtime} goes with no other speedup", hint="give one")
+            check_runtime(self.runtime, device)
 
     def apply(self, runner: Any) -> None:
         """Change a runner of `bddzoo.engines` in place; once."""
         import torch
 
+        if self.runtime != "eager":
+            from bddzoo.inference.runtimes import use_runtime
+
+            use_runtime(runner, self.runtime)
+            return
         module = runner.module
         if self.channels_last:
             module.to(memory_format=torch.channels_last)

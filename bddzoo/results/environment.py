@@ -22,6 +22,8 @@ PACKAGES = (
     "opencv-python",
     "pycocotools",
     "msgspec",
+    "onnxruntime",
+    "openvino",
 )
 
 

@@ -102,7 +102,7 @@ class SpeedRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         task: Task.
         size: Height and width of the image that was run, in pixels; the protocol's resize follows.
         precision: `fp32`, `amp-fp16` or `amp-bf16`.
-        runtime: `eager` or `compile`.
+        runtime: `eager`, `compile`, `onnxruntime` or `openvino`.
         weights: `random`: by a deterministic recipe; `zoo`: the zoo's file; `file`: another.
         second_stage: Proposals and detections that a detector's heads were given in each image.
         device: What ran it.

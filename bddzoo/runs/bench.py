@@ -26,8 +26,6 @@ from bddzoo.results.speed import Device, SpeedRecord, Timing, median, median_int
 from bddzoo.runs.machine import Watch, describe_device, static_warnings
 from bddzoo.signals import no_interrupts
 
-# The recipe's gain at which activations of all networks stay in range; speed depends on nothing else of it.
-GAIN = 0.7
 # A median's 95 % interval within 2 % ends a measurement.
 PRECISION = 0.02
 FEWEST, MOST = 6, 1000
@@ -35,7 +33,6 @@ WARM_UP_RUNS = (3, 20)
 STEADY = 0.05
 NETWORK, FILES = "network", "file to file"
 INTERRUPTED = "interrupted"
-RUNTIMES = ("eager", "compile")
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class BenchOptions:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         batch_sizes: Images of one run.
         precision: `fp32`, `amp-fp16` or `amp-bf16`.
-        runtime: `eager` or `compile`.
+        runtime: `eager`, `compile`, `onnxruntime` or `openvino`.
         size: Height and width of the image that is run, in pixels.
         with_io: Also from file to file.
         seconds: Limit for the runs of one timing. At least six are made, within three times the limit.
@@ -340,7 +337,7 @@ class _Network:
         from bddzoo.datasets.mini.frame import render
         from bddzoo.engines import build_network
         from bddzoo.engines.flops import count_flops
-        from bddzoo.engines.recipe import recipe_state
+        from bddzoo.engines.recipe import GAIN, recipe_state
         from bddzoo.inference.load import load_runner
         from bddzoo.inference.pipeline import protocol_of
         from bddzoo.inference.preprocess import prepare
@@ -362,6 +359,7 @@ class _Network:
             amp=options.precision == "amp-fp16",
             bf16=options.precision == "amp-bf16",
             compile=options.runtime == "compile",
+            runtime="eager" if options.runtime == "compile" else options.runtime,
         )
         self.runner, self.device = load_runner(model, weights, options.device, speedups)
         load_s = time.perf_counter() - begun

@@ -91,8 +91,8 @@ def test_a_name_takes_the_same_kind_of_value_everywhere() -> None:
                     kinds.setdefault(opt, {}).setdefault((kind, param.is_flag), set()).add(name)
     several = {opt: found for opt, found in kinds.items() if len(found) > 1}
     # A file or a folder by the command's nature; `--all` and `--check` are flags everywhere. `bench` measures
-    # several batch sizes, which are given as a list.
-    allowed = {"--out", "-o", "--batch-size"}
+    # several batch sizes and runtimes, which are given as lists.
+    allowed = {"--out", "-o", "--batch-size", "--runtime"}
     assert set(several) <= allowed, several
 
 

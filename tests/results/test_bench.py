@@ -66,8 +66,8 @@ def test_the_second_stage_does_the_same_work_whatever_is_seen() -> None:
     import torch
 
     from bddzoo.engines import build_network, make_runner
-    from bddzoo.engines.recipe import recipe_state
-    from bddzoo.runs.bench import GAIN, fix_second_stage
+    from bddzoo.engines.recipe import GAIN, recipe_state
+    from bddzoo.runs.bench import fix_second_stage
 
     model = demo("ins_seg").model
     network: Any = build_network(model)

@@ -1,0 +1,220 @@
+"""`bddzoo export`: a network as a file for other programs, proven to compute the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bddzoo.cli.app import App, Named, ZooCommand
+from bddzoo.cli.bench import Size
+from bddzoo.cli.options import FORCE, FROM, OFFLINE, SELECTION, flag, option, out_file, takes
+from bddzoo.cli.output import check_target
+from bddzoo.cli.select import Selection
+from bddzoo.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from bddzoo.engines.export import Exported
+    from bddzoo.engines.load import Runner
+    from bddzoo.registry.model import Model
+
+# Deviation in standard deviations of the logits; what the self-test allows is of the same size.
+LIMIT = 1e-4
+
+
+@click.command(
+    cls=ZooCommand,
+    epilog="""\b
+The file takes normalised images, (N, 3, H, W) float32, and gives logits. What
+belongs around it is in its metadata: channel order, mean, std, windows. Of
+detectors the dense part is written: features and the first stage.
+\b
+Exit status: 3 where the file computes something else.
+\b
+Examples:
+  bddzoo export demo_semfpn_r18n_sem_seg --to onnx
+  bddzoo export fcn_hr48_512x1024_40k_sem_seg_bdd100k --to openvino --argmax
+  bddzoo export demo_semfpn_r18n_sem_seg --to onnx --size 512x512 --batch dynamic
+""",
+)
+@takes(
+    SELECTION,
+    option("--to", "form", type=click.Choice(["onnx", "openvino"]), required=True, help="The format."),
+    out_file("File to write. Default: MODEL.onnx or MODEL.xml.", required=False),
+    option("--batch", default="1", show_default=True, metavar="N|dynamic", help="Images of one run."),
+    option(
+        "--size",
+        type=Size(),
+        metavar="HxW",
+        help="Size of the input. Default: the protocol's window, or a frame of BDD100K resized by it.",
+    ),
+    flag("--argmax", help="Classes in place of logits."),
+    flag("--no-check", help="Do not run the file and compare."),
+    option(
+        "--weights",
+        type=Named(),
+        default="zoo",
+        show_default=True,
+        metavar="random|zoo|FILE",
+        help="By a deterministic recipe, the zoo's own, or a file.",
+    ),
+    FROM,
+    OFFLINE,
+    FORCE,
+)
+@click.pass_obj
+def command(
+    app: App,
+    *,
+    selection: Selection,
+    form: str,
+    out: Path | None,
+    batch: str,
+    size: tuple[int, int] | None,
+    argmax: bool,
+    no_check: bool,
+    weights: Path,
+    sources: tuple[str, ...],
+    offline: bool,
+    force: bool,
+) -> int:
+    """Write networks as ONNX or OpenVINO files, run them, and compare with PyTorch."""
+    from bddzoo.engines.export import FORMATS, need_packages
+
+    models = selection.models(app)
+    kind = str(weights) if str(weights) in ("random", "zoo") else "file"
+    if len(models) > 1 and (out is not None or kind == "file"):
+        raise UsageError("--out and --weights FILE are those of one model", hint="name one model")
+    if batch != "dynamic" and not (batch.isascii() and batch.isdigit() and 0 < int(batch) <= 1024):
+        raise UsageError(f"--batch: '{batch}' is neither 'dynamic' nor a number from 1 to 1024")
+    if out is not None and out.suffix != FORMATS[form]:
+        raise UsageError(f"--out: a file of {form} is called NAME{FORMATS[form]}", hint="or leave it out")
+    targets = [out or Path(f"{model.id}{FORMATS[form]}") for model in models]
+    for target in targets:
+        check_target(target, force)
+    need_packages(form)
+    if not no_check:
+        need_packages(_runtime_of(form))
+    rows, codes = [], []
+    for model, target in zip(models, targets, strict=True):
+        runner = _load(app, model, kind, weights, sources, offline=offline)
+        row, code = _write(
+            app, runner, target, size, None if batch == "dynamic" else int(batch), argmax, kind, not no_check
+        )
+        rows.append(row)
+        codes.append(code)
+    if app.json:
+        app.data_json(rows[0] if len(rows) == 1 else rows)
+    return int(max(codes))
+
+
+def _runtime_of(form: str) -> str:
+    return "openvino" if form == "openvino" else "onnxruntime"
+
+
+def _load(
+    app: App, model: Model, kind: str, weights: Path, sources: tuple[str, ...], *, offline: bool
+) -> Runner:
+    from bddzoo.engines.build import build_network
+    from bddzoo.engines.load import load_model, make_runner
+    from bddzoo.engines.recipe import GAIN, recipe_state
+
+    if kind == "random":
+        module = build_network(model)
+        module.load_state_dict(recipe_state(module, GAIN))
+        return make_runner(module, model)
+    from bddzoo.cli.weights import obtain_weights
+
+    file = weights if kind == "file" else None
+    return load_model(model, obtain_weights(app, model, file, sources, offline=offline)[0])
+
+
+def _write(
+    app: App,
+    runner: Runner,
+    target: Path,
+    size: tuple[int, int] | None,
+    batch: int | None,
+    argmax: bool,
+    kind: str,
+    check: bool,
+) -> tuple[dict[str, Any], ExitCode]:
+    from bddzoo.cli.progress import Bar
+    from bddzoo.engines.export import export
+    from bddzoo.engines.recipe import state_sha256
+    from bddzoo.files import explain, format_size
+
+    model = runner.model
+    with Bar(app, f"writing {target.name}") as bar:
+        bar.step(f"{model.id}: converting")
+        facts = {"weights": kind, "weights_sha256": state_sha256(runner.module.state_dict())}
+        shape = size or input_size(model)
+        try:
+            done = export(runner, target, shape, batch=batch, argmax=argmax, facts=facts)
+        except OSError as error:
+            raise explain(error, f"writing {target}", "choose another -o FILE") from error
+        row: dict[str, Any] = {
+            "model": model.id,
+            "path": target,
+            "size_bytes": target.stat().st_size,
+            "input": done.inputs,
+            "outputs": done.outputs,
+            "left_out": done.left_out or None,
+        }
+        if check:
+            bar.step(f"{model.id}: running the file")
+            row |= check_file(runner, done)
+    same = not check or row["same"]
+    if not app.json:
+        app.data(f"{target}\n  {format_size(row['size_bytes'])}  input {'x'.join(map(str, done.inputs))}")
+        if done.left_out:
+            app.prose(f"left out: {done.left_out}", "  ")
+        if check:
+            unlike = row["pixels_of_another_class"]
+            text = f"deviation {row['deviation_std']:.1e} of the outputs' standard deviation"
+            app.data(f"  {'same' if same else 'differs'}: {text}, {unlike} pixels of another class")
+    return row, ExitCode.OK if same else ExitCode.NOT_REPRODUCED
+
+
+def input_size(model: Model) -> tuple[int, int]:
+    """Height and width that a network is run with: its window, or what a frame of BDD100K is resized to."""
+    from bddzoo.inference.pipeline import protocol_of
+    from bddzoo.inference.preprocess import padded_size, resized_size
+
+    protocol = protocol_of(model)
+    if protocol.mode == "slide" and protocol.crop is not None:
+        return protocol.crop
+    return padded_size(*resized_size(1280, 720, protocol), protocol)
+
+
+def check_file(runner: Runner, done: Exported) -> dict[str, Any]:
+    """Run a written file on random input, and compare with PyTorch.
+
+    Returns:
+        `deviation_std`: see `bddzoo.engines.export.compare_outputs`; `pixels_of_another_class`: those whose
+        class is not a tie; `same`: neither is more than rounding explains.
+    """
+    import torch
+
+    from bddzoo.engines.export import Session, compare_outputs, expected_outputs
+
+    shape = [n if isinstance(n, int) else 2 for n in done.inputs]
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+    runtime = "openvino" if done.path.suffix == ".xml" else "onnxruntime"
+    found = Session(done.path, runtime, torch.get_num_threads())(x.numpy())
+    pairs = list(zip(found, expected_outputs(runner, x), strict=True))
+    if done.outputs == ("classes",):
+        logits = pairs[0][1]
+        best = logits.topk(2, dim=1).values
+        clear = (best[:, 0] - best[:, 1] > LIMIT * logits.std()).numpy()
+        wrong = int(((found[0] != logits.argmax(1).numpy()) & clear).sum())
+        return {"deviation_std": 0.0, "pixels_of_another_class": wrong, "same": wrong == 0}
+    compared = [compare_outputs(ours, theirs.numpy()) for ours, theirs in pairs]
+    deviation = max(d for d, _ in compared)
+    wrong = compared[0][1] if runner.task == "sem_seg" else 0
+    return {
+        "deviation_std": deviation,
+        "pixels_of_another_class": wrong,
+        "same": deviation <= LIMIT and wrong == 0,
+    }

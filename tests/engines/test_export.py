@@ -1,0 +1,145 @@
+"""Networks as files: what they compute, what they say of themselves, and what cannot be written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bddzoo.engines import build_network, make_runner
+from bddzoo.engines.export import Session, compare_outputs, expected_outputs, export
+from bddzoo.engines.recipe import GAIN, recipe_state
+from bddzoo.errors import BddzooError, UsageError
+from bddzoo.registry import load_registry
+
+onnx = pytest.importorskip("onnx", reason="extra onnx is not installed")
+pytest.importorskip("onnxruntime", reason="extra onnx is not installed")
+pytest.importorskip("onnxscript", reason="extra onnx is not installed")
+
+REGISTRY = load_registry(None)
+SEMANTIC, INSTANCE = "demo_semfpn_r18n_sem_seg", "demo_mask_rcnn_r18n_ins_seg"
+# One of each way to build a head or backbone; all of them with BDDZOO_TEST_ALL=1.
+FAMILIES = (
+    *("psanet_r50-d8_512x1024_40k", "ccnet_r50-d8_512x1024_40k", "nonlocal_r50-d8_512x1024_40k"),
+    *("pointrend_r50_512x1024_40k", "upernet_swin-t_512x1024_40k", "upernet_deit-s_512x1024_80k"),
+    *("upernet_convnext-t_fp16_512x1024_40k", "emanet_r50-d8_769x769_40k"),
+)
+
+
+def runner_of(model_id: str) -> Any:
+    model = REGISTRY.find(model_id)
+    module = build_network(model)
+    module.load_state_dict(recipe_state(module, GAIN))
+    return make_runner(module, model)
+
+
+def image(count: int = 1, height: int = 96, width: int = 160) -> torch.Tensor:
+    return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(count))
+
+
+@pytest.fixture(scope="module")
+def semantic() -> Any:
+    return runner_of(SEMANTIC)
+
+
+@pytest.fixture(scope="module")
+def written(semantic: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("export") / "net.onnx"
+    export(semantic, path, (96, 160), batch=None, facts={"weights": "random"})
+    return path
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_any_batch_computes_what_pytorch_does(written: Path, semantic: Any, count: int) -> None:
+    x = image(count)
+    (found,) = Session(written, "onnxruntime", 1)(x.numpy())
+    deviation, wrong = compare_outputs(found, expected_outputs(semantic, x)[0].numpy())
+    assert deviation < 2e-5
+    assert wrong == 0
+
+
+def test_the_file_says_what_belongs_around_it(written: Path) -> None:
+    model = onnx.load(str(written))
+    onnx.checker.check_model(model)
+    facts = {entry.key: entry.value for entry in model.metadata_props}
+    protocol = REGISTRY.find(SEMANTIC).protocol
+    assert protocol is not None
+    assert tuple(json.loads(facts["mean"])) == protocol.mean
+    assert tuple(json.loads(facts["std"])) == protocol.std
+    assert (facts["channel_order"], facts["model"], facts["weights"]) == ("RGB", SEMANTIC, "random")
+    assert [i.name for i in model.graph.input] == ["image"]
+    assert [o.name for o in model.graph.output] == ["logits"]
+    assert list(written.parent.iterdir()) == [written]
+
+
+def test_classes_in_place_of_logits(semantic: Any, tmp_path: Path) -> None:
+    done = export(semantic, tmp_path / "net.onnx", (96, 160), argmax=True)
+    (found,) = Session(done.path, "onnxruntime", 1)(image().numpy())
+    assert found.dtype == np.uint8
+    assert (found == expected_outputs(semantic, image())[0].argmax(1).numpy()).mean() > 0.9999
+
+
+def test_a_detectors_dense_part(tmp_path: Path) -> None:
+    runner = runner_of(INSTANCE)
+    done = export(runner, tmp_path / "net.onnx", (96, 160))
+    assert "second stage" in done.left_out
+    found = Session(done.path, "onnxruntime", 1)(image().numpy())
+    wanted = expected_outputs(runner, image())
+    assert len(found) == len(wanted) == len(done.outputs)
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert compare_outputs(ours, theirs.numpy())[0] < 2e-5
+    with pytest.raises(UsageError, match="class maps"):
+        export(runner, tmp_path / "other.onnx", (96, 160), argmax=True)
+
+
+def test_openvino_computes_the_same(semantic: Any, tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino", reason="extra openvino is not installed")
+    done = export(semantic, tmp_path / "net.xml", (96, 160))
+    (found,) = Session(done.path, "openvino", 1)(image().numpy())
+    assert compare_outputs(found, expected_outputs(semantic, image())[0].numpy())[0] < 2e-5
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["net.bin", "net.xml"]
+    assert openvino.Core().read_model(str(done.path)).get_rt_info(["bddzoo", "model"]).astype(str) == SEMANTIC
+
+
+def test_an_operator_in_the_way_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="extra openvino is not installed")
+    runner = runner_of("mask_rcnn_r50_fpn_dconv_1x_ins_seg_bdd100k")
+    with pytest.raises(BddzooError, match="operator DeformConv is in the way"):
+        export(runner, tmp_path / "net.xml", (64, 64))
+    assert list(tmp_path.iterdir()) == []
+    done = export(runner, tmp_path / "net.onnx", (64, 64))
+    found = Session(done.path, "onnxruntime", 1)(image(1, 64, 64).numpy())
+    for ours, theirs in zip(found, expected_outputs(runner, image(1, 64, 64)), strict=True):
+        assert compare_outputs(ours, theirs.numpy())[0] < 2e-5
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families(name: str, tmp_path: Path) -> None:
+    runner = runner_of(f"{name}_sem_seg_bdd100k")
+    done = export(runner, tmp_path / "net.onnx", (128, 256))
+    x = image(1, 128, 256)
+    (found,) = Session(done.path, "onnxruntime", 1)(x.numpy())
+    deviation, wrong = compare_outputs(found, expected_outputs(runner, x)[0].numpy())
+    assert deviation < 2e-5
+    assert wrong == 0
+
+
+def test_deviations_and_ties() -> None:
+    wanted = np.zeros((1, 2, 1, 3), np.float32)
+    wanted[0, :, 0] = [[1, 0, 0.5], [0, 1, 0.5]]
+    found = wanted.copy()
+    found[0, 0, 0, 2] -= 0.001  # a tie that falls the other way
+    deviation, wrong = compare_outputs(found, wanted)
+    assert deviation == pytest.approx(0.001 / wanted.std(), rel=1e-3)
+    assert wrong == 0
+    assert compare_outputs(wanted[:, ::-1], wanted * 1.0)[1] == 0  # as far apart as the classes are
+    found = wanted.copy()
+    found[0, :, 0, 0] = [0.4, 0.6]
+    assert compare_outputs(found, wanted)[1] == 0
+    sharp = np.array([[[[10.0]], [[0.0]]]], np.float32)
+    assert compare_outputs(np.array([[[[4.0]], [[4.5]]]], np.float32), sharp)[1] == 0

@@ -1,0 +1,80 @@
+"""Class maps by other runtimes than PyTorch: the same, from files that are kept and never trusted blindly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bddzoo.engines import build_network
+from bddzoo.engines.recipe import GAIN, recipe_state
+from bddzoo.errors import UsageError
+from bddzoo.inference.load import load_runner
+from bddzoo.inference.runtimes import RUNTIMES
+from bddzoo.inference.speedups import Speedups
+from bddzoo.registry import load_registry
+
+pytest.importorskip("onnxruntime", reason="extra onnx is not installed")
+pytest.importorskip("onnxscript", reason="extra onnx is not installed")
+
+MODEL = load_registry(None).find("demo_semfpn_r18n_sem_seg")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path / "bddzoo" / "converted"
+
+
+def logits(runtime: str, gain: float = GAIN) -> np.ndarray[Any, Any]:
+    state = recipe_state(build_network(MODEL), gain)
+    runner: Any = load_runner(MODEL, state, "cpu", Speedups(runtime=runtime))[0]
+    x = torch.randn(2, 3, 90, 160, generator=torch.Generator().manual_seed(0))
+    found: torch.Tensor = runner.logits(x, (180, 320))
+    return found.numpy()
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES[1:])
+def test_logits_are_pytorchs(runtime: str) -> None:
+    pytest.importorskip(runtime, reason=f"{runtime} is not installed")
+    wanted = logits("eager")
+    assert np.abs(logits(runtime) - wanted).max() < 2e-5 * wanted.std()
+
+
+def test_files_are_kept_by_weights_and_shape_and_made_again_where_damaged(folder: Path) -> None:
+    first = logits("onnxruntime")
+    (file,) = folder.iterdir()
+    stamp = file.stat().st_mtime_ns
+    assert (logits("onnxruntime") == first).all()
+    assert file.stat().st_mtime_ns == stamp, "converted once"
+    other = logits("onnxruntime", gain=0.5)
+    assert len(list(folder.iterdir())) == 2
+    assert np.abs(other - logits("eager", gain=0.5)).max() < 2e-5 * other.std()
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1  # weights, most likely: the file still loads
+    file.write_bytes(content)
+    assert (logits("onnxruntime") == first).all()
+    assert file.read_bytes() != bytes(content)
+
+
+def test_it_is_recorded_and_goes_with_nothing_else() -> None:
+    assert Speedups(runtime="onnxruntime").options["runtime"].startswith("onnxruntime ")
+    for other in (
+        Speedups(runtime="onnxruntime", channels_last=True),
+        Speedups(runtime="openvino", bf16=True),
+    ):
+        with pytest.raises(UsageError, match="no other speedup"):
+            other.check(torch.device("cpu"))
+    with pytest.raises(UsageError, match="runs on a CPU"):
+        Speedups(runtime="onnxruntime").check(torch.device("cuda"))
+
+
+def test_detectors_are_refused() -> None:
+    model = load_registry(None).find("demo_mask_rcnn_r18n_ins_seg")
+    state = recipe_state(build_network(model), GAIN)
+    with pytest.raises(UsageError, match="semantic segmentation"):
+        load_runner(model, state, "cpu", Speedups(runtime="onnxruntime"))
