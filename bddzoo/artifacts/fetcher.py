@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
+from msgspec.structs import replace
+
 from bddzoo.artifacts.cache import Cache, Entry, check_name
 from bddzoo.artifacts.digests import first_mismatch
 from bddzoo.artifacts.download import peek
@@ -96,8 +98,24 @@ class Fetcher:
         if artifact is None:
             hint = f"see: bddzoo info {model.id}"
             raise MissingError(f"model {model.id}: its zoo gives no {kind}", hint=hint)
+        return self._have(model, artifact, verify, rehash)
+
+    def fetch_document(self, model: Model) -> FetchResult:
+        """Have the zoo's document in the cache that a model's row is printed in, once for all its rows.
+
+        Raises:
+            BddzooError: As `fetch`.
+        """
+        if model.document is None:
+            raise MissingError(f"the registry knows no document of zoo {model.zoo.id} for {model.task}")
+        rows = replace(model, id=f"{model.zoo.id}-{model.task}", artifacts=(model.document,))
+        return self._have(rows, model.document)
+
+    def _have(
+        self, model: Model, artifact: Artifact, verify: bool = False, rehash: bool = False
+    ) -> FetchResult:
         check_name(artifact.name)
-        key = f"{model.id}/{kind}"
+        key = f"{model.id}/{artifact.kind}"
         self.progress.begin(key, artifact.name)
         outcome = "failed"
         try:

@@ -39,7 +39,7 @@ MATRIX_LIMIT = 256
     formats=("table", "json", "junit", "github", "md"),
     epilog="""\b
 Links, in this order; the first that breaks is named:
-  registry     the number is what the zoo's own document says (--document)
+  registry     the number is what the zoo's own document says
   scores       the published scores file gives that number
   predictions  the published predictions, scored here, give it too (--data)
   weights      inference with the verified weights gives it (--data)
@@ -68,7 +68,7 @@ Examples:
         multiple=True,
         type=Named(),
         metavar="FILE",
-        help="The zoo's Markdown document; repeatable.",
+        help="The zoo's Markdown document instead of the registry's; repeatable.",
     ),
     option("--from-scores", type=Named(), metavar="FILE", help="Scores file instead of the published one."),
     PREDICTIONS_OF_CHECK,
@@ -103,8 +103,8 @@ def command(
 ) -> int:
     """Test what stands behind reported numbers, and name the first link that breaks.
 
-    All links are tested unless --link or one of the options that name what to look at says which. A link that
-    cannot be looked at is `missing`, never a pass.
+    All links that the zoo has published something for are tested, unless --link or one of the options that
+    name what to look at says which. One that cannot be looked at is `missing`, never a pass.
     """
     from bddzoo.cli.progress import Bar
     from bddzoo.cli.weights import obtain_weights
@@ -157,6 +157,8 @@ def command(
             bar.step(f"checking {model.id}")
             tested = under_protocol(app, model, run.protocol)
             found = tuple(checker.check(tested, n) for n in LINKS if n in asked)
+            if not links:  # nobody asked for a link that the zoo gives nothing for
+                found = tuple(link for link in found if link.published) or found
             checks.append(ModelCheck(model.id, model.zoo.id, found))
             bar.update(number, len(models))
     return _report(app, checks)

@@ -53,7 +53,7 @@ def command(
     """Check predictions of a test set as the server would, and pack them.
 
     Names, number of frames, sizes, values and categories, scores, and overlaps are checked before anything
-    is written.
+    is written. Where to submit it is said.
     """
     from bddzoo.evaluation.submission import pack
     from bddzoo.files import format_size
@@ -62,10 +62,19 @@ def command(
     predictions, score_file = find_predictions(predictions, task, score_file)
     workers = jobs or min(4, os.cpu_count() or 1)
     packed = pack(task, predictions, out, score_file=score_file, images=images, count=count, workers=workers)
+    servers = list(dict.fromkeys(s.server for s in app.registry.sections if s.task == task and s.server))
     if app.json:
         app.data_json(
-            {"task": task, "out": str(out), "frames": packed.frames, "size_bytes": packed.size_bytes}
+            {
+                "task": task,
+                "out": str(out),
+                "frames": packed.frames,
+                "size_bytes": packed.size_bytes,
+                "servers": servers,
+            }
         )
     else:
         size = format_size(packed.size_bytes)
         app.say(f"{number_of(packed.frames, 'frame')} in {number_of(packed.files, 'file')}, {size}: {out}")
+        for server in servers:
+            app.say(f"submit it at {server}")

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from bddzoo.datasets.classes import CLASS_SETS
-from bddzoo.datasets.formats.frames import JsonFrames
+from bddzoo.datasets.formats.frames import JsonFrames, coco_kind
 from bddzoo.datasets.formats.mask import decode_bitmask, decode_mask
 from bddzoo.datasets.formats.png import PALETTE
 from bddzoo.datasets.openseg import scheme_hint
@@ -26,6 +26,8 @@ from bddzoo.files import atomic_open
 
 # Frames of BDD100K's test sets: segmentation on the 10K images, drivable area on the 100K images.
 TEST_FRAMES = {"sem_seg": 2000, "ins_seg": 2000, "pan_seg": 2000, "drivable": 20000}
+RLE_HINT = "bddzoo convert-labels --to rle makes a file that it reads"
+MASKS_HINT = "bddzoo convert-labels --to masks makes files that it reads"
 # Archives of the same predictions are the same bytes.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -71,6 +73,10 @@ def pack(
         raise MissingError(f"{source.path} has files that are not predictions: {listing(strays)}")
     if bool(pngs) == bool(texts):
         raise MissingError(f"{source.path} must hold PNG files or JSON files, and only these")
+    if texts and coco_kind(source, texts[0]):
+        raise MissingError(
+            f"{source.where(texts[0])} is a COCO file, which the server does not read", hint=RLE_HINT
+        )
     names = [PurePosixPath(m).stem for m in pngs]
     jobs: list[tuple[str, str | int]] = [(n, m) for n, m in zip(names, pngs, strict=True)]
     check: Callable[[tuple[str, str | int]], None]
@@ -141,7 +147,9 @@ def _png_check(
         if task in ("sem_seg", "drivable"):
             pixels, header = decode_mask(content, path, "pred")
             if header.colour == PALETTE:
-                raise MissingError(f"{path} is a palette PNG; the server may read its colours")
+                raise MissingError(
+                    f"{path} is a palette PNG; the server may read its colours", hint=MASKS_HINT
+                )
             limit = len(CLASS_SETS[task])
             odd = np.unique(pixels[(pixels >= limit) & (pixels != 255)])
             if odd.size:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from bddzoo.registry import structs as doc
 from bddzoo.registry.model import Artifact, ArtifactKind, Digest, DigestOrigin, Zoo
@@ -21,6 +21,19 @@ KINDS: tuple[ArtifactKind, ...] = (
 _IDENT = re.compile(doc.IDENT)
 _DIGEST = re.compile(doc.DIGEST)
 _SIZE = re.compile(doc.SIZE)
+
+
+def build_document(checker: Checker, at: PathLike, section: doc.SectionDoc) -> Artifact | None:
+    """The document that a section's rows are printed in."""
+    spec = section.document
+    if spec is None:
+        return None
+    path: PathLike = (*at, "document")
+    for index, url in enumerate(spec.sources or ()):
+        checker.url((*path, "sources", index), url, source=True)
+    if spec.name is None:
+        checker.note(path, "a document needs a name, as files of the cache and of mirrors have it")
+    return _artifact(checker, path, "document", None, spec, spec.name or "document", "", len(at))
 
 
 def build_artifacts(
@@ -44,40 +57,40 @@ def build_artifacts(
                 checker.url((*path, key), getattr(spec, key), row.id, len(at))
             for index, url in enumerate(spec.sources or ()):
                 checker.url((*path, "sources", index), url, row.id, len(at), source=True)
-        found.append(_artifact(checker, path, kind, template, spec, row, commit, len(at)))
+        found.append(_artifact(checker, path, kind, template, spec, row.id, commit, len(at)))
     return tuple(found)
 
 
 def _artifact(
     checker: Checker,
     at: PathLike,
-    kind: ArtifactKind,
+    kind: ArtifactKind | Literal["document"],
     template: doc.TemplateDoc | None,
     own: doc.ArtifactDoc | None,
-    row: doc.ModelDoc,
+    owner: str,
     commit: str,
     depth: int,
 ) -> Artifact:
     def fill(text: str | None, name: str = "") -> str | None:
         if text is None or "{" not in text:
             return text
-        return text.replace("{id}", row.id).replace("{name}", name).replace("{commit}", commit)
+        return text.replace("{id}", owner).replace("{name}", name).replace("{commit}", commit)
 
     base = template or doc.TemplateDoc()
-    name = (own and own.name) or fill(base.name) or row.id
+    name = (own and own.name) or fill(base.name) or owner
     # A name that comes from a bad id is one mistake, not one per file.
-    derived = not (own and own.name) and not _IDENT.fullmatch(row.id)
+    derived = not (own and own.name) and not _IDENT.fullmatch(owner)
     if (doc.unsafe(name) or "/" in name) and not derived:
-        checker.note((*at, "name"), f'expected a plain file name, got "{name}"', row.id, depth)
+        checker.note((*at, "name"), f'expected a plain file name, got "{name}"', owner, depth)
     url = fill(base.url, name)
     sources = tuple(own.sources) if own and own.sources is not None else ((url,) if url else ())
-    size, origin, date = _size(checker, at, own.size if own else None, row, depth)
+    size, origin, date = _size(checker, at, own.size if own else None, owner, depth)
     return Artifact(
         kind=kind,
         name=name,
         sources=sources,
         digests=tuple(
-            parse_digest(checker, (*at, "digests", i), d, row.id, depth) for i, d in enumerate(own.digests)
+            parse_digest(checker, (*at, "digests", i), d, owner, depth) for i, d in enumerate(own.digests)
         )
         if own
         else (),
@@ -93,14 +106,14 @@ def _artifact(
 
 
 def _size(
-    checker: Checker, at: PathLike, given: int | str | None, row: doc.ModelDoc, depth: int
+    checker: Checker, at: PathLike, given: int | str | None, owner: str, depth: int
 ) -> tuple[int | None, DigestOrigin | None, str | None]:
     """Size in bytes, where it is from, and the date."""
     if given is None or isinstance(given, int):
         return given, None, None
     match = _SIZE.fullmatch(given)
     if match is None:
-        checker.note((*at, "size"), f'expected {doc.SIZE_WORDS}; got "{given}"', row.id, depth)
+        checker.note((*at, "size"), f'expected {doc.SIZE_WORDS}; got "{given}"', owner, depth)
         return None, None, None
     return int(match[1]), match[2], match[3].strip() if match[3] else None  # type: ignore[return-value]
 

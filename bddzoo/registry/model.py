@@ -57,7 +57,7 @@ class Artifact(Struct, frozen=True):
         licence: Licence of this file, if known.
     """
 
-    kind: ArtifactKind
+    kind: ArtifactKind | Literal["document"]
     name: str
     sources: tuple[str, ...] = ()
     digests: tuple[Digest, ...] = ()
@@ -318,6 +318,7 @@ class Model(Struct, frozen=True):
         network: Architecture, or None when the zoo's row is text only.
         protocol: Test protocol, or None when unknown.
         notes: What is known to be odd about the row.
+        document: The zoo's Markdown document that the row is printed in, pinned; None when unknown.
         paper_id: Name in the registry of the paper of the row's method; the heading's unless the row says.
         protocols: Id to protocol, of those that `elsewhere` names.
         training: How the weights were trained, or None when unknown.
@@ -343,6 +344,7 @@ class Model(Struct, frozen=True):
     lint_ok: Mapping[str, str] = field(default_factory=dict)
     fills: Fills | None = None
     not_buildable: NotBuildable | None = None
+    document: Artifact | None = None
     paper_id: str | None = None
     protocols: Mapping[str, Protocol] = field(default_factory=dict)
 
@@ -419,7 +421,8 @@ class Section(Struct, frozen=True):
     """A zoo's models of one task, as one document prints them.
 
     Attributes:
-        page: The zoo's document, pinned; None when unknown.
+        page: Web page of the zoo's document, pinned; None when unknown.
+        server: Web page of the server that scores predictions of the test split; None where there is none.
         layout: Methods under `headings` with papers, or tables in a plain `list`.
         columns: All columns by name.
         styles: Table styles by name.
@@ -430,6 +433,7 @@ class Section(Struct, frozen=True):
     zoo: Zoo
     task: Task
     page: str | None
+    server: str | None
     layout: Literal["headings", "list"]
     columns: Mapping[str, Column]
     styles: Mapping[str, TableStyle]

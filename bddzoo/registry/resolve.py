@@ -16,9 +16,10 @@ from typing import Any
 from msgspec import Struct
 
 from bddzoo.registry import structs as doc
-from bddzoo.registry.artifacts import build_artifacts, parse_digest
+from bddzoo.registry.artifacts import build_artifacts, build_document, parse_digest
 from bddzoo.registry.model import (
     REASONS,
+    Artifact,
     Column,
     Elsewhere,
     Fills,
@@ -288,6 +289,8 @@ class Resolver(Checker):
 
     def _section(self, at: PathLike, zoo: Zoo, task: Task, spec: doc.SectionDoc) -> Section:
         self.url((*at, "page"), spec.page)
+        self.url((*at, "server"), spec.server)
+        document = build_document(self, at, spec)
         if spec.protocol is not None and spec.protocol not in self.protocols:
             self.note((*at, "protocol"), unknown("protocol", spec.protocol, self.protocols))
         columns = {name: build_column(name, c) for name, c in spec.columns.items()}
@@ -306,7 +309,7 @@ class Resolver(Checker):
                 self.note((*here, "table"), unknown("table style", entry.table, styles))
             for number, row in enumerate(entry.models):
                 path: PathLike = (*here, "models", number)
-                models.append(self._model(path, zoo, task, spec, entry, method, row, styles))
+                models.append(self._model(path, zoo, task, spec, entry, method, row, styles, document))
         own = {"columns": columns, "styles": styles, "methods": tuple(methods), "models": tuple(models)}
         return Section(**{**shared(spec, Section), **own, "zoo": zoo, "task": task})
 
@@ -351,6 +354,7 @@ class Resolver(Checker):
         method: Method,
         row: doc.ModelDoc,
         styles: Mapping[str, TableStyle],
+        document: Artifact | None,
     ) -> Model:
         depth = len(at)
         self.ident((*at, "id"), row.id, row.id, depth)
@@ -385,6 +389,7 @@ class Resolver(Checker):
             lint_ok=row.lint_ok,
             fills=self._fills(at, row),
             not_buildable=self._not_buildable(at, row),
+            document=document,
             paper_id=row.paper or method.paper_id,
             protocols={
                 e.protocol: self.protocols[e.protocol] for e in row.elsewhere if e.protocol in self.protocols

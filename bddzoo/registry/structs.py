@@ -278,6 +278,8 @@ class SectionDoc(Doc):
     """A zoo's models of one task."""
 
     page: Url | None = None
+    document: ArtifactDoc | None = None
+    server: Url | None = None
     engine: Literal["mmseg", "mmdet", "vis4d", "openseg"] | None = None
     arch: Ident | None = None
     num_classes: Positive | None = None

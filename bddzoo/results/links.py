@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bddzoo.errors import BddzooError, ExitCode
+from bddzoo.errors import BddzooError, ExitCode, MissingError
 from bddzoo.registry.model import Model
 from bddzoo.results.record import TIME_FORMAT, Fingerprint, Record, RunInfo, new_record
 from bddzoo.results.scorefile import ScoreFile, read_score_file
@@ -50,6 +50,7 @@ class LinkResult:
         compared: What agrees with what is published, in words.
         not_compared: What could not be compared.
         looked: Whether there was anything to look at.
+        published: Whether the zoo has published anything of the kind.
     """
 
     link: Link
@@ -61,6 +62,7 @@ class LinkResult:
     compared: tuple[str, ...] = ()
     not_compared: tuple[str, ...] = ()
     looked: bool = True
+    published: bool = True
 
     @property
     def outcome(self) -> str:
@@ -94,8 +96,13 @@ class ModelCheck:
 
     @property
     def first_broken(self) -> LinkResult | None:
-        """The first link that does not hold, or None."""
-        return next((link for link in self.links if link.verdict is not Verdict.REPRODUCED), None)
+        """The first link that breaks, otherwise the first that could not be looked at, or None."""
+        bad = [link for link in self.links if link.verdict is not Verdict.REPRODUCED]
+        return min(bad, key=lambda link: not link.looked, default=None)
+
+
+class NotPublishedError(MissingError):
+    """The zoo has published nothing that a link could be about."""
 
 
 def attempt(link: Link, check: Callable[[], LinkResult]) -> LinkResult:
@@ -104,7 +111,8 @@ def attempt(link: Link, check: Callable[[], LinkResult]) -> LinkResult:
         return check()
     except BddzooError as error:
         verdict = _VERDICT_OF.get(error.exit_code, Verdict.MISSING)
-        return LinkResult(link, verdict, reasons=(error.message,), looked=verdict is not Verdict.MISSING)
+        looked, published = verdict is not Verdict.MISSING, not isinstance(error, NotPublishedError)
+        return LinkResult(link, verdict, reasons=(error.message,), looked=looked, published=published)
     except OSError as error:  # the other models are checked all the same
         what = f"{error.filename}: " if error.filename else ""
         reasons = (f"{what}{error.strerror or error}",)
@@ -123,8 +131,6 @@ def check_registry(model: Model, documents: Sequence[Path], split: str = "val") 
         MissingError: A document cannot be read, or none has a row for the model.
         UsageError: One holds no tables that can be read.
     """
-    from bddzoo.errors import MissingError
-
     rows = ((document, _row_of(model, _read_document(document))) for document in documents)
     document, found = next((pair for pair in rows if pair[1] is not None), (None, None))
     if document is None or found is None:

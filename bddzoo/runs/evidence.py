@@ -9,13 +9,14 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from bddzoo.errors import BddzooError, MissingError
 from bddzoo.registry.model import ArtifactKind, Model
 from bddzoo.results.links import (
     Link,
     LinkResult,
+    NotPublishedError,
     attempt,
     check_predictions,
     check_registry,
@@ -27,6 +28,9 @@ from bddzoo.results.store import best_record, check_root, default_root, scan_rec
 from bddzoo.results.verdict import judge
 from bddzoo.runs.loop import MeasureOptions
 
+if TYPE_CHECKING:
+    from bddzoo.artifacts import Fetcher
+
 
 @dataclass(frozen=True)
 class EvidenceChecker:
@@ -37,7 +41,7 @@ class EvidenceChecker:
         warn: Called with warnings that do not affect a verdict.
         command: What is recorded as the command of a measurement.
         data: Data set with the ground truth, or None.
-        documents: Documents of the zoo.
+        documents: Documents of the zoo instead of the one that the registry names.
         from_scores: Scores file instead of the published one.
         from_preds: Predictions instead of the published ones.
         from_weights: Run the network even if there is a record.
@@ -73,9 +77,10 @@ class EvidenceChecker:
         return attempt(link, lambda: checks[link](model))
 
     def _registry(self, model: Model) -> LinkResult:
-        if not self.documents:
-            raise MissingError("no document of the zoo to compare with: give --document FILE")
-        return check_registry(model, self.documents, self.options.split)
+        if not self.documents and model.document is None:
+            raise NotPublishedError("the registry knows no document of the zoo: --document FILE names one")
+        documents = self.documents or (self._fetcher().fetch_document(model).path,)
+        return check_registry(model, documents, self.options.split)
 
     def _scores(self, model: Model) -> LinkResult:
         file = self.from_scores or self._fetch(model, f"scores-{self.options.split}")
@@ -84,6 +89,8 @@ class EvidenceChecker:
     def _predictions(self, model: Model) -> LinkResult:
         from bddzoo.datasets.layouts import layout_of
 
+        if self.from_preds is None:
+            self._check_published(model, "preds")
         if self.data is None:
             raise MissingError("no ground truth to score predictions against: give --data ROOT")
         truth = layout_of(model, self.data).label_folder(model.task, self.options.split)
@@ -127,11 +134,16 @@ class EvidenceChecker:
         return from_report("weights", judge(model, outcome.record), str(self.data), outcome.record)
 
     def _fetch(self, model: Model, kind: str) -> Path:
+        wanted = cast(ArtifactKind, kind)
+        self._check_published(model, wanted)
+        return self._fetcher().fetch(model, wanted).path
+
+    def _check_published(self, model: Model, kind: ArtifactKind) -> None:
+        artifact = model.artifact(kind)
+        if artifact is None or not (artifact.sources or self.sources):
+            raise NotPublishedError(f"the zoo links no {kind} for this model")
+
+    def _fetcher(self) -> Fetcher:
         from bddzoo.artifacts import Cache, Fetcher
 
-        wanted = cast(ArtifactKind, kind)
-        artifact = model.artifact(wanted)
-        if artifact is None or not (artifact.sources or self.sources):
-            raise MissingError(f"the zoo links no {kind} for this model")
-        fetcher = Fetcher(Cache(self.cache), self.sources, offline=self.offline)
-        return fetcher.fetch(model, wanted).path
+        return Fetcher(Cache(self.cache), self.sources, offline=self.offline)

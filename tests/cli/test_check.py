@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 
 from tests.cli.command import assert_one_line, run_here
 from tests.cli.conftest import TinyZoo
@@ -113,9 +115,65 @@ def test_what_cannot_be_looked_at_is_missing_and_never_a_pass(
     run: Run, tiny: TinyZoo, published: Path
 ) -> None:
     done = check(run, tiny, published, "sem_seg", "--format", "json")
-    assert verdicts(done) == dict.fromkeys(("registry", "scores", "predictions", "weights"), "missing")
+    assert verdicts(done) == {"weights": "missing"}
+    assert done.returncode == 5
+    names = ("registry", "scores", "predictions", "weights")
+    done = check(
+        run, tiny, published, "sem_seg", "--format", "json", *(x for n in names for x in ("--link", n))
+    )
+    assert verdicts(done) == dict.fromkeys(names, "missing")
     assert done.returncode == 5
     assert json.loads(done.stdout)[0]["first_broken"] == "registry"
+
+
+def with_document(tiny: TinyZoo, published: Path, task: str, url: str) -> None:
+    """Let the registry name the zoo's document and its digest."""
+    registry = published / "registry.yaml"
+    zoo = yaml.safe_load(registry.read_text())
+    digest = hashlib.sha256((published / f"{task}.md").read_bytes()).hexdigest()
+    document = {"name": f"{task}.md", "sources": [url], "digests": [f"sha256:{digest} computed"]}
+    zoo["zoos"][0]["tasks"][task]["document"] = document
+    registry.write_text(yaml.safe_dump(zoo, sort_keys=False))
+
+
+def test_a_model_and_a_data_set_are_enough_to_pass(run: Run, tiny: TinyZoo, published: Path) -> None:
+    """The document is fetched as any file; links that the zoo gives nothing for are not tested."""
+    with Server() as server:
+        url = server.put("/zoo/README.md", (published / "sem_seg.md").read_bytes())
+        with_document(tiny, published, "sem_seg", url)
+        done = check(run, tiny, published, "sem_seg", "--data", tiny.data)
+        assert done.returncode == 0, done.stdout
+        assert "the tested links hold; not tested: scores, predictions" in " ".join(done.stdout.split())
+        assert check(run, tiny, published, "sem_seg", "--link", "registry").returncode == 0
+        assert [r.path for r in server.requests if r.method == "GET"] == ["/zoo/README.md"]
+    # Asked for by name, a link that nothing is published for is missing all the same.
+    done = check(run, tiny, published, "sem_seg", "--link", "registry", "--link", "scores")
+    assert done.returncode == 5
+
+
+def test_a_document_is_served_by_a_source_and_is_the_one_that_is_meant(
+    run: Run, tiny: TinyZoo, published: Path
+) -> None:
+    with_document(tiny, published, "sem_seg", "http://127.0.0.1:9/zoo/README.md")
+    command = ("--link", "registry", "--offline", "--from", published)
+    assert check(run, tiny, published, "sem_seg", *command).returncode == 0
+    document = published / "sem_seg.md"
+    document.write_text(document.read_text() + "\n")
+    done = check(run, tiny, published, "sem_seg", *command, "--cache", published / "other")
+    assert done.returncode == 6
+    assert "sha256" in done.stdout
+
+
+def test_what_breaks_is_named_before_what_nobody_could_look_at(
+    run: Run, tiny: TinyZoo, published: Path
+) -> None:
+    file = published / "sem_seg-scores.json"
+    scores = json.loads(file.read_text())
+    scores["summary"]["mIoU"] += 1
+    file.write_text(json.dumps(scores))
+    links = ("--link", "registry", "--link", "scores", "--from-scores", file)
+    done = check(run, tiny, published, "sem_seg", *links)
+    assert "the first link that breaks is 'scores'" in " ".join(done.stdout.split())
 
 
 def test_a_record_that_is_there_is_used_instead_of_running(run: Run, tiny: TinyZoo, published: Path) -> None:

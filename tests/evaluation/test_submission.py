@@ -31,7 +31,9 @@ def masks(tmp_path):
 
 def test_a_good_submission_is_packed_and_scores_the_same(masks, capsys):
     assert pack(masks, "sem_seg", "--images", str(masks / "images")) == 0
-    assert "3 frames in 3 files" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "3 frames in 3 files" in said
+    assert "submit it at https://eval.ai/web/challenges/challenge-page/1257" in said
     packed = evaluate("sem_seg", masks / "gt", masks / "s.zip").scores
     assert packed == evaluate("sem_seg", masks / "gt", masks / "pred").scores
     first = (masks / "s.zip").read_bytes()
@@ -139,3 +141,17 @@ def test_bitmask_submissions(tmp_path, capsys):
     assert pack(tmp_path, "ins_seg", *more) == 5
     assert "category 9; known are 1 to 8" in capsys.readouterr().err
     assert pack(tmp_path, "pan_seg", "--count", "1", "--force") == 0
+
+
+@pytest.mark.parametrize(("task", "to"), [("ins_seg", "coco"), ("sem_seg", "color")])
+def test_a_format_that_the_server_does_not_read_names_the_command_that_helps(masks, capsys, task, to):
+    label = "pred/f0.png"
+    if task == "ins_seg":
+        bitmask = np.zeros((*SHAPE, 4), np.uint8)
+        bitmask[10:90, 10:90] = (3, 0, 0, 1)
+        assert cv2.imwrite(str(masks / label), cv2.cvtColor(bitmask, cv2.COLOR_RGBA2BGRA))
+    out = masks / ("other.json" if to == "coco" else "other")
+    convert = ["convert-labels", "-t", task, "-l", str(masks / label), "--to", to, "-o", str(out)]
+    assert run(convert) == 0
+    assert pack(masks, task, "--count", "1", what=out.name) == 5
+    assert f"bddzoo convert-labels --to {'rle' if to == 'coco' else 'masks'}" in capsys.readouterr().err
