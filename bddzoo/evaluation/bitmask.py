@@ -6,8 +6,7 @@ B << 8 | A = instance id; id 0 is background.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,8 +17,7 @@ IGNORE_BIT = 1
 CROWD_BIT = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Segments:
+class Segments(msgspec.Struct, frozen=True, gc=False):
     """Instances of one bitmask, ascending by id.
 
     Attributes:
@@ -35,8 +33,7 @@ class Segments:
     areas: NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Overlaps:
+class Overlaps(msgspec.Struct, frozen=True, gc=False):
     """Two bitmasks of one frame and how their instances overlap.
 
     Attributes:

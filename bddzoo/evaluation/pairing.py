@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
+
+import msgspec
 
 from bddzoo.datasets.formats.frames import Frames
 from bddzoo.datasets.images import frame_stem
@@ -16,8 +17,7 @@ from bddzoo.evaluation.jobs import listing
 from bddzoo.evaluation.options import Options
 
 
-@dataclass(frozen=True, slots=True)
-class MaskPair:
+class MaskPair(msgspec.Struct, frozen=True, gc=False):
     """Ground truth and prediction of a frame, as members of their sources."""
 
     name: str
@@ -25,8 +25,7 @@ class MaskPair:
     pred: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class FramePair:
+class FramePair(msgspec.Struct, frozen=True, gc=False):
     """Ground truth and prediction of a frame, as positions in their JSON files."""
 
     name: str

@@ -8,8 +8,8 @@ being the sign; from the third count on a count is stored as its difference to t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,8 +25,7 @@ class RleError(ValueError):
     """Counts that describe no mask of the stated size."""
 
 
-@dataclass(frozen=True, slots=True)
-class MaskRuns:
+class MaskRuns(msgspec.Struct, frozen=True, gc=False):
     """Foreground runs of several masks of one size, in column order, mask by mask.
 
     Attributes:
@@ -54,8 +53,7 @@ class MaskRuns:
         return bool((self.ends[order][:-1] > self.starts[order][1:]).any())
 
 
-@dataclass(frozen=True, slots=True)
-class ClassRuns:
+class ClassRuns(msgspec.Struct, frozen=True, gc=False):
     """A class map as runs in column order.
 
     Attributes:

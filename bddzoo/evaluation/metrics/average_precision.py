@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,8 +14,7 @@ from bddzoo.evaluation.metrics.scores import Scores
 RECALL_POINTS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
 
 
-@dataclass(frozen=True)
-class ClassDetections:
+class ClassDetections(msgspec.Struct, frozen=True, gc=False):
     """All detections of one class, best score first.
 
     Attributes:

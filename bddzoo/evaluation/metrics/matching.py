@@ -5,8 +5,7 @@ A set of thresholds is a bit mask: bit t stands for threshold t of `IOU_THRESHOL
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,8 +20,7 @@ ALL_BITS = (1 << len(IOU_THRESHOLDS)) - 1
 MAX_DETECTIONS = (1, 10, 100)
 
 
-@dataclass(frozen=True, slots=True)
-class FrameMatches:
+class FrameMatches(msgspec.Struct, frozen=True, gc=False):
     """What AP needs of one frame: about 26 bytes for each detection.
 
     Attributes:
@@ -85,8 +83,7 @@ def matches_of_json(
     return matches, remarkable
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
+class Candidates(msgspec.Struct, frozen=True, gc=False):
     """Detections and objects of one frame, before they are matched.
 
     Attributes:
