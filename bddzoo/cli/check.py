@@ -12,6 +12,7 @@ import click
 
 from bddzoo.cli.app import App, Folder, Named, ZooCommand
 from bddzoo.cli.options import (
+    ACCEPT_PREFIX,
     DATA,
     FROM,
     PREDICTIONS_OF_CHECK,
@@ -76,6 +77,7 @@ Examples:
     FROM,
     RUN,
     RESULTS,
+    ACCEPT_PREFIX,
     flag("--matrix", help="Only print the models, as a job matrix for GitHub Actions."),
     option(
         "--merge",
@@ -98,6 +100,7 @@ def command(
     sources: tuple[str, ...],
     run: Run,
     results: Path | None,
+    accept_prefix: bool,
     matrix: bool,
     merge: Path | None,
 ) -> int:
@@ -153,6 +156,7 @@ def command(
                 cache=app.cache_dir,
                 options=options,
                 results=results,
+                accept_prefix=accept_prefix,
             )
             bar.step(f"checking {model.id}")
             tested = under_protocol(app, model, run.protocol)

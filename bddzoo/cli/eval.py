@@ -11,6 +11,7 @@ import click
 
 from bddzoo.cli.app import App, ZooCommand
 from bddzoo.cli.options import (
+    ACCEPT_PREFIX,
     DATA,
     FORCE,
     FROM,
@@ -68,6 +69,7 @@ Examples:
     WEIGHTS,
     FROM,
     RESULTS,
+    ACCEPT_PREFIX,
     flag("--skip-bad", help="Leave out images that cannot be used; the record is partial."),
 )
 @click.pass_obj
@@ -84,6 +86,7 @@ def command(
     weights: Path | None,
     sources: tuple[str, ...],
     results: Path | None,
+    accept_prefix: bool,
     skip_bad: bool,
 ) -> int:
     """Run models on their data sets, score them with the zoo's own metrics, and judge the reported numbers.
@@ -107,7 +110,8 @@ def command(
     for model in models:
         folder = out / model.id if out is not None and len(models) > 1 else out
         options = run.options(out=folder, overwrite=force, skip_bad=skip_bad, speedups=speedups)
-        job = EvalRun(app, model, need_data(app, data, dataset_of(model)), options, results, resume)
+        root = need_data(app, data, dataset_of(model))
+        job = EvalRun(app, model, root, options, results, resume, accept_prefix)
         try:
             row, code = job.run(weights, sources, offline=run.offline)
         except BddzooError as error:
@@ -138,6 +142,7 @@ class EvalRun:
         options: How it is run.
         results: Folder of records; None for the default one.
         resume: Go on with predictions of an interrupted run, where nothing is scored.
+        accept_prefix: The first digits of the weights' digest are enough, where no more are known.
     """
 
     app: App
@@ -146,6 +151,7 @@ class EvalRun:
     options: MeasureOptions
     results: Path | None
     resume: bool
+    accept_prefix: bool
 
     def run(
         self, weights: Path | None, sources: tuple[str, ...], *, offline: bool
@@ -173,7 +179,7 @@ class EvalRun:
             outcome = measure(model, self.data, path, used, self.options, watcher, command=typed)
         report = record_path = unwritten = None
         if outcome.record is not None:
-            report = judge(model, outcome.record)
+            report = judge(model, outcome.record, accept_prefix=self.accept_prefix)
             try:
                 record_path = write_record(outcome.record, default_root(self.results), outcome.statistics)
             except BddzooError as error:  # the numbers are shown all the same: they may have taken hours

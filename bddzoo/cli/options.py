@@ -224,7 +224,7 @@ WHAT = click.option(
     help="Comma-separated: weights, scores, preds, masks, visuals, config, all.",
 )
 VERIFY = flag("--verify", help="Accept only what a digest proves; hash again what is there.")
-ACCEPT_PREFIX = flag("--accept-prefix", help="With --verify: the first digits of a digest are enough.")
+ACCEPT_PREFIX = flag("--accept-prefix", help="Where only first digits of a digest are known, accept them.")
 FROM = click.option(
     "--from",
     "sources",

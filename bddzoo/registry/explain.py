@@ -121,6 +121,9 @@ def _message(error: Exception, kind: Any, value: Any) -> str:
     """What was expected, in words, and what was there."""
     for part in (kind, *typing.get_args(kind)):
         for meta in getattr(part, "__metadata__", ()):
+            most = getattr(meta, "max_length", None)
+            if most is not None and isinstance(value, str) and len(value) > most:
+                return f"expected at most {most} characters, got {len(value)}"
             if getattr(meta, "description", None):
                 return f"expected {meta.description}; got {show(value)}"
     for part in (kind, *typing.get_args(kind)):
@@ -139,5 +142,6 @@ def show(value: Any) -> str:
         return "a mapping"
     if isinstance(value, list):
         return "a list"
+    value = value[:60] if isinstance(value, str) else value
     text = str(value) if isinstance(value, Decimal) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "..."

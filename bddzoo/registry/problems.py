@@ -106,7 +106,7 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """`; did you mean "x"?`, or nothing where nothing is near."""
     from difflib import get_close_matches
 
-    near = get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    near = get_close_matches(word[:200], list(choices), n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else ""
 
 

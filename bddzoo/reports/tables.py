@@ -6,6 +6,7 @@ Compact tables, tables of what was measured next to what is reported, full pages
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -152,6 +153,7 @@ def latest_records(
 def measured_rows(model: Model, record: Record | None) -> Sequence[tuple[str, ...]]:
     """One row per number that the zoo reports on the record's split (val where there is no record)."""
     from bddzoo.results import judge
+    from bddzoo.results.verdict import Verdict, describe_scope
 
     if record is None:
         numbers = [Number(r.metric, "val", str(r.value)) for r in reported_on(model, "val")]
@@ -160,6 +162,9 @@ def measured_rows(model: Model, record: Record | None) -> Sequence[tuple[str, ..
         report = judge(model, record)
         numbers = [judged_number(entry, report.split) for entry in report.metrics]
         date = record.run.started[:10]
+        if report.not_compared:  # what was not compared matters to whoever reads that it is reproduced
+            sure, scope = str(Verdict.REPRODUCED), describe_scope((), report.not_compared)
+            numbers = [replace(n, verdict=f"{sure} ({scope})") if n.verdict == sure else n for n in numbers]
         if not numbers:
             return [(f"({report.split})", UNKNOWN, UNKNOWN, UNKNOWN, str(report.verdict), date)]
     return [(f"{n.metric}-{n.split}", n.reported, n.measured, n.difference, n.verdict, date) for n in numbers]

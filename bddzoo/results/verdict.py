@@ -10,7 +10,7 @@ tolerance. The report says what was compared and what was not.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
@@ -238,7 +238,7 @@ def describe_scope(compared: Sequence[str], not_compared: Sequence[str]) -> str:
     return "; ".join(parts)
 
 
-def judge(model: Model, record: Record) -> VerdictReport:
+def judge(model: Model, record: Record, *, accept_prefix: bool = False) -> VerdictReport:
     """Compare a record with what the zoo reports for the model.
 
     The order of the checks is: nothing to compare (`missing`); another protocol, a partial or skipped set or
@@ -248,6 +248,7 @@ def judge(model: Model, record: Record) -> VerdictReport:
     Args:
         model: The model, as the registry has it.
         record: A measurement of it.
+        accept_prefix: The first digits of the weights' digest are enough, where no more are known.
     """
     split = record.protocol.split
     row, model = model, as_measured(model, record)
@@ -261,9 +262,10 @@ def judge(model: Model, record: Record) -> VerdictReport:
         other = "" if model is row else f" for protocol '{protocol}'"
         reason = f"the zoo reports no number on split '{split}'{other}"
         return VerdictReport(model.id, split, Verdict.MISSING, (), (reason,), protocol)
-    different, compared, unknown = _compare_inputs(model, record)
+    proved = ("verified", "prefix") if accept_prefix else ("verified",)
+    different, compared, unknown = _compare_inputs(model, record, proved)
     shared = (*_obstacles(model, record), *different)
-    doubts = _doubts(model, record)
+    doubts = _doubts(model, record, proved)
     metrics = tuple(_judge_metric(model, record, number, shared, doubts) for number in reported)
     verdict = worst(m.verdict for m in metrics)
     reasons = tuple(dict.fromkeys(reason for m in metrics for reason in m.reasons))
@@ -287,7 +289,9 @@ def as_measured(model: Model, record: Record) -> Model:
     return agreeing[0] if len(agreeing) == 1 else model
 
 
-def _compare_inputs(model: Model, record: Record) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+def _compare_inputs(
+    model: Model, record: Record, proved: Collection[str]
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """What of a measurement differs from what is published, in sentences; what agrees; what is unknown."""
     run = record.protocol
     truth = model.protocol.ground_truth.get(run.split) if model.protocol else None
@@ -308,8 +312,9 @@ def _compare_inputs(model: Model, record: Record) -> tuple[tuple[str, ...], tupl
         else:
             different.append(f"the {what} is not the one that the number was published for")
     if own:
-        verified = record.weights is not None and record.weights.state == "verified"
-        (compared if verified else unknown).append("weights")
+        state = record.weights.state if record.weights is not None else "unknown"
+        what = "weights (first digits of the digest)" if state in proved and state == "prefix" else "weights"
+        (compared if state in proved else unknown).append(what)
     return tuple(different), tuple(compared), tuple(unknown)
 
 
@@ -381,14 +386,14 @@ def _obstacles(model: Model, record: Record) -> tuple[str, ...]:
     return (*reasons, *missing_images(record))
 
 
-def _doubts(model: Model, record: Record) -> tuple[str, ...]:
+def _doubts(model: Model, record: Record, proved: Collection[str]) -> tuple[str, ...]:
     reasons = []
     if record.protocol.source == "inference":
         if record.weights is None:
             reasons.append("the weights file is not recorded")
-        elif record.weights.state == "prefix":
+        elif record.weights.state == "prefix" and "prefix" not in proved:
             reasons.append("only the first digits of the digest of the weights are known")
-        elif record.weights.state != "verified":
+        elif record.weights.state not in proved:
             reasons.append(f"the digest of the weights is {record.weights.state}, not verified")
     if whole_split(record) is None:
         reasons.append("the number of images of the whole split is unknown")

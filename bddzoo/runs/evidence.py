@@ -23,7 +23,7 @@ from bddzoo.results.links import (
     check_scores,
     from_report,
 )
-from bddzoo.results.record import WeightsUsed
+from bddzoo.results.record import Record, WeightsUsed
 from bddzoo.results.store import best_record, check_root, default_root, scan_records, write_record
 from bddzoo.results.verdict import judge
 from bddzoo.runs.loop import MeasureOptions
@@ -50,6 +50,7 @@ class EvidenceChecker:
         cache: Cache folder; None for the default one.
         options: How a network is run; its split is the one whose numbers are checked.
         results: Results folder; None for the default one.
+        accept_prefix: The first digits of the weights' digest are enough, where no more are known.
     """
 
     weights: Callable[[Model], tuple[Path, WeightsUsed]]
@@ -65,6 +66,7 @@ class EvidenceChecker:
     cache: Path | None = None
     options: MeasureOptions = field(default_factory=MeasureOptions)
     results: Path | None = None
+    accept_prefix: bool = False
 
     def check(self, model: Model, link: Link) -> LinkResult:
         """Check one link of one model; whatever prevents it becomes the link's verdict."""
@@ -113,7 +115,7 @@ class EvidenceChecker:
             own = [stored.record for stored in known if stored.record.protocol.source == "inference"]
             record = best_record(model, own, self.options.split)
             if record is not None:
-                return from_report("weights", judge(model, record), f"record of {record.run.started}", record)
+                return self._judged(model, record, f"record of {record.run.started}")
             if self.data is None:
                 raise MissingError("never measured, and no data set to run on: give --data ROOT")
         if self.data is None:
@@ -131,7 +133,11 @@ class EvidenceChecker:
             write_record(outcome.record, root, outcome.statistics)
         except BddzooError as error:  # the numbers count all the same: they may have taken hours
             self.warn(str(error))
-        return from_report("weights", judge(model, outcome.record), str(self.data), outcome.record)
+        return self._judged(model, outcome.record, str(self.data))
+
+    def _judged(self, model: Model, record: Record, source: str) -> LinkResult:
+        report = judge(model, record, accept_prefix=self.accept_prefix)
+        return from_report("weights", report, source, record)
 
     def _fetch(self, model: Model, kind: str) -> Path:
         wanted = cast(ArtifactKind, kind)

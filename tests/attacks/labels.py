@@ -127,7 +127,7 @@ def _json_files(folder: Path) -> Iterator[tuple[str, Path]]:
         outline = {"vertices": polygon, "types": "L" * len(polygon), "closed": True}
         bodies[f"polygon {name}"] = [_frame(label={"rle": None, "poly2d": [outline]})]
     bodies["frames twice"] = [_frame(), _frame()]
-    bodies["many frames"] = [{"name": f"{i}", "labels": []} for i in range(200_000)]
+    bodies["many frames"] = [{"name": f"{i}", "labels": []} for i in range(2000)]
     bodies["many labels"] = [
         _frame(labels=[{"id": str(i), "category": "car", "rle": GOOD} for i in range(70_000)])
     ]

@@ -109,7 +109,7 @@ def test_a_record_that_is_newer_than_the_table_closes_the_gate(
     registry = ("--registry", tiny.registry)
     assert run("tables", "--check", "-o", page, *registry).returncode == 3, "not rendered yet"
     assert run("tables", "-o", page, *registry).returncode == 0
-    assert "| reproduced | 2026-01-02 |" in page.read_text()
+    assert "| reproduced (not compared: image list, ground truth) | 2026-01-02 |" in page.read_text()
     assert run("tables", "--check", "-o", page, *registry).returncode == 0
     model = load_registry(tiny.registry).find(SEM_SEG)
     newer = {"started": "2026-05-06T00:00:00Z"}

@@ -137,13 +137,21 @@ def test_measured_beside_reported(registry: Registry, tmp_path: Path) -> None:
     section = registry.section("bdd100k-models", "sem_seg")
     write_record(record(registry, name, 12.0, "2025-01-01T00:00:00Z"), tmp_path)  # type: ignore[arg-type]
     write_record(record(registry, name, 59.8123, "2025-02-03T00:00:00Z"), tmp_path)  # type: ignore[arg-type]
+    verdict = "reproduced (not compared: image list, ground truth)"
     records = latest_records(tmp_path, [section])
     assert measured_rows(registry.find(name), records.get(name)) == [
-        ("mIoU-val", "59.80", "59.81", "+0.01", "reproduced", "2025-02-03")
+        (
+            "mIoU-val",
+            "59.80",
+            "59.81",
+            "+0.01",
+            "reproduced (not compared: image list, ground truth)",
+            "2025-02-03",
+        )
     ]
     text = measured_tables([section], tmp_path)
     assert "1 of 53 measured" in text
-    assert f"| `{name}` | mIoU-val | 59.80 | 59.81 | +0.01 | reproduced | 2025-02-03 |" in text
+    assert f"| `{name}` | mIoU-val | 59.80 | 59.81 | +0.01 | {verdict} | 2025-02-03 |" in text
     # What was not measured is missing, never a pass.
     assert text.count("| missing |") == 52
     assert text.count("reproduced") == 1
@@ -154,7 +162,7 @@ def test_measured_beside_reported(registry: Registry, tmp_path: Path) -> None:
     [
         (50.0, {}, "drifted", "-9.80"),
         (70.0, {}, "better-than-reported", "+10.20"),
-        (59.80, {}, "reproduced", "0.00"),
+        (59.80, {}, "reproduced (not compared: image list, ground truth)", "0.00"),
         (59.80, {"images": 10, "limit": 10, "partial": True}, "incomparable", "0.00"),
         (float("nan"), {}, "missing", UNKNOWN),
     ],

@@ -285,3 +285,15 @@ def test_records_of_earlier_versions_keep_their_names() -> None:
     for path in paths:
         data = path.read_bytes()
         assert encode_record(decode_record(data, str(path))) == data
+
+
+def test_first_digits_of_a_digest_are_enough_where_that_is_asked_for():
+    record = make_record(weights=WeightsUsed(name="w", state="prefix"))
+    report = judge(make_model(), record)
+    assert report.verdict is Verdict.UNVERIFIED
+    assert "weights" in report.not_compared
+    accepted = judge(make_model(), record, accept_prefix=True)
+    assert accepted.verdict is Verdict.REPRODUCED
+    assert "weights (first digits of the digest)" in accepted.compared
+    unknown = make_record(weights=WeightsUsed(name="w", state="observed"))
+    assert judge(make_model(), unknown, accept_prefix=True).verdict is Verdict.UNVERIFIED

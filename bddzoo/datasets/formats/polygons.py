@@ -14,6 +14,8 @@ from bddzoo.errors import MissingError
 # and painting it would take memory without end.
 MAX_OUTSIDE = 16
 CURVE_STEPS = 16
+# The time to fill an outline that crosses itself everywhere grows with the square of its points.
+MAX_POINTS = 10_000
 
 
 def draw_poly2d(polygons: Sequence[Any], size: tuple[int, int], where: str) -> npt.NDArray[np.bool_]:
@@ -109,8 +111,8 @@ def _flatten(points: list[tuple[float, float]], types: str, where: str) -> list[
 
 
 def _check_points(points: npt.NDArray[np.float64], size: tuple[int, int], where: str) -> None:
-    if len(points) < 3:
-        raise MissingError(f"{where}: a polygon of {len(points)} points")
+    if not 3 <= len(points) <= MAX_POINTS:
+        raise MissingError(f"{where}: a polygon of {len(points)} points, which cannot be meant")
     reach = MAX_OUTSIDE * max(size)
     if not np.isfinite(points).all() or np.abs(points).max() > reach:
         worst = points.flat[int(np.argmax(np.where(np.isfinite(points), np.abs(points), np.inf)))]

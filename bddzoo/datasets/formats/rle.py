@@ -14,6 +14,8 @@ from bddzoo.errors import MissingError
 MAX_PIXELS = 1 << 26
 # Five bits a digit: six digits hold every length up to MAX_PIXELS, with its sign.
 MAX_DIGITS = 6
+# The mask of 0.9 megapixels that is longest, a chessboard, has 0.9 MB of counts.
+MAX_COUNTS = 1 << 22
 
 
 def encode_rle(mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
@@ -126,6 +128,8 @@ def _checked(rle: Mapping[str, Any], where: str) -> tuple[tuple[int, int], bytes
         raise MissingError(f"{where}: not an RLE with 'counts' and 'size': {type(error).__name__}") from None
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
         raise MissingError(f"{where}: an RLE of size {[height, width]}, which can't be meant")
+    if len(counts) > MAX_COUNTS:
+        raise MissingError(f"{where}: an RLE of {len(counts)} bytes, which can't be meant")
     return (height, width), counts
 
 
