@@ -5,6 +5,8 @@ A script uses the names of `__all__`, see docs/guides/python.md; everything else
 
 from typing import TYPE_CHECKING, Any
 
+from bddzoo.version import __version__
+
 if TYPE_CHECKING:
     from bddzoo.api import (
         BddzooError,
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
         score,
     )
 
-__version__ = "0.1.0"
+
 __all__ = [
     "BddzooError",
     "LoadedModel",

@@ -4,7 +4,7 @@
     python tools/release.py check [v0.2.0]   # whether they agree; with a tag, whether that release is ready
     python tools/release.py notes            # the changelog of the newest release
 
-The version stands in `bddzoo/__init__.py`; the build reads it from there. Pushing a tag does the rest
+The version stands in `bddzoo/version.py`; the build reads it from there. Pushing a tag does the rest
 (.github/workflows/release.yml).
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-VERSION_FILE, ERRORS = Path("bddzoo/__init__.py"), Path("bddzoo/errors.py")
+VERSION_FILE, ERRORS = Path("bddzoo/version.py"), Path("bddzoo/errors.py")
 CHANGELOG, CITATION = Path("CHANGELOG.md"), Path("CITATION.cff")
 VERSION = re.compile(r'^__version__ = "(?P<version>[^"]+)"$', re.MULTILINE)
 CITED = re.compile(r"^version: (?P<version>\S+)$", re.MULTILINE)
@@ -58,7 +58,7 @@ def released(root: Path) -> dict[str, str]:
 
 
 def version_of(root: Path) -> str:
-    """The version in bddzoo/__init__.py."""
+    """The version in bddzoo/version.py."""
     return _find(VERSION, root / VERSION_FILE)["version"]
 
 

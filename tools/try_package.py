@@ -85,7 +85,7 @@ def link_packages(requirements: Path, site: Path) -> None:
 
 def version() -> str:
     """The version that the checkout has."""
-    return re.findall(r'__version__ = "([^"]+)"', (ROOT / "bddzoo" / "__init__.py").read_text())[0]
+    return re.findall(r'__version__ = "([^"]+)"', (ROOT / "bddzoo" / "version.py").read_text())[0]
 
 
 def build(folder: Path) -> None:

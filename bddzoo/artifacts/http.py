@@ -19,8 +19,8 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from bddzoo import __version__
 from bddzoo.artifacts.streams import Hosts, NetworkPolicy, Origin, SourceError, Stopped, Stream
+from bddzoo.version import __version__
 
 MAX_REDIRECTS = 10
 MAX_WORDS = 200

@@ -312,12 +312,10 @@ def _split_bundled(url: str) -> tuple[Path, str]:
 def local_path(url: str) -> Path | None:
     """The file behind a `file://` URL, a `package:` source or a plain path; None for others."""
     if url.startswith("package:"):
-        import bddzoo
-
         inside = Path(url.removeprefix("package:"))
         if inside.is_absolute() or ".." in inside.parts:
             return None
-        return Path(bddzoo.__file__).parent / inside
+        return Path(__file__).parents[1] / inside
     if url.startswith("bundle:"):
         return None
     if url.startswith("file:"):

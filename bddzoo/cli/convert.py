@@ -75,12 +75,12 @@ def _convert(
     *,
     offline: bool,
 ) -> dict[str, Any]:
-    from bddzoo import __version__
     from bddzoo.artifacts.tensors import write_safetensors
     from bddzoo.cli.progress import Bar
     from bddzoo.cli.weights import obtain_weights
     from bddzoo.engines.checkpoint import read_checkpoint
     from bddzoo.files import explain, format_size
+    from bddzoo.version import __version__
 
     path, used = obtain_weights(app, found, weights, sources, offline=offline)
     facts = {

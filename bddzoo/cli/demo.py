@@ -104,9 +104,7 @@ def package_files(models: list[Model]) -> dict[str, Path]:
     Raises:
         MissingError: A file is not where the registry says; the installation is not complete.
     """
-    import bddzoo
-
-    package = Path(bddzoo.__file__).parent
+    package = Path(__file__).parents[1]
     files = {}
     for model in models:
         for artifact in model.artifacts:

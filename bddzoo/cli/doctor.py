@@ -80,8 +80,8 @@ def all_checks(app: App, data: Path | None) -> Iterator[Check]:
 
 def check_python() -> Check:
     """The interpreter and the machine."""
-    from bddzoo import __version__
     from bddzoo.results.environment import cpu_model, usable_cores
+    from bddzoo.version import __version__
 
     machine = f"{platform.system()} {platform.machine()}, {usable_cores()} cores, {cpu_model()}"
     return Check(

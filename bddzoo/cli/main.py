@@ -19,9 +19,9 @@ from typing import TextIO
 
 import click
 
-from bddzoo import __version__
 from bddzoo.cli.app import App, ZooCommand, silence
 from bddzoo.errors import BddzooError, BddzooWarning, ExitCode, install_hint
+from bddzoo.version import __version__
 
 
 @contextmanager

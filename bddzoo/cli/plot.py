@@ -174,6 +174,58 @@ def speed(app: App, /, *, split: str, results: Path | None, target: Target, **gi
 
 
 @command.command(
+    "latency",
+    cls=ZooCommand,
+    epilog="""\b
+Examples:
+  bddzoo plot latency -t sem_seg -o latency
+  bddzoo plot latency --zoo demo -t sem_seg --device-name '*H100*' -o latency.svg
+""",
+)
+@takes(
+    NUMBERS,
+    split("val"),
+    option("--device-name", metavar="PATTERN", help="Only devices of this name: '*H100*'."),
+    flag("--measured", help="Measured numbers, from records, instead of reported ones."),
+    RESULTS,
+    TARGET,
+)
+@click.pass_obj
+def latency(
+    app: App,
+    /,
+    *,
+    split: str,
+    device_name: str | None,
+    measured: bool,
+    results: Path | None,
+    target: Target,
+    **given: Any,
+) -> int:
+    """Accuracy against milliseconds an image, from records of 'bddzoo bench'."""
+    from bddzoo.registry.query import matches
+    from bddzoo.reports.plots.canvas import drawing
+    from bddzoo.reports.plots.charts import trade_off
+    from bddzoo.reports.plots.points import by_latency
+    from bddzoo.results import default_root
+    from bddzoo.results.speed import scan_speed
+
+    chosen = _points(app, **given)
+    stored = [i.record for i in scan_speed(default_root(results), lambda error: app.warn(str(error)))]
+    if device_name is not None:
+        stored = [record for record in stored if matches(device_name, record.device.name)]
+    stored.sort(key=lambda record: record.started)
+    numbers = records_of(app, results, chosen.models) if measured else None
+    points = by_latency(chosen, split, stored, numbers)
+    title = f"{chosen.metric} on {split} against latency: {chosen.task}, {chosen.dataset}"
+    told = "measured" if measured else "reported"
+    with drawing():
+        x, y = "milliseconds an image, network", f"{told} {chosen.metric} on {split}, percent"
+        figure = trade_off(points, x, y, title, small_x=True)
+        return target.write(app, figure, title, len(chosen.models) - len({p.model for p in points}))
+
+
+@command.command(
     "splits",
     cls=ZooCommand,
     epilog="""\b

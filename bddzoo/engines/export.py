@@ -122,7 +122,7 @@ def expected_outputs(runner: Runner, x: Tensor) -> list[Tensor]:
 
 def describe(model: Model) -> dict[str, str]:
     """What a program must do around the network, as metadata of a file: name to JSON or text."""
-    from bddzoo import __version__
+    from bddzoo.version import __version__
 
     protocol = model.protocol
     facts: dict[str, Any] = {"model": model.id, "zoo": model.zoo.id, "task": model.task}

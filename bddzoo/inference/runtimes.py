@@ -13,11 +13,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bddzoo import __version__
 from bddzoo.artifacts import hash_file
 from bddzoo.engines.export import OPSET, PACKAGES, Session, export, need_packages
 from bddzoo.errors import UsageError
 from bddzoo.files import user_folder
+from bddzoo.version import __version__
 
 if TYPE_CHECKING:
     import torch

@@ -64,7 +64,7 @@ def collect_environment(ops: dict[str, str] | None = None) -> Environment:
     Args:
         ops: Implementations of the compiled operators, as `bddzoo.engines.ops_in_use()` gives them.
     """
-    from bddzoo import __version__
+    from bddzoo.version import __version__
 
     gpu, cuda = _gpus()
     return Environment(

@@ -24,11 +24,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from bddzoo import __version__
 from bddzoo.errors import MissingError, NetworkError, UsageError
 from bddzoo.results.manage import pack_records
 from bddzoo.runs.executor import Executor, Job, JobResult, RunningJob
 from bddzoo.runs.local import stop_group
+from bddzoo.version import __version__
 
 CONNECT_S = 10.0
 # How often the list of nodes is read, and how long none may have room: an autoscaler may start some.

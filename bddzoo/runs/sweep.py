@@ -67,7 +67,7 @@ class Settings:
     @property
     def id(self) -> str:
         """Digest of name, version and arguments: what agrees in these is one sweep and can be resumed."""
-        from bddzoo import __version__
+        from bddzoo.version import __version__
 
         identity = json.dumps([self.name, __version__, *self.arguments])
         return hashlib.sha256(identity.encode()).hexdigest()[:12]

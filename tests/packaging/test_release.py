@@ -33,7 +33,7 @@ release = load("tools/release")
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """What a release touches, with a change to be released."""
-    for name in ("bddzoo/__init__.py", "bddzoo/errors.py", "CHANGELOG.md", "CITATION.cff", "README.md"):
+    for name in ("bddzoo/version.py", "bddzoo/errors.py", "CHANGELOG.md", "CITATION.cff", "README.md"):
         target = tmp_path / name
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, target)
@@ -95,8 +95,8 @@ def test_a_prepared_release_is_ready_and_turns_every_hint(copy: Path) -> None:
     ("name", "before", "after", "problem"),
     [
         ("CITATION.cff", "version: 1.2.0", "version: 1.1.0", "version 1.1.0, but"),
-        ("bddzoo/__init__.py", '"1.2.0"', '"1.2.1"', "the newest release is 1.2.0"),
-        ("bddzoo/__init__.py", '"1.2.0"', '"1.2"', "1.2 is not a version"),
+        ("bddzoo/version.py", '"1.2.0"', '"1.2.1"', "the newest release is 1.2.0"),
+        ("bddzoo/version.py", '"1.2.0"', '"1.2"', "1.2 is not a version"),
         ("bddzoo/errors.py", "ON_PYPI = True", "ON_PYPI = False", "ON_PYPI is False"),
         ("CHANGELOG.md", "Something new.", "", "nothing is said about 1.2.0"),
         ("CHANGELOG.md", "## 1.2.0 - ", "## 1.2.0, ", "is not '## VERSION - YYYY-MM-DD'"),

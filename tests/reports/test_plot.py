@@ -9,9 +9,12 @@ from xml.etree import ElementTree
 import pytest
 
 from bddzoo.registry import load_registry
+from bddzoo.reports.plots.points import by_latency, select
 from bddzoo.results.record import decode_record, encode_record
+from bddzoo.results.speed import Device, Timing, scan_speed, write_speed
 from bddzoo.results.store import record_path
 from tests.cli.command import ROOT, assert_one_line, run_here
+from tests.results.test_speed import record as speed_record
 
 RESULTS = ROOT / "benchmarks" / "results"
 SEM, INS = "demo_semfpn_r18n_sem_seg", "demo_mask_rcnn_r18n_ins_seg"
@@ -147,6 +150,33 @@ def test_speed_names_every_device(plot, results, tmp_path):
     for device in ("NVIDIA H200", "AMD EPYC, 2 cores", "GPU (unnamed), amp-fp16"):
         assert device in text
     assert "3 devices" in " ".join(text)
+
+
+def test_latency_has_a_group_for_every_device_and_the_newest_record_of_each(plot, tmp_path):
+    def add(model, name, ms, started, **more):
+        device = Device(name=name, type="cuda", threads=1)
+        values = {"zoo": "demo", "started": started, "timings": (Timing(times_ms=(ms,)),), **more}
+        write_speed(speed_record(model=model, device=device, **values), tmp_path / "results")
+
+    add(SEM, "Fast GPU", 4.0, "2026-01-01T00:00:00Z")
+    add(SEM, "Fast GPU", 5.0, "2026-02-01T00:00:00Z")
+    add(SEM, "Slow GPU", 50.0, "2026-01-01T00:00:00Z", precision="amp-fp16")
+    add(INS, "Fast GPU", 9.0, "2026-01-01T00:00:00Z")
+    given = ("--zoo", "demo", "--task", "sem_seg", "--results", tmp_path / "results")
+    done = plot("latency", *given, "-o", tmp_path / "x.svg")
+    assert done.returncode == 0, done.stderr
+    text = words(tmp_path / "x.svg")
+    assert {"Fast GPU, 1280x720", "Slow GPU, 1280x720, amp-fp16"} <= set(text)
+    chosen = select(load_registry(None).select(zoo="demo"), "sem_seg", None, None)
+    speeds = [item.record for item in scan_speed(tmp_path / "results", pytest.fail)]
+    speeds.sort(key=lambda record: record.started)
+    assert sorted(point.x for point in by_latency(chosen, "val", speeds, None)) == [5.0, 50.0]
+    only = plot("latency", *given, "--device-name", "slow*", "-o", tmp_path / "y.svg")
+    assert only.returncode == 0
+    assert "Fast GPU" not in " ".join(words(tmp_path / "y.svg"))
+    assert_one_line(
+        plot("latency", *given, "--device-name", "TPU", "-o", tmp_path / "z.svg"), 5, "bddzoo bench"
+    )
 
 
 def test_reported_shows_every_verdict_and_value(plot, results, tmp_path):

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from bddzoo import __version__
 from bddzoo.errors import MissingError, NetworkError, UsageError
 from bddzoo.results import scan_records
 from bddzoo.runs.executor import Job, JobResult
 from bddzoo.runs.plan import JobStatus
 from bddzoo.runs.ray import connected, require_ray, run_job
+from bddzoo.version import __version__
 from tests.results.ray_driver import on_ray
 from tests.results.sweep_driver import settings
 

@@ -74,6 +74,7 @@ convert-labels -l GT -t TASK --to rle -o TMP/TASK.json
 """
 RUNS = f"""
 bench {SEM_SEG} --device cpu --size 64x64 --no-io --seconds 0.1
+plot latency --task sem_seg -o TMP/latency.svg
 export {SEM_SEG} --to onnx --size 64x64 --weights random -o TMP/network.onnx
 predict {SEM_SEG} -i TMP/data/images/10k/val/frame00000.jpg --weights TMP/{SEM_SEG}.pth --device cpu \
 -o TMP/one --registry TMP/plain.yaml

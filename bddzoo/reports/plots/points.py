@@ -9,6 +9,7 @@ from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry.model import Model
 from bddzoo.registry.query import main_metric
 from bddzoo.results import Record, best_record
+from bddzoo.results.speed import SpeedRecord
 from bddzoo.results.verdict import MetricVerdict, judge, measured_value
 
 DATASET = "bdd100k"
@@ -123,6 +124,41 @@ def by_speed(chosen: Selection, split: str, records: Sequence[Record]) -> list[P
     return _some(points, f"no record of {chosen.dataset} has both a speed and {chosen.metric} on {split}")
 
 
+def by_latency(
+    chosen: Selection, split: str, speeds: Sequence[SpeedRecord], records: Sequence[Record] | None
+) -> list[Point]:
+    """Accuracy against milliseconds of one image through the network; groups are devices and settings.
+
+    Args:
+        chosen: The models.
+        split: Split of the data set.
+        speeds: Records of speed, oldest first: the newest of a model and setting counts.
+        records: Measured instead of reported numbers, from these.
+    """
+    points: dict[tuple[str, str], Point] = {}
+    for model in chosen.models:
+        value = _value(model, chosen.metric, split, records)
+        for speed in speeds:
+            timing = speed.timing() if speed.model == model.id else None
+            if value is not None and timing is not None:
+                point = Point(model.id, speed_setting(speed), _label(model), timing.median_ms, value)
+                points[model.id, point.group] = point
+    return _some(
+        list(points.values()),
+        f"no model of {chosen.dataset} has both a measured speed and {chosen.metric} on {split}",
+        "'bddzoo bench' measures; --device-name chooses another device",
+    )
+
+
+def speed_setting(record: SpeedRecord) -> str:
+    """Device of a record of speed, with what is not the default."""
+    height, width = record.size
+    parts = [record.device.label, f"{width}x{height}"]
+    parts += [record.precision] if record.precision != "fp32" else []
+    parts += [record.runtime] if record.runtime != "eager" else []
+    return ", ".join(parts)
+
+
 def device_of(record: Record) -> str:
     """Name of the device that a record was measured on, with its precision where that is not plain."""
     environment = record.environment
@@ -191,10 +227,10 @@ def _label(model: Model) -> str:
     return f"{model.method.name}, {model.backbone}"
 
 
-def _some(points: list[Point], otherwise: str) -> list[Point]:
+MEASURE = "'bddzoo eval' and 'bddzoo sweep' measure; --dataset chooses another data set"
+
+
+def _some(points: list[Point], otherwise: str, hint: str = MEASURE) -> list[Point]:
     if not points:
-        raise MissingError(
-            f"nothing to plot: {otherwise}",
-            hint="'bddzoo eval' and 'bddzoo sweep' measure; --dataset chooses another data set",
-        )
+        raise MissingError(f"nothing to plot: {otherwise}", hint=hint)
     return points
