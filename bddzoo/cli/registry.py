@@ -11,6 +11,7 @@ from bddzoo.cli.options import HISTORY, SELECTION, Amount, flag, jobs, option, t
 from bddzoo.cli.registry_edit import add, pin
 from bddzoo.cli.select import Selection
 from bddzoo.errors import ExitCode
+from bddzoo.registry.tasks import TASKS
 from bddzoo.text import number_of
 
 _FILE = Named(dir_okay=False)
@@ -80,7 +81,7 @@ Examples:
     option(
         "-t",
         "--task",
-        type=click.Choice(["sem_seg", "ins_seg"]),
+        type=click.Choice(list(TASKS)),
         default="sem_seg",
         show_default=True,
         help="Task of its models.",

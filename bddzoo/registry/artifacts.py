@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from bddzoo.registry import structs as doc
@@ -33,14 +34,21 @@ def build_document(checker: Checker, at: PathLike, section: doc.SectionDoc) -> A
         checker.url((*path, "sources", index), url, source=True)
     if spec.name is None:
         checker.note(path, "a document needs a name, as files of the cache and of mirrors have it")
-    return _artifact(checker, path, "document", None, spec, spec.name or "document", "", len(at))
+    return _artifact(checker, path, "document", None, spec, spec.name or "document", (), len(at))
 
 
 def build_artifacts(
-    checker: Checker, at: PathLike, zoo: Zoo, section: doc.SectionDoc, row: doc.ModelDoc
+    checker: Checker,
+    at: PathLike,
+    zoo: Zoo,
+    section: doc.SectionDoc,
+    heading: doc.MethodDoc,
+    row: doc.ModelDoc,
 ) -> tuple[Artifact, ...]:
     """The files of a row: the task's templates, with what the row changes."""
-    commit = row.commit or zoo.commit or ""
+    fields = [("{id}", row.id), ("{commit}", row.commit or zoo.commit or "")]
+    if heading.attribute is not None:
+        fields.append(("{attribute}", heading.attribute))
     found = []
     for kind in KINDS:
         template = section.artifacts.get(kind)
@@ -57,7 +65,7 @@ def build_artifacts(
                 checker.url((*path, key), getattr(spec, key), row.id, len(at))
             for index, url in enumerate(spec.sources or ()):
                 checker.url((*path, "sources", index), url, row.id, len(at), source=True)
-        found.append(_artifact(checker, path, kind, template, spec, row.id, commit, len(at)))
+        found.append(_artifact(checker, path, kind, template, spec, row.id, fields, len(at)))
     return tuple(found)
 
 
@@ -68,13 +76,15 @@ def _artifact(
     template: doc.TemplateDoc | None,
     own: doc.ArtifactDoc | None,
     owner: str,
-    commit: str,
+    fields: Sequence[tuple[str, str]],
     depth: int,
 ) -> Artifact:
     def fill(text: str | None, name: str = "") -> str | None:
         if text is None or "{" not in text:
             return text
-        return text.replace("{id}", owner).replace("{name}", name).replace("{commit}", commit)
+        for field, value in fields:
+            text = text.replace(field, value)
+        return text.replace("{name}", name)
 
     base = template or doc.TemplateDoc()
     name = (own and own.name) or fill(base.name) or owner
@@ -102,6 +112,7 @@ def _artifact(
         page=(own and own.page) or fill(base.page, name),
         printed=(own and own.printed) or fill(base.printed, name),
         licence=own.licence if own else None,
+        problem=own.problem if own else None,
     )
 
 

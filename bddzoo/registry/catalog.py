@@ -61,13 +61,18 @@ class Registry:
         """Models by id."""
         return {m.id: m for m in self.models}
 
+    @cached_property
+    def by_former_id(self) -> dict[str, Model]:
+        """Models by the names that their files had once."""
+        return {name: m for m in self.models for name in m.former_ids}
+
     def find(self, model_id: str) -> Model:
-        """The model of that id.
+        """The model of that id, or whose files once had that name.
 
         Raises:
             MissingError: There is none; names near ones.
         """
-        model = self.by_id.get(model_id)
+        model = self.by_id.get(model_id) or self.by_former_id.get(model_id)
         if model is None:
             from difflib import get_close_matches
 
@@ -100,7 +105,7 @@ class Registry:
         """Models that match everything that is given, in published order.
 
         Args:
-            patterns: Shell patterns for ids or zoos; any of them.
+            patterns: Shell patterns for ids or zoos, or former ids; any of them.
             zoo: Id or pattern.
             task: Task.
             method: Name or pattern, case ignored.
@@ -116,7 +121,10 @@ class Registry:
         return [
             m
             for m in self.models
-            if (not patterns or any(matches(p, m.id) or matches(p, m.zoo.id) for p in patterns))
+            if (
+                not patterns
+                or any(matches(p, m.id) or matches(p, m.zoo.id) or p in m.former_ids for p in patterns)
+            )
             and (zoo is None or matches(zoo, m.zoo.id))
             and (task is None or m.task == task)
             and (method is None or matches(method, m.method.name))

@@ -129,7 +129,15 @@ def _column(column: Column) -> dict[str, Any]:
 
 def _style(style: TableStyle) -> dict[str, Any]:
     text: dict[str, Any] = {"columns": [c.name for c in style.columns]}
-    for key in ("missing", "missing_by_column", "escape", "header_tail", "pad_unless", "row_tails"):
+    for key in (
+        "missing",
+        "missing_by_column",
+        "escape",
+        "centred",
+        "header_tail",
+        "pad_unless",
+        "row_tails",
+    ):
         if value := getattr(style, key):
             text[key] = dict(value) if isinstance(value, Mapping) else value
     for key in ("pad", "header_pad"):

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from bddzoo.registry.problems import PathLike, Problem, did_you_mean, dotted
-from bddzoo.registry.structs import Percent, RegistryDoc
+from bddzoo.registry.structs import Printed, RegistryDoc
 
 MAX_PROBLEMS = 1000
 
@@ -39,7 +39,7 @@ class _Walker:
     def check(self, value: Any, kind: Any, path: PathLike) -> None:
         """Note what is wrong with a value, as deep down as possible."""
         origin = typing.get_origin(kind)
-        if kind == Percent:
+        if kind == Printed:
             self._percent(value, path)
         elif isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             self._struct(value, kind, path)

@@ -13,7 +13,8 @@ from typing import Any, Literal
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-Task = Literal["sem_seg", "ins_seg"]
+from bddzoo.registry.tasks import Task
+
 ArtifactKind = Literal["weights", "scores-val", "scores-test", "preds", "masks", "visuals", "config"]
 DigestOrigin = Literal["published", "filename", "observed", "computed"]
 # What is known of a file: it has a known digest; it has the first digits of one, which are all that is known;
@@ -48,6 +49,7 @@ class Artifact(Struct, frozen=True):
         sources: URLs, best first; empty when the zoo links nothing. `package:PATH` names a file
             that ships inside this package.
         digests: What is known of its content; empty means unknown.
+        problem: Why the file cannot be used as it is, if that is known.
         digest_url: Where the zoo publishes the MD5 (a `.md5` file), if it does.
         size_bytes: Size, or None when unknown.
         size_origin: Where the size is from; None when unknown.
@@ -66,6 +68,7 @@ class Artifact(Struct, frozen=True):
     page: str | None = None
     printed: str | None = None
     licence: str | None = None
+    problem: str | None = None
     size_origin: DigestOrigin | None = None
     size_date: str | None = None
 
@@ -99,6 +102,7 @@ class Protocol(Struct, frozen=True):
         mean: Per-channel mean, in `channel_order`, in grey levels over `div_value`.
         std: Per-channel standard deviation, same order and units.
         pad_divisor: Pad right and bottom with zeros to a multiple of this; 1 for none.
+        center_crop: `(height, width)` that is cut out of the middle, after the resize; None for all.
         mode: `whole` image or `slide`-ing windows.
         crop: Window `(height, width)` of `slide`.
         stride: Step `(height, width)` of `slide`.
@@ -123,6 +127,7 @@ class Protocol(Struct, frozen=True):
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     pad_divisor: int = 1
+    center_crop: tuple[int, int] | None = None
     mode: Literal["whole", "slide"] = "whole"
     crop: tuple[int, int] | None = None
     stride: tuple[int, int] | None = None
@@ -140,7 +145,7 @@ class Network(Struct, frozen=True):
     """Architecture facts of a model, enough to build it.
 
     Attributes:
-        engine: `mmseg`, `mmdet`, `vis4d` or `openseg`.
+        engine: `mmseg`, `mmdet`, `mmpretrain`, `vis4d` or `openseg`.
         arch: Class that holds the parts: `EncoderDecoder`, `CascadeEncoderDecoder`, `MaskRCNN`,
             `CascadeRCNN`.
         parts: Role (`backbone`, `neck`, `decode_head`, `auxiliary_head`, `rpn_head`, `roi_head`,
@@ -183,6 +188,7 @@ class Method(Struct, frozen=True):
         paper_id: Name of the paper in the registry.
         caption: What the zoo says next to the heading, e.g. how it tested.
         table: Name of the table style of the heading's table.
+        attribute: The attribute of a frame that the models predict (tagging), or None.
         notes: What is known to be odd about the heading or its paper.
         lint_ok: Acknowledged findings of `bddzoo registry lint`: code to reason.
     """
@@ -195,6 +201,7 @@ class Method(Struct, frozen=True):
     paper_id: str | None = None
     caption: str | None = None
     table: str = "default"
+    attribute: str | None = None
     notes: tuple[str, ...] = ()
     lint_ok: Mapping[str, str] = field(default_factory=dict)
 
@@ -245,9 +252,10 @@ class Reported(Struct, frozen=True):
 
     Attributes:
         split: `train`, `val` or `test`.
-        metric: Our name of the metric: `mIoU`, `AP` (mask), `box_AP`, `PixelACC`.
+        metric: Our name of the metric; see `bddzoo.registry.tasks`. `AP` is that of masks.
         column: The zoo's own column name, e.g. `Mask AP-val`.
-        value: In percent, with the decimals that were printed; None where the cell is empty or `-`.
+        value: In percent (of `tasks.COUNTS`: a count), with the decimals that were printed; None where the
+            cell is empty or `-`.
     """
 
     split: str
@@ -324,6 +332,7 @@ class Model(Struct, frozen=True):
         training: How the weights were trained, or None when unknown.
         elsewhere: Numbers that were published in other places.
         lint_ok: Acknowledged findings of `bddzoo registry lint`: code to reason.
+        former_ids: Names that its files had before they were renamed.
         fills: The row of another document that this model's weights belong to, or None.
         not_buildable: Why its network cannot be built; None where it can be, or was never tried.
     """
@@ -342,6 +351,7 @@ class Model(Struct, frozen=True):
     training: Training | None = None
     elsewhere: tuple[Elsewhere, ...] = ()
     lint_ok: Mapping[str, str] = field(default_factory=dict)
+    former_ids: tuple[str, ...] = ()
     fills: Fills | None = None
     not_buildable: NotBuildable | None = None
     document: Artifact | None = None
@@ -401,6 +411,7 @@ class TableStyle(Struct, frozen=True):
         separator: Cells of the line below the header, spaces included; the last one is repeated.
         pad_unless: Column and text of the rows that `pad` leaves alone.
         row_tails: Model id to the number of spaces after the row's last bar.
+        centred: Every column is as wide as its widest text, texts stand in its middle.
     """
 
     columns: tuple[Column, ...]
@@ -415,6 +426,7 @@ class TableStyle(Struct, frozen=True):
     separator: tuple[str, ...] = (" :-: ",)
     pad_unless: Mapping[str, str] = field(default_factory=dict)
     row_tails: Mapping[str, int] = field(default_factory=dict)
+    centred: bool = False
 
 
 class Section(Struct, frozen=True):
@@ -428,6 +440,7 @@ class Section(Struct, frozen=True):
         styles: Table styles by name.
         methods: Headings in published order.
         models: Models in published order.
+        batch: Images per training step, as the document says for all its rows.
     """
 
     zoo: Zoo
@@ -440,6 +453,7 @@ class Section(Struct, frozen=True):
     methods: tuple[Method, ...]
     models: tuple[Model, ...]
     notes: tuple[str, ...] = ()
+    batch: int = 16
 
     def models_of(self, method: Method) -> list[Model]:
         """Models under one heading, in published order."""
@@ -454,6 +468,9 @@ REASONS = {
     "no-network-class": "the zoo's repository has no class for this method on this backbone at any commit",
     "no-such-network": "the zoo has no network of this name on this backbone",
     "input-not-known": "nobody has recorded how the zoo normalises this backbone's input on this data set",
+    "no-person-boxes": "its networks look at boxes of people; the zoo's own were lost with its host",
+    "no-video-state": "it follows objects through a video; the engines here look at one image at a time",
+    "no-library-class": "its classes are in no library that the engines here build from",
     "norm-not-known": "nobody has measured how this backbone's state is named with this kind of "
     "batch normalisation",
 }

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from bddzoo.errors import UsageError
 from bddzoo.registry.structs import IDENT, IDENT_WORDS, url_problem
+from bddzoo.registry.tasks import COUNTS
 
 MAX_SHOWN = 20
 _IDENT = re.compile(IDENT)
@@ -60,9 +61,14 @@ class Checker:
         if problem:
             self.note(at, problem, model, depth)
 
-    def percent(self, at: PathLike, value: int | Decimal | None, model: str, depth: int) -> None:
-        """Note a number that is not a percentage."""
-        if value is not None and not (Decimal(value).is_finite() and 0 <= value <= 100):
+    def number(self, at: PathLike, metric: str, value: int | Decimal | None, model: str, depth: int) -> None:
+        """Note a reported number that is not what its metric is: a percentage, or a count."""
+        if value is None:
+            return
+        if metric in COUNTS:
+            if not (isinstance(value, int) and value >= 0):
+                self.note(at, f"expected a whole number from 0, got {value}", model, depth)
+        elif not (Decimal(value).is_finite() and 0 <= value <= 100):
             self.note(at, f"expected a number between 0 and 100, got {value}", model, depth)
 
 

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 
 from bddzoo.errors import UsageError
 from bddzoo.registry.model import Model
+from bddzoo.registry.tasks import TASKS
 
 Value = str | int | Decimal | None
 
@@ -45,12 +46,6 @@ PLAIN = (
     # As `list` prints them: the id again, the task's main metric, and its values.
     *("model", "metric", "val", "test"),
 )
-_MAIN = {"sem_seg": "mIoU", "drivable": "mIoU", "ins_seg": "AP", "det": "box_AP", "pan_seg": "PQ"}
-
-
-def main_metric(task: str) -> str:
-    """The metric that stands first for a task."""
-    return _MAIN.get(task, "mIoU")
 
 
 def matches(pattern: str, text: str) -> bool:
@@ -98,10 +93,10 @@ def _plain(model: Model, key: str) -> Value:
         "fills": model.fills.model if model.fills else None,
         "not-buildable": model.not_buildable.reason if model.not_buildable else None,
         "model": model.id,
-        "metric": main_metric(model.task),
+        "metric": TASKS[model.task].metric,
     }
     if key in ("val", "test"):
-        return model.reported_value(main_metric(model.task), key)
+        return model.reported_value(TASKS[model.task].metric, key)
     return values[key]
 
 

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from msgspec import Meta, Struct, field
 
 from bddzoo.files import is_inside
-from bddzoo.registry.model import ArtifactKind, Task
+from bddzoo.registry.model import ArtifactKind
+from bddzoo.registry.tasks import Metric, Task
 
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 # `bddzoo.registry.resolve` checks these patterns; here they only reach the JSON Schema for editors: msgspec
@@ -51,12 +52,14 @@ Source = Annotated[
 ]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
-Percent = Annotated[int | Decimal | None, Meta(description="percent, with the decimals that were printed")]
+Printed = Annotated[
+    int | Decimal | None, Meta(description="percent or a count, with the decimals that were printed")
+]
+Engine = Literal["mmseg", "mmdet", "mmpretrain", "vis4d", "openseg"]
 Number = int | Decimal
 Size = tuple[Positive, Positive]
 Triple = tuple[float, float, float]
 Split = Literal["train", "val", "test"]
-Metric = Literal["mIoU", "AP", "box_AP", "PixelACC"]
 DigestText = Annotated[str, Meta(description=DIGEST_WORDS, extra_json_schema={"pattern": DIGEST})]
 SIZE = r"^([0-9]{1,15}) (published|observed|computed)( [0-9]{4}-[0-9]{2}-[0-9]{2})?$"
 SIZE_WORDS = "BYTES or BYTES ORIGIN [DATE], e.g. 1234 observed 2025-01-31"
@@ -104,6 +107,7 @@ class ProtocolDoc(Doc):
     mean: Triple = (123.675, 116.28, 103.53)
     std: Triple = (58.395, 57.12, 57.375)
     pad_divisor: Positive = 1
+    center_crop: Size | None = None
     mode: Literal["whole", "slide"] = "whole"
     crop: Size | None = None
     stride: Size | None = None
@@ -130,12 +134,13 @@ class NetworkDoc(Doc):
     """A network: parts by name, or spelt out, or spelt out over a `base`."""
 
     arch: Ident | None = None
-    engine: Literal["mmseg", "mmdet", "vis4d", "openseg"] | None = None
+    engine: Engine | None = None
     detector: Part | None = None
     backbone: Part | None = None
-    neck: Part | None = None
+    neck: Part | list[Part] | None = None
     decode_head: Part | list[Part] | None = None
     auxiliary_head: Part | None = None
+    head: Part | None = None
     rpn_head: dict[str, Any] | None = None
     roi_head: dict[str, Any] | None = None
     train_cfg: dict[str, Any] | None = None
@@ -166,7 +171,10 @@ class TrainingDoc(Doc):
 
 
 class TemplateDoc(Doc):
-    """One kind of file of a task; `{id}`, `{commit}` and, in URLs, `{name}` are filled in per model."""
+    """One kind of file of a task.
+
+    `{id}`, `{commit}`, `{attribute}` (of the heading) and, in URLs, `{name}` are filled in per model.
+    """
 
     name: FileName = "{id}"
     url: Source | None = None
@@ -187,13 +195,14 @@ class ArtifactDoc(Doc):
     digests: list[DigestText] = []
     size: Count | SizeText | None = None
     licence: Text | None = None
+    problem: Text | None = None
 
 
 class ElsewhereDoc(Doc):
     """Numbers of the same row that were published in another place or at another time."""
 
     source: Text
-    reported: dict[Split, dict[Metric, Percent]]
+    reported: dict[Split, dict[Metric, Printed]]
     url: Url | None = None
     date: Text | None = None
     protocol_differs: Text | None = None
@@ -216,7 +225,7 @@ class ModelDoc(Doc):
     id: Ident
     backbone: Text
     settings: dict[Text, str | int] = {}
-    reported: dict[Split, dict[Metric, Percent]] = {}
+    reported: dict[Split, dict[Metric, Printed]] = {}
     network: NetworkDoc | None = None
     counts: CountsDoc | None = None
     paper: Ident | None = None
@@ -225,6 +234,7 @@ class ModelDoc(Doc):
     artifacts: dict[ArtifactKind, bool | ArtifactDoc] = {}
     commit: Text | None = None
     elsewhere: list[ElsewhereDoc] = []
+    former_ids: tuple[Ident, ...] = ()
     fills: FillsDoc | None = None
     not_buildable: Ident | None = None
     lint_ok: dict[Ident, Text] = {}
@@ -238,6 +248,7 @@ class MethodDoc(Doc):
     paper: Ident | None = None
     code: Url | None = None
     table: Ident = "default"
+    attribute: Ident | None = None
     protocol: Ident | None = None
     caption: Text | None = None
     lint_ok: dict[Ident, Text] = {}
@@ -272,6 +283,7 @@ class StyleDoc(Doc):
     separator: list[Text] = []
     pad_unless: dict[Text, str] = {}
     row_tails: dict[Ident, Count] = {}
+    centred: bool = False
 
 
 class SectionDoc(Doc):
@@ -280,10 +292,12 @@ class SectionDoc(Doc):
     page: Url | None = None
     document: ArtifactDoc | None = None
     server: Url | None = None
-    engine: Literal["mmseg", "mmdet", "vis4d", "openseg"] | None = None
+    engine: Engine | None = None
     arch: Ident | None = None
     num_classes: Positive | None = None
     protocol: Ident | None = None
+    batch: Positive = 16
+    not_buildable: Ident | None = None
     layout: Literal["headings", "list"] = "headings"
     artifacts: dict[ArtifactKind, TemplateDoc] = {}
     columns: dict[Text, ColumnDoc] = {}
@@ -325,7 +339,7 @@ _WEB = ("https://", "http://", "package:")
 STORES = ("s3://", "gs://", "hf://")
 # Neither in a file name on every system, nor unescaped in a URL; braces would be fields of a template.
 _AWKWARD = frozenset('\\<>"|?*{}') | {chr(code) for code in (*range(32), 127)}
-_TEMPLATE_FIELDS = re.compile(r"\{(?:id|name|commit)\}")
+_TEMPLATE_FIELDS = re.compile(r"\{(?:id|name|commit|attribute)\}")
 
 
 def url_problem(url: str, *, source: bool = False) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from bddzoo.registry.model import Model
+from bddzoo.registry.tasks import COUNTS
 from bddzoo.reports.facts import (
     digest_text,
     network_rows,
@@ -50,6 +51,8 @@ def as_row(model: Model) -> dict[str, Any]:
         "protocol": protocol.id if protocol else None,
         "dataset": protocol.dataset if protocol else None,
         "paper": model.paper_id,
+        "former_ids": model.former_ids,
+        "attribute": model.method.attribute,
         "fills": {"model": model.fills.model, "differs": model.fills.differs} if model.fills else None,
         "not_buildable": (
             {"reason": model.not_buildable.reason, "text": model.not_buildable.text}
@@ -67,7 +70,8 @@ def as_text(model: Model) -> str:
     _row(lines, "zoo", f"{zoo.id}: {zoo.title}{synthetic_mark(zoo)}")
     _row(lines, "", " at ".join(t for t in (zoo.url, zoo.commit) if t))
     _row(lines, "licence", f"{zoo.licence or UNKNOWN} (weights: {zoo.weights_licence or UNKNOWN})")
-    _row(lines, "task", model.task)
+    _row(lines, "former names", ", ".join(model.former_ids))
+    _row(lines, "task", model.task + (f": {method.attribute}" if method.attribute else ""))
     _row(lines, "method", method.name + (f" ({method.caption})" if method.caption else ""))
     if method.paper:
         _row(lines, "paper", method.paper.title + (f" [{method.venue}]" if method.venue else ""))
@@ -108,7 +112,12 @@ def _row(lines: list[str], name: str, text: str) -> None:
 
 
 def _numbers(lines: list[str], model: Model) -> None:
-    lines += ["", "reported (percent, as printed)"]
+    counts = (
+        ""
+        if COUNTS.isdisjoint(r.metric for r in model.reported)
+        else f"; {', '.join(sorted(COUNTS))}: a count"
+    )
+    lines += ["", f"reported (percent, as printed{counts})"]
     if not model.reported:
         lines.append(f"  {UNKNOWN}")
     for entry in model.reported:
@@ -153,6 +162,7 @@ def _files(lines: list[str], model: Model) -> None:
             _row(lines, "", f"no source: {why}")
         if file.page:
             _row(lines, "", f"page {file.page}")
+        _row(lines, "", file.problem or "")
         if not file.digests:
             promise = f" (MD5 promised at {file.digest_url})" if file.digest_url else ""
             _row(lines, "", f"size {size_text(file)}; digest {UNKNOWN}{promise}")

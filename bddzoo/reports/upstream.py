@@ -46,6 +46,8 @@ def authors_line(method: Method) -> str:
 def render_table(section: Section, method: Method) -> list[str]:
     """Header, separator and rows of one heading's table."""
     style = section.styles[method.table]
+    if style.centred:
+        return _centred(section.models_of(method), style)
     header = [
         _pad(style.titles.get(c.name, c.name), style.header_pad.get(c.name, (1, 1))) for c in style.columns
     ]
@@ -55,6 +57,26 @@ def render_table(section: Section, method: Method) -> list[str]:
     for model in section.models_of(method):
         cells = [_pad(cell_text(model, c, style), _row_pad(model, c, style)) for c in style.columns]
         lines.append(_line(cells) + " " * style.row_tails.get(model.id, 0))
+    return lines
+
+
+def _centred(models: list[Model], style: TableStyle) -> list[str]:
+    """A table whose columns are as wide as their widest text; of an odd rest, the right side gets more."""
+    columns = [
+        [style.titles.get(c.name, c.name), *(cell_text(model, c, style) for model in models)]
+        for c in style.columns
+    ]
+    widths = [max(map(len, column)) for column in columns]
+    lines = [
+        _line(
+            [
+                f"{' ' * ((w - len(text)) // 2 + 1)}{text}".ljust(w + 2)
+                for text, w in zip(row, widths, strict=True)
+            ]
+        )
+        for row in zip(*columns, strict=True)
+    ]
+    lines.insert(1, _line([f" :{'-' * (w - 2)}: " for w in widths]))
     return lines
 
 

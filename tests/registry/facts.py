@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,16 @@ def networks() -> dict[str, dict[str, Any]]:
 
 
 def tables(zoo: str, task: str) -> list[list[str]]:
-    text = (DATA / f"{zoo}-{task}.tables.md").read_text(encoding="utf-8")
-    return [block.split("\n") for block in text.rstrip("\n").split("\n\n")]
+    """The lines of a document's tables, one list a table."""
+    return [lines for _, lines in headed_tables(zoo, task)]
+
+
+def headed_tables(zoo: str, task: str) -> list[tuple[str, list[str]]]:
+    """The same with the heading of each, where the file has headings."""
+    path = DATA / f"{zoo}-{task}.tables.md"
+    data = path.read_bytes() if path.is_file() else gzip.decompress(path.with_suffix(".md.gz").read_bytes())
+    blocks = [block.split("\n") for block in data.decode().rstrip("\n").split("\n\n")]
+    return [("", b) if b[0].startswith("|") else (b[0].removeprefix("### "), b[1:]) for b in blocks]
 
 
 def document_of(section: Section) -> Document:

@@ -74,7 +74,8 @@ def test_list_as_a_table(run: Callable[..., Done]) -> None:
 def test_list_as_data(run: Callable[..., Done]) -> None:
     everything = json.loads(run("list", "--format", "json").out)
     published = [m for m in everything if m["zoo"] in PUBLISHED]
-    assert [m["id"] for m in published] == [row[3] for row in rows()]
+    assert len(published) == 337
+    assert {row[3] for row in rows()} <= {m["id"] for m in published}
     one = next(m for m in everything if m["id"] == MODEL)
     assert one["reported"] == {"val": {"mIoU": 62.51}, "test": {"mIoU": 55.14}}
     assert one["settings"] == {"Iters": "40K", "Input": "512 * 1024"}

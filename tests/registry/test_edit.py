@@ -85,7 +85,9 @@ def test_a_model_is_added_after_its_siblings() -> None:
     gone, come = changes(TEXT, editor.text)
     assert gone == []
     assert len(come) == 3
-    names = [m.id for m in load_text(editor.text, "r").models if m.method.name == "PSPNet"]
+    names = [
+        m.id for m in load_text(editor.text, "r").models if m.method.name == "PSPNet" and m.task == "sem_seg"
+    ]
     assert names[-2:] == ["pspnet_r101-d8_512x1024_80k_sem_seg_bdd100k", "new_sem_seg"]
 
 
@@ -338,7 +340,7 @@ def test_add_asks_for_the_row(
 
 def test_health_remembers_and_notices_deaths(run: Callable[..., Done], own: Path, tmp_path: Path) -> None:
     history = tmp_path / "health.json"
-    command = ("registry", "health", "fcn_r50-d8_*", "fpn_r50_512x1024_40k*", "--registry", own)
+    command = ("registry", "health", "fcn_r50-d8_*sem_seg*", "fpn_r50_512x1024_40k_sem*", "--registry", own)
     command = (*command, "--history", history, "--timeout", "2")
     with Server() as server:
         data = served(own, server)

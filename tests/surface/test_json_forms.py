@@ -19,7 +19,7 @@ Script = Callable[[str], dict[str, Any]]
 REAL = f"""
 list
 config
-check --all --matrix
+check --all --task sem_seg --matrix
 registry lint --all
 registry lint --rules
 plot params --task sem_seg -o TMP/params.svg

@@ -98,6 +98,14 @@ def no_number(world: World) -> Found:
             yield entry.subject, "no number is reported"
 
 
+def unusable(world: World) -> Found:
+    """Files that are known not to be usable as they are."""
+    for entry in world.entries:
+        for artifact in entry.model.artifacts:
+            if artifact.problem is not None:
+                yield entry.subject, f"{artifact.kind}: {artifact.problem}"
+
+
 def pinned_elsewhere(world: World) -> Found:
     """Configs that exist only at another commit than the zoo's."""
     for heading in world.headings:
@@ -129,6 +137,7 @@ RULES = (
     Rule("LIC01", "no licence of the weights", no_licence),
     Rule("CFG01", "no config", no_config),
     Rule("CFG02", "a config that exists only at another commit", pinned_elsewhere),
+    Rule("CFG03", "a file that cannot be used as it is", unusable),
     Rule("NIL01", "links to nowhere", nowhere),
     Rule("NIL02", "no file at all", no_file),
     Rule("NIL03", "no number at all", no_number),

@@ -99,7 +99,8 @@ def other_heading(world: World) -> Found:
 
 
 def _head(network: Network | None) -> str | None:
-    if network is None or network.engine == "openseg":  # its networks are named, and so are its headings
+    # Networks of openseg are named, and so are its headings; classifiers are named by their backbones.
+    if network is None or network.engine in ("openseg", "mmpretrain"):
         return None
     head = network.parts.get("decode_head")
     if head is None:
@@ -115,6 +116,16 @@ def other_depth(world: World) -> Found:
         match = re.match(r"R-([0-9]+)(?:-|$)", entry.model.backbone)
         if match and isinstance(depth, int) and int(match[1]) != depth:
             yield entry.subject, f"the row says {entry.model.backbone}, the backbone's depth is {depth}"
+
+
+def other_size(world: World) -> Found:
+    """A row that names a ConvNeXt of another size than the network's."""
+    for entry in world.entries:
+        network = entry.model.network
+        size = network.parts.get("backbone", {}).get("arch") if network else None
+        match = re.match(r"ConvNeXt-([A-Z])$", entry.model.backbone)
+        if match and isinstance(size, str) and match[1] != size[0].upper():
+            yield entry.subject, f"the row says {entry.model.backbone}, the config builds the {size} one"
 
 
 def no_counts(world: World) -> Found:
@@ -141,5 +152,6 @@ RULES = (
     Rule("ARC05", "a heading that builds another heading's network", other_heading),
     Rule("ARC06", "parameters not counted", no_counts),
     Rule("ARC07", "another depth in the row than in the network", other_depth),
+    Rule("ARC08", "another size in the row than in the network", other_size),
     Rule("TRN01", "training that started from a local file", local_start),
 )

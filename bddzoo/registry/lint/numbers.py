@@ -12,11 +12,16 @@ from statistics import median
 from bddzoo.registry.lint.findings import Entry, Found, Rule, World
 from bddzoo.registry.model import Model
 from bddzoo.registry.query import quantity
+from bddzoo.registry.tasks import TASKS
 
 MAX_SPREAD = 4.0
 MIN_SIBLINGS = 8
-_DEPTH = re.compile(r"^R-([0-9]+)")
+# A number, or a letter of _SIZES.
+_DEPTH = re.compile(r"^(?:R-|ResNet-|VGG-|DLA-|HRNet-w|PVTv2-B)([0-9]+)|^(?:Swin|ConvNeXt|PVT)-([TSB])$")
+_SIZES = "TSB"
 _LENGTH = ("Iters", "Lr schd")
+# Columns whose tick is more work at training, for a better network.
+_OPTIONS = ("Strong", "Tricks")
 
 
 def value(model: Model, split: str, metric: str) -> Decimal | None:
@@ -84,6 +89,15 @@ def half_is_worse(world: World) -> Found:
             yield half.subject, _compare(half, full, metric)
 
 
+def more_is_worse(world: World) -> Found:
+    """A row with an option ticked that scores lower than the one without, all else equal."""
+    for column in _OPTIONS:
+        for metric, plain, ticked in _pairs(world, lambda m, c=column: _ticked(m, c), column):
+            for split in ("val", "test"):
+                if _less(ticked, plain, split, metric):
+                    yield ticked.subject, f"with {column}: {_compare(ticked, plain, metric, split)}"
+
+
 def equal_values(world: World) -> Found:
     """A number that equals another model's, as far as its printed digits go."""
     seen: dict[tuple[str | None, ...], list[tuple[Entry, Decimal]]] = defaultdict(list)
@@ -96,7 +110,7 @@ def equal_values(world: World) -> Found:
             protocol = entry.model.protocol
             key = (protocol.dataset if protocol else None, entry.model.task, r.split, r.metric)
             same = [other for other, theirs in seen[key] if _equal(r.value, theirs)]
-            if r.split == "val" and r.metric in ("mIoU", "AP") and same:
+            if r.split == "val" and r.metric == TASKS[entry.model.task].metric and same:
                 names = ", ".join(o.model.id for o in same)
                 yield entry.subject, f"{r.metric}-{r.split} {r.value} is also that of {names}"
             seen[key].append((entry, r.value))
@@ -142,14 +156,21 @@ def _less(a: Entry, b: Entry, split: str, metric: str) -> bool | None:
     return None if mine is None or theirs is None else mine < theirs
 
 
-def _compare(a: Entry, b: Entry, metric: str) -> str:
-    mine, theirs = (value(e.model, "val", metric) for e in (a, b))
-    return f"{metric}-val {mine} is below {theirs} of {b.model.id}"
+def _compare(a: Entry, b: Entry, metric: str, split: str = "val") -> str:
+    mine, theirs = (value(e.model, split, metric) for e in (a, b))
+    return f"{metric}-{split} {mine} is below {theirs} of {b.model.id}"
 
 
 def _depth(model: Model) -> Decimal | None:
     match = _DEPTH.match(model.backbone)
-    return Decimal(match[1]) if match else None
+    return Decimal(match[1] or _SIZES.index(match[2])) if match else None
+
+
+def _family(backbone: str) -> str:
+    match = _DEPTH.match(backbone)
+    return (
+        backbone if match is None else backbone[: match.start(match.lastindex or 0)] + backbone[match.end() :]
+    )
 
 
 def _length(model: Model) -> Decimal | None:
@@ -162,7 +183,11 @@ def _length(model: Model) -> Decimal | None:
 
 
 def _fp16(model: Model) -> Decimal | None:
-    return Decimal(model.settings["FP16"] == "✓") if "FP16" in model.settings else None
+    return _ticked(model, "FP16")
+
+
+def _ticked(model: Model, column: str) -> Decimal | None:
+    return Decimal(model.settings[column] == "✓") if column in model.settings else None
 
 
 def _pairs(world: World, measure: object, what: str) -> list[tuple[str, Entry, Entry]]:
@@ -186,9 +211,9 @@ def _pairs(world: World, measure: object, what: str) -> list[tuple[str, Entry, E
 
 def _rest(model: Model, what: str) -> object:
     """Everything about a row that must be equal for two rows to be compared."""
-    skip = {"schedule": {*_LENGTH, "MS-train"}, "fp16": {"FP16"}}.get(what, set())
+    skip = {"schedule": {*_LENGTH, "MS-train"}, "fp16": {"FP16"}}.get(what, {what})
     settings: Mapping[str, str] = {k: v for k, v in model.settings.items() if k not in skip}
-    backbone = _DEPTH.sub("R", model.backbone) if what == "backbone" else model.backbone
+    backbone = _family(model.backbone) if what == "backbone" else model.backbone
     return (backbone, tuple(sorted(settings.items())))
 
 
@@ -198,6 +223,7 @@ RULES = (
     Rule("MON01", "a longer schedule that scores lower", longer_is_worse),
     Rule("MON02", "a deeper backbone that scores lower", deeper_is_worse),
     Rule("MON03", "fp16 that scores lower", half_is_worse),
+    Rule("MON04", "an option that scores lower", more_is_worse),
     Rule("DUP01", "a number that equals another model's", equal_values),
     Rule("NUM01", "a number with fewer decimals than usual", digits),
     Rule("NUM02", "a number on the test split, and none on val", test_alone),

@@ -113,12 +113,13 @@ def precision(world: World) -> Found:
 
 
 def batch_size(world: World) -> Found:
-    """Id, column and config disagree on the batch size, where 16 goes unmentioned."""
+    """Id, column, document and config disagree on the batch size, where 16 goes unmentioned."""
     for entry in world.entries:
         model = entry.model
         if "Lr schd" not in model.settings:
             continue
-        said: dict[str, object] = {"id": _int(_BATCH.search(model.id)) or 16}
+        named = _int(_BATCH.search(model.id))
+        said: dict[str, object] = {"id": named} if named else {"document": entry.section.batch}
         if "Batch Size" in model.settings:
             cell = model.settings["Batch Size"]
             said["column"] = int(cell) if cell.isdecimal() else cell
@@ -153,9 +154,9 @@ def ticks_in_id(world: World) -> Found:
 def backbone_in_id(world: World) -> Found:
     """An id that does not carry the backbone that its row names."""
     for entry in world.entries:
-        wanted = _backbone_word(entry.model)
-        if wanted and wanted not in entry.model.id.lower():
-            yield entry.subject, f"backbone {entry.model.backbone}, but the id has no '{wanted}'"
+        wanted = _backbone_words(entry.model)
+        if wanted and not any(word in entry.model.id.lower() for word in wanted):
+            yield entry.subject, f"backbone {entry.model.backbone}, but the id has no '{wanted[0]}'"
 
 
 def heading_in_id(world: World) -> Found:
@@ -163,7 +164,7 @@ def heading_in_id(world: World) -> Found:
     for heading in world.headings:
         slug = re.sub(r"[^a-z0-9+]", "", heading.method.name.lower())
         first = {e.model.id.split("_")[0] for e in heading.entries if "_" in e.model.id}
-        odd = sorted(f for f in first if f.replace("-", "") != slug and not slug.startswith(f))
+        odd = sorted(f for f in first if not (f.replace("-", "").startswith(slug) or slug.startswith(f)))
         if odd and heading.method.paper is not None:
             yield heading.subject, f"ids begin with {', '.join(odd)}"
 
@@ -176,14 +177,16 @@ def awkward_id(world: World) -> Found:
             yield entry.subject, f"the id contains {' '.join(odd)}"
 
 
-def _backbone_word(model: Model) -> str | None:
-    """The form that a backbone's name has in ids: `R-50-D8` is `r50`, `HRNet48` is `hr48`."""
+def _backbone_words(model: Model) -> tuple[str, ...]:
+    """The forms that a backbone's name has in ids: `R-50-D8` is `r50`, `HRNet48` is `hr48`."""
     text = model.backbone.lower()
     if match := re.match(r"r-([0-9]+)", text):
-        return f"r{match[1]}"
+        return (f"r{match[1]}",)
     if match := re.match(r"hrnet-?(w?[0-9]+)$", text):
-        return match[1] if match[1].startswith("w") else f"hr{match[1]}"
-    return text if re.match(r"(vit|deit|swin|convnext)-[a-z]$", text) else None
+        return (match[1] if match[1].startswith("w") else f"hr{match[1]}",)
+    if match := re.match(r"resnet-([0-9]+)$", text):
+        return tuple(f"{form}{match[1]}" for form in ("resnet", "res", "r"))
+    return (text,) if re.match(r"(vit|deit|swin|convnext|pvt)-[a-z]$|pvtv2-b[0-9]$", text) else ()
 
 
 def _int(match: re.Match[str] | None, factor: int = 1) -> int | None:
@@ -214,7 +217,7 @@ RULES = (
     Rule("COL01", "iterations: id, column and config disagree", iterations),
     Rule("COL02", "input: id, column, config and protocol disagree", input_size),
     Rule("COL03", "fp16: id, column and config disagree", precision),
-    Rule("COL04", "batch size: id, column and config disagree", batch_size),
+    Rule("COL04", "batch size: id or document, column and config disagree", batch_size),
     Rule("COL05", "schedule: id, column and config disagree", schedule),
     Rule("COL06", "a tick that the id does not mention, or the other way round", ticks_in_id),
     Rule("ID01", "an id without its row's backbone", backbone_in_id),

@@ -13,9 +13,10 @@ from bddzoo.errors import UsageError
 from bddzoo.registry.markdown.document import DIGEST_LINK, Document, Heading, Row
 from bddzoo.registry.markdown.parse import Block, Cell, Table, authors_of, blocks, code_of, paper_of
 from bddzoo.registry.model import Column, TableStyle
+from bddzoo.registry.tasks import COLUMNS, COUNTS
 from bddzoo.text import printable
 
-_BACKBONES = ("backbone", "base network")
+_BACKBONES = ("backbone", "base network", "detector")
 _LINK_KINDS = {
     "model": "weights",
     "weights": "weights",
@@ -25,7 +26,6 @@ _LINK_KINDS = {
     "masks": "masks",
     "visuals": "visuals",
 }
-_METRICS = {"miou": "mIoU", "mask ap": "AP", "box ap": "box_AP", "ap": "AP", "pixelacc": "PixelACC"}
 # The split of a column before its metric, or behind it.
 _BEFORE = re.compile(r"(train|val|test)[.\s-]+(\S.*)")
 _BEHIND = re.compile(r"[\s-](train|val|test)$")
@@ -107,7 +107,7 @@ def _link_kind(title: str, text: str) -> str | None:
 def metric_of(title: str) -> tuple[str, str] | None:
     """Split and metric of a column such as `Mask AP-val` or `Train.  mIOU`; val where none is named."""
     split, name = _split(title.lower())
-    metric = _METRICS.get(" ".join(name.split()))
+    metric = COLUMNS.get(" ".join(name.split()))
     return (split or "val", metric) if metric else None
 
 
@@ -184,7 +184,7 @@ def _row(
         if column.kind == "backbone":
             backbone = text
         elif column.metric is not None:
-            numbers[column.metric] = _number(text, f"{where}: {column.name}")
+            numbers[column.metric] = _number(text, column.metric[1], f"{where}: {column.name}")
         elif column.kind == "links":
             for title, url in item.links:
                 if title not in column.links:
@@ -200,21 +200,25 @@ def _row(
     return Row(_id(heading, backbone, settings, links, where), backbone, settings, numbers, links)
 
 
-def _number(text: str, where: str) -> Decimal | None:
+def _number(text: str, metric: str, where: str) -> Decimal | None:
     if text in ("", "-"):
         return None
     # The registry reads what is longer as text.
-    printed = re.fullmatch(r"[0-9]{1,3}(\.[0-9]{0,30})?|\.[0-9]{1,30}", text)
-    if not printed or Decimal(text) > 100:
-        raise UsageError(f'{where}: expected a number between 0 and 100, got "{printable(text, 40)}"')
+    if metric in COUNTS:
+        good, what = re.fullmatch(r"[0-9]{1,15}", text), "a whole number"
+    else:
+        printed = re.fullmatch(r"[0-9]{1,3}(\.[0-9]{0,30})?|\.[0-9]{1,30}", text)
+        good, what = printed if printed and Decimal(text) <= 100 else None, "a number between 0 and 100"
+    if not good:
+        raise UsageError(f'{where}: expected {what}, got "{printable(text, 40)}"')
     return Decimal(text)
 
 
 def _id(
     heading: str, backbone: str, settings: Mapping[str, str], links: Mapping[str, str], where: str
 ) -> str:
-    """The stem of the config's or weights' file, or else the words that tell the row from others."""
-    for kind in ("config", "weights"):
+    """The stem of the weights' or config's file, or else the words that tell the row from others."""
+    for kind in ("weights", "config"):
         stem = PurePosixPath(links.get(kind, "")).name.rpartition(".")[0]
         if stem:
             return stem
@@ -234,6 +238,11 @@ def _style(
     empty: frozenset[str],
     name: str,
 ) -> TableStyle:
+    missing, by_column = _missing(table, columns)
+    if _is_centred(table):
+        return TableStyle(
+            tuple(columns), missing=missing, missing_by_column=by_column, escape=escape, centred=True
+        )
     pads: dict[str, tuple[int, int]] = {}
     spared: set[int] | None = None
     for index, column in enumerate(columns):
@@ -252,7 +261,6 @@ def _style(
     unless = _unless(rows, spared) if spared else {}
     if spared and not unless:
         raise _spaces(name, table, columns[0])
-    missing, by_column = _missing(table, columns)
     return TableStyle(
         columns=tuple(columns),
         missing=missing,
@@ -266,6 +274,22 @@ def _style(
         pad_unless=unless,
         row_tails={row.id: tail for row, tail in zip(rows, table.tails, strict=True) if tail},
     )
+
+
+def _is_centred(table: Table) -> bool:
+    """Whether every cell is as wide as its column, its text in the middle; see `TableStyle.centred`."""
+    if table.header_tail or any(table.tails):
+        return False
+    for index, rule in enumerate(table.rule):
+        cells = [table.header[index], *(row[index] for row in table.rows)]
+        width = max(len(c.text) for c in cells)
+        if rule != f" :{'-' * (width - 2)}: ":
+            return False
+        for c in cells:
+            free = width - len(c.text)
+            if c.text and (c.before, c.after) != (1 + free // 2, 1 + free - free // 2):
+                return False
+    return True
 
 
 def _spaces(name: str, table: Table, column: Column) -> UsageError:

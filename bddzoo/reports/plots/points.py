@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry.model import Model
-from bddzoo.registry.query import main_metric
+from bddzoo.registry.tasks import TASKS
 from bddzoo.results import Record, best_record
 from bddzoo.results.speed import SpeedRecord
 from bddzoo.results.verdict import MetricVerdict, judge, measured_value
@@ -85,7 +85,7 @@ def select(models: Sequence[Model], task: str | None, dataset: str | None, metri
     left = [m for m in left if _dataset(m) == dataset]
     if not left:
         raise MissingError(f"no model of data set '{dataset}'", hint="there are " + ", ".join(sets))
-    return Selection(tuple(left), tasks[0], dataset, metric or main_metric(tasks[0]))
+    return Selection(tuple(left), tasks[0], dataset, metric or TASKS[tasks[0]].metric)
 
 
 def _dataset(model: Model) -> str:

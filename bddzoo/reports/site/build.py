@@ -15,6 +15,7 @@ from bddzoo.artifacts.probe import History
 from bddzoo.errors import BddzooError, IntegrityError, MissingError
 from bddzoo.registry import Registry
 from bddzoo.registry.model import Model, Section
+from bddzoo.registry.tasks import TASKS
 from bddzoo.reports.facts import UNKNOWN, params_text, settings_text
 from bddzoo.reports.site.columns import SiteColumn, columns, dataset, method_name
 from bddzoo.reports.site.evidence import Evidence, Report
@@ -30,13 +31,6 @@ from bddzoo.reports.site.model import (
 from bddzoo.reports.site.render import MARK, SharedBlocks, asset, front_script, render, share
 from bddzoo.results.verdict import Verdict
 
-TASKS = {
-    "sem_seg": "Semantic segmentation",
-    "ins_seg": "Instance segmentation",
-    "pan_seg": "Panoptic segmentation",
-    "drivable": "Drivable area",
-    "det": "Object detection",
-}
 # In the order in which the page explains them.
 VERDICTS = {
     "reproduced": "Measured here, under the same protocol, on the whole set, with verified weights: the same "
@@ -86,18 +80,13 @@ def by_task(sections: Iterable[Section]) -> list[list[Section]]:
     return list(found.values())
 
 
-def task_title(task: str) -> str:
-    """A task in words."""
-    return TASKS.get(task, task.replace("_", " "))
-
-
 def task_table(sections: Sequence[Section], evidence: Mapping[str, Evidence], history: History) -> TaskTable:
     """The table of one task, over all its zoos."""
     shown = columns(sections, evidence, history)
     models = [m for s in sections for m in s.models]
     task = sections[0].task
     rows = [[column.cell(model) for column in shown] for model in models]
-    return TaskTable(task, task_title(task), shown, models, rows)
+    return TaskTable(task, TASKS[task].title, shown, models, rows)
 
 
 def counts(registry: Registry, evidence: Mapping[str, Evidence]) -> dict[str, int]:
@@ -280,7 +269,7 @@ def _model(model: Model, evidence: Evidence, shared: SharedBlocks, image: str | 
         "model.html",
         title=title,
         m=model,
-        task=task_title(model.task),
+        task=TASKS[model.task].title,
         lead=_lead(model),
         evidence=evidence,
         looked=looked,
