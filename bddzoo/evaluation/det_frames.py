@@ -1,21 +1,26 @@
-"""Statistics of one frame from a pair of frames with boxes."""
+"""Boxes scored: a pair of frames with boxes, and the boxes that zoos publish next to their bitmasks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.datasets.classes import DET
+from bddzoo.datasets.classes import DET, INS_SEG
 from bddzoo.datasets.formats.boxes import CLASS_OF, boxes_of, class_of
-from bddzoo.datasets.formats.frames import Frames
+from bddzoo.datasets.formats.frames import Frames, JsonFrames
 from bddzoo.datasets.formats.labels import FLAGS
+from bddzoo.datasets.formats.mask import decode_bitmask
+from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.frame_warnings import FrameResult, matched
-from bddzoo.evaluation.metrics.boxes import box_candidates
+from bddzoo.evaluation.jobs import listing
+from bddzoo.evaluation.metrics.boxes import BoxAccumulator, box_candidates
 from bddzoo.evaluation.metrics.matching import MAX_DETECTIONS, Candidates
+from bddzoo.evaluation.metrics.scores import Scores
 from bddzoo.evaluation.options import Options
 from bddzoo.evaluation.pairing import FramePair
 
@@ -130,3 +135,45 @@ def _shifts(found: Candidates, pred: NDArray[np.float64], gt: NDArray[np.float64
     mine, theirs = pred[rows], gt[best[rows]]
     near = mine[:, :2] - theirs[:, :2]
     return np.concatenate((near, near + mine[:, 2:] - theirs[:, 2:]), axis=1)
+
+
+def score_detections(gt: Path, source: Source, member: str) -> Scores:
+    """Box AP of a zoo's `det.json` against the boxes of ground-truth bitmasks.
+
+    Args:
+        gt: Ground-truth bitmasks of the split.
+        source: Where the file is; see `find_detections`.
+        member: Its name there.
+
+    Raises:
+        MissingError: A file cannot be read, a frame lacks on either side, or a detection is none.
+    """
+    frames = JsonFrames(source, [member])
+    where = source.where(member)
+    index = {PurePosixPath(name).stem: i for i, name in enumerate(frames.names)}
+    if len(index) < len(frames):
+        raise MissingError(f"{where} lists a frame more than once")
+    truth = open_source(gt)
+    stems = {PurePosixPath(m).stem: m for m in truth.with_suffix(".png")}
+    without, unknown = stems.keys() - index.keys(), index.keys() - stems.keys()
+    if without:
+        raise MissingError(f"{where} lacks {len(without)} of {len(stems)} frames: {listing(sorted(without))}")
+    if unknown:
+        raise MissingError(f"{where} has {len(unknown)} unknown frames: {listing(sorted(unknown))}")
+    boxes = BoxAccumulator(INS_SEG.names)
+    for stem, png in stems.items():
+        found, at = boxes_of(frames, index[stem]), frames.where(index[stem])
+        if strange := {str(name) for name in found.categories} - set(INS_SEG.names):
+            raise MissingError(f"{at}: no such class: {listing(sorted(strange), 3)}")
+        if found.boxless or None in found.scores:
+            raise MissingError(f"{at}: a detection without a box or a score")
+        # Detectors and their scores are float32, and so are the boxes that bddzoo itself scores.
+        corners = np.concatenate((found.xywh[:, :2], found.xywh[:, :2] + found.xywh[:, 2:]), axis=1)
+        boxes.update(
+            decode_bitmask(truth.read(png), truth.where(png), "gt"),
+            corners.astype(np.float32),
+            np.array(found.scores, np.float64),
+            np.array([INS_SEG.names.index(str(name)) for name in found.categories], np.int64),
+            at,
+        )
+    return boxes.compute()

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from bddzoo.datasets.formats.frames import Frames, JsonFrames, coco_kind
-from bddzoo.datasets.sources import Source
+from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.frame_warnings import FrameWarnings
 from bddzoo.evaluation.jobs import listing
 from bddzoo.evaluation.options import Options
 
-# The zoo's own script writes boxes next to bitmasks and their scores; see `bddzoo.evaluation.boxfile`.
+# The zoo's own script writes boxes next to bitmasks and their scores.
 DETECTIONS = "det.json"
 # Tasks that come in COCO's form, too.
 COCO_TASKS = ("ins_seg", "det")
@@ -77,6 +77,28 @@ def _scores_among(texts: list[str]) -> str | None:
     """The one JSON file that is not of boxes, which may lie there, too."""
     others = [m for m in texts if PurePosixPath(m).name != DETECTIONS]
     return others[0] if len(others) == 1 else None
+
+
+def find_detections(predictions: Path) -> tuple[Source, str] | None:
+    """The file of detections of a prediction set: in the folder or archive, or next to the folder.
+
+    Returns:
+        Where it is and its name there, or None.
+
+    Raises:
+        MissingError: There is no such prediction set, or several files are meant.
+    """
+    source = open_source(predictions)
+    if (
+        predictions.is_dir()
+        and DETECTIONS not in source.members
+        and (predictions.parent / DETECTIONS).is_file()
+    ):
+        return open_source(predictions.parent / DETECTIONS), DETECTIONS
+    found = [m for m in source.members if PurePosixPath(m).name == DETECTIONS]
+    if len(found) > 1:
+        raise MissingError(f"{predictions} holds several files of detections: {listing(found, 3)}")
+    return (source, found[0]) if found else None
 
 
 def json_members(source: Source) -> list[str]:

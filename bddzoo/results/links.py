@@ -299,10 +299,11 @@ def _digests(model: Model, data: Path, split: str, scored: int, workers: int) ->
 def _score(model: Model, truth: Path, predictions: Path, workers: int) -> Evaluation:
     """Scores of predictions of any of the kinds that zoos publish."""
     from bddzoo.datasets.layouts import labels_of
-    from bddzoo.evaluation.boxfile import find_detections, score_detections
+    from bddzoo.evaluation.det_frames import score_detections
     from bddzoo.evaluation.disk import evaluate
     from bddzoo.evaluation.labelled import evaluate_labels
     from bddzoo.evaluation.options import Options
+    from bddzoo.evaluation.prediction_files import find_detections
 
     labels = labels_of(model)
     if labels is not None:

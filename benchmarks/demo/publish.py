@@ -19,9 +19,10 @@ from typing import Any
 
 import cv2
 
-from bddzoo.evaluation.boxfile import find_detections, score_detections
+from bddzoo.evaluation.det_frames import score_detections
 from bddzoo.evaluation.disk import evaluate
 from bddzoo.evaluation.metrics.scores import Scores
+from bddzoo.evaluation.prediction_files import find_detections
 
 SEM_SEG = "demo_semfpn_r18n_sem_seg"
 INS_SEG = "demo_mask_rcnn_r18n_ins_seg"
