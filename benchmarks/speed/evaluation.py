@@ -1,24 +1,21 @@
-"""Speed and memory of scoring predictions on disk: bddzoo, other evaluators, the toolkit, bare decoding.
+"""Speed and memory of scoring predictions on disk: other evaluators, bddzoo, the official toolkit.
 
-    python benchmarks/speed/evaluation.py --frames 200 1000 --oracle-python /path/to/python
+    python benchmarks/speed/evaluation.py --frames 200 1000 10000 --peers-python /path/to/python
 
-Makes a corpus of 1280x720 street-like label maps from a seed, then runs every evaluator as a process
-of its own on the same files, best of three (the toolkit on more than 300 frames: once). Reported are wall
-and CPU seconds of the whole process, milliseconds a frame without start-up (from the difference of two
-sizes), peak memory, and how many times as long the toolkit takes.
+Makes a corpus of 1280x720 street-like labels from a seed, then runs every evaluator as a process of its own
+on the same objects, in turns, and keeps the best of up to five runs (as many as fit into 8 seconds, at
+least one). Reported are wall and CPU seconds of the whole process and its peak memory, fastest first. Above
+1,000 frames only what reads JSON is measured, without the slow ones. It takes about ten minutes.
 
-`--oracle-python` names a Python that has `bdd100k` (the `oracle` extra; this one by default if it has
-it); without one the toolkit's rows are left out. bddzoo runs twice: with its compiled loops and, as on a
-machine without a C compiler, without. The bare decode reads and decodes every PNG once, into reused
-buffers, with imagecodecs' PNG decoder (OpenCV's without it), and does nothing else.
+Rows of the other evaluators (`benchmarks/speed/peers.txt`: `pip install -r` it for the Python that
+`--peers-python` names) and of the official toolkit (`--oracle-python`, a Python that has the `oracle` extra)
+are left out where they are not installed. The others read the same masks and boxes from COCO JSON, panoptic
+labels as COCO's PNGs, class maps as they are. Their panoptic numbers follow panopticapi, ours the official
+toolkit, which counts void pixels otherwise. bddzoo runs with and without its compiled loops; its decoders
+alone show how near its rows are to what reading the PNGs takes.
 
-The other evaluators are what `benchmarks/speed/peers.txt` lists (`pip install -r` it here, or for the Python
-that `--peers-python` names); rows of what is not installed are left out. They read the same
-masks: instances from COCO JSON, panoptic labels as COCO's PNGs, class maps as they are. Their panoptic
-numbers follow panopticapi, ours the official toolkit, which counts void pixels otherwise.
-
-All of it takes a quarter of an hour, most of it the toolkit's. With `--tasks`, `--frames` and `--workers` it
-can be measured in pieces: measurements in `--out` that are not made again are kept.
+With `--tasks`, `--frames` and `--workers` it can be measured in pieces: measurements in `--out` that are not
+made again are kept.
 """
 
 from __future__ import annotations
@@ -44,8 +41,12 @@ if TYPE_CHECKING or "--make" in sys.argv:
 
 HEIGHT, WIDTH = 720, 1280
 SCENES = 40
-TASKS = ("sem_seg masks", "ins_seg bitmasks", "ins_seg RLE", "pan_seg bitmasks", "sem_seg RLE")
-UNCOMPILED = "bddzoo, no compiler"
+JSON_TASKS = ("ins_seg RLE", "ins_seg COCO", "det boxes")
+TASKS = (*JSON_TASKS, "sem_seg masks", "pan_seg bitmasks", "ins_seg bitmasks", "sem_seg RLE")
+UNCOMPILED, DECODING, TOOLKIT_ROW = "bddzoo, no compiler", "bddzoo, only decoding", "bdd100k"
+# Not measured on more than MANY frames.
+MANY, SLOW = 1000, (UNCOMPILED, TOOLKIT_ROW, "pycocotools", "faster-coco-eval")
+MAX_RUNS, SECONDS = 5, 8
 
 TOOLKIT = """
 import sys
@@ -61,41 +62,26 @@ DECODE = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-try:
-    from imagecodecs import png_decode
-    import threading, numpy
-    local = threading.local()
-    def decode(path):
-        data = path.read_bytes()
-        key = data[25]
-        if not hasattr(local, "buffers"):
-            local.buffers = {0: numpy.empty((720, 1280), "u1"), 6: numpy.empty((720, 1280, 4), "u1")}
-        png_decode(data, out=local.buffers[key])
-except ImportError:
-    import cv2, numpy
-    def decode(path):
-        cv2.imdecode(numpy.frombuffer(path.read_bytes(), "u1"), -1)
-files = [p for folder in sys.argv[2:] for p in sorted(Path(folder).iterdir())]
-if sys.argv[1] == "1":
-    for path in files:
-        decode(path)
-else:
-    with ThreadPoolExecutor(int(sys.argv[1])) as pool:
-        list(pool.map(decode, files))
+from bddzoo.datasets.formats import mask
+decode = getattr(mask, sys.argv[1])
+files = [p for folder in sys.argv[3:] for p in sorted(Path(folder).iterdir())]
+with ThreadPoolExecutor(int(sys.argv[2])) as pool:
+    for start in range(0, len(files), 100):
+        list(pool.map(lambda path: decode(path.read_bytes(), path, "a")[0].size, files[start : start + 100]))
 """
 
 
-# Instances from COCO JSON; `module` has pycocotools' interface.
+# Instances or boxes from COCO JSON; `module` has pycocotools' interface.
 COCO_PEER = """
 import sys
 from importlib import import_module
-module, gt, pred = sys.argv[1:]
+module, kind, gt, pred = sys.argv[1:]
 package = import_module(module)
 coco = getattr(package, "COCO", None) or import_module(module + ".coco").COCO
 evaluator = getattr(package, "COCOeval_faster", None) or getattr(package, "COCOeval", None)
 evaluator = evaluator or import_module(module + ".cocoeval").COCOeval
 truth = coco(gt)
-run = evaluator(truth, truth.loadRes(pred), "segm")
+run = evaluator(truth, truth.loadRes(pred), kind)
 run.evaluate()
 run.accumulate()
 run.summarize()
@@ -218,52 +204,48 @@ def masks_of(bitmask: np.ndarray) -> list[tuple[int, int, int, dict]]:
 
 
 def write_instances(root: Path, made: list, scores: list, frames: int) -> None:
-    """The masks of bitmasks as Scalabel JSON and as COCO JSON."""
+    """The masks of bitmasks and their boxes, as Scalabel JSON and as COCO JSON."""
     from pycocotools import mask as coco
 
     from bddzoo.datasets.classes import INS_SEG
 
-    truth, found, images, annotations, results = [], [], [], [], []
+    files: dict[str, list] = {name: [] for name in ("ins_gt", "ins_pred", "det_gt", "det_pred")}
+    results: dict[str, list] = {"coco_pred": [], "coco_det": []}
+    images: list[dict] = []
+    annotations: list[dict] = []
     for i in range(frames):
-        gt, pred = made[i % len(made)]
-        score = {entry["index"]: entry["score"] for entry in scores[i % len(made)]}
         name = f"f{i:05}.jpg"
         images.append({"id": i + 1, "file_name": name, "height": HEIGHT, "width": WIDTH})
-        labels = []
-        for ident, kind, flags, rle in gt:
-            attributes = {
-                "truncated": flags & 8,
-                "occluded": flags & 4,
-                "crowd": flags & 2,
-                "ignored": flags & 1,
-            }
-            attributes = {key: bool(value) for key, value in attributes.items()}
-            category = INS_SEG.names[kind - 1]
-            labels.append({"id": str(ident), "category": category, "attributes": attributes, "rle": rle})
-            packed = {"counts": rle["counts"].encode(), "size": rle["size"]}
-            annotations.append(
-                {
-                    **{"id": len(annotations) + 1, "image_id": i + 1, "category_id": kind},
-                    **{"iscrowd": int(flags & 3 > 0), "area": int(coco.area(packed))},
-                    **{"bbox": coco.toBbox(packed).tolist(), "segmentation": rle},
-                }
-            )
-        truth.append({"name": name, "labels": labels})
-        labels = [
-            {"id": str(k), "category": INS_SEG.names[kind - 1], "score": score[k], "rle": rle}
-            for k, kind, _, rle in pred
-        ]
-        found.append({"name": name, "labels": labels})
-        results += [
-            {"image_id": i + 1, "category_id": kind, "score": score[k], "segmentation": rle}
-            for k, kind, _, rle in pred
-        ]
+        score = {entry["index"]: entry["score"] for entry in scores[i % len(made)]}
+        for side, objects in zip(("gt", "pred"), made[i % len(made)], strict=True):
+            masks, boxes = [], []
+            for ident, kind, flags, rle in objects:
+                packed = {"counts": rle["counts"].encode(), "size": rle["size"]}
+                x, y, width, height = coco.toBbox(packed).tolist()
+                label: dict[str, Any] = {"id": str(ident), "category": INS_SEG.names[kind - 1]}
+                common = {"image_id": i + 1, "category_id": kind}
+                if side == "pred":
+                    label["score"] = common["score"] = score[ident]
+                    results["coco_pred"].append(common | {"segmentation": rle})
+                    results["coco_det"].append(common | {"bbox": [x, y, width, height]})
+                else:
+                    names = {"truncated": 8, "occluded": 4, "crowd": 2, "ignored": 1}
+                    label["attributes"] = {key: bool(flags & bit) for key, bit in names.items()}
+                    common |= {"id": len(annotations) + 1, "iscrowd": int(flags & 3 > 0)}
+                    common |= {"area": int(coco.area(packed)), "bbox": [x, y, width, height]}
+                    annotations.append(common | {"segmentation": rle})
+                masks.append(label | {"rle": rle})
+                corners = {"x1": x, "y1": y, "x2": x + width - 1, "y2": y + height - 1}
+                boxes.append(label | {"box2d": corners})
+            files[f"ins_{side}"].append({"name": name, "labels": masks})
+            files[f"det_{side}"].append({"name": name, "labels": boxes})
+    for name, content in files.items():
+        (root / f"{name}.json").write_text(json.dumps({"frames": content}))
+    for name, content in results.items():
+        (root / f"{name}.json").write_text(json.dumps(content))
     categories = [{"id": k, "name": name} for k, name in enumerate(INS_SEG.names, 1)]
-    (root / "ins_gt.json").write_text(json.dumps({"frames": truth}))
-    (root / "ins_pred.json").write_text(json.dumps({"frames": found}))
-    coco_file = {"images": images, "annotations": annotations, "categories": categories}
-    (root / "coco_gt.json").write_text(json.dumps(coco_file))
-    (root / "coco_pred.json").write_text(json.dumps(results))
+    truth = {"images": images, "annotations": annotations, "categories": categories}
+    (root / "coco_gt.json").write_text(json.dumps(truth))
 
 
 def write_panoptic(root: Path, bitmasks: list, frames: int) -> None:
@@ -316,179 +298,133 @@ def make_corpus(root: Path, frames: int, seed: int = 0) -> None:
     from bddzoo.datasets.classes import SEM_SEG
 
     rng = np.random.default_rng(seed)
-    made, bitmasks = [], []
-    for _ in range(min(SCENES, frames)):
-        truth, predicted, bitmask, predicted_bitmask, scores = scene(rng)
-        bitmasks.append((bitmask, predicted_bitmask))
-        images = [png(p) for p in (truth, predicted, bitmask, predicted_bitmask)]
-        made.append((images, scores, rle_labels(truth, SEM_SEG.names), rle_labels(predicted, SEM_SEG.names)))
+    made = [scene(rng) for _ in range(min(SCENES, frames))]
+    bitmasks = [(bitmask, found) for _, _, bitmask, found, _ in made]
     root.mkdir(parents=True, exist_ok=True)
     instances = [(masks_of(bitmask), masks_of(found)) for bitmask, found in bitmasks]
-    write_instances(root, instances, [made[i % len(made)][1] for i in range(len(made))], frames)
+    write_instances(root, instances, [scores for *_, scores in made], frames)
+    if frames > MANY:
+        return
     write_panoptic(root, bitmasks, frames)
-    folders = [root / n for n in ("sem_gt", "sem_pred", "ins_gt", "ins_pred")]
-    for folder in folders:
-        folder.mkdir(parents=True)
-    score_frames, gt_frames, pred_frames = [], [], []
-    for i in range(frames):
-        images, scores, gt, pred = made[i % len(made)]
-        for folder, content in zip(folders, images, strict=True):
-            (folder / f"f{i:05}.png").write_bytes(content)
-        score_frames.append({"name": f"f{i:05}.jpg", "labels": scores})
-        gt_frames.append({"name": f"f{i:05}.jpg", "labels": gt})
-        pred_frames.append({"name": f"f{i:05}.jpg", "labels": pred})
-    (root / "score.json").write_text(json.dumps(score_frames))
-    (root / "gt_rle.json").write_text(json.dumps({"frames": gt_frames}))
-    (root / "pred_rle.json").write_text(json.dumps({"frames": pred_frames}))
+    for place, name in enumerate(("sem_gt", "sem_pred", "ins_gt", "ins_pred")):
+        (root / name).mkdir()
+        images = [png(frame[place]) for frame in made]
+        for i in range(frames):
+            (root / name / f"f{i:05}.png").write_bytes(images[i % len(made)])
+        if place < 2:
+            labels = [rle_labels(frame[place], SEM_SEG.names) for frame in made]
+            content = [{"name": f"f{i:05}.jpg", "labels": labels[i % len(made)]} for i in range(frames)]
+            (root / f"{name}.json").write_text(json.dumps({"frames": content}))
+    scores = [{"name": f"f{i:05}.jpg", "labels": made[i % len(made)][4]} for i in range(frames)]
+    (root / "score.json").write_text(json.dumps(scores))
 
 
-def measure(
-    command: list[str], repeats: int, environment: dict[str, str] | None = None
-) -> tuple[float, float, float] | None:
-    """Best wall and CPU seconds, and peak MiB of the largest process; None if it fails."""
-    best: tuple[float, float, float] | None = None
-    nowhere = subprocess.DEVNULL
-    for _ in range(repeats):
-        start = time.perf_counter()
-        child = subprocess.Popen(
-            command, stdout=nowhere, stderr=nowhere, env={**os.environ, **(environment or {})}
-        )
-        _, status, usage = os.wait4(child.pid, 0)
-        wall = time.perf_counter() - start
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode:
-            return None
-        now = (wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
-        best = now if best is None else (min(best[0], now[0]), min(best[1], now[1]), max(best[2], now[2]))
+def measure(commands: dict[str, list[str]]) -> dict[str, tuple[float, float, float] | None]:
+    """Best wall and CPU seconds, and peak MiB, of commands that run in turns; None for those that fail."""
+    best: dict[str, tuple[float, float, float] | None] = {}
+    spent = dict.fromkeys(commands, 0.0)
+    # Python writes compiled modules down on the first run, as an installation does.
+    plain = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    for run in range(MAX_RUNS):
+        for name, command in commands.items():
+            if run and (best[name] is None or spent[name] * (run + 1) / run > SECONDS):
+                continue
+            environment = plain | ({"BDDZOO_NATIVE": "0"} if name == UNCOMPILED else {})
+            start = time.perf_counter()
+            child = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+            )
+            _, status, usage = os.wait4(child.pid, 0)
+            wall = time.perf_counter() - start
+            spent[name] += wall
+            child.returncode = os.waitstatus_to_exitcode(status)
+            now = (wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+            before = best.get(name) or now
+            best[name] = (min(before[0], now[0]), min(before[1], now[1]), max(before[2], now[2]))
+            if child.returncode:
+                best[name] = None
     return best
 
 
-def peers(root: Path, python: str, known: set[str]) -> list[tuple[str, str, list[str]]]:
-    """(task, evaluator, command) of other evaluators; they take the cores that they find."""
-    out = []
+def peers(root: Path, python: str, known: set[str]) -> dict[str, dict[str, list[str]]]:
+    """Commands of other evaluators, by task; they take the cores that they find."""
+    out: dict[str, dict[str, list[str]]] = {task: {} for task in TASKS}
+    truth, found, boxes = (str(root / f"{name}.json") for name in ("coco_gt", "coco_pred", "coco_det"))
     for name, module in COCO_PEERS.items():
         if name in known:
-            files = [str(root / "coco_gt.json"), str(root / "coco_pred.json")]
-            out.append(("ins_seg RLE", name, [python, "-c", COCO_PEER, module, *files]))
+            for task in ("ins_seg RLE", "ins_seg COCO"):
+                out[task][name] = [python, "-c", COCO_PEER, module, "segm", truth, found]
+            out["det boxes"][name] = [python, "-c", COCO_PEER, module, "bbox", truth, boxes]
     if "hotcoco" in known:
         cli = [python, "-m", "hotcoco.cli"]
         folders = ["--gt", str(root / "sem_gt"), "--pred", str(root / "sem_pred"), "--classes", "19"]
-        out.append(("sem_seg masks", "hotcoco", [*cli, "semantic", "eval", *folders]))
+        out["sem_seg masks"]["hotcoco"] = [*cli, "semantic", "eval", *folders]
         files = ["--gt", str(root / "coco_pan_gt.json"), "--pred", str(root / "coco_pan_pred.json")]
-        out.append(("pan_seg bitmasks", "hotcoco", [*cli, "panoptic", "eval", *files]))
+        out["pan_seg bitmasks"]["hotcoco"] = [*cli, "panoptic", "eval", *files]
     return out
 
 
-def installed(python: str) -> dict[str, str]:
-    """Versions of the other evaluators that a Python has."""
+def ours(root: Path, workers: int, oracle: str | None) -> dict[str, dict[str, list[str]]]:
+    """Commands of bddzoo and of the official toolkit, by task."""
+    sides = {
+        "ins_seg RLE": ("ins_gt.json", "ins_pred.json"),
+        "ins_seg COCO": ("coco_gt.json", "coco_pred.json"),
+        "det boxes": ("det_gt.json", "det_pred.json"),
+        "sem_seg RLE": ("sem_gt.json", "sem_pred.json"),
+        "sem_seg masks": ("sem_gt", "sem_pred"),
+        "pan_seg bitmasks": ("pan_gt", "pan_pred"),
+        "ins_seg bitmasks": ("ins_gt", "ins_pred"),
+    }
+    out = {}
+    for task, names in sides.items():
+        gt, pred = (str(root / name) for name in names)
+        argv = ["-t", task.split()[0], "-g", gt, "-r", pred, "--nproc", str(workers)]
+        if task == "ins_seg bitmasks":
+            argv += ["--score-file", str(root / "score.json")]
+        command = [sys.executable, "-m", "bddzoo", "score", *argv, "-q"]
+        out[task] = {"bddzoo": command, UNCOMPILED: command}
+        if task not in JSON_TASKS and task != "sem_seg RLE":
+            decoder = "decode_mask" if task == "sem_seg masks" else "decode_bitmask"
+            out[task][DECODING] = [sys.executable, "-c", DECODE, decoder, str(workers), gt, pred]
+        if oracle and task != "ins_seg COCO":
+            out[task][TOOLKIT_ROW] = [oracle, "-c", TOOLKIT, *argv]
+    return out
+
+
+def table(rows: list[Measurement]) -> str:
+    """Markdown table; times of the fastest other evaluator stand for 1."""
+    lines = ["| task | frames | workers | evaluator | wall s | CPU s | peak MiB | times the fastest other |"]
+    lines.append("|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        group = [r for r in rows if (r.task, r.frames) == (row.task, row.frames)]
+        others = [r.wall_s for r in group if r.evaluator in COCO_PEERS]
+        times = f"{row.wall_s / min(others):.2f}" if others else "-"
+        lines.append(
+            f"| {row.task} | {row.frames} | {row.workers} | {row.evaluator} | {row.wall_s:.2f} "
+            f"| {row.cpu_s:.2f} | {row.peak_mib:.0f} | {times} |"
+        )
+    return "\n".join(lines)
+
+
+def versions(python: str, names: list[str]) -> dict[str, str]:
+    """Versions of the distributions that a Python has."""
     code = (
         "import json, sys\nfrom importlib.metadata import PackageNotFoundError, version\nfound = {}\n"
         "for name in sys.argv[1:]:\n    try:\n        found[name] = version(name)\n"
         "    except PackageNotFoundError:\n        pass\nprint(json.dumps(found))"
     )
-    printed = subprocess.run([python, "-c", code, *COCO_PEERS], capture_output=True, text=True, check=True)
-    return json.loads(printed.stdout)
+    printed = subprocess.run([python, "-c", code, *names], capture_output=True, text=True, check=True)
+    found: dict[str, str] = json.loads(printed.stdout)
+    return found
 
 
-def commands(root: Path, workers: int, oracle: str | None) -> list[tuple[str, str, list[str]]]:
-    """(task, evaluator, command) of everything that is compared."""
-    out: list[tuple[str, str, list[str]]] = []
-    sets = {
-        "sem_seg masks": ["-t", "sem_seg", "-g", str(root / "sem_gt"), "-r", str(root / "sem_pred")],
-        "ins_seg bitmasks": ["-t", "ins_seg", "-g", str(root / "ins_gt"), "-r", str(root / "ins_pred")],
-        "ins_seg RLE": ["-t", "ins_seg", "-g", str(root / "ins_gt.json"), "-r", str(root / "ins_pred.json")],
-        "pan_seg bitmasks": ["-t", "pan_seg", "-g", str(root / "pan_gt"), "-r", str(root / "pan_pred")],
-        "sem_seg RLE": ["-t", "sem_seg", "-g", str(root / "gt_rle.json"), "-r", str(root / "pred_rle.json")],
-    }
-    sets["ins_seg bitmasks"] += ["--score-file", str(root / "score.json")]
-    for task, argv in sets.items():
-        ours = [sys.executable, "-m", "bddzoo", "score", *argv, "--nproc", str(workers), "-q"]
-        out += [(task, "bddzoo", ours), (task, UNCOMPILED, ours)]
-        if "RLE" not in task:
-            kind = task[:3]
-            folders = [str(root / f"{kind}_gt"), str(root / f"{kind}_pred")]
-            out.append((task, "bare decode", [sys.executable, "-c", DECODE, str(workers), *folders]))
-        if oracle:
-            out.append((task, "bdd100k", [oracle, "-c", TOOLKIT, *argv, "--nproc", str(workers)]))
-    return out
-
-
-def table(rows: list[Measurement]) -> str:
-    """Markdown table, with the milliseconds that one more frame takes."""
-    lines = [
-        "| task | evaluator | workers | frames | wall s | CPU s | ms a frame | peak MiB | toolkit takes |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        others = [
-            r for r in rows if (r.task, r.evaluator, r.workers) == (row.task, row.evaluator, row.workers)
-        ]
-        low, high = min(others, key=lambda r: r.frames), max(others, key=lambda r: r.frames)
-        step = high.frames - low.frames
-        slope = f"{1000 * (high.wall_s - low.wall_s) / step:.2f}" if step else "-"
-        toolkit = [r.wall_s for r in rows if r.evaluator == "bdd100k" and _place(r) == _place(row)]
-        times = f"{toolkit[0] / row.wall_s:.1f}x" if toolkit else "-"
-        lines.append(
-            f"| {row.task} | {row.evaluator} | {row.workers} | {row.frames} | {row.wall_s:.2f} "
-            f"| {row.cpu_s:.2f} | {slope} | {row.peak_mib:.0f} | {times} |"
-        )
-    return "\n".join(lines)
-
-
-def _place(row: Measurement) -> tuple[str, int, int]:
-    return row.task, row.frames, row.workers
-
-
-def versions(oracle: str | None) -> dict[str, str]:
-    """What was measured on what."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    out = {
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "processors": str(os.cpu_count()),
-        "processor": _processor(),
-    }
-    for name in ("bddzoo", "numpy", "imagecodecs", "opencv-python-headless", "pycocotools", "msgspec"):
-        try:
-            out[name] = version(name)
-        except PackageNotFoundError:
-            out[name] = "not installed"
-    if oracle:
-        code = "from importlib.metadata import version as v; print(v('bdd100k'), v('numpy'), v('pillow'))"
-        found = subprocess.run(
-            [oracle, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.split()
-        out |= dict(zip(("bdd100k", "its numpy", "its pillow"), found, strict=True))
-    return out
-
-
-def _processor() -> str:
+def processor() -> str:
+    """What it is called."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
     return next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), platform.machine())
-
-
-def start_up(repeats: int) -> dict[str, float]:
-    """Wall seconds of commands that do next to nothing."""
-    with tempfile.TemporaryDirectory() as folder:
-        masks = Path(folder) / "masks"
-        make = "import sys, numpy, pathlib; from bddzoo.datasets.formats.mask import write_mask as w; "
-        make += f"w(pathlib.Path(sys.argv[1]) / 'a.png', numpy.zeros(({HEIGHT}, {WIDTH}), 'u1'))"
-        masks.mkdir()
-        subprocess.run([sys.executable, "-c", make, str(masks)], check=True)
-        one = ["-t", "sem_seg", "-g", str(masks), "-r", str(masks), "-q"]
-        score = [sys.executable, "-m", "bddzoo", "score"]
-        commands = {
-            "empty Python": [sys.executable, "-c", ""],
-            "import numpy": [sys.executable, "-c", "import numpy"],
-            "bddzoo score --help": [*score, "--help"],
-            "bddzoo score, one frame": [*score, *one],
-        }
-        found = {name: measure(command, repeats) for name, command in commands.items()}
-    return {name: round(value[0], 3) for name, value in found.items() if value}
 
 
 def main() -> None:
@@ -497,10 +433,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--frames", type=int, nargs="+", default=[200, 1000])
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--workers", type=int, nargs="+", default=[2])
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--oracle-python", default=None)
+    parser.add_argument("--oracle-python", help="A Python that has the official toolkit.")
     parser.add_argument(
         "--peers-python", default=sys.executable, help="A Python that has the other evaluators."
     )
@@ -512,61 +447,52 @@ def main() -> None:
     if args.make:
         make_corpus(args.make, args.frames[0])
         return
-    has_toolkit = find_spec("bdd100k") is not None
-    oracle = args.oracle_python or (sys.executable if has_toolkit else None)
-    if args.without_toolkit:
-        oracle = None
-    elif not oracle:
-        print("the official toolkit is not installed: its rows are not measured", file=sys.stderr)
-    base = args.corpus or Path(tempfile.mkdtemp(prefix="bddzoo-speed-"))
-    print(
-        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, Python {sys.version.split()[0]}",
-        file=sys.stderr,
-    )
-    found_peers = installed(args.peers_python)
+    oracle = args.oracle_python or (sys.executable if find_spec("bdd100k") else None)
+    oracle = None if args.without_toolkit else oracle
+    known = versions(args.peers_python, list(COCO_PEERS))
     rows: list[Measurement] = []
-    before: dict[str, Any] = {"versions": {}}
+    before: dict[str, Any] = {}
     if args.out and args.out.exists():
         before = json.loads(args.out.read_text())
         rows = [Measurement(**row) for row in before["rows"]]
     load = os.getloadavg()[0]
+    base = args.corpus or Path(tempfile.mkdtemp(prefix="bddzoo-speed-"))
     try:
         for frames in args.frames:
             root = base / str(frames)
             if not root.exists():
                 make = [sys.executable, __file__, "--make", str(root), "--frames", str(frames)]
                 subprocess.run(make, check=True)
-            for workers in args.workers:
-                others = (
-                    peers(root, args.peers_python, set(found_peers)) if workers == max(args.workers) else []
-                )
-                for task, evaluator, command in [*commands(root, workers, oracle), *others]:
-                    if task not in args.tasks:
-                        continue
-                    # The toolkit takes minutes for what the others do in seconds.
-                    repeats = 1 if evaluator == "bdd100k" and frames > 300 else args.repeats
-                    loops = {"BDDZOO_NATIVE": "0"} if evaluator == UNCOMPILED else {}
-                    found = measure(command, repeats, loops)
-                    if found is None:
-                        print(f"{task}, {evaluator}, {workers} workers: failed", file=sys.stderr)
-                        continue
-                    fresh = Measurement(task, evaluator, frames, workers, *(round(v, 3) for v in found))
-                    rows = [r for r in rows if (*_place(r), r.evaluator) != (*_place(fresh), fresh.evaluator)]
-                    rows.append(fresh)
-                    print(f"{task}, {evaluator}, {workers}: {found}", file=sys.stderr)
-        starts = start_up(args.repeats)
+            for task in args.tasks:
+                if frames > MANY and task not in JSON_TASKS:
+                    continue
+                for workers in args.workers:
+                    commands = ours(root, workers, oracle)[task]
+                    if workers == max(args.workers):
+                        commands |= peers(root, args.peers_python, set(known))[task]
+                    commands = {n: c for n, c in commands.items() if frames <= MANY or n not in SLOW}
+                    for evaluator, found in measure(commands).items():
+                        place = (task, evaluator, frames, workers)
+                        print(place, found or "failed", file=sys.stderr)
+                        rows = [r for r in rows if (r.task, r.evaluator, r.frames, r.workers) != place]
+                        rows += [Measurement(*place, *(round(v, 3) for v in found))] if found else []
     finally:
         if not args.corpus:
             shutil.rmtree(base, ignore_errors=True)
-    order = [*TASKS, *COCO_PEERS, "bdd100k", "bddzoo", UNCOMPILED, "bare decode"]
-    rows.sort(key=lambda r: (order.index(r.task), r.frames, r.workers, order.index(r.evaluator)))
+    rows.sort(key=lambda r: (TASKS.index(r.task), r.frames, r.workers, r.wall_s))
     print(table(rows))
-    print("\n" + ", ".join(f"{name}: {value:.3f} s" for name, value in starts.items()))
     if args.out:
+        parts = ["bddzoo", "numpy", "imagecodecs", "opencv-python-headless", "pycocotools", "msgspec"]
         result = {
-            "versions": {**before["versions"], **versions(oracle), **found_peers},
+            "versions": {
+                **before.get("versions", {}),
+                **{"python": platform.python_version(), "system": platform.platform()},
+                **{"processors": str(os.cpu_count()), "processor": processor()},
+                **versions(sys.executable, parts),
+                **known,
+                **(versions(oracle, ["bdd100k"]) if oracle else {}),
+            },
             "load_before": round(load, 2),
-            "start_up_s": starts,
             "rows": [asdict(r) for r in rows],
         }
         args.out.write_text(json.dumps(result, indent=1) + "\n")
