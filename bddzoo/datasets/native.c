@@ -608,10 +608,11 @@ typedef struct {
     int64_t count;
 } Categories;
 
-/* Masks that were read: runs, and of each mask the first run, class, score, and whether it is crowd or ignored. */
+/* Masks that were read: runs, and of each mask the first run, class, score, and whether it is crowd or ignored.
+ * Where boxes are read instead: left, top, width and height of each. */
 typedef struct {
     int64_t *starts, *ends, *first, *classes, total, runs, height, width;
-    double *scores;
+    double *scores, *boxes;
     uint8_t *neutral;
     int crowd;
 } Masks;
@@ -796,6 +797,88 @@ static int read_rle(Text *text, Masks *masks)
     return masks->height == height && masks->width == width;
 }
 
+/* A number as a double. The text ends with a NUL, and a number before. */
+static int real(Text *text, double *out)
+{
+    Word word;
+    char *behind;
+    if (!number(text, 0, &word))
+        return 0;
+    *out = strtod((const char *)word.at, &behind);
+    return (const uint8_t *)behind == text->at;
+}
+
+/* {"x1": ..., "y1": ..., "x2": ..., "y2": ...}, the last two inside of the box. */
+static int read_box(Text *text, double *box)
+{
+    Word key;
+    int more, first = 1, seen = 0;
+    double corners[4] = {0};
+    if (!pass(text, '{'))
+        return 0;
+    for (; (more = next_key(text, first, &key)) > 0; first = 0) {
+        int which = is_word(key, "x1") ? 0 : is_word(key, "y1") ? 1 : is_word(key, "x2") ? 2 : is_word(key, "y2") ? 3 : 4;
+        if (which == 4 ? !skip(text, 0) : seen & 1 << which || !real(text, corners + which))
+            return 0;
+        seen |= 1 << which;
+    }
+    for (int k = 0; k < 2; k++) {
+        box[k] = corners[k];
+        box[k + 2] = corners[k + 2] - corners[k] + 1;
+    }
+    return !more && (seen & 15) == 15 && box[2] >= 0 && box[3] >= 0;
+}
+
+/* IoU of boxes of one class, over the detection's area where the object is a crowd (bbIou in cocoapi's maskApi.c);
+ * detections come before objects. `iou` is zeroed by the caller. */
+static void iou_of_boxes(const double *boxes, int64_t total, int64_t detections, const int64_t *classes,
+                         const uint8_t *crowd, const double *areas, double *iou)
+{
+    int64_t objects = total - detections;
+    for (int64_t d = 0; d < detections; d++) {
+        const double *a = boxes + 4 * d;
+        for (int64_t g = 0; g < objects; g++) {
+            const double *b = boxes + 4 * (detections + g);
+            double width, height, common;
+            if (classes[d] != classes[detections + g])
+                continue;
+            width = (a[0] + a[2] < b[0] + b[2] ? a[0] + a[2] : b[0] + b[2]) - (a[0] > b[0] ? a[0] : b[0]);
+            height = (a[1] + a[3] < b[1] + b[3] ? a[1] + a[3] : b[1] + b[3]) - (a[1] > b[1] ? a[1] : b[1]);
+            if (width <= 0 || height <= 0)
+                continue;
+            common = width * height;
+            iou[d * objects + g] = common / (crowd[g] ? areas[d] : areas[d] + areas[detections + g] - common);
+        }
+    }
+}
+
+/* Areas of boxes. Returns whether they are everyday ones: something on either side that has any reaches beyond the
+ * second pixel, and no class has more than `limit` detections. */
+static int areas_of_boxes(const Masks *masks, int64_t detections, int64_t limit, double *areas)
+{
+    for (int64_t start = 0, stop = detections; start < masks->total; start = stop, stop = masks->total) {
+        double reach = 0;
+        if (start == stop)
+            continue;
+        for (int64_t i = start; i < stop; i++) {
+            const double *box = masks->boxes + 4 * i;
+            for (int k = 0; k < 4; k++)
+                reach = box[k] > reach ? box[k] : reach;
+            areas[i] = box[2] * box[3];
+        }
+        if (reach <= 2)
+            return 0;
+    }
+    for (int64_t i = limit; i < detections; i++) {
+        int64_t alike = 0;
+        for (int64_t k = 0; k <= i; k++)
+            alike += masks->classes[k] == masks->classes[i];
+        if (alike > limit)
+            return 0;
+    }
+    return 1;
+}
+
 /* {"crowd": true, ...} or null. */
 static int read_flags(Text *text, int *crowd, int *ignored)
 {
@@ -813,18 +896,18 @@ static int read_flags(Text *text, int *crowd, int *ignored)
     return !more;
 }
 
-/* An object with a mask and a category that is known. */
+/* An object with a mask (or box) and a category that is known. */
 static int read_label(Text *text, const Categories *known, Masks *masks, int scored)
 {
     Word key, word;
     int64_t kind = -1;
-    int more, first = 1, crowd = -1, ignored = -1, rle = 0, score = 0, attributes = 0;
+    int more, first = 1, crowd = -1, ignored = -1, shape = 0, score = 0, attributes = 0;
     double value = 0;
     if (!pass(text, '{'))
         return 0;
     for (; (more = next_key(text, first, &key)) > 0; first = 0) {
-        if (is_word(key, "rle")) {
-            if (rle++ || !read_rle(text, masks))
+        if (is_word(key, masks->boxes ? "box2d" : "rle")) {
+            if (shape++ || !(masks->boxes ? read_box(text, masks->boxes + 4 * masks->total) : read_rle(text, masks)))
                 return 0;
         } else if (is_word(key, "category")) {
             const char *name = known->names;
@@ -839,12 +922,7 @@ static int read_label(Text *text, const Categories *known, Masks *masks, int sco
             if (score++)
                 return 0;
             if (!literal(text, "null")) {
-                char *behind;
-                if (!number(text, 0, &word))
-                    return 0;
-                /* The text ends with a NUL, and a number before. */
-                value = strtod((const char *)word.at, &behind);
-                if ((const uint8_t *)behind != text->at)
+                if (!real(text, &value))
                     return 0;
                 score++;
             }
@@ -861,7 +939,7 @@ static int read_label(Text *text, const Categories *known, Masks *masks, int sco
             return 0;
         }
     }
-    if (more || !rle || kind < 0 || (scored && score < 2))
+    if (more || !shape || kind < 0 || (scored && score < 2))
         return 0;
     ignored = ignored > 0 || (kind & 1);
     masks->crowd |= crowd > 0 && !ignored;
@@ -917,7 +995,8 @@ static int read_frame(Text *text, const Categories *known, Masks *masks, int sco
     return text->at == text->end;
 }
 
-/* Compare and match the instances of one frame, as bz_mask_iou and bz_match_frame do (`settings`, `limit`).
+/* Compare and match the instances of one frame, as bz_mask_iou and bz_match_frame do (`settings`, `limit`); with
+ * `boxed` their boxes instead of their masks.
  *
  * `gt` and `pred` are the JSON of its two sides, with a NUL behind each; `pred` may be empty. Writes into `out`, of
  * `room` bytes: how many detections there are (N) and what is remarkable (1: crowd in the ground truth, 2: detections
@@ -926,7 +1005,7 @@ static int read_frame(Text *text, const Categories *known, Masks *masks, int sco
  * uint16; classes (N) as bytes. Returns the bytes written, or DECLINED. */
 int64_t bz_frame_matches(const uint8_t *gt, int64_t gt_size, const uint8_t *pred, int64_t pred_size,
                          const char *names, const int64_t *kinds, int64_t count, int64_t classes, int64_t limit,
-                         const double *settings, uint8_t *out, int64_t room)
+                         const double *settings, int64_t boxed, uint8_t *out, int64_t room)
 {
     /* The shortest mask takes more than 32 bytes; a run takes two at least. */
     int64_t size = gt_size + pred_size, most = size / 32 + 1, result = OUT_OF_MEMORY, sharing, found, objects;
@@ -938,7 +1017,7 @@ int64_t bz_frame_matches(const uint8_t *gt, int64_t gt_size, const uint8_t *pred
     Categories known = {names, kinds, count};
     Masks masks = {0};
     Text text = {pred, pred + pred_size};
-    block = malloc(sizeof(int64_t) * (size_t)(5 * most + 1 + size + 2));
+    block = malloc(sizeof(int64_t) * (size_t)(5 * most + 1 + size + 2 + (boxed ? 4 * most : 0)));
     masks.neutral = malloc((size_t)most);
     if (!block || !masks.neutral)
         goto done;
@@ -949,6 +1028,7 @@ int64_t bz_frame_matches(const uint8_t *gt, int64_t gt_size, const uint8_t *pred
     areas = masks.scores + most;
     masks.starts = (int64_t *)(areas + most);
     masks.ends = masks.starts + size / 2 + 1;
+    masks.boxes = boxed ? (double *)(masks.ends + size / 2 + 1) : NULL;
     result = DECLINED;
     if (pred_size && !read_frame(&text, &known, &masks, 1))
         goto done;
@@ -956,7 +1036,7 @@ int64_t bz_frame_matches(const uint8_t *gt, int64_t gt_size, const uint8_t *pred
     masks.crowd = 0;
     text.at = gt;
     text.end = gt + gt_size;
-    if (!read_frame(&text, &known, &masks, 0) || !masks.height || scores - out + 25 * detections > room)
+    if (!read_frame(&text, &known, &masks, 0) || !(masks.height || boxed) || scores - out + 25 * detections > room)
         goto done;
     masks.first[masks.total] = masks.runs;
     objects = masks.total - detections;
@@ -966,10 +1046,19 @@ int64_t bz_frame_matches(const uint8_t *gt, int64_t gt_size, const uint8_t *pred
     bits = calloc((size_t)(2 * AREAS * detections + 1), sizeof(uint16_t));
     if (!seen || !iou || !bits)
         goto done;
-    sharing = areas_of(masks.first, masks.starts, masks.ends, masks.total, detections, seen, areas);
-    if (!sharing)
-        iou_of(masks.first, masks.starts, masks.ends, masks.total, detections, masks.classes,
-               masks.neutral + detections, areas, iou);
+    if (boxed) {
+        sharing = 0;
+        if (!areas_of_boxes(&masks, detections, limit, areas)) {
+            result = DECLINED;
+            goto done;
+        }
+        iou_of_boxes(masks.boxes, masks.total, detections, masks.classes, masks.neutral + detections, areas, iou);
+    } else {
+        sharing = areas_of(masks.first, masks.starts, masks.ends, masks.total, detections, seen, areas);
+        if (!sharing)
+            iou_of(masks.first, masks.starts, masks.ends, masks.total, detections, masks.classes,
+                   masks.neutral + detections, areas, iou);
+    }
     /* Objects lie behind all detections, dropped ones too. */
     found = sharing ? 0 : detections;
     memset(positives, 0, (size_t)(scores - out - HEADER));

@@ -91,7 +91,7 @@ class Native:
         self._frame_matches = loaded.bz_frame_matches
         self._frame_matches.argtypes = (
             *(ctypes.c_char_p, _int, ctypes.c_char_p, _int, ctypes.c_char_p),
-            *(_pointer, _int, _int, _int, _pointer, _pointer, _int),
+            *(_pointer, _int, _int, _int, _pointer, _int, _pointer, _int),
         )
         self._frame_matches.restype = _int
         self._word_pairs = loaded.bz_word_pairs
@@ -320,6 +320,7 @@ class Native:
         classes: int,
         limit: int,
         settings: NDArray[np.float64],
+        boxes: bool,
     ) -> bytes | None:
         """Compare and match the instances of one frame, given as JSON; what `bz_frame_matches` writes.
 
@@ -331,6 +332,7 @@ class Native:
             classes: Number of classes.
             limit: Detections a class that count.
             settings: Ten thresholds, then four area ranges (low, high).
+            boxes: Boxes instead of masks.
 
         Returns:
             None where the frame is not an everyday one: its labels have to be read in Python.
@@ -342,7 +344,7 @@ class Native:
         out = buffer((room,), "matches")
         found = self._frame_matches(
             *(gt, len(gt), pred, len(pred), names, _ints(kinds), kinds.size),
-            *(classes, limit, _doubles(settings), _bytes(out), room),
+            *(classes, limit, _doubles(settings), int(boxes), _bytes(out), room),
         )
         if found == _OUT_OF_MEMORY:
             raise MemoryError

@@ -20,7 +20,7 @@ from bddzoo.datasets.formats.frames import (
 from bddzoo.datasets.native import native
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.frame_warnings import FrameResult, matched
-from bddzoo.evaluation.metrics.matching import Candidates, FrameMatches, matches_of_json
+from bddzoo.evaluation.metrics.matching import Candidates, FrameMatches, category_table, matches_of_json
 from bddzoo.evaluation.options import MASK_HEIGHT, MASK_WIDTH, Options
 from bddzoo.evaluation.pairing import FramePair
 from bddzoo.evaluation.rle import (
@@ -166,9 +166,7 @@ class RleWork:
     @cached_property
     def _category_table(self) -> tuple[bytes, NDArray[np.int64]]:
         """Names and kinds as `matches_of_json` takes them."""
-        known = {n: kind for n, kind in self._instance_kinds.items() if n is not None}
-        names = b"".join(n.encode() + b"\0" for n in known)
-        return names, np.array([2 * c + ignored for c, ignored in known.values()], np.int64)
+        return category_table(self._instance_kinds)
 
     def _objects(
         self, frames: Frames, at: int, remarks: list[tuple[str, str]]

@@ -12,13 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bddzoo.cli.main import run
+from bddzoo.datasets import native
 from bddzoo.datasets.classes import DET
 from bddzoo.datasets.formats.convert import convert
 from bddzoo.errors import MissingError
+from bddzoo.evaluation import det_frames
 from bddzoo.evaluation.disk import evaluate
 from bddzoo.evaluation.options import Options
 from bddzoo.evaluation.statistics import dump, load
 from tests.evaluation.cases import assert_same
+from tests.evaluation.test_native import using
 from tests.evaluation.test_oracle import compare, many
 
 seeds = st.integers(0, 2**32 - 1)
@@ -151,6 +154,64 @@ def perfect(tmp_path):
 
     score.folder = tmp_path
     return score
+
+
+@many
+@given(seeds)
+def test_frames_are_scored_alike_straight_from_their_json(compiled, seed):
+    rng = np.random.default_rng(seed)
+    gt, pred = world(rng)
+    if rng.random() < 0.3:
+        odd_one(rng, labels(pred) or [{}])
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        paths = write(Path(folder), gt, pred)
+        for frames, options in ((0, Options()), (500, Options(official=True)), (0, Options(errors=True))):
+            patch.setattr(det_frames, "_FRAMES", frames)
+            plain = outcome(paths, options)
+            with using(compiled):
+                assert outcome(paths, options) == plain
+
+
+def odd_one(rng, some: list[dict]) -> None:
+    """Something unusual or wrong about one label."""
+    label = some[int(rng.integers(len(some)))]
+    corner = label.get("box2d", {})
+    changes = [
+        lambda: label.pop("score", None),
+        lambda: label.update(category="submarine"),
+        lambda: label.update(score=None),
+        lambda: label.update(box2d=None),
+        lambda: label.update(attributes={"crowd": "false"}),
+        lambda: corner.update(x1=corner.get("x2", 0) + 2),
+        lambda: corner.update(x1=1e3, x2=1e3 - 1),
+        lambda: corner.update(x2=12345678901234567890),
+        lambda: corner.update(y9=7),
+        lambda: corner.pop("y1", None),
+        lambda: corner.update(y1=True),
+    ]
+    changes[int(rng.integers(len(changes)))]()
+
+
+def outcome(paths, options) -> object:
+    try:
+        found = evaluate("det", *paths, options=options)
+    except MissingError as error:
+        return error.message
+    return dump(found.accumulator), found.warnings, repr(found.scores)
+
+
+@pytest.mark.parametrize("count", [100, 101])
+def test_a_hundred_detections_straight_from_json(perfect, compiled, monkeypatch, count):
+    def change(gt, pred):
+        gt[1:], pred[1:] = [], []
+        pred[0]["labels"] = [one for one in pred[0]["labels"] if one["category"] != "car"]
+        add_false("car", {"category": "truck", "attributes": {"crowd": True}}, count)(gt, pred)
+
+    monkeypatch.setattr(det_frames, "_FRAMES", 0)
+    monkeypatch.setitem(native._state, "loaded", compiled)
+    found = perfect(change)
+    assert sum(f.classes.tolist().count(2) for f in found.accumulator.per_frame()) == 100
+    assert any("more than 100" in line for line in found.warnings) == (count > 100)
 
 
 def labels(frames):

@@ -5,6 +5,8 @@ A set of thresholds is a bit mask: bit t stands for threshold t of `IOU_THRESHOL
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -40,10 +42,20 @@ class FrameMatches(msgspec.Struct, frozen=True, gc=False):
     present: NDArray[np.bool_]
 
 
+def category_table(known: Mapping[str | None, tuple[int, bool]]) -> tuple[bytes, NDArray[np.int64]]:
+    """Names and kinds of categories as `matches_of_json` takes them.
+
+    Args:
+        known: Class of each category, and whether its objects are ignored.
+    """
+    kinds = {name: 2 * index + ignored for name, (index, ignored) in known.items() if name is not None}
+    return b"".join(name.encode() + b"\0" for name in kinds), np.array(list(kinds.values()), np.int64)
+
+
 def matches_of_json(
-    gt: bytes, pred: bytes, names: bytes, kinds: NDArray[np.int64], classes: int
+    gt: bytes, pred: bytes, names: bytes, kinds: NDArray[np.int64], classes: int, *, boxes: bool = False
 ) -> tuple[FrameMatches, int] | None:
-    """Matches of two frames of RLE labels straight from their JSON, as COCO matches masks.
+    """Matches of two frames of RLE labels straight from their JSON, as COCO matches masks (or boxes).
 
     Args:
         gt: The frame in the ground truth.
@@ -51,6 +63,8 @@ def matches_of_json(
         names: Names of the categories, each with a NUL behind it.
         kinds: (categories,) class of each, times 2, plus 1 where its objects are ignored.
         classes: Number of classes.
+        boxes: Compare the labels' boxes (`box2d`). Frames with more than 100 detections of a class are
+            unusual, and those in which nothing on one side reaches beyond the second pixel.
 
     Returns:
         The matches, and 1 for crowd objects in the ground truth plus 2 for detections that share pixels and
@@ -62,7 +76,7 @@ def matches_of_json(
         None
         if loops is None
         else loops.frame_matches(
-            gt, pred, names, kinds, classes=classes, limit=MAX_DETECTIONS[-1], settings=_SETTINGS
+            gt, pred, names, kinds, classes=classes, limit=MAX_DETECTIONS[-1], settings=_SETTINGS, boxes=boxes
         )
     )
     if packed is None:
