@@ -239,7 +239,8 @@ class Bar:
         self._said = time.monotonic()
 
     def __enter__(self) -> Bar:
-        if not self._app.quiet and not self._app.json:
+        # Where there is no terminal, rich would be imported only to say so.
+        if not self._app.quiet and not self._app.json and sys.stderr.isatty():
             console = self._app.console()
             if console.is_terminal:
                 from rich import progress

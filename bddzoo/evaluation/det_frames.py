@@ -139,7 +139,8 @@ class DetWork:
         if not shifts.size:
             return []
         # To the last pixel inside or to the edge behind it: half a pixel off says which.
-        close = np.abs(np.median(shifts, axis=0) - (0, 0, 1, 1)) < 0.25
+        middle = np.sort(shifts, axis=0)[len(shifts) // 2]
+        close = np.abs(middle - (0, 0, 1, 1)) < 0.25
         if close.all() and (len(shifts) >= _PAIRS or (shifts == shifts[0]).all()):
             return [("exclusive", str(self.pred.source.path))]
         return []
