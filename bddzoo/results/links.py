@@ -220,7 +220,7 @@ def check_scores(model: Model, file: Path, split: str = "val") -> LinkResult:
     Raises:
         MissingError: The file cannot be read or is not a scores file.
     """
-    found = read_score_file(file)
+    found = read_score_file(file, model.task)
     record = new_record(
         model,
         summary=found.summary,

@@ -13,8 +13,8 @@ from bddzoo.errors import MissingError
 from bddzoo.reading import json_errors, read_text
 
 _TOTALS = frozenset({"AVERAGE", "OVERALL"})
-# The official result file's names that differ from those of our summaries.
-_OURS = {"IoU": "mIoU", "Acc": "mPrecision"}
+# The official result file's names that differ from those of our summaries; those of mmcls, too.
+_OURS = {"IoU": "mIoU", "Acc": "mPrecision", "accuracy_top-1": "accuracy"}
 
 
 @dataclass
@@ -48,8 +48,12 @@ def read_scores(file: Path) -> tuple[dict[str, float], dict[str, dict[str, float
     return found.summary, found.classes
 
 
-def read_score_file(file: Path) -> ScoreFile:
+def read_score_file(file: Path, task: str = "") -> ScoreFile:
     """Read a scores file.
+
+    Args:
+        file: The official toolkit's result, or ours.
+        task: What it is of, where that is known: of detection, "AP" is what we call `box_AP`.
 
     Raises:
         MissingError: The file cannot be read, or holds no metric.
@@ -69,7 +73,7 @@ def read_score_file(file: Path) -> ScoreFile:
             found.classes = {str(k): _numbers(v) for k, v in tables.items() if isinstance(v, dict)}
     else:
         own = content["bddzoo"] if isinstance(content.get("bddzoo"), dict) else {}
-        _read_official(content, found)
+        _read_official(content, found, "box_" if task == "det" else "")
     if not found.summary:
         raise MissingError(f"{file} is not a scores file: no metric over all classes in it")
     frames = own.get("frames")
@@ -80,8 +84,9 @@ def read_score_file(file: Path) -> ScoreFile:
     return found
 
 
-def _read_official(content: Mapping[str, Any], found: ScoreFile) -> None:
-    for name, value in content.items():
+def _read_official(content: Mapping[str, Any], found: ScoreFile, prefix: str) -> None:
+    for plain, value in content.items():
+        name = prefix + plain if plain.startswith(("AP", "AR")) else plain
         if not isinstance(value, list):
             found.summary.update({_OURS.get(k, k): v for k, v in _numbers({name: value}).items()})
             continue

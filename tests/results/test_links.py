@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from bddzoo.registry import load_registry
 from bddzoo.registry.model import Link, Model, Section
 from bddzoo.reports.upstream import render_document
 from bddzoo.results import Verdict
-from bddzoo.results.links import attempt, check_registry
+from bddzoo.results.links import attempt, check_registry, check_scores
 
 REGISTRY = load_registry()
 # Those whose documents print numbers; openseg.pytorch's does not.
@@ -101,3 +102,26 @@ def test_a_link_that_nobody_could_look_at_says_so(tmp_path: Path) -> None:
     result = attempt("registry", lambda: check_registry(model, [tmp_path / "none.md"]))
     assert (result.verdict, result.looked, result.outcome) == (Verdict.MISSING, False, "not looked at")
     assert result.compared == ()
+
+
+@pytest.mark.parametrize(
+    ("ident", "key", "total"),
+    [
+        ("faster_rcnn_r50_fpn_1x_det_bdd100k", "AP", "OVERALL"),
+        ("mask_rcnn_r50_fpn_1x_ins_seg_bdd100k", "AP", "OVERALL"),
+        ("resnet50_5x_weather_tag_bdd100k", "accuracy_top-1", None),
+    ],
+)
+@pytest.mark.parametrize("off", [0, 1])
+def test_a_scores_file_calls_metrics_by_the_toolkits_names(tmp_path, ident, key, total, off):
+    model = REGISTRY.find(ident)
+    reported = next(
+        r for r in model.reported if r.split == "val" and r.metric in ("AP", "box_AP", "accuracy")
+    )
+    value = float(reported.value) + off
+    content = {key: [{"car": value}, {total: value}] if total else value}
+    (tmp_path / "scores.json").write_text(json.dumps(content))
+    result = check_scores(model, tmp_path / "scores.json")
+    measured = [m.measured for m in result.metrics if m.metric == reported.metric]
+    assert measured == [value]
+    assert (result.metrics[0].difference == pytest.approx(0, abs=0.005)) == (not off)
