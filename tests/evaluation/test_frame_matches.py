@@ -196,3 +196,52 @@ def test_objects_are_found_alike(compiled, pieces, base):
         found.append((edges, scan.depth, bool(scan.in_string), scan.escaped))
     native._state["loaded"] = None
     assert found[0] == found[1]
+
+
+def as_coco(gt, pred):
+    """The same frames as a COCO file and a list of results."""
+    names = sorted(CATEGORIES)
+    images = [{"id": i, "file_name": frame["name"]} for i, frame in enumerate(gt)]
+    truth, results = [], []
+    for side, made in ((gt, truth), (pred, results)):
+        for i, frame in enumerate(side):
+            for label in frame["labels"]:
+                flags = label.get("attributes", {})
+                annotation = {"image_id": i, "category_id": names.index(label["category"])}
+                annotation |= {"segmentation": label["rle"], "score": label.get("score")}
+                if len(made) % 2:
+                    annotation |= {"attributes": flags}
+                else:
+                    annotation |= {
+                        "iscrowd": int(flags.get("crowd", 0)),
+                        "ignore": int(flags.get("ignored", 0)),
+                    }
+                made.append(annotation)
+    categories = [{"id": k, "name": name} for k, name in enumerate(names)]
+    return {"images": images, "annotations": truth, "categories": categories}, results
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_coco_files(compiled, folder, seed):
+    made = sides(seed)
+    gt, pred = as_coco(*made)
+    fast = outcome(compiled, gt, pred, folder)
+    assert fast == outcome(None, gt, pred, folder)
+    # The warnings name the frames in other ways.
+    assert fast.startswith("[")
+    assert json.loads(fast)[0::2] == json.loads(outcome(None, *made, folder))[0::2]
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("key", ["image_id", "category_id", "segmentation", "score", "iscrowd", "attributes"])
+def test_odd_values_in_coco_files(compiled, folder, side, key):
+    for odd in [
+        *ODD,
+        [[1, 1, 9, 1, 9, 9]],
+        {"counts": [600, 600], "size": [30, 40]},
+        {"counts": "é", "size": [3, 4]},
+    ]:
+        made = as_coco(*sides(5))
+        (made[0]["annotations"] if side == 0 else made[1])[1][key] = odd
+        assert outcome(compiled, *made, folder) == outcome(None, *made, folder), odd

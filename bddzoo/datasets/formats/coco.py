@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from bddzoo.datasets.classes import INS_SEG, ClassSet
-from bddzoo.datasets.formats.frames import INS_ALIASES, Frame, Label, Rle, coco_kind, encode_frame
+from bddzoo.datasets.formats.frames import INS_ALIASES, Frame, Label, Rle, coco_kind
 from bddzoo.datasets.formats.labels import FLAGS, FrameLabels, Item
 from bddzoo.datasets.formats.polygons import coco_polygons
 from bddzoo.datasets.formats.rle import decode_rle
@@ -25,7 +25,8 @@ from bddzoo.text import number_of, printable
 class _Annotation(msgspec.Struct, gc=False):
     image_id: int | str
     category_id: int
-    segmentation: Any = None
+    # As it stands in the file: most of its bytes, which are read image by image.
+    segmentation: msgspec.Raw = msgspec.Raw()
     bbox: list[float] | None = None
     iscrowd: int | bool = 0
     ignore: int | bool = 0
@@ -76,7 +77,8 @@ def read_coco(source: Source, classes: ClassSet = INS_SEG) -> Iterator[FrameLabe
         for number, annotation in enumerate(by_image.get(image.id, []), 1):
             if annotation.category_id not in kinds:
                 raise MissingError(f"{out.where}: annotation {number} has category {annotation.category_id}")
-            rle = _rle(annotation.segmentation, size, f"{out.where}, annotation {number}")
+            of = f"{out.where}, annotation {number}"
+            rle = _rle(_parsed(annotation.segmentation, of), size, of)
             out.size = out.size or (rle["size"][0], rle["size"][1])
             out.items.append(
                 Item(
@@ -136,6 +138,7 @@ class CocoFrames:
             data = _decoded(source, member, _Coco)
         self._images, self._categories = data.images, data.categories
         self._names = {category.id: category.name for category in data.categories}
+        self._encoded = {ident: msgspec.json.encode(name) for ident, name in self._names.items()}
         self._annotations = _by_image(data.annotations)
         self.names = [f"{name}.jpg" for name in _names(data, where)]
         self.videos: list[str | None] = [None] * len(self.names)
@@ -189,12 +192,41 @@ class CocoFrames:
             yield annotation, category, where
 
     def content(self, index: int) -> bytes:
-        """Labels of one image, as `JsonFrames` has them."""
-        return encode_frame(self.frame(index))
+        """Labels of one image, as `JsonFrames` has them; segmentations unseen.
+
+        Raises:
+            MissingError: A category that the file does not have.
+        """
+        labels = []
+        for number, annotation in enumerate(self._annotations.get(self._images[index].id, []), 1):
+            category = self._encoded.get(annotation.category_id)
+            if category is None:
+                what = f"{self.where(index)}, annotation {number}"
+                raise MissingError(f"{what} has category {annotation.category_id}")
+            flags = _flags(annotation)
+            labels.append(
+                b'{"category":%b,"score":%b,"attributes":{"crowd":%b,"ignored":%b},"rle":%b}'
+                % (
+                    category,
+                    b"null" if annotation.score is None else repr(annotation.score).encode(),
+                    b"true" if flags & FLAGS["crowd"] else b"false",
+                    b"true" if flags & FLAGS["ignored"] else b"false",
+                    bytes(annotation.segmentation) or b"null",
+                )
+            )
+        return b'{"name":%b,"labels":[%b]}' % (msgspec.json.encode(self.names[index]), b",".join(labels))
 
 
-def _unchecked(segmentation: Any, size: tuple[int, int] | None, where: str) -> Rle:
+def _parsed(segmentation: msgspec.Raw, where: str) -> Any:
+    try:
+        return msgspec.json.decode(segmentation) if bytes(segmentation) else None
+    except json_errors() as error:
+        raise MissingError(f"{where}: {error}") from None
+
+
+def _unchecked(raw: msgspec.Raw, size: tuple[int, int] | None, where: str) -> Rle:
     """A segmentation in COCO's compressed form; whether counts describe a mask is seen when they are read."""
+    segmentation = _parsed(raw, where)
     if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), str):
         try:
             return msgspec.convert(segmentation, Rle)
@@ -262,7 +294,9 @@ def _packed(counts: list[Any], size: Any, where: str) -> dict[str, Any]:
 
 def _flags(annotation: _Annotation) -> int:
     """Our attributes where they were written, else COCO's own keys."""
-    known = annotation.attributes or {}
+    known = annotation.attributes
+    if not known:
+        return FLAGS["crowd"] * bool(annotation.iscrowd) | FLAGS["ignored"] * bool(annotation.ignore)
     if not {"crowd", "ignored"} & known.keys():
         # Others write some of the attributes, too, but not these.
         known = {**known, "crowd": annotation.iscrowd, "ignored": annotation.ignore}
