@@ -29,7 +29,7 @@ from bddzoo.errors import BddzooError, ExitCode, MissingError, UsageError
 if TYPE_CHECKING:
     from bddzoo.registry.model import Model
     from bddzoo.results.speed import SpeedRecord, StoredSpeed
-    from bddzoo.runs.bench import BenchOptions, Subject
+    from bddzoo.runs.bench import BenchOptions, BenchTarget
 
 LARGEST_BATCH, LARGEST_SIDE = 1024, 16384
 Ratio = tuple[float, float, float]
@@ -172,7 +172,7 @@ def command(
     from bddzoo.inference.load import check_device_name
     from bddzoo.inference.runtimes import RUNTIMES
     from bddzoo.results import check_root, default_root
-    from bddzoo.runs.bench import BenchOptions, Subject
+    from bddzoo.runs.bench import BenchOptions, BenchTarget
 
     check_device_name(device)
     chosen = selection.models(app)
@@ -198,13 +198,13 @@ def command(
     if kind == "file" and len(models) > 1:
         raise UsageError("--weights FILE is of one model", hint="name one model")
 
-    def subject(model: Model) -> Subject:
+    def subject(model: Model) -> BenchTarget:
         from bddzoo.cli.weights import obtain_weights
 
         if kind == "random":
-            return Subject(model)
+            return BenchTarget(model)
         file = weights if kind == "file" else None
-        return Subject(model, obtain_weights(app, model, file, sources, offline=offline)[0], kind)
+        return BenchTarget(model, obtain_weights(app, model, file, sources, offline=offline)[0], kind)
 
     groups = [models] if paired else [[model] for model in models]
     records: list[SpeedRecord] = []
@@ -237,7 +237,7 @@ def _check_words(option: str, words: Sequence[str], known: Collection[str]) -> N
             raise UsageError(f"{option}: no '{word}'", hint=f"known: {', '.join(known)}")
 
 
-def _measure(app: App, root: Path, subjects: list[Subject], options: BenchOptions) -> list[SpeedRecord]:
+def _measure(app: App, root: Path, subjects: list[BenchTarget], options: BenchOptions) -> list[SpeedRecord]:
     from bddzoo.cli.progress import Bar
     from bddzoo.results.speed import write_speed
     from bddzoo.runs.bench import INTERRUPTED, bench

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from bddzoo.evaluation.metrics.insseg import MatchAccumulator
     from bddzoo.evaluation.options import Accumulator
     from bddzoo.registry.model import Model
-    from bddzoo.reports.plots.points import Selection as Points
+    from bddzoo.reports.plots.points import ComparableModels
     from bddzoo.results import Record, StoredRecord
 
 MAX_MODELS = 4
@@ -100,7 +100,7 @@ def command() -> None:
     """Plot numbers: accuracy against size and speed, splits, verdicts, classes, slices, curves."""
 
 
-def _points(app: App, selection: Selection, dataset: str | None, metric: str | None) -> Points:
+def _points(app: App, selection: Selection, dataset: str | None, metric: str | None) -> ComparableModels:
     from bddzoo.reports.plots.points import select
 
     return select(selection.models(app, needed=False), selection.task, dataset, metric)

@@ -39,7 +39,7 @@ class Events:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedImage:
     """An image made ready, or why it could not be.
 
     Attributes:
@@ -76,7 +76,7 @@ class Batches:
         self.events = events
         self._started: tuple[list[str], Results] | None = None
 
-    def flush(self, group: list[Loaded]) -> Iterator[tuple[str, ClassMap | Instances]]:
+    def flush(self, group: list[LoadedImage]) -> Iterator[tuple[str, ClassMap | Instances]]:
         """Start on a group of images of equal size; yields what has been started on before.
 
         A GPU works on one batch while the next is made ready and the one before is fetched: its results
@@ -121,7 +121,7 @@ class Batches:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _give_up(self, item: Loaded) -> None:
+    def _give_up(self, item: LoadedImage) -> None:
         assert item.prepared is not None
         height, width = item.prepared.pixels.shape[1:]
         error = MissingError(

@@ -15,7 +15,7 @@ from bddzoo.datasets.formats.scalabel import Instances
 from bddzoo.engines.registry_config import network_of
 from bddzoo.errors import BddzooError, MissingError, UsageError
 from bddzoo.inference.background import prefetch
-from bddzoo.inference.batches import Batches, Events, Loaded, whole_protocol
+from bddzoo.inference.batches import Batches, Events, LoadedImage, whole_protocol
 from bddzoo.inference.load import default_batch_size
 from bddzoo.inference.preprocess import prepare
 from bddzoo.registry.model import Model
@@ -75,7 +75,7 @@ def predict_frames(
         lambda item: _load(item[0], item[1], protocol), images, workers=threads, depth=threads + size
     )
     run = Batches(runner, model, device, size, events)
-    group: list[Loaded] = []
+    group: list[LoadedImage] = []
     for item in loaded:
         if item.prepared is None:
             assert item.error is not None
@@ -119,16 +119,16 @@ def protocol_of(model: Model) -> TestProtocol:
     return model.protocol
 
 
-def _load(name: str, path: Path, protocol: TestProtocol) -> Loaded:
+def _load(name: str, path: Path, protocol: TestProtocol) -> LoadedImage:
     try:
         image = read_image(path)
-        return Loaded(name, prepare(image.pixels, protocol), image.remarks)
+        return LoadedImage(name, prepare(image.pixels, protocol), image.remarks)
     except BddzooError as error:
-        return Loaded(name, error=error)
+        return LoadedImage(name, error=error)
     except MemoryError:
-        return Loaded(name, error=MissingError(f"there is too little memory to read {path}"))
+        return LoadedImage(name, error=MissingError(f"there is too little memory to read {path}"))
 
 
-def _group(item: Loaded) -> tuple[object, ...]:
+def _group(item: LoadedImage) -> tuple[object, ...]:
     assert item.prepared is not None
     return item.prepared.group

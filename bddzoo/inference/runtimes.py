@@ -56,10 +56,10 @@ def use_runtime(runner: Any, name: str) -> None:
             f"--runtime {name} runs networks of semantic segmentation; {runner.model.id} is not one",
             hint="leave it out",
         )
-    runner.network = Converted(runner, name)
+    runner.network = RuntimeRunner(runner, name)
 
 
-class Converted:
+class RuntimeRunner:
     """A runner's network in another runtime.
 
     Args:

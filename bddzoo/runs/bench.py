@@ -59,7 +59,7 @@ class BenchOptions:
 
 
 @dataclass(frozen=True)
-class Subject:
+class BenchTarget:
     """A model and its weights.
 
     Attributes:
@@ -73,7 +73,7 @@ class Subject:
     source: str = "random"
 
 
-class Loaded(msgspec.Struct, frozen=True):
+class ReadyNetwork(msgspec.Struct, frozen=True):
     """What a process says when its network is ready."""
 
     load_s: float
@@ -118,7 +118,7 @@ class Died(MissingError):
 class _Process:
     """A process that holds one network."""
 
-    def __init__(self, subject: Subject, options: BenchOptions) -> None:
+    def __init__(self, subject: BenchTarget, options: BenchOptions) -> None:
         self.subject = subject
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
@@ -155,7 +155,7 @@ class _Process:
 
 
 def bench(
-    subjects: Sequence[Subject],
+    subjects: Sequence[BenchTarget],
     options: BenchOptions,
     *,
     command: Sequence[str] = (),
@@ -184,7 +184,7 @@ def bench(
     with ExitStack() as stack:
         step("loading the network")
         processes = [stack.enter_context(_running(subject, options)) for subject in subjects]
-        loaded: list[Loaded] = [process.ask("load") for process in processes]
+        loaded: list[ReadyNetwork] = [process.ask("load") for process in processes]
         memory: list[int | None] = [None] * len(subjects)
         for text in static_warnings(loaded[0].device):
             warnings[text] = None
@@ -239,7 +239,7 @@ def _plan(options: BenchOptions) -> Iterator[tuple[str, int]]:
 
 
 @contextmanager
-def _running(subject: Subject, options: BenchOptions) -> Iterator[_Process]:
+def _running(subject: BenchTarget, options: BenchOptions) -> Iterator[_Process]:
     process = _Process(subject, options)
     try:
         yield process
@@ -305,7 +305,7 @@ def _unsteady(timings: Sequence[Timing]) -> list[str]:
 # In the measuring process.
 
 
-def serve(subject: Subject, options: BenchOptions, pipe: Connection) -> None:
+def serve(subject: BenchTarget, options: BenchOptions, pipe: Connection) -> None:
     """Entry point of a measuring process: answer questions until the pipe is closed."""
     import signal
 
@@ -330,7 +330,7 @@ def serve(subject: Subject, options: BenchOptions, pipe: Connection) -> None:
 class _Network:
     """A network ready to run, and an image for it."""
 
-    def __init__(self, subject: Subject, options: BenchOptions) -> None:
+    def __init__(self, subject: BenchTarget, options: BenchOptions) -> None:
         import cv2
         import torch
 
@@ -366,7 +366,7 @@ class _Network:
         module = self.runner.module
         second_stage = fix_second_stage(module) if hasattr(module, "roi_head") else {}
         params = sum(p.numel() for p in module.parameters())
-        self.loaded = Loaded(
+        self.loaded = ReadyNetwork(
             load_s,
             model.network.params or params if model.network else params,
             flops,

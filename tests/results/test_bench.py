@@ -14,15 +14,15 @@ import pytest
 from bddzoo.errors import MissingError
 from bddzoo.registry import load_registry
 from bddzoo.runs import bench as module
-from bddzoo.runs.bench import BenchOptions, Subject, bench, is_precise
+from bddzoo.runs.bench import BenchOptions, BenchTarget, bench, is_precise
 from bddzoo.runs.machine import Watch
 
 SMALL = BenchOptions(device="cpu", size=(90, 160), seconds=0.3)
 
 
-def demo(task: str) -> Subject:
+def demo(task: str) -> BenchTarget:
     registry = load_registry(None)
-    return Subject(next(m for m in registry.models if m.zoo.id == "demo" and m.task == task))
+    return BenchTarget(next(m for m in registry.models if m.zoo.id == "demo" and m.task == task))
 
 
 @pytest.fixture(scope="module")

@@ -102,7 +102,7 @@ def convert(
         count = write_coco(frames, target, classes)
     else:
         count = write_rle(frames, target, classes)
-    return Converted(labels.kind, count, tuple(labels.remarks()))
+    return Converted(labels.kind, count, tuple(labels.warnings()))
 
 
 def _scored(labels: LabelSet, score_file: Path | None) -> Iterator[FrameLabels]:

@@ -153,7 +153,7 @@ class LabelSet:
         """All frames in order."""
         return (self.read(key) for key in self.keys)
 
-    def remarks(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """A line about the labels of unknown categories that were read, if there were any."""
         if not self.unknown:
             return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bddzoo.registry.lint.findings import Entry, Found, Rule, World
+from bddzoo.registry.lint.findings import Found, ModelEntry, Rule, World
 from bddzoo.registry.model import Model
 
 
@@ -16,7 +16,7 @@ def no_digest(world: World) -> Found:
 
 def same_digest(world: World) -> Found:
     """The same weights under two models that differ in a reported number or in size."""
-    owners: dict[tuple[str, str], Entry] = {}
+    owners: dict[tuple[str, str], ModelEntry] = {}
     for entry in world.entries:
         weights = entry.model.artifact("weights")
         for digest in weights.digests if weights else ():

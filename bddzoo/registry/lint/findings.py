@@ -44,7 +44,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ModelEntry:
     """A model and its places."""
 
     model: Model
@@ -54,13 +54,13 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Heading:
+class MethodEntry:
     """A heading, its models and its place."""
 
     method: Method
     section: Section
     subject: Subject
-    entries: tuple[Entry, ...]
+    entries: tuple[ModelEntry, ...]
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,11 @@ class World:
     """Everything that rules look at."""
 
     registry: Registry
-    headings: tuple[Heading, ...]
+    headings: tuple[MethodEntry, ...]
     papers: tuple[Paper, ...]
 
     @property
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[ModelEntry]:
         """All models."""
         for heading in self.headings:
             yield from heading.entries
@@ -104,7 +104,7 @@ def world_of(registry: Registry) -> World:
     document = registry.document
     assert document is not None
     sections = iter(registry.sections)
-    headings: list[Heading] = []
+    headings: list[MethodEntry] = []
     for z, zoo in enumerate(document.zoos):
         for task, spec in zoo.tasks.items():
             section = next(sections)
@@ -121,11 +121,11 @@ def world_of(registry: Registry) -> World:
 
 def _heading(
     at: PathLike, section: Section, method: Method, spec: doc.MethodDoc, around: Mapping[str, str]
-) -> Heading:
+) -> MethodEntry:
     known = {**around, **spec.lint_ok}
     subject = Subject(f"{section.zoo.id} {section.task} {method.name}", at, known)
     entries = tuple(
-        Entry(
+        ModelEntry(
             model,
             section,
             Subject(model.id, (*at, "models", index), {**known, **row.lint_ok}),
@@ -133,7 +133,7 @@ def _heading(
         )
         for index, (model, row) in enumerate(zip(section.models_of(method), spec.models, strict=True))
     )
-    return Heading(method, section, subject, entries)
+    return MethodEntry(method, section, subject, entries)
 
 
 def acknowledgements(document: doc.RegistryDoc) -> Iterator[tuple[PathLike, str]]:

@@ -9,7 +9,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from itertools import pairwise
 from statistics import median
 
-from bddzoo.registry.lint.findings import Entry, Found, Rule, World
+from bddzoo.registry.lint.findings import Found, ModelEntry, Rule, World
 from bddzoo.registry.model import Model
 from bddzoo.registry.query import quantity
 from bddzoo.registry.tasks import TASKS
@@ -35,7 +35,7 @@ def gap(world: World) -> Found:
     Distance from the median in units of the scaled median absolute deviation; medians, so that the
     outliers themselves do not hide it.
     """
-    groups: dict[tuple[str, str, str], list[tuple[Entry, Decimal]]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], list[tuple[ModelEntry, Decimal]]] = defaultdict(list)
     for entry in world.entries:
         for metric in {r.metric for r in entry.model.reported}:
             val, test = (value(entry.model, split, metric) for split in ("val", "test"))
@@ -100,7 +100,7 @@ def more_is_worse(world: World) -> Found:
 
 def equal_values(world: World) -> Found:
     """A number that equals another model's, as far as its printed digits go."""
-    seen: dict[tuple[str | None, ...], list[tuple[Entry, Decimal]]] = defaultdict(list)
+    seen: dict[tuple[str | None, ...], list[tuple[ModelEntry, Decimal]]] = defaultdict(list)
     for entry in world.entries:
         if entry.model.zoo.synthetic:
             continue
@@ -151,12 +151,12 @@ def _equal(a: Decimal, b: Decimal) -> bool:
     return a.quantize(step, ROUND_HALF_UP) == b.quantize(step, ROUND_HALF_UP)
 
 
-def _less(a: Entry, b: Entry, split: str, metric: str) -> bool | None:
+def _less(a: ModelEntry, b: ModelEntry, split: str, metric: str) -> bool | None:
     mine, theirs = value(a.model, split, metric), value(b.model, split, metric)
     return None if mine is None or theirs is None else mine < theirs
 
 
-def _compare(a: Entry, b: Entry, metric: str, split: str = "val") -> str:
+def _compare(a: ModelEntry, b: ModelEntry, metric: str, split: str = "val") -> str:
     mine, theirs = (value(e.model, split, metric) for e in (a, b))
     return f"{metric}-{split} {mine} is below {theirs} of {b.model.id}"
 
@@ -190,12 +190,12 @@ def _ticked(model: Model, column: str) -> Decimal | None:
     return Decimal(model.settings[column] == "✓") if column in model.settings else None
 
 
-def _pairs(world: World, measure: object, what: str) -> list[tuple[str, Entry, Entry]]:
+def _pairs(world: World, measure: object, what: str) -> list[tuple[str, ModelEntry, ModelEntry]]:
     """Rows of one heading that differ in one thing: `(metric, the smaller, the next larger)`."""
     assert callable(measure)
-    found: list[tuple[str, Entry, Entry]] = []
+    found: list[tuple[str, ModelEntry, ModelEntry]] = []
     for heading in world.headings:
-        groups: dict[object, list[tuple[Decimal, Entry]]] = defaultdict(list)
+        groups: dict[object, list[tuple[Decimal, ModelEntry]]] = defaultdict(list)
         for entry in heading.entries:
             size = measure(entry.model)
             if size is not None:

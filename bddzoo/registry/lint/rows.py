@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
-from bddzoo.registry.lint.findings import Entry, Found, Rule, Subject, World
+from bddzoo.registry.lint.findings import Found, ModelEntry, Rule, Subject, World
 from bddzoo.registry.model import Model
 
 TICK = "✓"
@@ -38,7 +38,7 @@ def other_kind(world: World) -> Found:
                     yield entry.subject, f"the link of {artifact.kind} lies in the folder of {wrong[0]}"
 
 
-def _own_folder(entry: Entry, kind: str) -> bool:
+def _own_folder(entry: ModelEntry, kind: str) -> bool:
     """Whether files of this kind lie in a folder of that name under the sibling rows."""
     siblings = [a for m in entry.section.models if m is not entry.model for a in m.artifacts]
     return any(a.kind == kind and kind in url.split("/") for a in siblings for url in a.sources)
@@ -46,7 +46,7 @@ def _own_folder(entry: Entry, kind: str) -> bool:
 
 def other_protocol(world: World) -> Found:
     """A row that is tested differently than the section's other rows of the same input size."""
-    rows: dict[tuple[str, str, str], list[Entry]] = {}
+    rows: dict[tuple[str, str, str], list[ModelEntry]] = {}
     for entry in world.entries:
         size = entry.model.settings.get("Input")
         if size and entry.model.protocol is not None:

@@ -35,7 +35,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Selection:
+class ComparableModels:
     """Models that can be compared with each other.
 
     Attributes:
@@ -56,7 +56,9 @@ class Selection:
         return f"{self.metric}, {self.task}, {self.dataset}"
 
 
-def select(models: Sequence[Model], task: str | None, dataset: str | None, metric: str | None) -> Selection:
+def select(
+    models: Sequence[Model], task: str | None, dataset: str | None, metric: str | None
+) -> ComparableModels:
     """Models of one task and data set.
 
     Args:
@@ -85,14 +87,14 @@ def select(models: Sequence[Model], task: str | None, dataset: str | None, metri
     left = [m for m in left if _dataset(m) == dataset]
     if not left:
         raise MissingError(f"no model of data set '{dataset}'", hint="there are " + ", ".join(sets))
-    return Selection(tuple(left), tasks[0], dataset, metric or TASKS[tasks[0]].metric)
+    return ComparableModels(tuple(left), tasks[0], dataset, metric or TASKS[tasks[0]].metric)
 
 
 def _dataset(model: Model) -> str:
     return model.protocol.dataset if model.protocol else "unknown"
 
 
-def by_parameters(chosen: Selection, split: str, records: Sequence[Record] | None) -> list[Point]:
+def by_parameters(chosen: ComparableModels, split: str, records: Sequence[Record] | None) -> list[Point]:
     """Accuracy against millions of parameters.
 
     Args:
@@ -109,7 +111,7 @@ def by_parameters(chosen: Selection, split: str, records: Sequence[Record] | Non
     return _some(points, f"no model of {chosen.dataset} with both parameters and {chosen.metric} on {split}")
 
 
-def by_speed(chosen: Selection, split: str, records: Sequence[Record]) -> list[Point]:
+def by_speed(chosen: ComparableModels, split: str, records: Sequence[Record]) -> list[Point]:
     """Measured accuracy against measured images per second; groups are the devices they were measured on."""
     points = []
     for model in chosen.models:
@@ -125,7 +127,7 @@ def by_speed(chosen: Selection, split: str, records: Sequence[Record]) -> list[P
 
 
 def by_latency(
-    chosen: Selection, split: str, speeds: Sequence[SpeedRecord], records: Sequence[Record] | None
+    chosen: ComparableModels, split: str, speeds: Sequence[SpeedRecord], records: Sequence[Record] | None
 ) -> list[Point]:
     """Accuracy against milliseconds of one image through the network; groups are devices and settings.
 
@@ -170,7 +172,7 @@ def device_of(record: Record) -> str:
     return name if record.protocol.precision == "fp32" else f"{name}, {record.protocol.precision}"
 
 
-def by_split(chosen: Selection, x: str, y: str) -> list[Point]:
+def by_split(chosen: ComparableModels, x: str, y: str) -> list[Point]:
     """Reported accuracy on one split against that on another."""
     points = []
     for model in chosen.models:

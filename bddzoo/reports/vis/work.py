@@ -314,7 +314,7 @@ def note_lacking(tally: Tally, lacking: list[str], labels: LabelSet, reports: Re
 def note_unknown(sets: Sequence[LabelSet], reports: Reports) -> None:
     """Say which categories were not drawn because they are not a class of the task."""
     for labels in sets:
-        for remark in labels.remarks():
+        for remark in labels.warnings():
             reports.bad(f"{labels.path}: {remark}")
 
 
