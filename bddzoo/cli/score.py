@@ -46,6 +46,7 @@ Examples:
   bddzoo score -t sem_seg -g val.json -r predictions.zip --format json
   bddzoo score -t ins_seg -g annotations.json -r results.json --errors
   bddzoo score -t det -g labels/det_20/det_val.json -r det.json
+  bddzoo score -t tagging -g labels/det_20/det_val.json -r preds.json
   bddzoo score -t sem_seg -g masks/val -r out --ci \\
       --by weather,timeofday --attributes det_val.json
   bddzoo score -t sem_seg -g masks/val -r mine --against baseline.zip
@@ -53,7 +54,7 @@ Examples:
 """,
 )
 @takes(
-    task_of("sem_seg", "drivable", "ins_seg", "pan_seg", "det", help="What was predicted."),
+    task_of("sem_seg", "drivable", "ins_seg", "pan_seg", "det", "tagging", help="What was predicted."),
     GT,
     click.option(
         "-r",
@@ -70,6 +71,11 @@ Examples:
     out_file("Write the result there as JSON.", "--out-file", required=False),
     FORCE,
     jobs("Threads; all cores (at most 4) when not given.", None, 256, "--nproc"),
+    option(
+        "--attribute",
+        type=click.Choice(("weather", "scene", "timeofday")),
+        help="What was predicted (tagging), where the predictions hold several.",
+    ),
     option(
         "--compat",
         type=click.Choice(("strict", "official")),
@@ -124,6 +130,7 @@ def command(
     out: Path | None,
     force: bool,
     jobs: int | None,
+    attribute: str | None,
     compat: str,
     evaluator: str,
     by: tuple[tuple[str, ...], ...],
@@ -159,6 +166,13 @@ def command(
         raise UsageError(
             "--errors and --calibration are about detections", hint="they go with -t " + " or ".join(DETECTED)
         )
+    if attribute and task != "tagging":
+        raise UsageError("--attribute goes with -t tagging")
+    if task == "tagging" and (score_file or compat == "official" or evaluator == "official"):
+        raise UsageError(
+            "the official toolkit has no evaluation of tagging",
+            hint="leave out --score-file, --compat and --evaluator",
+        )
     if dataset and (task != "sem_seg" or score_file or compat == "official" or evaluator == "official"):
         raise UsageError(
             "--dataset scores label PNGs of sem_seg by openseg.pytorch's definition",
@@ -172,6 +186,7 @@ def command(
         lenient=lenient,
         workers=jobs or min(4, os.cpu_count() or 1),
         errors=errors,
+        attribute=attribute,
     )
     result, score_file = find_predictions(predictions, task, score_file)
     extras: dict[str, Any] = {}

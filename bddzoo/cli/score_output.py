@@ -85,7 +85,7 @@ def _rows(scores: Scores) -> tuple[list[str], list[list[Any]]]:
     ]
     groups = dict.fromkeys(k for row in scores.groups.values() for k in row)
     rows += [[name, *(scores.groups[m][name] for m in metrics)] for name in groups]
-    total = "mean" if "IoU" in metrics else "overall"
+    total = "mean" if "Precision" in metrics or "IoU" in metrics else "overall"
     rows.append([total, *(scores.summary.get(SUMMARY_NAMES.get(m, m), math.nan) for m in metrics)])
     return ["class", *metrics], rows
 
@@ -116,15 +116,16 @@ def show(app: App, scores: Scores) -> None:
         partial = ", PARTIAL: not the whole set" if scores.partial else ""
         app.data(number_of(scores.frames, "frame") + partial)
     if absent and scores.task != "pan_seg":
-        where = "in neither" if "PixelACC" in scores.summary else "not in the ground truth"
+        either = "PixelACC" in scores.summary or scores.task == "tagging"
+        where = "in neither" if either else "not in the ground truth"
         app.prose(f"{where} (*, left out of means): " + ", ".join(scores.absent))
-    if "Precision" in head:
+    if "Precision" in head and scores.task != "tagging":
         app.data("Precision is what the official toolkit calls Acc.")
 
 
 def _plain(scores: Scores) -> list[str]:
     """Summary values that have no column."""
-    return [n for n in ("fIoU", "pAcc", "PixelACC") if n in scores.summary]
+    return [n for n in ("fIoU", "pAcc", "PixelACC", "accuracy") if n in scores.summary]
 
 
 def headline(scores: Scores) -> str:

@@ -140,6 +140,13 @@ PAN_SEG = ClassSet(
 PAN_STUFF = 30
 """Panoptic classes without single objects."""
 
+TAGS = {
+    "weather": ("rainy", "snowy", "clear", "overcast", "undefined", "partly cloudy", "foggy"),
+    "scene": ("tunnel", "residential", "parking lot", "undefined", "city street", "gas stations", "highway"),
+    "timeofday": ("daytime", "night", "dawn/dusk", "undefined"),
+}
+"""Attributes of frames that are predicted (image tagging), with their classes in the networks' order."""
+
 CLASS_SETS = {classes.task: classes for classes in (SEM_SEG, INS_SEG, DET, DRIVABLE)}
 
 

@@ -60,7 +60,7 @@ def resampled(
     """
     draws = weights(len(accumulator), resamples, seed)
     if isinstance(accumulator, SemSegAccumulator):
-        semantic = _openseg if accumulator.rule == "openseg" else _semseg
+        semantic = {"bdd100k": _semseg, "openseg": _openseg, "tagging": _tagging}[accumulator.rule]
         parts = [semantic(accumulator.per_frame(), w) for w in draws]
     elif isinstance(accumulator, PanSegAccumulator):
         parts = [_panseg(accumulator.per_frame(), w) for w in draws]
@@ -116,6 +116,18 @@ def _openseg(frames: NDArray[np.int64], w: NDArray[np.float64]) -> dict[str, NDA
             "PixelACC": 100 * found.sum(axis=1) / actual.sum(axis=1),
             "mRecall": 100 * _share(found, actual).sum(axis=1) / (actual > 0).sum(axis=1),
         }
+
+
+def _tagging(frames: NDArray[np.int64], w: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    sums = (w @ frames.reshape(len(frames), -1)).reshape(len(w), 3, -1)
+    found, actual, predicted = sums[:, 0], sums[:, 1], sums[:, 2]
+    seen = (actual + predicted > 0).sum(axis=1)
+    return {
+        "accuracy": 100 * found.sum(axis=1) / actual.sum(axis=1),
+        "mPrecision": 100 * _share(found, predicted).sum(axis=1) / seen,
+        "mRecall": 100 * _share(found, actual).sum(axis=1) / seen,
+        "mF1": 100 * _share(2 * found, actual + predicted).sum(axis=1) / seen,
+    }
 
 
 def _panseg(frames: NDArray[np.float64], w: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:

@@ -59,7 +59,7 @@ def evaluate(
     """Score prediction files against ground truth files.
 
     Args:
-        task: `sem_seg`, `drivable`, `ins_seg`, `pan_seg` or `det`.
+        task: `sem_seg`, `drivable`, `ins_seg`, `pan_seg`, `det` or `tagging`.
         gt: Ground truth: a folder of PNGs, an RLE JSON file, a folder of JSON files, or a zip.
         pred: Predictions: PNGs or RLE JSON; ins_seg also COCO JSON, on either side.
         score_file: ins_seg from bitmasks: scores of the instances.
@@ -76,6 +76,10 @@ def evaluate(
     if task not in TASKS:
         raise UsageError(f"unknown task {task!r}", hint="known are " + ", ".join(TASKS))
     chosen = options or Options()
+    if task == "tagging":
+        from bddzoo.evaluation.tagging import evaluate_tags
+
+        return evaluate_tags(gt, pred, chosen)
     run = _Run(task, open_source(gt), open_source(pred), score_file, chosen, progress)
     result = run.masks() if run.from_masks() else run.json()
     if chosen.official or result.source == "coco":

@@ -26,6 +26,8 @@ KINDS: dict[str, str] = {
     "cut": "more than 100 detections of a class in a frame; those of the lowest scores are not counted",
     "exclusive": "x2 and y2 of the predictions are one pixel larger than those of the objects: they are the "
     "edge behind the box instead of its last pixel, which costs accuracy",
+    "unnamed": "predictions without names of frames are taken in the order of the ground truth",
+    "untagged": "frames whose ground truth does not say it are not counted",
     "extra": "predictions without ground truth are not looked at",
     "extra-scores": "score entries of frames without ground truth are not looked at",
     "missing": "no prediction, everything in them is missed",

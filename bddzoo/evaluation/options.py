@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bddzoo.evaluation.metrics.scores import Scores
     from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
 
-TASKS = ("sem_seg", "drivable", "ins_seg", "pan_seg", "det")
+TASKS = ("sem_seg", "drivable", "ins_seg", "pan_seg", "det", "tagging")
 # Tasks whose predictions are single objects with scores.
 DETECTED = ("ins_seg", "det")
 MASK_HEIGHT, MASK_WIDTH = 720, 1280
@@ -40,6 +40,7 @@ class Options:
         lenient: Score, with a warning, what makes the toolkit crash but has an obvious meaning.
         workers: Threads.
         errors: Say of every detection what is wrong with it, too.
+        attribute: tagging: which attribute, a key of `TAGS`; told by the predictions where None.
     """
 
     official: bool = False
@@ -47,6 +48,7 @@ class Options:
     lenient: bool = False
     workers: int = 1
     errors: bool = False
+    attribute: str | None = None
 
     def crashes(self, kind: str, where: str, why: str) -> list[tuple[str, str]]:
         """A remark if lenient.

@@ -75,7 +75,7 @@ def frame_scores(accumulator: Accumulator) -> tuple[str, NDArray[np.float64]]:
         present = actual > 0
         with np.errstate(invalid="ignore"):
             values = 100 * (found / union * present).sum(axis=1) / present.sum(axis=1)
-        return "mIoU", values
+        return "accuracy" if accumulator.rule == "tagging" else "mIoU", values
     if isinstance(accumulator, PanSegAccumulator):
         names, stuff = accumulator.class_names, accumulator.stuff
         rows = [pan_scores(f, names, stuff, 1).summary for f in accumulator.per_frame()]

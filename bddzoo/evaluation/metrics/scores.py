@@ -15,18 +15,24 @@ OFFICIAL_METRICS: dict[str, dict[str, str]] = {
     "ins_seg": {m: m for m in _AP},
     "det": {f"box_{m}": m for m in _AP},
     "pan_seg": {m: m for m in ("PQ", "SQ", "RQ", "N")},
+    # Scalabel's: the BDD100K toolkit has no evaluation of tagging.
+    "tagging": {"Precision": "precision", "Recall": "recall", "F1": "f1_score"},
 }
 # What it calls them otherwise from RLE labels of pan_seg.
 RLE_NAMES = {"N": "NUM"}
 # How the toolkit calls the value over all classes.
 OFFICIAL_TOTAL = {
-    **dict.fromkeys(("sem_seg", "drivable"), "AVERAGE"),
+    **dict.fromkeys(("sem_seg", "drivable", "tagging"), "AVERAGE"),
     **dict.fromkeys(("ins_seg", "pan_seg", "det"), "OVERALL"),
 }
 # Metrics that are one number, without a value for each class.
-OFFICIAL_PLAIN = {"sem_seg": ("fIoU", "pAcc"), "drivable": ("fIoU", "pAcc")}
+OFFICIAL_PLAIN = {
+    "sem_seg": ("fIoU", "pAcc"),
+    "drivable": ("fIoU", "pAcc"),
+    "tagging": ("accuracy",),
+}
 # The summary name of a metric that has a table.
-SUMMARY_NAMES = {"IoU": "mIoU", "Precision": "mPrecision", "Recall": "mRecall"}
+SUMMARY_NAMES = {"IoU": "mIoU", "Precision": "mPrecision", "Recall": "mRecall", "F1": "mF1"}
 
 # What is shown first of a task's metrics, over all classes and of each; and in one line.
 SHOWN = {
@@ -46,9 +52,17 @@ HEADLINES = {
     "ins_seg": ("AP", "AP50", "AP75"),
     "det": ("box_AP", "box_AP50", "box_AP75"),
     "pan_seg": ("PQ", "SQ", "RQ"),
+    "tagging": ("accuracy", "mF1"),
 }
 # The table that stands for a task where only one can be shown.
-MAIN_TABLE = {"sem_seg": "IoU", "drivable": "IoU", "ins_seg": "AP", "det": "box_AP", "pan_seg": "PQ"}
+MAIN_TABLE = {
+    "sem_seg": "IoU",
+    "drivable": "IoU",
+    "ins_seg": "AP",
+    "det": "box_AP",
+    "pan_seg": "PQ",
+    "tagging": "F1",
+}
 # Metrics that the official toolkit does not have.
 OWN_METRICS = ("box_AP",)
 
@@ -74,6 +88,16 @@ DET_DEFINITIONS: dict[str, str] = {
     "the official toolkit prints this under the name 'AP'",
 }
 
+# Where they are of frames, each of which is of one class.
+TAG_DEFINITIONS: dict[str, str] = {
+    "accuracy": "share of the frames whose class is predicted right (mmcls' accuracy_top-1); "
+    "'undefined' is a class like the others",
+    "Precision": "share of the frames predicted to be of a class that are",
+    "Recall": "share of the frames of a class that are predicted so",
+    "F1": "harmonic mean of precision and recall",
+    "mF1": "mean over the classes in ground truth or predictions, as Scalabel has it (macro avg)",
+}
+
 # Where the metrics follow openseg.pytorch's trainer.
 OPENSEG_DEFINITIONS: dict[str, str] = {
     "mIoU": "mean IoU over the classes that occur in the ground truth or in the predictions",
@@ -82,12 +106,15 @@ OPENSEG_DEFINITIONS: dict[str, str] = {
 }
 
 
+_OTHER_DEFINITIONS = {"det": DET_DEFINITIONS, "tagging": TAG_DEFINITIONS}
+
+
 @dataclass(frozen=True)
 class Scores:
     """Metrics of one prediction set against one ground truth.
 
     Attributes:
-        task: `sem_seg`, `drivable`, `ins_seg`, `pan_seg` or `det`.
+        task: `sem_seg`, `drivable`, `ins_seg`, `pan_seg`, `det` or `tagging`.
         table: Metric -> class -> value in percent (`N` of pan_seg is a count). NaN where a class
             has no value.
         summary: Metric over all classes -> value in percent.
@@ -144,8 +171,8 @@ class Scores:
         known = dict(DEFINITIONS)
         if "PixelACC" in self.summary:
             known |= OPENSEG_DEFINITIONS
-        elif self.task == "det":
-            known |= DET_DEFINITIONS
+        elif self.task in _OTHER_DEFINITIONS:
+            known |= _OTHER_DEFINITIONS[self.task]
         out["definitions"] = {k: v for k, v in known.items() if k in self.table or k in self.summary}
         return out
 

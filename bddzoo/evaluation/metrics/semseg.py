@@ -12,7 +12,7 @@ from bddzoo.errors import MissingError, UsageError
 from bddzoo.evaluation.metrics.confusion import confusion
 from bddzoo.evaluation.metrics.scores import Scores
 
-Rule = Literal["bdd100k", "openseg"]
+Rule = Literal["bdd100k", "openseg", "tagging"]
 
 
 class SemSegAccumulator:
@@ -25,7 +25,7 @@ class SemSegAccumulator:
 
     Args:
         class_names: Names of the classes 0, 1, ...
-        task: `sem_seg` or `drivable`.
+        task: `sem_seg`, `drivable` or `tagging`, whose frames count as one pixel each.
         rule: Whose definition of the means `compute` follows, see `semseg_scores`.
     """
 
@@ -128,7 +128,11 @@ def semseg_scores(
         rule: `bdd100k`: means over the classes in the ground truth, 0 for a class without pixels.
             `openseg`: means over the classes in ground truth or predictions, as that zoo's trainer has
             them (RunningScore of openseg.pytorch at aefc755), and PixelACC.
+            `tagging`: the share that is right, and Scalabel's precision, recall and F1 (means over the
+            classes in ground truth or predictions).
     """
+    if rule == "tagging":
+        return _tagging_scores(counts, class_names, frames, task)
     if rule == "openseg":
         return _openseg_scores(counts, class_names, frames, task)
     found, actual, predicted = counts.astype(np.float64)
@@ -179,6 +183,27 @@ def _openseg_scores(counts: NDArray[np.int64], class_names: Sequence[str], frame
         summary={"mIoU": mean(iou), "PixelACC": pixels, "mRecall": mean(recall)},
         frames=frames,
         absent=tuple(n for n, v in zip(class_names, iou, strict=True) if np.isnan(v)),
+    )
+
+
+def _tagging_scores(counts: NDArray[np.int64], class_names: Sequence[str], frames: int, task: str) -> Scores:
+    found, actual, predicted = counts.astype(np.float64)
+    seen = actual + predicted > 0
+    rows = {
+        "Precision": ratio(found, predicted),
+        "Recall": ratio(found, actual),
+        "F1": ratio(2 * found, actual + predicted),
+    }
+    rows = {metric: np.where(seen, 100 * values, np.nan) for metric, values in rows.items()}
+    return Scores(
+        task=task,
+        table={metric: dict(zip(class_names, row.tolist(), strict=True)) for metric, row in rows.items()},
+        summary={
+            "accuracy": float(100 * found.sum() / actual.sum()) if actual.any() else float("nan"),
+            **{f"m{m}": float(row[seen].mean()) if seen.any() else float("nan") for m, row in rows.items()},
+        },
+        frames=frames,
+        absent=tuple(name for name, there in zip(class_names, seen, strict=True) if not there),
     )
 
 

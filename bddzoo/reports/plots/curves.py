@@ -42,7 +42,8 @@ def plot(accumulator: Accumulator, folder: Path, errors: ErrorAccumulator | None
             figures["confusion"] = _confusion(
                 accumulator.class_names,
                 accumulator.matrix,
-                f"Share of each class's pixels, percent ({len(accumulator)} frames)",
+                f"Share of each class's {'frames' if accumulator.rule == 'tagging' else 'pixels'}, percent "
+                f"({len(accumulator)} frames)",
             )
         elif isinstance(accumulator, MatchAccumulator):
             for threshold in CURVES:
