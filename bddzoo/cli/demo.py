@@ -147,8 +147,6 @@ def prepare(folder: Path, *, keep: bool) -> None:
     marker = folder / MARKER
     advice = "choose another with -o"
     try:
-        if folder.exists() and not folder.is_dir():
-            raise UsageError(f"{folder} is not a folder", hint=advice)
         if folder.is_dir() and any(folder.iterdir()) and not marker.exists():
             raise UsageError(f"{folder} is not empty and not from a demo", hint=advice)
         folder.mkdir(parents=True, exist_ok=True)

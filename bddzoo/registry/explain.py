@@ -6,6 +6,7 @@ import json
 import types
 import typing
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -74,8 +75,7 @@ class _Walker:
         outer = self.model
         if kind.__name__ == "ModelDoc" and isinstance(value.get("id"), str):
             self.model = (value["id"], len(path))
-        hints = typing.get_type_hints(kind, include_extras=True)
-        fields = {f.encode_name: f for f in msgspec.structs.fields(kind)}
+        hints, fields = _hints(kind), _fields(kind)
         for key, item in value.items():
             if key not in fields:
                 self.note((*path, key), f"unknown key{did_you_mean(key, fields)}")
@@ -106,6 +106,16 @@ class _Walker:
             msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
             self.note(path, _message(error, kind, value))
+
+
+@cache
+def _hints(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    return typing.get_type_hints(kind, include_extras=True)
+
+
+@cache
+def _fields(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    return {f.encode_name: f for f in msgspec.structs.fields(kind)}
 
 
 def _is_sequence(kind: Any) -> bool:

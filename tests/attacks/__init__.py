@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.attacks import disks, labels, records, registries
+from tests.attacks import checkpoints, disks, labels, records, registries
 from tests.attacks.harness import Attack
 
 KINDS: dict[str, Callable[[Path], Iterator[Attack]]] = {
+    "checkpoints": checkpoints.attacks,
     "labels": labels.attacks,
     "records": records.attacks,
     "registries": registries.attacks,

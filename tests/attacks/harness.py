@@ -19,7 +19,7 @@ from tests.cli.command import environment
 # Where a command spends more CPU time than this, or waits longer for something, it hangs.
 CPU_S, WALL_S = 10, 45
 # What a process needs before it reads anything, and how much more it may need for a byte of input.
-BASE_BYTES, BASE_BYTES_TORCH, TIMES_INPUT = 300 << 20, 900 << 20, 8
+BASE_BYTES, BASE_BYTES_TORCH, TIMES_INPUT = 300 << 20, 900 << 20, 10
 LONGEST_LINE = 2500
 
 _OBEYED = re.compile(

@@ -141,6 +141,8 @@ def _store(root: Path, record: bytes, statistics: bytes | None, special: str = "
 
 
 def _special(path: Path, kind: str) -> None:
+    if path.exists() or path.is_symlink():
+        return
     if kind == "pipe":
         os.mkfifo(path)
     elif kind == "folder":
@@ -254,6 +256,5 @@ def _goldens(folder: Path) -> Iterator[tuple[str, Path]]:
         root.mkdir()
         for path in (*some, Path("index.json"), Path("models.json")):
             (root / path).parent.mkdir(parents=True, exist_ok=True)
-            if not (root / path).is_symlink():
-                _special(root / path, special)
+            _special(root / path, special)
         yield special, root
