@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -152,18 +153,28 @@ def write_safetensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping
     _need_safetensors()
     if is_special(path):
         raise UsageError(f"{path} is not a regular file", hint="choose another one")
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     before = digest_state(state)
     # Tensors that share memory, as tied weights do, are written one by one.
     plain = {name: tensor.detach().clone().contiguous() for name, tensor in state.items()}
     with replacing(path) as temporary:
-        save_file(plain, temporary, metadata={**metadata, "tensors": before})
+        try:
+            save_file(plain, temporary, metadata={**metadata, "tensors": before})
+        except SafetensorError as error:
+            raise _of_the_system(error) from error
         after = digest_safetensors(temporary)
         if after != before:
             raise IntegrityError(f"{path}: what was written differs: tensors {after}, expected {before}")
         temporary.chmod(0o644)
     return before
+
+
+def _of_the_system(error: Exception) -> OSError:
+    """The system's error that safetensors tells in words: `I/O error: ... (os error 28)`."""
+    number = re.search(r"os error (\d+)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
 
 
 def is_safetensors(path: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from bddzoo.errors import ExitCode, MissingError
-from bddzoo.text import LONGEST_MESSAGE, printable, printable_json, printable_lines, shortened
+from bddzoo.text import LONGEST_MESSAGE, as_text, printable, printable_json, printable_lines, shortened
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -183,7 +182,7 @@ class App:
         return self.color and stream.isatty() and os.environ.get("TERM") != "dumb"
 
     def _event(self, name: str, /, **fields: object) -> str:
-        return printable_json(json.dumps(_plain({"event": name, **fields}), ensure_ascii=False))
+        return _compact({"event": name, **fields})
 
     def _mark(self, word: str, colour: str) -> str:
         return click.style(word, fg=colour) if self.colours(sys.stderr) else word
@@ -208,26 +207,37 @@ def silence(stream: TextIO) -> None:
 
 
 def json_text(value: object) -> str:
-    """A value as indented JSON; NaN becomes null, paths and other things text."""
-    return printable_json(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+    """A value as indented JSON: NaN becomes null, paths and others text; printed zeros stay (`59.80`)."""
+    import msgspec
+
+    return msgspec.json.format(_compact(value), indent=2)
+
+
+def _compact(value: object) -> str:
+    import msgspec
+
+    return printable_json(msgspec.json.Encoder(decimal_format="number").encode(_plain(value)).decode())
 
 
 def _plain(value: object) -> Any:
-    """The value in JSON's own types: NaN and infinities as null, Decimals as numbers."""
+    """The value in types that JSON has: NaN and infinities as null."""
     from decimal import Decimal
+    from math import isfinite
 
     if isinstance(value, float | Decimal):
-        number = float(value)
-        return number if number - number == 0 else None
+        plain = value if isinstance(value, Decimal) else float(value)  # not a class of NumPy's
+        return plain if isfinite(plain) else None
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {as_text(str(k)): _plain(v) for k, v in value.items()}
     if isinstance(value, str):  # also an enumeration's
-        return str(value)
-    if isinstance(value, int | bool) or value is None:
+        return as_text(str(value))
+    if value is None or isinstance(value, bool) or (isinstance(value, int) and abs(value) < 1 << 63):
         return value
+    if isinstance(value, int):
+        return Decimal(value)
     if isinstance(value, Iterable):
         return [_plain(v) for v in value]
-    return str(value)
+    return as_text(str(value))
 
 
 class GlobalOption(click.Option):

@@ -226,7 +226,7 @@ def run(argv: list[str] | None = None) -> int:
         if app.verbosity > 0:
             return _bug(app, error)
         missing = ExitCode.MISSING
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO):
             silence(sys.stdout)
             app.error(f"cannot write {error.filename or 'the output'}: {error.strerror}", code=missing)
         elif error.errno in (errno.EACCES, errno.EPERM) and error.filename:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urljoin
 
 from bddzoo.errors import UsageError
 from bddzoo.registry.artifacts import KINDS
@@ -93,7 +95,7 @@ def author_text(person: Person) -> str:
 
 
 def _section(document: Document, task: str, page: str | None, papers: Mapping[str, Any]) -> dict[str, Any]:
-    templates = _templates(document)
+    templates = _templates(document, page)
     section: dict[str, Any] = {"page": page} if page else {}
     if document.layout != "headings":
         section["layout"] = document.layout
@@ -103,7 +105,7 @@ def _section(document: Document, task: str, page: str | None, papers: Mapping[st
     section["columns"] = {name: _column(c) for name, c in columns.items() if c.kind != "setting"}
     styles = _styles(document)
     section["tables"] = {name: _style(style) for name, style in styles.items()}
-    section["methods"] = [_method(h, styles, templates) for h in document.headings]
+    section["methods"] = [_method(h, styles, templates, page) for h in document.headings]
     return section
 
 
@@ -151,7 +153,10 @@ def _style(style: TableStyle) -> dict[str, Any]:
 
 
 def _method(
-    heading: Heading, styles: Mapping[str, TableStyle], templates: Mapping[str, Mapping[str, Any]]
+    heading: Heading,
+    styles: Mapping[str, TableStyle],
+    templates: Mapping[str, Mapping[str, Any]],
+    page: str | None,
 ) -> dict[str, Any]:
     name = next(n for n, style in styles.items() if style == heading.style)
     method: dict[str, Any] = {"name": heading.name}
@@ -163,11 +168,13 @@ def _method(
         method["table"] = name
     if heading.caption:
         method["caption"] = heading.caption
-    method["models"] = [_model(row, heading.style, templates) for row in heading.rows]
+    method["models"] = [_model(row, heading.style, templates, page) for row in heading.rows]
     return method
 
 
-def _model(row: Row, style: TableStyle, templates: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _model(
+    row: Row, style: TableStyle, templates: Mapping[str, Mapping[str, Any]], page: str | None
+) -> dict[str, Any]:
     model: dict[str, Any] = {"id": row.id, "backbone": row.backbone}
     settings = {
         k: int(v) if v.isdigit() and str(int(v)) == v else v
@@ -182,13 +189,13 @@ def _model(row: Row, style: TableStyle, templates: Mapping[str, Mapping[str, Any
             reported.setdefault(split, {})[metric] = value
     if reported:
         model["reported"] = reported
-    files = {k: v for k in KINDS if (v := _artifact(row, k, templates.get(k))) is not None}
+    files = {k: v for k in KINDS if (v := _artifact(row, k, templates.get(k), page)) is not None}
     if files:
         model["artifacts"] = files
     return model
 
 
-def _artifact(row: Row, kind: str, template: Mapping[str, Any] | None) -> Any:
+def _artifact(row: Row, kind: str, template: Mapping[str, Any] | None, page: str | None) -> Any:
     """Where a row differs from its task's template; None where it does not."""
     if template is None:
         return None
@@ -196,27 +203,47 @@ def _artifact(row: Row, kind: str, template: Mapping[str, Any] | None) -> Any:
     if kind not in row.links:
         return None if optional else False
     usual = {k: v.replace("{id}", row.id) for k, v in template.items() if isinstance(v, str)}
-    own = _fields(row, kind)
-    if all(usual.get(k) == own.get(k) for k in ("url", "printed", "md5")):
+    own = _fields(row, kind, page)
+    if all(usual.get(k) == own.get(k) for k in ("url", "page", "printed", "md5")):
         return True if optional else None
     entry: dict[str, Any] = {"sources": [own["url"]] if "url" in own else []}
-    entry.update({k: own[k] for k in ("printed", "md5") if k in own})
+    entry.update({k: own[k] for k in ("page", "printed", "md5") if k in own})
     return entry
 
 
-def _fields(row: Row, kind: str) -> dict[str, str]:
+def _fields(row: Row, kind: str, page: str | None) -> dict[str, str]:
     fields: dict[str, str] = {}
     target = row.links[kind]
     if target.startswith(("http://", "https://")):
         fields["url"] = target
     elif target:
+        fields |= _resolved(target, page) if page else {}
         fields["printed"] = target
     if kind == "weights" and row.links.get(DIGEST_LINK):
         fields["md5"] = row.links[DIGEST_LINK]
     return fields
 
 
-def _templates(document: Document) -> dict[str, dict[str, Any]]:
+def _pattern(text: str, model: str) -> str:
+    """A link with `{id}` in place of the model's id, where that is a word of its own."""
+    return re.sub(rf"(?<![A-Za-z0-9_]){re.escape(model)}(?![A-Za-z0-9])", "{id}", text)
+
+
+# A file of a repository is shown on one page and downloaded from another.
+_ON_GITHUB = re.compile(r"https://github\.com/([^/]+/[^/]+)/(?:blob|tree)/(.+)")
+
+
+def _resolved(target: str, page: str) -> dict[str, str]:
+    """Where a link that is relative to the document's page leads, and where its file is downloaded."""
+    folder = page if "/tree/" not in page or page.endswith("/") else page + "/"
+    url = urljoin(folder, target).replace("/tree/", "/blob/", 1)
+    found = _ON_GITHUB.fullmatch(url)
+    if found is None:
+        return {"url": url}
+    return {"url": f"https://raw.githubusercontent.com/{found[1]}/{found[2]}", "page": url}
+
+
+def _templates(document: Document, page: str | None) -> dict[str, dict[str, Any]]:
     """For each kind of file the pattern that most rows follow."""
     rows = [row for heading in document.headings for row in heading.rows]
     templates: dict[str, dict[str, Any]] = {}
@@ -225,7 +252,7 @@ def _templates(document: Document) -> dict[str, dict[str, Any]]:
         if not having:
             continue
         patterns = Counter(
-            tuple((k, v.replace(row.id, "{id}")) for k, v in _fields(row, kind).items()) for row in having
+            tuple((k, _pattern(v, row.id)) for k, v in _fields(row, kind, page).items()) for row in having
         )
         usual = dict(patterns.most_common(1)[0][0])
         target = usual.get("url") or usual.get("printed") or ""

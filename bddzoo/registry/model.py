@@ -181,6 +181,15 @@ class Link(Struct, frozen=True):
     url: str | None = None
 
 
+class Paper(Struct, frozen=True):
+    """What a model is cited by; the first of several venues is the one that presented the method."""
+
+    title: str
+    url: str | None = None
+    venue: str | None = None
+    authors: tuple[Person, ...] = ()
+
+
 class Method(Struct, frozen=True):
     """A heading of a zoo: a method with its paper, or for openseg.pytorch a data set.
 
@@ -328,6 +337,7 @@ class Model(Struct, frozen=True):
         notes: What is known to be odd about the row.
         document: The zoo's Markdown document that the row is printed in, pinned; None when unknown.
         paper_id: Name in the registry of the paper of the row's method; the heading's unless the row says.
+        paper: That paper.
         protocols: Id to protocol, of those that `elsewhere` names.
         training: How the weights were trained, or None when unknown.
         elsewhere: Numbers that were published in other places.
@@ -356,6 +366,7 @@ class Model(Struct, frozen=True):
     not_buildable: NotBuildable | None = None
     document: Artifact | None = None
     paper_id: str | None = None
+    paper: Paper | None = None
     protocols: Mapping[str, Protocol] = field(default_factory=dict)
 
     def tested_by(self, name: str, protocol: Protocol | None = None) -> Model:

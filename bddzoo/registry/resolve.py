@@ -30,6 +30,7 @@ from bddzoo.registry.model import (
     Model,
     Network,
     NotBuildable,
+    Paper,
     Person,
     Protocol,
     Reported,
@@ -380,6 +381,10 @@ class Resolver(Checker):
             self.note((*at, "protocol"), message, row.id, depth)
         if row.paper is not None and row.paper not in self.doc.papers:
             self.note((*at, "paper"), unknown("paper", row.paper, self.doc.papers), row.id, depth)
+        paper_id = row.paper or method.paper_id
+        found = self.doc.papers.get(paper_id or "")
+        authors = self.authors.get(paper_id or "", ())
+        paper = Paper(found.title, found.url, found.venue, authors) if found is not None else None
         style = styles.get(heading.table)
         resolved = self.protocols.get(protocol) if protocol else None
         network = None
@@ -404,7 +409,8 @@ class Resolver(Checker):
             former_ids=self._former_ids(at, row),
             not_buildable=self._not_buildable(at, row, row.not_buildable or section.not_buildable),
             document=document,
-            paper_id=row.paper or method.paper_id,
+            paper_id=paper_id,
+            paper=paper,
             protocols={
                 e.protocol: self.protocols[e.protocol] for e in row.elsewhere if e.protocol in self.protocols
             },

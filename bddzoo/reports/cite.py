@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from bddzoo.registry.model import Method, Model, Zoo
+from bddzoo.registry.model import Model, Paper, Zoo
 
 # Venues that are journals; everything else that a zoo prints is a conference.
 JOURNALS = {
@@ -41,34 +41,33 @@ def entries(model: Model) -> list[str]:
 
     What is unknown is left out. Of several venues, the first counts: the one that presented the method.
     """
-    paper = [] if model.method.paper is None else [_paper(model.method)]
+    paper = [] if model.paper is None else [_paper(model.paper, model.method.name)]
     return [*paper, _zoo(model.zoo)] if model.zoo.url or not paper else paper
 
 
-def _paper(method: Method) -> str:
-    assert method.paper is not None
-    venue = _VENUE.match(method.venue or "")
-    arxiv = _ARXIV.search(method.paper.url or "")
+def _paper(paper: Paper, name: str) -> str:
+    venue = _VENUE.match(paper.venue or "")
+    arxiv = _ARXIV.search(paper.url or "")
     kind = "misc"
     fields = {
-        "author": " and ".join(_escape(a.name) for a in method.authors),
+        "author": " and ".join(_escape(a.name) for a in paper.authors),
         # Double braces keep the capitals as they are printed.
-        "title": "{" + _escape(method.paper.title) + "}",
+        "title": "{" + _escape(paper.title) + "}",
     }
     if venue is not None:
-        name = venue["name"].strip()
-        if name in JOURNALS:
-            kind, fields["journal"] = "article", JOURNALS[name]
-        else:
-            kind, fields["booktitle"] = "inproceedings", _escape(CONFERENCES.get(name, name))
+        place = venue["name"].strip()
+        if place in JOURNALS:
+            kind, fields["journal"] = "article", JOURNALS[place]
+        elif place != "arXiv":
+            kind, fields["booktitle"] = "inproceedings", _escape(CONFERENCES.get(place, place))
         fields["year"] = venue["year"]
     if arxiv is not None:
         fields |= {"eprint": arxiv["id"], "archiveprefix": "arXiv"}
-    elif method.paper.url:
-        fields["url"] = method.paper.url
+    elif paper.url:
+        fields["url"] = paper.url
     year = fields.get("year") or ""
-    author = method.authors[0].name.split()[-1] if method.authors else ""
-    return _entry(kind, _key(author or method.name) + year + _first_word(method.paper.title), fields)
+    author = paper.authors[0].name.split()[-1] if paper.authors else ""
+    return _entry(kind, _key(author or name) + year + _first_word(paper.title), fields)
 
 
 def _zoo(zoo: Zoo) -> str:

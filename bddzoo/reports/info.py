@@ -73,11 +73,10 @@ def as_text(model: Model) -> str:
     _row(lines, "former names", ", ".join(model.former_ids))
     _row(lines, "task", model.task + (f": {method.attribute}" if method.attribute else ""))
     _row(lines, "method", method.name + (f" ({method.caption})" if method.caption else ""))
-    if method.paper:
-        _row(lines, "paper", method.paper.title + (f" [{method.venue}]" if method.venue else ""))
-        _row(lines, "", method.paper.url or UNKNOWN)
-    if method.authors:
-        _row(lines, "authors", ", ".join(a.name + a.mark for a in method.authors))
+    if model.paper:
+        _row(lines, "paper", model.paper.title + (f" [{model.paper.venue}]" if model.paper.venue else ""))
+        _row(lines, "", model.paper.url or UNKNOWN)
+        _row(lines, "authors", ", ".join(a.name + a.mark for a in model.paper.authors))
     if method.code:
         _row(lines, "code", method.code.url or UNKNOWN)
     _row(lines, "backbone", model.backbone)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from unicodedata import east_asian_width
+from unicodedata import category, east_asian_width
 
 from bddzoo.text import printable
 
@@ -15,10 +15,11 @@ Row = Sequence[str]
 
 
 def width(text: str) -> int:
-    """Columns that a text takes on a terminal."""
+    """Columns that a text takes on a terminal: none for an accent that is written by itself, two for 漢."""
     if text.isascii():
         return len(text)
-    return sum(2 if east_asian_width(c) in "WF" else 1 for c in text)
+    marks = ("Mn", "Me", "Cf")
+    return sum(2 if east_asian_width(c) in "WF" else category(c) not in marks for c in text)
 
 
 def markdown_table(headers: Row, rows: Sequence[Row], right: Sequence[bool]) -> str:

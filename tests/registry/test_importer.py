@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -201,3 +204,32 @@ def test_any_text_imports_or_is_refused_politely(text: str) -> None:
         assert error.exit_code == ExitCode.USAGE
         assert error.message.startswith("t:")
         assert "\n" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("page", "url", "shown"),
+    [
+        ("https://github.com/o/r/tree/c0/s", "https://raw.githubusercontent.com/o/r/c0/s/x/m.py", True),
+        ("https://github.com/o/r/blob/c0/s/a.md", "https://raw.githubusercontent.com/o/r/c0/s/x/m.py", True),
+        ("https://example.org/zoo/README.md", "https://example.org/zoo/x/m.py", False),
+    ],
+)  # fmt: skip
+def test_relative_links_lead_to_where_the_document_is_published(page, url, shown):
+    text = "## M\n\n| Backbone | mIoU-val | Config |\n| - | - | - |\n| a | 59.80 | [config](./x/m.py) |\n"
+    document = import_markdown(text, "x.md")
+    (model,) = load_text(entries_yaml(document, "z", "Z", "sem_seg", page), "x").models
+    config = model.artifact("config")
+    assert config.sources == (url,)
+    assert config.printed == "./x/m.py"
+    assert (config.page is not None) == shown
+
+
+def test_documents_are_read_in_time_that_grows_with_their_length():
+    """A document twice as long as another takes twice as long, whatever stands in it; far from its square."""
+    from tests.attacks.registries import LONG
+
+    for name, text in LONG.items():
+        start = time.process_time()
+        with contextlib.suppress(UsageError):
+            import_markdown(text, name)
+        assert time.process_time() - start < 5, name

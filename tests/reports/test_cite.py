@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from bddzoo.cli.app import App
 from bddzoo.cli.main import cli
 from bddzoo.registry import load_registry
-from bddzoo.registry.model import Link, Model, Person
+from bddzoo.registry.model import Model, Paper, Person
 from bddzoo.reports.cite import bibliography, bibtex, entries
 from bddzoo.reports.facts import steps
 from tests.cli.inprocess import Done, runner
@@ -62,8 +62,7 @@ def test_the_first_of_two_venues_counts() -> None:
 def made_up(title: str, venue: str | None, *people: str) -> Model:
     model = REGISTRY.models[0]
     authors = tuple(Person(name) for name in people)
-    method = replace(model.method, paper=Link(title, "https://example.org/a"), venue=venue, authors=authors)
-    return replace(model, method=method)
+    return replace(model, paper=Paper(title, "https://example.org/a", venue, authors))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +90,7 @@ def test_odd_papers(model: Model, kind: str, key: str, expected: dict[str, str])
 
 
 def test_a_zoo_without_papers_is_cited_itself() -> None:
-    model = next(m for m in REGISTRY.models if m.method.paper is None)
+    model = replace(REGISTRY.models[0], paper=None)
     (entry,) = entries(model)
     kind, _, fields = parse(entry)
     assert kind == "misc"
@@ -137,3 +136,18 @@ def test_every_command_is_one_that_exists(zoo: str) -> None:
 def test_names_are_quoted_for_a_shell() -> None:
     model = replace(REGISTRY.models[0], id="my net; rm -rf ~")
     assert {shlex.split(step.command)[2] for step in steps(model)} == {model.id}
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("ocr-3x3-resnet101-cityscapes", "Object-Contextual Representations"),
+        ("isa-wide-resnet38-cityscapes", "Interlaced Sparse Self-Attention"),
+        ("ocnet-hrnetv2-48-cityscapes", "OCNet: Object Context Network"),
+    ],
+)
+def test_rows_under_a_data_set_are_cited_by_their_own_method(model, words):
+    text = bibtex(load_registry().find(model))
+    assert words in text
+    assert text.startswith("@misc{"), "arXiv is not a conference"
+    assert "archiveprefix = {arXiv}" in text

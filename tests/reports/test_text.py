@@ -2,6 +2,9 @@
 
 import csv
 import io
+import json
+import re
+from decimal import Decimal
 from html.parser import HTMLParser
 
 import markdown
@@ -9,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bddzoo.cli.app import json_text
 from bddzoo.cli.output import table
-from bddzoo.reports.text import csv_table, markdown_table
+from bddzoo.reports.text import csv_table, markdown_table, width
+from bddzoo.text import printable_lines
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -68,3 +73,28 @@ def test_formulas_are_text_in_a_spreadsheet(cell):
 @pytest.mark.parametrize("cell", ["-", "-3.25", "+0.10", "59.80", "fcn_r50", ""])
 def test_numbers_and_names_stay_as_they_are(cell):
     assert csv_table(("a", "b"), [(cell, "x")]).split("\n")[1] == f"{cell},x"
+
+
+def test_decomposed_letters_are_padded_by_what_is_seen():
+    lines = table(("a", "b"), [("e\u0301t\u00e9", "x"), ("ete", "y")]).split("\n")
+    assert [width(line) for line in lines[2:]] == [6, 6]
+    assert lines[2].endswith("\u00e9  x")
+
+
+LINES = st.lists(st.text(max_size=30) | st.sampled_from(HOSTILE), max_size=4).map("\n".join)
+
+
+@given(LINES)
+def test_lines_hold_nothing_to_obey(text):
+    safe = printable_lines(text)
+    assert safe.count("\n") == text.count("\n")
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202a-\u202e\u2066-\u2069]", safe)
+    assert not re.search(r"^\s*::[A-Za-z]|##\[", safe, re.MULTILINE)
+
+
+@given(st.text(max_size=40))
+def test_json_says_the_same_without_control_characters(text):
+    out = json_text({text: [text, Decimal("59.80")]})
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202a-\u202e]", out)
+    assert "59.80" in out
+    assert json.loads(out) == {text: [text, 59.8]}
