@@ -13,44 +13,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.datasets.formats.rle import MAX_PIXELS
+from bddzoo.datasets.formats.rle import MaskRuns, RleError, decode_runs
 from bddzoo.datasets.native import native
 from bddzoo.evaluation.metrics.confusion import IGNORE
-
-# Five bits a digit: six digits hold every length up to MAX_PIXELS.
-MAX_DIGITS = 6
-
-
-class RleError(ValueError):
-    """Counts that describe no mask of the stated size."""
-
-
-class MaskRuns(msgspec.Struct, frozen=True, gc=False):
-    """Foreground runs of several masks of one size, in column order, mask by mask.
-
-    Attributes:
-        starts: (N,) int64, first pixel of each run.
-        ends: (N,) int64, the pixel behind its last; above its start.
-        masks: (N,) int64, which mask it belongs to.
-        count: Number of masks.
-        pixels: Height times width.
-    """
-
-    starts: NDArray[np.int64]
-    ends: NDArray[np.int64]
-    masks: NDArray[np.int64]
-    count: int
-    pixels: int
-
-    def areas(self) -> NDArray[np.int64]:
-        """Pixels of each mask, (count,)."""
-        sums = np.bincount(self.masks, self.ends - self.starts, minlength=self.count)
-        return sums.astype(np.int64)
-
-    def overlapping(self) -> bool:
-        """Whether any two masks share a pixel."""
-        order = np.argsort(self.starts)
-        return bool((self.ends[order][:-1] > self.starts[order][1:]).any())
 
 
 class ClassRuns(msgspec.Struct, frozen=True, gc=False):
@@ -65,89 +30,6 @@ class ClassRuns(msgspec.Struct, frozen=True, gc=False):
     starts: NDArray[np.int64]
     values: NDArray[np.uint8]
     pixels: int
-
-
-def decode_runs(counts: Sequence[bytes], pixels: int) -> MaskRuns:
-    """Runs of masks from their compressed counts; all masks are decoded at once.
-
-    Args:
-        counts: Compressed counts of masks of one size.
-        pixels: Height times width.
-
-    Raises:
-        RleError: With the position of the first bad mask as its argument.
-    """
-    total = len(counts)
-    if not total:
-        none = np.zeros(0, np.int64)
-        return MaskRuns(none, none, none, 0, pixels)
-    loops = native()
-    if loops is not None:
-        found = loops.rle_runs(counts, pixels)
-        if isinstance(found, int):
-            raise RleError(found)
-        return MaskRuns(*found, total, pixels)
-    digits = np.frombuffer(b"".join(counts), np.uint8) - np.uint8(48)
-    more = (digits & 0x20) != 0
-    finals = np.flatnonzero(~more)
-    lasts = np.cumsum([len(c) for c in counts]) - 1
-    # Every value ends with a final digit, and so must every mask.
-    if not all(counts) or more[lasts].any() or (digits > 63).any():
-        raise RleError(_first_bad(counts, pixels))
-    widths = np.diff(finals, prepend=-1)
-    widest = int(widths.max())
-    if widest > MAX_DIGITS:
-        raise RleError(_first_bad(counts, pixels))
-    first = finals - widths + 1
-    values = (digits[first] & 0x1F).astype(np.int64)
-    for k in range(1, widest):
-        long = np.flatnonzero(widths > k)
-        values[long] |= (digits[first[long] + k] & 0x1F).astype(np.int64) << (5 * k)
-    negative = np.flatnonzero(digits[finals] & 0x10)
-    values[negative] -= np.int64(1) << (5 * widths[negative])
-
-    stops = np.searchsorted(finals, lasts, side="right").tolist()
-    parts: list[NDArray[np.int64]] = []
-    begin = 0
-    for mask, stop in enumerate(stops):
-        lengths = values[begin:stop]
-        # Counts 1, 3, 5 ... are running sums of their own, and so are 2, 4, 6 ...; count 0 stands alone.
-        for chain in (lengths[1::2], lengths[2::2]):
-            np.cumsum(chain, out=chain)
-        edges = np.cumsum(lengths)
-        if edges[-1] != pixels or lengths.min() < 0:
-            raise RleError(mask)
-        parts.append(edges)
-        begin = stop
-    # Runs of foreground are those with odd numbers.
-    starts = np.concatenate([e[: e.size // 2 * 2 : 2] for e in parts])
-    ends = np.concatenate([e[1::2] for e in parts])
-    masks = np.repeat(np.arange(total), [e.size // 2 for e in parts])
-    full = ends > starts
-    return MaskRuns(starts[full], ends[full], masks[full], total, pixels)
-
-
-def _first_bad(counts: Sequence[bytes], pixels: int) -> int:
-    """Which of several masks is malformed; they are looked at one by one."""
-    if len(counts) > 1:
-        for i, one in enumerate(counts):
-            try:
-                decode_runs([one], pixels)
-            except RleError:
-                return i
-    return 0
-
-
-def check_size(size: Sequence[int]) -> int:
-    """Pixels of a mask of [height, width].
-
-    Raises:
-        RleError: Not positive, or too large to be meant.
-    """
-    height, width = int(size[0]), int(size[1])
-    if height < 1 or width < 1 or height * width > MAX_PIXELS:
-        raise RleError(0)
-    return height * width
 
 
 def decode_class_runs(counts: Sequence[bytes], classes: NDArray[np.uint8], pixels: int) -> ClassRuns:

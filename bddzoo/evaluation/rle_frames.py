@@ -17,22 +17,14 @@ from bddzoo.datasets.formats.frames import (
     label_flag,
     masked_labels,
 )
+from bddzoo.datasets.formats.rle import MaskRuns, RleError, check_size, decode_runs
 from bddzoo.datasets.native import native
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.frame_warnings import FrameResult, matched
 from bddzoo.evaluation.metrics.matching import Candidates, FrameMatches, category_table, matches_of_json
 from bddzoo.evaluation.options import MASK_HEIGHT, MASK_WIDTH, Options
 from bddzoo.evaluation.pairing import FramePair
-from bddzoo.evaluation.rle import (
-    ClassRuns,
-    MaskRuns,
-    RleError,
-    check_size,
-    class_runs,
-    decode_class_runs,
-    decode_runs,
-    runs_confusion,
-)
+from bddzoo.evaluation.rle import ClassRuns, class_runs, decode_class_runs, runs_confusion
 
 _NO_CLASSES = np.zeros(0, np.uint8)
 

@@ -15,11 +15,12 @@ from pycocotools import mask as coco
 
 from bddzoo.datasets import native
 from bddzoo.datasets.formats import mask as label_images
+from bddzoo.datasets.formats.rle import RleError, decode_runs
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import word_pairs
 from bddzoo.evaluation.metrics.confusion import confusion
 from bddzoo.evaluation.metrics.matching import Candidates, match_frame
-from bddzoo.evaluation.rle import RleError, class_runs, decode_class_runs, decode_runs, runs_confusion
+from bddzoo.evaluation.rle import class_runs, decode_class_runs, runs_confusion
 from hatch_build import compile_loops
 from tests.evaluation import scenes
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from bddzoo.datasets.native import native
 from bddzoo.errors import MissingError
 
 # Larger masks are refused before a byte is allocated: BDD100K's have 0.9 megapixels.
@@ -16,6 +18,38 @@ MAX_PIXELS = 1 << 26
 MAX_DIGITS = 6
 # The mask of 0.9 megapixels that is longest, a chessboard, has 0.9 MB of counts.
 MAX_COUNTS = 1 << 22
+
+
+class RleError(ValueError):
+    """Counts that describe no mask of the stated size."""
+
+
+class MaskRuns(msgspec.Struct, frozen=True, gc=False):
+    """Foreground runs of several masks of one size, in column order, mask by mask.
+
+    Attributes:
+        starts: (N,) int64, first pixel of each run.
+        ends: (N,) int64, the pixel behind its last; above its start.
+        masks: (N,) int64, which mask it belongs to.
+        count: Number of masks.
+        pixels: Height times width.
+    """
+
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    masks: npt.NDArray[np.int64]
+    count: int
+    pixels: int
+
+    def areas(self) -> npt.NDArray[np.int64]:
+        """Pixels of each mask, (count,)."""
+        sums = np.bincount(self.masks, self.ends - self.starts, minlength=self.count)
+        return sums.astype(np.int64)
+
+    def overlapping(self) -> bool:
+        """Whether any two masks share a pixel."""
+        order = self.starts.argsort()
+        return bool((self.ends[order][:-1] > self.starts[order][1:]).any())
 
 
 def encode_rle(mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
@@ -65,7 +99,7 @@ def decode_rle(rle: Mapping[str, Any], where: str = "RLE") -> npt.NDArray[np.boo
 
     (height, width), counts = _checked(rle, where)
     # pycocotools writes past the end of the canvas or leaves it unset where counts do not fit.
-    _runs(counts, height * width, where)
+    _runs([counts], height * width, where)
     return np.asarray(coco.decode({"size": [height, width], "counts": counts})).view(np.bool_)
 
 
@@ -93,16 +127,13 @@ def paint_masks(
     pixels = size[0] * size[1]
     if pixels > MAX_PIXELS:
         raise MissingError(f"{where}: masks of {size[1]}x{size[0]} pixels, which can't be meant")
-    runs = []
-    for rle, value in masks:
-        shape, counts = _checked(rle, where)
+    checked = [_checked(rle, where) for rle, _ in masks]
+    for shape, _ in checked:
         if shape != size:
             raise MissingError(f"{where}: masks of different sizes: {list(shape)} and {list(size)}")
-        starts, ends = _runs(counts, pixels, where)
-        runs.append((starts, ends, np.full(starts.size, value, dtype)))
-    starts, ends, values = (
-        np.concatenate([run[part] for run in runs]) if runs else np.zeros(0, np.int64) for part in range(3)
-    )
+    runs = _runs([counts for _, counts in checked], pixels, where)
+    starts, ends = runs.starts, runs.ends
+    values = np.array([value for _, value in masks], dtype)[runs.masks]
     order = np.argsort(starts)
     if (ends[order][:-1] <= starts[order][1:]).all():
         # Runs and what is between them, one after the other.
@@ -133,37 +164,96 @@ def _checked(rle: Mapping[str, Any], where: str) -> tuple[tuple[int, int], bytes
     return (height, width), counts
 
 
-def _runs(counts: bytes, pixels: int, where: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Starts and ends of the runs of a mask, in column order.
-
-    Each count is a sequence of 6-bit digits, 5 bits of value and one that says "more"; from the
-    third on it is the difference to the count two before (rleFrString in cocoapi's maskApi.c).
+def _runs(counts: Sequence[bytes], pixels: int, where: str) -> MaskRuns:
+    """Runs of masks.
 
     Raises:
-        MissingError: The counts are malformed or do not add up to `pixels`.
+        MissingError: Counts are malformed or do not add up to `pixels`.
     """
-    bad = MissingError(f"{where}: the RLE does not describe {pixels} pixels")
-    digits = np.frombuffer(counts, np.uint8) - np.uint8(48)
+    try:
+        return decode_runs(counts, pixels)
+    except RleError:
+        raise MissingError(f"{where}: the RLE does not describe {pixels} pixels") from None
+
+
+def decode_runs(counts: Sequence[bytes], pixels: int) -> MaskRuns:
+    """Runs of masks from their compressed counts; all masks are decoded at once.
+
+    Args:
+        counts: Compressed counts of masks of one size.
+        pixels: Height times width.
+
+    Raises:
+        RleError: With the position of the first bad mask as its argument.
+    """
+    total = len(counts)
+    if not total:
+        none = np.zeros(0, np.int64)
+        return MaskRuns(none, none, none, 0, pixels)
+    loops = native()
+    if loops is not None:
+        found = loops.rle_runs(counts, pixels)
+        if isinstance(found, int):
+            raise RleError(found)
+        return MaskRuns(*found, total, pixels)
+    digits = np.frombuffer(b"".join(counts), np.uint8) - np.uint8(48)
     more = (digits & 0x20) != 0
-    if not digits.size or more[-1] or (digits > 63).any():
-        raise bad
     finals = np.flatnonzero(~more)
+    lasts = np.cumsum([len(c) for c in counts]) - 1
+    # Every value ends with a final digit, and so must every mask.
+    if not all(counts) or more[lasts].any() or (digits > 63).any():
+        raise RleError(_first_bad(counts, pixels))
     widths = np.diff(finals, prepend=-1)
-    if widths.max() > MAX_DIGITS:
-        raise bad
+    widest = int(widths.max())
+    if widest > MAX_DIGITS:
+        raise RleError(_first_bad(counts, pixels))
     first = finals - widths + 1
-    lengths = np.zeros(finals.size, np.int64)
-    for k in range(int(widths.max())):
+    values = (digits[first] & 0x1F).astype(np.int64)
+    for k in range(1, widest):
         long = np.flatnonzero(widths > k)
-        lengths[long] |= (digits[first[long] + k] & 0x1F).astype(np.int64) << (5 * k)
-    lengths -= np.where(digits[finals] & 0x10, np.int64(1) << (5 * widths), 0)
-    # Counts 1, 3, 5 ... are running sums of their own, and so are 2, 4, 6 ...; count 0 stands alone.
-    for chain in (lengths[1::2], lengths[2::2]):
-        np.cumsum(chain, out=chain)
-    edges = np.cumsum(lengths)
-    if lengths.min() < 0 or edges[-1] != pixels:
-        raise bad
-    # Runs of foreground are those with odd numbers; some are empty.
-    starts, ends = edges[: edges.size // 2 * 2 : 2], edges[1::2]
+        values[long] |= (digits[first[long] + k] & 0x1F).astype(np.int64) << (5 * k)
+    negative = np.flatnonzero(digits[finals] & 0x10)
+    values[negative] -= np.int64(1) << (5 * widths[negative])
+
+    stops = np.searchsorted(finals, lasts, side="right").tolist()
+    parts: list[npt.NDArray[np.int64]] = []
+    begin = 0
+    for mask, stop in enumerate(stops):
+        lengths = values[begin:stop]
+        # Counts 1, 3, 5 ... are running sums of their own, and so are 2, 4, 6 ...; count 0 stands alone.
+        for chain in (lengths[1::2], lengths[2::2]):
+            np.cumsum(chain, out=chain)
+        edges = np.cumsum(lengths)
+        if edges[-1] != pixels or lengths.min() < 0:
+            raise RleError(mask)
+        parts.append(edges)
+        begin = stop
+    # Runs of foreground are those with odd numbers.
+    starts = np.concatenate([e[: e.size // 2 * 2 : 2] for e in parts])
+    ends = np.concatenate([e[1::2] for e in parts])
+    masks = np.repeat(np.arange(total), [e.size // 2 for e in parts])
     full = ends > starts
-    return starts[full], ends[full]
+    return MaskRuns(starts[full], ends[full], masks[full], total, pixels)
+
+
+def _first_bad(counts: Sequence[bytes], pixels: int) -> int:
+    """Which of several masks is malformed; they are looked at one by one."""
+    if len(counts) > 1:
+        for i, one in enumerate(counts):
+            try:
+                decode_runs([one], pixels)
+            except RleError:
+                return i
+    return 0
+
+
+def check_size(size: Sequence[int]) -> int:
+    """Pixels of a mask of [height, width].
+
+    Raises:
+        RleError: Not positive, or too large to be meant.
+    """
+    height, width = int(size[0]), int(size[1])
+    if height < 1 or width < 1 or height * width > MAX_PIXELS:
+        raise RleError(0)
+    return height * width
