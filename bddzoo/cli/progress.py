@@ -72,7 +72,6 @@ class FileLines(Reporter):
         self.app.say(f"{count}{self._names[key]}: {format_size(done)}{rate}")
 
     def note(self, key: str, text: str) -> None:
-        """One line."""
         self.app.say(f"{self._names.get(key, key)}: {text}")
 
 

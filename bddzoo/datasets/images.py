@@ -128,11 +128,9 @@ class BddLayout:
         return old and not (self.root / _LABELS[task]).is_dir()
 
     def image_folder(self, task: str, split: str) -> Path:
-        """Folder of the images."""
         return self.root / ("seg/images" if self._is_old(task) else _known(_IMAGES, task)) / split
 
     def label_folder(self, task: str, split: str) -> Path:
-        """Folder of the labels."""
         return self.root / ("seg/labels" if self._is_old(task) else _known(_LABELS, task)) / split
 
     def frames(self, task: str, split: str) -> list[Sample]:

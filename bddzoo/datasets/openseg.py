@@ -264,7 +264,6 @@ class OpensegLayout:
         self._refuse_other_layouts()
 
     def image_folder(self, task: str, split: str) -> Path:
-        """Folder of the images."""
         self._only_semantic(task)
         if self.nested:
             return self.root / NESTED[0] / split
@@ -272,7 +271,6 @@ class OpensegLayout:
         return next((folder for folder in found if folder.is_dir()), found[0])
 
     def label_folder(self, task: str, split: str) -> Path:
-        """Folder of the labels."""
         return self.root / NESTED[1] / split if self.nested else self.root / split / "label"
 
     def listing(self, task: str, split: str, *, labels: bool = True, attributes: bool = True) -> Listing:

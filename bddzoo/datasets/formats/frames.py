@@ -170,7 +170,6 @@ class JsonFrames:
             self.videos.append(found.videoName)
 
     def content(self, index: int) -> bytes:
-        """The JSON of one frame."""
         member, start, end = self._places[index]
         return self.source.read_part(member, start, end - start)
 
