@@ -62,7 +62,7 @@ def collect_environment(ops: dict[str, str] | None = None) -> Environment:
     must not import it for its record.
 
     Args:
-        ops: Implementations of the compiled operators, as `bddzoo.engines.ops_in_use()` gives them.
+        ops: Implementations of the compiled operators, as `bddzoo.engines.ops.ops_in_use()` gives them.
     """
     from bddzoo.version import __version__
 

@@ -10,9 +10,10 @@ import torch
 from bddzoo.datasets.classes import INS_SEG, SEM_SEG
 from bddzoo.datasets.formats.mask import paint_bitmask, read_bitmask, read_mask, score_entries
 from bddzoo.datasets.images import BddLayout
-from bddzoo.engines import InsSegRunner, SemSegRunner
+from bddzoo.engines.instance import InsSegRunner
+from bddzoo.engines.semantic import SemSegRunner
 from bddzoo.evaluation import BoxAccumulator, InsSegAccumulator, Scores, SemSegAccumulator
-from bddzoo.inference import predict_frames
+from bddzoo.inference.pipeline import predict_frames
 from bddzoo.registry.model import Model
 
 

@@ -63,8 +63,7 @@ class Ours:
     """The pipeline of `bddzoo eval`."""
 
     def __init__(self, model: Any, weights: Path, device: str, batch: int | None, amp: bool = False) -> None:
-        from bddzoo.inference import load_runner
-        from bddzoo.inference.load import default_batch_size
+        from bddzoo.inference.load import default_batch_size, load_runner
         from bddzoo.inference.speedups import Speedups
 
         self.model = model
@@ -80,8 +79,8 @@ def predict_and_score(
     runner: Any, model: Any, frames: list[Any], scorer: Any, device: Any, batch: int
 ) -> list[Any]:
     """The pipeline of `bddzoo eval` with any runner; the predictions."""
-    from bddzoo.inference import predict_frames
     from bddzoo.inference.background import Sink
+    from bddzoo.inference.pipeline import predict_frames
 
     by_name = {frame.name: frame for frame in frames}
     results = []

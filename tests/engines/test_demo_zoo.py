@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import bddzoo
-from bddzoo.engines import build_network, load_weights
+from bddzoo.engines.build import build_network
+from bddzoo.engines.weights import load_weights
 from bddzoo.registry import load_registry
 from bddzoo.registry.model import Model
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from bddzoo.engines import build_network
+from bddzoo.engines.build import build_network
 from bddzoo.engines.flops import DETECTIONS, PROPOSALS, count_flops
 from bddzoo.registry import load_registry
 

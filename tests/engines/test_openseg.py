@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from bddzoo.engines import build_network, load_weights, read_checkpoint
+from bddzoo.engines.build import build_network
+from bddzoo.engines.checkpoint import read_checkpoint
 from bddzoo.engines.openseg.layout import count, entries
 from bddzoo.engines.openseg.network import OpensegNetwork
 from bddzoo.engines.openseg.spec import ARCHS, BACKBONES, Spec, is_spec, spec_of, why_not
 from bddzoo.engines.openseg.training_facts import TrainingFacts, read_training_facts
 from bddzoo.engines.selftest.folder import packaged
+from bddzoo.engines.weights import load_weights
 from bddzoo.errors import IntegrityError, UsageError
 from bddzoo.registry.model import REASONS
 from tests.engines.openseg_models import R101, R101_D16, WRN38, model_of

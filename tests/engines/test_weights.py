@@ -6,9 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bddzoo.engines import build_network, load_model, load_weights
+from bddzoo.engines.build import build_network
+from bddzoo.engines.load import load_model
 from bddzoo.engines.recipe import recipe_state
-from bddzoo.engines.weights import from_vis4d
+from bddzoo.engines.weights import from_vis4d, load_weights
 from bddzoo.errors import BddzooWarning, IntegrityError, MissingError, UsageError
 from tests.engines.models import narrow_segmentor, narrow_vis4d, registry
 

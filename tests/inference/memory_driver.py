@@ -14,7 +14,9 @@ from pathlib import Path
 
 import torch
 
-from bddzoo.inference import Events, load_runner, predict_frames
+from bddzoo.inference.batches import Events
+from bddzoo.inference.load import load_runner
+from bddzoo.inference.pipeline import predict_frames
 from bddzoo.registry import load_registry
 from tests.cli.command import ROOT
 

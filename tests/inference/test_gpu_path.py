@@ -12,8 +12,9 @@ import bddzoo
 from bddzoo.datasets.mini import make_mini
 from bddzoo.engines.load import is_out_of_memory
 from bddzoo.errors import MissingError
-from bddzoo.inference import Events, load_runner, predict_frames
-from bddzoo.inference.load import resolve_device
+from bddzoo.inference.batches import Events
+from bddzoo.inference.load import load_runner, resolve_device
+from bddzoo.inference.pipeline import predict_frames
 from bddzoo.inference.speedups import Speedups
 from bddzoo.registry import load_registry
 from tests.support.pretend import DEVICE, OnDevice, pretend_gpu

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from bddzoo.datasets.formats.scalabel import Instances, no_instances
 from bddzoo.errors import MissingError, UsageError
-from bddzoo.inference import Events, predict_frames, resolve_device
-from bddzoo.inference.load import check_device_name
+from bddzoo.inference.batches import Events
+from bddzoo.inference.load import check_device_name, resolve_device
+from bddzoo.inference.pipeline import predict_frames
 from bddzoo.registry.model import Method, Model, Protocol, Zoo
 
 SIZES = ((20, 30), (24, 16), (30, 20))

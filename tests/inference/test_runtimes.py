@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bddzoo.engines import build_network
+from bddzoo.engines.build import build_network
 from bddzoo.engines.recipe import GAIN, recipe_state
 from bddzoo.errors import UsageError
 from bddzoo.inference.load import load_runner

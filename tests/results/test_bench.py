@@ -65,7 +65,8 @@ def test_three_images_take_longer_than_one(pair: list[Any]) -> None:
 def test_the_second_stage_does_the_same_work_whatever_is_seen() -> None:
     import torch
 
-    from bddzoo.engines import build_network, make_runner
+    from bddzoo.engines.build import build_network
+    from bddzoo.engines.load import make_runner
     from bddzoo.engines.recipe import GAIN, recipe_state
     from bddzoo.runs.bench import fix_second_stage
 
