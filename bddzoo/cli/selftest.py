@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,7 @@ def command(app: App, *, selection: Selection, golden: Path | None, device: str)
             test = Selftest(folder, *settings)
             models = _chosen(app, test, rest, everything, golden is not None)
             strays = golden is not None and not patterns
-            findings += _run(app, test, models, operators=not patterns, strays=strays)
+            findings += _run(app, test, zoo, models, operators=not patterns, strays=strays)
         if zoo is not None:
             names = zoo.names(patterns) if patterns or everything or golden is not None else zoo.smallest()
             findings += _run_openseg(app, zoo, names, operators=not patterns)
@@ -89,7 +90,8 @@ def command(app: App, *, selection: Selection, golden: Path | None, device: str)
                     _warn(app, finding)
                 findings += metrics
     _show(app, findings)
-    from bddzoo.engines.selftest.measures import UNVERIFIED, results
+    from bddzoo.engines.selftest.measures import UNVERIFIED
+    from bddzoo.engines.selftest.table import results
 
     found = results(findings)
     codes = {
@@ -131,7 +133,13 @@ def _chosen(
 
 
 def _run(
-    app: App, test: Selftest, models: Sequence[Model], *, operators: bool, strays: bool
+    app: App,
+    test: Selftest,
+    zoo: OpensegTest | None,
+    models: Sequence[Model],
+    *,
+    operators: bool,
+    strays: bool,
 ) -> list[CheckResult]:
     findings: list[CheckResult] = []
     if operators:
@@ -140,14 +148,24 @@ def _run(
         findings += test.strays()
     for finding in findings:
         _warn(app, finding)
+
+    def check(model: Model) -> list[CheckResult]:
+        return zoo.model(model) if zoo is not None and zoo.name_of(model) else test.model(model)
+
+    return findings + _each(app, {m.id: partial(check, m) for m in models})
+
+
+def _each(app: App, checks: Mapping[str, Callable[[], list[CheckResult]]]) -> list[CheckResult]:
+    """Make checks one after the other, and say at once what is not as it should be."""
+    findings: list[CheckResult] = []
     with Bar(app, "networks") as bar:
-        for number, model in enumerate(models, start=1):
-            bar.step(model.id)
-            found = test.model(model)
+        for number, (name, check) in enumerate(checks.items(), start=1):
+            bar.step(name)
+            found = check()
             findings += found
             for finding in found:
                 _warn(bar, finding)
-            bar.update(number, len(models))
+            bar.update(number, len(checks))
     return findings
 
 
@@ -161,22 +179,14 @@ def _run_openseg(app: App, zoo: OpensegTest, names: Sequence[str], *, operators:
     findings = list(zoo.operators()) if operators else []
     for finding in findings:
         _warn(app, finding)
-    with Bar(app, "networks") as bar:
-        for number, name in enumerate(names, start=1):
-            bar.step(f"openseg/{name}")
-            found = zoo.network(name)
-            findings += found
-            for finding in found:
-                _warn(bar, finding)
-            bar.update(number, len(names))
-    return findings
+    return findings + _each(app, {f"openseg/{name}": partial(zoo.network, name) for name in names})
 
 
 def _show(app: App, findings: Sequence[CheckResult]) -> None:
 
     from bddzoo.engines.openmmlab import DISTRIBUTIONS
     from bddzoo.engines.ops import ops_in_use
-    from bddzoo.engines.selftest import measures
+    from bddzoo.engines.selftest import table
     from bddzoo.results.environment import installed_versions
 
     if app.json:
@@ -184,7 +194,7 @@ def _show(app: App, findings: Sequence[CheckResult]) -> None:
         return
     if app.format == "md":
         packages = installed_versions(("torch", "torchvision", *DISTRIBUTIONS))
-        app.data(measures.document(findings, {"Python": platform.python_version(), **packages}))
+        app.data(table.document(findings, {"Python": platform.python_version(), **packages}))
     else:
-        app.table(measures.HEADER, measures.rows(findings))
-    app.say(measures.summary(findings))
+        app.table(table.HEADER, table.rows(findings))
+    app.say(table.summary(findings))

@@ -61,12 +61,12 @@ class InsSegRunner:
         """
         pad = tuple(x.shape[2:])
         samples = [
-            self._sample(pad, tuple(img), tuple(ori), tuple(scale))
+            self.sample(pad, tuple(img), tuple(ori), tuple(scale))
             for img, ori, scale in zip(img_shapes, ori_shapes, scale_factors, strict=True)
         ]
         return [_instances(s.pred_instances) for s in self.module.predict(x, samples, rescale=True)]
 
-    def _sample(self, pad: tuple[int, ...], img: tuple[int, ...], ori: tuple[int, ...], scale: Any) -> Any:
+    def sample(self, pad: tuple[int, ...], img: tuple[int, ...], ori: tuple[int, ...], scale: Any) -> Any:
         from mmdet.structures import DetDataSample
 
         return DetDataSample(

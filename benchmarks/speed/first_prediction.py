@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from bddzoo.engines.selftest.measures import STD_LIMIT
+from bddzoo.engines.selftest.measures import limit_of
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ("fpn_r50_512x1024_40k_sem_seg_bdd100k", "mask_rcnn_r50_fpn_1x_ins_seg_bdd100k")
@@ -152,7 +152,7 @@ def main() -> int:
         arguments.out.write_text(json.dumps(content, indent=1) + "\n")
     cpu = {(row["model"], row["line"], row["imports"]): row["cpu_s"] for row in rows}
     slower = any(cpu[m, line, "ours"] > cpu[m, line, "plain"] for m in MODELS for line in pythons)
-    return int(slower or any(value > STD_LIMIT for value in outputs.values()))
+    return int(slower or any(value > limit_of("values", "std", None) for value in outputs.values()))
 
 
 if __name__ == "__main__":

@@ -12,10 +12,14 @@ import numpy as np
 import pytest
 
 from bddzoo.datasets.formats.mask import read_bitmask, read_mask
+from bddzoo.datasets.identity import digest_label_files
 from bddzoo.datasets.images import BddLayout
 from bddzoo.datasets.mini import frame_name, make_mini, read_marker
 from bddzoo.datasets.mini.frame import render
 from bddzoo.errors import MissingError, UsageError
+from bddzoo.registry import load_registry
+
+DEMO = {"sem_seg": "demo_semfpn_r18n_sem_seg", "ins_seg": "demo_mask_rcnn_r18n_ins_seg"}
 
 
 @pytest.fixture(scope="module")
@@ -197,3 +201,20 @@ def test_command_imports_no_torch():
     code = "import sys, bddzoo.cli.main as m; m.run(['data', 'mini', '-h']); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("False")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """The set that the demo's numbers were measured on."""
+    return make_mini(tmp_path_factory.mktemp("mini") / "whole").root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["sem_seg", "ins_seg"])
+def test_the_registry_has_the_digest_of_its_labels(whole, task):
+    known = load_registry(None).find(DEMO[task]).protocol.ground_truth["val"]
+    frames = BddLayout(whole).frames(task, "val")
+    digest = digest_label_files(task, [(f.name, f.label) for f in frames])
+    assert digest == f"{known.labels.algorithm}:{known.labels.hex}", (
+        "the labels changed: write their digest into registry.yaml"
+    )

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bddzoo.engines.recipe import Variant
+from bddzoo.engines.selftest.measures import Noise
 from bddzoo.errors import IntegrityError, MissingError
 from bddzoo.reading import LIMIT_BYTES, archive_errors, json_errors, read_limited
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, "npt.NDArray[Any]"]
 TASKS = ("sem_seg", "ins_seg")
+NOISE = "noise.json"
 PICTURE = "input_720x1280.png"
 # The two crops of the first picture, (rows, columns).
 CROPS = {"even": (slice(200, 328), slice(300, 556)), "odd": (slice(100, 197), slice(500, 661))}
@@ -50,13 +52,17 @@ KINDS = (
 
 
 class Golden(NamedTuple):
-    """One golden file of a model; without a gain its weights are unknown."""
+    """One golden file of a model; without a gain its weights are unknown.
+
+    `noise` is how far legitimate arithmetic moved each measure, None where nobody looked.
+    """
 
     name: str
     kind: Kind
     path: Path
     gain: float | None
     weights_sha256: str | None
+    noise: Noise | None
 
 
 class GoldenFolder:
@@ -95,7 +101,9 @@ class GoldenFolder:
                 path = self.root / (task + kind.suffix) / f"{candidate}.npz"
                 if path.is_file():
                     facts = self._weights(task, kind, candidate)
-                    yield Golden(candidate, kind, path, facts.get("gain"), facts.get("weights_sha256"))
+                    gain, digest = facts.get("gain"), facts.get("weights_sha256")
+                    noise = self._index(NOISE).get(f"{kind.name}/{candidate}")
+                    yield Golden(candidate, kind, path, gain, digest, noise)
                     break
 
     def files(self) -> Iterator[tuple[str, str]]:
@@ -160,12 +168,12 @@ class GoldenFolder:
 
     @cached_property
     def _models(self) -> list[dict[str, Any]]:
-        found = self._read_json("models.json")
+        found = read_json(self.root / "models.json")
         return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
     def _index(self, name: str) -> dict[str, dict[str, Any]]:
         if name not in self._indices:
-            found = self._read_json(name)
+            found = read_json(self.root / name)
             entries = found.items() if isinstance(found, dict) else ()
             self._indices[name] = {key: facts for key, facts in entries if isinstance(facts, dict)}
         return self._indices[name]
@@ -174,19 +182,22 @@ class GoldenFolder:
     def _indices(self) -> dict[str, dict[str, dict[str, Any]]]:
         return {}
 
-    def _read_json(self, name: str) -> Any:
-        path = self.root / name
-        if not path.is_file():
-            return None
-        try:
-            return json.loads(read_limited(path))
-        except json_errors() as error:
-            raise IntegrityError(f"{path} is no JSON: {error}", hint="copy it again") from error
-
 
 def _has_gain(facts: dict[str, Any]) -> bool:
     gain = facts.get("gain")
     return isinstance(gain, int | float) and not isinstance(gain, bool)
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; None where there is none.
+
+    Raises:
+        IntegrityError: It is not JSON.
+    """
+    try:
+        return json.loads(read_limited(path)) if path.is_file() else None
+    except json_errors() as error:
+        raise IntegrityError(f"{path} is not JSON: {error}", hint="copy it again") from error
 
 
 def read_manifest(path: Path) -> list[list[Any]]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,18 +14,17 @@ from torch import Tensor
 
 from bddzoo.datasets.formats.rle import decode_rle
 from bddzoo.datasets.formats.scalabel import Instances
+from bddzoo.engines.selftest import decisions
 from bddzoo.engines.selftest.folder import CROPS, Arrays, Golden, GoldenFolder
 from bddzoo.engines.selftest.measures import (
-    BOX_LIMIT_PX,
-    INPUT_LIMIT,
     MASK_IOU_LIMIT,
     MASK_LIMIT_PX,
-    SCORE_LIMIT,
     Measure,
-    NothingKnown,
+    Noise,
     Stages,
+    limit_of,
 )
-from bddzoo.engines.selftest.semantic import Prepare, compare_input, flatten, normalise, to_numpy
+from bddzoo.engines.selftest.semantic import Prepare, as_input, compare_input, flatten, normalise, to_numpy
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -31,26 +33,30 @@ if TYPE_CHECKING:
 
 
 def check_small(
-    runner: InsSegRunner, folder: GoldenFolder, golden: Golden, arrays: Arrays, limit: float
+    runner: InsSegRunner, folder: GoldenFolder, golden: Golden, arrays: Arrays, noise: Noise | None
 ) -> list[Measure]:
     """Pyramid, proposals, and the heads on fixed RoIs, on the two crops."""
-    stages, pairs = Stages(limit), Pairs()
+    stages, pairs = Stages(noise), Pairs(noise)
     for crop in CROPS:
         if f"{crop}_proposals" not in arrays:
             continue
         own = {k.removeprefix(f"{crop}_"): v for k, v in arrays.items() if k.startswith(f"{crop}_")}
-        x = normalise(folder.crop(crop), runner.device)
+        x = as_input(normalise(folder.crop(crop)), runner.module)
         features = _compare_dense(runner, x, own, stages, crop)
-        _compare_proposals(runner, features, x, own["proposals"], int(own["num_proposals"]), pairs)
-        rois = torch.from_numpy(arrays["rois"]).to(runner.device)
-        _compare_heads(runner, features, rois, own, stages, crop)
-    if not stages.compared:
-        raise NothingKnown
-    return [stages.measure("stages"), *pairs.measures()]
+        size = (int(x.shape[2]), int(x.shape[3]))
+        sample = runner.sample(size, size, size, (1.0, 1.0))
+        _compare_proposals(runner, features, sample, own["proposals"], own["num_proposals"], None, pairs)
+        _compare_heads(runner, features, arrays["rois"], own, stages, crop)
+    return [*stages.measures(), *pairs.measures()]
 
 
 def check_full(
-    runner: InsSegRunner, folder: GoldenFolder, golden: Golden, arrays: Arrays, limit: float, prepare: Prepare
+    runner: InsSegRunner,
+    folder: GoldenFolder,
+    golden: Golden,
+    arrays: Arrays,
+    noise: Noise | None,
+    prepare: Prepare,
 ) -> list[Measure]:
     """The whole protocol on a full picture, and every stage of it."""
     picture = folder.picture(golden.kind.variant)
@@ -58,43 +64,51 @@ def check_full(
     assert picture is not None
     assert protocol is not None
     ready = prepare(picture, protocol)
-    x = torch.from_numpy(ready.pixels)[None].to(runner.device)
-    inputs, stages, pairs = Stages(INPUT_LIMIT), Stages(limit), Pairs()
-    compare_input(inputs, x, arrays)
+    x = as_input(ready.pixels, runner.module)
+    stages, pairs, masks = Stages(noise), Pairs(noise), MaskPairs()
+    compare_input(stages, x, arrays)
     with torch.no_grad():
         for index, features in enumerate(flatten(runner.module.backbone(x))):
             stages.compare_sampled(f"backbone{index}", to_numpy(features), arrays)
     features = _compare_dense(runner, x, arrays, stages, "")
-    count = int(arrays["num_proposals"])
-    proposals = _compare_proposals(
-        runner, features, x, arrays["proposals_top"], count, pairs, ready.image_size
-    )
-    pairs.scores(proposals[:, 4], arrays["proposal_scores_all"])
-    rois = torch.from_numpy(arrays["rois"]).to(runner.device)
-    rois = torch.cat([rois.new_zeros((len(rois), 1)), rois], dim=1)
+    pad = (int(x.shape[2]), int(x.shape[3]))
+    sample = runner.sample(pad, ready.image_size, ready.original_size, ready.scale_factor)
+    count, scores = arrays["num_proposals"], arrays["proposal_scores_all"]
+    _compare_proposals(runner, features, sample, arrays["proposals_top"], count, scores, pairs)
+    rois = np.pad(arrays["rois"], ((0, 0), (1, 0)))
     _compare_heads(runner, features, rois, arrays, stages, "")
-    masks = MaskPairs()
     rles = json.loads(arrays["mask_rle_json"].tobytes()) if "mask_rle_json" in arrays else {}
     for case, threshold in (("default", None), ("thr0", 0.0)):
-        found = _detect(runner, x, ready, threshold)
-        _compare_detections(found, arrays, case, rles.get(case, []), pairs, masks)
-    return [inputs.measure("input"), stages.measure("stages"), *pairs.measures(), *masks.measures()]
+        with _score_threshold(runner, threshold):
+            instances = runner.detect(x, [ready.image_size], [ready.original_size], [ready.scale_factor])[0]
+            choice = partial(decisions.detections, runner, features, sample)
+            _compare_detections(instances, arrays, case, rles.get(case, []), pairs, masks, choice)
+    return [*stages.measures(), *pairs.measures(), *masks.measures()]
 
 
 class Pairs:
-    """Boxes paired with golden boxes of the same score and label; tolerant of the order of ties."""
+    """Boxes paired with golden boxes of the same score and label; tolerant of the order of ties.
 
-    def __init__(self) -> None:
+    Where something has no partner, the candidates are asked whether arithmetic explains that.
+    """
+
+    def __init__(self, noise: Noise | None) -> None:
+        self.limits = limit_of("boxes", "px", noise), limit_of("scores", "score", noise)
         self.box = self.score = 0.0
-        self.count = 0
+        self.count = self.turned = 0
 
-    def scores(self, mine: npt.NDArray[Any], golden: npt.NDArray[Any]) -> None:
-        """Compare two descending lists of scores."""
-        if len(mine) != len(golden):
-            self.count += abs(len(mine) - len(golden))
-            return
-        if len(mine):
-            self._score(float(np.abs(mine.astype(np.float64) - golden).max()))
+    def scores(self, mine: npt.NDArray[Any], golden: npt.NDArray[Any]) -> int:
+        """Pair two descending lists of scores; returns how many have no partner."""
+        at = other = alone = 0
+        while at < len(mine) and other < len(golden):
+            gap = float(mine[at]) - float(golden[other])
+            if abs(gap) <= self.limits[1]:
+                self.score = max(self.score, abs(gap))
+            else:
+                alone += 1
+            at += gap >= -self.limits[1]
+            other += gap <= self.limits[1]
+        return alone + len(mine) - at + len(golden) - other
 
     def boxes(
         self,
@@ -110,30 +124,36 @@ class Pairs:
         """
         partners = []
         for row, box in enumerate(golden.astype(np.float64)):
-            alike = np.abs(mine[:, 4] - box[4]) <= SCORE_LIMIT
+            alike = np.abs(mine[:, 4] - box[4]) <= self.limits[1]
             if my_labels is not None and labels is not None:
                 alike &= my_labels == labels[row]
             candidates = np.flatnonzero(alike)
-            if not len(candidates):
-                self.count += 1
+            gaps = np.abs(mine[candidates, :4] - box[:4]).max(axis=1)
+            best = int(gaps.argmin()) if len(gaps) else -1
+            if best < 0 or not gaps[best] <= self.limits[0]:
                 partners.append(-1)
                 continue
-            gaps = np.abs(mine[candidates, :4] - box[:4]).max(axis=1)
-            best = int(candidates[int(gaps.argmin())])
-            partners.append(best)
-            self.box = max(self.box, float(gaps.min()))
-            self._score(abs(float(mine[best, 4]) - float(box[4])))
+            partner = int(candidates[best])
+            partners.append(partner)
+            self.box = max(self.box, float(gaps[best]))
+            self.score = max(self.score, abs(float(mine[partner, 4]) - float(box[4])))
         return partners
 
-    def _score(self, gap: float) -> None:
-        self.score = gap if not gap <= self.score else self.score
+    def explain(
+        self, alone: int, choice: Callable[[], decisions.Candidates], *listings: decisions.Listing
+    ) -> None:
+        """Count what has no partner and can't be explained; `listings` are the golden's and our own."""
+        if alone:
+            wrong = sum(decisions.unexplained(choice(), listing, self.limits) for listing in listings)
+            self.count += wrong
+            self.turned += not wrong
 
     def measures(self) -> list[Measure]:
         """Missing boxes, boxes in pixels, scores."""
         return [
-            Measure("boxes", self.box, BOX_LIMIT_PX, "px"),
-            Measure("scores", self.score, SCORE_LIMIT, "score"),
-            Measure("unpaired", self.count, 0, "count"),
+            Measure("boxes", self.box, self.limits[0], "px"),
+            Measure("scores", self.score, self.limits[1], "score"),
+            Measure("unpaired", self.count, 0, "count", f"{self.turned} near-ties" if self.turned else ""),
         ]
 
 
@@ -170,9 +190,7 @@ def _compare_dense(runner: InsSegRunner, x: Tensor, arrays: Arrays, stages: Stag
     scores, deltas = runner.module.rpn_head(features)
     for name, levels in (("fpn", features), ("rpn_cls", scores), ("rpn_bbox", deltas)):
         for level, values in enumerate(levels):
-            stages.compare_sampled(f"{name}{level}", to_numpy(values), arrays)
-            if stages.where == f"{name}{level}" and where:
-                stages.where = f"{where} {name}{level}"
+            stages.compare_sampled(f"{where} {name}{level}".strip(), to_numpy(values), arrays)
     return features
 
 
@@ -180,28 +198,33 @@ def _compare_dense(runner: InsSegRunner, x: Tensor, arrays: Arrays, stages: Stag
 def _compare_proposals(
     runner: InsSegRunner,
     features: Any,
-    x: Tensor,
+    sample: Any,
     golden: npt.NDArray[Any],
-    count: int,
+    count: npt.NDArray[Any],
+    scores: npt.NDArray[Any] | None,
     pairs: Pairs,
-    size: tuple[int, int] | None = None,
-) -> npt.NDArray[Any]:
-    """Proposals of the picture of that size (default: the whole input); returns (N, 5)."""
-    shape = tuple(size or x.shape[2:])
-    sample = runner._sample(tuple(x.shape[2:]), shape, shape, (1.0, 1.0))
+) -> None:
+    """Compare the first proposals of a picture, how many there are, and all scores that are known."""
     found = runner.module.rpn_head.predict(features, [sample], rescale=False)[0]
     mine = to_numpy(torch.cat([found.bboxes, found.scores[:, None]], dim=1))
-    pairs.count += abs(len(mine) - count)
-    pairs.boxes(mine, golden)
-    return mine
+    alone = pairs.boxes(mine, golden).count(-1) + abs(len(mine) - int(count))
+    if scores is not None:
+        alone += pairs.scores(mine[:, 4], scores)
+    pairs.explain(
+        alone,
+        partial(decisions.proposals, runner, features, sample),
+        decisions.Listing(golden, None, int(count), scores),
+        decisions.Listing(mine, None, len(mine), mine[:, 4]),
+    )
 
 
 @torch.no_grad()
 def _compare_heads(
-    runner: InsSegRunner, features: Any, rois: Tensor, arrays: Arrays, stages: Stages, where: str
+    runner: InsSegRunner, features: Any, regions: npt.NDArray[Any], arrays: Arrays, stages: Stages, where: str
 ) -> None:
-    """Box and mask heads of every stage on the same RoIs."""
+    """Box and mask heads of every stage on the same RoIs, (K, 5) with the picture's number first."""
     head = runner.module.roi_head
+    rois = torch.from_numpy(regions).to(features[0])
     cascade = isinstance(head.bbox_head, torch.nn.ModuleList)
 
     def part(name: str, stage: int) -> Any:
@@ -224,25 +247,35 @@ def _compare_heads(
             stages.compare("roi_levels", levels, arrays["roi_levels"])
 
 
-def _detect(runner: InsSegRunner, x: Tensor, ready: Any, threshold: float | None) -> Instances:
+@contextmanager
+def _score_threshold(runner: InsSegRunner, threshold: float | None) -> Iterator[None]:
     settings = runner.module.roi_head.test_cfg
     kept = settings.score_thr
+    settings.score_thr = kept if threshold is None else threshold
     try:
-        if threshold is not None:
-            settings.score_thr = threshold
-        return runner.detect(x, [ready.image_size], [ready.original_size], [ready.scale_factor])[0]
+        yield
     finally:
         settings.score_thr = kept
 
 
 def _compare_detections(
-    found: Instances, arrays: Arrays, case: str, rles: list[Any], pairs: Pairs, masks: MaskPairs
+    found: Instances,
+    arrays: Arrays,
+    case: str,
+    rles: list[Any],
+    pairs: Pairs,
+    masks: MaskPairs,
+    choice: Callable[[], decisions.Candidates],
 ) -> None:
-    pairs.count += abs(len(found) - int(arrays[f"det_{case}_count"]))
-    pairs.scores(found.scores, arrays[f"det_{case}_scores_all"])
+    boxes, labels, scores = (arrays[f"det_{case}_{key}"] for key in ("boxes", "labels", "scores_all"))
     mine = np.concatenate([found.boxes, found.scores[:, None]], axis=1)
-    boxes, labels = arrays[f"det_{case}_boxes"], arrays[f"det_{case}_labels"]
     partners = pairs.boxes(mine, boxes, found.labels, labels)
+    pairs.explain(
+        partners.count(-1) + pairs.scores(found.scores, scores),
+        choice,
+        decisions.Listing(boxes, labels, int(arrays[f"det_{case}_count"]), scores),
+        decisions.Listing(mine, found.labels, len(mine), found.scores),
+    )
     for partner, area in zip(partners, arrays[f"det_{case}_mask_area"], strict=True):
         if partner >= 0:
             masks.compare_area(int(found.masks[partner].sum()), int(area))

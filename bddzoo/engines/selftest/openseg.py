@@ -30,32 +30,25 @@ from bddzoo.engines.openseg.runner import OpensegRunner
 from bddzoo.engines.openseg.spec import Spec, is_spec, spec_of, why_not
 from bddzoo.engines.openseg.training_facts import read_training_facts
 from bddzoo.engines.precision import full_float32
+from bddzoo.engines.selftest.arithmetic import Judge, judge
 from bddzoo.engines.selftest.folder import (
     CROPS,
+    NOISE,
     Arrays,
     read_arrays,
     read_crop,
+    read_json,
     read_manifest,
     read_picture_above,
 )
-from bddzoo.engines.selftest.measures import (
-    STD_LIMIT,
-    STD_LIMIT_GPU,
-    CheckResult,
-    Measure,
-    NothingKnown,
-    Stages,
-    judged,
-)
-from bddzoo.engines.selftest.semantic import Prepare
+from bddzoo.engines.selftest.measures import CheckResult, Measure, Noise, Stages, judged, renamed
+from bddzoo.engines.selftest.semantic import Prepare, as_input, to_numpy, wrong_pixels
 from bddzoo.errors import BddzooError, IntegrityError
 from bddzoo.reading import json_errors, read_limited
 from bddzoo.registry.model import Model
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
-    import torch
 
     from bddzoo.engines.openseg.network import OpensegNetwork
     from bddzoo.engines.recipe import Variant
@@ -83,6 +76,7 @@ class OpensegTest:
         tune: What is done to a network, in place, before it predicts on a CPU.
         score: Scores of a class map, from the data set's id and the label file's pixels: mIoU and pixel
             accuracy as fractions, by name; without it the scores of the test chains are not looked at.
+        judge: What is made of a check, see `bddzoo.engines.selftest.arithmetic.judge`.
     """
 
     def __init__(
@@ -93,6 +87,7 @@ class OpensegTest:
         prepare: Prepare,
         tune: Callable[[nn.Module], None] | None = None,
         score: Score | None = None,
+        judge: Judge = judge,
     ) -> None:
         self.root = root
         self.score = score
@@ -100,14 +95,11 @@ class OpensegTest:
         self.device = device
         self.prepare = prepare
         self.tune = tune if device.type == "cpu" else None
-        self.limit = STD_LIMIT if device.type == "cpu" else STD_LIMIT_GPU
-        path = root / "index.json"
-        try:
-            index = json.loads(read_limited(path))
-            self.networks: dict[str, dict[str, Any]] = {str(n["id"]): dict(n) for n in index["networks"]}
-            self.runs: dict[str, dict[str, Any]] = {k: dict(r) for k, r in index.get("protocol", {}).items()}
-        except json_errors(OSError, KeyError, TypeError, AttributeError) as error:
-            raise IntegrityError(f"{path} is not an index of goldens: {error}", hint=_AGAIN) from error
+        self.judge = judge
+        self.networks, self.runs = _read_index(root / "index.json")
+        noise = read_json(root / NOISE)
+        self.noise: dict[str, Noise] = noise if isinstance(noise, dict) else {}
+        self._done: dict[str, list[CheckResult]] = {}
 
     def names(self, patterns: Sequence[str] = ()) -> list[str]:
         """Ids of the networks in the folder, or of those that match a pattern."""
@@ -126,11 +118,29 @@ class OpensegTest:
             if path.is_file():
                 finding = CheckResult("ops", f"openseg {path.stem}", "unknown")
                 with judged(finding, path):
-                    finding.measures = check(path, self.limit)
+                    finding.measures = check(path)
                 yield finding
 
+    def name_of(self, model: Model) -> str | None:
+        """The network of the folder that a model of the registry is; None if there is none."""
+        if model.network is None or not is_spec(model.network):
+            return None
+        spec = spec_of(model)
+        return next((name for name, facts in self.networks.items() if _is(facts, spec)), None)
+
+    def model(self, model: Model) -> list[CheckResult]:
+        """Check the network of a model that `name_of` knows."""
+        name = self.name_of(model)
+        assert name is not None
+        return [renamed(finding, model.id) for finding in self.network(name)]
+
     def network(self, name: str) -> list[CheckResult]:
-        """Check one network: its entries, its outputs with both sets of weights, its test chains."""
+        """Check one network: its entries, its outputs with both sets of weights, its test chains; once."""
+        if name not in self._done:
+            self._done[name] = self._network(name)
+        return self._done[name]
+
+    def _network(self, name: str) -> list[CheckResult]:
         from bddzoo.engines.openseg.network import OpensegNetwork
 
         facts = self.networks[name]
@@ -156,7 +166,7 @@ class OpensegTest:
                 with judged(finding, path):
                     if variant in sha:
                         finding.measures.append(Measure("weights", float(digest != sha[variant]), 0, "count"))
-                    finding.measures += self.outputs(tuned, facts, read_arrays(path))
+                    self._outputs(finding, tuned, facts, read_arrays(path))
                 findings.append(finding)
             findings += [self._run(subject, tuned, spec, run) for run in runs]
         return findings
@@ -197,36 +207,43 @@ class OpensegTest:
             self.tune(module)
         return module, state_sha256(state)
 
-    def outputs(self, module: OpensegNetwork, facts: dict[str, Any], arrays: Arrays) -> list[Measure]:
+    def _outputs(
+        self, finding: CheckResult, module: OpensegNetwork, facts: dict[str, Any], arrays: Arrays
+    ) -> None:
+        noise = self.noise.get(f"{finding.check}/{facts['id']}")
+
+        def check(module: nn.Module) -> list[Measure]:
+            return self.outputs(module, facts, arrays, noise)
+
+        with full_float32():
+            self.judge(finding, module, check, "" if self.tune is None else "tuned ")
+
+    def outputs(
+        self, module: nn.Module, facts: dict[str, Any], arrays: Arrays, noise: Noise | None = None
+    ) -> list[Measure]:
         """Compare logits and class maps on the two crops.
 
         Args:
             module: A network with the golden's weights.
             facts: Its entry of the index.
             arrays: The golden.
+            noise: How far arithmetic moves its measures, if that is known.
 
         Raises:
             NothingKnown: Nothing in it could be compared.
         """
-        import torch
-
-        from bddzoo.engines.selftest.semantic import wrong_pixels
-
-        stages, wrong = Stages(self.limit), 0
+        stages, wrong = Stages(noise), 0
         for crop in CROPS:
-            x = torch.from_numpy(_normalise(read_crop(self.root, crop), facts)).to(self.device)
-            with torch.no_grad(), full_float32():
-                aux, main = module(x)
+            with torch.no_grad():
+                aux, main = module(as_input(_normalise(read_crop(self.root, crop), facts), module))
             for name, scores in (("aux", aux), ("main", main)):
                 if f"{crop}_{name}" in arrays:
                     _compare(stages, f"{crop}_{name}", None if scores is None else scores[0], arrays)
             labels = arrays.get(f"{crop}_class")
             if labels is not None:
-                tolerance = self.limit * float(arrays[f"{crop}_main_stats"][1])
+                tolerance = stages.limit("main") * float(arrays[f"{crop}_main_stats"][1])
                 wrong += wrong_pixels(main[0, :, ::2, ::2], labels, tolerance)
-        if not stages.compared:
-            raise NothingKnown
-        return [stages.measure("logits"), Measure("class map", wrong, 0, "px")]
+        return [*stages.measures(), Measure("class map", wrong, 0, "px")]
 
     def _run(self, subject: str, module: OpensegNetwork, spec: Spec, run: dict[str, Any]) -> CheckResult:
         dataset = str(run.get("dataset"))
@@ -238,7 +255,7 @@ class OpensegTest:
         elif path.is_file():
             with judged(finding, path):
                 finding.measures = check_run(
-                    module, model, run, read_arrays(path), self.root, self.prepare, self.limit, self.score
+                    module, model, run, read_arrays(path), self.root, self.prepare, self.score
                 )
         else:
             finding.note = f"{path} is not there"
@@ -255,6 +272,26 @@ class OpensegTest:
         return None
 
 
+def _read_index(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """The networks by id, and the runs of the whole test chain by theirs."""
+    try:
+        index = json.loads(read_limited(path))
+        networks = {str(n["id"]): dict(n) for n in index["networks"]}
+        return networks, {k: dict(r) for k, r in index.get("protocol", {}).items()}
+    except KeyError as error:
+        reason = f"it has no {error}"
+    except json_errors(OSError, TypeError, AttributeError) as error:
+        reason = str(error)
+    raise IntegrityError(f"{path} is not an index of goldens: {reason}", hint=_AGAIN)
+
+
+def _is(facts: dict[str, Any], spec: Spec) -> bool:
+    try:
+        return _spec(facts) == spec
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
 def _spec(facts: dict[str, Any]) -> Spec:
     spec = Spec(
         str(facts["model_name"]),
@@ -269,14 +306,12 @@ def _spec(facts: dict[str, Any]) -> Spec:
 
 
 def _normalise(picture: npt.NDArray[np.uint8], facts: dict[str, Any]) -> npt.NDArray[np.float32]:
-    """A BGR crop as (1, 3, h, w) float32 input; each step is one operation in float32, as the zoo does it."""
-    import numpy as np
-
+    """A BGR crop as (3, h, w) float32 input; each step is one operation in float32, as the zoo does it."""
     pixels = picture[:, :, ::-1] if facts["input_mode"] == "RGB" else picture
     numbers = facts["normalize"]
     mean, std = (np.array(numbers[key], np.float32) for key in ("mean", "std"))
     x = (pixels.astype(np.float32) / np.float32(numbers["div_value"]) - mean) / std
-    return np.ascontiguousarray(x.transpose(2, 0, 1))[None].astype(np.float32)
+    return np.ascontiguousarray(x.transpose(2, 0, 1)).astype(np.float32)
 
 
 def _compare(stages: Stages, name: str, scores: Any, arrays: Arrays) -> None:
@@ -285,11 +320,9 @@ def _compare(stages: Stages, name: str, scores: Any, arrays: Arrays) -> None:
     The grid's distance is 8, 16 or 32 pixels, found from its size, and it begins half of that inside;
     `NAME_grid` says it where it is another: every so manyth class, first row and column, distance.
     """
-    from bddzoo.engines.selftest.semantic import to_numpy
-
+    kind = name.replace("_", " ")
     if scores is None:
-        stages.compared += 1
-        stages.worst, stages.where = float("inf"), f"{name}: the network has none"
+        stages.take(kind, float("inf"))
         return
     mine, golden = to_numpy(scores), arrays[name]
     if f"{name}_grid" in arrays:
@@ -298,7 +331,7 @@ def _compare(stages: Stages, name: str, scores: Any, arrays: Arrays) -> None:
     else:
         grids = (mine[:, step // 2 :: step, step // 2 :: step] for step in (8, 16, 32))
         grid = next((g for g in grids if g.shape == golden.shape), mine)
-    stages.compare(name, grid, golden, float(arrays[f"{name}_stats"][1]))
+    stages.compare(kind, grid, golden, float(arrays[f"{name}_stats"][1]))
 
 
 def _count(tensors: Any) -> int:
@@ -313,23 +346,23 @@ _LEAVES = ("weight", "bias", "running_mean", "running_var")
 _PART = (slice(100, 475), slice(200, 701))
 
 
-def check_abn(path: Path, limit: float) -> list[Measure]:
+def check_abn(path: Path) -> list[Measure]:
     """The activated norm, through the folding that every network's weights go through."""
     arrays = read_arrays(path)
     network = nn.Module()
     network.norm = nn.BatchNorm2d(len(arrays["weight"])).eval()
     folded = FoldedState(network, [Norm("norm", "norm", len(arrays["weight"]), False)], activated=True)
     folded.load({f"norm.{leaf}": torch.from_numpy(arrays[leaf]) for leaf in _LEAVES})
-    stages = Stages(limit)
+    stages = Stages(None)
     with torch.no_grad():
         found = network.norm(torch.from_numpy(arrays["x"]))
-    stages.compare("none", found.numpy(), arrays["y_none"])
+    stages.compare("none values", found.numpy(), arrays["y_none"])
     activated = nn.functional.leaky_relu(found, SLOPE)
-    stages.compare("leaky_relu", activated.numpy(), arrays["y_leaky_relu"])
-    return [stages.measure("values")]
+    stages.compare("leaky_relu values", activated.numpy(), arrays["y_leaky_relu"])
+    return stages.measures()
 
 
-def check_checkpoint(path: Path, limit: float) -> list[Measure]:
+def check_checkpoint(path: Path) -> list[Measure]:
     """A file in the zoo's form is read without executing it: its names without prefix, and its own claim."""
     try:
         checkpoint = open_checkpoint(path)
@@ -351,37 +384,32 @@ def check_run(
     arrays: Arrays,
     root: Path,
     prepare: Prepare,
-    limit: float,
     score: Score | None = None,
 ) -> list[Measure]:
     """The whole chain on one picture: input, logits at the original size, class map, scales, scores."""
-    from bddzoo.engines.selftest.semantic import to_numpy, wrong_pixels
-
     protocol = model.protocol
     assert protocol is not None
     ready = prepare(read_picture_above(root)[_PART], protocol)
-    device = next(module.parameters()).device
-    x = torch.from_numpy(ready.pixels)[None].to(device)
-    shape = tuple(int(n) for n in run["net_input"])
-    inputs, outputs = Stages(limit), Stages(limit)
-    if tuple(x.shape) != shape:
-        inputs.worst, inputs.where = float("inf"), f"shape {tuple(x.shape)}, expected {shape}"
+    x = as_input(ready.pixels, module)
+    stages = Stages(None)
+    if tuple(x.shape) != tuple(int(n) for n in run["net_input"]):
+        stages.take("input", float("inf"))
     else:
-        inputs.compare("input", ready.pixels[:, 3::40, 3::40], arrays["net_input_sample"], 1.0)
+        stages.compare("input", ready.pixels[:, 3::40, 3::40], arrays["net_input_sample"], 1.0)
     with full_float32():
         logits = OpensegRunner(module, model).logits(x, ready.original_size, ready.image_size)[0]
         grid = to_numpy(logits)[:, 8::24, 8::24].transpose(1, 2, 0)
-        outputs.compare("logits", grid, arrays["trainer_logits_sample"])
+        stages.compare("logits", grid, arrays["trainer_logits_sample"])
         if "ms_logit_sum_sample" in arrays:
             scales = tuple(float(s) for s in run["ms_scales"])
             several = replace(protocol, scales=scales, flip=True, flip_swap=(), logits_resize="bilinear")
             total = OpensegRunner(module, replace(model, protocol=several)).logits(x)[0]
             golden = arrays["ms_logit_sum_sample"]
-            outputs.compare("several scales", to_numpy(total)[:, 8::48, 8::48], golden)
+            stages.compare("scales", to_numpy(total)[:, 8::48, 8::48], golden)
     golden_map = arrays["trainer_class_sample"]
-    tolerance = limit * float(np.std(arrays["trainer_logits_sample"]))
+    tolerance = stages.limit("logits") * float(np.std(arrays["trainer_logits_sample"]))
     wrong = wrong_pixels(logits[:, ::4, ::4], golden_map, tolerance)
-    measures = [inputs.measure("input"), outputs.measure("logits"), Measure("class map", wrong, 0, "px")]
+    measures = [*stages.measures(), Measure("class map", wrong, 0, "px")]
     theirs = run.get("trainer_val", {})
     if score is not None and "gt_label" in arrays:
         ours = score(str(run["dataset"]), arrays["gt_label"], logits.argmax(0).to(torch.uint8).cpu().numpy())

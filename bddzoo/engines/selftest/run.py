@@ -12,15 +12,9 @@ from bddzoo.engines.load import make_runner, put_on
 from bddzoo.engines.ops import ensure_ops
 from bddzoo.engines.precision import full_float32
 from bddzoo.engines.registry_config import expand, is_buildable
+from bddzoo.engines.selftest.arithmetic import Judge, judge
 from bddzoo.engines.selftest.folder import Golden, GoldenFolder, read_arrays
-from bddzoo.engines.selftest.measures import (
-    STD_LIMIT,
-    STD_LIMIT_GPU,
-    TUNED_LIMIT,
-    CheckResult,
-    Measure,
-    judged,
-)
+from bddzoo.engines.selftest.measures import CheckResult, Measure, judged, renamed
 from bddzoo.errors import IntegrityError, MissingError, UsageError
 from bddzoo.registry.model import Model
 
@@ -42,6 +36,7 @@ class Selftest:
         prepare: The preprocessing, from a picture and a protocol to a network's input.
         tune: What is done to a network, in place, before it predicts on a CPU. Networks are checked as
             they were built; on the two crops also as they run.
+        judge: What is made of a check, see `bddzoo.engines.selftest.arithmetic.judge`.
     """
 
     def __init__(
@@ -51,12 +46,13 @@ class Selftest:
         device: torch.device,
         prepare: Prepare,
         tune: Callable[[nn.Module], None] | None = None,
+        judge: Judge = judge,
     ) -> None:
         self.folder = folder
         self.device = device
         self.prepare = prepare
         self.tune = tune if device.type == "cpu" else None
-        self.limit = STD_LIMIT if device.type == "cpu" else STD_LIMIT_GPU
+        self.judge = judge
         self._twins: dict[str, list[Model]] = {}
         for model in registry:
             if is_buildable(model):
@@ -99,7 +95,7 @@ class Selftest:
         source = model if model in sources or not sources else sources[0]
         key = json.dumps([_graph(model), sorted(self.folder.applies_to(source.task, source.id))])
         if key in self._done:
-            return [_renamed(f, model.id) for f in self._done[key]]
+            return [renamed(f, model.id) for f in self._done[key]]
         try:
             module = build_network(model)
         except UsageError as error:
@@ -179,7 +175,6 @@ class Selftest:
         )
         if golden.weights_sha256:
             finding.measures.append(Measure("weights", float(sha256 != golden.weights_sha256), 0, "count"))
-        runner: Any = make_runner(module, model)
         checks: Any
         if model.task == "sem_seg":
             from bddzoo.engines.selftest import semantic as checks
@@ -188,26 +183,20 @@ class Selftest:
         with judged(finding, golden.path), full_float32():
             if not golden.kind.small and self.folder.picture(golden.kind.variant) is None:
                 raise MissingError(f"{self.folder.root} lacks the picture it was made from")
-            arguments = (runner, self.folder, golden, read_arrays(golden.path), self.limit)
-            if golden.kind.small:
-                finding.measures += checks.check_small(*arguments)
-                finding.measures += self._tuned(model, module, checks, arguments)
-            else:
-                finding.measures += checks.check_full(*arguments, self.prepare)
-        return finding
+            what = (self.folder, golden, read_arrays(golden.path), golden.noise)
 
-    def _tuned(
-        self, model: Model, module: nn.Module, checks: Any, arguments: tuple[Any, ...]
-    ) -> list[Measure]:
-        """The same of the network as it predicts: the largest deviation of any of its values."""
-        if self.tune is None:
-            return []
-        tuned = copy.deepcopy(module)  # the plain one is needed again
-        self.tune(tuned)
-        _, *rest = arguments
-        found = [m for m in checks.check_small(make_runner(tuned, model), *rest) if m.unit == "std"]
-        worst = max(found, key=lambda m: m.value)
-        return [Measure("tuned", worst.value, TUNED_LIMIT, "std", worst.where)]
+            def check(module: nn.Module) -> list[Measure]:
+                runner = make_runner(module, model)
+                if golden.kind.small:
+                    return list(checks.check_small(runner, *what))
+                return list(checks.check_full(runner, *what, self.prepare))
+
+            self.judge(finding, module, check, "")
+            if self.tune is not None and golden.kind.small:
+                tuned = copy.deepcopy(module)  # the plain one is needed again
+                self.tune(tuned)
+                self.judge(finding, tuned, check, "tuned ")
+        return finding
 
 
 def _graph(model: Model) -> str:
@@ -219,9 +208,3 @@ def _graph(model: Model) -> str:
         else []
     )
     return json.dumps([model.task, expand(model), front], sort_keys=True, default=str)
-
-
-def _renamed(finding: CheckResult, subject: str) -> CheckResult:
-    other = copy.copy(finding)
-    other.subject, other.golden, other.seconds = subject, finding.golden or finding.subject, 0.0
-    return other

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bddzoo.engines.selftest.folder import CROPS, Arrays, Golden, GoldenFolder
-from bddzoo.engines.selftest.measures import INPUT_LIMIT, Measure, NothingKnown, Stages, strided
+from bddzoo.engines.selftest.measures import Measure, Noise, Stages, strided
 from bddzoo.registry.model import Protocol
 
 if TYPE_CHECKING:
@@ -23,25 +23,27 @@ Prepare = Callable[["npt.NDArray[np.uint8]", Protocol], Any]
 
 
 def check_small(
-    runner: SemSegRunner, folder: GoldenFolder, golden: Golden, arrays: Arrays, limit: float
+    runner: SemSegRunner, folder: GoldenFolder, golden: Golden, arrays: Arrays, noise: Noise | None
 ) -> list[Measure]:
     """Logits and class maps of the plain network on the two crops."""
-    stages, wrong = Stages(limit), 0
+    stages, wrong = Stages(noise), 0
     for crop in CROPS:
         if f"{crop}_logits" not in arrays:
             continue
-        x = normalise(folder.crop(crop), runner.device)
-        logits = runner.encode(x)[0]
+        logits = runner.encode(as_input(normalise(folder.crop(crop)), runner.module))[0]
         std = float(arrays[f"{crop}_stats"][1])
-        stages.compare(crop, to_numpy(logits[:, 4::8, 4::8]), arrays[f"{crop}_logits"], std)
-        wrong += wrong_pixels(logits, arrays[f"{crop}_class"], limit * std)
-    if not stages.compared:
-        raise NothingKnown
-    return [stages.measure("logits"), Measure("class map", wrong, 0, "px")]
+        stages.compare(f"{crop} logits", to_numpy(logits[:, 4::8, 4::8]), arrays[f"{crop}_logits"], std)
+        wrong += wrong_pixels(logits, arrays[f"{crop}_class"], stages.limit("logits") * std)
+    return [*stages.measures(), Measure("class map", wrong, 0, "px")]
 
 
 def check_full(
-    runner: SemSegRunner, folder: GoldenFolder, golden: Golden, arrays: Arrays, limit: float, prepare: Prepare
+    runner: SemSegRunner,
+    folder: GoldenFolder,
+    golden: Golden,
+    arrays: Arrays,
+    noise: Noise | None,
+    prepare: Prepare,
 ) -> list[Measure]:
     """The whole protocol on a full picture: preprocessing, windows, stages, logits, class map."""
     picture = folder.picture(golden.kind.variant)
@@ -50,47 +52,50 @@ def check_full(
     assert protocol is not None
     ready = prepare(picture, protocol)
     size = ready.original_size
-    x = torch.from_numpy(ready.pixels)[None].to(runner.device)
-    inputs, stages, outputs = Stages(INPUT_LIMIT), Stages(limit), Stages(limit)
-    whole = protocol.mode == "whole"
-    compare_input(inputs, x, arrays)
+    x = as_input(ready.pixels, runner.module)
+    stages = Stages(noise)
+    compare_input(stages, x, arrays)
     with recorded(runner.module) as record:
         logits = runner.logits(x, size)[0]
-    if whole:
+    if protocol.mode == "whole":
         _compare_stages(stages, record, arrays)
     std = float(arrays["logits_stats"][1])
     grid = to_numpy(logits)[:, arrays["rows"]][:, :, arrays["cols"]]
-    outputs.compare("logits", grid, arrays["logits"], std)
-    measures = [inputs.measure("input"), outputs.measure("logits")]
-    if whole:
-        measures.insert(1, stages.measure("stages"))
+    stages.compare("logits", grid, arrays["logits"], std)
+    measures = stages.measures()
     labels = folder.class_map(golden)
     if labels is not None:
-        measures.append(Measure("class map", wrong_pixels(logits, labels, limit * std), 0, "px"))
+        wrong = wrong_pixels(logits, labels, stages.limit("logits") * std)
+        measures.append(Measure("class map", wrong, 0, "px"))
     return measures
 
 
-def normalise(picture: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
-    """A BGR crop as (1, 3, h, w) network input with the zoo's mean and deviation, not resized."""
+def normalise(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """A BGR crop as (3, h, w) network input with the zoo's mean and deviation, not resized."""
     mean = np.array([123.675, 116.28, 103.53], np.float32)
     std = np.array([58.395, 57.12, 57.375], np.float32)
     pixels = (picture[:, :, ::-1].astype(np.float32) - mean) / std
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None].to(device)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def as_input(pixels: npt.NDArray[np.float32], module: torch.nn.Module) -> Tensor:
+    """(3, h, w) pixels as a batch of one, where and in the type in which the network computes."""
+    return torch.from_numpy(pixels)[None].to(next(module.parameters()))
 
 
 def to_numpy(tensor: Tensor) -> npt.NDArray[Any]:
     """A tensor's values on the CPU."""
-    array: npt.NDArray[Any] = tensor.detach().float().cpu().numpy()
+    array: npt.NDArray[Any] = tensor.detach().cpu().numpy()
     return array
 
 
 def compare_input(stages: Stages, x: Tensor, arrays: Arrays) -> None:
     """Compare a network's input with a sample of the golden's, in units of about one deviation."""
-    if tuple(x.shape) != tuple(arrays["input_shape"].tolist()):
-        stages.worst, stages.where = float("inf"), "shape"
-        return
     sample = arrays["input_sample"]
-    stages.compare("input", strided(to_numpy(x), sample.size), sample, 1.0)
+    if tuple(x.shape) != tuple(arrays["input_shape"].tolist()):
+        stages.take("input", float("inf"))
+    else:
+        stages.compare("input", strided(to_numpy(x), sample.size), sample, 1.0)
 
 
 def _compare_stages(stages: Stages, record: dict[str, Any], arrays: Arrays) -> None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bddzoo.inference.cpu.fuse import has_fast_linear, is_plain, linear
+from bddzoo.inference.cpu.fuse import convolve, has_fast_linear, is_beyond, is_plain, linear
 
 Size = tuple[int, int]
 
@@ -57,6 +57,12 @@ class PyramidConv(nn.Module):
         Returns:
             (N, C_out, *size), in the channels-last layout.
         """
+        if is_beyond(features[0]):
+            resized = [
+                functional.interpolate(f, tuple(size), mode="bilinear", align_corners=self.align_corners)
+                for f in features
+            ]
+            return convolve(self.layer, torch.cat(resized, dim=1))
         full = [i for i, f in enumerate(features) if tuple(f.shape[2:]) == tuple(size)]
         total = self._at_full_size(features, full, size)
         for index, feature in enumerate(features):
