@@ -141,8 +141,7 @@ def test_mistakes_show(folder: Path, filled: Callable[[str], OpensegNetwork], mi
         make_mistake(module)
     test = OpensegTest(folder, (), CPU, prepare)
     measures = test.outputs(module, test.networks[name], read_arrays(folder / f"outputs/{name}__n.npz"))
-    assert not measures[0].ok
-    assert measures[0].value > 3 * measures[0].limit
+    assert max(m.value / m.limit for m in measures if m.unit == "std") > 3
 
 
 def test_attention_in_blocks_is_attention() -> None:

@@ -172,7 +172,7 @@ def detections(runner: InsSegRunner, features: Any, sample: Any) -> Candidates:
 
     found = proposals(runner, features, sample)
     possible = found.fates != DROPPED
-    rows = torch.from_numpy(found.boxes[possible]).to(features[0])
+    rows = torch.from_numpy(found.boxes[possible]).to(features[0].device, features[0].dtype)
     regions = InstanceData(bboxes=rows[:, :4], scores=rows[:, 4], labels=torch.zeros(len(rows)).long())
     with _recorded("mmdet.models.roi_heads.bbox_heads.bbox_head", "multiclass_nms") as calls, torch.no_grad():
         runner.module.roi_head.predict(features, [regions.to(rows.device)], [sample], rescale=True)

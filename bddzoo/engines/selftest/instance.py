@@ -224,7 +224,7 @@ def _compare_heads(
 ) -> None:
     """Box and mask heads of every stage on the same RoIs, (K, 5) with the picture's number first."""
     head = runner.module.roi_head
-    rois = torch.from_numpy(regions).to(features[0])
+    rois = torch.from_numpy(regions).to(features[0].device, features[0].dtype)
     cascade = isinstance(head.bbox_head, torch.nn.ModuleList)
 
     def part(name: str, stage: int) -> Any:

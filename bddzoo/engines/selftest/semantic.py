@@ -80,7 +80,8 @@ def normalise(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 def as_input(pixels: npt.NDArray[np.float32], module: torch.nn.Module) -> Tensor:
     """(3, h, w) pixels as a batch of one, where and in the type in which the network computes."""
-    return torch.from_numpy(pixels)[None].to(next(module.parameters()))
+    like = next(module.parameters())
+    return torch.from_numpy(pixels)[None].to(like.device, like.dtype)
 
 
 def to_numpy(tensor: Tensor) -> npt.NDArray[Any]:
