@@ -54,7 +54,7 @@ def command(
 ) -> int:
     """List models.
 
-    Columns are id, zoo, task, method, paper, backbone, params, entries, engine, protocol, dataset, fills
+    Columns are id, zoo, task, method, paper, backbone, params, entries, gflops, engine, protocol, dataset, fills
     (the row that its weights belong to) and not-buildable (why nobody can build its network); a metric and
     split such as mIoU-val, AP-test or box_AP-val, or a metric alone for val; metric, val and test for
     the main metric of the task; and the zoos' own columns such as Iters or MS-train.

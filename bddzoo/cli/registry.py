@@ -8,6 +8,7 @@ import click
 
 from bddzoo.cli.app import App, CommandGroup, Named, ZooCommand
 from bddzoo.cli.options import HISTORY, SELECTION, Amount, flag, jobs, option, takes
+from bddzoo.cli.registry_count import count
 from bddzoo.cli.registry_edit import add, pin
 from bddzoo.cli.select import Selection
 from bddzoo.errors import ExitCode
@@ -288,4 +289,5 @@ def schema(app: App) -> int:
 
 
 command.add_command(pin)
+command.add_command(count)
 command.add_command(add)

@@ -36,7 +36,7 @@ def pin(app: App, *, selection: Selection, dry_run: bool) -> int:
     from bddzoo.artifacts import Cache
     from bddzoo.errors import MissingError
 
-    editor, path = _editor(app)
+    editor, path = open_editor(app)
     chosen = {m.id: m for m in selection.models(app, needed=False)}
     entries = [e for e in Cache(app.cache_dir).entries() if e.model in chosen]
     if not entries:
@@ -48,14 +48,19 @@ def pin(app: App, *, selection: Selection, dry_run: bool) -> int:
         if pin_entry(editor, chosen[entry.model], entry):
             changed.append((entry.model, entry.kind))
             app.detail(f"{entry.model}: {entry.kind}")
-    _finish(app, editor, path, dry_run)
+    finish(app, editor, path, dry_run)
     if app.json:
         app.data_json([{"model": model, "kind": kind} for model, kind in changed])
     app.say(f"{len(changed)} of {len(entries)} files in the cache {'would be' if dry_run else 'were'} pinned")
     return 0
 
 
-def _editor(app: App) -> tuple[Editor, Path]:
+def open_editor(app: App) -> tuple[Editor, Path]:
+    """The registry's file, ready to be changed, and its path.
+
+    Raises:
+        UsageError: It is not a file.
+    """
     from bddzoo.errors import UsageError
     from bddzoo.registry.edit import Editor
     from bddzoo.registry.reader import read_text
@@ -66,7 +71,7 @@ def _editor(app: App) -> tuple[Editor, Path]:
     return Editor(read_text(path), str(path)), path
 
 
-def _finish(app: App, editor: Editor, path: Path, dry_run: bool) -> None:
+def finish(app: App, editor: Editor, path: Path, dry_run: bool) -> None:
     """Write the file, or show what would change.
 
     Raises:
@@ -138,7 +143,7 @@ def add(app: App, /, model_id: str, dry_run: bool, **given: Any) -> int:
 
     if model_id in app.registry.by_id:
         raise UsageError(f"there is a model '{model_id}' already", hint="change its entry in the file")
-    editor, path = _editor(app)
+    editor, path = open_editor(app)
     like = app.registry.find(given["like"]) if given["like"] else None
     zoo = given["zoo"] or (like.zoo.id if like else None) or _ask("zoo", given)
     task = given["task"] or (like.task if like else None) or _ask("task", given)
@@ -156,7 +161,7 @@ def add(app: App, /, model_id: str, dry_run: bool, **given: Any) -> int:
     fresh = [f for f in open_findings(lint(registry)) if (f.code, f.subject.name, f.message) not in before]
     missing = missing_facts(registry.find(model_id))
     assumed = assumed_files(registry.find(model_id))
-    _finish(app, editor, path, dry_run)
+    finish(app, editor, path, dry_run)
     if app.json:
         findings = [{"code": f.code, "subject": f.subject.name, "message": f.message} for f in fresh]
         app.data_json({"id": model_id, "missing": missing, "assumed": assumed, "findings": findings})

@@ -155,6 +155,8 @@ class Network(Struct, frozen=True):
         align_corners: For semantic heads: the `align_corners` of every head.
         params: Number of parameters, as measured, or None.
         entries: Number of state-dict entries, as measured, or None.
+        gflops: Operations of one 1280x720 image under the model's protocol, in 10^9, or None; see
+            `bddzoo.engines.flops`.
     """
 
     engine: str
@@ -164,6 +166,7 @@ class Network(Struct, frozen=True):
     align_corners: bool = False
     params: int | None = None
     entries: int | None = None
+    gflops: float | None = None
 
 
 class Person(Struct, frozen=True):

@@ -38,6 +38,7 @@ PLAIN = (
         "backbone",
         "params",
         "entries",
+        "gflops",
         "engine",
         "protocol",
         "dataset",
@@ -58,7 +59,7 @@ def column(model: Model, name: str) -> Value:
 
     Args:
         model: The model.
-        name: `id`, `zoo`, `task`, `method`, `paper`, `backbone`, `params`, `entries`, `engine`,
+        name: `id`, `zoo`, `task`, `method`, `paper`, `backbone`, `params`, `entries`, `gflops`, `engine`,
             `protocol`, `dataset`, `fills` (the row that its weights belong to), `not-buildable` (why its
             network cannot be built), `model` (the id), `metric` (the main one of the task), `val` and `test`
             (its values), a metric and split such as `mIoU-val` or `AP-test`, the zoo's own
@@ -87,6 +88,7 @@ def _plain(model: Model, key: str) -> Value:
         "backbone": model.backbone,
         "params": network.params if network else None,
         "entries": network.entries if network else None,
+        "gflops": network.gflops if network else None,
         "engine": network.engine if network else None,
         "protocol": protocol.id if protocol else None,
         "dataset": protocol.dataset if protocol else None,

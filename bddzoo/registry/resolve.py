@@ -169,6 +169,7 @@ def build_network(
         align_corners=spec.align_corners,
         params=counts.params if counts else None,
         entries=counts.entries if counts else None,
+        gflops=counts.gflops if counts else None,
     )
 
 

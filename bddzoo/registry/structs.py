@@ -150,10 +150,11 @@ class NetworkDoc(Doc):
 
 
 class CountsDoc(Doc):
-    """What building the network counted: parameters, and entries of its state dict."""
+    """What building the network counted: parameters, entries of its state dict, operations of an image."""
 
     params: Count | None = None
     entries: Count | None = None
+    gflops: float | None = None
 
 
 class TrainingDoc(Doc):

@@ -61,6 +61,13 @@ def params_text(model: Model) -> str:
     return f"{model.network.params / 1e6:.1f} M"
 
 
+def gflops_text(model: Model) -> str:
+    """Operations of one image in 10^9, or a dash."""
+    if model.network is None or model.network.gflops is None:
+        return UNKNOWN
+    return f"{model.network.gflops:.0f}" if model.network.gflops >= 10 else f"{model.network.gflops:.2f}"
+
+
 def config_page(model: Model) -> str | None:
     """Where people can read the model's config, pinned."""
     config = model.artifact("config")
@@ -83,6 +90,8 @@ def network_rows(model: Model) -> list[tuple[str, str]]:
         ("engine", f"{network.engine}, {network.arch}, {network.num_classes} classes"),
         ("parameters", f"{params} in {network.entries or 'unknown'} state-dict entries"),
     ]
+    if network.gflops is not None:
+        rows.append(("operations", f"{network.gflops:,} GFLOP, one 1280x720 image by the protocol"))
     if network.align_corners:
         rows.append(("heads", "align_corners"))
     for role, part in network.parts.items():

@@ -47,6 +47,7 @@ def as_row(model: Model) -> dict[str, Any]:
         "settings": model.settings,
         "reported": reported,
         "params": network.params if network else None,
+        "gflops": network.gflops if network else None,
         "engine": network.engine if network else None,
         "protocol": protocol.id if protocol else None,
         "dataset": protocol.dataset if protocol else None,

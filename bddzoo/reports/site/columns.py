@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from bddzoo.artifacts.probe import History
 from bddzoo.registry.model import Artifact, Model, Section
-from bddzoo.reports.facts import TICK, UNKNOWN, number_text, params_text, rounded, step_of
+from bddzoo.reports.facts import TICK, UNKNOWN, gflops_text, number_text, params_text, rounded, step_of
 from bddzoo.reports.site.evidence import Evidence
 from bddzoo.reports.tables import metric_columns
 from bddzoo.results.verdict import measured_value
@@ -113,6 +113,9 @@ def columns(
         SiteColumn("method", "Method", "text", method_name, facet=True),
         SiteColumn("backbone", "Backbone", "text", lambda m: m.backbone, facet=True),
         SiteColumn("params", "Params", "number", params_text, help="Number of parameters"),
+        SiteColumn(
+            "gflops", "GFLOP", "number", gflops_text, help="Operations of one 1280x720 image, in 10^9"
+        ),
         SiteColumn(
             "speed",
             "Images/s",
