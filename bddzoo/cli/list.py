@@ -54,10 +54,11 @@ def command(
 ) -> int:
     """List models.
 
-    Columns are id, zoo, task, method, paper, backbone, params, entries, gflops, engine, protocol, dataset, fills
-    (the row that its weights belong to) and not-buildable (why nobody can build its network); a metric and
-    split such as mIoU-val, AP-test or box_AP-val, or a metric alone for val; metric, val and test for
-    the main metric of the task; and the zoos' own columns such as Iters or MS-train.
+    Columns are id, zoo, task, method, paper, backbone, params, entries, gflops (operations of an image),
+    engine, protocol, dataset, fills (the row that its weights belong to) and not-buildable (why nobody can
+    build its network); a metric and split such as mIoU-val, AP-test or box_AP-val, or a metric alone for
+    val; metric, val and test for the main metric of the task; and the zoos' own columns such as Iters or
+    MS-train.
     """
     from bddzoo.errors import MissingError
     from bddzoo.registry.query import check_column, matches, sort_models

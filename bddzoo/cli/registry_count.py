@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -47,9 +48,9 @@ def count(app: App, *, selection: Selection, check: bool, dry_run: bool) -> int:
             known = dict(editor.model_data(model.id).get("counts") or {})
             if {key: str(value) for key, value in known.items()} != {k: str(v) for k, v in found.items()}:
                 changed.append({"model": model.id, "before": known, "now": found})
-                editor.set_model_key(model.id, "counts", found)
             bar.update(number, len(models))
-    if not check:
+    if not check and changed:
+        editor.set_in_models("counts", {row["model"]: row["now"] for row in changed})
         finish(app, editor, path, dry_run)
     if app.json:
         app.data_json(changed)
@@ -73,5 +74,5 @@ def counts_of(model: Model) -> dict[str, Any]:
     return {
         "params": sum(p.numel() for p in module.parameters()),
         "entries": len(module.state_dict()),
-        "gflops": round(count_flops(module, model, size) / 1e9, 2),
+        "gflops": Decimal(f"{count_flops(module, model, size) / 1e9:.2f}"),
     }

@@ -47,8 +47,8 @@ def count_flops(module: nn.Module, model: Model, size: tuple[int, int]) -> int:
     counter = FlopCounterMode(display=False, custom_mapping={deform_conv: _deform_conv_flops})
     with FakeTensorMode(allow_non_fake_inputs=True), counter, torch.no_grad():
         x = torch.zeros(1, 3, *size)
-        if hasattr(module, "roi_head"):
-            _two_stages(module, x)
+        if not hasattr(module, "decode_head") and hasattr(module, "extract_feat"):
+            _detector(module, x)
         elif model.network is not None and model.network.engine == "openseg":
             make_runner(module, model).logits(x, size, size)  # type: ignore[call-arg, union-attr]
         else:
@@ -56,11 +56,17 @@ def count_flops(module: nn.Module, model: Model, size: tuple[int, int]) -> int:
     return int(counter.get_total_flops())
 
 
-def _two_stages(module: Any, x: Any) -> None:
+def _detector(module: Any, x: Any) -> None:
     features = module.extract_feat(x)
-    module.rpn_head(features)
-    heads = module.roi_head
+    for name in ("rpn_head", "bbox_head", "semantic_head"):
+        if getattr(module, name, None) is not None:
+            getattr(module, name)(features)
+    heads = getattr(module, "roi_head", None)
+    if heads is None:
+        return
     for name, count in (("bbox", PROPOSALS), ("mask", DETECTIONS)):
+        if getattr(heads, f"{name}_head", None) is None:
+            continue
         extractors, stages = getattr(heads, f"{name}_roi_extractor"), getattr(heads, f"{name}_head")
         if not isinstance(stages, list | _module_list()):
             extractors, stages = [extractors], [stages]

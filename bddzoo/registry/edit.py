@@ -149,27 +149,35 @@ class Editor:
         return dict(self._get(self.model_path(model_id)))
 
     def set_model_key(self, model_id: str, key: str, value: Any) -> None:
-        """Set one key of a model; None takes it away.
+        """Set one key of a model; see `set_in_models`."""
+        self.set_in_models(key, {model_id: value})
+
+    def set_in_models(self, key: str, values: Mapping[str, Any]) -> None:
+        """Set one key of models, by id; None takes it away.
 
         Raises:
             MissingError: The file has no such model.
             UsageError: What would come out is not a valid registry.
         """
-        path = self.model_path(model_id)
-        entry = dict(self._get(path))
-        if value is None:
-            entry.pop(key, None)
-        else:
-            entry[key] = value
-        start, end, indent = self._extent(path)
-        if self.lines[start].lstrip().startswith("- {"):
-            ordered = {k: entry[k] for k in _ORDER if k in entry}
-            block: list[str] = []
-            emit_items(block, indent, [ordered])
-            new = [*self.lines[:start], *block, *self.lines[end:]]
-        else:
-            new = self._with_key(path, key, value, end, indent + 2)
-        self._change("\n".join(new), path, entry)
+        paths = {self.model_path(model_id): value for model_id, value in values.items()}
+        lines, changes = self.lines, []
+        # From the end of the file, so that the places of what is still to be changed stay as they are.
+        for path in sorted(paths, key=lambda p: self.at[p], reverse=True):
+            value, entry = paths[path], dict(self._get(path))
+            if value is None:
+                entry.pop(key, None)
+            else:
+                entry[key] = value
+            start, end, indent = self._extent(path)
+            if self.lines[start].lstrip().startswith("- {"):
+                ordered = {k: entry[k] for k in _ORDER if k in entry}
+                block: list[str] = []
+                emit_items(block, indent, [ordered])
+                lines = [*lines[:start], *block, *lines[end:]]
+            else:
+                lines = self._with_key(lines, path, key, value, end, indent + 2)
+            changes.append((path, entry))
+        self._change("\n".join(lines), changes)
 
     def add_model(self, section: PathLike, method: str, entry: Mapping[str, Any]) -> None:
         """Append a model to a heading.
@@ -196,7 +204,7 @@ class Editor:
         block: list[str] = []
         emit_items(block, indent, [dict(entry)])
         new = "\n".join([*self.lines[:end], *block, *self.lines[end:]])
-        self._change(new, (*section, "methods", index, "models", len(models)), dict(entry))
+        self._change(new, [((*section, "methods", index, "models", len(models)), dict(entry))])
 
     # -- places ------------------------------------------------------------------------------------
 
@@ -236,7 +244,10 @@ class Editor:
             end += 1
         return last
 
-    def _with_key(self, path: PathLike, key: str, value: Any, end: int, indent: int) -> list[str]:
+    def _with_key(
+        self, lines: list[str], path: PathLike, key: str, value: Any, end: int, indent: int
+    ) -> list[str]:
+        """The lines with another value of a key; up to the model's end they are those of the file."""
         new: list[str] = []
         if value is not None:
             emit(new, indent, key, value)
@@ -245,11 +256,11 @@ class Editor:
             stop = self._end(start, indent, of_key=True)
             if start == self.at[path] - 1 and value is not None:  # the item's first key follows the dash
                 new[0] = self.lines[start][: indent - 2] + "- " + new[0].lstrip()
-            return [*self.lines[:start], *new, *self.lines[stop:]]
+            return [*lines[:start], *new, *lines[stop:]]
         later = _ORDER[_ORDER.index(key) + 1 :] if key in _ORDER else ()
         places = [self._key_line(path, k) for k in later if (*path, k) in self.at]
         place = min(places, default=end)
-        return [*self.lines[:place], *new, *self.lines[place:]]
+        return [*lines[:place], *new, *lines[place:]]
 
     def _key_line(self, path: PathLike, key: str) -> int:
         """Index of a key's line; its value may begin on the next one."""
@@ -262,12 +273,14 @@ class Editor:
 
     # -- changes -----------------------------------------------------------------------------------
 
-    def _change(self, text: str, path: PathLike, entry: Mapping[str, Any]) -> None:
-        """Use the new text if it loads and differs from the old one by nothing but the change."""
+    def _change(self, text: str, changes: Sequence[tuple[PathLike, Mapping[str, Any]]]) -> None:
+        """Use the new text if it loads and differs from the old one by nothing but the changes."""
         load_text(text, self.name)
-        wanted = _replaced(self.data, path, entry)
+        wanted = self.data
+        for path, entry in changes:
+            wanted = _replaced(wanted, path, entry)
         if parse(text, self.name) != wanted:
-            raise self._not_safe(path)
+            raise self._not_safe(changes[0][0])
         self._take(text)
 
     def _not_safe(self, path: PathLike) -> UsageError:

@@ -88,7 +88,7 @@ def _plain(model: Model, key: str) -> Value:
         "backbone": model.backbone,
         "params": network.params if network else None,
         "entries": network.entries if network else None,
-        "gflops": network.gflops if network else None,
+        "gflops": Decimal(str(network.gflops)) if network and network.gflops is not None else None,
         "engine": network.engine if network else None,
         "protocol": protocol.id if protocol else None,
         "dataset": protocol.dataset if protocol else None,

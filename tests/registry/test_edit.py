@@ -63,6 +63,32 @@ def test_a_key_is_replaced_and_taken_away() -> None:
     assert load_text(editor.text, "r").find(name).notes == ()
 
 
+@settings(max_examples=5, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.sampled_from(IDS), min_size=1, max_size=4, unique=True), st.sampled_from([["n"], None]))
+def test_many_at_once_are_one_after_the_other(ids: list[str], value: list[str] | None) -> None:
+    together, single = Editor(TEXT, "r"), Editor(TEXT, "r")
+    together.set_in_models("notes", dict.fromkeys(ids, value))
+    for model_id in ids:
+        single.set_model_key(model_id, "notes", value)
+    assert together.text == single.text
+
+
+def test_counting_writes_what_differs_and_checks_it(run: Callable[..., Done], tmp_path: Path) -> None:
+    path = tmp_path / "registry.yaml"
+    right = "counts: {params: 273539, entries: 146, gflops: "
+    assert TEXT.count(right) == 1
+    path.write_text(TEXT.replace(right, "counts: {params: 273538, entries: 146, gflops: "))
+    name = "demo_semfpn_r18n_sem_seg"
+    checked = run("registry", "count", name, "--check", "--registry", str(path))
+    assert checked.code == 3
+    assert "273538" in checked.out
+    assert run("registry", "count", name, "--dry-run", "--registry", str(path)).code == 0
+    assert "273538" in path.read_text()
+    assert run("registry", "count", name, "--registry", str(path)).code == 0
+    assert path.read_text() == TEXT
+    assert run("registry", "count", name, "--check", "--registry", str(path)).code == 0
+
+
 def test_an_entry_in_one_line_becomes_a_block() -> None:
     editor = Editor(TEXT, "r")
     editor.set_model_key("isa-wide-resnet38-lip", "notes", ["x"])
