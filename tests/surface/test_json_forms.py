@@ -21,6 +21,7 @@ list
 config
 check --all --task sem_seg --matrix
 registry lint --all
+registry count demo_semfpn_r18n_sem_seg --check
 registry lint --rules
 plot params --task sem_seg -o TMP/params.svg
 plot splits --task sem_seg -o TMP/splits.svg
