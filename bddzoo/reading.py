@@ -50,6 +50,13 @@ def archive_errors(*more: type[Exception]) -> Errors:
     return (*found, ValueError, NotImplementedError, RuntimeError, OverflowError, *more)
 
 
+def pickle_errors(*more: type[Exception]) -> Errors:
+    """What `pickle`, `pickletools` and PyTorch's safe reader raise on a damaged pickle, and more."""
+    import pickle
+
+    return archive_errors(pickle.UnpicklingError, AttributeError, TypeError, IndexError, KeyError, *more)
+
+
 def array_errors(*more: type[Exception]) -> Errors:
     """What `numpy` raises on a damaged `.npz` file or where an array is missing or another one, and more."""
     return archive_errors(KeyError, TypeError, IndexError, SyntaxError, MemoryError, *more)

@@ -16,7 +16,7 @@ from bddzoo.artifacts.tensors import is_safetensors, read_safetensors
 from bddzoo.artifacts.verification import HEAD_BYTES, wrong_content
 from bddzoo.engines.pickle_scan import UnsafePickle, scan_pickle
 from bddzoo.errors import IntegrityError, MissingError
-from bddzoo.reading import archive_errors
+from bddzoo.reading import archive_errors, pickle_errors
 from bddzoo.text import is_text, printable
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ def _load(path: Path, zipped: bool, stored: bool) -> Any:
                 hint="save it again with torch.save, without pickle_protocol",
             ) from error
         raise IntegrityError(f"{path} is damaged: {_first_line(error)}", hint=_AGAIN) from error
-    except (RuntimeError, EOFError, OSError, ValueError, IndexError, KeyError, OverflowError) as error:
+    except pickle_errors() as error:
         raise IntegrityError(f"{path} is damaged or incomplete: {_first_line(error)}", hint=_AGAIN) from error
 
 
@@ -309,7 +309,7 @@ def _is_whole_pickle(path: Path) -> bool:
             for _ in range(4):
                 for _opcode in pickletools.genops(file):
                     pass
-    except (ValueError, EOFError, IndexError):
+    except pickle_errors():
         return False
     return True
 

@@ -13,8 +13,10 @@ import pickletools
 from dataclasses import dataclass
 from typing import IO
 
-# A state dict takes some thirty opcodes an entry: this is a hundred thousand entries.
-_MAX_OPCODES = 5_000_000
+from bddzoo.reading import pickle_errors
+
+# A state dict takes some thirty opcodes an entry: this is thirty thousand entries, and two seconds.
+_MAX_OPCODES = 1_000_000
 # Globals that hash what they are built from.
 _HASHING = {
     f"{module} {name}"
@@ -91,7 +93,7 @@ def scan_pickle(file: IO[bytes], pickles: int = 1) -> None:
     try:
         for _ in range(pickles):
             left = _scan(file, left)
-    except (ValueError, EOFError, IndexError, KeyError, OverflowError):
+    except pickle_errors():
         return
 
 

@@ -69,6 +69,12 @@ class Handler(BaseHTTPRequestHandler):
         if "429" in faults:
             self._short(429, b"", {"Retry-After": f"{faults['429'].delay:g}"})
             return
+        if "range-refused" in faults and "Range" in self.headers:
+            self._short(403, b"no parts\n")
+            return
+        if "retry-never" in faults:
+            self._short(503, b"", {"Retry-After": "9" * 400})
+            return
         if "500" in faults:
             self._short(500, b"oops\n")
             return
@@ -123,9 +129,17 @@ class Handler(BaseHTTPRequestHandler):
         if "200-for-206" in faults and status == 206:
             status = 200
             del headers["Content-Range"]
-        if "gzip" in faults:
-            sent = gzip.compress(sent, 1)
+        if "odd-coding" in faults:
+            headers["Content-Encoding"] = "aws-chunked"
+        if "gzip" in faults or "gzip-tail" in faults:
+            sent = gzip.compress(sent, 1) + b"x" * (5000 if "gzip-tail" in faults else 0)
             headers["Content-Encoding"] = "gzip"
+        elif "gzip-members" in faults:
+            half = len(sent) // 2
+            sent = gzip.compress(sent[:half], 1) + gzip.compress(sent[half:], 1)
+            headers["Content-Encoding"] = "gzip"
+        if "203" in faults and status == 200:
+            status = 203
         length = len(sent) + (5000 if "length-long" in faults else 0)
         if "length-short" in faults:
             length = max(1, len(sent) // 2)

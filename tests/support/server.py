@@ -44,6 +44,12 @@ FAULTS = (
     "lfs",  # a Git LFS pointer
     "no-validators",  # neither ETag nor Last-Modified
     "bad-range",  # a Content-Range that is not what was asked for
+    "range-refused",  # 403 to whoever asks for a part
+    "retry-never",  # 503, with a Retry-After of 400 digits
+    "odd-coding",  # a Content-Encoding that is none
+    "gzip-members",  # gzip-encoded in two members
+    "gzip-tail",  # bytes behind the end of the gzip coding
+    "203",  # the file, with status 203
 )
 
 
