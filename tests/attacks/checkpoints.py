@@ -11,6 +11,7 @@ import pickle
 import random
 import struct
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -278,6 +279,8 @@ def _lies() -> Iterator[tuple[str, bytes]]:
 def _saved() -> Iterator[tuple[str, bytes]]:
     """What `torch.save` writes of odd things."""
     import torch
+
+    warnings.simplefilter("ignore", UserWarning)  # quantised tensors are on their way out
 
     def save(content: Any, **options: Any) -> bytes:
         out = io.BytesIO()
