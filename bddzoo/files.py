@@ -244,15 +244,15 @@ def explain(
 
 
 def format_size(size_bytes: int | None) -> str:
-    """A size for people, in powers of ten as disks are sold: `262.4 MB`; `unknown` for None."""
+    """A size for people: `262.4 MiB`; `unknown` for None."""
     if size_bytes is None:
         return "unknown"
-    if size_bytes < 1000:
+    if size_bytes < 1024:
         return f"{size_bytes} B"
     value = float(size_bytes)
-    for unit in ("kB", "MB", "GB", "TB"):
-        value /= 1000
-        if value < 999.95 or unit == "TB":
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        value /= 1024
+        if value < 1023.95 or unit == "TiB":
             return f"{value:.1f} {unit}"
     raise AssertionError("unreachable")
 

@@ -33,7 +33,6 @@ def command(app: App, paths: tuple[Path, ...], verify: bool, copy: bool) -> int:
     """
     from bddzoo.artifacts import Cache
     from bddzoo.artifacts.adopt import Adopter, explain_error, walk_files
-    from bddzoo.cli.output import warn_unverified
     from bddzoo.cli.weights import digest_tensors
     from bddzoo.files import format_size
 
@@ -90,5 +89,5 @@ def command(app: App, paths: tuple[Path, ...], verify: bool, copy: bool) -> int:
             f"none of {number_of(others, 'file')} belongs to a model",
             hint="names must be as in the zoo; see 'bddzoo info MODEL'",
         )
-    warn_unverified(app, [(a.entry.model, a.state) for a in taken])
+    app.warn_unverified([(a.entry.model, a.state) for a in taken])
     return int(ExitCode.OK)

@@ -13,8 +13,16 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 from click.core import ParameterSource
 
-from bddzoo.errors import ExitCode, MissingError
-from bddzoo.text import LONGEST_MESSAGE, as_text, printable, printable_json, printable_lines, shortened
+from bddzoo.errors import ExitCode, MissingError, UsageError
+from bddzoo.text import (
+    LONGEST_MESSAGE,
+    as_text,
+    number_of,
+    printable,
+    printable_json,
+    printable_lines,
+    shortened,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -159,6 +167,39 @@ class App:
         text = shortened(text)
         shown = f"{self._mark('warning:', 'yellow')} {printable(text, 2 * LONGEST_MESSAGE)}"
         _echo(self._event("warning", text=text) if self.json else shown, err=True)
+
+    def warn_unverified(self, files: Sequence[tuple[str, str]]) -> None:
+        """Say which files no whole digest proves.
+
+        Args:
+            files: Model and digest state of each.
+        """
+        reasons = {
+            "prefix": "only the first digits of a digest are known; they fit",
+            "observed": "no digest is known to compare with; observed ones were recorded",
+        }
+        for state, reason in reasons.items():
+            models = [model for model, of in files if of == state]
+            if models:
+                names = models[0] if len(models) == 1 else number_of(len(models), "file")
+                self.warn(f"{names}: {reason}")
+
+    def confirm(self, what: str, *, yes: bool) -> None:
+        """Ask before something is deleted.
+
+        Args:
+            what: What would be done.
+            yes: Do not ask.
+
+        Raises:
+            UsageError: There is nobody to ask.
+            Abort: The answer was no.
+        """
+        if yes:
+            return
+        if not sys.stdin.isatty() or self.json:
+            raise UsageError(f"this would {what}", hint="look with --dry-run, do it with --yes")
+        click.confirm(f"{what}?", abort=True, err=True)
 
     def error(self, text: str, *, hint: str | None = None, code: int | None = None) -> None:
         """Print an error as one line to stderr; as a JSON object where data is JSON.

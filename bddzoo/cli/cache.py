@@ -26,7 +26,7 @@ from bddzoo.cli.options import (
     out_file,
     takes,
 )
-from bddzoo.cli.output import check_target, confirm
+from bddzoo.cli.output import check_target
 from bddzoo.cli.progress import Bar
 from bddzoo.cli.select import Selection, parse_kinds
 from bddzoo.errors import ExitCode, MissingError
@@ -278,7 +278,7 @@ def rm(app: App, *, selection: Selection, what: tuple[str, ...] | None, dry_run:
     if dry_run:
         app.say(f"would remove {what_goes}, {format_size(size)}")
         return
-    confirm(app, f"remove {what_goes}, {format_size(size)}", yes=yes)
+    app.confirm(f"remove {what_goes}, {format_size(size)}", yes=yes)
     try:
         if whole:
             remove_all(cache)
@@ -326,7 +326,7 @@ def gc(app: App, *, older_than: float, dry_run: bool, yes: bool) -> None:
         removed = collect_garbage(cache, older_than * DAY_S, dry_run=True)
         if removed and not dry_run:
             size = format_size(sum(f.size_bytes for f in removed))
-            confirm(app, f"remove {number_of(len(removed), 'file')}, {size}", yes=yes)
+            app.confirm(f"remove {number_of(len(removed), 'file')}, {size}", yes=yes)
             removed = collect_garbage(cache, older_than * DAY_S, dry_run=False)
     except OSError as error:
         raise explain(error, f"removing from {cache.root}") from error

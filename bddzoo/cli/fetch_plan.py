@@ -116,7 +116,6 @@ def report(
     Raises:
         BddzooError: The only file failed.
     """
-    from bddzoo.cli.output import warn_unverified
     from bddzoo.files import format_size
 
     good = [r for r in rows if "path" in r and "error" not in r]
@@ -133,7 +132,7 @@ def report(
             for r in good
         ]
         app.table(("file", "size", "digest", "from"), table)
-    warn_unverified(app, [(r["model"], r["digest_state"]) for r in good])
+    app.warn_unverified([(r["model"], r["digest_state"]) for r in good])
     return report_failures(app, fetcher, len(rows), failed) if failed else int(ExitCode.OK)
 
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bddzoo.errors import UsageError
+from bddzoo.files import is_special
 from bddzoo.reports.text import width
-from bddzoo.text import number_of, printable
+from bddzoo.text import printable
 
 if TYPE_CHECKING:
-    from bddzoo.cli.app import App
     from bddzoo.results import VerdictReport
 
 LEAST_WIDTH = 8
@@ -254,50 +254,5 @@ def check_target(path: Path, force: bool) -> None:
         there = any(path.iterdir())
     elif there and path.is_file():
         there = path.stat().st_size > 0  # as `mktemp` makes them
-    if there and not force and not _is_device(path):
+    if there and not force and not is_special(path):
         raise UsageError(f"{path} exists", hint="give --force to replace it, or choose another with -o")
-
-
-def _is_device(path: Path) -> bool:
-    from bddzoo.files import is_special
-
-    return is_special(path)
-
-
-def warn_unverified(app: App, files: Sequence[tuple[str, str]]) -> None:
-    """Say which files no whole digest proves.
-
-    Args:
-        app: Says it.
-        files: Model and digest state of each.
-    """
-    reasons = {
-        "prefix": "only the first digits of a digest are known; they fit",
-        "observed": "no digest is known to compare with; observed ones were recorded",
-    }
-    for state, reason in reasons.items():
-        models = [model for model, of in files if of == state]
-        if models:
-            names = models[0] if len(models) == 1 else number_of(len(models), "file")
-            app.warn(f"{names}: {reason}")
-
-
-def confirm(app: App, what: str, *, yes: bool) -> None:
-    """Ask before something is deleted.
-
-    Args:
-        app: Global options.
-        what: What would be done.
-        yes: Do not ask.
-
-    Raises:
-        UsageError: There is nobody to ask.
-        Abort: The answer was no.
-    """
-    import sys
-
-    if yes:
-        return
-    if not sys.stdin.isatty() or app.json:
-        raise UsageError(f"this would {what}", hint="look with --dry-run, do it with --yes")
-    click.confirm(f"{what}?", abort=True, err=True)

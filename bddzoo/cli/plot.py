@@ -283,7 +283,7 @@ def reported(app: App, /, *, selection: Selection, split: str, results: Path | N
     cls=ZooCommand,
     epilog="""\b
 A record is its id or the first digits, a path, or a model, which stands for
-its newest record; a scores file is what 'bddzoo score -o' or the official
+its best record; a scores file is what 'bddzoo score -o' or the official
 toolkit wrote.
 \b
 Examples:
@@ -312,7 +312,7 @@ def classes(
     from bddzoo.reports.plots.charts import class_bars
 
     _count(references, called)
-    tables = [_tables(reference, results) for reference in references]
+    tables = [_tables(app, reference, results) for reference in references]
     shared = [name for name in tables[0][2] if all(name in found for _, _, found in tables)]
     chosen = metric or next((MAIN_TABLE[t] for _, t, _ in tables if t in MAIN_TABLE), next(iter(shared), ""))
     if chosen not in shared:
@@ -482,15 +482,16 @@ def _unlike(names: list[str], references: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"{name} ({reference})" for name, reference in zip(names, references, strict=True))
 
 
-def _tables(reference: str, results: Path | None) -> tuple[str, str, dict[str, dict[str, float | None]]]:
+def _tables(
+    app: App, reference: str, results: Path | None
+) -> tuple[str, str, dict[str, dict[str, float | None]]]:
     """Name, task ("" if unknown) and per-class tables of a record or a scores file."""
     from bddzoo.errors import IntegrityError
-    from bddzoo.results import default_root, find_record
     from bddzoo.results.scorefile import read_scores
 
     path = Path(reference)
     try:
-        record = find_record(default_root(results), reference).record
+        record = find_named(app, results, reference).record
     except IntegrityError:
         if not path.is_file():
             raise

@@ -92,7 +92,7 @@ class Bars(FileLines):
         self._bars: RichProgress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
-            DownloadColumn(),
+            DownloadColumn(binary_units=True),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
             console=app.console(),
@@ -244,7 +244,9 @@ class Bar:
             if console.is_terminal:
                 from rich import progress
 
-                counted = progress.MofNCompleteColumn() if self._size is None else progress.DownloadColumn()
+                counted: progress.ProgressColumn = progress.MofNCompleteColumn()
+                if self._size is not None:
+                    counted = progress.DownloadColumn(binary_units=True)
                 left = progress.TimeRemainingColumn(elapsed_when_finished=True)
                 columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), counted, left)
                 self._progress = progress.Progress(*columns, console=console, transient=True)

@@ -10,7 +10,7 @@ import click
 
 from bddzoo.cli.app import App, CommandGroup, ZooCommand
 from bddzoo.cli.options import DRY_RUN, RESULTS, SEED, SELECTION, YES, complete_models, flag, option, takes
-from bddzoo.cli.output import confirm, describe_verdict, number, table, verdict_json, wrapped
+from bddzoo.cli.output import describe_verdict, number, table, verdict_json, wrapped
 from bddzoo.cli.select import Selection, find_named
 from bddzoo.text import number_of
 
@@ -57,7 +57,7 @@ def compare(
     """Test whether record B is better than record A, by a paired bootstrap over images.
 
     Both must have been measured on the same images and labels. A and B are ids or their first digits,
-    paths, or models, which stand for their newest record. Of two records of speed: the ratio of their
+    paths, or models, which stand for their best record. Of two records of speed: the ratio of their
     times, with its interval.
     """
     from dataclasses import asdict
@@ -182,7 +182,7 @@ def prune(app: App, *, keep: int, dry_run: bool, yes: bool, results: Path | None
     if dry_run or not (old or rest):
         app.say(f"{what} to delete")
         return
-    confirm(app, f"delete {what}", yes=yes)
+    app.confirm(f"delete {what}", yes=yes)
     remove_records(old)
     for path in rest:
         remove_file(path)
@@ -270,7 +270,7 @@ Examples:
 @takes(RESULTS)
 @click.pass_obj
 def show(app: App, record: str, results: Path | None) -> None:
-    """Show one record whole. RECORD is its id or the first digits, a path, or a model (its newest record)."""
+    """Show one record whole. RECORD is its id or the first digits, a path, or a model (its best record)."""
     import msgspec
 
     from bddzoo.cli.bench import show_speed
@@ -312,6 +312,7 @@ def diff(app: App, a: str, b: str, results: Path | None, everything: bool) -> No
     """Explain which fields of two records differ, and what they did to each class."""
     from dataclasses import asdict
 
+    from bddzoo.datasets.openseg import in_order
     from bddzoo.results.diff import INCIDENTAL, diff_records
 
     first, second = find_named(app, results, a), find_named(app, results, b)
@@ -341,11 +342,12 @@ def diff(app: App, a: str, b: str, results: Path | None, everything: bool) -> No
         app.data("")
     head = ["metric", "class", "a", "b", "difference"]
     rows = [[c.name, "", number(c.a), number(c.b), number(c.difference, "+")] for c in found.summary]
-    rows += [
-        [metric, c.name, number(c.a), number(c.b), number(c.difference, "+")]
-        for metric, changes in found.classes.items()
-        for c in changes
-    ]
+    for metric, changes in found.classes.items():
+        by_name = {c.name: c for c in changes}
+        rows += [
+            [metric, name, number(c.a), number(c.b), number(c.difference, "+")]
+            for name, c in ((name, by_name[name]) for name in in_order(by_name))
+        ]
     app.table(head, rows)
 
 
@@ -393,20 +395,26 @@ def _summary_json(item: StoredRecord, report: VerdictReport | None) -> dict[str,
 def _describe(record: Record) -> str:
     import msgspec
 
+    from bddzoo.datasets.openseg import in_order
+    from bddzoo.files import format_size
+
     parts = []
     metrics = list(record.per_class)
-    classes = dict.fromkeys(name for row in record.per_class.values() for name in row)
+    classes = in_order(dict.fromkeys(name for row in record.per_class.values() for name in row))
     if metrics:
         rows = [[name, *(number(record.per_class[m].get(name)) for m in metrics)] for name in classes]
         parts.append(table(["class", *metrics], rows))
     parts.append(table(["metric", "all classes"], [[k, number(v)] for k, v in record.summary.items()]))
     for section in ("protocol", "weights", "environment", "run"):
-        value = msgspec.to_builtins(getattr(record, section))
-        if value is None:
-            parts.append(f"{section}: unknown")
+        value = msgspec.to_builtins(getattr(record, section)) or {}
+        known = {
+            name.removesuffix("_bytes"): format_size(item) if name.endswith("_bytes") else item
+            for name, item in value.items()
+            if item not in (None, [], (), {})
+        }
+        if not known:
             continue
-        known = {name: item for name, item in value.items() if item not in (None, [], (), {})}
-        size = max(map(len, known), default=0)
+        size = max(map(len, known))
         lines = [
             wrapped(f"{name:{size}}  {_short(item, 1000)}", "  ", " " * (size + 4))
             for name, item in known.items()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from bddzoo.errors import MissingError, UsageError
 
@@ -172,8 +172,8 @@ def find_data(app: App, typed: Path | None, dataset: str = "bdd100k") -> Path | 
     from bddzoo.config import read_config
 
     if typed is not None:
-        if str(typed) == os.environ.get("BDDZOO_DATA"):
-            app.detail(f"data: {typed} (BDDZOO_DATA, or as typed)")
+        if click.get_current_context().get_parameter_source("data") is ParameterSource.ENVIRONMENT:
+            app.say(f"data: {typed} (from BDDZOO_DATA)")
         return typed
     config = read_config()
     root = config.root_of(dataset)
@@ -206,7 +206,12 @@ def find_named(app: App, results: Path | None, reference: str) -> StoredRecord:
     """The record that a user names, with a warning for each that is damaged; see `find_record`."""
     from bddzoo.results import default_root, find_record
 
-    return find_record(default_root(results), reference, lambda error: app.warn(str(error)))
+    root, model = default_root(results), app.registry.by_id.get(reference)
+    found = find_record(root, reference, lambda error: app.warn(str(error)), model)
+    if model is not None:
+        date = found.record.run.started[:10]
+        app.say(f"{reference}: by its best record, {found.id} of {date}; 'bddzoo results ls' has all")
+    return found
 
 
 def parse_kinds(words: Sequence[str], option: str = "--what") -> list[ArtifactKind]:

@@ -6,7 +6,6 @@ although semantic segmentation calls it `person`.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -148,15 +147,6 @@ TAGS = {
 """Attributes of frames that are predicted (image tagging), with their classes in the networks' order."""
 
 CLASS_SETS = {classes.task: classes for classes in (SEM_SEG, INS_SEG, DET, DRIVABLE)}
-
-
-def in_order(names: Collection[str]) -> list[str]:
-    """Class names in the order of the task that has them all; as they are where none has."""
-    for classes in CLASS_SETS.values():
-        if set(names) <= set(classes.names):
-            return sorted(names, key=classes.index)
-    return list(names)
-
 
 BITMASK_TASKS = ("ins_seg", "pan_seg")
 """Tasks whose labels are bitmasks of instances; the others have class maps."""

@@ -13,13 +13,13 @@ ROOT/leftImg8bit/SPLIT/CITY/*_leftImg8bit.png, ROOT/gtFine/SPLIT/CITY/*_gtFine_l
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.datasets.classes import IGNORED, INS_SEG, SEM_SEG, ClassSet
+from bddzoo.datasets.classes import CLASS_SETS, IGNORED, INS_SEG, SEM_SEG, ClassSet
 from bddzoo.datasets.images import (
     LABEL_IDS,
     LISTED_SUFFIXES,
@@ -74,6 +74,14 @@ def class_set_of(model: Model) -> ClassSet:
             hint="it was trained for another data set",
         )
     return classes
+
+
+def in_order(names: Collection[str]) -> list[str]:
+    """Class names in the order of the data set that has them all; as they are where none has."""
+    for classes in (*CLASS_SETS.values(), *map(class_set, _table())):
+        if set(names) <= set(classes.names):
+            return sorted(names, key=classes.names.index)
+    return list(names)
 
 
 @lru_cache(maxsize=1)

@@ -184,15 +184,19 @@ def load_records(
 
 
 def find_record(
-    root: Path, reference: str, on_error: Callable[[IntegrityError], None] | None = None
+    root: Path,
+    reference: str,
+    on_error: Callable[[IntegrityError], None] | None = None,
+    model: Model | None = None,
 ) -> StoredRecord:
     """The record that a user names.
 
     Args:
         root: Results folder.
         reference: A path; the id of a record or at least its first 4 digits; or the id of a model, which
-            stands for its newest record.
+            stands for its best record, see `best_record`.
         on_error: Called with what is wrong with other records of the model; see `scan_records`.
+        model: The model, where `reference` is its id; of one that is unknown the newest record is taken.
 
     Raises:
         MissingError: No record, or several, are meant by it.
@@ -218,7 +222,9 @@ def find_record(
         raise MissingError(f"no record '{reference}' in {root}", hint="see 'bddzoo results ls'")
     for error in errors:
         (on_error or _log)(error)
-    return max(of_model, key=lambda stored: recency(stored.record))
+    best = best_record(model, [stored.record for stored in of_model]) if model is not None else None
+    chosen = [stored for stored in of_model if best is None or stored.record is best]
+    return max(chosen, key=lambda stored: recency(stored.record))
 
 
 def read_record(path: Path) -> Record:

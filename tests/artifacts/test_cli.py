@@ -23,7 +23,7 @@ class TestFetch:
         assert done.returncode == 0, done.stderr
         again = run("fetch", "net_a", "--format", "json")
         assert Path(json.loads(again.stdout)[0]["path"]).read_bytes() == DATA
-        assert (name, size, state, source) == ("net_a.pth", "200.0 kB", "verified", f"{zoo.url}/net_a.pth")
+        assert (name, size, state, source) == ("net_a.pth", "195.3 KiB", "verified", f"{zoo.url}/net_a.pth")
 
     def test_json_is_one_document_and_events_are_lines(self, zoo, run):
         done = run("fetch", "--all", "--format", "json")
@@ -90,7 +90,7 @@ class TestFetch:
         done = run("fetch", "--all", "--dry-run", "--format", "json")
         rows = json.loads(done.stdout)
         assert [(r["state"], r["size_bytes"]) for r in rows] == [("fetch", len(DATA)), ("fetch", len(OTHER))]
-        assert "to fetch: 290.0 kB" in done.stderr
+        assert "to fetch: 283.2 KiB" in done.stderr
         assert not (tmp_path / "cache").exists()
 
     @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ class TestFetch:
     def test_dry_run_looks_at_the_room_for_copies_too(self, zoo, run, tmp_path):
         done = run("fetch", "--all", "--dry-run", "--out", tmp_path / "dest")
         assert done.returncode == 0
-        assert "to copy: 290.0 kB" in done.stderr
+        assert "to copy: 283.2 KiB" in done.stderr
         assert not (tmp_path / "dest").exists()
 
     def test_many_failures_are_one_table_and_one_error(self, zoo, run, tmp_path):
@@ -173,7 +173,7 @@ class TestFetch:
 
     def test_dest_gets_copies_and_keeps_what_differs(self, zoo, run, tmp_path):
         dest = tmp_path / "dest"
-        assert run("fetch", "net_a", "--out", dest).stdout.splitlines()[2].startswith("net_a.pth  200.0 kB")
+        assert run("fetch", "net_a", "--out", dest).stdout.splitlines()[2].startswith("net_a.pth  195.3 KiB")
         (dest / "net_a.pth").write_bytes(b"mine")
         assert_one_line(run("fetch", "net_a", "--out", dest), 2, "exists and is different")
         assert (dest / "net_a.pth").read_bytes() == b"mine"

@@ -288,7 +288,7 @@ def test_full_disk(small_disk, tmp_path):
         server.faults = [Fault("no-length", pattern="endless")]
         where = ["--registry", tmp_path / "registry.yaml", "--cache", small_disk / "cache"]
         done = bddzoo("fetch", "large", *where)
-        assert_one_line(done, 5, "no room", "6.0 MB needed")
+        assert_one_line(done, 5, "no room", "5.7 MiB needed")
         assert not any(r.path.endswith(".md5") for r in server.requests)
         assert_one_line(bddzoo("fetch", "endless", *where), 5, "the disk is full")
         assert not any(p.name == "endless.pth" for p in small_disk.rglob("*"))

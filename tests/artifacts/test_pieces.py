@@ -258,8 +258,8 @@ class TestSmallThings:
             assert len(set(waits)) > 1
 
     def test_sizes_for_people(self):
-        sizes = [None, 0, 999, 1000, 262_441_012, 999_999_999, 10**15]
-        texts = ["unknown", "0 B", "999 B", "1.0 kB", "262.4 MB", "1.0 GB", "1000.0 TB"]
+        sizes = [None, 0, 1023, 1024, 262_441_012, 2**30 - 1, 2**60]
+        texts = ["unknown", "0 B", "1023 B", "1.0 KiB", "250.3 MiB", "1.0 GiB", "1048576.0 TiB"]
         assert [format_size(n) for n in sizes] == texts
 
     def test_files_are_written_whole(self, tmp_path):

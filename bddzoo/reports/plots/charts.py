@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.datasets.classes import in_order
+from bddzoo.datasets.openseg import in_order
 from bddzoo.registry.model import Model
 from bddzoo.reports.plots.canvas import COLOURS, HATCHES, WIDTH_IN, PointStyle, looks, new_figure
 from bddzoo.reports.plots.points import Point, front

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from bddzoo.artifacts.probe import History
-from bddzoo.datasets.classes import in_order
+from bddzoo.datasets.openseg import in_order
 from bddzoo.registry.model import Artifact, Model
 from bddzoo.reports.cite import bibtex
 from bddzoo.reports.facts import (
