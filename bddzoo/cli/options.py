@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, Folder, Named
+from bddzoo.cli.app import App, Folder, Named, ZooCommand
 from bddzoo.cli.select import Selection
 from bddzoo.errors import BddzooError
 from bddzoo.inference.speedups import Speedups
@@ -75,6 +75,27 @@ def takes(*options: Option) -> Option:
         for option in reversed(options):
             function = option(function)
         return function
+
+    return decorate
+
+
+def zoo_command(
+    *options: Option, group: click.Group | None = None, name: str | None = None, **settings: Any
+) -> Callable[[Function], click.Command]:
+    """A command that takes these options, in this order, and the `App` before them.
+
+    Args:
+        options: Options and arguments.
+        group: The group that it belongs to.
+        name: Its name there.
+        settings: Of `ZooCommand`: `epilog`, `formats`.
+    """
+
+    def decorate(function: Function) -> click.Command:
+        made = click.command(name, cls=ZooCommand, **settings)(takes(*options)(click.pass_obj(function)))
+        if group is not None:
+            group.add_command(made)
+        return made
 
     return decorate
 

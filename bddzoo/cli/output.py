@@ -63,7 +63,7 @@ def table(
 ) -> str:
     """Columns of text under their heads, numbers to the right, never wider than the terminal.
 
-    Long cells are wrapped, the widest columns first; columns of numbers never are.
+    Long cells are wrapped, the widest columns first; of columns of numbers only the heads are.
 
     Args:
         headers: A head for each column.
@@ -76,7 +76,11 @@ def table(
     cells = [[printable(" ".join(str(cell).split())) for cell in row] for row in rows]
     right = [bool(cells) and all(_NUMBER.fullmatch(row[i]) for row in cells) for i in range(len(headers))]
     natural = [max(width(row[i]) for row in (headers, *cells)) for i in range(len(headers))]
-    widths = _fitted(natural, right, headers, (room or terminal_width()) - len(GAP) * (len(headers) - 1))
+    numbers = [
+        max(map(width, [*headers[i].split(), *(row[i] for row in cells)])) if right[i] else 0
+        for i in range(len(headers))
+    ]
+    widths = _fitted(natural, numbers, (room or terminal_width()) - len(GAP) * (len(headers) - 1))
     lines = _lines(headers, widths, right, False)
     rule = GAP.join("-" * size for size in widths)
     lines.append(rule)
@@ -108,11 +112,11 @@ def fitting(headers: Sequence[str], rows: Sequence[Sequence[object]], optional: 
     return keep
 
 
-def _fitted(natural: Sequence[int], right: Sequence[bool], headers: Sequence[str], room: int) -> list[int]:
-    """Widths of the columns; the widest are made narrower until all fit."""
+def _fitted(natural: Sequence[int], numbers: Sequence[int], room: int) -> list[int]:
+    """Widths of the columns; the widest are made narrower until all fit, none below its `numbers`."""
     widths = list(natural)
     for least in (LEAST_WIDTH, 4, 1):
-        floor = [w if r else min(w, max(least, 1)) for w, r in zip(natural, right, strict=True)]
+        floor = [n or min(w, least) for w, n in zip(natural, numbers, strict=True)]
         while sum(widths) > room:
             shrinkable = [i for i in range(len(widths)) if widths[i] > floor[i]]
             if not shrinkable:

@@ -62,7 +62,7 @@ def check(app: App, file: Path | None) -> int:
     if app.json:
         app.data_json({"file": str(registry.path), **counts})
     else:
-        app.data(f"{registry.path}: " + ", ".join(f"{n} {what}" for what, n in counts.items()))
+        app.prose(f"{registry.path}: " + ", ".join(f"{n} {what}" for what, n in counts.items()))
     return 0
 
 
