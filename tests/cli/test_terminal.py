@@ -69,8 +69,10 @@ DOCUMENTS = {
     *("tables", "registry schema", "registry import", "registry add"),
     *("demo", "registry health"),
 }
-RUN = {"eval", "predict", "bench", "sweep", "selftest", "convert", "export", "plot speed", "plot precision", "plot latency",
-       "plot reliability"}  # fmt: skip
+RUN = {
+    *("eval", "predict", "bench", "sweep", "selftest", "convert", "export"),
+    *("plot speed", "plot precision", "plot latency", "plot reliability"),
+}
 RUN_LINES = (
     f"eval {SEM} --data bdd --limit 2 --device cpu -o predictions",
     f"predict {INS} -i bdd/images/10k/val --limit 2 --device cpu -o instances",
