@@ -197,7 +197,8 @@ def test_frames_are_matched_alike(compiled, seed, coco_rule):
     given_frame = {
         # Few values, so that IoU, scores and areas have ties and lie on the limits.
         "iou": rng.choice([0.0, 0.3, 0.5, 0.55, 0.7, 0.95, 1.0], (detections, objects)),
-        "scores": rng.choice([0.1, 0.5, 0.9], detections),
+        # A column of a table, which does not lie in one piece.
+        "scores": rng.choice([0.1, 0.5, 0.9], (detections, 2))[:, 0],
         "pred_class": rng.integers(0, 4, detections),
         "pred_areas": rng.choice([10.0, 1024.0, 1025.0, 9216.0, 1e5], detections),
         "gt_class": rng.integers(0, 4, objects),

@@ -150,15 +150,16 @@ def match_frame(found: Candidates, *, classes: int, coco: bool) -> FrameMatches:
     limit = MAX_DETECTIONS[-1] if coco else max(scores.size, 1)
     loops = native()
     if loops is not None:
+        whole = np.ascontiguousarray
         order, hits, ignored, positives, present = loops.match_frame(
-            np.ascontiguousarray(found.iou),
-            scores,
-            pred_class,
-            found.pred_areas,
-            gt_class,
-            found.gt_areas,
-            found.gt_ignored,
-            found.gt_crowd,
+            whole(found.iou),
+            whole(scores),
+            whole(pred_class),
+            whole(found.pred_areas),
+            whole(gt_class),
+            whole(found.gt_areas),
+            whole(found.gt_ignored),
+            whole(found.gt_crowd),
             classes=classes,
             limit=limit,
             settings=_SETTINGS,
