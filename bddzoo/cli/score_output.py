@@ -234,7 +234,7 @@ def _errors(errors: ErrorAccumulator, out: dict[str, Any]) -> str:
         [kind, str(entry.get("count", "")), f"{entry['gain']:+.2f}", entry["meaning"]]
         for kind, entry in kinds.items()
     ]
-    head = f"errors at IoU 0.50 (TIDE's kinds, no official numbers; AP50 {number(found['AP50'])}):"
+    head = f"errors at IoU 0.50 (TIDE's kinds, not official numbers; AP50 {number(found['AP50'])}):"
     names, matrix = found["confusion"]["classes"], found["confusion"]["matrix"]
     pairs = [
         (matrix[i][j], f"{names[i]} for {names[j]} ({matrix[i][j]})")
@@ -266,7 +266,7 @@ def _calibration(found: Evaluation, out: dict[str, Any]) -> str:
         for b in values["bins"]
     ]
     head = (
-        f"calibration at IoU 0.50 (no official number): ECE {number(values['ECE'])}, "
+        f"calibration at IoU 0.50 (not an official number): ECE {number(values['ECE'])}, "
         f"largest gap {number(values['MCE'])}"
     )
     return f"\n{head}\n" + table(["score", "number", "mean score", "right"], rows)

@@ -235,7 +235,7 @@ def test_the_command_from_both_inputs(capsys, monkeypatch):
     assert rle["errors"]["errors"]["Cls"]["count"] == 2
     assert command("--errors", "--calibration") == 0
     shown = capsys.readouterr().out
-    for words in ("no official numbers", "pedestrian for train (1)", "ECE 14.69"):
+    for words in ("not official numbers", "pedestrian for train (1)", "ECE 14.69"):
         assert words in shown
     assert max(map(len, shown.splitlines())) <= 80
     assert shown.count("pedestrian ") >= 2  # the class column is whole, in both parts of the table

@@ -244,7 +244,9 @@ def refuse_without_mask(label: Label, where: str) -> NoReturn:
     what = "a box instead of an RLE mask" if label.box2d else "a label without a mask"
     raise MissingError(
         f"{where}: {what} (category {label.category})",
-        hint="boxes are not a segmentation: give the file of the masks" if label.box2d else None,
+        hint="boxes are not a segmentation: give the file of the masks, or score boxes with -t det"
+        if label.box2d
+        else None,
     )
 
 
