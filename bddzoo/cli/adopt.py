@@ -6,14 +6,16 @@ from pathlib import Path
 
 import click
 
-from bddzoo.cli.app import App, Named, ZooCommand
-from bddzoo.cli.options import VERIFY, flag, takes
+from bddzoo.cli.app import App, Named
+from bddzoo.cli.options import VERIFY, flag, zoo_command
 from bddzoo.errors import BddzooError, ExitCode, MissingError
 from bddzoo.text import number_of
 
 
-@click.command(
-    cls=ZooCommand,
+@zoo_command(
+    click.argument("paths", nargs=-1, required=True, type=Named()),
+    VERIFY,
+    flag("--copy", help="Copy instead of linking: the cache shares nothing with the files."),
     epilog="""\b
 Examples:
   bddzoo adopt ~/Downloads/fcn_r50-d8_512x1024_40k_sem_seg_bdd100k.pth
@@ -21,9 +23,6 @@ Examples:
   bddzoo adopt work_dirs --verify
 """,
 )
-@click.argument("paths", nargs=-1, required=True, type=Named())
-@takes(VERIFY, flag("--copy", help="Copy instead of linking: the cache shares nothing with the files."))
-@click.pass_obj
 def command(app: App, paths: tuple[Path, ...], verify: bool, copy: bool) -> int:
     """Take files into the cache that are on this machine already.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, Named, ZooCommand
+from bddzoo.cli.app import App, Named
 from bddzoo.cli.options import (
     DEVICE,
     FORCE,
@@ -20,7 +20,7 @@ from bddzoo.cli.options import (
     Amount,
     flag,
     option,
-    takes,
+    zoo_command,
 )
 from bddzoo.cli.output import number
 from bddzoo.cli.select import Selection
@@ -73,20 +73,7 @@ def _names(*names: str, default: str, metavar: str, help: str) -> Any:
     return option(*names, type=Names(), default=default, show_default=True, metavar=metavar, help=help)
 
 
-@click.command(
-    cls=ZooCommand,
-    epilog="""\b
-A measurement that is there already, of the same model, device, versions and
-settings, is not made again; --force does.
-\b
-Examples:
-  bddzoo bench demo_semfpn_r18n_sem_seg
-  bddzoo bench 'fcn_hr*' --batch-size 1,2,4 --precision fp32,amp
-  bddzoo bench demo_semfpn_r18n_sem_seg demo_mask_rcnn_r18n_ins_seg --paired
-  bddzoo results ls --speed
-""",
-)
-@takes(
+@zoo_command(
     SELECTION,
     DEVICE,
     option(
@@ -142,8 +129,17 @@ Examples:
     OFFLINE,
     FORCE,
     RESULTS,
+    epilog="""\b
+A measurement that is there already, of the same model, device, versions and
+settings, is not made again; --force does.
+\b
+Examples:
+  bddzoo bench demo_semfpn_r18n_sem_seg
+  bddzoo bench 'fcn_hr*' --batch-size 1,2,4 --precision fp32,amp
+  bddzoo bench demo_semfpn_r18n_sem_seg demo_mask_rcnn_r18n_ins_seg --paired
+  bddzoo results ls --speed
+""",
 )
-@click.pass_obj
 def command(
     app: App,
     *,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
-from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.app import App
 from bddzoo.cli.options import (
     ACCEPT_PREFIX,
     FORCE,
@@ -17,7 +15,7 @@ from bddzoo.cli.options import (
     WHAT,
     jobs,
     out_file,
-    takes,
+    zoo_command,
 )
 from bddzoo.cli.output import check_target
 from bddzoo.cli.select import Selection, files_of, parse_kinds
@@ -25,16 +23,7 @@ from bddzoo.errors import BddzooError
 from bddzoo.text import number_of
 
 
-@click.command(
-    cls=ZooCommand,
-    epilog="""\b
-Examples:
-  bddzoo bundle fcn_r50-d8_512x1024_40k_sem_seg_bdd100k -o fcn.zip
-  bddzoo bundle 'mask_rcnn*' --what weights,config -o mask_rcnn.zip
-  bddzoo fetch 'mask_rcnn*' --from mask_rcnn.zip --offline --verify
-""",
-)
-@takes(
+@zoo_command(
     SELECTION_OR_ALL,
     out_file("Zip file to write."),
     FORCE,
@@ -44,8 +33,13 @@ Examples:
     VERIFY,
     ACCEPT_PREFIX,
     jobs("Files at the same time.", default=4, most=64),
+    epilog="""\b
+Examples:
+  bddzoo bundle fcn_r50-d8_512x1024_40k_sem_seg_bdd100k -o fcn.zip
+  bddzoo bundle 'mask_rcnn*' --what weights,config -o mask_rcnn.zip
+  bddzoo fetch 'mask_rcnn*' --from mask_rcnn.zip --offline --verify
+""",
 )
-@click.pass_obj
 def command(
     app: App,
     *,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bddzoo.cli.app import App, CommandGroup, ZooCommand
+from bddzoo.cli.app import App, CommandGroup
 from bddzoo.cli.options import (
     DRY_RUN,
     FORCE,
@@ -24,7 +24,7 @@ from bddzoo.cli.options import (
     jobs,
     option,
     out_file,
-    takes,
+    zoo_command,
 )
 from bddzoo.cli.output import check_target
 from bddzoo.cli.progress import Bar
@@ -57,17 +57,17 @@ def select_entries(app: App, cache: Cache, selection: Selection, *, needed: bool
     return found
 
 
-@click.command(
-    "export",
-    cls=ZooCommand,
+@zoo_command(
+    SELECTION,
+    out_file("Zip file to write."),
+    FORCE,
+    name="export",
     epilog="""\b
 Examples:
   bddzoo cache export -o zoo.zip
   bddzoo cache export 'fpn_*' -o fpn.zip
 """,
 )
-@takes(SELECTION, out_file("Zip file to write."), FORCE)
-@click.pass_obj
 def export(app: App, *, selection: Selection, out: Path, force: bool) -> None:
     """Write cached files into one FILE, for another machine's 'bddzoo cache import'.
 
@@ -94,16 +94,14 @@ def export(app: App, *, selection: Selection, out: Path, force: bool) -> None:
         app.data(f"{out}  {format_size(size)}  {number_of(len(entries), 'file')}")
 
 
-@click.command(
-    "import",
-    cls=ZooCommand,
+@zoo_command(
+    click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path)),
+    name="import",
     epilog="""\b
 Examples:
   bddzoo cache import zoo.zip
 """,
 )
-@click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
-@click.pass_obj
 def import_(app: App, files: tuple[Path, ...]) -> None:
     """Take the files of exports or bundles into the cache; each is hashed before it gets its name."""
     from bddzoo.artifacts.bundle import Bundle, import_file
@@ -140,17 +138,16 @@ def command() -> None:
     """List, verify and clean the cache; move it between machines."""
 
 
-@command.command(
-    "ls",
-    cls=ZooCommand,
+@zoo_command(
+    SELECTION,
+    group=command,
+    name="ls",
     epilog="""\b
 Examples:
   bddzoo cache ls
   bddzoo cache ls 'mask_rcnn*' --format json
 """,
 )
-@takes(SELECTION)
-@click.pass_obj
 def ls(app: App, *, selection: Selection) -> None:
     """List what the cache holds."""
     from dataclasses import asdict
@@ -184,17 +181,16 @@ def ls(app: App, *, selection: Selection) -> None:
     app.say(f"{number_of(len(rows), 'file')}, {format_size(held)} in {cache.root}")
 
 
-@command.command(
-    "verify",
-    cls=ZooCommand,
+@zoo_command(
+    jobs("Files at the same time. [default: processors]"),
+    group=command,
+    name="verify",
     epilog="""\b
 Examples:
   bddzoo cache verify
   bddzoo cache verify --jobs 8 --format json
 """,
 )
-@takes(jobs("Files at the same time. [default: processors]"))
-@click.pass_obj
 def verify(app: App, *, jobs: int | None) -> int:
     """Hash every file again. Exits 6 if one was changed, is gone, or cannot be read.
 
@@ -227,17 +223,7 @@ def verify(app: App, *, jobs: int | None) -> int:
     return int(ExitCode.INTEGRITY if bad else ExitCode.OK)
 
 
-@command.command(
-    "rm",
-    cls=ZooCommand,
-    epilog="""\b
-Examples:
-  bddzoo cache rm fcn_r50-d8_512x1024_40k_sem_seg_bdd100k
-  bddzoo cache rm 'mask_rcnn*' --what preds --yes
-  bddzoo cache rm --all --dry-run
-""",
-)
-@takes(
+@zoo_command(
     gathered(
         "selection",
         Selection,
@@ -250,8 +236,15 @@ Examples:
     option("--what", type=Names(), metavar="KINDS", help="Only these kinds, comma-separated, e.g. preds."),
     DRY_RUN,
     YES,
+    group=command,
+    name="rm",
+    epilog="""\b
+Examples:
+  bddzoo cache rm fcn_r50-d8_512x1024_40k_sem_seg_bdd100k
+  bddzoo cache rm 'mask_rcnn*' --what preds --yes
+  bddzoo cache rm --all --dry-run
+""",
 )
-@click.pass_obj
 def rm(app: App, *, selection: Selection, what: tuple[str, ...] | None, dry_run: bool, yes: bool) -> None:
     """Remove files of models. Asks first on a terminal; without one, --yes is needed."""
     from bddzoo.artifacts.maintain import remove_all, remove_entries
@@ -290,16 +283,7 @@ def rm(app: App, *, selection: Selection, what: tuple[str, ...] | None, dry_run:
     app.say(f"removed {number_of(len(entries), 'file')}, {format_size(freed)} freed")
 
 
-@command.command(
-    "gc",
-    cls=ZooCommand,
-    epilog="""\b
-Examples:
-  bddzoo cache gc --dry-run
-  bddzoo cache gc --older-than 0 --yes
-""",
-)
-@takes(
+@zoo_command(
     option(
         "--older-than",
         type=Amount(min=0),
@@ -310,8 +294,14 @@ Examples:
     ),
     DRY_RUN,
     YES,
+    group=command,
+    name="gc",
+    epilog="""\b
+Examples:
+  bddzoo cache gc --dry-run
+  bddzoo cache gc --older-than 0 --yes
+""",
 )
-@click.pass_obj
 def gc(app: App, *, older_than: float, dry_run: bool, yes: bool) -> None:
     """Remove what nobody needs: content without an entry, abandoned downloads, rejected bytes.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bddzoo.cli.app import App, Folder, Named, ZooCommand
+from bddzoo.cli.app import App, Folder, Named
 from bddzoo.cli.options import (
     ACCEPT_PREFIX,
     DATA,
@@ -22,7 +22,7 @@ from bddzoo.cli.options import (
     Run,
     flag,
     option,
-    takes,
+    zoo_command,
 )
 from bddzoo.cli.select import Selection, dataset_of, find_data, under_protocol
 from bddzoo.errors import MissingError, UsageError
@@ -35,29 +35,7 @@ LINK_NAMES = ("registry", "scores", "predictions", "weights")
 MATRIX_LIMIT = 256
 
 
-@click.command(
-    cls=ZooCommand,
-    formats=("table", "json", "junit", "github", "md"),
-    epilog="""\b
-Links, in this order; the first that breaks is named:
-  registry     the number is what the zoo's own document says
-  scores       the published scores file gives that number
-  predictions  the published predictions, scored here, give it too (--data)
-  weights      inference with the verified weights gives it (--data)
-\b
-Exit status:
-  0 everything that was asked for is reproduced; otherwise by the worst:
-  3 not reproduced, 4 incomparable, 5 missing, 6 unverified
-\b
-Examples:
-  bddzoo check fpn_r50_512x1024_40k_sem_seg_bdd100k --data /data/bdd100k
-  bddzoo check 'mask_rcnn*' --link scores --from /mnt/zoo-mirror
-  bddzoo check bdd100k-models --link predictions --data /data/bdd100k
-  bddzoo check --all --matrix
-  bddzoo check --merge checks/ --format md
-""",
-)
-@takes(
+@zoo_command(
     SELECTION_OR_ALL,
     option(
         "--link", "links", multiple=True, type=click.Choice(LINK_NAMES), help="Only this link; repeatable."
@@ -85,8 +63,26 @@ Examples:
         metavar="DIR",
         help="Put together what earlier checks printed with --format json.",
     ),
+    formats=("table", "json", "junit", "github", "md"),
+    epilog="""\b
+Links, in this order; the first that breaks is named:
+  registry     the number is what the zoo's own document says
+  scores       the published scores file gives that number
+  predictions  the published predictions, scored here, give it too (--data)
+  weights      inference with the verified weights gives it (--data)
+\b
+Exit status:
+  0 everything that was asked for is reproduced; otherwise by the worst:
+  3 not reproduced, 4 incomparable, 5 missing, 6 unverified
+\b
+Examples:
+  bddzoo check fpn_r50_512x1024_40k_sem_seg_bdd100k --data /data/bdd100k
+  bddzoo check 'mask_rcnn*' --link scores --from /mnt/zoo-mirror
+  bddzoo check bdd100k-models --link predictions --data /data/bdd100k
+  bddzoo check --all --matrix
+  bddzoo check --merge checks/ --format md
+""",
 )
-@click.pass_obj
 def command(
     app: App,
     *,

@@ -6,14 +6,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import click
-
-from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.app import App
+from bddzoo.cli.options import zoo_command
 from bddzoo.config import SETTINGS, Setting
 
 
-@click.command(
-    cls=ZooCommand,
+@zoo_command(
     epilog="""\b
 What is typed beats the environment, which beats the config file:
   mirrors: [https://host/zoo, /mnt/zoo]
@@ -25,7 +23,6 @@ Examples:
   BDDZOO_DATA=/data/bdd100k bddzoo config --format json
 """,
 )
-@click.pass_obj
 def command(app: App) -> int:
     """Show every setting, its value, and where it is from."""
     from bddzoo.config import read_config

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand
-from bddzoo.cli.options import FORCE, FROM, OFFLINE, SELECTION, WEIGHTS, option, out_file, takes
+from bddzoo.cli.app import App
+from bddzoo.cli.options import FORCE, FROM, OFFLINE, SELECTION, WEIGHTS, option, out_file, zoo_command
 from bddzoo.cli.output import check_target
 from bddzoo.cli.select import Selection
 from bddzoo.errors import UsageError
@@ -17,16 +17,7 @@ if TYPE_CHECKING:
     from bddzoo.registry.model import Model
 
 
-@click.command(
-    cls=ZooCommand,
-    epilog="""\b
-Examples:
-  bddzoo convert fcn_r50-d8_512x1024_40k_sem_seg_bdd100k --to safetensors
-  bddzoo convert demo_semfpn_r18n_sem_seg --to safetensors -o fpn.safetensors
-  bddzoo convert my_model --weights work_dirs/latest.pth --to safetensors
-""",
-)
-@takes(
+@zoo_command(
     SELECTION,
     option("--to", "form", type=click.Choice(["safetensors"]), required=True, help="The container."),
     out_file("File to write. Default: MODEL.safetensors.", required=False),
@@ -34,8 +25,13 @@ Examples:
     FROM,
     OFFLINE,
     FORCE,
+    epilog="""\b
+Examples:
+  bddzoo convert fcn_r50-d8_512x1024_40k_sem_seg_bdd100k --to safetensors
+  bddzoo convert demo_semfpn_r18n_sem_seg --to safetensors -o fpn.safetensors
+  bddzoo convert my_model --weights work_dirs/latest.pth --to safetensors
+""",
 )
-@click.pass_obj
 def command(
     app: App,
     *,

@@ -6,26 +6,15 @@ from pathlib import Path
 
 import click
 
-from bddzoo.cli.app import App, Named, ZooCommand
-from bddzoo.cli.options import FORCE, LABELS, option, out_either, takes, task_of
+from bddzoo.cli.app import App, Named
+from bddzoo.cli.options import FORCE, LABELS, option, out_either, task_of, zoo_command
 from bddzoo.cli.output import check_target
 from bddzoo.text import number_of
 
 FORMAT = click.Choice(("masks", "bitmasks", "rle", "boxes", "coco", "color"))
 
 
-@click.command(
-    cls=ZooCommand,
-    epilog="""\b
-Examples:
-  bddzoo convert-labels -t sem_seg -l masks/val --to rle -o val.json
-  bddzoo convert-labels -t ins_seg -l out/bitmasks --to coco -o ins.json \\
-      --score-file out/score.json
-  bddzoo convert-labels -t sem_seg -l val.json --to color -o colormaps
-  bddzoo convert-labels -t det -l det_val.json --to coco -o det_coco.json
-""",
-)
-@takes(
+@zoo_command(
     task_of("sem_seg", "drivable", "ins_seg", "det"),
     LABELS,
     option("--to", type=FORMAT, required=True, help="Format to make."),
@@ -38,8 +27,15 @@ Examples:
         metavar="FILE",
         help="Scores of bitmasks of detections: read with bitmasks, written when bitmasks are made.",
     ),
+    epilog="""\b
+Examples:
+  bddzoo convert-labels -t sem_seg -l masks/val --to rle -o val.json
+  bddzoo convert-labels -t ins_seg -l out/bitmasks --to coco -o ins.json \\
+      --score-file out/score.json
+  bddzoo convert-labels -t sem_seg -l val.json --to color -o colormaps
+  bddzoo convert-labels -t det -l det_val.json --to coco -o det_coco.json
+""",
 )
-@click.pass_obj
 def command(
     app: App,
     *,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, CommandGroup, ZooCommand
-from bddzoo.cli.options import DATA, DATASET, FORCE, SEED, flag, option, out_folder, takes
+from bddzoo.cli.app import App, CommandGroup
+from bddzoo.cli.options import DATA, DATASET, FORCE, SEED, flag, option, out_folder, zoo_command
 from bddzoo.cli.select import need_data
 from bddzoo.errors import ExitCode, MissingError, UsageError, install_hint
 
@@ -31,17 +31,7 @@ def command() -> None:
     """Make the synthetic mini data set; check a data set."""
 
 
-@command.command(
-    "mini",
-    cls=ZooCommand,
-    epilog="""\b
-Examples:
-  bddzoo data mini -o mini
-  bddzoo data mini -o mini --val 100 --train 500 --seed 3
-  bddzoo data mini -o tiny --dataset ade20k --val 4
-""",
-)
-@takes(
+@zoo_command(
     out_folder("Folder to make."),
     FORCE,
     DATASET,
@@ -50,8 +40,15 @@ Examples:
         "--train", type=click.IntRange(min=0), default=0, show_default=True, help="Frames of split train."
     ),
     SEED,
+    group=command,
+    name="mini",
+    epilog="""\b
+Examples:
+  bddzoo data mini -o mini
+  bddzoo data mini -o mini --val 100 --train 500 --seed 3
+  bddzoo data mini -o tiny --dataset ade20k --val 4
+""",
 )
-@click.pass_obj
 def mini(app: App, *, out: Path, force: bool, dataset: str | None, val: int, train: int, seed: int) -> None:
     """Make a synthetic data set: street scenes in the layout of BDD100K, or shapes in that of another set.
 
@@ -89,9 +86,14 @@ def mini(app: App, *, out: Path, force: bool, dataset: str | None, val: int, tra
     app.data(f"{report.root}: {report.train} train and {report.val} val frames, seed {report.seed} ({state})")
 
 
-@command.command(
-    "check",
-    cls=ZooCommand,
+@zoo_command(
+    DATA,
+    DATASET,
+    option("-t", "--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Task; all by default."),
+    option("--split", "splits", multiple=True, type=click.Choice(SPLITS), help="Split; all by default."),
+    flag("--quick", help="Look at names and counts only; open no file."),
+    group=command,
+    name="check",
     epilog="""\b
 Examples:
   bddzoo data check --data /data/bdd100k
@@ -100,14 +102,6 @@ Examples:
   bddzoo data check --data /data/cityscapes --dataset cityscapes
 """,
 )
-@takes(
-    DATA,
-    DATASET,
-    option("-t", "--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Task; all by default."),
-    option("--split", "splits", multiple=True, type=click.Choice(SPLITS), help="Split; all by default."),
-    flag("--quick", help="Look at names and counts only; open no file."),
-)
-@click.pass_obj
 def check(
     app: App,
     *,

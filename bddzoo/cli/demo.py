@@ -25,8 +25,8 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
-from bddzoo.cli.app import App, Folder, ZooCommand
-from bddzoo.cli.options import RESUME, option, takes
+from bddzoo.cli.app import App, Folder
+from bddzoo.cli.options import RESUME, option, zoo_command
 from bddzoo.errors import ExitCode, MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -41,16 +41,7 @@ IMAGES = 2
 GRACE_S = 3.0
 
 
-@click.command(
-    cls=ZooCommand,
-    formats=("table",),  # the output of other commands, each with formats of its own
-    epilog="""\b
-Examples:
-  bddzoo demo
-  bddzoo demo -o /tmp/try --resume
-""",
-)
-@takes(
+@zoo_command(
     option(
         "-o",
         "--out",
@@ -62,8 +53,13 @@ Examples:
         help="Folder for everything that the demo makes: made anew, or left by an earlier demo.",
     ),
     RESUME,
+    formats=("table",),
+    epilog="""\b
+Examples:
+  bddzoo demo
+  bddzoo demo -o /tmp/try --resume
+""",
 )
-@click.pass_obj
 def command(app: App, *, folder: Path, resume: bool) -> int:
     """See the main job happen, without a GPU, weights or data.
 

@@ -8,9 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
-
-from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.app import App
 from bddzoo.cli.installed import (
     BROKEN,
     MISSING,
@@ -22,23 +20,21 @@ from bddzoo.cli.installed import (
     check_opencv,
     check_torch,
 )
-from bddzoo.cli.options import DATA, takes
+from bddzoo.cli.options import DATA, zoo_command
 from bddzoo.cli.output import COLOURS, painted, wrapped
 from bddzoo.cli.select import find_data
 from bddzoo.errors import BddzooError, ExitCode
 from bddzoo.text import printable
 
 
-@click.command(
-    cls=ZooCommand,
+@zoo_command(
+    DATA,
     epilog="""\b
 Examples:
   bddzoo doctor
   bddzoo doctor --data /data/bdd100k --format json
 """,
 )
-@takes(DATA)
-@click.pass_obj
 def command(app: App, *, data: Path | None) -> int:
     """Report what this machine has, and what to do about the rest.
 

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.app import App
 from bddzoo.cli.options import (
     ACCEPT_PREFIX,
     DATA,
@@ -24,7 +22,7 @@ from bddzoo.cli.options import (
     Run,
     flag,
     out_folder,
-    takes,
+    zoo_command,
 )
 from bddzoo.cli.output import describe_verdict, number, verdict_json
 from bddzoo.cli.select import Selection, dataset_of, need_data, under_protocol
@@ -40,8 +38,19 @@ if TYPE_CHECKING:
     from bddzoo.runs.measure import Measurement
 
 
-@click.command(
-    cls=ZooCommand,
+@zoo_command(
+    SELECTION,
+    DATA,
+    RUN,
+    SPEEDUPS,
+    out_folder("Also write the predictions; with several models, each into DIR/MODEL.", required=False),
+    FORCE,
+    RESUME,
+    WEIGHTS,
+    FROM,
+    RESULTS,
+    ACCEPT_PREFIX,
+    flag("--skip-bad", help="Leave out images that cannot be used; the record is partial."),
     epilog="""\b
 Exit status:
   0 reproduced      3 not reproduced      6 weights that nobody could verify
@@ -58,21 +67,6 @@ Examples:
   bddzoo eval openseg_ade20k_hrnet_w48_ocr --protocol ade20k-hrnet48-ms
 """,
 )
-@takes(
-    SELECTION,
-    DATA,
-    RUN,
-    SPEEDUPS,
-    out_folder("Also write the predictions; with several models, each into DIR/MODEL.", required=False),
-    FORCE,
-    RESUME,
-    WEIGHTS,
-    FROM,
-    RESULTS,
-    ACCEPT_PREFIX,
-    flag("--skip-bad", help="Leave out images that cannot be used; the record is partial."),
-)
-@click.pass_obj
 def command(
     app: App,
     *,

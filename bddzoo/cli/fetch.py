@@ -8,9 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.app import App
 from bddzoo.cli.options import (
     ACCEPT_PREFIX,
     DRY_RUN,
@@ -24,7 +22,7 @@ from bddzoo.cli.options import (
     WHAT,
     jobs,
     out_folder,
-    takes,
+    zoo_command,
 )
 from bddzoo.cli.select import Selection, files_of, parse_kinds
 from bddzoo.errors import BddzooError, UsageError
@@ -33,17 +31,7 @@ if TYPE_CHECKING:
     from bddzoo.artifacts.fetcher import FetchJob, FetchOutcome
 
 
-@click.command(
-    cls=ZooCommand,
-    epilog="""\b
-Examples:
-  bddzoo fetch fcn_r50-d8_512x1024_40k_sem_seg_bdd100k --verify
-  bddzoo fetch 'mask_rcnn*' --what weights,scores --from /mnt/zoo-mirror
-  bddzoo fetch -t ins_seg --dry-run
-  BDDZOO_MIRRORS=https://mirror.example/zoo bddzoo fetch 'fpn_*' --jobs 8
-""",
-)
-@takes(
+@zoo_command(
     SELECTION_OR_ALL,
     WHAT,
     VERIFY,
@@ -56,8 +44,14 @@ Examples:
     FORCE,
     TIMEOUT,
     RETRIES,
+    epilog="""\b
+Examples:
+  bddzoo fetch fcn_r50-d8_512x1024_40k_sem_seg_bdd100k --verify
+  bddzoo fetch 'mask_rcnn*' --what weights,scores --from /mnt/zoo-mirror
+  bddzoo fetch -t ins_seg --dry-run
+  BDDZOO_MIRRORS=https://mirror.example/zoo bddzoo fetch 'fpn_*' --jobs 8
+""",
 )
-@click.pass_obj
 def command(
     app: App,
     *,

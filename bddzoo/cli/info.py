@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import click
-
-from bddzoo.cli.app import App, ZooCommand
-from bddzoo.cli.options import SELECTION, flag, takes
+from bddzoo.cli.app import App
+from bddzoo.cli.options import SELECTION, flag, zoo_command
 from bddzoo.cli.select import Selection
 from bddzoo.errors import BddzooError, UsageError
 from bddzoo.registry.model import Model
@@ -17,8 +15,9 @@ if TYPE_CHECKING:
     from bddzoo.engines.openseg.training_facts import TrainingFacts
 
 
-@click.command(
-    cls=ZooCommand,
+@zoo_command(
+    SELECTION,
+    flag("--bibtex", help="Print BibTeX entries: the method's paper, and the zoo."),
     epilog="""\b
 Examples:
   bddzoo info deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100k
@@ -26,8 +25,6 @@ Examples:
   bddzoo info 'fcn*' --bibtex
 """,
 )
-@takes(SELECTION, flag("--bibtex", help="Print BibTeX entries: the method's paper, and the zoo."))
-@click.pass_obj
 def command(app: App, *, selection: Selection, bibtex: bool) -> int:
     """Show everything that is known about models; what is unknown is said to be unknown."""
     from bddzoo.cli.output import wrapped

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import click
-
-from bddzoo.cli.app import App, ZooCommand
-from bddzoo.cli.options import BACKBONE, METHOD, SELECTION, Names, flag, option, takes
+from bddzoo.cli.app import App
+from bddzoo.cli.options import BACKBONE, METHOD, SELECTION, Names, flag, option, zoo_command
 from bddzoo.cli.select import Selection
 
 if TYPE_CHECKING:
@@ -19,8 +17,15 @@ DEFAULT = ("model", "zoo", "task", "method", "backbone", "metric", "val", "test"
 DROPPED_FIRST = ("zoo", "task", "params", "not-buildable", "backbone", "method", "metric", "test")
 
 
-@click.command(
-    cls=ZooCommand,
+@zoo_command(
+    SELECTION,
+    METHOD,
+    BACKBONE,
+    option("--sort", metavar="COLUMN", help="Sort by a column; models without a value come last."),
+    flag("--reverse", help="Sort downwards."),
+    option(
+        "--columns", type=Names(), default="", metavar="A,B", help="Columns to show, separated by commas."
+    ),
     formats=("table", "json", "csv", "md"),
     epilog="""\b
 Examples:
@@ -31,17 +36,6 @@ Examples:
   bddzoo list -t ins_seg --columns 'id,Lr schd,AP,box_AP,params' --sort params
 """,
 )
-@takes(
-    SELECTION,
-    METHOD,
-    BACKBONE,
-    option("--sort", metavar="COLUMN", help="Sort by a column; models without a value come last."),
-    flag("--reverse", help="Sort downwards."),
-    option(
-        "--columns", type=Names(), default="", metavar="A,B", help="Columns to show, separated by commas."
-    ),
-)
-@click.pass_obj
 def command(
     app: App,
     *,

@@ -7,22 +7,24 @@ from pathlib import Path
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand
-from bddzoo.cli.options import FORCE, IMAGES, PREDICTIONS, SCORE_FILE, jobs, option, out_file, takes, task_of
+from bddzoo.cli.app import App
+from bddzoo.cli.options import (
+    FORCE,
+    IMAGES,
+    PREDICTIONS,
+    SCORE_FILE,
+    jobs,
+    option,
+    out_file,
+    task_of,
+    zoo_command,
+)
 from bddzoo.cli.output import check_target
 from bddzoo.datasets.sources import find_predictions
 from bddzoo.text import number_of
 
 
-@click.command(
-    cls=ZooCommand,
-    epilog="""\b
-Examples:
-  bddzoo pack -t sem_seg -r predictions/ -i images/10k/test -o submission.zip
-  bddzoo pack -t ins_seg -r predictions/ins_seg.json -o submission.zip
-""",
-)
-@takes(
+@zoo_command(
     task_of("sem_seg", "drivable", "ins_seg", "pan_seg", help="What was predicted."),
     PREDICTIONS,
     out_file("Archive to write."),
@@ -36,8 +38,12 @@ Examples:
         help="Frames expected; BDD100K's test set when not given.",
     ),
     jobs("Threads; all cores (at most 4) when not given."),
+    epilog="""\b
+Examples:
+  bddzoo pack -t sem_seg -r predictions/ -i images/10k/test -o submission.zip
+  bddzoo pack -t ins_seg -r predictions/ins_seg.json -o submission.zip
+""",
 )
-@click.pass_obj
 def command(
     app: App,
     *,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, CommandGroup, ZooCommand
+from bddzoo.cli.app import App, CommandGroup
 from bddzoo.cli.options import (
     ATTRIBUTES,
     BY,
@@ -22,6 +22,7 @@ from bddzoo.cli.options import (
     NAME,
     RESULTS,
     SELECTION,
+    Option,
     complete_models,
     flag,
     gathered,
@@ -29,6 +30,7 @@ from bddzoo.cli.options import (
     out_file,
     split,
     takes,
+    zoo_command,
 )
 from bddzoo.cli.output import check_target
 from bddzoo.cli.select import Selection, find_data, find_named
@@ -61,14 +63,15 @@ class Target:
     force: bool
     check: bool
 
-    def write(self, app: App, figure: Figure, title: str, left_out: int = 0) -> int:
-        """Write a figure or compare it with its files; returns the exit status."""
+    def draw(self, app: App, title: str, make: Callable[[], Figure], left_out: int = 0) -> int:
+        """Make a figure and write it, or compare it with its files; returns the exit status."""
         from bddzoo.reports.plots import canvas
 
         if not self.check:
             for path in canvas.targets(self.out):
                 check_target(path, self.force)
-        paths = (canvas.check if self.check else canvas.save)(figure, self.out, title)
+        with canvas.drawing():
+            paths = (canvas.check if self.check else canvas.save)(make(), self.out, title)
         if app.json:
             files = [str(p) for p in paths]
             app.data_json({"title": title, "files": files, "checked": self.check, "left_out": left_out})
@@ -81,6 +84,16 @@ class Target:
 
 
 TARGET = gathered("target", Target, out_file("An .svg or .png; without a suffix, both."), FORCE, CHECK)
+RECORD = click.argument("reference", metavar="RECORD", shell_complete=complete_models)
+
+
+def records_argument(shown: str) -> Option:
+    """Records that are compared."""
+    return click.argument(
+        "references", metavar=shown, nargs=-1, required=True, shell_complete=complete_models
+    )
+
+
 # Which models, and which of their numbers.
 NUMBERS = takes(SELECTION, DATASET_OF_NUMBERS, METRIC)
 
@@ -106,28 +119,24 @@ def _points(app: App, selection: Selection, dataset: str | None, metric: str | N
     return select(selection.models(app, needed=False), selection.task, dataset, metric)
 
 
-@command.command(
-    "params",
-    cls=ZooCommand,
+@zoo_command(
+    NUMBERS,
+    split("val"),
+    flag("--measured", help="Measured numbers, from records, instead of reported ones."),
+    RESULTS,
+    TARGET,
+    group=command,
+    name="params",
     epilog="""\b
 Examples:
   bddzoo plot params --zoo bdd100k-models -t ins_seg -o params
   bddzoo plot params 'upernet*' --split test -o params.svg
 """,
 )
-@takes(
-    NUMBERS,
-    split("val"),
-    flag("--measured", help="Measured numbers, from records, instead of reported ones."),
-    RESULTS,
-    TARGET,
-)
-@click.pass_obj
 def params(
     app: App, /, *, split: str, measured: bool, results: Path | None, target: Target, **given: Any
 ) -> int:
     """Accuracy against the number of parameters."""
-    from bddzoo.reports.plots.canvas import drawing
     from bddzoo.reports.plots.charts import trade_off
     from bddzoo.reports.plots.points import by_parameters
 
@@ -137,27 +146,26 @@ def params(
     title = (
         f"{told.capitalize()} {chosen.metric} on {split} against parameters: {chosen.task}, {chosen.dataset}"
     )
-    with drawing():
-        figure = trade_off(
-            points, "parameters, million", f"{told} {chosen.metric} on {split}, percent", title, small_x=True
-        )
-        return target.write(app, figure, title, len(chosen.models) - len(points))
+    y, left_out = f"{told} {chosen.metric} on {split}, percent", len(chosen.models) - len(points)
+    x = "parameters, million"
+    return target.draw(app, title, lambda: trade_off(points, x, y, title, small_x=True), left_out)
 
 
-@command.command(
-    "speed",
-    cls=ZooCommand,
+@zoo_command(
+    NUMBERS,
+    split("val"),
+    RESULTS,
+    TARGET,
+    group=command,
+    name="speed",
     epilog="""\b
 Examples:
   bddzoo plot speed -t sem_seg -o speed
   bddzoo plot speed --zoo demo -t ins_seg -o speed.svg
 """,
 )
-@takes(NUMBERS, split("val"), RESULTS, TARGET)
-@click.pass_obj
 def speed(app: App, /, *, split: str, results: Path | None, target: Target, **given: Any) -> int:
     """Measured accuracy against measured images per second; every device is named."""
-    from bddzoo.reports.plots.canvas import drawing
     from bddzoo.reports.plots.charts import trade_off
     from bddzoo.reports.plots.points import by_speed
 
@@ -166,31 +174,26 @@ def speed(app: App, /, *, split: str, results: Path | None, target: Target, **gi
     devices = list(dict.fromkeys(p.group for p in points))
     where = devices[0] if len(devices) == 1 else f"{len(devices)} devices"
     title = f"{chosen.metric} on {split} against speed, on {where}: {chosen.task}, {chosen.dataset}"
-    with drawing():
-        x, y = "measured images per second", f"measured {chosen.metric} on {split}, percent"
-        figure = trade_off(points, x, y, title, small_x=False)
-        left_out = len(chosen.models) - len({p.model for p in points})
-        return target.write(app, figure, title, left_out)
+    x, y = "measured images per second", f"measured {chosen.metric} on {split}, percent"
+    left_out = len(chosen.models) - len({p.model for p in points})
+    return target.draw(app, title, lambda: trade_off(points, x, y, title, small_x=False), left_out)
 
 
-@command.command(
-    "latency",
-    cls=ZooCommand,
-    epilog="""\b
-Examples:
-  bddzoo plot latency -t sem_seg -o latency
-  bddzoo plot latency --zoo demo -t sem_seg --device-name '*H100*' -o latency.svg
-""",
-)
-@takes(
+@zoo_command(
     NUMBERS,
     split("val"),
     option("--device-name", metavar="PATTERN", help="Only devices of this name: '*H100*'."),
     flag("--measured", help="Measured numbers, from records, instead of reported ones."),
     RESULTS,
     TARGET,
+    group=command,
+    name="latency",
+    epilog="""\b
+Examples:
+  bddzoo plot latency -t sem_seg -o latency
+  bddzoo plot latency --zoo demo -t sem_seg --device-name '*H100*' -o latency.svg
+""",
 )
-@click.pass_obj
 def latency(
     app: App,
     /,
@@ -204,7 +207,6 @@ def latency(
 ) -> int:
     """Accuracy against milliseconds an image, from records of 'bddzoo bench'."""
     from bddzoo.registry.query import matches
-    from bddzoo.reports.plots.canvas import drawing
     from bddzoo.reports.plots.charts import trade_off
     from bddzoo.reports.plots.points import by_latency
     from bddzoo.results import default_root
@@ -219,68 +221,68 @@ def latency(
     points = by_latency(chosen, split, stored, numbers)
     title = f"{chosen.metric} on {split} against latency: {chosen.task}, {chosen.dataset}"
     told = "measured" if measured else "reported"
-    with drawing():
-        x, y = "milliseconds an image, network", f"{told} {chosen.metric} on {split}, percent"
-        figure = trade_off(points, x, y, title, small_x=True)
-        return target.write(app, figure, title, len(chosen.models) - len({p.model for p in points}))
+    x, y = "milliseconds an image, network", f"{told} {chosen.metric} on {split}, percent"
+    left_out = len(chosen.models) - len({p.model for p in points})
+    return target.draw(app, title, lambda: trade_off(points, x, y, title, small_x=True), left_out)
 
 
-@command.command(
-    "splits",
-    cls=ZooCommand,
+@zoo_command(
+    NUMBERS,
+    option("--x", default="val", show_default=True, metavar="SPLIT", help="Split of the horizontal axis."),
+    option("--y", default="test", show_default=True, metavar="SPLIT", help="Split of the vertical axis."),
+    TARGET,
+    group=command,
+    name="splits",
     epilog="""\b
 Examples:
   bddzoo plot splits --zoo bdd100k-models -t sem_seg -o splits
 """,
 )
-@takes(
-    NUMBERS,
-    option("--x", default="val", show_default=True, metavar="SPLIT", help="Split of the horizontal axis."),
-    option("--y", default="test", show_default=True, metavar="SPLIT", help="Split of the vertical axis."),
-    TARGET,
-)
-@click.pass_obj
 def splits_(app: App, /, *, x: str, y: str, target: Target, **given: Any) -> int:
     """Reported accuracy on one split against that on another: who is tuned to val?"""
-    from bddzoo.reports.plots.canvas import drawing
     from bddzoo.reports.plots.charts import splits
     from bddzoo.reports.plots.points import by_split
 
     chosen = _points(app, **given)
     points = by_split(chosen, x, y)
     title = f"Reported {chosen.metric}, {y} against {x}: {chosen.task}, {chosen.dataset}"
-    with drawing():
-        figure = splits(points, f"{chosen.metric} on {x}, percent", f"{chosen.metric} on {y}, percent", title)
-        return target.write(app, figure, title, len(chosen.models) - len(points))
+    axes = (f"{chosen.metric} on {x}, percent", f"{chosen.metric} on {y}, percent")
+    left_out = len(chosen.models) - len(points)
+    return target.draw(app, title, lambda: splits(points, *axes, title), left_out)
 
 
-@command.command(
-    "reported",
-    cls=ZooCommand,
+@zoo_command(
+    SELECTION,
+    split("val"),
+    RESULTS,
+    TARGET,
+    group=command,
+    name="reported",
     epilog="""\b
 Examples:
   bddzoo plot reported -o reported
   bddzoo plot reported --zoo demo --results benchmarks/results -o reported.svg
 """,
 )
-@takes(SELECTION, split("val"), RESULTS, TARGET)
-@click.pass_obj
 def reported(app: App, /, *, selection: Selection, split: str, results: Path | None, target: Target) -> int:
     """Measured minus reported for every number, with the band of tolerance and the verdict."""
-    from bddzoo.reports.plots.canvas import drawing
     from bddzoo.reports.plots.charts import reported_against_measured
     from bddzoo.reports.plots.points import verdicts
 
     models = selection.models(app, needed=False)
     rows = verdicts(models, records_of(app, results, models), split)
     title = f"Reported / measured on {split}, percent, and the tolerance"
-    with drawing():
-        return target.write(app, reported_against_measured(rows, title), title)
+    return target.draw(app, title, lambda: reported_against_measured(rows, title))
 
 
-@command.command(
-    "classes",
-    cls=ZooCommand,
+@zoo_command(
+    records_argument("RECORD_OR_SCORES..."),
+    METRIC,
+    NAME,
+    RESULTS,
+    TARGET,
+    group=command,
+    name="classes",
     epilog="""\b
 A record is its id or the first digits, a path, or a model, which stands for
 its best record; a scores file is what 'bddzoo score -o' or the official
@@ -292,11 +294,6 @@ Examples:
       --name FPN --name mine -o classes.svg
 """,
 )
-@click.argument(
-    "references", metavar="RECORD_OR_SCORES...", nargs=-1, required=True, shell_complete=complete_models
-)
-@takes(METRIC, NAME, RESULTS, TARGET)
-@click.pass_obj
 def classes(
     app: App,
     *,
@@ -308,7 +305,6 @@ def classes(
 ) -> int:
     """Values of every class, for up to four records or scores files side by side."""
     from bddzoo.evaluation.metrics.scores import MAIN_TABLE
-    from bddzoo.reports.plots.canvas import drawing
     from bddzoo.reports.plots.charts import class_bars
 
     _count(references, called)
@@ -326,22 +322,26 @@ def classes(
         for name, (_, _, found) in zip(names, tables, strict=True)
     }
     title = f"{chosen} of each class: {', '.join(names)}"
-    with drawing():
-        return target.write(app, class_bars(values, chosen, title), title)
+    return target.draw(app, title, lambda: class_bars(values, chosen, title))
 
 
-@command.command(
-    "slices",
-    cls=ZooCommand,
+@zoo_command(
+    records_argument("RECORD..."),
+    BY,
+    DATA,
+    ATTRIBUTES,
+    METRIC,
+    NAME,
+    RESULTS,
+    TARGET,
+    group=command,
+    name="slices",
     epilog="""\b
 Examples:
   bddzoo plot slices demo_semfpn_r18n_sem_seg --data mini -o slices
   bddzoo plot slices 3f2a --by scene --attributes det_val.json -o scenes.svg
 """,
 )
-@click.argument("references", metavar="RECORD...", nargs=-1, required=True, shell_complete=complete_models)
-@takes(BY, DATA, ATTRIBUTES, METRIC, NAME, RESULTS, TARGET)
-@click.pass_obj
 def slices(
     app: App,
     *,
@@ -356,7 +356,6 @@ def slices(
 ) -> int:
     """Scores by weather and time of day, from the statistics that records keep of every image."""
     from bddzoo.evaluation.slices import slice_scores
-    from bddzoo.reports.plots.canvas import drawing
     from bddzoo.reports.plots.charts import slice_bars
 
     _count(references, called)
@@ -378,21 +377,11 @@ def slices(
                 part: (scores.summary[chosen], scores.frames) for part, scores in parts.items()
             }
     title = f"{chosen} by {' and '.join(keys)}: {', '.join(names)}"
-    with drawing():
-        return target.write(app, slice_bars(found, chosen, title), title)
+    return target.draw(app, title, lambda: slice_bars(found, chosen, title))
 
 
-@command.command(
-    "precision",
-    cls=ZooCommand,
-    epilog="""\b
-Examples:
-  bddzoo plot precision demo_mask_rcnn_r18n_ins_seg -o precision
-  bddzoo plot precision 3f2a --iou 0.75 --metric box_AP -o boxes.svg
-""",
-)
-@click.argument("reference", metavar="RECORD", shell_complete=complete_models)
-@takes(
+@zoo_command(
+    RECORD,
     option(
         "--iou",
         type=click.FloatRange(0.5, 0.95),
@@ -403,14 +392,19 @@ Examples:
     METRIC,
     RESULTS,
     TARGET,
+    group=command,
+    name="precision",
+    epilog="""\b
+Examples:
+  bddzoo plot precision demo_mask_rcnn_r18n_ins_seg -o precision
+  bddzoo plot precision 3f2a --iou 0.75 --metric box_AP -o boxes.svg
+""",
 )
-@click.pass_obj
 def precision(
     app: App, *, reference: str, iou: float, metric: str | None, results: Path | None, target: Target
 ) -> int:
     """Precision over recall of each class, from the statistics that a record keeps of every image."""
     from bddzoo.evaluation.metrics.matching import IOU_THRESHOLDS
-    from bddzoo.reports.plots.canvas import drawing
     from bddzoo.reports.plots.curves import curves
 
     near = abs(IOU_THRESHOLDS - iou)
@@ -418,31 +412,29 @@ def precision(
         raise UsageError(f"no matches are kept at IoU {iou:g}", hint="they are at 0.50, 0.55, ... 0.95")
     stored, matches = _detections(app, reference, metric, results)
     title = f"Precision over recall at IoU {iou:.2f}: {stored.record.model}"
-    with drawing():
-        return target.write(app, curves(matches, int(near.argmin())), title)
+    return target.draw(app, title, lambda: curves(matches, int(near.argmin())))
 
 
-@command.command(
-    "reliability",
-    cls=ZooCommand,
+@zoo_command(
+    RECORD,
+    METRIC,
+    RESULTS,
+    TARGET,
+    group=command,
+    name="reliability",
     epilog="""\b
 Examples:
   bddzoo plot reliability demo_mask_rcnn_r18n_ins_seg -o reliability
 """,
 )
-@click.argument("reference", metavar="RECORD", shell_complete=complete_models)
-@takes(METRIC, RESULTS, TARGET)
-@click.pass_obj
 def reliability_(
     app: App, *, reference: str, metric: str | None, results: Path | None, target: Target
 ) -> int:
     """Share of detections that are right over their score, from the statistics that a record keeps."""
-    from bddzoo.reports.plots.canvas import drawing
     from bddzoo.reports.plots.curves import reliability
 
     stored, matches = _detections(app, reference, metric, results)
-    with drawing():
-        return target.write(app, reliability(matches), f"Reliability of scores: {stored.record.model}")
+    return target.draw(app, f"Reliability of scores: {stored.record.model}", lambda: reliability(matches))
 
 
 def _detections(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from bddzoo.cli.app import App, CommandGroup, Named, ZooCommand
-from bddzoo.cli.options import HISTORY, SELECTION, Amount, flag, jobs, option, takes
+from bddzoo.cli.app import App, CommandGroup, Named
+from bddzoo.cli.options import HISTORY, SELECTION, Amount, flag, jobs, option, zoo_command
 from bddzoo.cli.registry_count import count
 from bddzoo.cli.registry_edit import add, pin
 from bddzoo.cli.select import Selection
@@ -33,17 +33,16 @@ def command() -> None:
     """Check, import and export the registry."""
 
 
-@command.command(
-    "check",
-    cls=ZooCommand,
+@zoo_command(
+    click.argument("file", type=_FILE, required=False),
+    group=command,
+    name="check",
     epilog="""\b
 Examples:
   bddzoo registry check
   bddzoo registry check my-zoo.yaml --format json
 """,
 )
-@click.argument("file", type=_FILE, required=False)
-@click.pass_obj
 def check(app: App, file: Path | None) -> int:
     """Check a registry against the schema: every problem with its line."""
     from bddzoo.registry import load_registry
@@ -66,17 +65,8 @@ def check(app: App, file: Path | None) -> int:
     return 0
 
 
-@command.command(
-    "import",
-    cls=ZooCommand,
-    epilog="""\b
-Examples:
-  bddzoo registry import README.md --zoo my-zoo -t sem_seg > my-zoo.yaml
-  bddzoo registry import sem_seg.md --page https://example.org/zoo
-""",
-)
-@click.argument("file", type=_FILE)
-@takes(
+@zoo_command(
+    click.argument("file", type=_FILE),
     option("--zoo", default="imported", show_default=True, metavar="ZOO", help="Id of the zoo."),
     option("--title", metavar="TEXT", help="Title of the zoo; its id when left out."),
     option(
@@ -88,8 +78,14 @@ Examples:
         help="Task of its models.",
     ),
     option("--page", metavar="URL", help="Where the document is published, pinned."),
+    group=command,
+    name="import",
+    epilog="""\b
+Examples:
+  bddzoo registry import README.md --zoo my-zoo -t sem_seg > my-zoo.yaml
+  bddzoo registry import sem_seg.md --page https://example.org/zoo
+""",
 )
-@click.pass_obj
 def import_(app: App, *, file: Path, zoo: str, title: str | None, task: str, page: str | None) -> int:
     """Parse a zoo's Markdown document into a registry, printed as YAML.
 
@@ -117,9 +113,13 @@ def import_(app: App, *, file: Path, zoo: str, title: str | None, task: str, pag
     return 0
 
 
-@command.command(
-    "lint",
-    cls=ZooCommand,
+@zoo_command(
+    click.argument("file", type=_FILE, required=False),
+    flag("--all", "everything", help="Acknowledged findings, too, with their reason."),
+    option("--code", "codes", multiple=True, metavar="CODE", help="Only this rule; repeatable."),
+    flag("--rules", help="List the rules."),
+    group=command,
+    name="lint",
     epilog="""\b
 Examples:
   bddzoo registry lint
@@ -130,13 +130,6 @@ A finding that is right as it is gets acknowledged at the row, heading, task,
 zoo, paper or file that it belongs to: lint_ok: {CODE: reason}
 """,
 )
-@click.argument("file", type=_FILE, required=False)
-@takes(
-    flag("--all", "everything", help="Acknowledged findings, too, with their reason."),
-    option("--code", "codes", multiple=True, metavar="CODE", help="Only this rule; repeatable."),
-    flag("--rules", help="List the rules."),
-)
-@click.pass_obj
 def lint_(app: App, *, file: Path | None, everything: bool, codes: tuple[str, ...], rules: bool) -> int:
     """Check across rows; exits 3 where a finding is not acknowledged."""
     from bddzoo.errors import UsageError
@@ -169,16 +162,7 @@ def lint_(app: App, *, file: Path | None, everything: bool, codes: tuple[str, ..
     return int(ExitCode.NOT_REPRODUCED) if remaining else 0
 
 
-@command.command(
-    "health",
-    cls=ZooCommand,
-    epilog="""\b
-Examples:
-  bddzoo registry health --history benchmarks/health.json
-  bddzoo registry health 'mask_rcnn*' --format json
-""",
-)
-@takes(
+@zoo_command(
     SELECTION,
     HISTORY,
     jobs("Requests at the same time.", default=8, most=64),
@@ -198,8 +182,14 @@ Examples:
         metavar="S",
         help="Seconds without an answer.",
     ),
+    group=command,
+    name="health",
+    epilog="""\b
+Examples:
+  bddzoo registry health --history benchmarks/health.json
+  bddzoo registry health 'mask_rcnn*' --format json
+""",
 )
-@click.pass_obj
 def health(
     app: App, *, selection: Selection, history: Path | None, jobs: int, per_host: int, timeout: float
 ) -> int:
@@ -271,15 +261,14 @@ def health(
     return int(ExitCode.NETWORK) if dead else 0
 
 
-@command.command(
-    "schema",
-    cls=ZooCommand,
+@zoo_command(
+    group=command,
+    name="schema",
     epilog="""\b
 Examples:
   bddzoo registry schema > registry.schema.json
 """,
 )
-@click.pass_obj
 def schema(app: App) -> int:
     """Print the registry's JSON Schema, for editors that complete and check YAML."""
     from bddzoo.registry.schema_export import schema_text

@@ -5,10 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from bddzoo.cli.app import App, ZooCommand
-from bddzoo.cli.options import CHECK, DRY_RUN, SELECTION, takes
+from bddzoo.cli.app import App
+from bddzoo.cli.options import CHECK, DRY_RUN, SELECTION, zoo_command
 from bddzoo.cli.registry_edit import finish, open_editor
 from bddzoo.cli.select import Selection
 from bddzoo.errors import ExitCode, MissingError
@@ -17,17 +15,17 @@ if TYPE_CHECKING:
     from bddzoo.registry.model import Model
 
 
-@click.command(
-    "count",
-    cls=ZooCommand,
+@zoo_command(
+    SELECTION,
+    CHECK,
+    DRY_RUN,
+    name="count",
     epilog="""\b
 Examples:
   bddzoo registry count 'fcn*' --dry-run
   bddzoo registry count --check
 """,
 )
-@takes(SELECTION, CHECK, DRY_RUN)
-@click.pass_obj
 def count(app: App, *, selection: Selection, check: bool, dry_run: bool) -> int:
     """Count parameters, state-dict entries and operations of networks, and write them down.
 

@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, Named, ZooCommand
-from bddzoo.cli.options import BACKBONE, DRY_RUN, METHOD, SELECTION, complete_models, option, takes
+from bddzoo.cli.app import App, Named
+from bddzoo.cli.options import (
+    BACKBONE,
+    DRY_RUN,
+    METHOD,
+    SELECTION,
+    complete_models,
+    option,
+    zoo_command,
+)
 from bddzoo.cli.select import Selection
 
 if TYPE_CHECKING:
@@ -20,17 +28,16 @@ if TYPE_CHECKING:
     from bddzoo.registry.model import Model, Section
 
 
-@click.command(
-    "pin",
-    cls=ZooCommand,
+@zoo_command(
+    SELECTION,
+    DRY_RUN,
+    name="pin",
     epilog="""\b
 Examples:
   bddzoo registry pin --dry-run
   bddzoo registry pin 'mask_rcnn*'
 """,
 )
-@takes(SELECTION, DRY_RUN)
-@click.pass_obj
 def pin(app: App, *, selection: Selection, dry_run: bool) -> int:
     """Fill in digests and sizes that were observed, from files that are in the cache."""
     from bddzoo.artifacts import Cache
@@ -98,19 +105,8 @@ _WHOLE = re.compile(r"[0-9]+")
 _PRINTED = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?")
 
 
-@click.command(
-    "add",
-    cls=ZooCommand,
-    epilog="""\b
-Examples:
-  bddzoo registry add my_fpn --like fpn_r50_512x1024_40k_sem_seg_bdd100k \\
-      --reported mIoU=60.12 --weights my.pth --url https://example.org/my.pth
-  bddzoo registry add my_net --zoo bdd100k-models -t sem_seg --method FCN \\
-      --backbone R-50-D8 --setting Iters=40K --reported mIoU-test=53.00
-""",
-)
-@click.argument("model_id", metavar="ID")
-@takes(
+@zoo_command(
+    click.argument("model_id", metavar="ID"),
     option("--like", shell_complete=complete_models, metavar="MODEL", help="Model to take the rest from."),
     option("--zoo", metavar="ZOO", help="Zoo."),
     option("-t", "--task", metavar="TASK", help="Task."),
@@ -131,8 +127,15 @@ Examples:
     ),
     option("--note", "notes", multiple=True, metavar="TEXT", help="What is odd about the model."),
     DRY_RUN,
+    name="add",
+    epilog="""\b
+Examples:
+  bddzoo registry add my_fpn --like fpn_r50_512x1024_40k_sem_seg_bdd100k \\
+      --reported mIoU=60.12 --weights my.pth --url https://example.org/my.pth
+  bddzoo registry add my_net --zoo bdd100k-models -t sem_seg --method FCN \\
+      --backbone R-50-D8 --setting Iters=40K --reported mIoU-test=53.00
+""",
 )
-@click.pass_obj
 def add(app: App, /, model_id: str, dry_run: bool, **given: Any) -> int:
     """Add a model: checks it with schema and lint, and says what its zoo would still ask for."""
     from bddzoo.errors import ExitCode, UsageError

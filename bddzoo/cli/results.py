@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, CommandGroup, ZooCommand
-from bddzoo.cli.options import DRY_RUN, RESULTS, SEED, SELECTION, YES, complete_models, flag, option, takes
+from bddzoo.cli.app import App, CommandGroup
+from bddzoo.cli.options import (
+    DRY_RUN,
+    RESULTS,
+    SEED,
+    SELECTION,
+    YES,
+    complete_models,
+    flag,
+    option,
+    zoo_command,
+)
 from bddzoo.cli.output import describe_verdict, number, table, verdict_json, wrapped
 from bddzoo.cli.select import Selection, find_named
 from bddzoo.text import number_of
@@ -18,19 +28,9 @@ if TYPE_CHECKING:
     from bddzoo.results import Record, StoredRecord, VerdictReport
 
 
-@click.command(
-    "compare",
-    cls=ZooCommand,
-    epilog="""\b
-Examples:
-  bddzoo results compare fcn_r50-d8_512x1024_40k_sem_seg_bdd100k \\
-      pspnet_r50-d8_512x1024_40k_sem_seg_bdd100k
-  bddzoo results compare 3f2a 91bc --metric mIoU --resamples 5000
-""",
-)
-@click.argument("a", shell_complete=complete_models)
-@click.argument("b", shell_complete=complete_models)
-@takes(
+@zoo_command(
+    click.argument("a", shell_complete=complete_models),
+    click.argument("b", shell_complete=complete_models),
     option("--metric", "metrics", multiple=True, metavar="NAME", help="Only this metric; repeatable."),
     option(
         "--resamples",
@@ -42,8 +42,14 @@ Examples:
     ),
     SEED,
     RESULTS,
+    name="compare",
+    epilog="""\b
+Examples:
+  bddzoo results compare fcn_r50-d8_512x1024_40k_sem_seg_bdd100k \\
+      pspnet_r50-d8_512x1024_40k_sem_seg_bdd100k
+  bddzoo results compare 3f2a 91bc --metric mIoU --resamples 5000
+""",
 )
-@click.pass_obj
 def compare(
     app: App,
     *,
@@ -104,18 +110,16 @@ def compare(
         app.say(f"paired bootstrap over {chosen[0].images} images, {resamples} draws, seed {seed}")
 
 
-@click.command(
-    "import",
-    cls=ZooCommand,
+@zoo_command(
+    click.argument("places", nargs=-1, required=True, type=click.Path(path_type=Path)),
+    RESULTS,
+    name="import",
     epilog="""\b
 Examples:
   bddzoo results import /mnt/cluster/results
   bddzoo results import downloaded-artifact/ --results benchmarks/results
 """,
 )
-@click.argument("places", nargs=-1, required=True, type=click.Path(path_type=Path))
-@takes(RESULTS)
-@click.pass_obj
 def import_(app: App, *, places: tuple[Path, ...], results: Path | None) -> int:
     """Take in records of another machine: files, or folders at any depth.
 
@@ -136,16 +140,7 @@ def import_(app: App, *, places: tuple[Path, ...], results: Path | None) -> int:
     return int(ExitCode.INTEGRITY if errors else ExitCode.OK)
 
 
-@click.command(
-    "prune",
-    cls=ZooCommand,
-    epilog="""\b
-Examples:
-  bddzoo results prune --dry-run
-  bddzoo results prune --keep 3 --yes
-""",
-)
-@takes(
+@zoo_command(
     option(
         "--keep",
         type=click.IntRange(min=1),
@@ -157,8 +152,13 @@ Examples:
     DRY_RUN,
     YES,
     RESULTS,
+    name="prune",
+    epilog="""\b
+Examples:
+  bddzoo results prune --dry-run
+  bddzoo results prune --keep 3 --yes
+""",
 )
-@click.pass_obj
 def prune(app: App, *, keep: int, dry_run: bool, yes: bool, results: Path | None) -> None:
     """Delete records of which newer ones of the same model, weights and protocol exist.
 
@@ -212,9 +212,13 @@ for _more in COMMANDS:
     command.add_command(_more)
 
 
-@command.command(
-    "ls",
-    cls=ZooCommand,
+@zoo_command(
+    SELECTION,
+    flag("--latest", help="Only the newest record of each model."),
+    flag("--speed", help="Records of 'bddzoo bench' instead."),
+    RESULTS,
+    group=command,
+    name="ls",
     epilog="""\b
 Examples:
   bddzoo results ls
@@ -222,13 +226,6 @@ Examples:
   bddzoo results ls --speed
 """,
 )
-@takes(
-    SELECTION,
-    flag("--latest", help="Only the newest record of each model."),
-    flag("--speed", help="Records of 'bddzoo bench' instead."),
-    RESULTS,
-)
-@click.pass_obj
 def ls(app: App, *, selection: Selection, latest: bool, speed: bool, results: Path | None) -> None:
     """List records, with the verdict that each gives."""
     from bddzoo.results import default_root, scan_records
@@ -257,18 +254,17 @@ def ls(app: App, *, selection: Selection, latest: bool, speed: bool, results: Pa
     app.table(head, rows, optional=("images", "split", "date"))
 
 
-@command.command(
-    "show",
-    cls=ZooCommand,
+@zoo_command(
+    click.argument("record", shell_complete=complete_models),
+    RESULTS,
+    group=command,
+    name="show",
     epilog="""\b
 Examples:
   bddzoo results show 3f2a91bc
   bddzoo results show mask_rcnn_r50_fpn_1x_ins_seg_bdd100k --format json
 """,
 )
-@click.argument("record", shell_complete=complete_models)
-@takes(RESULTS)
-@click.pass_obj
 def show(app: App, record: str, results: Path | None) -> None:
     """Show one record whole. RECORD is its id or the first digits, a path, or a model (its best record)."""
     import msgspec
@@ -295,19 +291,19 @@ def show(app: App, record: str, results: Path | None) -> None:
     app.data(_describe(stored.record))
 
 
-@command.command(
-    "diff",
-    cls=ZooCommand,
+@zoo_command(
+    click.argument("a", shell_complete=complete_models),
+    click.argument("b", shell_complete=complete_models),
+    RESULTS,
+    flag("--all", "everything", help="Also show fields that cannot change a number."),
+    group=command,
+    name="diff",
     epilog="""\b
 Examples:
   bddzoo results diff 3f2a 91bc
   bddzoo results diff old.json new.json --format json
 """,
 )
-@click.argument("a", shell_complete=complete_models)
-@click.argument("b", shell_complete=complete_models)
-@takes(RESULTS, flag("--all", "everything", help="Also show fields that cannot change a number."))
-@click.pass_obj
 def diff(app: App, a: str, b: str, results: Path | None, everything: bool) -> None:
     """Explain which fields of two records differ, and what they did to each class."""
     from dataclasses import asdict

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bddzoo.cli.app import App, CommandGroup, Folder, ZooCommand
-from bddzoo.cli.options import FORCE, HISTORY, RESULTS, option, out_folder, takes
+from bddzoo.cli.app import App, CommandGroup, Folder
+from bddzoo.cli.options import FORCE, HISTORY, RESULTS, option, out_folder, zoo_command
 from bddzoo.cli.output import check_target
 from bddzoo.text import number_of
 
@@ -28,22 +28,7 @@ def command() -> None:
     """Build the leaderboard: static pages that open from a folder."""
 
 
-@command.command(
-    "build",
-    cls=ZooCommand,
-    epilog="""\b
-The pages need no server and load nothing from elsewhere: open DIR/index.html.
-Exit status:
-  0 built            5 an image or statistics are missing, or not built
-  2 DIR is not ours  6 built, but a record, statistics or an image are damaged
-\b
-Examples:
-  bddzoo site build -o site
-  bddzoo site build -o site --force --history health.json --checks checks/
-  bddzoo site build -o site --overlays overlays/
-""",
-)
-@takes(
+@zoo_command(
     out_folder("Folder to write: new, empty, or with --force an earlier site, which is replaced whole."),
     FORCE,
     RESULTS,
@@ -66,8 +51,20 @@ Examples:
         help="Resample the records' statistics for 95% intervals.  [default: intervals]",
     ),
     option("--title", default="bddzoo", show_default=True, metavar="TEXT", help="The site's name."),
+    group=command,
+    name="build",
+    epilog="""\b
+The pages need no server and load nothing from elsewhere: open DIR/index.html.
+Exit status:
+  0 built            5 an image or statistics are missing, or not built
+  2 DIR is not ours  6 built, but a record, statistics or an image are damaged
+\b
+Examples:
+  bddzoo site build -o site
+  bddzoo site build -o site --force --history health.json --checks checks/
+  bddzoo site build -o site --overlays overlays/
+""",
 )
-@click.pass_obj
 def build(
     app: App,
     *,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.app import App
 from bddzoo.cli.options import (
     DATA,
     FROM,
@@ -23,7 +23,7 @@ from bddzoo.cli.options import (
     flag,
     jobs,
     option,
-    takes,
+    zoo_command,
 )
 from bddzoo.cli.select import Selection, dataset_of, need_data
 from bddzoo.errors import ExitCode, UsageError
@@ -39,32 +39,7 @@ if TYPE_CHECKING:
     from bddzoo.runs.sweep import Settings
 
 
-@click.command(
-    cls=ZooCommand,
-    epilog="""\b
-A sweep that was stopped, or killed, goes on where it was when it is started
-again with the same options; another --tag makes a new one. Each model runs in
-a process of its own; its output is kept in RESULTS/.sweeps/. Two sweeps may
-share a results folder.
-\b
-With --executor ray the models run on the machines of a Ray cluster: --address
-HOST:PORT, or auto for the one that this machine is of; without it, a cluster
-of this machine alone. Records travel back. bddzoo, the data set and the files
-named in options must be at the same paths everywhere; a common --cache saves
-downloads.
-\b
-Exit status: 0 all reproduced; otherwise by the worst verdict: 3, 4, 5, 6;
-1 a model's process crashed.
-\b
-Examples:
-  bddzoo sweep bdd100k-models -t sem_seg --data /data/bdd100k
-  bddzoo sweep 'mask_rcnn*' --jobs 4 --time-limit 7200
-  bddzoo sweep bdd100k-models --tag nightly-2026-01-31
-  bddzoo sweep vis4d --executor ray --address 10.0.0.1:6379 --gpus 2
-  bddzoo sweep -t ins_seg --data /data/bdd100k --print-slurm > sweep.sh
-""",
-)
-@takes(
+@zoo_command(
     SELECTION_OR_ALL,
     DATA,
     RUN,
@@ -91,8 +66,29 @@ Examples:
     option("--tag", default="", metavar="NAME", help="Makes another sweep of the same options."),
     flag("--print-slurm", help="Print a submit script for Slurm instead of running."),
     RESULTS,
+    epilog="""\b
+A sweep that was stopped, or killed, goes on where it was when it is started
+again with the same options; another --tag makes a new one. Each model runs in
+a process of its own; its output is kept in RESULTS/.sweeps/. Two sweeps may
+share a results folder.
+\b
+With --executor ray the models run on the machines of a Ray cluster: --address
+HOST:PORT, or auto for the one that this machine is of; without it, a cluster
+of this machine alone. Records travel back. bddzoo, the data set and the files
+named in options must be at the same paths everywhere; a common --cache saves
+downloads.
+\b
+Exit status: 0 all reproduced; otherwise by the worst verdict: 3, 4, 5, 6;
+1 a model's process crashed.
+\b
+Examples:
+  bddzoo sweep bdd100k-models -t sem_seg --data /data/bdd100k
+  bddzoo sweep 'mask_rcnn*' --jobs 4 --time-limit 7200
+  bddzoo sweep bdd100k-models --tag nightly-2026-01-31
+  bddzoo sweep vis4d --executor ray --address 10.0.0.1:6379 --gpus 2
+  bddzoo sweep -t ins_seg --data /data/bdd100k --print-slurm > sweep.sh
+""",
 )
-@click.pass_obj
 def command(
     app: App,
     *,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bddzoo.cli.app import App, Named, ZooCommand, global_options
+from bddzoo.cli.app import App, Named, global_options
 from bddzoo.cli.main import COMMANDS, LazyGroup
-from bddzoo.cli.options import CHECK, RESULTS, TASK, ZOO, flag, option, takes
+from bddzoo.cli.options import CHECK, RESULTS, TASK, ZOO, flag, option, zoo_command
 from bddzoo.errors import ExitCode, UsageError
 from bddzoo.reports.text import markdown_table
 
@@ -29,8 +29,22 @@ BLOCKS: dict[str, tuple[str, ...]] = {
 }
 
 
-@click.command(
-    cls=ZooCommand,
+@zoo_command(
+    ZOO,
+    TASK,
+    option("--style", type=click.Choice(STYLES), default="compact", help="What the tables hold."),
+    option("--like", type=click.Choice(["upstream"]), help="Print as the zoo itself does, byte for byte."),
+    flag("--measured", help="Measured next to reported; the same as --style measured."),
+    RESULTS,
+    option(
+        "-o",
+        "--out",
+        type=Named(dir_okay=False),
+        multiple=True,
+        metavar="FILE",
+        help="Render the blocks of a document; repeatable.",
+    ),
+    CHECK,
     formats=("md", "json"),
     epilog="""\b
 Examples:
@@ -54,24 +68,6 @@ Reference pages have blocks named commands, exit-codes, operators, protocols,
 schema and settings.
 """,
 )
-@takes(
-    ZOO,
-    TASK,
-    option("--style", type=click.Choice(STYLES), default="compact", help="What the tables hold."),
-    option("--like", type=click.Choice(["upstream"]), help="Print as the zoo itself does, byte for byte."),
-    flag("--measured", help="Measured next to reported; the same as --style measured."),
-    RESULTS,
-    option(
-        "-o",
-        "--out",
-        type=Named(dir_okay=False),
-        multiple=True,
-        metavar="FILE",
-        help="Render the blocks of a document; repeatable.",
-    ),
-    CHECK,
-)
-@click.pass_obj
 def command(
     app: App,
     *,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, CommandGroup, ZooCommand
+from bddzoo.cli.app import App, CommandGroup
 from bddzoo.cli.options import (
     ALPHA,
     FORCE,
@@ -29,6 +29,7 @@ from bddzoo.cli.options import (
     option,
     out_folder,
     takes,
+    zoo_command,
 )
 from bddzoo.cli.progress import Bar
 from bddzoo.datasets.sources import find_predictions
@@ -136,9 +137,12 @@ def command() -> None:
     """Draw labels and predictions: colour maps, overlays, comparisons."""
 
 
-@command.command(
-    "color",
-    cls=ZooCommand,
+@zoo_command(
+    option("-t", "--task", type=KINDS, required=True, help="A task, or another data set."),
+    LABELS,
+    PLAIN,
+    group=command,
+    name="color",
     epilog="""\b
 Examples:
   bddzoo vis color -t sem_seg -l labels/sem_seg/masks/val -o colours/
@@ -146,8 +150,6 @@ Examples:
   bddzoo vis color -t ade20k -l ade20k/val/label -o colours/
 """,
 )
-@takes(option("-t", "--task", type=KINDS, required=True, help="A task, or another data set."), LABELS, PLAIN)
-@click.pass_obj
 def color(app: App, *, task: str, labels: Path, look: Look) -> int:
     """Write colour maps, DIR/NAME.png: official colours for classes, one colour each for objects.
 
@@ -161,9 +163,14 @@ def color(app: App, *, task: str, labels: Path, look: Look) -> int:
     return _run(app, "colour maps", lambda reports: draw_colours(found, look.out, look.seed, effort, reports))
 
 
-@command.command(
-    "overlay",
-    cls=ZooCommand,
+@zoo_command(
+    IMAGES_NEEDED,
+    LABELS,
+    TASK_OF_LABELS,
+    SCORE_FILE,
+    STYLED,
+    group=command,
+    name="overlay",
     epilog="""\b
 Examples:
   bddzoo vis overlay -i images/10k/val -l labels/sem_seg/masks/val -o out/
@@ -171,8 +178,6 @@ Examples:
   bddzoo vis overlay -i leftImg8bit/val -l gtFine/val -o overlays/
 """,
 )
-@takes(IMAGES_NEEDED, LABELS, TASK_OF_LABELS, SCORE_FILE, STYLED)
-@click.pass_obj
 def overlay(
     app: App, *, images: Path, labels: Path, task: str | None, score_file: Path | None, look: Look
 ) -> int:
@@ -202,9 +207,19 @@ def _run(app: App, what: str, work: Callable[[Reports], Tally]) -> int:
     return show(app, what, tally)
 
 
-@command.command(
-    "compare",
-    cls=ZooCommand,
+@zoo_command(
+    IMAGES_NEEDED,
+    GT,
+    PREDICTIONS_MANY,
+    NAME,
+    WORST,
+    flag("--html", "page", help="Also write a page with a slider between two images."),
+    flag("--embed", help="Put the images into the page itself, for one file to send."),
+    TASK_OF_LABELS,
+    SCORE_FILE,
+    STYLED,
+    group=command,
+    name="compare",
     epilog="""\b
 Written below --out:
   NAME/                  image, truth, each prediction, and where it is wrong
@@ -218,19 +233,6 @@ Examples:
   bddzoo vis compare -i images/10k/val -g gt.json -r mine.json -o out/ --html
 """,
 )
-@takes(
-    IMAGES_NEEDED,
-    GT,
-    PREDICTIONS_MANY,
-    NAME,
-    WORST,
-    flag("--html", "page", help="Also write a page with a slider between two images."),
-    flag("--embed", help="Put the images into the page itself, for one file to send."),
-    TASK_OF_LABELS,
-    SCORE_FILE,
-    STYLED,
-)
-@click.pass_obj
 def compare(
     app: App,
     *,
