@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bddzoo.datasets.formats.mask import read_bitmask, read_mask, write_mask, write_rgba
 from bddzoo.errors import MissingError
+from tests.attacks.labels import png
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
@@ -130,3 +131,10 @@ def test_no_write_permission_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(MissingError, match="cannot write"):
         write_mask(tmp_path / "file" / "a.png", np.zeros((2, 2), np.uint8))
+
+
+@pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
+def test_an_image_without_pixels_is_damaged(tmp_path, size):
+    (tmp_path / "x.png").write_bytes(png(*size))
+    with pytest.raises(MissingError, match="no pixels"):
+        read_mask(tmp_path / "x.png")

@@ -80,8 +80,8 @@ def check_png(content: bytes, path: Path) -> Header:
         if kind == b"IEND":
             break
         at = end
-    if header is None:
-        raise damaged(path, "it has no header")
+    if header is None or not header.width or not header.height:
+        raise damaged(path, "it has no header" if header is None else "it has no pixels")
     return header
 
 
