@@ -191,7 +191,7 @@ MISTAKES = (
     Mistake("BN eps 1e-4", "mask rcnn", change=set_all(BN, eps=1e-4)),
     Mistake("deformable groups' offsets halved", "dcn",
             change=lambda m: [p.data.mul_(0.5) for n, p in m.named_parameters() if "conv_offset" in n]),
-    Mistake("boxes of stage 1 with the deviations of stage 0", "cascade",
+    Mistake("RoI levels of stage 0 by another finest scale", "cascade",
             change=lambda m: setattr(m.roi_head.bbox_roi_extractor[0], "finest_scale", 28)),
 )  # fmt: skip
 

@@ -192,12 +192,17 @@ def main() -> int:
         for settings in (*([s] for s in arguments.settings if s in ENVIRONMENTS), alike):
             if settings:
                 run(settings, root, arguments.only)
-        noise = noise_of(json.loads(RESULTS.read_text()))
-        openseg = {k: v for k, v in noise.items() if k.startswith(("n/", "base/"))}
-        rest = {k: v for k, v in noise.items() if k not in openseg}
-        for folder, part in ((own, rest), (own / "openseg", openseg)):
-            (folder / NOISE).write_text(json.dumps(part, indent=0, sort_keys=True) + "\n")
+        write(own)
     return 0
+
+
+def write(root: Path) -> None:
+    """Put the noise next to the goldens."""
+    noise = noise_of(json.loads(RESULTS.read_text()))
+    openseg = {k: v for k, v in noise.items() if k.startswith(("n/", "base/"))}
+    rest = {k: v for k, v in noise.items() if k not in openseg}
+    for folder, part in ((root, rest), (root / "openseg", openseg)):
+        (folder / NOISE).write_text(json.dumps(part, indent=0, sort_keys=True) + "\n")
 
 
 def run(settings: list[str], root: Path, only: list[str]) -> None:

@@ -7,6 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.ops import batched_nms
 
+from bddzoo.engines.build import build_network
+from bddzoo.engines.load import make_runner
+from bddzoo.engines.recipe import recipe_state
 from bddzoo.engines.selftest.decisions import (
     DOUBTFUL,
     DROPPED,
@@ -14,9 +17,12 @@ from bddzoo.engines.selftest.decisions import (
     PX,
     SCORE,
     Listing,
+    detections,
+    proposals,
     suppress,
     unexplained,
 )
+from tests.engines.models import narrow_detector
 
 LIMITS = (0.02, 3e-5)
 
@@ -112,3 +118,54 @@ def test_the_end_of_the_list_is_in_doubt_where_its_last_ranks_tie():
     )
     found = suppress(boxes, np.zeros(5, int), 0.5, 3, np.zeros(5, bool))
     assert found.fates.tolist() == [KEPT, KEPT, DOUBTFUL, DOUBTFUL, DROPPED]
+
+
+@pytest.fixture(scope="module")
+def detector():
+    """A small detector with its pyramid of a noisy image, and what describes that image."""
+    model = narrow_detector()
+    module = build_network(model)
+    module.load_state_dict(recipe_state(module, 0.6, "b"))
+    runner = make_runner(module, model)
+    x = torch.randn(1, 3, 96, 128, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        features = module.extract_feat(x)
+    return runner, features, runner.sample((96, 128), (96, 128), (96, 128), (1.0, 1.0))
+
+
+def proposed(runner, features, sample):
+    with torch.no_grad():
+        found = runner.module.rpn_head.predict(features, [sample], rescale=False)[0]
+    boxes = torch.cat([found.bboxes, found.scores[:, None]], dim=1).numpy()
+    return found, Listing(boxes[:50], None, len(boxes), boxes[:, 4])
+
+
+def detected(runner, features, sample):
+    found, _ = proposed(runner, features, sample)
+    with torch.no_grad():
+        found = runner.module.roi_head.predict(features, [found], [sample], rescale=True)[0]
+    boxes = torch.cat([found.bboxes, found.scores[:, None]], dim=1).numpy()
+    return Listing(boxes[:20], found.labels.numpy()[:20], len(boxes), boxes[:, 4])
+
+
+@pytest.mark.parametrize("kind", ["proposals", "detections"])
+def test_a_network_is_explained_by_its_own_candidates_only(detector, kind):
+    module = detector[0].module
+    settings = module.rpn_head.test_cfg if kind == "proposals" else module.roi_head.test_cfg
+    candidates = proposals if kind == "proposals" else detections
+
+    def listed():
+        return proposed(*detector)[1] if kind == "proposals" else detected(*detector)
+
+    found = candidates(*detector)
+    assert (found.fates == KEPT).sum() > 20
+    assert (found.fates == DOUBTFUL).sum() < 0.1 * (found.fates != DROPPED).sum()
+    assert unexplained(found, listed(), LIMITS) == 0
+    threshold = settings.nms.iou_threshold
+    try:
+        settings.nms.iou_threshold = threshold + 1e-6  # as last bits move overlaps
+        assert unexplained(found, listed(), LIMITS) == 0
+        settings.nms.iou_threshold = threshold - 0.1
+        assert unexplained(found, listed(), LIMITS) > 0
+    finally:
+        settings.nms.iou_threshold = threshold

@@ -41,6 +41,7 @@ from bddzoo.engines.selftest.folder import (
     read_manifest,
     read_picture_above,
 )
+from bddzoo.engines.selftest.keys import check_keys
 from bddzoo.engines.selftest.measures import CheckResult, Measure, Noise, Stages, judged, renamed
 from bddzoo.engines.selftest.semantic import Prepare, as_input, to_numpy, wrong_pixels
 from bddzoo.errors import BddzooError, IntegrityError
@@ -150,49 +151,35 @@ class OpensegTest:
             module = OpensegNetwork(spec)
         except (KeyError, TypeError, ValueError, BddzooError) as error:
             return [CheckResult(subject, "keys", "differs", note=f"cannot be built: {error}")]
-        findings = [self._keys(subject, name, module)]
+        path = self.root / "manifests" / f"{name}.json.gz"
+        findings = [
+            check_keys(
+                CheckResult(subject, "keys", "no golden"),
+                module,
+                lambda: read_manifest(path) if path.is_file() else None,
+                facts.get("num_entries"),
+                facts.get("num_params"),
+            )
+        ]
         sha: dict[str, str] = facts.get("weights_sha256", {})
         if not isinstance(facts.get("gain"), int | float):
             note = f"{self.root / 'index.json'} does not say with which gain its goldens were made"
             return [*findings, CheckResult(subject, "outputs", "unknown", note=note)]
         for variant, suffix in VARIANTS:
-            path = self.root / "outputs" / f"{name}{suffix}.npz"
+            golden = self.root / "outputs" / f"{name}{suffix}.npz"
             runs = [run for run in self.runs.values() if run.get("network") == name and variant == "base"]
-            if not path.is_file() and not runs:
+            if not golden.is_file() and not runs:
                 continue
             tuned, digest = self._fill(module, float(facts["gain"]), variant)
-            if path.is_file():
+            if golden.is_file():
                 finding = CheckResult(subject, variant, "differs")
-                with judged(finding, path):
+                with judged(finding, golden):
                     if variant in sha:
                         finding.measures.append(Measure("weights", float(digest != sha[variant]), 0, "count"))
-                    self._outputs(finding, tuned, facts, read_arrays(path))
+                    self._outputs(finding, tuned, facts, read_arrays(golden))
                 findings.append(finding)
             findings += [self._run(subject, tuned, spec, run) for run in runs]
         return findings
-
-    def _keys(self, subject: str, name: str, module: OpensegNetwork) -> CheckResult:
-        parameters = dict(module.named_parameters())
-        mine = [
-            [n, list(t.shape), str(t.dtype).removeprefix("torch."), "param" if n in parameters else "buffer"]
-            for n, t in module.state_dict().items()
-        ]
-        path = self.root / "manifests" / f"{name}.json.gz"
-        finding = CheckResult(subject, "keys", "no golden")
-        if path.is_file():
-            try:
-                theirs = read_manifest(path)
-            except IntegrityError as error:
-                finding.status, finding.note = "damaged", str(error)
-                return finding
-            wrong = [a[0] for a, b in zip(theirs, mine, strict=False) if list(a) != b]
-            count = len(wrong) + abs(len(theirs) - len(mine))
-            finding.measures.append(Measure("entries", count, 0, "count", wrong[0] if wrong else ""))
-        facts = self.networks[name]
-        for key, found in (("num_entries", len(mine)), ("num_params", _count(parameters.values()))):
-            if key in facts:
-                finding.measures.append(Measure(key, abs(found - int(facts[key])), 0, "count"))
-        return finding.settle() if finding.measures else finding
 
     def _fill(self, module: OpensegNetwork, gain: float, variant: Variant) -> tuple[OpensegNetwork, str]:
         """Load the deterministic weights; returns the network to run, and their digest."""
@@ -332,10 +319,6 @@ def _compare(stages: Stages, name: str, scores: Any, arrays: Arrays) -> None:
         grids = (mine[:, step // 2 :: step, step // 2 :: step] for step in (8, 16, 32))
         grid = next((g for g in grids if g.shape == golden.shape), mine)
     stages.compare(kind, grid, golden, float(arrays[f"{name}_stats"][1]))
-
-
-def _count(tensors: Any) -> int:
-    return sum(int(t.numel()) for t in tensors)
 
 
 Score = Callable[[str, "np.ndarray[Any, Any]", "np.ndarray[Any, Any]"], Mapping[str, float]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.engines.build import build_network
@@ -14,8 +15,9 @@ from bddzoo.engines.precision import full_float32
 from bddzoo.engines.registry_config import expand, is_buildable
 from bddzoo.engines.selftest.arithmetic import Judge, judge
 from bddzoo.engines.selftest.folder import Golden, GoldenFolder, read_arrays
+from bddzoo.engines.selftest.keys import check_keys
 from bddzoo.engines.selftest.measures import CheckResult, Measure, judged, renamed
-from bddzoo.errors import IntegrityError, MissingError, UsageError
+from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry.model import Model
 
 if TYPE_CHECKING:
@@ -100,7 +102,11 @@ class Selftest:
             module = build_network(model)
         except UsageError as error:
             return [CheckResult(model.id, "keys", "differs", note=str(error))]
-        findings = [self._keys(model, source, module)]
+        network = model.network
+        assert network is not None
+        keys = CheckResult(model.id, "keys", "no golden", golden=source.id if source is not model else "")
+        manifest = partial(self.folder.manifest, source.task, source.id)
+        findings = [check_keys(keys, module, manifest, network.entries, network.params)]
         filled: dict[tuple[str, float], str] = {}
         for golden in self.folder.goldens(source.task, source.id):
             if golden.gain is None:
@@ -123,41 +129,6 @@ class Selftest:
         if own:
             return [model]
         return [m for m in self._twins.get(_graph(model), []) if self.folder.applies_to(m.task, m.id)]
-
-    def _keys(self, model: Model, source: Model, module: nn.Module) -> CheckResult:
-        parameters = dict(module.named_parameters())
-        mine = [
-            [n, list(t.shape), str(t.dtype).removeprefix("torch."), "param" if n in parameters else "buffer"]
-            for n, t in module.state_dict().items()
-        ]
-        finding = CheckResult(model.id, "keys", "no golden", golden=source.id if source is not model else "")
-        try:
-            manifest = self.folder.manifest(source.task, source.id)
-        except IntegrityError as error:
-            finding.status, finding.note = "damaged", str(error)
-            return finding
-        if manifest is not None:
-            wrong = [a[0] for a, b in zip(manifest, mine, strict=False) if list(a) != b]
-            count = len(wrong) + abs(len(manifest) - len(mine))
-            where = wrong[0] if wrong else ""
-            finding.measures = [Measure("entries", count, 0, "count", where)]
-            return finding.settle()
-        network = model.network
-        assert network is not None
-        counts = (
-            ("entries", len(mine), network.entries),
-            ("params", sum(p.numel() for p in parameters.values()), network.params),
-        )
-        finding.measures = [
-            Measure(name, abs(count - known), 0, "count")
-            for name, count, known in counts
-            if known is not None
-        ]
-        finding.settle()
-        if finding.status == "equal":
-            finding.status = "no golden"
-            finding.note = "unverified: no golden is known; only entries and parameters were counted"
-        return finding
 
     def _fill(self, module: nn.Module, variant: Any, gain: float) -> str:
         """Load the deterministic weights; returns their digest."""
