@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from bddzoo.artifacts import Fetcher
-    from bddzoo.datasets.formats.scalabel import Instances
+    from bddzoo.datasets.formats.scalabel import Detections
     from bddzoo.engines.load import Runner
     from bddzoo.evaluation import Scores
     from bddzoo.registry.model import ArtifactKind, Model
@@ -81,7 +81,7 @@ class LoadedModel:
 
     def predict(
         self, images: Iterable[str | Path], *, batch_size: int | None = None
-    ) -> Iterator[tuple[Path, npt.NDArray[np.uint8] | Instances]]:
+    ) -> Iterator[tuple[Path, npt.NDArray[np.uint8] | Detections]]:
         """Predictions for image files of any size, in order; they are read ahead and run in batches.
 
         Args:
@@ -89,8 +89,8 @@ class LoadedModel:
             batch_size: Images per forward pass; by default one on a CPU and some on a GPU.
 
         Yields:
-            The file, and its class map (H, W) uint8, or `Instances` with `boxes` (N, 4) in pixels, `scores`
-            (N,), `labels` (N,) class ids from 0, and `masks` (N, H, W) bool.
+            The file, and its class map (H, W) uint8, or `Detections` with `boxes` (N, 4) in pixels, `scores`
+            (N,) and `labels` (N,) class ids from 0; of instance segmentation also `masks` (N, H, W) bool.
 
         Raises:
             BddzooError: An image cannot be used.

@@ -212,7 +212,7 @@ def check_file(runner: Runner, done: Exported) -> dict[str, Any]:
         return {"deviation_std": 0.0, "pixels_of_another_class": wrong, "same": wrong == 0}
     compared = [compare_outputs(ours, theirs.numpy()) for ours, theirs in pairs]
     deviation = max(d for d, _ in compared)
-    wrong = compared[0][1] if runner.task == "sem_seg" else 0
+    wrong = compared[0][1] if runner.gives == "class map" else 0
     return {
         "deviation_std": deviation,
         "pixels_of_another_class": wrong,

@@ -39,8 +39,10 @@ Written below --out:
   sem_seg  masks/NAME.png (class ids), sem_seg.json (RLE), overlays/NAME.jpg;
            for models of other data sets than BDD100K masks/NAME.png holds the
            values of that set's label files, without the RLE
+  drivable masks/NAME.png, drivable.json (RLE), overlays/NAME.jpg
   ins_seg  bitmasks/NAME.png, score.json, det.json, ins_seg.json (RLE),
            overlays/NAME.jpg
+  det      det.json, overlays/NAME.jpg
 \b
 Examples:
   bddzoo predict mask_rcnn_r50_fpn_1x_ins_seg_bdd100k -i street.jpg -o out/

@@ -127,7 +127,7 @@ def _chosen(
     sizes = {m.id: (m.network.params or 0) if m.network else 0 for m in known}
     smallest = [
         min((m for m in known if m.task == task), key=lambda m: sizes[m.id], default=None)
-        for task in ("sem_seg", "ins_seg")
+        for task in dict.fromkeys(m.task for m in known)
     ]
     return [m for m in smallest if m is not None]
 

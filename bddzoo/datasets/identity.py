@@ -87,12 +87,15 @@ def digest_files(files: Iterable[tuple[str, Path | None]]) -> str:
         MissingError: A label file cannot be read.
     """
     rows = []
+    last: tuple[Path | None, str] = (None, "-")  # of a file that holds the labels of all frames
     for name, path in files:
         if path is None:
             rows.append(f"{name} -\n")
             continue
         try:
-            rows.append(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n")
+            if path != last[0]:
+                last = path, hashlib.sha256(path.read_bytes()).hexdigest()
+            rows.append(f"{name} {last[1]}\n")
         except OSError as error:
             raise MissingError(
                 f"cannot read label {path}: {error.strerror}",

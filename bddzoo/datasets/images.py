@@ -35,12 +35,19 @@ OLD_TAILS = {"sem_seg": "_train_id", "drivable": "_drivable_id"}
 _TAILS = (LABEL_IDS, IMAGE, TRAIN_IDS, *OLD_TAILS.values(), "_train_color", "_drivable_color")
 _TRUTH = ("_gtFine_", "_gtCoarse_")
 
-_IMAGES = {"sem_seg": "images/10k", "ins_seg": "images/10k", "drivable": "images/100k"}
+_IMAGES = {
+    "sem_seg": "images/10k",
+    "ins_seg": "images/10k",
+    "drivable": "images/100k",
+    "det": "images/100k",
+}
 _LABELS = {
     "sem_seg": "labels/sem_seg/masks",
     "ins_seg": "labels/ins_seg/bitmasks",
     "drivable": "labels/drivable/masks",
 }
+# Labels of all images of a split in one JSON file.
+_LABEL_FILES = {"det": "labels/det_20/det_{split}.json"}
 
 OFFICIAL_COUNTS = {
     ("sem_seg", "train"): 7000,
@@ -52,6 +59,9 @@ OFFICIAL_COUNTS = {
     ("drivable", "train"): 70000,
     ("drivable", "val"): 10000,
     ("drivable", "test"): 20000,
+    ("det", "train"): 69863,
+    ("det", "val"): 10000,
+    ("det", "test"): 20000,
 }
 """Images of a task and split in the published data set."""
 
@@ -63,7 +73,7 @@ class Sample:
     Attributes:
         name: File name of the image, as the official JSON files name frames.
         image: Image file.
-        label: Label PNG, or None for a split without labels.
+        label: Label PNG, or JSON file of all frames, or None for a split without labels.
         attributes: `weather`, `scene`, `timeofday`, as far as known.
     """
 
@@ -146,7 +156,7 @@ class BddLayout:
         """Everything that a task and split hold, mismatched names included.
 
         Args:
-            task: `sem_seg`, `ins_seg` or `drivable`.
+            task: `sem_seg`, `ins_seg`, `drivable` or `det`.
             split: `train`, `val` or `test`.
             labels: Require and match labels; `test` has none in the published data set.
             attributes: Read the frame attributes.
@@ -156,6 +166,8 @@ class BddLayout:
         """
         images = self._files(self.image_folder(task, split), LISTED_SUFFIXES, "the images, *.jpg")
         found: dict[str, Path] = {}
+        if task in _LABEL_FILES:
+            return self._in_one_file(task, split, images, labels=labels, attributes=attributes)
         wanted = labels and (split != "test" or self.label_folder(task, split).is_dir())
         if wanted:
             what = "bitmasks, *.png" if task == "ins_seg" else "class maps, *.png"
@@ -163,6 +175,26 @@ class BddLayout:
             need_pairs(images, found, self.image_folder(task, split), self.label_folder(task, split))
         known = read_attributes(self.root, task, split, images) if attributes else {}
         return pair(images, found if wanted else None, known)
+
+    def _in_one_file(
+        self, task: str, split: str, images: Mapping[str, Path], *, labels: bool, attributes: bool
+    ) -> Listing:
+        """The listing of a task whose labels of a split are one JSON file."""
+        from bddzoo.datasets.formats.boxes import open_boxes
+
+        file = self.root / _LABEL_FILES[task].format(split=split)
+        if not labels or (split == "test" and not file.is_file()):
+            found = None
+        elif not file.is_file():
+            raise MissingError(
+                f"data root {self.root} has no {file.relative_to(self.root)} (expected: the {task} labels)",
+                hint=self._root_hint(file),
+            )
+        else:
+            found = {frame_stem(Path(name).stem): file for name in open_boxes(file).names}
+            need_pairs(images, found, self.image_folder(task, split), file)
+        known = read_attributes(self.root, task, split, images) if attributes else {}
+        return pair(images, found, known)
 
     def _files(self, folder: Path, suffixes: frozenset[str], expected: str) -> dict[str, Path]:
         """Files below a folder by stem, ordered by stem; hidden files are passed over."""

@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.datasets.classes import CLASS_SETS, IGNORED, INS_SEG, SEM_SEG, ClassSet
+from bddzoo.datasets.classes import CLASS_SETS, IGNORED, SEM_SEG, ClassSet
 from bddzoo.datasets.images import (
     LABEL_IDS,
     LISTED_SUFFIXES,
@@ -64,10 +64,11 @@ def class_set_of(model: Model) -> ClassSet:
         UsageError: Its protocol names a data set whose classes are not known, or its network
             predicts another number of classes.
     """
-    if model.task == "ins_seg":
-        return INS_SEG
     dataset = model.protocol.dataset if model.protocol else "bdd100k"
-    classes = SEM_SEG if dataset.startswith(_STREET) else class_set(dataset)
+    if model.task not in CLASS_SETS:
+        raise UsageError(f"model {model.id}: no image is labelled for {model.task} here")
+    street = model.task != SEM_SEG.task or dataset.startswith(_STREET)
+    classes = CLASS_SETS[model.task] if street else class_set(dataset)
     if model.network is not None and model.network.num_classes != len(classes):
         raise UsageError(
             f"model {model.id} predicts {model.network.num_classes} classes, {dataset} has {len(classes)}",

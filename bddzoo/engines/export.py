@@ -113,7 +113,7 @@ def expected_outputs(runner: Runner, x: Tensor) -> list[Tensor]:
     import torch
 
     with torch.no_grad():
-        if runner.task == "sem_seg":
+        if runner.gives == "class map":
             return [runner.run_module(x)]  # type: ignore[union-attr]
         features = runner.module.extract_feat(x)
         scores, boxes = runner.module.rpn_head(features)
@@ -139,7 +139,7 @@ def _part_of(runner: Runner, argmax: bool) -> tuple[Any, tuple[str, ...], str]:
     """The module that is written, names of its outputs, and what is left out."""
     from torch import nn
 
-    if runner.task == "sem_seg":
+    if runner.gives == "class map":
 
         class Dense(nn.Module):
             """Image to logits or classes."""

@@ -1,4 +1,4 @@
-"""Run an instance segmentation network: proposals, boxes, masks at the original image's size."""
+"""Run a detector: boxes, and of instance segmentation masks, at the original image's size."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from bddzoo.datasets.formats.scalabel import Instances
+from bddzoo.datasets.formats.scalabel import Detections, Instances
 from bddzoo.registry.model import Model
 
 Size = tuple[int, int]
 
 
-class InsSegRunner:
-    """An instance segmentation network with the test configuration of its model.
+class DetectionRunner:
+    """A detector with the test configuration of its model.
 
-    Follows `predict` of mmdet's two-stage detectors (mmdet/models/detectors/two_stage.py, 3.3.0;
-    2.28 computes the same).
+    Follows `predict` of mmdet's detectors (mmdet/models/detectors/two_stage.py, single_stage.py, 3.3.0; 2.28
+    computes the same).
 
     Attributes:
         module: The network, in evaluation mode.
@@ -26,7 +26,7 @@ class InsSegRunner:
         num_classes: Number of classes that detections are labelled with.
     """
 
-    task = "ins_seg"
+    gives = "detections"
 
     def __init__(self, module: nn.Module, model: Model) -> None:
         self.module = cast(Any, module.eval())
@@ -46,25 +46,26 @@ class InsSegRunner:
         img_shapes: Sequence[Size],
         ori_shapes: Sequence[Size],
         scale_factors: Sequence[tuple[float, float]],
-    ) -> list[Instances]:
-        """Detect the instances in a batch.
+    ) -> list[Detections]:
+        """Detect the objects in a batch.
 
         Args:
-            x: (N, 3, h, w) float32, normalised RGB, padded right and bottom with zeros to a
+            x: (N, 3, h, w) float32, normalised, padded right and bottom with zeros to a
                 multiple of 32, on the network's device.
             img_shapes: Height and width of each resized image before padding.
             ori_shapes: Height and width of each original image.
             scale_factors: Resized by original size, of width and height.
 
         Returns:
-            For each image its detections, best first, boxes and masks in pixels of the original.
+            For each image its detections, best first, in pixels of the original; `Instances` where the
+            network gives masks.
         """
         pad = tuple(x.shape[2:])
         samples = [
             self.sample(pad, tuple(img), tuple(ori), tuple(scale))
             for img, ori, scale in zip(img_shapes, ori_shapes, scale_factors, strict=True)
         ]
-        return [_instances(s.pred_instances) for s in self.module.predict(x, samples, rescale=True)]
+        return [_detections(s.pred_instances) for s in self.module.predict(x, samples, rescale=True)]
 
     def sample(self, pad: tuple[int, ...], img: tuple[int, ...], ori: tuple[int, ...], scale: Any) -> Any:
         from mmdet.structures import DetDataSample
@@ -80,10 +81,10 @@ class InsSegRunner:
         )
 
 
-def _instances(found: Any) -> Instances:
-    return Instances(
-        boxes=found.bboxes.float().cpu().numpy(),
-        scores=found.scores.float().cpu().numpy(),
-        labels=found.labels.long().cpu().numpy(),
-        masks=found.masks.bool().cpu().numpy(),
+def _detections(found: Any) -> Detections:
+    parts = (
+        found.bboxes.float().cpu().numpy(),
+        found.scores.float().cpu().numpy(),
+        found.labels.long().cpu().numpy(),
     )
+    return Instances(*parts, found.masks.bool().cpu().numpy()) if "masks" in found else Detections(*parts)

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from bddzoo.engines.instance import InsSegRunner
+    from bddzoo.engines.instance import DetectionRunner
     from bddzoo.engines.semantic import SemSegRunner
 
-    Runner = SemSegRunner | InsSegRunner
+    Runner = SemSegRunner | DetectionRunner
 
 # How PyTorch, the libraries that it calls and NumPy say that there is too little memory.
 _TOO_LITTLE = (
@@ -96,13 +96,13 @@ def make_runner(module: nn.Module, model: Model) -> Runner:
         from bddzoo.engines.openseg.runner import OpensegRunner
 
         return OpensegRunner(module, model)
-    if model.task == "sem_seg":
+    if hasattr(module, "decode_head"):
         from bddzoo.engines.semantic import SemSegRunner
 
         return SemSegRunner(module, model)
-    from bddzoo.engines.instance import InsSegRunner
+    from bddzoo.engines.instance import DetectionRunner
 
-    return InsSegRunner(module, model)
+    return DetectionRunner(module, model)
 
 
 def find_device(name: str | torch.device = "auto") -> torch.device:

@@ -11,7 +11,12 @@ from bddzoo.errors import UsageError
 from bddzoo.registry.model import Model, Network
 
 SEGMENTORS = ("EncoderDecoder", "CascadeEncoderDecoder")
-DETECTORS = ("MaskRCNN", "CascadeRCNN")
+DETECTORS = (
+    "MaskRCNN", "CascadeRCNN", "FasterRCNN", "SparseRCNN", "RetinaNet", "FCOS", "ATSS",
+)  # fmt: skip
+# What a detector cannot do without, and its heads that know the number of classes.
+_DETECTOR_PARTS = ("backbone", "neck", "test_cfg")
+_CLASS_HEADS = ("bbox_head", "mask_head")
 _HEADS = ("decode_head", "auxiliary_head")
 # Weight of the auxiliary loss in every config of the zoo; matters for training only.
 _LOSS_WEIGHT = {"decode_head": 1.0, "auxiliary_head": 0.4}
@@ -118,10 +123,15 @@ def _windows(model: Model) -> dict[str, Any]:
 def _detector(model: Model, network: Network, train: bool) -> dict[str, Any]:
     parts = _plain(network.parts)
     config: dict[str, Any] = {"type": network.arch}
-    for role in ("backbone", "neck", "rpn_head", "roi_head", "test_cfg"):
-        config[role] = _take(model, parts, role)
-    for role in ("bbox_head", "mask_head"):
-        heads = config["roi_head"].get(role)
+    for role in _DETECTOR_PARTS:
+        _take(model, parts, role)
+    if not (parts.get("bbox_head") or (parts.get("rpn_head") and parts.get("roi_head"))):
+        raise UsageError(f"model {model.id}: network has no head of its boxes", hint="fix the registry")
+    config |= {role: part for role, part in parts.items() if role != "train_cfg"}
+    # Of two stages the second classifies, of one stage the only one.
+    owner = config.get("roi_head") or config
+    for role in _CLASS_HEADS:
+        heads = owner.get(role)
         for head in heads if isinstance(heads, list) else [heads] if heads else []:
             head.setdefault("num_classes", network.num_classes)
     config["train_cfg"] = _take(model, parts, "train_cfg") if train else None

@@ -29,7 +29,7 @@ class SemSegRunner:
         network: What computes the logits of one window: `run_module`, or a runtime in its place.
     """
 
-    task = "sem_seg"
+    gives = "class map"
 
     def __init__(self, module: nn.Module, model: Model) -> None:
         self.module = cast(Any, module.eval())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from bddzoo.datasets.formats.boxes import CLASS_OF, boxes_of, class_of
 from bddzoo.datasets.formats.frames import Frames, JsonFrames
 from bddzoo.datasets.formats.labels import FLAGS
 from bddzoo.datasets.formats.mask import decode_bitmask
+from bddzoo.datasets.formats.scalabel import Detections
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.frame_warnings import FrameResult, matched
@@ -144,6 +146,28 @@ class DetWork:
         if close.all() and (len(shifts) >= _PAIRS or (shifts == shifts[0]).all()):
             return [("exclusive", str(self.pred.source.path))]
         return []
+
+
+def match_detections(found: Detections, frames: Frames, at: int) -> tuple[FrameMatches, str]:
+    """Match a network's boxes with the labels of a frame.
+
+    Args:
+        found: The boxes, corners exclusive.
+        frames: The labels.
+        at: Index of the frame.
+
+    Returns:
+        The matches, and a digest of the labels.
+    """
+    work = DetWork(frames, frames, Options())
+    gt = work._objects(frames, at, "gt")
+    xywh = found.boxes.astype(np.float64)
+    xywh[:, 2:] -= xywh[:, :2]
+    scores = found.scores.astype(np.float64)
+    pairs = box_candidates(xywh, scores, found.labels, gt.xywh, gt.classes, gt.ignored)
+    state = (gt.xywh.tobytes(), gt.classes.tobytes(), gt.ignored.tobytes())
+    result = matched(pairs, len(DET), work.options, [], coco=True)
+    return result.stats, hashlib.sha256(b"".join(state)).hexdigest()
 
 
 _NOTHING = _Objects(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, np.bool_), ())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bddzoo.datasets.formats.scalabel import Instances
+from bddzoo.datasets.formats.scalabel import Detections
 from bddzoo.engines.load import is_out_of_memory
 from bddzoo.errors import BddzooError, MissingError
 from bddzoo.inference.preprocess import Prepared
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     ClassMap = npt.NDArray[np.uint8]
-    Results = Callable[[], Sequence[ClassMap | Instances]]
+    Results = Callable[[], Sequence[ClassMap | Detections]]
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Batches:
         self.events = events
         self._started: tuple[list[str], Results] | None = None
 
-    def flush(self, group: list[LoadedImage]) -> Iterator[tuple[str, ClassMap | Instances]]:
+    def flush(self, group: list[LoadedImage]) -> Iterator[tuple[str, ClassMap | Detections]]:
         """Start on a group of images of equal size; yields what has been started on before.
 
         A GPU works on one batch while the next is made ready and the one before is fetched: its results
@@ -108,7 +108,7 @@ class Batches:
             if self.device.type == "cpu":
                 yield from self.rest()
 
-    def rest(self) -> Iterator[tuple[str, ClassMap | Instances]]:
+    def rest(self) -> Iterator[tuple[str, ClassMap | Detections]]:
         """What was started on and has not been given out."""
         if self._started is not None:
             names, results = self._started
@@ -145,14 +145,14 @@ def start_batch(runner: Any, model: Model, device: torch.device, batch: list[Pre
     first = batch[0]
     with torch.inference_mode():
         x = _to_device(batch, device)
-        if model.task == "ins_seg":
+        if runner.gives == "detections":
             found = runner.detect(
                 x,
                 [p.image_size for p in batch],
                 [p.original_size for p in batch],
                 [p.scale_factor for p in batch],
             )
-            ordered: list[ClassMap | Instances] = [instances.by_class() for instances in found]
+            ordered: list[ClassMap | Detections] = [instances.by_class() for instances in found]
             return lambda: ordered
         if whole_protocol(model):
             logits = runner.logits(x, first.original_size, first.image_size)

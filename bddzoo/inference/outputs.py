@@ -1,7 +1,9 @@
 """Prediction sets on disk, written as the predictions come, and the note in one that was interrupted.
 
     sem_seg:  masks/*.png      sem_seg.json
+    drivable: masks/*.png      drivable.json
     ins_seg:  bitmasks/*.png   score.json   det.json   ins_seg.json (RLE; on request)
+    det:      det.json
 
 File formats are the zoo's own; see `bddzoo.datasets.formats`. Class maps of openseg.pytorch's data sets are
 written in the values of their label files, without the JSON, which is BDD100K's.
@@ -15,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,9 +25,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bddzoo.datasets.classes import INS_SEG
+from bddzoo.datasets.classes import DET, DRIVABLE, INS_SEG
 from bddzoo.datasets.formats.mask import paint_bitmask, paint_ids, write_mask, write_rgba
-from bddzoo.datasets.formats.scalabel import DetJsonWriter, Instances, RleJsonWriter, ScoreJsonWriter
+from bddzoo.datasets.formats.scalabel import (
+    Detections,
+    DetJsonWriter,
+    Instances,
+    RleJsonWriter,
+    ScoreJsonWriter,
+)
 from bddzoo.datasets.openseg import DataSet
 from bddzoo.errors import UsageError
 from bddzoo.files import cannot_write, write_bytes
@@ -32,8 +41,20 @@ from bddzoo.reading import json_errors, read_limited
 
 Image = npt.NDArray[np.uint8]
 
-FOLDERS = {"sem_seg": "masks", "ins_seg": "bitmasks"}
-FILES = {"sem_seg": ("sem_seg.json",), "ins_seg": ("score.json", "det.json", "ins_seg.json")}
+# Of each task the folder of PNGs, if it has one, and what writes each JSON file.
+FOLDERS = {"sem_seg": "masks", "drivable": "masks", "ins_seg": "bitmasks"}
+FILES: dict[str, dict[str, Callable[[Path], Any]]] = {
+    "sem_seg": {"sem_seg.json": RleJsonWriter},
+    "drivable": {"drivable.json": partial(RleJsonWriter, classes=DRIVABLE)},
+    "ins_seg": {
+        "score.json": ScoreJsonWriter,
+        "det.json": DetJsonWriter,
+        "ins_seg.json": partial(RleJsonWriter, classes=INS_SEG),
+    },
+    "det": {"det.json": partial(DetJsonWriter, classes=DET)},
+}
+# Written where a run asks for it.
+_RLE = "ins_seg.json"
 OVERLAYS = "overlays"
 NOTE = "unfinished.json"
 
@@ -46,7 +67,7 @@ class PredictionSet:
 
     Args:
         folder: Where to; made where it is missing.
-        task: `sem_seg` or `ins_seg`.
+        task: A key of `FILES`.
         rle: For instances also write `ins_seg.json`, their visible pixels as RLE.
         overlays: Also take images for `overlays/`.
         overwrite: Replace an earlier prediction set of the same task.
@@ -74,8 +95,10 @@ class PredictionSet:
         self._rle = rle
         self._overlays = overlays
         self._labels = labels
-        files = FILES[task] if labels is None else ()
-        self._parts = [FOLDERS[task], *files] + ([OVERLAYS] if overlays else [])
+        self._files = FILES[task] if labels is None else {}
+        self._folders = [*((FOLDERS[task],) if task in FOLDERS else ()), *((OVERLAYS,) if overlays else ())]
+        self._parts = [*self._folders, *self._files]
+        self._writers: dict[str, Any] = {}
         self._stack = ExitStack()
         self._draft = folder
         self._resume = resume
@@ -91,25 +114,16 @@ class PredictionSet:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._draft = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=self.folder))
-            (self._draft / self._parts[0]).mkdir()
-            if OVERLAYS in self._parts:
-                (self._draft / OVERLAYS).mkdir()
+            for name in self._folders:
+                (self._draft / name).mkdir()
         except OSError as error:
             raise cannot_write(self.folder, error) from error
-        if self._labels is None:
-            self._open()
+        for name, writer in self._files.items():
+            if self._rle or name != _RLE:
+                self._writers[name] = self._stack.enter_context(writer(self._draft / name))
         if self._resume:
             self._take(self.folder, _copy)
         return self
-
-    def _open(self) -> None:
-        if self.task == "sem_seg":
-            self._masks = self._stack.enter_context(RleJsonWriter(self._draft / "sem_seg.json"))
-        else:
-            self._score = self._stack.enter_context(ScoreJsonWriter(self._draft / "score.json"))
-            self._det = self._stack.enter_context(DetJsonWriter(self._draft / "det.json"))
-            if self._rle:
-                self._rles = self._stack.enter_context(RleJsonWriter(self._draft / "ins_seg.json", INS_SEG))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -133,22 +147,25 @@ class PredictionSet:
             write_mask(path, self._labels.to_files(class_map))
             return
         write_mask(path, class_map)
-        self._masks.add_mask(name, class_map)
+        for writer in self._writers.values():
+            writer.add_mask(name, class_map)
 
-    def add_instances(self, name: str, instances: Instances, bitmask: Image | None = None) -> None:
-        """Write the instances of one image, numbered in the order given.
+    def add_instances(self, name: str, found: Detections, bitmask: Image | None = None) -> None:
+        """Write the objects of one image, numbered in the order given.
 
         Args:
             name: File name of the image.
-            instances: See `Instances.by_class`.
+            found: See `Detections.by_class`.
             bitmask: Their `paint_bitmask`, where it is at hand.
         """
-        painted = paint_bitmask(instances) if bitmask is None else bitmask
-        write_rgba(self._draft / "bitmasks" / f"{Path(name).stem}.png", painted)
-        self._score.add_instances(name, instances)
-        self._det.add_instances(name, instances)
-        if self._rle:
-            self._rles.add_instances(name, instances, paint_ids(instances))
+        if isinstance(found, Instances):
+            painted = paint_bitmask(found) if bitmask is None else bitmask
+            write_rgba(self._draft / "bitmasks" / f"{Path(name).stem}.png", painted)
+        for file, writer in self._writers.items():
+            if file == _RLE and isinstance(found, Instances):
+                writer.add_instances(name, found, paint_ids(found))
+            else:
+                writer.add_instances(name, found)
 
     def add_overlay(self, name: str, drawn: Image) -> None:
         """Write a drawn image, (H, W, 3) uint8 BGR, as JPEG."""
@@ -171,21 +188,14 @@ class PredictionSet:
 
     def _take(self, folder: Path, move: Callable[[Path, Path], object]) -> None:
         try:
-            for name in self._parts:
+            for name in self._folders:
                 if (folder / name).is_dir():
                     for file in (folder / name).iterdir():
                         move(file, self._draft / name / file.name)
         except OSError as error:
             raise cannot_write(self.folder, error) from error
-        if self._labels is not None:
-            return
-        if self.task == "sem_seg":
-            self._masks.extend(folder / "sem_seg.json")
-        else:
-            self._score.extend(folder / "score.json")
-            self._det.extend(folder / "det.json")
-            if self._rle:
-                self._rles.extend(folder / "ins_seg.json")
+        for name, writer in self._writers.items():
+            writer.extend(folder / name)
 
     def _publish(self) -> None:
         """Rename everything to its place; what was there steps aside first."""

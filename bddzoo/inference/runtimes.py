@@ -51,7 +51,7 @@ def use_runtime(runner: Any, name: str) -> None:
     Raises:
         UsageError: It is not a network of semantic segmentation.
     """
-    if runner.task != "sem_seg":
+    if runner.gives != "class map":
         raise UsageError(
             f"--runtime {name} runs networks of semantic segmentation; {runner.model.id} is not one",
             hint="leave it out",

@@ -93,7 +93,7 @@ class Speedups:
         if self.amp or self.bf16:
             # A cascade of heads writes refined scores into those of the head before, in one type only.
             cascade = isinstance(getattr(module, "decode_head", None), torch.nn.ModuleList)
-            name = "encode_decode" if runner.task == "sem_seg" and not cascade else "extract_feat"
+            name = "encode_decode" if runner.gives == "class map" and not cascade else "extract_feat"
             kind = torch.float16 if self.amp else torch.bfloat16
             setattr(module, name, _half(getattr(module, name), next(module.parameters()).device.type, kind))
 

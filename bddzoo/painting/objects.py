@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bddzoo.datasets.classes import INS_SEG, ClassSet, Colour
-from bddzoo.datasets.formats.scalabel import Instances
+from bddzoo.datasets.formats.scalabel import Detections, Instances
 from bddzoo.painting.colours import COUNT, lighter, object_colour
 from bddzoo.painting.text import Box, write_plate
 
@@ -176,13 +176,13 @@ def _corners(box: tuple[float, float, float, float]) -> list[tuple[int, int]]:
 
 def draw_instances(
     image: Image,
-    instances: Instances,
+    instances: Detections,
     *,
     alpha: float = ALPHA,
     classes: ClassSet = INS_SEG,
     min_score: float = MIN_SCORE,
 ) -> Image:
-    """Draw instances over an image: mask, outline, class name and score, the best on top.
+    """Draw objects over an image: mask and outline, or box; class name and score, the best on top.
 
     Args:
         image: (H, W, 3) uint8, BGR.
@@ -204,4 +204,5 @@ def draw_instances(
         if instances.scores[i] >= min_score
     ]
     # What is left out has the lower scores, so it covers nothing that is shown.
-    return draw_objects(image, paint_ids(instances), shown, alpha=alpha)
+    ids = paint_ids(instances) if isinstance(instances, Instances) else np.zeros(image.shape[:2], np.uint16)
+    return draw_objects(image, ids, shown, alpha=alpha, boxes=not isinstance(instances, Instances))

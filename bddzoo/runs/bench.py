@@ -411,7 +411,7 @@ class _Network:
         from bddzoo.datasets.decode import decode_image
         from bddzoo.datasets.formats.mask import paint_bitmask
         from bddzoo.datasets.formats.png import encode_png
-        from bddzoo.datasets.formats.scalabel import Instances
+        from bddzoo.datasets.formats.scalabel import Detections, Instances
         from bddzoo.inference.batches import start_batch
         from bddzoo.inference.pipeline import protocol_of
         from bddzoo.inference.preprocess import prepare
@@ -419,8 +419,10 @@ class _Network:
         name = Path("scene.jpg")
         prepared = prepare(decode_image(self.jpeg, name).pixels, protocol_of(self.model))
         for result in start_batch(self.runner, self.model, self.device, [prepared])():
-            pixels = paint_bitmask(result) if isinstance(result, Instances) else result
-            encode_png(pixels, name)
+            if isinstance(result, Instances):
+                encode_png(paint_bitmask(result), name)
+            elif not isinstance(result, Detections):
+                encode_png(result, name)
 
 
 def fix_second_stage(module: Any) -> dict[str, int]:

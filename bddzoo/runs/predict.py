@@ -55,7 +55,9 @@ class Describer:
     def consume(self, frame: Sample, result: Any, writer: PredictionSet | None) -> None:
         """Write a prediction and describe it."""
         assert writer is not None
-        describe = self._class_map if self.model.task == "sem_seg" else self._instances
+        from bddzoo.datasets.formats.scalabel import Detections
+
+        describe = self._objects if isinstance(result, Detections) else self._class_map
         self.rows.append(describe(frame, result, writer))
 
     def merge(self, other: Describer) -> None:
@@ -82,22 +84,22 @@ class Describer:
         shown = {classes.names[i]: round(float(shares[i]), 4) for i in np.argsort(-counts) if counts[i]}
         return {**_size(frame, class_map.shape), "classes": shown}
 
-    def _instances(self, frame: Sample, result: Any, writer: PredictionSet) -> dict[str, Any]:
+    def _objects(self, frame: Sample, result: Any, writer: PredictionSet) -> dict[str, Any]:
         import numpy as np
 
-        from bddzoo.datasets.classes import INS_SEG
         from bddzoo.datasets.decode import read_image
         from bddzoo.painting.objects import draw_instances
 
+        classes = class_set_of(self.model)
         writer.add_instances(frame.name, result)
-        row = {**_size(frame, result.size), "instances": len(result)}
+        pixels = read_image(frame.image).pixels
+        row = {**_size(frame, pixels.shape), "instances": len(result)}
         if self.drawing is not None:
-            pixels = read_image(frame.image).pixels
-            least = self.drawing.min_score
-            drawn = draw_instances(pixels, result, alpha=self.drawing.alpha, min_score=least)
+            least, alpha = self.drawing.min_score, self.drawing.alpha
+            drawn = draw_instances(pixels, result, alpha=alpha, classes=classes, min_score=least)
             writer.add_overlay(frame.name, drawn)
             shown = result.labels[result.scores >= least]
-            row["drawn"] = {INS_SEG.names[i]: int((shown == i).sum()) for i in np.unique(shown)}
+            row["drawn"] = {classes.names[i]: int((shown == i).sum()) for i in np.unique(shown)}
         return row
 
 

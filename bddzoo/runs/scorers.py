@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bddzoo.datasets.classes import INS_SEG, SEM_SEG, values_of_no_class
+from bddzoo.datasets.classes import CLASS_SETS, DET, DRIVABLE, INS_SEG, SEM_SEG, ClassSet, values_of_no_class
+from bddzoo.datasets.formats.boxes import open_boxes
+from bddzoo.datasets.formats.frames import Frames
 from bddzoo.datasets.formats.mask import paint_bitmask, read_bitmask, read_mask, score_entries
-from bddzoo.datasets.formats.scalabel import Instances
+from bddzoo.datasets.formats.scalabel import Detections, Instances
 from bddzoo.datasets.identity import digest_pixels
 from bddzoo.datasets.images import Sample
 from bddzoo.datasets.layouts import labels_of
 from bddzoo.datasets.openseg import DataSet, class_set_of
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.evaluation import BoxAccumulator, InsSegAccumulator, Scores, SemSegAccumulator
+from bddzoo.evaluation.det_frames import match_detections
+from bddzoo.evaluation.disk import SILENT
 from bddzoo.evaluation.labelled import accumulator_of, count_labels, foreign_labels
+from bddzoo.evaluation.metrics.boxes import DetAccumulator
 from bddzoo.evaluation.statistics import dump
 from bddzoo.registry.model import Model
 
@@ -61,15 +68,17 @@ class _ClassMapScorer(_Scorer):
 class SemSegScorer(_ClassMapScorer):
     """Class maps against class maps."""
 
-    def __init__(self) -> None:
-        super().__init__(SemSegAccumulator(SEM_SEG.names))
+    def __init__(self, classes: ClassSet) -> None:
+        counted = [name for name in classes.names if name not in SILENT.get(classes.task, ())]
+        super().__init__(SemSegAccumulator(counted, classes.task))
+        self._task = classes.task
 
     def consume(self, frame: Sample, class_map: npt.NDArray[np.uint8], writer: PredictionSet | None) -> None:
         """Count a frame, and write its class map if there is a writer."""
         assert frame.label is not None
         truth = read_mask(frame.label)
         _same_size(frame, truth.shape[:2], class_map.shape)
-        if strange := values_of_no_class("sem_seg", truth):
+        if strange := values_of_no_class(self._task, truth):
             raise _no_class(frame, strange)
         self._counts.update(truth, class_map, frame.name)
         self.labels[frame.name] = digest_pixels(truth)
@@ -139,6 +148,57 @@ class InsSegScorer(_Scorer):
         return {"masks": dump(self._masks), "boxes": dump(self._boxes)}
 
 
+class DetScorer(_Scorer):
+    """Boxes against the boxes of a split's label file."""
+
+    def __init__(self, classes: ClassSet) -> None:
+        super().__init__()
+        self._boxes = DetAccumulator(classes.names)
+        self._truth: tuple[Frames, dict[str, int]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_truth": None}  # each process opens the file for itself
+
+    def consume(self, frame: Sample, found: Detections, writer: PredictionSet | None) -> None:
+        """Match a frame, and write its boxes if there is a writer."""
+        assert frame.label is not None
+        if self._truth is None:
+            frames = open_boxes(frame.label)
+            self._truth = frames, {Path(name).stem: at for at, name in enumerate(frames.names)}
+        frames, places = self._truth
+        matches, digest = match_detections(found, frames, places[frame.stem])
+        self._boxes.add(frame.name, matches)
+        self.labels[frame.name] = digest
+        if writer is not None:
+            writer.add_instances(frame.name, found)
+
+    def compute(self) -> Scores:
+        """Scores so far."""
+        return self._boxes.compute()
+
+    def merge(self, other: DetScorer) -> None:
+        """Add what another process counted.
+
+        Raises:
+            UsageError: A frame was counted by both.
+        """
+        self._boxes.merge(other._boxes)
+        self.labels.update(other.labels)
+
+    def statistics(self) -> dict[str, bytes]:
+        """What was counted on each frame, for `bddzoo.evaluation.statistics.load`."""
+        return {"boxes": dump(self._boxes)}
+
+
+# Task to classes and scorer.
+_SCORERS: dict[str, Callable[[ClassSet], Any]] = {
+    SEM_SEG.task: SemSegScorer,
+    DRIVABLE.task: SemSegScorer,
+    INS_SEG.task: lambda _: InsSegScorer(),
+    DET.task: DetScorer,
+}
+
+
 def make_scorer(model: Model) -> Any:
     """The scorer of a model's task.
 
@@ -149,14 +209,19 @@ def make_scorer(model: Model) -> Any:
     if labels is not None:
         class_set_of(model)
         return LabelledScorer(labels)
-    classes = {"sem_seg": SEM_SEG, "ins_seg": INS_SEG}[model.task]
+    if model.task not in _SCORERS:
+        raise UsageError(
+            f"model {model.id}: {model.task} networks cannot be evaluated here",
+            hint=f"tasks are {', '.join(_SCORERS)}",
+        )
+    classes = CLASS_SETS[model.task]
     if model.network is not None and model.network.num_classes != len(classes):
         raise UsageError(
             f"model {model.id} predicts {model.network.num_classes} classes, BDD100K's {model.task} has "
             f"{len(classes)}",
             hint="it was trained for another data set",
         )
-    return SemSegScorer() if model.task == "sem_seg" else InsSegScorer()
+    return _SCORERS[model.task](classes)
 
 
 def _no_class(frame: Sample, values: list[int]) -> MissingError:

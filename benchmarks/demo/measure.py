@@ -10,7 +10,7 @@ import torch
 from bddzoo.datasets.classes import INS_SEG, SEM_SEG
 from bddzoo.datasets.formats.mask import paint_bitmask, read_bitmask, read_mask, score_entries
 from bddzoo.datasets.images import BddLayout
-from bddzoo.engines.instance import InsSegRunner
+from bddzoo.engines.instance import DetectionRunner
 from bddzoo.engines.semantic import SemSegRunner
 from bddzoo.evaluation import BoxAccumulator, InsSegAccumulator, Scores, SemSegAccumulator
 from bddzoo.inference.pipeline import predict_frames
@@ -21,7 +21,7 @@ def measure(module: torch.nn.Module, model: Model, root: Path, split: str = "val
     """Scores of a network on a split: masks, and for instances boxes too."""
     frames = {f.name: f for f in BddLayout(root).frames(model.task, split)}
     images = [(name, frame.image) for name, frame in frames.items()]
-    runner: Any = (SemSegRunner if model.task == "sem_seg" else InsSegRunner)(module.eval(), model)
+    runner: Any = (SemSegRunner if model.task == "sem_seg" else DetectionRunner)(module.eval(), model)
     results = predict_frames(runner, model, images, batch_size=1)
     if model.task == "sem_seg":
         maps = SemSegAccumulator(SEM_SEG.names)

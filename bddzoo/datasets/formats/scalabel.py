@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,21 +23,47 @@ from bddzoo.datasets.classes import INS_SEG, SEM_SEG, ClassSet
 from bddzoo.datasets.formats.rle import encode_values
 from bddzoo.files import atomic_open
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 
 @dataclass
-class Instances:
-    """Detected instances of one image.
+class Detections:
+    """Detected objects of one image.
 
     Attributes:
         boxes: (N, 4) float32, corners `x1, y1, x2, y2` in pixels of the original image.
         scores: (N,) float32, 0..1.
         labels: (N,) int64, class ids from 0.
-        masks: (N, H, W) bool, at the size of the original image.
     """
 
     boxes: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def take(self, index: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Self:
+        """The objects at those positions, in that order."""
+        return type(self)(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    def by_class(self) -> Self:
+        """The objects class by class, each class in its present order.
+
+        This is the order in which the zoo's own prediction files list and number them.
+        """
+        return self.take(np.argsort(self.labels, kind="stable"))
+
+
+@dataclass
+class Instances(Detections):
+    """Detected objects with their masks.
+
+    Attributes:
+        masks: (N, H, W) bool, at the size of the original image.
+    """
+
     masks: npt.NDArray[np.bool_]
 
     def __post_init__(self) -> None:
@@ -53,25 +79,11 @@ class Instances:
                 f"instances whose parts do not fit together: boxes, scores, labels, masks {shapes}"
             )
 
-    def __len__(self) -> int:
-        return len(self.scores)
-
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the image, in pixels."""
         _, height, width = self.masks.shape
         return int(height), int(width)
-
-    def take(self, index: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Instances:
-        """The instances at those positions, in that order."""
-        return Instances(self.boxes[index], self.scores[index], self.labels[index], self.masks[index])
-
-    def by_class(self) -> Instances:
-        """The instances class by class, each class in its present order.
-
-        This is the order in which the zoo's own prediction files list and number them.
-        """
-        return self.take(np.argsort(self.labels, kind="stable"))
 
 
 def no_instances(height: int, width: int) -> Instances:
@@ -297,8 +309,8 @@ class DetJsonWriter(FrameWriter):
         super().__enter__()
         return self
 
-    def add_instances(self, name: str, instances: Instances) -> None:
-        """Append a frame with one box for each instance."""
+    def add_instances(self, name: str, instances: Detections) -> None:
+        """Append a frame with one box for each object."""
         labels = []
         for box, score, label in zip(
             instances.boxes.tolist(), instances.scores.tolist(), instances.labels.tolist(), strict=True

@@ -18,7 +18,7 @@ import torch
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from bddzoo.engines.instance import InsSegRunner
+    from bddzoo.engines.instance import DetectionRunner
 
     Floats = npt.NDArray[np.floating[Any]]
     Flags = npt.NDArray[np.bool_]
@@ -141,7 +141,7 @@ def unexplained(found: Candidates, listing: Listing, limits: tuple[float, float]
     return wrong + max(int(sure.sum()) - listing.length, listing.length - int(possible.sum()), 0)
 
 
-def proposals(runner: InsSegRunner, features: Any, sample: Any) -> Candidates:
+def proposals(runner: DetectionRunner, features: Any, sample: Any) -> Candidates:
     """The candidates for proposals of one picture, from its pyramid."""
     head = runner.module.rpn_head
     settings = head.test_cfg
@@ -166,7 +166,7 @@ def proposals(runner: InsSegRunner, features: Any, sample: Any) -> Candidates:
     return suppress(boxes[there], level[there], nms["iou_threshold"], settings.max_per_img, doubtful[there])
 
 
-def detections(runner: InsSegRunner, features: Any, sample: Any) -> Candidates:
+def detections(runner: DetectionRunner, features: Any, sample: Any) -> Candidates:
     """The candidates for detections of one picture, from all proposals that are possible."""
     from mmengine.structures import InstanceData
 

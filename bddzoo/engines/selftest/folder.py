@@ -21,13 +21,13 @@ from bddzoo.engines.recipe import Variant
 from bddzoo.engines.selftest.measures import Noise
 from bddzoo.errors import IntegrityError, MissingError
 from bddzoo.reading import LIMIT_BYTES, archive_errors, json_errors, read_limited
+from bddzoo.registry.tasks import TASKS
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
 Arrays = dict[str, "npt.NDArray[Any]"]
-TASKS = ("sem_seg", "ins_seg")
 NOISE = "noise.json"
 PICTURE = "input_720x1280.png"
 # The two crops of the first picture, (rows, columns).
@@ -48,6 +48,8 @@ KINDS = (
     Kind("small", "_small", "base", True),
     Kind("full", "", "base", False),
     Kind("full_b", "_b", "b", False),
+    Kind("full", "_full", "base", False),
+    Kind("full_b", "_full_b", "b", False),
 )
 
 
@@ -102,6 +104,8 @@ class GoldenFolder:
                 if path.is_file():
                     facts = self._weights(task, kind, candidate)
                     gain, digest = facts.get("gain"), facts.get("weights_sha256")
+                    if isinstance(digest, dict):  # of both variants
+                        digest = digest.get(kind.variant)
                     noise = self._index(NOISE).get(f"{kind.name}/{candidate}")
                     yield Golden(candidate, kind, path, gain, digest, noise)
                     break
@@ -124,9 +128,11 @@ class GoldenFolder:
     def picture(self, variant: Variant) -> npt.NDArray[np.uint8] | None:
         """The (H, W, 3) uint8 BGR picture of a variant, or None when the folder has crops only."""
         name = "input_b_600x1000.png" if variant == "b" else PICTURE
-        path = self.root / name
-        found = _read_picture(path)
-        return None if found is None else _of_its_name(path, found)
+        for folder in (self.root, self.root.parent):
+            found = _read_picture(folder / name)
+            if found is not None:
+                return _of_its_name(folder / name, found)
+        return None
 
     def crop(self, name: str) -> npt.NDArray[np.uint8]:
         """The (h, w, 3) uint8 BGR crop `even` or `odd` of the first picture."""
@@ -152,9 +158,9 @@ class GoldenFolder:
 
     def _weights(self, task: str, kind: Kind, golden: str) -> dict[str, Any]:
         """Gain and digest of the weights that a golden was made with; empty where nothing says so."""
-        if kind.variant == "b":
-            index = self._index("small_b_index.json" if kind.small else f"{task}_b_index.json")
-        else:
+        # A folder has an index of each variant, or one of both.
+        index = self._index("small_b_index.json" if kind.small else f"{task}_b_index.json")
+        if kind.variant != "b" or not index:
             index = self._index(f"{task}_index.json")
         sharing = [facts for facts in index.values() if facts.get("golden") == golden]
         for facts in (index.get(golden, {}), *sharing):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bddzoo.datasets.formats.rle import decode_rle
-from bddzoo.datasets.formats.scalabel import Instances
+from bddzoo.datasets.formats.scalabel import Detections, Instances
 from bddzoo.engines.selftest import decisions
 from bddzoo.engines.selftest.folder import CROPS, Arrays, Golden, GoldenFolder
 from bddzoo.engines.selftest.measures import (
@@ -29,29 +29,34 @@ from bddzoo.engines.selftest.semantic import Prepare, as_input, compare_input, f
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from bddzoo.engines.instance import InsSegRunner
+    from bddzoo.engines.instance import DetectionRunner
+
+Choice = Callable[[], decisions.Candidates]
 
 
 def check_small(
-    runner: InsSegRunner, folder: GoldenFolder, golden: Golden, arrays: Arrays, noise: Noise | None
+    runner: DetectionRunner, folder: GoldenFolder, golden: Golden, arrays: Arrays, noise: Noise | None
 ) -> list[Measure]:
-    """Pyramid, proposals, and the heads on fixed RoIs, on the two crops."""
+    """Pyramid, heads, proposals and, where the golden has them, detections, on the two crops."""
     stages, pairs = Stages(noise), Pairs(noise)
     for crop in CROPS:
-        if f"{crop}_proposals" not in arrays:
+        if f"{crop}_fpn0_shape" not in arrays:
             continue
         own = {k.removeprefix(f"{crop}_"): v for k, v in arrays.items() if k.startswith(f"{crop}_")}
-        x = as_input(normalise(folder.crop(crop)), runner.module)
+        x = as_input(normalise(folder.crop(crop), runner.model.protocol), runner.module)
         features = _compare_dense(runner, x, own, stages, crop)
         size = (int(x.shape[2]), int(x.shape[3]))
         sample = runner.sample(size, size, size, (1.0, 1.0))
-        _compare_proposals(runner, features, sample, own["proposals"], own["num_proposals"], None, pairs)
-        _compare_heads(runner, features, arrays["rois"], own, stages, crop)
+        if "proposals" in own:
+            _compare_proposals(runner, features, sample, own["proposals"], own["num_proposals"], None, pairs)
+        if "rois" in arrays:
+            _compare_heads(runner, features, arrays["rois"], own, stages, crop)
+        _compare_final(runner, x, (size, size, (1.0, 1.0)), own, pairs, _choice(runner, features, sample))
     return [*stages.measures(), *pairs.measures()]
 
 
 def check_full(
-    runner: InsSegRunner,
+    runner: DetectionRunner,
     folder: GoldenFolder,
     golden: Golden,
     arrays: Arrays,
@@ -65,7 +70,7 @@ def check_full(
     assert protocol is not None
     ready = prepare(picture, protocol)
     x = as_input(ready.pixels, runner.module)
-    stages, pairs, masks = Stages(noise), Pairs(noise), MaskPairs()
+    stages, pairs = Stages(noise), Pairs(noise)
     compare_input(stages, x, arrays)
     with torch.no_grad():
         for index, features in enumerate(flatten(runner.module.backbone(x))):
@@ -73,17 +78,14 @@ def check_full(
     features = _compare_dense(runner, x, arrays, stages, "")
     pad = (int(x.shape[2]), int(x.shape[3]))
     sample = runner.sample(pad, ready.image_size, ready.original_size, ready.scale_factor)
-    count, scores = arrays["num_proposals"], arrays["proposal_scores_all"]
-    _compare_proposals(runner, features, sample, arrays["proposals_top"], count, scores, pairs)
-    rois = np.pad(arrays["rois"], ((0, 0), (1, 0)))
-    _compare_heads(runner, features, rois, arrays, stages, "")
-    rles = json.loads(arrays["mask_rle_json"].tobytes()) if "mask_rle_json" in arrays else {}
-    for case, threshold in (("default", None), ("thr0", 0.0)):
-        with _score_threshold(runner, threshold):
-            instances = runner.detect(x, [ready.image_size], [ready.original_size], [ready.scale_factor])[0]
-            choice = partial(decisions.detections, runner, features, sample)
-            _compare_detections(instances, arrays, case, rles.get(case, []), pairs, masks, choice)
-    return [*stages.measures(), *pairs.measures(), *masks.measures()]
+    if "proposals_top" in arrays:
+        count, scores = arrays["num_proposals"], arrays["proposal_scores_all"]
+        _compare_proposals(runner, features, sample, arrays["proposals_top"], count, scores, pairs)
+    if "rois" in arrays:
+        _compare_heads(runner, features, np.pad(arrays["rois"], ((0, 0), (1, 0))), arrays, stages, "")
+    sizes = (ready.image_size, ready.original_size, ready.scale_factor)
+    masks = _compare_final(runner, x, sizes, arrays, pairs, _choice(runner, features, sample))
+    return [*stages.measures(), *pairs.measures(), *masks]
 
 
 class Pairs:
@@ -139,11 +141,11 @@ class Pairs:
             self.score = max(self.score, abs(float(mine[partner, 4]) - float(box[4])))
         return partners
 
-    def explain(
-        self, alone: int, choice: Callable[[], decisions.Candidates], *listings: decisions.Listing
-    ) -> None:
+    def explain(self, alone: int, choice: Choice | None, *listings: decisions.Listing) -> None:
         """Count what has no partner and can't be explained; `listings` are the golden's and our own."""
-        if alone:
+        if choice is None:
+            self.count += alone
+        elif alone:
             wrong = sum(decisions.unexplained(choice(), listing, self.limits) for listing in listings)
             self.count += wrong
             self.turned += not wrong
@@ -184,11 +186,15 @@ class MaskPairs:
 
 
 @torch.no_grad()
-def _compare_dense(runner: InsSegRunner, x: Tensor, arrays: Arrays, stages: Stages, where: str) -> Any:
+def _compare_dense(runner: DetectionRunner, x: Tensor, arrays: Arrays, stages: Stages, where: str) -> Any:
     """Feature pyramid and the RPN's raw outputs; returns the pyramid."""
     features = runner.module.extract_feat(x)
-    scores, deltas = runner.module.rpn_head(features)
-    for name, levels in (("fpn", features), ("rpn_cls", scores), ("rpn_bbox", deltas)):
+    dense: list[tuple[str, Any]] = [("fpn", features)]
+    if "rpn_cls0_shape" in arrays:
+        dense += zip(("rpn_cls", "rpn_bbox"), runner.module.rpn_head(features), strict=True)
+    elif "cls0_shape" in arrays:
+        dense += zip(("cls", "bbox", "centerness"), runner.module.bbox_head(features), strict=False)
+    for name, levels in dense:
         for level, values in enumerate(levels):
             stages.compare_sampled(f"{where} {name}{level}".strip(), to_numpy(values), arrays)
     return features
@@ -196,7 +202,7 @@ def _compare_dense(runner: InsSegRunner, x: Tensor, arrays: Arrays, stages: Stag
 
 @torch.no_grad()
 def _compare_proposals(
-    runner: InsSegRunner,
+    runner: DetectionRunner,
     features: Any,
     sample: Any,
     golden: npt.NDArray[Any],
@@ -220,7 +226,12 @@ def _compare_proposals(
 
 @torch.no_grad()
 def _compare_heads(
-    runner: InsSegRunner, features: Any, regions: npt.NDArray[Any], arrays: Arrays, stages: Stages, where: str
+    runner: DetectionRunner,
+    features: Any,
+    regions: npt.NDArray[Any],
+    arrays: Arrays,
+    stages: Stages,
+    where: str,
 ) -> None:
     """Box and mask heads of every stage on the same RoIs, (K, 5) with the picture's number first."""
     head = runner.module.roi_head
@@ -235,9 +246,12 @@ def _compare_heads(
         extractor = part("bbox_roi_extractor", stage)
         pooled = extractor(features[: extractor.num_inputs], rois)
         scores, deltas = part("bbox_head", stage)(pooled)
-        masks_from = part("mask_roi_extractor", stage)
-        masks = part("mask_head", stage)(masks_from(features[: masks_from.num_inputs], rois))
-        for name, values in (("cls", scores), ("bbox", deltas), ("mask", masks[:, :, ::4, ::4])):
+        outputs = [("cls", scores), ("bbox", deltas)]
+        if head.with_mask:
+            masks_from = part("mask_roi_extractor", stage)
+            masks = part("mask_head", stage)(masks_from(features[: masks_from.num_inputs], rois))
+            outputs.append(("mask", masks[:, :, ::4, ::4]))
+        for name, values in outputs:
             for key in (f"roi_{name}_{stage}", *([f"roi_{name}"] if stage == 0 else [])):
                 if key in arrays:
                     stages.compare(f"{where} {key}".strip(), to_numpy(values), arrays[key])
@@ -247,11 +261,44 @@ def _compare_heads(
             stages.compare("roi_levels", levels, arrays["roi_levels"])
 
 
+def _compare_final(
+    runner: DetectionRunner,
+    x: Tensor,
+    sizes: tuple[Any, Any, Any],
+    arrays: Arrays,
+    pairs: Pairs,
+    choice: Choice | None,
+) -> list[Measure]:
+    """Final detections at the configured threshold, at none, and how many pass one in between; on masks."""
+    masks = MaskPairs()
+    rles = json.loads(arrays["mask_rle_json"].tobytes()) if "mask_rle_json" in arrays else {}
+    for case, threshold in (("default", None), ("thr0", 0.0)):
+        if f"det_{case}_count" in arrays:
+            with _score_threshold(runner, threshold):
+                found = runner.detect(x, *([size] for size in sizes))[0]
+                _compare_detections(found, arrays, case, rles.get(case, []), pairs, masks, choice)
+    if "det_mid_count" in arrays:
+        with _score_threshold(runner, float(arrays["det_mid_score_thr"])):
+            found = runner.detect(x, *([size] for size in sizes))[0]
+            pairs.count += abs(len(found) - int(arrays["det_mid_count"]))
+    return masks.measures() if any("mask" in name for name in arrays) else []
+
+
+def _choice(runner: DetectionRunner, features: Any, sample: Any) -> Choice | None:
+    """How to find what the second stage chose from; None for networks that choose in another way."""
+    if not hasattr(getattr(runner.module, "rpn_head", None), "anchor_generator"):
+        return None
+    return partial(decisions.detections, runner, features, sample)
+
+
 @contextmanager
-def _score_threshold(runner: InsSegRunner, threshold: float | None) -> Iterator[None]:
-    settings = runner.module.roi_head.test_cfg
-    kept = settings.score_thr
-    settings.score_thr = kept if threshold is None else threshold
+def _score_threshold(runner: DetectionRunner, threshold: float | None) -> Iterator[None]:
+    module = runner.module
+    settings = (module.roi_head if hasattr(module, "roi_head") else module.bbox_head).test_cfg
+    if threshold is None:
+        yield
+        return
+    kept, settings.score_thr = settings.score_thr, threshold
     try:
         yield
     finally:
@@ -259,13 +306,13 @@ def _score_threshold(runner: InsSegRunner, threshold: float | None) -> Iterator[
 
 
 def _compare_detections(
-    found: Instances,
+    found: Detections,
     arrays: Arrays,
     case: str,
     rles: list[Any],
     pairs: Pairs,
     masks: MaskPairs,
-    choice: Callable[[], decisions.Candidates],
+    choice: Choice | None,
 ) -> None:
     boxes, labels, scores = (arrays[f"det_{case}_{key}"] for key in ("boxes", "labels", "scores_all"))
     mine = np.concatenate([found.boxes, found.scores[:, None]], axis=1)
@@ -276,6 +323,8 @@ def _compare_detections(
         decisions.Listing(boxes, labels, int(arrays[f"det_{case}_count"]), scores),
         decisions.Listing(mine, found.labels, len(mine), found.scores),
     )
+    if not isinstance(found, Instances):
+        return
     for partner, area in zip(partners, arrays[f"det_{case}_mask_area"], strict=True):
         if partner >= 0:
             masks.compare_area(int(found.masks[partner].sum()), int(area))

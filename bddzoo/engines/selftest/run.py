@@ -55,6 +55,7 @@ class Selftest:
         self.prepare = prepare
         self.tune = tune if device.type == "cpu" else None
         self.judge = judge
+        self._registry = registry
         self._twins: dict[str, list[Model]] = {}
         for model in registry:
             if is_buildable(model):
@@ -69,8 +70,7 @@ class Selftest:
 
     def strays(self) -> Iterator[CheckResult]:
         """Files of the folder that no model of the registry answers for."""
-        models = [m for twins in self._twins.values() for m in twins]
-        used = {(m.task, name) for m in models for name in self.folder.applies_to(m.task, m.id)}
+        used = {(m.task, name) for m in self._registry for name in self.folder.applies_to(m.task, m.id)}
         for task, name in self.folder.files():
             if (task, name) not in used:
                 yield CheckResult(
@@ -147,7 +147,7 @@ class Selftest:
         if golden.weights_sha256:
             finding.measures.append(Measure("weights", float(sha256 != golden.weights_sha256), 0, "count"))
         checks: Any
-        if model.task == "sem_seg":
+        if hasattr(module, "decode_head"):
             from bddzoo.engines.selftest import semantic as checks
         else:
             from bddzoo.engines.selftest import instance as checks
@@ -174,7 +174,10 @@ def _graph(model: Model) -> str:
     """Equal for models that compute the same from the same input and weights."""
     protocol = model.protocol
     front = (
-        [protocol.scale, protocol.float_resize, protocol.mean, protocol.std, protocol.pad_divisor]
+        [
+            *(protocol.scale, protocol.float_resize, protocol.channel_order, protocol.mean, protocol.std),
+            protocol.pad_divisor,
+        ]
         if protocol
         else []
     )

@@ -70,11 +70,12 @@ def check_full(
     return measures
 
 
-def normalise(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """A BGR crop as (3, h, w) network input with the zoo's mean and deviation, not resized."""
-    mean = np.array([123.675, 116.28, 103.53], np.float32)
-    std = np.array([58.395, 57.12, 57.375], np.float32)
-    pixels = (picture[:, :, ::-1].astype(np.float32) - mean) / std
+def normalise(picture: npt.NDArray[np.uint8], protocol: Protocol | None = None) -> npt.NDArray[np.float32]:
+    """A BGR crop as (3, h, w) network input by a protocol's mean and deviation, not resized."""
+    known = protocol or Protocol("", "")
+    step = 1 if known.channel_order == "BGR" else -1
+    mean, deviation = np.array(known.mean, np.float32), np.array(known.std, np.float32)
+    pixels = (picture[:, :, ::step].astype(np.float32) - mean) / deviation
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
