@@ -35,7 +35,8 @@ Exit status: 3 where the file computes something else.
 Examples:
   bddzoo export demo_semfpn_r18n_sem_seg --to onnx
   bddzoo export fcn_hr48_512x1024_40k_sem_seg_bdd100k --to openvino --argmax
-  bddzoo export demo_semfpn_r18n_sem_seg --to onnx --size 512x512 --batch dynamic
+  bddzoo export demo_semfpn_r18n_sem_seg --to onnx \\
+      --size 512x512 --batch dynamic
 """,
 )
 @takes(
