@@ -10,7 +10,6 @@ import math
 import pickle
 import re
 import socket
-import subprocess
 import zipfile
 import zlib
 
@@ -24,6 +23,7 @@ from bddzoo.artifacts.http import retry_after_s
 from bddzoo.artifacts.verification import CodingError, Inflater, cut_short
 from bddzoo.errors import BddzooError, ExitCode, IntegrityError, NetworkError
 from bddzoo.registry.model import Digest
+from tests.artifacts.conftest import small_disk
 from tests.artifacts.registry import weights, write_registry
 from tests.artifacts.zoo import leftovers, make_bytes, make_fetcher, make_model
 from tests.cli.command import assert_one_line
@@ -366,14 +366,8 @@ class TestWaits:
 
 @pytest.fixture
 def disk(tmp_path):
-    """A file system of 40 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a tmpfs")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with small_disk(tmp_path / "disk", "40m") as folder:
+        yield folder
 
 
 HEADERS = {"close": [], "chunked": ["Transfer-Encoding: chunked"], "gzip": ["Content-Encoding: gzip"]}

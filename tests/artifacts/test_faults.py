@@ -7,7 +7,6 @@ import io
 import itertools
 import multiprocessing
 import random
-import subprocess
 import time
 import zipfile
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from bddzoo.artifacts import Cache, NetworkPolicy
 from bddzoo.artifacts.maintain import check_cache
 from bddzoo.errors import IntegrityError, MissingError, NetworkError
 from bddzoo.progress import Silent
+from tests.artifacts.conftest import small_disk
 from tests.artifacts.registry import weights, write_registry
 from tests.artifacts.zoo import CALM, QUICK, fetch_in_process, leftovers, make_bytes, make_fetcher, make_model
 from tests.cli.command import assert_one_line, bddzoo
@@ -263,18 +263,12 @@ def test_eight_processes_on_one_file(tmp_path, capsys):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 4 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a tmpfs")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+def disk(tmp_path):
+    with small_disk(tmp_path / "disk", "4m") as folder:
+        yield folder
 
 
-def test_full_disk(small_disk, tmp_path):
+def test_full_disk(disk, tmp_path):
     large, small = make_bytes(6_000_000), make_bytes(1_000_000, 1)
     with Server() as server:
         write_registry(
@@ -286,12 +280,12 @@ def test_full_disk(small_disk, tmp_path):
             },
         )
         server.faults = [Fault("no-length", pattern="endless")]
-        where = ["--registry", tmp_path / "registry.yaml", "--cache", small_disk / "cache"]
+        where = ["--registry", tmp_path / "registry.yaml", "--cache", disk / "cache"]
         done = bddzoo("fetch", "large", *where)
         assert_one_line(done, 5, "no room", "5.7 MiB needed")
         assert not any(r.path.endswith(".md5") for r in server.requests)
         assert_one_line(bddzoo("fetch", "endless", *where), 5, "the disk is full")
-        assert not any(p.name == "endless.pth" for p in small_disk.rglob("*"))
+        assert not any(p.name == "endless.pth" for p in disk.rglob("*"))
         dry = bddzoo("fetch", "large", "--dry-run", *where)
         assert dry.returncode == 5
         assert "NOT ENOUGH ROOM" in dry.stderr

@@ -55,10 +55,13 @@ def run_here(capsys: pytest.CaptureFixture[str], *arguments: object) -> subproce
     return subprocess.CompletedProcess(list(arguments), code, said.out, said.err)
 
 
-def interrupt(
-    command: list[object], ready: Callable[[], object], env: dict[str, str] | None = None
+def end_when(
+    command: list[object],
+    ready: Callable[[], object],
+    end: Callable[[subprocess.Popen[str]], object],
+    env: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Start a command, send Ctrl-C when `ready()`, and return how it ended."""
+    """Start a command, call `end` with its process when `ready()`, and return how it ended."""
     process = subprocess.Popen(
         [sys.executable, "-m", "bddzoo", *map(str, command)],
         stdout=subprocess.PIPE,
@@ -70,9 +73,16 @@ def interrupt(
     deadline = time.monotonic() + 120
     while not ready() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    end(process)
     out, err = process.communicate(timeout=60)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def interrupt(
+    command: list[object], ready: Callable[[], object], env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Start a command, send Ctrl-C when `ready()`, and return how it ended."""
+    return end_when(command, ready, lambda process: process.send_signal(signal.SIGINT), env)
 
 
 def plain(stderr: str) -> str:

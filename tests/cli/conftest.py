@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.cli.command import run_here
 from tests.support.tiny import DATASET, make_data, make_weights, write_registry
 
 COUNT = 4
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @dataclass(frozen=True)
@@ -45,3 +49,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyZoo:
     zoo = TinyZoo(folder, folder / "registry.yaml", weights, make_data(folder / "data", COUNT))
     zoo.report(zoo.registry, {"sem_seg": {"mIoU": "1.00"}, "ins_seg": {"AP": "1.00", "box_AP": "1.00"}})
     return zoo
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs `bddzoo` in this process, with cache and results in the test's own folder."""
+    monkeypatch.setenv("BDDZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("BDDZOO_RESULTS", str(tmp_path / "results"))
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    return lambda *arguments: run_here(capsys, *arguments)

@@ -6,28 +6,18 @@ import hashlib
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import yaml
 
-from tests.cli.command import assert_one_line, run_here
-from tests.cli.conftest import TinyZoo
+from tests.cli.command import assert_one_line
+from tests.cli.conftest import Run, TinyZoo
 from tests.support.server import Server
 from tests.support.tiny import INS_SEG, SEM_SEG
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
 MODELS = {"sem_seg": SEM_SEG, "ins_seg": INS_SEG}
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs `bddzoo` with cache and results in the test's own folder."""
-    monkeypatch.setenv("BDDZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("BDDZOO_RESULTS", str(tmp_path / "results"))
-    return lambda *arguments: run_here(capsys, *arguments)
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,12 +12,10 @@ import pytest
 
 from bddzoo.registry import load_registry
 from bddzoo.results import WeightsUsed, write_record
-from tests.cli.command import run_here
-from tests.cli.conftest import COUNT, TinyZoo
+from tests.cli.conftest import COUNT, Run, TinyZoo
 from tests.results.factory import make_record
 from tests.support.tiny import DATASET, INS_SEG, SEM_SEG
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
 SET = {"dataset": DATASET.format(count=COUNT), "images": COUNT, "split_images": COUNT}
 # What a record has to be for each verdict, and the status that stands for it; worst first.
 CASES: dict[str, tuple[int, dict[str, Any]]] = {
@@ -30,15 +26,6 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
     "incomparable": (4, {"protocol": {**SET, "images": 2, "limit": 2}}),
     "reproduced": (0, {}),
 }
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs `bddzoo` with cache and results in the test's own folder."""
-    monkeypatch.setenv("BDDZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("BDDZOO_RESULTS", str(tmp_path / "results"))
-    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-    return lambda *arguments: run_here(capsys, *arguments)
 
 
 def put_record(tiny: TinyZoo, root: Path, name: str, verdict: str) -> None:

@@ -7,8 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.cli.command import ROOT, assert_one_line, bddzoo, environment, interrupt
+from tests.cli.command import assert_one_line, bddzoo, end_when
 from tests.cli.conftest import COUNT, TinyZoo
 from tests.support import tiny as small
 
@@ -93,6 +91,33 @@ def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
         return []
 
 
+def kill_one(
+    command: list[object], ready: Callable[[], bool]
+) -> tuple[subprocess.CompletedProcess[str], list[psutil.Process]]:
+    """How a command ends of which one worker is killed, and its workers."""
+    team: list[psutil.Process] = []
+
+    def end(process: subprocess.Popen[str]) -> None:
+        team.extend(workers(process))
+        os.kill(team[1].pid, signal.SIGKILL)
+
+    return end_when(command, ready, end), team
+
+
+def interrupt_all(
+    command: list[object], ready: Callable[[], bool]
+) -> tuple[subprocess.CompletedProcess[str], list[psutil.Process]]:
+    """How a command ends that is interrupted from a terminal, which sends Ctrl-C to everyone; its workers."""
+    team: list[psutil.Process] = []
+
+    def end(process: subprocess.Popen[str]) -> None:
+        team.extend(workers(process))
+        for one in (*team, process):
+            one.send_signal(signal.SIGINT)
+
+    return end_when(command, ready, end), team
+
+
 def writing(out: Path) -> Callable[[], bool]:
     return lambda: any(True for _ in out.rglob("*.png"))
 
@@ -101,22 +126,8 @@ def writing(out: Path) -> Callable[[], bool]:
 def test_a_process_that_dies_ends_the_command(tiny: TinyZoo, tmp_path: Path) -> None:
     data = small.make_data(tmp_path / "data", 800)
     command = arguments(tiny, tmp_path, "sem_seg", "--gpus", 2, data=data)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bddzoo", *map(str, command)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-        cwd=ROOT,
-    )
-    deadline = time.monotonic() + 120
-    while not writing(tmp_path / "out")() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    team = workers(process)
+    done, team = kill_one(command, writing(tmp_path / "out"))
     assert len(team) == 2
-    os.kill(team[1].pid, signal.SIGKILL)
-    out, err = process.communicate(timeout=60)
-    done = subprocess.CompletedProcess(command, process.returncode, out, err)
     assert_one_line(done, 5, "of 2 ended before its work was done (signal 9, SIGKILL)")
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in team)
     assert files(tmp_path / "out") == {}
@@ -126,19 +137,8 @@ def test_a_process_that_dies_ends_the_command(tiny: TinyZoo, tmp_path: Path) -> 
 def test_ctrl_c_ends_all_processes(tiny: TinyZoo, tmp_path: Path) -> None:
     data = small.make_data(tmp_path / "data", 800)
     command = arguments(tiny, tmp_path, "sem_seg", "--gpus", 2, data=data)
-    team: list[psutil.Process] = []
-    ready = writing(tmp_path / "out")
-
-    def seen() -> bool:
-        if not ready():
-            return False
-        for process in psutil.Process().children(recursive=True):
-            if "spawn_main" in " ".join(process.cmdline()):
-                team.append(process)
-                process.send_signal(signal.SIGINT)  # a terminal sends it to everyone
-        return True
-
-    assert_one_line(interrupt(command, seen), 130, "interrupted")
+    done, team = interrupt_all(command, writing(tmp_path / "out"))
+    assert_one_line(done, 130, "interrupted")
     assert len(team) == 2
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in team)
     assert files(tmp_path / "out") == {}

@@ -5,21 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from bddzoo.runs.predict import Prediction
-from tests.cli.command import ROOT, assert_one_line, bddzoo, environment, interrupt
+from tests.cli.command import assert_one_line, bddzoo
 from tests.cli.conftest import COUNT, TinyZoo
-from tests.cli.test_eval_processes import MODELS, files, workers
+from tests.cli.test_eval_processes import MODELS, files, interrupt_all, kill_one
 from tests.support.tiny import make_data
 
 MANY = 1200
@@ -147,40 +142,15 @@ def test_ctrl_c_a_death_and_resuming_lose_and_repeat_no_image(
 ) -> None:
     out = tmp_path / "out"
     command = predict(tiny, "sem_seg", many, out, "--gpus", 2)
-    ready, team = busy(out), []
-
-    def seen() -> bool:
-        if not ready():
-            return False
-        for process in psutil.Process().children(recursive=True):
-            if "spawn_main" in " ".join(process.cmdline()):
-                team.append(process)
-                process.send_signal(signal.SIGINT)  # a terminal sends it to everyone
-        return True
-
-    done = interrupt(command, seen)
+    done, team = interrupt_all(command, busy(out))
     assert_one_line(done, 130, "interrupted")
     assert len(team) == 2
     first = check_part(out)
     assert f"{len(first)} of {MANY} images are written" in done.stderr
 
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bddzoo", *map(str, command), "--resume"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-        cwd=ROOT,
-    )
-    deadline = time.monotonic() + 120
-    while not ready() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(workers(process)[1].pid, signal.SIGKILL)
-    said, err = process.communicate(timeout=60)
-    assert_one_line(
-        subprocess.CompletedProcess(command, process.returncode, said, err), 5, "signal 9, SIGKILL"
-    )
-    assert "--resume does the rest" in err
+    done, _ = kill_one([*command, "--resume"], busy(out))
+    assert_one_line(done, 5, "signal 9, SIGKILL")
+    assert "--resume does the rest" in done.stderr
     second = check_part(out, first)
 
     for path in many.iterdir():  # the rest may be few, so that the test ends

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from bddzoo.registry.model import Method, Model, Protocol, Reported, Zoo
-from bddzoo.results import Environment, Fingerprint, Record, RunInfo, WeightsUsed, new_record
+from bddzoo.results import Environment, Fingerprint, Record, RunInfo, WeightsUsed, new_record, scan_records
 
 CLASSES = ("road", "car", "sky")
 ENVIRONMENT = Environment(
@@ -71,3 +73,14 @@ def make_record(model: Model | None = None, value: float = 61.592, **changes: An
         environment=ENVIRONMENT,
         **changes,
     )
+
+
+def started(folder: Path) -> Counter[str]:
+    """How often each model of a sweep was started; see `sweep_worker`."""
+    log = folder / "log.txt"
+    return Counter(log.read_text().split() if log.exists() else [])
+
+
+def measured(folder: Path) -> Counter[str]:
+    """How many records each model of a sweep has."""
+    return Counter(stored.record.model for stored in scan_records(folder / "results"))

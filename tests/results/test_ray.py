@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from bddzoo.errors import MissingError, NetworkError, UsageError
-from bddzoo.results import scan_records
 from bddzoo.runs.executor import Job, JobResult
 from bddzoo.runs.plan import JobStatus
 from bddzoo.runs.ray import connected, require_ray, run_job
 from bddzoo.version import __version__
+from tests.results.factory import measured, started
 from tests.results.ray_driver import on_ray
 from tests.results.sweep_driver import settings
 
@@ -94,15 +94,6 @@ def running() -> Iterator[TwoNodes]:
 def nodes(running: TwoNodes, monkeypatch: pytest.MonkeyPatch) -> TwoNodes:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return running.both()
-
-
-def started(folder: Path) -> Counter[str]:
-    log = folder / "log.txt"
-    return Counter(log.read_text().split() if log.exists() else [])
-
-
-def measured(folder: Path) -> Counter[str]:
-    return Counter(stored.record.model for stored in scan_records(folder / "results"))
 
 
 def each(count: int) -> Counter[str]:

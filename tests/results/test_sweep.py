@@ -20,7 +20,7 @@ from bddzoo.results import scan_records
 from bddzoo.runs.local import LocalExecutor
 from bddzoo.runs.plan import JobStatus, remaining_s
 from bddzoo.runs.sweep import Sweep
-from tests.results.factory import make_model, make_record
+from tests.results.factory import make_model, make_record, measured, started
 from tests.results.sweep_driver import local, settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,15 +31,6 @@ KILLS = int(os.environ.get("BDDZOO_TEST_KILLS", "6"))
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-
-
-def started(folder: Path) -> Counter[str]:
-    log = folder / "log.txt"
-    return Counter(log.read_text().split() if log.exists() else [])
-
-
-def measured(folder: Path) -> Counter[str]:
-    return Counter(stored.record.model for stored in scan_records(folder / "results"))
 
 
 def models(count: int) -> list:
