@@ -191,7 +191,7 @@ def speed(app: App, /, *, split: str, results: Path | None, target: Target, **gi
     epilog="""\b
 Examples:
   bddzoo plot latency -t sem_seg -o latency
-  bddzoo plot latency --zoo demo -t sem_seg --device-name '*H100*' -o latency.svg
+  bddzoo plot latency --zoo demo -t sem_seg --device-name '*H100*' -o latency
 """,
 )
 def latency(

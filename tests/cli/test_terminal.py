@@ -67,7 +67,7 @@ LINES: dict[str, tuple[str, int]] = {
 # These print documents, code, or what other commands print; or nothing but what a run of minutes would give.
 DOCUMENTS = {
     *("tables", "registry schema", "registry import", "registry add"),
-    *("demo", "registry health"),
+    *("demo", "registry health", "registry count"),
 }
 RUN = {
     *("eval", "predict", "bench", "sweep", "selftest", "convert", "export"),
