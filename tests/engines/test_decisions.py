@@ -16,7 +16,7 @@ from bddzoo.engines.selftest.decisions import (
     KEPT,
     PX,
     SCORE,
-    Listing,
+    RankedList,
     detections,
     proposals,
     suppress,
@@ -50,7 +50,7 @@ def kept(boxes, labels, threshold, most):
 
 
 def listing(boxes, labels, rows, shown=20):
-    return Listing(boxes[rows][:shown], labels[rows][:shown], len(rows), boxes[rows, 4])
+    return RankedList(boxes[rows][:shown], labels[rows][:shown], len(rows), boxes[rows, 4])
 
 
 @given(st.integers(0, 10**6), st.sampled_from([0.3, 0.5, 0.7]), st.sampled_from([5, 1000]))
@@ -137,7 +137,7 @@ def proposed(runner, features, sample):
     with torch.no_grad():
         found = runner.module.rpn_head.predict(features, [sample], rescale=False)[0]
     boxes = torch.cat([found.bboxes, found.scores[:, None]], dim=1).numpy()
-    return found, Listing(boxes[:50], None, len(boxes), boxes[:, 4])
+    return found, RankedList(boxes[:50], None, len(boxes), boxes[:, 4])
 
 
 def detected(runner, features, sample):
@@ -145,7 +145,7 @@ def detected(runner, features, sample):
     with torch.no_grad():
         found = runner.module.roi_head.predict(features, [found], [sample], rescale=True)[0]
     boxes = torch.cat([found.bboxes, found.scores[:, None]], dim=1).numpy()
-    return Listing(boxes[:20], found.labels.numpy()[:20], len(boxes), boxes[:, 4])
+    return RankedList(boxes[:20], found.labels.numpy()[:20], len(boxes), boxes[:, 4])
 
 
 @pytest.mark.parametrize("kind", ["proposals", "detections"])

@@ -66,12 +66,12 @@ def test_shipped_goldens(name):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    # The detector's picture is compared in `tests/cli/test_main_job.py`, too.
+    # The detector's image is compared in `tests/cli/test_main_job.py`, too.
     sampled(
         ["deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100k", "mask_rcnn_r50_fpn_1x_ins_seg_bdd100k"], every(2)
     ),
 )
-def test_full_pictures(name):
+def test_full_images(name):
     findings = selftest(DATA).model(registry().find(name))
     full = next(f for f in findings if f.check == "full")
     assert full.status == "equal", full.note
@@ -191,7 +191,7 @@ def _without_index(folder, content):
     (folder / "small_b_index.json").write_text(json.dumps(content))
 
 
-def _write_picture(folder, *shape):
+def _write_image(folder, *shape):
     cv2.imwrite(str(folder / "input_720x1280.png"), np.zeros(shape, np.uint8))
 
 
@@ -213,9 +213,9 @@ def _write_picture(folder, *shape):
             "holds something else: IndexError",
         ),
         (lambda f: _change(f, even_logits=np.zeros((2, 2))), ExitCode.NOT_REPRODUCED, "logits off by inf"),
-        (lambda f: _write_picture(f, 90, 100, 3), ExitCode.INTEGRITY, "is 90x100x3, not 720x1280x3"),
-        (lambda f: _write_picture(f, 720, 1280), ExitCode.INTEGRITY, "is 720x1280, not 720x1280x3"),
-        (lambda f: (f / "input_720x1280.png").write_bytes(b"x"), ExitCode.INTEGRITY, "is not a picture"),
+        (lambda f: _write_image(f, 90, 100, 3), ExitCode.INTEGRITY, "is 90x100x3, not 720x1280x3"),
+        (lambda f: _write_image(f, 720, 1280), ExitCode.INTEGRITY, "is 720x1280, not 720x1280x3"),
+        (lambda f: (f / "input_720x1280.png").write_bytes(b"x"), ExitCode.INTEGRITY, "is not an image"),
         (lambda f: _without_index(f, {NAME: "odd", "": 1}), ExitCode.MISSING, "with which gain"),
         (lambda f: _without_index(f, {NAME: {"gain": "much"}}), ExitCode.MISSING, "with which gain"),
         (lambda f: _without_index(f, {NAME: {"gain": None, "golden": 3}}), ExitCode.MISSING, "which gain"),

@@ -31,7 +31,7 @@ DROPPED, DOUBTFUL, KEPT = 0, 1, 2
 _BEYOND_CUT = 50
 
 
-class Candidates(NamedTuple):
+class NmsBoxes(NamedTuple):
     """Boxes that suppression chooses from, best first.
 
     Attributes:
@@ -47,7 +47,7 @@ class Candidates(NamedTuple):
 
 def suppress(
     boxes: Floats, labels: npt.NDArray[np.int64], threshold: float, most: int, doubtful: Flags
-) -> Candidates:
+) -> NmsBoxes:
     """The fates of candidates.
 
     Args:
@@ -76,7 +76,7 @@ def suppress(
                 fate[at] = DOUBTFUL
         fates[group] = fate
     _cut(boxes[:, 4], fates, most)
-    return Candidates(boxes, labels, fates)
+    return NmsBoxes(boxes, labels, fates)
 
 
 def _cut(scores: Floats, fates: npt.NDArray[np.int8], most: int) -> None:
@@ -97,7 +97,7 @@ def _overlaps(box: Floats, others: Floats) -> tuple[Floats, Floats]:
     return inside / union.clip(1e-12), slack.sum(axis=1)
 
 
-class Listing(NamedTuple):
+class RankedList(NamedTuple):
     """A list of results, or the first ones of it.
 
     Attributes:
@@ -113,7 +113,7 @@ class Listing(NamedTuple):
     scores: Floats | None
 
 
-def unexplained(found: Candidates, listing: Listing, limits: tuple[float, float]) -> int:
+def unexplained(found: NmsBoxes, listing: RankedList, limits: tuple[float, float]) -> int:
     """How much of a list of results no fate of the candidates explains.
 
     Args:
@@ -141,8 +141,8 @@ def unexplained(found: Candidates, listing: Listing, limits: tuple[float, float]
     return wrong + max(int(sure.sum()) - listing.length, listing.length - int(possible.sum()), 0)
 
 
-def proposals(runner: DetectionRunner, features: Any, sample: Any) -> Candidates:
-    """The candidates for proposals of one picture, from its pyramid."""
+def proposals(runner: DetectionRunner, features: Any, sample: Any) -> NmsBoxes:
+    """The candidates for proposals of one image, from its pyramid."""
     head = runner.module.rpn_head
     settings = head.test_cfg
     taken = settings.nms_pre
@@ -166,8 +166,8 @@ def proposals(runner: DetectionRunner, features: Any, sample: Any) -> Candidates
     return suppress(boxes[there], level[there], nms["iou_threshold"], settings.max_per_img, doubtful[there])
 
 
-def detections(runner: DetectionRunner, features: Any, sample: Any) -> Candidates:
-    """The candidates for detections of one picture, from all proposals that are possible."""
+def detections(runner: DetectionRunner, features: Any, sample: Any) -> NmsBoxes:
+    """The candidates for detections of one image, from all proposals that are possible."""
     from mmengine.structures import InstanceData
 
     found = proposals(runner, features, sample)

@@ -1,7 +1,7 @@
 """A folder of golden data: what it holds, under which names, and with which weights it was made.
 
-Layout: `manifests/TASK/NAME.json.gz` (state-dict entries), `TASK/NAME.npz` (full pictures),
-`TASK_b` (other picture and weights), `TASK_small`, `TASK_small_b` (two crops), `ops/*.npz`, with
+Layout: `manifests/TASK/NAME.json.gz` (state-dict entries), `TASK/NAME.npz` (full images),
+`TASK_b` (other image and weights), `TASK_small`, `TASK_small_b` (two crops), `ops/*.npz`, with
 index files that give each golden's gain and say which models share one. Nothing about which models
 there are is known outside the folder and the registry.
 """
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, "npt.NDArray[Any]"]
 NOISE = "noise.json"
-PICTURE = "input_720x1280.png"
-# The two crops of the first picture, (rows, columns).
+IMAGE = "input_720x1280.png"
+# The two crops of the first image, (rows, columns).
 CROPS = {"even": (slice(200, 328), slice(300, 556)), "odd": (slice(100, 197), slice(500, 661))}
 
 
@@ -125,22 +125,22 @@ class GoldenFolder:
         there = {n for t, n in self.files() if t == task}
         return {n for n in self._names(task, name) if n in there}
 
-    def picture(self, variant: Variant) -> npt.NDArray[np.uint8] | None:
-        """The (H, W, 3) uint8 BGR picture of a variant, or None when the folder has crops only."""
-        name = "input_b_600x1000.png" if variant == "b" else PICTURE
+    def image(self, variant: Variant) -> npt.NDArray[np.uint8] | None:
+        """The (H, W, 3) uint8 BGR image of a variant, or None when the folder has crops only."""
+        name = "input_b_600x1000.png" if variant == "b" else IMAGE
         for folder in (self.root, self.root.parent):
-            found = _read_picture(folder / name)
+            found = _read_image(folder / name)
             if found is not None:
                 return _of_its_name(folder / name, found)
         return None
 
     def crop(self, name: str) -> npt.NDArray[np.uint8]:
-        """The (h, w, 3) uint8 BGR crop `even` or `odd` of the first picture."""
+        """The (h, w, 3) uint8 BGR crop `even` or `odd` of the first image."""
         return read_crop(self.root, name)
 
     def class_map(self, golden: Golden) -> npt.NDArray[np.uint8] | None:
         """The (H, W) uint8 class map of a full golden, or None."""
-        return _read_picture(golden.path.with_suffix(".png"))
+        return _read_image(golden.path.with_suffix(".png"))
 
     def operators(self) -> dict[str, Path]:
         """Name to file of the operator goldens."""
@@ -242,64 +242,64 @@ def read_arrays(path: Path) -> Arrays:
 
 
 def read_crop(root: Path, name: str) -> npt.NDArray[np.uint8]:
-    """The (h, w, 3) uint8 BGR crop `even` or `odd` of the first picture of a folder, or of the one above.
+    """The (h, w, 3) uint8 BGR crop `even` or `odd` of the first image of a folder, or of the one above.
 
     Raises:
-        MissingError: Neither the picture nor the crop is there.
+        MissingError: Neither the image nor the crop is there.
     """
     for folder in (root, root.parent):
-        picture = _read_picture(folder / PICTURE)
-        if picture is not None:
-            return _of_its_name(folder / PICTURE, picture)[CROPS[name]]
+        image = _read_image(folder / IMAGE)
+        if image is not None:
+            return _of_its_name(folder / IMAGE, image)[CROPS[name]]
     path = root / f"crop_{name}.png"
-    found = _read_picture(path)
+    found = _read_image(path)
     if found is None:
         with packaged() as own:
-            found = _read_picture(own / path.name)
+            found = _read_image(own / path.name)
     if found is None:
-        raise MissingError(f"{root} has no {PICTURE}", hint="copy the folder again, whole")
+        raise MissingError(f"{root} has no {IMAGE}", hint="copy the folder again, whole")
     rows, columns = CROPS[name]
     return _of_size(path, found, rows.stop - rows.start, columns.stop - columns.start)
 
 
-def read_picture_above(root: Path) -> npt.NDArray[np.uint8]:
-    """The first picture, (720, 1280, 3) uint8 BGR, of a folder or of the one above.
+def read_image_above(root: Path) -> npt.NDArray[np.uint8]:
+    """The first image, (720, 1280, 3) uint8 BGR, of a folder or of the one above.
 
     Raises:
         MissingError: It is not there.
     """
     for folder in (root, root.parent):
-        picture = _read_picture(folder / PICTURE)
-        if picture is not None:
-            return _of_its_name(folder / PICTURE, picture)
-    raise MissingError(f"{root} has no {PICTURE}", hint="copy the folder again, whole")
+        image = _read_image(folder / IMAGE)
+        if image is not None:
+            return _of_its_name(folder / IMAGE, image)
+    raise MissingError(f"{root} has no {IMAGE}", hint="copy the folder again, whole")
 
 
-def _of_its_name(path: Path, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """A picture that is as large as its name says, in colour.
+def _of_its_name(path: Path, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """An image that is as large as its name says, in colour.
 
     Raises:
         IntegrityError: It is not.
     """
     height, width = (int(n) for n in path.stem.rpartition("_")[2].split("x"))
-    return _of_size(path, picture, height, width)
+    return _of_size(path, image, height, width)
 
 
-def _of_size(path: Path, picture: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
-    if picture.shape != (height, width, 3):
-        found = "x".join(str(n) for n in picture.shape)
+def _of_size(path: Path, image: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
+    if image.shape != (height, width, 3):
+        found = "x".join(str(n) for n in image.shape)
         raise IntegrityError(f"{path} is {found}, not {height}x{width}x3", hint="copy it again")
-    return picture
+    return image
 
 
-def _read_picture(path: Path) -> npt.NDArray[np.uint8] | None:
+def _read_image(path: Path) -> npt.NDArray[np.uint8] | None:
     if not path.is_file():
         return None
     import cv2
 
     pixels: npt.NDArray[np.uint8] | None = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)  # type: ignore[assignment]
     if pixels is None:
-        raise IntegrityError(f"{path} is not a picture", hint="copy it again")
+        raise IntegrityError(f"{path} is not an image", hint="copy it again")
     return pixels
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from bddzoo.engines.instance import DetectionRunner
 
-Choice = Callable[[], decisions.Candidates]
+Choice = Callable[[], decisions.NmsBoxes]
 
 
 def check_small(
@@ -63,12 +63,12 @@ def check_full(
     noise: Noise | None,
     prepare: Prepare,
 ) -> list[Measure]:
-    """The whole protocol on a full picture, and every stage of it."""
-    picture = folder.picture(golden.kind.variant)
+    """The whole protocol on a full image, and every stage of it."""
+    image = folder.image(golden.kind.variant)
     protocol = runner.model.protocol
-    assert picture is not None
+    assert image is not None
     assert protocol is not None
-    ready = prepare(picture, protocol)
+    ready = prepare(image, protocol)
     x = as_input(ready.pixels, runner.module)
     stages, pairs = Stages(noise), Pairs(noise)
     compare_input(stages, x, arrays)
@@ -141,7 +141,7 @@ class Pairs:
             self.score = max(self.score, abs(float(mine[partner, 4]) - float(box[4])))
         return partners
 
-    def explain(self, alone: int, choice: Choice | None, *listings: decisions.Listing) -> None:
+    def explain(self, alone: int, choice: Choice | None, *listings: decisions.RankedList) -> None:
         """Count what has no partner and can't be explained; `listings` are the golden's and our own."""
         if choice is None:
             self.count += alone
@@ -210,7 +210,7 @@ def _compare_proposals(
     scores: npt.NDArray[Any] | None,
     pairs: Pairs,
 ) -> None:
-    """Compare the first proposals of a picture, how many there are, and all scores that are known."""
+    """Compare the first proposals of an image, how many there are, and all scores that are known."""
     found = runner.module.rpn_head.predict(features, [sample], rescale=False)[0]
     mine = to_numpy(torch.cat([found.bboxes, found.scores[:, None]], dim=1))
     alone = pairs.boxes(mine, golden).count(-1) + abs(len(mine) - int(count))
@@ -219,8 +219,8 @@ def _compare_proposals(
     pairs.explain(
         alone,
         partial(decisions.proposals, runner, features, sample),
-        decisions.Listing(golden, None, int(count), scores),
-        decisions.Listing(mine, None, len(mine), mine[:, 4]),
+        decisions.RankedList(golden, None, int(count), scores),
+        decisions.RankedList(mine, None, len(mine), mine[:, 4]),
     )
 
 
@@ -233,7 +233,7 @@ def _compare_heads(
     stages: Stages,
     where: str,
 ) -> None:
-    """Box and mask heads of every stage on the same RoIs, (K, 5) with the picture's number first."""
+    """Box and mask heads of every stage on the same RoIs, (K, 5) with the image's number first."""
     head = runner.module.roi_head
     rois = torch.from_numpy(regions).to(features[0].device, features[0].dtype)
     cascade = isinstance(head.bbox_head, torch.nn.ModuleList)
@@ -320,8 +320,8 @@ def _compare_detections(
     pairs.explain(
         partners.count(-1) + pairs.scores(found.scores, scores),
         choice,
-        decisions.Listing(boxes, labels, int(arrays[f"det_{case}_count"]), scores),
-        decisions.Listing(mine, found.labels, len(mine), found.scores),
+        decisions.RankedList(boxes, labels, int(arrays[f"det_{case}_count"]), scores),
+        decisions.RankedList(mine, found.labels, len(mine), found.scores),
     )
     if not isinstance(found, Instances):
         return

@@ -132,7 +132,7 @@ class Stages:
     """The largest deviation of each kind of array, in units of its own golden's standard deviation.
 
     Attributes:
-        worst: That deviation and where it is, by kind: the array's name without picture and number.
+        worst: That deviation and where it is, by kind: the array's name without image and number.
     """
 
     def __init__(self, noise: Noise | None) -> None:

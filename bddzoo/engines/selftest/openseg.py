@@ -3,7 +3,7 @@
 Layout: `index.json` (the networks with their facts and gains, and the runs of the whole test chain),
 `manifests/NAME.json.gz`, `outputs/NAME.npz` and `outputs/NAME__n.npz` (two sets of weights, two crops),
 `protocol/DATASET.npz`, `ops/abn.npz`, `ops/legacy_checkpoint_sample.pth`. Which networks there are is known
-from the index alone. Next to it, or one folder up, is the picture they were made from. Besides the networks,
+from the index alone. Next to it, or one folder up, is the image they were made from. Besides the networks,
 openseg's norm, the form of its files and its whole test chain are checked.
 """
 
@@ -37,9 +37,9 @@ from bddzoo.engines.selftest.folder import (
     Arrays,
     read_arrays,
     read_crop,
+    read_image_above,
     read_json,
     read_manifest,
-    read_picture_above,
 )
 from bddzoo.engines.selftest.keys import check_keys
 from bddzoo.engines.selftest.measures import CheckResult, Measure, Noise, Stages, judged, renamed
@@ -73,7 +73,7 @@ class OpensegTest:
         root: The folder.
         registry: All models that there are; the protocols of the whole test chain are looked up there.
         device: Where to run.
-        prepare: The preprocessing, from a picture and a protocol to a network's input.
+        prepare: The preprocessing, from an image and a protocol to a network's input.
         tune: What is done to a network, in place, before it predicts on a CPU.
         score: Scores of a class map, from the data set's id and the label file's pixels: mIoU and pixel
             accuracy as fractions, by name; without it the scores of the test chains are not looked at.
@@ -292,9 +292,9 @@ def _spec(facts: dict[str, Any]) -> Spec:
     return spec
 
 
-def _normalise(picture: npt.NDArray[np.uint8], facts: dict[str, Any]) -> npt.NDArray[np.float32]:
+def _normalise(image: npt.NDArray[np.uint8], facts: dict[str, Any]) -> npt.NDArray[np.float32]:
     """A BGR crop as (3, h, w) float32 input; each step is one operation in float32, as the zoo does it."""
-    pixels = picture[:, :, ::-1] if facts["input_mode"] == "RGB" else picture
+    pixels = image[:, :, ::-1] if facts["input_mode"] == "RGB" else image
     numbers = facts["normalize"]
     mean, std = (np.array(numbers[key], np.float32) for key in ("mean", "std"))
     x = (pixels.astype(np.float32) / np.float32(numbers["div_value"]) - mean) / std
@@ -325,7 +325,7 @@ Score = Callable[[str, "np.ndarray[Any, Any]", "np.ndarray[Any, Any]"], Mapping[
 # A pixel whose two best classes are equal up to the limit of the logits may go either way.
 SCORED_LIMIT = 1e-4
 _LEAVES = ("weight", "bias", "running_mean", "running_var")
-# The part of the picture that the runs of the whole chain were made with, (rows, columns).
+# The part of the image that the runs of the whole chain were made with, (rows, columns).
 _PART = (slice(100, 475), slice(200, 701))
 
 
@@ -369,10 +369,10 @@ def check_run(
     prepare: Prepare,
     score: Score | None = None,
 ) -> list[Measure]:
-    """The whole chain on one picture: input, logits at the original size, class map, scales, scores."""
+    """The whole chain on one image: input, logits at the original size, class map, scales, scores."""
     protocol = model.protocol
     assert protocol is not None
-    ready = prepare(read_picture_above(root)[_PART], protocol)
+    ready = prepare(read_image_above(root)[_PART], protocol)
     x = as_input(ready.pixels, module)
     stages = Stages(None)
     if tuple(x.shape) != tuple(int(n) for n in run["net_input"]):

@@ -74,18 +74,18 @@ def check_operator(name: str, arrays: Arrays, device: Place, prepare: Prepare) -
 
 def _image_ops(v: Vectors, prepare: Prepare) -> None:
     """Resizing, normalising and padding, through the preprocessing that every prediction goes through."""
-    picture = v.arrays["crop_uint8_bgr"]
+    image = v.arrays["crop_uint8_bgr"]
     raw = Protocol("raw", "raw", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     for key in v.arrays:
         if not key.endswith(("_u8", "_f32")):
             continue
         width, height = (int(n) for n in key.split("_")[1].split("x"))
-        ready = prepare(picture, replace(raw, scale=(width, height), float_resize=key.endswith("_f32")))
+        ready = prepare(image, replace(raw, scale=(width, height), float_resize=key.endswith("_f32")))
         v.stages.compare(
             f"{key} values", ready.pixels[::-1].transpose(1, 2, 0), v.arrays[key].astype(np.float32)
         )
-    ready = prepare(picture, Protocol("plain", "plain", pad_divisor=32))
-    height, width = picture.shape[:2]
+    ready = prepare(image, Protocol("plain", "plain", pad_divisor=32))
+    height, width = image.shape[:2]
     v.stages.compare(
         "normalize_rgb values", ready.pixels[:, :height, :width].transpose(1, 2, 0), v.arrays["normalize_rgb"]
     )

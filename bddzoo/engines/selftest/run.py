@@ -35,7 +35,7 @@ class Selftest:
         registry: All models that there are; a model without a golden of its own is checked with
             that of one whose network is the same.
         device: Where to run.
-        prepare: The preprocessing, from a picture and a protocol to a network's input.
+        prepare: The preprocessing, from an image and a protocol to a network's input.
         tune: What is done to a network, in place, before it predicts on a CPU. Networks are checked as
             they were built; on the two crops also as they run.
         judge: What is made of a check, see `bddzoo.engines.selftest.arithmetic.judge`.
@@ -152,8 +152,8 @@ class Selftest:
         else:
             from bddzoo.engines.selftest import instance as checks
         with judged(finding, golden.path), full_float32():
-            if not golden.kind.small and self.folder.picture(golden.kind.variant) is None:
-                raise MissingError(f"{self.folder.root} lacks the picture it was made from")
+            if not golden.kind.small and self.folder.image(golden.kind.variant) is None:
+                raise MissingError(f"{self.folder.root} lacks the image it was made from")
             what = (self.folder, golden, read_arrays(golden.path), golden.noise)
 
             def check(module: nn.Module) -> list[Measure]:

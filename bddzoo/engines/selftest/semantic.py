@@ -45,12 +45,12 @@ def check_full(
     noise: Noise | None,
     prepare: Prepare,
 ) -> list[Measure]:
-    """The whole protocol on a full picture: preprocessing, windows, stages, logits, class map."""
-    picture = folder.picture(golden.kind.variant)
+    """The whole protocol on a full image: preprocessing, windows, stages, logits, class map."""
+    image = folder.image(golden.kind.variant)
     protocol = runner.model.protocol
-    assert picture is not None
+    assert image is not None
     assert protocol is not None
-    ready = prepare(picture, protocol)
+    ready = prepare(image, protocol)
     size = ready.original_size
     x = as_input(ready.pixels, runner.module)
     stages = Stages(noise)
@@ -70,12 +70,12 @@ def check_full(
     return measures
 
 
-def normalise(picture: npt.NDArray[np.uint8], protocol: Protocol | None = None) -> npt.NDArray[np.float32]:
+def normalise(image: npt.NDArray[np.uint8], protocol: Protocol | None = None) -> npt.NDArray[np.float32]:
     """A BGR crop as (3, h, w) network input by a protocol's mean and deviation, not resized."""
     known = protocol or Protocol("", "")
     step = 1 if known.channel_order == "BGR" else -1
     mean, deviation = np.array(known.mean, np.float32), np.array(known.std, np.float32)
-    pixels = (picture[:, :, ::step].astype(np.float32) - mean) / deviation
+    pixels = (image[:, :, ::step].astype(np.float32) - mean) / deviation
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 

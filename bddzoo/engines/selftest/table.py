@@ -54,7 +54,7 @@ Result: {{summary}}.
 With: {{versions}}.
 
 * golden: `small_b`, `small` are the plain network on two crops, with two sets of weights; `full`, `full_b`
-  are the whole protocol on two pictures, from the picture to class map or masks; `ops` are operators
+  are the whole protocol on two images, from the image to class map or masks; `ops` are operators
   against a compiled mmcv. A model without a golden is {UNVERIFIED}: only its state dict's
   entries and parameters were counted.
 * values: the largest deviation of logits, or of features, proposals and heads, in units of the golden's
