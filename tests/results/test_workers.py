@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bddzoo.datasets.classes import SEM_SEG
 from bddzoo.datasets.images import Sample
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.runs.scorers import SemSegScorer
@@ -32,7 +33,7 @@ def test_every_frame_is_dealt_once_in_order_and_in_whole_batches(count: int, man
 
 
 def scorer(name: str, value: int) -> SemSegScorer:
-    made = SemSegScorer()
+    made = SemSegScorer(SEM_SEG)
     truth = np.full((4, 4), value, np.uint8)
     made._counts.update(truth, np.zeros((4, 4), np.uint8), name)
     return made
