@@ -294,7 +294,21 @@ def modulated_deform_conv_forward(
     """
     if not with_bias:
         bias = input.new_zeros((weight.size(0),))
+    height, width = output.shape[2:]
+    offset, mask = (_as_mmcv_reads(values, int(height), int(width)) for values in (offset, mask))
     output.copy_(_deform(input, weight, offset, mask, bias, group, deformable_group, True, window))
+
+
+def _as_mmcv_reads(values: Tensor, height: int, width: int) -> Tensor:
+    """Offsets or masks of a larger map, as mmcv's kernel reads them: with the strides of its output.
+
+    DyHead applies what it computed on one level to the next smaller one; mmcv does not check the sizes and
+    takes the first numbers of each image, and trained weights depend on it.
+    """
+    count, channels = values.shape[:2]
+    if values.shape[2:] == (height, width) or values[0].numel() < channels * height * width:
+        return values
+    return values.flatten(1)[:, : channels * height * width].reshape(count, channels, height, width)
 
 
 def _deform(

@@ -48,6 +48,8 @@ def value_for(
     small = np.float32(0.02)
     if leaf == "running_mean":
         return small * z
+    if name.endswith("init_proposal_bboxes.weight"):  # boxes of Sparse R-CNN, which have to have an area
+        return np.float32(0.5) + np.float32(0.1) * z
     if leaf == "running_var":
         return np.float32(1.0) + np.float32(0.1) * np.abs(z)
     if z.ndim >= 2 and (leaf == "weight" or leaf.endswith("_weight")):
