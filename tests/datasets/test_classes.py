@@ -7,7 +7,8 @@ from tests.shared import shared
 
 def test_counts():
     assert (len(SEM_SEG), len(INS_SEG), len(DRIVABLE)) == (19, 8, 3)
-    assert set(CLASS_SETS) == {"sem_seg", "ins_seg", "drivable"}
+    counts = {task: len(classes) for task, classes in CLASS_SETS.items()}
+    assert counts == {"sem_seg": 19, "ins_seg": 8, "drivable": 3, "det": 10}
 
 
 def test_the_same_thing_has_the_same_colour_in_both_tasks():

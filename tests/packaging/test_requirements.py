@@ -121,7 +121,7 @@ def offline(wheels: Path) -> dict[str, str]:
 def test_a_file_of_another_digest_is_not_installed(tmp_path: Path) -> None:
     wheel = fake_wheel(tmp_path / "wheels", "trifle", "1.0")
     (tmp_path / "bddzoo" / "engines").mkdir(parents=True)
-    for name in ("__init__.py", "errors.py", "engines/__init__.py", "engines/openmmlab.py"):
+    for name in ("__init__.py", "version.py", "errors.py", "engines/__init__.py", "engines/openmmlab.py"):
         shutil.copy(ROOT / "bddzoo" / name, tmp_path / "bddzoo" / name)
     shutil.copy(ROOT / "bootstrap.py", tmp_path)
     (tmp_path / "pyproject.toml").write_text("")
