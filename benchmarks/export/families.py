@@ -42,6 +42,8 @@ def row(model: Model, size: str) -> str:
         command = [sys.executable, "-m", "bddzoo", "export", model.id, "--to", "onnx", "--size", size]
         command += ["--weights", "random", "-o", f"{folder}/network.onnx", "--format", "json"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 1:
+        sys.exit(f"{model.id}: {done.stderr.strip()}")
     if not done.stdout:
         reason = json.loads(done.stderr.splitlines()[-1])["text"]
         return f"| {model.id} | no: {reason} | | |\n"

@@ -142,6 +142,8 @@ def test_too_little_memory_halves_the_batch(images, on_cpu):
 class Brightest:
     """The class of a pixel is its brightest channel; what it gets must be on the GPU."""
 
+    gives = "class map"
+
     def logits(self, x, out_size):
         assert isinstance(x, OnDevice)
         return torch.nn.functional.interpolate(x, size=out_size)

@@ -27,6 +27,8 @@ def model(task="sem_seg", **fields) -> Model:
 class Brightest:
     """The class of a pixel is its brightest channel: 0 red, 1 green, 2 blue."""
 
+    gives = "class map"
+
     def __init__(self, room=10**9):
         self.room = room
         self.batches = []
@@ -40,6 +42,8 @@ class Brightest:
 
 class OneBox:
     """Finds one instance per class, in falling order of class; the box tells the sizes it was given."""
+
+    gives = "detections"
 
     def detect(self, x, img_shapes, ori_shapes, scale_factors):
         found = []
@@ -170,6 +174,8 @@ def test_an_image_too_large_for_memory_is_one_bad_image(tmp_path):
 
 def test_other_errors_of_the_network_are_not_taken_for_memory(images):
     class Broken:
+        gives = "class map"
+
         def logits(self, x, out_size):
             raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
