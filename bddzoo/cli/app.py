@@ -251,7 +251,11 @@ def json_text(value: object) -> str:
     """A value as indented JSON: NaN becomes null, paths and others text; printed zeros stay (`59.80`)."""
     import msgspec
 
-    return msgspec.json.format(_compact(value), indent=2)
+    text = _compact(value)
+    try:
+        return msgspec.json.format(text, indent=2)
+    except msgspec.DecodeError:  # a path that is not UTF-8: msgspec takes its escapes for damage
+        return text
 
 
 def _compact(value: object) -> str:
@@ -262,8 +266,11 @@ def _compact(value: object) -> str:
 
 def _plain(value: object) -> Any:
     """The value in types that JSON has: NaN and infinities as null."""
+    import json
     from decimal import Decimal
     from math import isfinite
+
+    import msgspec
 
     if isinstance(value, float | Decimal):
         plain = value if isinstance(value, Decimal) else float(value)  # not a class of NumPy's
@@ -271,7 +278,9 @@ def _plain(value: object) -> Any:
     if isinstance(value, Mapping):
         return {as_text(str(k)): _plain(v) for k, v in value.items()}
     if isinstance(value, str):  # also an enumeration's
-        return as_text(str(value))
+        text = str(value)
+        # Bytes of a path that are not UTF-8: as JSON's escapes, which give the path back.
+        return text if as_text(text) == text else msgspec.Raw(json.dumps(text).encode())
     if value is None or isinstance(value, bool) or (isinstance(value, int) and abs(value) < 1 << 63):
         return value
     if isinstance(value, int):
