@@ -58,13 +58,15 @@ def count_flops(module: nn.Module, model: Model, size: tuple[int, int]) -> int:
 
 def _detector(module: Any, x: Any) -> None:
     features = module.extract_feat(x)
+    # Sparse R-CNN learns its proposals, a fixed number, and has no network that makes them.
+    learnt: int | None = getattr(getattr(module, "rpn_head", None), "num_proposals", None)
     for name in ("rpn_head", "bbox_head", "semantic_head"):
-        if getattr(module, name, None) is not None:
+        if getattr(module, name, None) is not None and not (name == "rpn_head" and learnt):
             getattr(module, name)(features)
     heads = getattr(module, "roi_head", None)
     if heads is None:
         return
-    for name, count in (("bbox", PROPOSALS), ("mask", DETECTIONS)):
+    for name, count in (("bbox", learnt or PROPOSALS), ("mask", DETECTIONS)):
         if getattr(heads, f"{name}_head", None) is None:
             continue
         extractors, stages = getattr(heads, f"{name}_roi_extractor"), getattr(heads, f"{name}_head")
@@ -72,7 +74,9 @@ def _detector(module: Any, x: Any) -> None:
             extractors, stages = [extractors], [stages]
         for extractor, head in zip(extractors, stages, strict=True):
             side = extractor.roi_layers[0].output_size
-            head(x.new_zeros(count, extractor.out_channels, *side))
+            regions = x.new_zeros(count, extractor.out_channels, *side)
+            more = (x.new_zeros(1, count, extractor.out_channels),) if learnt else ()
+            head(regions, *more)
 
 
 def _module_list() -> type[Any]:
