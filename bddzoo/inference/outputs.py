@@ -15,7 +15,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -111,6 +111,7 @@ class PredictionSet:
                 )
 
     def __enter__(self) -> PredictionSet:
+        self._made = not self.folder.exists()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._draft = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=self.folder))
@@ -134,6 +135,9 @@ class PredictionSet:
                 self._publish()
         finally:
             shutil.rmtree(self._draft, ignore_errors=True)
+            if kind is not None and self._made:
+                with suppress(OSError):  # it holds what was done
+                    self.folder.rmdir()
 
     def add_class_map(self, name: str, class_map: Image) -> None:
         """Write the class map of one image.

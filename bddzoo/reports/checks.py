@@ -126,7 +126,8 @@ def read_checks(folder: Path) -> list[ModelCheck]:
         try:
             rows = json.loads(read_limited(path))
         except json_errors(OSError) as error:
-            raise MissingError(f"{path} cannot be read: {error}") from error
+            reason = getattr(error, "strerror", None) or error
+            raise MissingError(f"{path} cannot be read: {reason}") from error
         found.update({(check.zoo, check.model): check for check in from_json(rows, str(path))})
     if not found:
         raise MissingError(f"{folder} holds no JSON files of checks")

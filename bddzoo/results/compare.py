@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from bddzoo.errors import IncomparableError, MissingError
@@ -103,8 +104,10 @@ def compare_statistics(
 
     from bddzoo.evaluation.bootstrap import resampled
 
-    if first.names != second.names:
-        lost = sorted(set(first.names) ^ set(second.names))
+    # Frames of masks are called as their PNGs, those of JSON as their images.
+    left, right = ([PurePath(name).stem for name in one.names] for one in (first, second))
+    if left != right:
+        lost = sorted(set(left) ^ set(right))
         example = f", for one {lost[0]}" if lost else ""
         raise IncomparableError(f"the two were not scored on the same images{example}")
     ours = resampled(first, resamples=resamples, seed=seed)
@@ -118,10 +121,8 @@ def compare_statistics(
             continue
         tail = 100 * (1 - LEVEL) / 2
         low, high = (float(v) for v in np.percentile(change, [tail, 100 - tail]))
-        left, right = float(totals[0][metric]), float(totals[1][metric])
-        found.append(
-            Comparison(metric, left, right, right - left, low, high, LEVEL, resamples, len(first.names))
-        )
+        a, b = float(totals[0][metric]), float(totals[1][metric])
+        found.append(Comparison(metric, a, b, b - a, low, high, LEVEL, resamples, len(first.names)))
     return found
 
 

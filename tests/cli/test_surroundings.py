@@ -124,7 +124,9 @@ def test_a_summary_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
 
 def test_a_pipe_among_checks_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.json")
-    assert_one_line(bddzoo("check", "--merge", tmp_path, timeout=60), 5, "pipe.json", "no file")
+    assert_one_line(
+        bddzoo("check", "--merge", tmp_path, timeout=60), 5, "pipe.json", "nothing came out of it"
+    )
 
 
 def test_checks_are_read_the_same_without_asserts(tmp_path: Path) -> None:
