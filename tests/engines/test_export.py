@@ -23,12 +23,8 @@ pytest.importorskip("onnxscript", reason="extra onnx is not installed")
 
 REGISTRY = load_registry(None)
 SEMANTIC, INSTANCE = "demo_semfpn_r18n_sem_seg", "demo_mask_rcnn_r18n_ins_seg"
-# One of each way to build a head or backbone; all of them with BDDZOO_TEST_ALL=1.
-FAMILIES = (
-    *("psanet_r50-d8_512x1024_40k", "ccnet_r50-d8_512x1024_40k", "nonlocal_r50-d8_512x1024_40k"),
-    *("pointrend_r50_512x1024_40k", "upernet_swin-t_512x1024_40k", "upernet_deit-s_512x1024_80k"),
-    *("upernet_convnext-t_fp16_512x1024_40k", "emanet_r50-d8_769x769_40k"),
-)
+# Heads with operators of their own, and attention; docs/export.md has one of every kind.
+FAMILIES = ("psanet_r50-d8_512x1024_40k", "pointrend_r50_512x1024_40k", "upernet_swin-t_512x1024_40k")
 
 
 def runner_of(model_id: str) -> Any:
