@@ -94,8 +94,8 @@ def test_deformable_convolutions_by_hand() -> None:
     assert difference == offsets
 
 
-# The first of each method and task: networks of one method differ in depth.
-FIRST = {(m.task, m.method.name): m for m in reversed(REGISTRY.models) if is_buildable(m)}
+# The first of each kind; a method's networks differ in depth and width.
+FIRST = {(m.task, m.network.arch): m for m in reversed(REGISTRY.models) if m.network and is_buildable(m)}
 
 
 @pytest.mark.exhaustive
