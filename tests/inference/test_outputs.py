@@ -64,7 +64,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, error):
 
     with pytest.raises(error):
         run()
-    assert list((tmp_path / "out").iterdir()) == []
+    assert list(tmp_path.iterdir()) == [], "not even the folder"
 
 
 def test_predictions_are_not_overwritten_unasked(tmp_path):
