@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,18 +40,23 @@ class _Scorer:
         self.labels: dict[str, str] = {}
 
 
-class _ClassMapScorer(_Scorer):
-    """What scorers of class maps share: one accumulator of confusion matrices."""
+Counts = TypeVar("Counts", SemSegAccumulator, DetAccumulator)
 
-    def __init__(self, counts: SemSegAccumulator) -> None:
+
+class _OneCount(_Scorer, Generic[Counts]):
+    """What scorers share that keep one accumulator; `kind` is its name among the statistics."""
+
+    kind = "masks"
+
+    def __init__(self, counts: Counts) -> None:
         super().__init__()
-        self._counts = counts
+        self._counts: Counts = counts
 
     def compute(self) -> Scores:
         """Scores so far."""
         return self._counts.compute()
 
-    def merge(self, other: _ClassMapScorer) -> None:
+    def merge(self, other: _OneCount[Counts]) -> None:
         """Add what another process counted.
 
         Raises:
@@ -62,10 +67,10 @@ class _ClassMapScorer(_Scorer):
 
     def statistics(self) -> dict[str, bytes]:
         """What was counted on each frame, for `bddzoo.evaluation.statistics.load`."""
-        return {"masks": dump(self._counts)}
+        return {self.kind: dump(self._counts)}
 
 
-class SemSegScorer(_ClassMapScorer):
+class SemSegScorer(_OneCount[SemSegAccumulator]):
     """Class maps against class maps."""
 
     def __init__(self, classes: ClassSet) -> None:
@@ -86,7 +91,7 @@ class SemSegScorer(_ClassMapScorer):
             writer.add_class_map(frame.name, class_map)
 
 
-class LabelledScorer(_ClassMapScorer):
+class LabelledScorer(_OneCount[SemSegAccumulator]):
     """Class maps against label files of one of openseg.pytorch's data sets, by its trainer's definition."""
 
     def __init__(self, dataset: DataSet) -> None:
@@ -148,12 +153,13 @@ class InsSegScorer(_Scorer):
         return {"masks": dump(self._masks), "boxes": dump(self._boxes)}
 
 
-class DetScorer(_Scorer):
+class DetScorer(_OneCount[DetAccumulator]):
     """Boxes against the boxes of a split's label file."""
 
+    kind = "boxes"
+
     def __init__(self, classes: ClassSet) -> None:
-        super().__init__()
-        self._boxes = DetAccumulator(classes.names)
+        super().__init__(DetAccumulator(classes.names))
         self._truth: tuple[Frames, dict[str, int]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -167,27 +173,10 @@ class DetScorer(_Scorer):
             self._truth = frames, {Path(name).stem: at for at, name in enumerate(frames.names)}
         frames, places = self._truth
         matches, digest = match_detections(found, frames, places[frame.stem])
-        self._boxes.add(frame.name, matches)
+        self._counts.add(frame.name, matches)
         self.labels[frame.name] = digest
         if writer is not None:
             writer.add_instances(frame.name, found)
-
-    def compute(self) -> Scores:
-        """Scores so far."""
-        return self._boxes.compute()
-
-    def merge(self, other: DetScorer) -> None:
-        """Add what another process counted.
-
-        Raises:
-            UsageError: A frame was counted by both.
-        """
-        self._boxes.merge(other._boxes)
-        self.labels.update(other.labels)
-
-    def statistics(self) -> dict[str, bytes]:
-        """What was counted on each frame, for `bddzoo.evaluation.statistics.load`."""
-        return {"boxes": dump(self._boxes)}
 
 
 # Task to classes and scorer.

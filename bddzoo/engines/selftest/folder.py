@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bddzoo.engines.recipe import Variant
 from bddzoo.engines.selftest.measures import Noise
 from bddzoo.errors import IntegrityError, MissingError
-from bddzoo.reading import LIMIT_BYTES, archive_errors, json_errors, read_limited
+from bddzoo.reading import LIMIT_BYTES, archive_errors, array_errors, json_errors, read_limited
+from bddzoo.reading import read_arrays as unpack_arrays
 from bddzoo.registry.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -233,11 +234,9 @@ def read_arrays(path: Path) -> Arrays:
     Raises:
         IntegrityError: It is not an .npz file, or is damaged.
     """
-    from bddzoo import reading
-
     try:
-        return reading.read_arrays(io.BytesIO(read_limited(path, 256 << 20)))
-    except reading.array_errors() as error:
+        return unpack_arrays(io.BytesIO(read_limited(path, 256 << 20)))
+    except array_errors() as error:
         raise IntegrityError(f"{path} cannot be read: {error}", hint="copy it again") from error
 
 
