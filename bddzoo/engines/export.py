@@ -37,6 +37,8 @@ PACKAGES = {
     "onnxruntime": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("onnx", "onnxscript", "openvino"),
 }
+# Side of an image of which every level of a pyramid has a pixel.
+LEAST = 128
 # The first with every operator of the zoos' networks.
 OPSET = 20
 
@@ -115,9 +117,16 @@ def expected_outputs(runner: Runner, x: Tensor) -> list[Tensor]:
     with torch.no_grad():
         if runner.gives == "class map":
             return [runner.run_module(x)]  # type: ignore[union-attr]
-        features = runner.module.extract_feat(x)
-        scores, boxes = runner.module.rpn_head(features)
-        return [*features, *scores, *boxes]
+        return list(_dense_part(runner.module, x).values())
+
+
+def _dense_part(module: Any, image: Tensor) -> dict[str, Tensor]:
+    """A detector's features and the outputs of its dense head, by name."""
+    from bddzoo.engines.instance import dense_outputs
+
+    features = module.extract_feat(image)
+    named = {f"features{level}": values for level, values in enumerate(features)}
+    return {**named, **dense_outputs(module, features)}
 
 
 def describe(model: Model) -> dict[str, str]:
@@ -137,6 +146,7 @@ def describe(model: Model) -> dict[str, str]:
 
 def _part_of(runner: Runner, argmax: bool) -> tuple[Any, tuple[str, ...], str]:
     """The module that is written, names of its outputs, and what is left out."""
+    import torch
     from torch import nn
 
     if runner.gives == "class map":
@@ -156,22 +166,23 @@ def _part_of(runner: Runner, argmax: bool) -> tuple[Any, tuple[str, ...], str]:
     if argmax:
         raise UsageError("--argmax is for class maps", hint="leave it out")
 
-    class FirstStage(nn.Module):
-        """Image to features, and scores and boxes of every anchor."""
+    class DensePart(nn.Module):
+        """Image to features, and what the dense head gives for every anchor."""
 
         def __init__(self) -> None:
             super().__init__()
             self.network: Any = runner.module
 
         def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-            features = self.network.extract_feat(image)
-            scores, boxes = self.network.rpn_head(features)
-            return (*features, *scores, *boxes)
+            return tuple(_dense_part(self.network, image).values())
 
-    levels = range(len(runner.module.rpn_head.prior_generator.strides))
-    names = tuple(f"{kind}{i}" for kind in ("features", "scores", "boxes") for i in levels)
-    left_out = "second stage: NMS and RoIAlign choose boxes, so that shapes depend on the image"
-    return FirstStage(), names, left_out
+    with torch.no_grad():  # the least that every network takes; only its names are looked at
+        names = tuple(_dense_part(runner.module, torch.zeros(1, 3, LEAST, LEAST)))
+    if hasattr(runner.module, "roi_head"):
+        left_out = "second stage: NMS and RoIAlign choose boxes, so that shapes depend on the image"
+    else:
+        left_out = "boxes and NMS: they choose, so that shapes depend on the image"
+    return DensePart(), names, left_out
 
 
 def _convert(

@@ -57,12 +57,13 @@ def count_flops(module: nn.Module, model: Model, size: tuple[int, int]) -> int:
 
 
 def _detector(module: Any, x: Any) -> None:
+    from bddzoo.engines.instance import dense_outputs, learnt_proposals
+
     features = module.extract_feat(x)
-    # Sparse R-CNN learns its proposals, a fixed number, and has no network that makes them.
-    learnt: int | None = getattr(getattr(module, "rpn_head", None), "num_proposals", None)
-    for name in ("rpn_head", "bbox_head", "semantic_head"):
-        if getattr(module, name, None) is not None and not (name == "rpn_head" and learnt):
-            getattr(module, name)(features)
+    dense_outputs(module, features)
+    if getattr(module, "semantic_head", None) is not None:
+        module.semantic_head(features)
+    learnt = learnt_proposals(module)
     heads = getattr(module, "roi_head", None)
     if heads is None:
         return

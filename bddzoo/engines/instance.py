@@ -81,6 +81,32 @@ class DetectionRunner:
         )
 
 
+def learnt_proposals(module: Any) -> int | None:
+    """How many proposals a detector has learnt (Sparse R-CNN), in place of a network that makes them."""
+    found: int | None = getattr(getattr(module, "rpn_head", None), "num_proposals", None)
+    return found
+
+
+def dense_outputs(module: Any, features: Sequence[Tensor]) -> dict[str, Tensor]:
+    """What a detector's dense head gives for every anchor or point, by name and level of the pyramid.
+
+    Args:
+        module: A detector.
+        features: What its `extract_feat` gives.
+
+    Returns:
+        `scores`, `boxes` and, where the head has it, `centerness`, each with the level's number behind it,
+        (N, channels, h, w); nothing for learnt proposals.
+    """
+    if learnt_proposals(module) is not None:
+        return {}
+    head = getattr(module, "rpn_head", None) or module.bbox_head
+    found: dict[str, Tensor] = {}
+    for name, levels in zip(("scores", "boxes", "centerness"), head(features), strict=False):
+        found |= {f"{name}{level}": values for level, values in enumerate(levels)}
+    return found
+
+
 def _detections(found: Any) -> Detections:
     parts = (
         found.bboxes.float().cpu().numpy(),

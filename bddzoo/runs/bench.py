@@ -141,8 +141,9 @@ class _Process:
         except (EOFError, OSError) as error:
             self._process.join()
             code = self._process.exitcode
-            how = f"signal {-code}" if code is not None and code < 0 else f"status {code}"
-            raise Died(f"the measuring process ended with {how}: too little memory?") from error
+            killed = code is not None and code < 0
+            how = f"signal {-(code or 0)}: too little memory?" if killed else f"status {code}"
+            raise Died(f"the measuring process ended with {how}") from error
         if isinstance(answer, BddzooError):
             raise answer
         return answer
@@ -353,6 +354,7 @@ class _Network:
         bare = build_network(model)
         flops = count_flops(bare, model, self.prepared.pixels.shape[1:])
         weights = subject.weights or recipe_state(bare, GAIN)
+        params = sum(p.numel() for p in bare.parameters())
         del bare
         begun = time.perf_counter()
         speedups = Speedups(
@@ -365,10 +367,9 @@ class _Network:
         load_s = time.perf_counter() - begun
         module = self.runner.module
         second_stage = fix_second_stage(module) if hasattr(module, "roi_head") else {}
-        params = sum(p.numel() for p in module.parameters())
         self.loaded = ReadyNetwork(
             load_s,
-            model.network.params or params if model.network else params,
+            params,
             flops,
             second_stage,
             describe_device(self.device, torch.get_num_threads()),
@@ -436,8 +437,13 @@ def fix_second_stage(module: Any) -> dict[str, int]:
     """
     import torch
 
-    proposals = int(module.test_cfg.rpn.max_per_img)
+    from bddzoo.engines.instance import learnt_proposals
+
     detections = int(module.test_cfg.rcnn.max_per_img)
+    learnt = learnt_proposals(module)
+    if learnt is not None:  # as many in each image, and the best of them are kept
+        return {"proposals": learnt, "detections": detections}
+    proposals = int(module.test_cfg.rpn.max_per_img)
     predict = module.rpn_head.predict
 
     def filled(*arguments: Any, **named: Any) -> Any:

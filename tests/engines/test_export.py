@@ -12,6 +12,7 @@ import torch
 
 from bddzoo.engines.build import build_network
 from bddzoo.engines.export import Session, compare_outputs, expected_outputs, export
+from bddzoo.engines.instance import dense_outputs
 from bddzoo.engines.load import make_runner
 from bddzoo.engines.recipe import GAIN, recipe_state
 from bddzoo.errors import BddzooError, UsageError
@@ -91,6 +92,24 @@ def test_a_detectors_dense_part(tmp_path: Path) -> None:
         assert compare_outputs(ours, theirs.numpy())[0] < 2e-5
     with pytest.raises(UsageError, match="class maps"):
         export(runner, tmp_path / "other.onnx", (96, 160), argmax=True)
+
+
+@pytest.mark.parametrize(
+    ("model_id", "kinds"),
+    [
+        ("retinanet_r50_fpn_1x_det_bdd100k", {"scores", "boxes"}),
+        ("fcos_r50_fpn_1x_det_bdd100k", {"scores", "boxes", "centerness"}),
+        ("faster_rcnn_r50_fpn_1x_det_bdd100k", {"scores", "boxes"}),
+        ("sparse_rcnn_r50_fpn_1x_det_bdd100k", set()),
+    ],
+)
+def test_the_dense_head_of_every_kind_of_detector(model_id: str, kinds: set[str]) -> None:
+    module: Any = build_network(REGISTRY.find(model_id))
+    features = module.extract_feat(image(1, 128, 128))
+    found = dense_outputs(module, features)
+    assert set(found) == {f"{kind}{level}" for kind in kinds for level in range(len(features))}
+    sizes = {name[-1]: tuple(values.shape[2:]) for name, values in found.items()}
+    assert all(sizes[str(level)] == tuple(f.shape[2:]) for level, f in enumerate(features) if found)
 
 
 def test_openvino_computes_the_same(semantic: Any, tmp_path: Path) -> None:

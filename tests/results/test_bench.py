@@ -84,6 +84,14 @@ def test_the_second_stage_does_the_same_work_whatever_is_seen() -> None:
     assert seen == [wanted["proposals"], wanted["detections"]] * 2
 
 
+def test_learnt_proposals_are_as_many_in_each_image() -> None:
+    from bddzoo.engines.build import build_network
+    from bddzoo.runs.bench import fix_second_stage
+
+    network: Any = build_network(load_registry(None).find("sparse_rcnn_r50_fpn_1x_det_bdd100k"))
+    assert fix_second_stage(network) == {"proposals": network.rpn_head.num_proposals, "detections": 100}
+
+
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="no prlimit here")
 def test_too_little_memory_marks_the_larger_batch_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """The process is given as much memory as it has after its first timing, and a little more."""
