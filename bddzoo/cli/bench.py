@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, Named
+from bddzoo.cli.app import App
 from bddzoo.cli.options import (
     DEVICE,
     FORCE,
@@ -18,12 +18,15 @@ from bddzoo.cli.options import (
     RESULTS,
     SELECTION,
     Amount,
+    Names,
     flag,
     option,
+    weights_or_recipe,
     zoo_command,
 )
 from bddzoo.cli.output import number
 from bddzoo.cli.select import Selection
+from bddzoo.cli.weights import kind_of, obtain_or_recipe
 from bddzoo.errors import BddzooError, ExitCode, MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -68,8 +71,6 @@ class Size(click.ParamType[Any]):
 
 
 def _names(*names: str, default: str, metavar: str, help: str) -> Any:
-    from bddzoo.cli.options import Names
-
     return option(*names, type=Names(), default=default, show_default=True, metavar=metavar, help=help)
 
 
@@ -108,14 +109,7 @@ def _names(*names: str, default: str, metavar: str, help: str) -> Any:
         help="Size of the image; the model's protocol resizes it.",
     ),
     flag("--no-io", help="Leave out the measurement from file to file."),
-    option(
-        "--weights",
-        type=Named(),
-        default="random",
-        show_default=True,
-        metavar="random|zoo|FILE",
-        help="By a deterministic recipe, the zoo's own, or a file.",
-    ),
+    weights_or_recipe("random"),
     option(
         "--seconds",
         type=Amount(min=0.1, max=3600),
@@ -190,17 +184,12 @@ def command(
         for runtime in dict.fromkeys(runtimes)
     ]
 
-    kind = str(weights) if str(weights) in ("random", "zoo") else "file"
+    kind = kind_of(weights)
     if kind == "file" and len(models) > 1:
         raise UsageError("--weights FILE is of one model", hint="name one model")
 
     def subject(model: Model) -> BenchTarget:
-        from bddzoo.cli.weights import obtain_weights
-
-        if kind == "random":
-            return BenchTarget(model)
-        file = weights if kind == "file" else None
-        return BenchTarget(model, obtain_weights(app, model, file, sources, offline=offline)[0], kind)
+        return BenchTarget(model, obtain_or_recipe(app, model, weights, sources, offline=offline), kind)
 
     groups = [models] if paired else [[model] for model in models]
     records: list[SpeedRecord] = []

@@ -7,11 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, Named, ZooCommand
+from bddzoo.cli.app import App, ZooCommand
 from bddzoo.cli.bench import Size
-from bddzoo.cli.options import FORCE, FROM, OFFLINE, SELECTION, flag, option, out_file, takes
+from bddzoo.cli.options import (
+    FORCE,
+    FROM,
+    OFFLINE,
+    SELECTION,
+    flag,
+    option,
+    out_file,
+    takes,
+    weights_or_recipe,
+)
 from bddzoo.cli.output import check_target
 from bddzoo.cli.select import Selection
+from bddzoo.cli.weights import kind_of, obtain_or_recipe
 from bddzoo.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -52,14 +63,7 @@ Examples:
     ),
     flag("--argmax", help="Classes in place of logits."),
     flag("--no-check", help="Do not run the file and compare."),
-    option(
-        "--weights",
-        type=Named(),
-        default="zoo",
-        show_default=True,
-        metavar="random|zoo|FILE",
-        help="By a deterministic recipe, the zoo's own, or a file.",
-    ),
+    weights_or_recipe("zoo"),
     FROM,
     OFFLINE,
     FORCE,
@@ -84,7 +88,7 @@ def command(
     from bddzoo.engines.export import FORMATS, need_packages
 
     models = selection.models(app)
-    kind = str(weights) if str(weights) in ("random", "zoo") else "file"
+    kind = kind_of(weights)
     if len(models) > 1 and (out is not None or kind == "file"):
         raise UsageError("--out and --weights FILE are those of one model", hint="name one model")
     if batch != "dynamic" and not (batch.isascii() and batch.isdigit() and 0 < int(batch) <= 1024):
@@ -96,10 +100,10 @@ def command(
         check_target(target, force)
     need_packages(form)
     if not no_check:
-        need_packages(_runtime_of(form))
+        need_packages(_runtime_of(targets[0]))
     rows, codes = [], []
     for model, target in zip(models, targets, strict=True):
-        runner = _load(app, model, kind, weights, sources, offline=offline)
+        runner = _load(app, model, weights, sources, offline=offline)
         row, code = _write(
             app, runner, target, size, None if batch == "dynamic" else int(batch), argmax, kind, not no_check
         )
@@ -110,25 +114,21 @@ def command(
     return int(max(codes))
 
 
-def _runtime_of(form: str) -> str:
-    return "openvino" if form == "openvino" else "onnxruntime"
+def _runtime_of(path: Path) -> str:
+    return "openvino" if path.suffix == ".xml" else "onnxruntime"
 
 
-def _load(
-    app: App, model: Model, kind: str, weights: Path, sources: tuple[str, ...], *, offline: bool
-) -> Runner:
+def _load(app: App, model: Model, weights: Path, sources: tuple[str, ...], *, offline: bool) -> Runner:
     from bddzoo.engines.build import build_network
     from bddzoo.engines.load import load_model, make_runner
     from bddzoo.engines.recipe import GAIN, recipe_state
 
-    if kind == "random":
-        module = build_network(model)
-        module.load_state_dict(recipe_state(module, GAIN))
-        return make_runner(module, model)
-    from bddzoo.cli.weights import obtain_weights
-
-    file = weights if kind == "file" else None
-    return load_model(model, obtain_weights(app, model, file, sources, offline=offline)[0])
+    path = obtain_or_recipe(app, model, weights, sources, offline=offline)
+    if path is not None:
+        return load_model(model, path)
+    module = build_network(model)
+    module.load_state_dict(recipe_state(module, GAIN))
+    return make_runner(module, model)
 
 
 def _write(
@@ -181,12 +181,12 @@ def _write(
 def input_size(model: Model) -> tuple[int, int]:
     """Height and width that a network is run with: its window, or what a frame of BDD100K is resized to."""
     from bddzoo.inference.pipeline import protocol_of
-    from bddzoo.inference.preprocess import padded_size, resized_size
+    from bddzoo.inference.preprocess import frame_input_size
 
     protocol = protocol_of(model)
     if protocol.mode == "slide" and protocol.crop is not None:
         return protocol.crop
-    return padded_size(*resized_size(1280, 720, protocol), protocol)
+    return frame_input_size(protocol)
 
 
 def check_file(runner: Runner, done: Exported) -> dict[str, Any]:
@@ -202,8 +202,7 @@ def check_file(runner: Runner, done: Exported) -> dict[str, Any]:
 
     shape = [n if isinstance(n, int) else 2 for n in done.inputs]
     x = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
-    runtime = "openvino" if done.path.suffix == ".xml" else "onnxruntime"
-    found = Session(done.path, runtime, torch.get_num_threads())(x.numpy())
+    found = Session(done.path, _runtime_of(done.path), torch.get_num_threads())(x.numpy())
     pairs = list(zip(found, expected_outputs(runner, x), strict=True))
     if done.outputs == ("classes",):
         logits = pairs[0][1]

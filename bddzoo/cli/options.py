@@ -310,6 +310,20 @@ RESULTS = click.option(
     help="Folder of records. Default: benchmarks/results of the checkout, else the user's data folder.",
 )
 WEIGHTS = _path("--weights", metavar="FILE", help="Weights to use instead of the zoo's.")
+
+
+def weights_or_recipe(default: str) -> Option:
+    """Weights for what needs no trained ones; see `bddzoo.cli.weights.obtain_or_recipe`."""
+    return click.option(
+        "--weights",
+        type=Named(),
+        default=default,
+        show_default=True,
+        metavar="random|zoo|FILE",
+        help="By a deterministic recipe, the zoo's own, or a file.",
+    )
+
+
 IMAGES = _path("-i", "--images", help="Images: folder, zip or one file.")
 IMAGES_NEEDED = _path("-i", "--images", help="Images: folder, zip or one file.", required=True)
 IMAGES_MANY = _path("-i", "--images", help="Image or folder of images; repeatable.", multiple=True)

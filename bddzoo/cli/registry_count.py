@@ -64,11 +64,11 @@ def counts_of(model: Model) -> dict[str, Any]:
     from bddzoo.engines.build import build_network
     from bddzoo.engines.flops import count_flops
     from bddzoo.inference.pipeline import protocol_of
-    from bddzoo.inference.preprocess import padded_size, resized_size
+    from bddzoo.inference.preprocess import frame_input_size
 
     protocol = protocol_of(model)
     module = build_network(model)
-    size = padded_size(*resized_size(1280, 720, protocol), protocol)
+    size = frame_input_size(protocol)
     return {
         "params": sum(p.numel() for p in module.parameters()),
         "entries": len(module.state_dict()),

@@ -14,6 +14,25 @@ if TYPE_CHECKING:
     from bddzoo.results import WeightsUsed
 
 
+def kind_of(weights: Path) -> str:
+    """What `--weights random|zoo|FILE` names: `random`, `zoo` or `file`."""
+    return str(weights) if str(weights) in ("random", "zoo") else "file"
+
+
+def obtain_or_recipe(
+    app: App, model: Model, weights: Path, sources: Sequence[str], *, offline: bool = False
+) -> Path | None:
+    """Path of the weights that `--weights random|zoo|FILE` names; None for those by the recipe.
+
+    Raises:
+        BddzooError: See `obtain_weights`.
+    """
+    kind = kind_of(weights)
+    if kind == "random":
+        return None
+    return obtain_weights(app, model, weights if kind == "file" else None, sources, offline=offline)[0]
+
+
 def obtain_weights(
     app: App, model: Model, weights: Path | None, sources: Sequence[str], *, offline: bool = False
 ) -> tuple[Path, WeightsUsed]:

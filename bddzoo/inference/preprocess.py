@@ -100,6 +100,11 @@ def prepare(image: npt.NDArray[np.uint8], protocol: Protocol) -> Prepared:
     )
 
 
+def frame_input_size(protocol: Protocol) -> tuple[int, int]:
+    """Height and width of the network's input for a frame of BDD100K, 1280x720."""
+    return padded_size(*resized_size(1280, 720, protocol), protocol)
+
+
 def padded_size(width: int, height: int, protocol: Protocol) -> tuple[int, int]:
     """Height and width of the network's input for a resized image."""
     divisor = protocol.pad_divisor

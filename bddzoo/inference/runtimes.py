@@ -29,7 +29,12 @@ DIGITS = 32
 
 
 def runtime_version(name: str) -> str:
-    """Name and version of a runtime, as records have it."""
+    """Name and version of a runtime, as records have it.
+
+    Raises:
+        MissingError: It is not installed.
+    """
+    need_packages(name)
     return f"{name} {metadata.version(name)}"
 
 

@@ -70,7 +70,7 @@ class Speedups:
         if self.runtime != "eager":
             from bddzoo.inference.runtimes import check_runtime
 
-            if self.precision != "fp32" or self.options.keys() - {"runtime"}:
+            if self.amp or self.bf16 or self.channels_last or self.compile:
                 raise UsageError(f"--runtime {self.runtime} goes with no other speedup", hint="give one")
             check_runtime(self.runtime, device)
 

@@ -5,7 +5,6 @@ They lie in a folder `speed` next to the records of a model's numbers, one file 
 
 from __future__ import annotations
 
-import hashlib
 import math
 import random
 import re
@@ -16,9 +15,8 @@ from pathlib import Path
 import msgspec
 
 from bddzoo.errors import IntegrityError, UsageError
-from bddzoo.files import path_part
 from bddzoo.results.environment import Environment
-from bddzoo.results.store import NAME_DIGITS, cannot_write, write_once
+from bddzoo.results.store import cannot_write, content_name, model_folder, write_once
 
 SPEED_SCHEMA = 1
 FOLDER = "speed"
@@ -197,8 +195,8 @@ def write_speed(record: SpeedRecord, root: Path) -> Path:
         MissingError: The folder cannot be written to.
     """
     data = encode_speed(record)
-    folder = root.joinpath(*(path_part(part) for part in (record.zoo, record.task, record.model)), FOLDER)
-    target = folder / f"{hashlib.sha256(data).hexdigest()[:NAME_DIGITS]}.json"
+    folder = model_folder(root, record.zoo, record.task, record.model) / FOLDER
+    target = folder / content_name(data)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_once(target, data)

@@ -44,10 +44,19 @@ def default_root(results: Path | None = None) -> Path:
     return user_folder("data") / "results"
 
 
+def model_folder(root: Path, zoo: str, task: str, model: str) -> Path:
+    """Where the records of a model lie: `<root>/<zoo>/<task>/<model>`."""
+    return root.joinpath(path_part(zoo), path_part(task), path_part(model))
+
+
+def content_name(data: bytes) -> str:
+    """The file name of a record: the first digits of its SHA-256, `.json`."""
+    return f"{hashlib.sha256(data).hexdigest()[:NAME_DIGITS]}.json"
+
+
 def record_path(record: Record, root: Path) -> Path:
-    """Where a record belongs: `<root>/<zoo>/<task>/<model>/<first digits of its SHA-256>.json`."""
-    folder = root.joinpath(*(path_part(part) for part in (record.zoo, record.task, record.model)))
-    return folder / f"{hashlib.sha256(encode_record(record)).hexdigest()[:NAME_DIGITS]}.json"
+    """Where a record belongs: `content_name` in its `model_folder`."""
+    return model_folder(root, record.zoo, record.task, record.model) / content_name(encode_record(record))
 
 
 def check_root(root: Path) -> None:

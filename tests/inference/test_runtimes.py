@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from bddzoo.engines.build import build_network
 from bddzoo.engines.recipe import GAIN, recipe_state
-from bddzoo.errors import UsageError
+from bddzoo.errors import MissingError, UsageError
 from bddzoo.inference.load import load_runner
 from bddzoo.inference.runtimes import RUNTIMES
 from bddzoo.inference.speedups import Speedups
@@ -71,6 +72,15 @@ def test_it_is_recorded_and_goes_with_nothing_else() -> None:
             other.check(torch.device("cpu"))
     with pytest.raises(UsageError, match="runs on a CPU"):
         Speedups(runtime="onnxruntime").check(torch.device("cuda"))
+
+
+def test_a_runtime_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it is asked for first: its version goes into records before anything runs."""
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    asked = Speedups(runtime="openvino")
+    for ask in (lambda: asked.options, lambda: asked.check(torch.device("cpu"))):
+        with pytest.raises(MissingError, match="openvino is not installed"):
+            ask()
 
 
 def test_detectors_are_refused() -> None:
