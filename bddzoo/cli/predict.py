@@ -143,7 +143,7 @@ def run_prediction(
         )
         raise found.trouble
     if not app.json:
-        for row in found.rows if job.drawing else ():
+        for row in found.rows:
             app.prose(f"{row['name']}: {_content(row)}")
         said = f"written to {job.out}/"
         said += f"; {len(found.earlier)} were there from before" if found.earlier else ""

@@ -39,11 +39,11 @@ class Drawing:
 
 @dataclass
 class Describer:
-    """Writes predictions and says what is in them, a row for each image.
+    """Writes predictions; where overlays are drawn, also says what is in them, a row for each image.
 
     Attributes:
         model: The model.
-        drawing: How overlays are drawn; None for none.
+        drawing: How overlays are drawn; None for predictions alone, for which no image is read again.
         rows: Name, width, height, and shares of classes or numbers of instances.
     """
 
@@ -57,15 +57,18 @@ class Describer:
         assert writer is not None
         from bddzoo.datasets.formats.scalabel import Detections
 
-        describe = self._objects if isinstance(result, Detections) else self._class_map
-        self.rows.append(describe(frame, result, writer))
+        objects = isinstance(result, Detections)
+        (writer.add_instances if objects else writer.add_class_map)(frame.name, result)
+        if self.drawing is not None:
+            describe = self._objects if objects else self._class_map
+            self.rows.append(describe(frame, result, self.drawing, writer))
 
     def merge(self, other: Describer) -> None:
         """Add what another process has described."""
         self.rows += other.rows
 
     def _class_map(
-        self, frame: Sample, class_map: npt.NDArray[np.uint8], writer: PredictionSet
+        self, frame: Sample, class_map: npt.NDArray[np.uint8], drawing: Drawing, writer: PredictionSet
     ) -> dict[str, Any]:
         import numpy as np
 
@@ -73,34 +76,30 @@ class Describer:
         from bddzoo.painting.class_map import draw_class_map
 
         classes = class_set_of(self.model)
-        writer.add_class_map(frame.name, class_map)
-        if self.drawing is not None:
-            # Read again rather than carried along: decoding costs less than a queue of images would hold.
-            pixels = read_image(frame.image).pixels
-            drawn = draw_class_map(pixels, class_map, alpha=self.drawing.alpha, classes=classes)
-            writer.add_overlay(frame.name, drawn)
+        # Read again rather than carried along: decoding costs less than a queue of images would hold.
+        pixels = read_image(frame.image).pixels
+        writer.add_overlay(
+            frame.name, draw_class_map(pixels, class_map, alpha=drawing.alpha, classes=classes)
+        )
         counts = np.bincount(class_map.ravel(), minlength=256)[: len(classes)]
         shares = counts / class_map.size
         shown = {classes.names[i]: round(float(shares[i]), 4) for i in np.argsort(-counts) if counts[i]}
         return {**_size(frame, class_map.shape), "classes": shown}
 
-    def _objects(self, frame: Sample, result: Any, writer: PredictionSet) -> dict[str, Any]:
+    def _objects(self, frame: Sample, result: Any, drawing: Drawing, writer: PredictionSet) -> dict[str, Any]:
         import numpy as np
 
         from bddzoo.datasets.decode import read_image
         from bddzoo.painting.objects import draw_instances
 
         classes = class_set_of(self.model)
-        writer.add_instances(frame.name, result)
         pixels = read_image(frame.image).pixels
-        row = {**_size(frame, pixels.shape), "instances": len(result)}
-        if self.drawing is not None:
-            least, alpha = self.drawing.min_score, self.drawing.alpha
-            drawn = draw_instances(pixels, result, alpha=alpha, classes=classes, min_score=least)
-            writer.add_overlay(frame.name, drawn)
-            shown = result.labels[result.scores >= least]
-            row["drawn"] = {classes.names[i]: int((shown == i).sum()) for i in np.unique(shown)}
-        return row
+        least = drawing.min_score
+        drawn = draw_instances(pixels, result, alpha=drawing.alpha, classes=classes, min_score=least)
+        writer.add_overlay(frame.name, drawn)
+        shown = result.labels[result.scores >= least]
+        counts = {classes.names[i]: int((shown == i).sum()) for i in np.unique(shown)}
+        return {**_size(frame, pixels.shape), "instances": len(result), "drawn": counts}
 
 
 def _size(frame: Sample, shape: Sequence[int]) -> dict[str, Any]:
@@ -112,7 +111,7 @@ class Predicted:
     """What came of it.
 
     Attributes:
-        rows: A description of each image that was written by this run.
+        rows: A description of each image that was written by this run, where overlays are drawn.
         failures: Name and reason of each image that could not be used.
         earlier: Names of the images that an interrupted run had done.
         written: Images whose predictions are in the folder.
