@@ -1,9 +1,11 @@
-"""Make the packaged goldens of openseg.pytorch's networks from the whole ones.
+"""Make the packaged goldens from the whole ones.
 
-Of each network's outputs with weights of variant n every second point of the logits is kept (of more than 64
-classes every third class, too); of its facts what the self-test reads, and what made them.
+    python tools/compact_goldens.py DIR         openseg.pytorch's networks
+    python tools/compact_goldens.py DIR TASK... networks of these tasks of bdd100k-models
 
-    python tools/compact_goldens.py DIR
+Of openseg.pytorch's outputs with weights of variant n every second point of the logits is kept (of more than
+64 classes every third class, too); of a task's goldens those of the two crops. Of the facts of either what
+the self-test reads.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-TARGET = Path(__file__).parents[1] / "bddzoo/engines/golden/openseg"
+GOLDEN = Path(__file__).parents[1] / "bddzoo/engines/golden"
+TARGET = GOLDEN / "openseg"
 FACTS = (
     "id",
     "model_name",
@@ -54,9 +57,35 @@ def compact(arrays: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
     return kept
 
 
+def copy_tasks(source: Path, tasks: list[str]) -> None:
+    """Write the goldens of the crops, the manifests of their networks, and an index, for each task."""
+    for task in tasks:
+        index = json.loads((source / f"{task}_index.json").read_text())
+        goldens = {path.stem: path for path in sorted((source / f"{task}_small_b").glob("*.npz"))}
+        manifests = GOLDEN / "manifests" / task
+        for folder in (GOLDEN / f"{task}_small_b", manifests):
+            folder.mkdir(exist_ok=True)
+        kept: dict[str, Any] = {}
+        for name, facts in index.items():
+            golden = facts["golden"]
+            if golden not in goldens:
+                continue
+            kept[name] = {"golden": golden}
+            if name == golden:
+                kept[name] |= {"gain": facts["gain"], "weights_sha256": facts["weights_sha256"]}
+                kept[name]["goldens"] = {"small_b": {"noise": facts["goldens"]["small_b"]["noise"]}}
+            shutil.copyfile(goldens[golden], GOLDEN / f"{task}_small_b" / goldens[golden].name)
+            manifest = source / "manifests" / task / f"{golden}.json.gz"
+            shutil.copyfile(manifest, manifests / manifest.name)
+        (GOLDEN / f"{task}_index.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
 def main() -> int:
     """Write outputs, manifests and index."""
     source = Path(sys.argv[1])
+    if sys.argv[2:]:
+        copy_tasks(source, sys.argv[2:])
+        return 0
     networks = json.loads((source / "index.json").read_text())["networks"]
     for network in networks:
         manifest, outputs = (f"manifests/{network['id']}.json.gz", f"outputs/{network['id']}__n.npz")

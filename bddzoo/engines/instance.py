@@ -108,6 +108,8 @@ def dense_outputs(module: Any, features: Sequence[Tensor]) -> dict[str, Tensor]:
 
 
 def _detections(found: Any) -> Detections:
+    # What chooses without suppression (Sparse R-CNN) leaves its choice in any order.
+    found = found[found.scores.sort(descending=True, stable=True).indices]
     parts = (
         found.bboxes.float().cpu().numpy(),
         found.scores.float().cpu().numpy(),

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bddzoo.engines.recipe import Variant
-from bddzoo.engines.selftest.measures import Noise
+from bddzoo.engines.selftest.measures import USUAL_NOISE, Noise
 from bddzoo.errors import IntegrityError, MissingError
 from bddzoo.reading import LIMIT_BYTES, archive_errors, array_errors, json_errors, read_limited
 from bddzoo.reading import read_arrays as unpack_arrays
@@ -32,6 +32,8 @@ Arrays = dict[str, "npt.NDArray[Any]"]
 NOISE = "noise.json"
 IMAGE = "input_720x1280.png"
 # The two crops of the first image, (rows, columns).
+# Width of the second image's input by that of the even crop.
+IMAGE_TO_CROP = 1216 / 256
 CROPS = {"even": (slice(200, 328), slice(300, 556)), "odd": (slice(100, 197), slice(500, 661))}
 
 
@@ -107,7 +109,9 @@ class GoldenFolder:
                     gain, digest = facts.get("gain"), facts.get("weights_sha256")
                     if isinstance(digest, dict):  # of both variants
                         digest = digest.get(kind.variant)
-                    noise = self._index(NOISE).get(f"{kind.name}/{candidate}")
+                    noise: Noise | None = self._index(NOISE).get(f"{kind.name}/{candidate}")
+                    if noise is None:
+                        noise = _noise_of_runs(facts.get("goldens"), kind.suffix.removeprefix("_"))
                     yield Golden(candidate, kind, path, gain, digest, noise)
                     break
 
@@ -159,14 +163,16 @@ class GoldenFolder:
 
     def _weights(self, task: str, kind: Kind, golden: str) -> dict[str, Any]:
         """Gain and digest of the weights that a golden was made with; empty where nothing says so."""
-        # A folder has an index of each variant, or one of both.
-        index = self._index("small_b_index.json" if kind.small else f"{task}_b_index.json")
-        if kind.variant != "b" or not index:
-            index = self._index(f"{task}_index.json")
-        sharing = [facts for facts in index.values() if facts.get("golden") == golden]
-        for facts in (index.get(golden, {}), *sharing):
-            if _has_gain(facts):
-                return facts
+        # A folder has an index of each variant, or one of both, whose digests are of either.
+        names = [f"{task}_index.json"]
+        if kind.variant == "b":
+            names.insert(0, "small_b_index.json" if kind.small else f"{task}_b_index.json")
+        for name in names:
+            index = self._index(name)
+            sharing = [facts for facts in index.values() if facts.get("golden") == golden]
+            for facts in (index.get(golden, {}), *sharing):
+                if _has_gain(facts) and (name == names[0] or isinstance(facts.get("weights_sha256"), dict)):
+                    return facts
         # The gain is a property of the model; only the digest is the variant's own.
         for entry in self._models:
             if golden in (entry.get("golden"), entry.get("name")) and _has_gain(entry):
@@ -188,6 +194,29 @@ class GoldenFolder:
     @cached_property
     def _indices(self) -> dict[str, dict[str, dict[str, Any]]]:
         return {}
+
+
+def _noise_of_runs(goldens: Any, kind: str) -> Noise | None:
+    """The largest noise that an index has for a kind of golden, by the names of measures; None for none.
+
+    Where that kind was not measured, the network's others speak for it, and pixels of the crops count for
+    as many of the image as it is wider. An index has noise by run and by group of arrays; boxes and scores
+    of proposals and detections are groups of their own there, `NAME px` and `NAME score`.
+    """
+    kinds = goldens if isinstance(goldens, dict) else {}
+    for facts, wider in ((kinds.get(kind), 1.0), *((facts, IMAGE_TO_CROP) for facts in kinds.values())):
+        runs = facts.get("noise") if isinstance(facts, dict) else None
+        found: dict[str, float] = {}
+        for groups in runs.values() if isinstance(runs, dict) else ():
+            for group, value in groups.items():
+                unit = group.rpartition(" ")[2]
+                name = {"px": "boxes", "score": "scores"}.get(unit, group)
+                usual = USUAL_NOISE.get(unit, USUAL_NOISE["std"])
+                wide = wider if name == "boxes" else 1.0
+                found[name] = max(found.get(name, usual), float(value) * wide)
+        if found:
+            return found
+    return None
 
 
 def _has_gain(facts: dict[str, Any]) -> bool:

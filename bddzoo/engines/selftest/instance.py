@@ -51,6 +51,8 @@ def check_small(
             _compare_proposals(runner, features, sample, own["proposals"], own["num_proposals"], None, pairs)
         if "rois" in arrays:
             _compare_heads(runner, features, arrays["rois"], own, stages, crop)
+        if "stage0_cls" in own:
+            _compare_refined(runner, features, sample, own, stages, crop)
         _compare_final(runner, x, (size, size, (1.0, 1.0)), own, pairs, _choice(runner, features, sample))
     return [*stages.measures(), *pairs.measures()]
 
@@ -83,6 +85,8 @@ def check_full(
         _compare_proposals(runner, features, sample, arrays["proposals_top"], count, scores, pairs)
     if "rois" in arrays:
         _compare_heads(runner, features, np.pad(arrays["rois"], ((0, 0), (1, 0))), arrays, stages, "")
+    if "stage0_cls" in arrays:
+        _compare_refined(runner, features, sample, arrays, stages, "")
     sizes = (ready.image_size, ready.original_size, ready.scale_factor)
     masks = _compare_final(runner, x, sizes, arrays, pairs, _choice(runner, features, sample))
     return [*stages.measures(), *pairs.measures(), *masks]
@@ -259,6 +263,26 @@ def _compare_heads(
             stages.compare("roi_feat", to_numpy(pooled[:, ::16, ::3, ::3]), arrays["roi_feat"])
             levels = to_numpy(extractor.map_roi_levels(rois, extractor.num_inputs)).astype(np.int64)
             stages.compare("roi_levels", levels, arrays["roi_levels"])
+
+
+@torch.no_grad()
+def _compare_refined(
+    runner: DetectionRunner, features: Any, sample: Any, arrays: Arrays, stages: Stages, where: str
+) -> None:
+    """Class scores and boxes of every fourth learnt proposal, as each stage of Sparse R-CNN leaves them."""
+    from mmdet.structures.bbox import bbox2roi
+
+    proposals = runner.module.rpn_head.predict(features, [sample])[0]
+    boxes, proposal_features = proposals.bboxes, proposals.features[None]
+    for stage in range(runner.module.roi_head.num_stages):
+        # The head has no public function for one stage.
+        found = runner.module.roi_head._bbox_forward(
+            stage, features, bbox2roi([boxes]), proposal_features, [sample.metainfo]
+        )
+        boxes, proposal_features = found["detached_proposals"][0], found["object_feats"]
+        for name, values in (("cls", found["cls_score"][0]), ("bbox", boxes)):
+            key = f"stage{stage}_{name}"
+            stages.compare(f"{where} {key}".strip(), to_numpy(values[::4]), arrays[key])
 
 
 def _compare_final(
