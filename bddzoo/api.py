@@ -12,14 +12,12 @@ from bddzoo.errors import BddzooError, BddzooWarning
 from bddzoo.registry import load_registry
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import torch
 
     from bddzoo.artifacts import Fetcher
-    from bddzoo.datasets.formats.scalabel import Detections
     from bddzoo.engines.load import Runner
     from bddzoo.evaluation import Scores
+    from bddzoo.inference.batches import Result
     from bddzoo.registry.model import ArtifactKind, Model
     from bddzoo.results import Record, VerdictReport, WeightsUsed
     from bddzoo.runs.measure import Measurement
@@ -81,7 +79,7 @@ class LoadedModel:
 
     def predict(
         self, images: Iterable[str | Path], *, batch_size: int | None = None
-    ) -> Iterator[tuple[Path, npt.NDArray[np.uint8] | Detections]]:
+    ) -> Iterator[tuple[Path, Result]]:
         """Predictions for image files of any size, in order; they are read ahead and run in batches.
 
         Args:
@@ -90,7 +88,8 @@ class LoadedModel:
 
         Yields:
             The file, and its class map (H, W) uint8, or `Detections` with `boxes` (N, 4) in pixels, `scores`
-            (N,) and `labels` (N,) class ids from 0; of instance segmentation also `masks` (N, H, W) bool.
+            (N,) and `labels` (N,) class ids from 0; of instance segmentation also `masks` (N, H, W) bool;
+            `PanopticMap` of panoptic segmentation; of image tagging `Tag` with `name` and `score`.
 
         Raises:
             BddzooError: An image cannot be used.

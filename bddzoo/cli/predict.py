@@ -43,6 +43,9 @@ Written below --out:
   ins_seg  bitmasks/NAME.png, score.json, det.json, ins_seg.json (RLE),
            overlays/NAME.jpg
   det      det.json, overlays/NAME.jpg
+  pan_seg  bitmasks/NAME.png, pan_seg.json (RLE), overlays/NAME.jpg
+  tagging  tagging.json (weather or scene of each frame), overlays/NAME.jpg;
+           'bddzoo score --by weather --attributes tagging.json' slices by it
 \b
 Examples:
   bddzoo predict mask_rcnn_r50_fpn_1x_ins_seg_bdd100k -i street.jpg -o out/
@@ -92,7 +95,8 @@ def command(
     from bddzoo.datasets.layouts import find_images, layout_of
     from bddzoo.engines.ops import warn_of_mmcv
     from bddzoo.inference.load import check_device_name
-    from bddzoo.runs.predict import Drawing, Prediction
+    from bddzoo.runs.describe import Drawing
+    from bddzoo.runs.predict import Prediction
 
     if bool(images) == (run.split is not None):
         raise UsageError("one of --images and --split is needed", hint="-i FOLDER, or --split test")
@@ -158,7 +162,8 @@ def run_prediction(
 
 
 def _content(row: dict[str, Any]) -> str:
-    """What is in an image: its largest classes, or its objects."""
-    if "classes" in row:
-        return ", ".join(f"{name} {share:.0%}" for name, share in list(row["classes"].items())[:4])
-    return ", ".join(f"{count} {name}" for name, count in row["drawn"].items()) or "nothing above the score"
+    """What is in an image: its largest classes, its objects, or its attributes."""
+    words = [f"{name} {share:.0%}" for name, share in list(row.get("classes", {}).items())[:4]]
+    words += [f"{count} {name}" for name, count in row.get("drawn", {}).items()]
+    words += [f"{key}: {value} ({row['score']:.0%})" for key, value in row.get("attributes", {}).items()]
+    return ", ".join(words) or "nothing above the score"

@@ -196,17 +196,21 @@ def command(
         check_target(out, force)
     known: dict[str, dict[str, str]] = {}
     if attributes:
-        from bddzoo.datasets.attributes import read_attribute_files
+        from bddzoo.datasets.attributes import predicted, read_attribute_files
         from bddzoo.evaluation.slices import check_keys
 
         known = read_attribute_files(attributes)
         check_keys(known, keys)
+        if marked := predicted(known, keys):
+            extras["predicted_attributes"] = marked
     if evaluator == "official":
         found = _ask_toolkit(task, gt, result, score_file, extras)
     else:
         found = _evaluate(app, task, dataset, gt, result, score_file, options)
     for line in found.warnings:
         app.warn(line)
+    for key in extras.get("predicted_attributes", ()):
+        app.warn(f"{key} of {attributes} is what a network predicted, not a label")
     more = Extras(keys, known, ci, seed, worst, calibration, plots)
     blocks = more.add(found, extras)
     if against:

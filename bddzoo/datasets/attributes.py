@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from bddzoo.reading import json_errors
 
 ATTRIBUTES = ("weather", "scene", "timeofday")
 UNKNOWN = "unknown"
+# Behind the name of an attribute: the score that a network gave its value.
+SCORE = "_score"
 _FILES = (
     "labels/{task}/polygons/{task}_{split}.json",
     "labels/{task}/rles/{task}_{split}.json",
@@ -77,6 +79,11 @@ def read_attribute_files(path: Path) -> dict[str, dict[str, str]]:
     if not any(found.values()):
         raise MissingError(f"{path} has no frame with attributes", hint="expected weather, scene, timeofday")
     return found
+
+
+def predicted(attributes: Mapping[str, Mapping[str, str]], by: Iterable[str]) -> list[str]:
+    """Those of some attributes that a network predicted."""
+    return [key for key in by if any(key + SCORE in values for values in attributes.values())]
 
 
 def _decode(source: Source, member: str) -> dict[str, dict[str, str]]:

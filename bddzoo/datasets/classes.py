@@ -24,7 +24,7 @@ class ClassSet:
     """Classes of a task.
 
     Attributes:
-        task: Name of the task.
+        task: Name of the task; of image tagging, of the attribute.
         names: Class names; the position is the class id, from 0.
         palette: One RGB colour per class, 0..255.
     """
@@ -146,7 +146,11 @@ TAGS = {
 }
 """Attributes of frames that are predicted (image tagging), with their classes in the networks' order."""
 
-CLASS_SETS = {classes.task: classes for classes in (SEM_SEG, INS_SEG, DET, DRIVABLE)}
+CLASS_SETS = {
+    **{classes.task: classes for classes in (SEM_SEG, INS_SEG, DET, DRIVABLE, PAN_SEG)},
+    **{key: ClassSet(key, names, SEM_SEG.palette[: len(names)]) for key, names in TAGS.items()},
+}
+"""Classes by task, those of image tagging by attribute."""
 
 BITMASK_TASKS = ("ins_seg", "pan_seg")
 """Tasks whose labels are bitmasks of instances; the others have class maps."""
@@ -157,7 +161,7 @@ def label_values(task: str) -> frozenset[int]:
 
     `data check`, `score`, `eval` and `check` refuse every other value.
     """
-    classes = len(PAN_SEG if task == PAN_SEG.task else CLASS_SETS[task])
+    classes = len(CLASS_SETS[task])
     return frozenset(range(classes + 1) if task in BITMASK_TASKS else (*range(classes), IGNORED))
 
 

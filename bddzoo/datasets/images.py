@@ -2,8 +2,10 @@
 
     images/10k/{train,val,test}/*.jpg
     labels/sem_seg/masks/{train,val}/*.png
-    labels/ins_seg/bitmasks/{train,val}/*.png
+    labels/ins_seg/bitmasks/{train,val}/*.png, labels/pan_seg/bitmasks/...
     images/100k/... and labels/drivable/masks/... for drivable area
+    images/100k/... and labels/det_20/det_val.json for detection and image tagging, which also takes 2018's
+    labels/bdd100k_labels_images_val.json
     seg/images/... and seg/labels/.../*_train_id.png as published in 2018
 
 Frame attributes (weather, scene, time of day) are read from whichever official JSON is there.
@@ -16,7 +18,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from bddzoo.datasets.attributes import read_attributes
+from bddzoo.datasets.attributes import read_attribute_files, read_attributes
+from bddzoo.datasets.classes import BITMASK_TASKS
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.files import cannot_read
 from bddzoo.text import number_of
@@ -40,14 +43,18 @@ _IMAGES = {
     "ins_seg": "images/10k",
     "drivable": "images/100k",
     "det": "images/100k",
+    "pan_seg": "images/10k",
+    "tagging": "images/100k",
 }
 _LABELS = {
     "sem_seg": "labels/sem_seg/masks",
     "ins_seg": "labels/ins_seg/bitmasks",
     "drivable": "labels/drivable/masks",
+    "pan_seg": "labels/pan_seg/bitmasks",
 }
-# Labels of all images of a split in one JSON file.
-_LABEL_FILES = {"det": "labels/det_20/det_{split}.json"}
+# Labels of all images of a split in one JSON file; the first that is there.
+_DET_20 = "labels/det_20/det_{split}.json"
+_LABEL_FILES = {"det": (_DET_20,), "tagging": ("labels/bdd100k_labels_images_{split}.json", _DET_20)}
 
 OFFICIAL_COUNTS = {
     ("sem_seg", "train"): 7000,
@@ -62,6 +69,12 @@ OFFICIAL_COUNTS = {
     ("det", "train"): 69863,
     ("det", "val"): 10000,
     ("det", "test"): 20000,
+    ("pan_seg", "train"): 7000,
+    ("pan_seg", "val"): 1000,
+    ("pan_seg", "test"): 2000,
+    ("tagging", "train"): 69863,
+    ("tagging", "val"): 10000,
+    ("tagging", "test"): 20000,
 }
 """Images of a task and split in the published data set."""
 
@@ -156,7 +169,7 @@ class BddLayout:
         """Everything that a task and split hold, mismatched names included.
 
         Args:
-            task: `sem_seg`, `ins_seg`, `drivable` or `det`.
+            task: `sem_seg`, `ins_seg`, `drivable`, `det`, `pan_seg` or `tagging`.
             split: `train`, `val` or `test`.
             labels: Require and match labels; `test` has none in the published data set.
             attributes: Read the frame attributes.
@@ -170,7 +183,7 @@ class BddLayout:
             return self._in_one_file(task, split, images, labels=labels, attributes=attributes)
         wanted = labels and (split != "test" or self.label_folder(task, split).is_dir())
         if wanted:
-            what = "bitmasks, *.png" if task == "ins_seg" else "class maps, *.png"
+            what = "bitmasks, *.png" if task in BITMASK_TASKS else "class maps, *.png"
             found = self._files(self.label_folder(task, split), frozenset({".png"}), f"the {task} {what}")
             need_pairs(images, found, self.image_folder(task, split), self.label_folder(task, split))
         known = read_attributes(self.root, task, split, images) if attributes else {}
@@ -180,9 +193,8 @@ class BddLayout:
         self, task: str, split: str, images: Mapping[str, Path], *, labels: bool, attributes: bool
     ) -> Listing:
         """The listing of a task whose labels of a split are one JSON file."""
-        from bddzoo.datasets.formats.boxes import open_boxes
-
-        file = self.root / _LABEL_FILES[task].format(split=split)
+        files = [self.root / name.format(split=split) for name in _LABEL_FILES[task]]
+        file = next((file for file in files if file.is_file()), files[-1])
         if not labels or (split == "test" and not file.is_file()):
             found = None
         elif not file.is_file():
@@ -191,7 +203,7 @@ class BddLayout:
                 hint=self._root_hint(file),
             )
         else:
-            found = {frame_stem(Path(name).stem): file for name in open_boxes(file).names}
+            found = {frame_stem(Path(name).stem): file for name in _NAMES[task](file)}
             need_pairs(images, found, self.image_folder(task, split), file)
         known = read_attributes(self.root, task, split, images) if attributes else {}
         return pair(images, found, known)
@@ -226,6 +238,16 @@ class BddLayout:
                 return f"did you mean --data {other}?"
         present = sorted(p.name for p in self.root.iterdir() if p.is_dir() and not p.name.startswith("."))[:6]
         return f"it holds {', '.join(present)}" if present else "it is empty"
+
+
+def _with_boxes(file: Path) -> Iterable[str]:
+    from bddzoo.datasets.formats.boxes import open_boxes
+
+    return open_boxes(file).names
+
+
+# Names of the frames in a label file, which is refused where it is of another kind.
+_NAMES: dict[str, Callable[[Path], Iterable[str]]] = {"det": _with_boxes, "tagging": read_attribute_files}
 
 
 def walk(folder: Path, suffixes: Iterable[str]) -> list[Path]:

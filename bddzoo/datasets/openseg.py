@@ -65,10 +65,11 @@ def class_set_of(model: Model) -> ClassSet:
             predicts another number of classes.
     """
     dataset = model.protocol.dataset if model.protocol else "bdd100k"
-    if model.task not in CLASS_SETS:
-        raise UsageError(f"model {model.id}: no image is labelled for {model.task} here")
-    street = model.task != SEM_SEG.task or dataset.startswith(_STREET)
-    classes = CLASS_SETS[model.task] if street else class_set(dataset)
+    what = model.method.attribute or model.task
+    if what not in CLASS_SETS:
+        raise UsageError(f"model {model.id}: no image is labelled for {what} here")
+    street = what != SEM_SEG.task or dataset.startswith(_STREET)
+    classes = CLASS_SETS[what] if street else class_set(dataset)
     if model.network is not None and model.network.num_classes != len(classes):
         raise UsageError(
             f"model {model.id} predicts {model.network.num_classes} classes, {dataset} has {len(classes)}",

@@ -176,13 +176,17 @@ def _unreadable(path: Path, error: OSError) -> MissingError:
     return MissingError(f"cannot read {path}: {error.strerror or error}")
 
 
+# What `predict` writes for a task and `score` reads, besides class maps.
+_PARTS = {"ins_seg": "bitmasks", "pan_seg": "bitmasks", "det": "det.json", "tagging": "tagging.json"}
+
+
 def find_predictions(path: Path, task: str, score_file: Path | None) -> tuple[Path, Path | None]:
     """The predictions themselves in a folder that `predict` or `eval` wrote; anything else as it is.
 
     Returns:
         Where they are, and the scores of bitmasks: those given, or the ones in the folder that was named.
     """
-    inside = path / {"ins_seg": "bitmasks", "pan_seg": "bitmasks", "det": "det.json"}.get(task, "masks")
+    inside = path / _PARTS.get(task, "masks")
     found = inside if inside.exists() else path
     if score_file is None and task == "ins_seg" and found.is_dir():
         places = (found / "score.json", path / "score.json")

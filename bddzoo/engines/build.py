@@ -35,7 +35,11 @@ def build_network(model: Model, *, train: bool = False) -> nn.Module:
     if network.engine == "openseg":
         return _openseg(model, train)
     config = expand(model, train=train)
-    scope = "mmdet" if network.engine == "mmdet" else "mmseg"  # Vis4D's network is one of mmsegmentation's
+    scope = "mmseg" if network.engine == "vis4d" else network.engine  # the same network by other names
+    if config["backbone"]["type"] == "DLA":  # which mmpretrain hasn't
+        from bddzoo.engines.dla import DLA
+
+        config["backbone"] = DLA(**{k: v for k, v in config["backbone"].items() if k != "type"})
     module = build_part(f"model {model.id}", scope, config, whole=train)
     # Advice to authors of networks, which would be repeated for each image.
     warnings.filterwarnings("ignore", message="When align_corners=True", module=r"mmseg\.models")

@@ -41,6 +41,8 @@ PACKAGES = {
 LEAST = 128
 # The first with every operator of the zoos' networks.
 OPSET = 20
+# What runners give whose network is written whole.
+_WHOLE = ("class map", "tags")
 
 
 def need_packages(name: str) -> None:
@@ -115,7 +117,7 @@ def expected_outputs(runner: Runner, x: Tensor) -> list[Tensor]:
     import torch
 
     with torch.no_grad():
-        if runner.gives == "class map":
+        if runner.gives in _WHOLE:
             return [runner.run_module(x)]  # type: ignore[union-attr]
         return list(_dense_part(runner.module, x).values())
 
@@ -136,9 +138,9 @@ def describe(model: Model) -> dict[str, str]:
     protocol = model.protocol
     facts: dict[str, Any] = {"model": model.id, "zoo": model.zoo.id, "task": model.task}
     if protocol is not None:
-        for name in ("channel_order", "div_value", "mean", "std", "scale", "resize", "pad_divisor"):
+        for name in ("channel_order", "div_value", "mean", "std", "scale", "resize", "center_crop"):
             facts[name] = getattr(protocol, name)
-        for name in ("mode", "crop", "stride", "flip", "scales"):
+        for name in ("pad_divisor", "mode", "crop", "stride", "flip", "scales"):
             facts[name] = getattr(protocol, name)
     facts["written_by"] = f"bddzoo {__version__}"
     return {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
@@ -149,7 +151,7 @@ def _part_of(runner: Runner, argmax: bool) -> tuple[Any, tuple[str, ...], str]:
     import torch
     from torch import nn
 
-    if runner.gives == "class map":
+    if runner.gives in _WHOLE:
 
         class Dense(nn.Module):
             """Image to logits or classes."""
@@ -164,7 +166,7 @@ def _part_of(runner: Runner, argmax: bool) -> tuple[Any, tuple[str, ...], str]:
 
         return Dense(), ("classes" if argmax else "logits",), ""
     if argmax:
-        raise UsageError("--argmax is for class maps", hint="leave it out")
+        raise UsageError("--argmax is for class maps and tags", hint="leave it out")
 
     class DensePart(nn.Module):
         """Image to features, and what the dense head gives for every anchor."""
@@ -182,6 +184,8 @@ def _part_of(runner: Runner, argmax: bool) -> tuple[Any, tuple[str, ...], str]:
         left_out = "second stage: NMS and RoIAlign choose boxes, so that shapes depend on the image"
     else:
         left_out = "boxes and NMS: they choose, so that shapes depend on the image"
+    if runner.gives == "panoptic map":
+        left_out += "; semantic head and fusion go with it"
     return DensePart(), names, left_out
 
 

@@ -43,16 +43,19 @@ def count_flops(module: nn.Module, model: Model, size: tuple[int, int]) -> int:
 
     from bddzoo.engines.load import make_runner
 
+    runner: Any = make_runner(module, model)
     deform_conv = _deform_conv()
     counter = FlopCounterMode(display=False, custom_mapping={deform_conv: _deform_conv_flops})
     with FakeTensorMode(allow_non_fake_inputs=True), counter, torch.no_grad():
         x = torch.zeros(1, 3, *size)
-        if not hasattr(module, "decode_head") and hasattr(module, "extract_feat"):
+        if runner.gives == "tags":
+            runner.run_module(x)
+        elif runner.gives != "class map":
             _detector(module, x)
         elif model.network is not None and model.network.engine == "openseg":
-            make_runner(module, model).logits(x, size, size)  # type: ignore[call-arg, union-attr]
+            runner.logits(x, size, size)
         else:
-            make_runner(module, model).logits(x, size)  # type: ignore[union-attr]
+            runner.logits(x, size)
     return int(counter.get_total_flops())
 
 

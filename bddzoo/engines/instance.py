@@ -60,12 +60,18 @@ class DetectionRunner:
             For each image its detections, best first, in pixels of the original; `Instances` where the
             network gives masks.
         """
+        samples = self.samples(x, img_shapes, ori_shapes, scale_factors)
+        return [as_detections(s.pred_instances) for s in self.module.predict(x, samples, rescale=True)]
+
+    def samples(
+        self, x: Tensor, img_shapes: Sequence[Size], ori_shapes: Sequence[Size], scale_factors: Sequence[Any]
+    ) -> list[Any]:
+        """What mmdet wants to know of each image of a batch."""
         pad = tuple(x.shape[2:])
-        samples = [
+        return [
             self.sample(pad, tuple(img), tuple(ori), tuple(scale))
             for img, ori, scale in zip(img_shapes, ori_shapes, scale_factors, strict=True)
         ]
-        return [_detections(s.pred_instances) for s in self.module.predict(x, samples, rescale=True)]
 
     def sample(self, pad: tuple[int, ...], img: tuple[int, ...], ori: tuple[int, ...], scale: Any) -> Any:
         from mmdet.structures import DetDataSample
@@ -107,7 +113,8 @@ def dense_outputs(module: Any, features: Sequence[Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def _detections(found: Any) -> Detections:
+def as_detections(found: Any) -> Detections:
+    """Results of mmdet for one image."""
     # What chooses without suppression (Sparse R-CNN) leaves its choice in any order.
     found = found[found.scores.sort(descending=True, stable=True).indices]
     parts = (

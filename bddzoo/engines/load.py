@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bddzoo.engines.build import build_network
+from bddzoo.engines.registry_config import network_of
 from bddzoo.engines.weights import load_weights
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry.model import Model
@@ -16,10 +17,21 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from bddzoo.engines.classify import TagRunner
     from bddzoo.engines.instance import DetectionRunner
     from bddzoo.engines.semantic import SemSegRunner
 
-    Runner = SemSegRunner | DetectionRunner
+    Runner = SemSegRunner | DetectionRunner | TagRunner
+
+# Module and class that runs the networks of an engine, or of one of its architectures.
+_RUNNERS = {
+    "mmseg": ("semantic", "SemSegRunner"),
+    "vis4d": ("semantic", "SemSegRunner"),
+    "mmdet": ("instance", "DetectionRunner"),
+    "PanopticFPN": ("panoptic", "PanopticRunner"),
+    "mmpretrain": ("classify", "TagRunner"),
+    "openseg": ("openseg.runner", "OpensegRunner"),
+}
 
 # How PyTorch, the libraries that it calls and NumPy say that there is too little memory.
 _TOO_LITTLE = (
@@ -92,17 +104,12 @@ def put_on(module: nn.Module, place: torch.device) -> nn.Module:
 
 def make_runner(module: nn.Module, model: Model) -> Runner:
     """The runner for a network of `build_network(model)`."""
-    if model.network is not None and model.network.engine == "openseg":
-        from bddzoo.engines.openseg.runner import OpensegRunner
+    from importlib import import_module
 
-        return OpensegRunner(module, model)
-    if hasattr(module, "decode_head"):
-        from bddzoo.engines.semantic import SemSegRunner
-
-        return SemSegRunner(module, model)
-    from bddzoo.engines.instance import DetectionRunner
-
-    return DetectionRunner(module, model)
+    network = network_of(model)
+    place, name = _RUNNERS.get(network.arch) or _RUNNERS[network.engine]
+    runner: Runner = getattr(import_module(f"bddzoo.engines.{place}"), name)(module, model)
+    return runner
 
 
 def find_device(name: str | torch.device = "auto") -> torch.device:

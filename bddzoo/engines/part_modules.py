@@ -85,7 +85,7 @@ _MMSEG = {
 }
 
 _MMDET = {
-    "detectors": {"CascadeRCNN": "cascade_rcnn", "MaskRCNN": "mask_rcnn"},
+    "detectors": {"CascadeRCNN": "cascade_rcnn", "MaskRCNN": "mask_rcnn", "PanopticFPN": "panoptic_fpn"},
     "backbones": {"HRNet": "hrnet", "ResNet": "resnet"},
     "necks": {"FPN": "fpn", "HRFPN": "hrfpn"},
     "dense_heads": {"RPNHead": "rpn_head"},
@@ -95,6 +95,10 @@ _MMDET = {
         "FCNMaskHead": "mask_heads.fcn_mask_head",
         "Shared2FCBBoxHead": "bbox_heads.convfc_bbox_head",
         "SingleRoIExtractor": "roi_extractors.single_level_roi_extractor",
+    },
+    "seg_heads": {
+        "HeuristicFusionHead": "panoptic_fusion_heads.heuristic_fusion_head",
+        "PanopticFPNHead": "panoptic_fpn_head",
     },
     "task_modules": {
         "AnchorGenerator": "prior_generators.anchor_generator",
@@ -107,10 +111,23 @@ _MMDET = {
     },
 }
 
-# Registers the plain linear layer that box heads ask for by name.
-_ALSO = {"Shared2FCBBoxHead": "mmdet.models.layers.normed_predictor"}
+_MMPRETRAIN = {
+    "classifiers": {"ImageClassifier": "image"},
+    "backbones": {"ResNet": "resnet", "VGG": "vgg"},
+    "necks": {"GlobalAveragePooling": "gap"},
+    "heads": {"ClsHead": "cls_head", "LinearClsHead": "linear_head"},
+    "losses": {"CrossEntropyLoss": "cross_entropy_loss"},
+    "utils": {"ClsDataPreprocessor": "data_preprocessor"},
+}
 
-_SCOPES = {"mmseg": _MMSEG, "mmdet": _MMDET}
+# What parts ask for without being told to: the plain linear layer of box heads, and losses.
+_ALSO = {
+    "Shared2FCBBoxHead": "mmdet.models.layers.normed_predictor",
+    "PanopticFPN": "mmdet.models.losses.smooth_l1_loss",
+    "PanopticFPNHead": "mmdet.models.losses.cross_entropy_loss",
+}
+
+_SCOPES = {"mmseg": _MMSEG, "mmdet": _MMDET, "mmpretrain": _MMPRETRAIN}
 
 
 def build_part(subject: str, scope: str, config: dict[str, Any], *, whole: bool = False) -> nn.Module:
@@ -118,7 +135,7 @@ def build_part(subject: str, scope: str, config: dict[str, Any], *, whole: bool 
 
     Args:
         subject: What it is for, in errors.
-        scope: `mmseg` or `mmdet`.
+        scope: `mmseg`, `mmdet` or `mmpretrain`.
         config: Its constructor arguments, `type` included.
         whole: Import all of the library, as upstream does: training may ask for any part of it.
 
@@ -187,7 +204,7 @@ def modules_of(scope: str, config: dict[str, Any]) -> list[str] | None:
     """The modules that a configuration's parts are in, or None if one is not known.
 
     Args:
-        scope: `mmseg` or `mmdet`.
+        scope: `mmseg`, `mmdet` or `mmpretrain`.
         config: A network's configuration.
     """
     known = dict(_COMMON)

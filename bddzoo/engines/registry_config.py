@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -12,8 +13,9 @@ from bddzoo.registry.model import Model, Network
 
 SEGMENTORS = ("EncoderDecoder", "CascadeEncoderDecoder")
 DETECTORS = (
-    "MaskRCNN", "CascadeRCNN", "FasterRCNN", "SparseRCNN", "RetinaNet", "FCOS", "ATSS",
+    "MaskRCNN", "CascadeRCNN", "FasterRCNN", "SparseRCNN", "RetinaNet", "FCOS", "ATSS", "PanopticFPN",
 )  # fmt: skip
+CLASSIFIERS = ("ImageClassifier",)
 # What a detector cannot do without, and its heads that know the number of classes.
 _DETECTOR_PARTS = ("backbone", "neck", "test_cfg")
 _CLASS_HEADS = ("bbox_head", "mask_head")
@@ -44,11 +46,11 @@ def network_of(model: Model) -> Network:
 def is_buildable(model: Model) -> bool:
     """Whether an engine of this package builds the model's network."""
     network = model.network
-    return network is not None and (
-        (network.engine in ("mmseg", "vis4d") and network.arch in SEGMENTORS)
-        or (network.engine == "mmdet" and network.arch in DETECTORS)
-        or (network.engine == "openseg" and is_spec(network))
-    )
+    if network is None:
+        return False
+    if network.engine == "openseg":
+        return is_spec(network)
+    return network.arch in _BUILT.get(network.engine, ((),))[0]
 
 
 def expand(model: Model, *, train: bool = False) -> dict[str, Any]:
@@ -71,12 +73,11 @@ def expand(model: Model, *, train: bool = False) -> dict[str, Any]:
     if network.engine == "openseg":
         return {"type": "OpensegNetwork", **asdict(spec_of(model))}
     if is_buildable(model):
-        build = _detector if network.engine == "mmdet" else _segmentor
-        return build(model, network, train)
+        return _BUILT[network.engine][1](model, network, train)
+    known = "; ".join(f"{engine} builds {', '.join(archs)}" for engine, (archs, _) in _BUILT.items())
     raise UsageError(
         f"model {model.id}: no engine builds a {network.arch} of '{network.engine}'",
-        hint=f"mmseg and vis4d build {', '.join(SEGMENTORS)}; mmdet builds {', '.join(DETECTORS)}; "
-        "openseg builds its own",
+        hint=f"{known}; openseg builds its own",
     )
 
 
@@ -136,6 +137,23 @@ def _detector(model: Model, network: Network, train: bool) -> dict[str, Any]:
             head.setdefault("num_classes", network.num_classes)
     config["train_cfg"] = _take(model, parts, "train_cfg") if train else None
     return config
+
+
+def _classifier(model: Model, network: Network, train: bool) -> dict[str, Any]:
+    parts = _plain(network.parts)
+    config = {role: _take(model, parts, role) for role in ("backbone", "head")}
+    config["head"].setdefault("loss", {"type": "CrossEntropyLoss", "loss_weight": 1.0})
+    front = {"type": "ClsDataPreprocessor"}  # does nothing: images come normalised
+    return {"type": network.arch, **config, "neck": parts.get("neck"), "data_preprocessor": front}
+
+
+# Architectures of each engine's library, and what makes their configurations.
+_BUILT: dict[str, tuple[tuple[str, ...], Callable[[Model, Network, bool], dict[str, Any]]]] = {
+    "mmseg": (SEGMENTORS, _segmentor),
+    "vis4d": (SEGMENTORS, _segmentor),
+    "mmdet": (DETECTORS, _detector),
+    "mmpretrain": (CLASSIFIERS, _classifier),
+}
 
 
 def _plain(value: Any) -> Any:

@@ -297,15 +297,14 @@ def prediction_problem(task: str, frames: Frames, at: int) -> str | None:
     Raises:
         MissingError: Labels that cannot be read at all.
     """
-    from bddzoo.datasets.classes import CLASS_SETS, PAN_SEG
+    from bddzoo.datasets.classes import CLASS_SETS
 
     where = frames.where(at)
     frame = frames.frame(at)
     labels = masked_labels(frame, where)
     if len(labels) < len(frame.labels or []):
         return "a label without a mask"
-    classes = PAN_SEG if task == "pan_seg" else CLASS_SETS[task]
-    known = {*classes.names, *(INS_ALIASES if task == "ins_seg" else ())}
+    known = {*CLASS_SETS[task].names, *(INS_ALIASES if task == "ins_seg" else ())}
     for label in labels:
         if label.category not in known:
             return f"unknown category {label.category!r}"

@@ -19,7 +19,6 @@ from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import segments
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
 from bddzoo.evaluation.metrics.insseg import score_entries
-from bddzoo.evaluation.metrics.panseg import PAN_CLASSES
 from bddzoo.evaluation.options import MASK_HEIGHT, MASK_WIDTH
 from bddzoo.evaluation.rle_frames import prediction_problem
 from bddzoo.files import atomic_open
@@ -160,7 +159,7 @@ def _png_check(
         else:
             pixels = decode_bitmask(content, path, "pred")
             found = segments(pixels, str(path))
-            limit = len(PAN_CLASSES) if task == "pan_seg" else len(CLASS_SETS[task])
+            limit = len(CLASS_SETS[task])
             odd = found.categories[(found.categories < 1) | (found.categories > limit)]
             if odd.size:
                 raise MissingError(

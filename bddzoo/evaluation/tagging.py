@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from bddzoo.datasets.attributes import UNKNOWN, read_attribute_files
 from bddzoo.datasets.classes import TAGS
@@ -77,10 +78,9 @@ def evaluate_tags(gt: Path, pred: Path, options: Options) -> Evaluation:
     for name, value in tagged.items():
         if not _has(found.get(name, {}), attribute):
             continue
-        counts = np.zeros((len(classes), len(classes) + 1), np.int64)
         predicted = found[name][attribute]
-        counts[_class(value, classes, gt, name), _class(predicted, classes, pred, name)] = 1
-        scores.add(name, counts)
+        _class(predicted, classes, pred, name)
+        scores.add(name, tag_counts(classes, value, predicted, gt, name))
     result = Evaluation(scores.compute(), scores, "attributes", remarks.lines(), missing)
     if missing:
         result.scores = replace(result.scores, partial=True)
@@ -89,6 +89,26 @@ def evaluate_tags(gt: Path, pred: Path, options: Options) -> Evaluation:
             f"Scalabel takes frames without a prediction for right: accuracy {100 * right / len(tagged):.2f}"
         )
     return result
+
+
+def tag_counts(
+    classes: Sequence[str], actual: str, predicted: str, gt: Path, frame: str
+) -> NDArray[np.int64]:
+    """The confusion matrix (classes, classes + 1) of one frame.
+
+    Args:
+        classes: Names of the classes.
+        actual: The frame's class by its label.
+        predicted: The predicted one.
+        gt: Label file, for messages.
+        frame: Name of the frame, for messages.
+
+    Raises:
+        MissingError: The label is not one of the classes.
+    """
+    counts = np.zeros((len(classes), len(classes) + 1), np.int64)
+    counts[_class(actual, classes, gt, frame), classes.index(predicted)] = 1
+    return counts
 
 
 def _has(values: Mapping[str, str], attribute: str) -> bool:

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from bddzoo.datasets.formats.panoptic import PanopticMap
 from bddzoo.datasets.formats.scalabel import Detections
+from bddzoo.datasets.formats.tags import Tag
+from bddzoo.datasets.openseg import class_set_of
 from bddzoo.engines.load import is_out_of_memory
 from bddzoo.errors import BddzooError, MissingError
 from bddzoo.inference.preprocess import Prepared
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
     import torch
 
     ClassMap = npt.NDArray[np.uint8]
-    Results = Callable[[], Sequence[ClassMap | Detections]]
+    Result = ClassMap | Detections | PanopticMap | Tag
+    Results = Callable[[], Sequence[Result]]
 
 
 @dataclass
@@ -76,7 +80,7 @@ class Batches:
         self.events = events
         self._started: tuple[list[str], Results] | None = None
 
-    def flush(self, group: list[LoadedImage]) -> Iterator[tuple[str, ClassMap | Detections]]:
+    def flush(self, group: list[LoadedImage]) -> Iterator[tuple[str, Result]]:
         """Start on a group of images of equal size; yields what has been started on before.
 
         A GPU works on one batch while the next is made ready and the one before is fetched: its results
@@ -108,7 +112,7 @@ class Batches:
             if self.device.type == "cpu":
                 yield from self.rest()
 
-    def rest(self) -> Iterator[tuple[str, ClassMap | Detections]]:
+    def rest(self) -> Iterator[tuple[str, Result]]:
         """What was started on and has not been given out."""
         if self._started is not None:
             names, results = self._started
@@ -142,23 +146,47 @@ def start_batch(runner: Any, model: Model, device: torch.device, batch: list[Pre
     """Run the network on images of equal size; what is returned waits for the results and fetches them."""
     import torch
 
-    first = batch[0]
     with torch.inference_mode():
-        x = _to_device(batch, device)
-        if runner.gives == "detections":
-            found = runner.detect(
-                x,
-                [p.image_size for p in batch],
-                [p.original_size for p in batch],
-                [p.scale_factor for p in batch],
-            )
-            ordered: list[ClassMap | Detections] = [instances.by_class() for instances in found]
-            return lambda: ordered
-        if whole_protocol(model):
-            logits = runner.logits(x, first.original_size, first.image_size)
-        else:
-            logits = runner.logits(x, first.original_size)
-        return class_maps(logits)
+        return _STARTED[runner.gives](runner, model, _to_device(batch, device), batch)
+
+
+def _class_maps(runner: Any, model: Model, x: torch.Tensor, batch: list[Prepared]) -> Results:
+    first = batch[0]
+    if whole_protocol(model):
+        return class_maps(runner.logits(x, first.original_size, first.image_size))
+    return class_maps(runner.logits(x, first.original_size))
+
+
+def _detections(runner: Any, model: Model, x: torch.Tensor, batch: list[Prepared]) -> Results:
+    found = [instances.by_class() for instances in runner.detect(x, *_sizes(batch))]
+    return lambda: found
+
+
+def _panoptic_maps(runner: Any, model: Model, x: torch.Tensor, batch: list[Prepared]) -> Results:
+    found = [PanopticMap(values) for values in runner.segment(x, *_sizes(batch))]
+    return lambda: found
+
+
+def _tags(runner: Any, model: Model, x: torch.Tensor, batch: list[Prepared]) -> Results:
+    classes, probabilities = class_set_of(model), runner.run_module(x).float().softmax(1)
+    return lambda: [Tag(classes, one) for one in probabilities.cpu().numpy()]
+
+
+def _sizes(batch: list[Prepared]) -> tuple[list[Any], list[Any], list[Any]]:
+    return (
+        [p.image_size for p in batch],
+        [p.original_size for p in batch],
+        [p.scale_factor for p in batch],
+    )
+
+
+# By what a runner gives.
+_STARTED: dict[str, Callable[[Any, Model, torch.Tensor, list[Prepared]], Results]] = {
+    "class map": _class_maps,
+    "detections": _detections,
+    "panoptic map": _panoptic_maps,
+    "tags": _tags,
+}
 
 
 def class_maps(logits: torch.Tensor) -> Callable[[], list[ClassMap]]:

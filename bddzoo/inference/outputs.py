@@ -3,7 +3,9 @@
     sem_seg:  masks/*.png      sem_seg.json
     drivable: masks/*.png      drivable.json
     ins_seg:  bitmasks/*.png   score.json   det.json   ins_seg.json (RLE; on request)
+    pan_seg:  bitmasks/*.png   pan_seg.json
     det:      det.json
+    tagging:  tagging.json
 
 File formats are the zoo's own; see `bddzoo.datasets.formats`. Class maps of openseg.pytorch's data sets are
 written in the values of their label files, without the JSON, which is BDD100K's.
@@ -20,13 +22,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from bddzoo.datasets.classes import DET, DRIVABLE, INS_SEG
 from bddzoo.datasets.formats.mask import paint_bitmask, paint_ids, write_mask, write_rgba
+from bddzoo.datasets.formats.panoptic import PanopticJsonWriter, PanopticMap
 from bddzoo.datasets.formats.scalabel import (
     Detections,
     DetJsonWriter,
@@ -34,6 +37,7 @@ from bddzoo.datasets.formats.scalabel import (
     RleJsonWriter,
     ScoreJsonWriter,
 )
+from bddzoo.datasets.formats.tags import Tag, TagJsonWriter
 from bddzoo.datasets.openseg import DataSet
 from bddzoo.errors import UsageError
 from bddzoo.files import cannot_write, write_bytes
@@ -42,7 +46,7 @@ from bddzoo.reading import json_errors, read_limited
 Image = npt.NDArray[np.uint8]
 
 # Of each task the folder of PNGs, if it has one, and what writes each JSON file.
-FOLDERS = {"sem_seg": "masks", "drivable": "masks", "ins_seg": "bitmasks"}
+FOLDERS = {"sem_seg": "masks", "drivable": "masks", "ins_seg": "bitmasks", "pan_seg": "bitmasks"}
 FILES: dict[str, dict[str, Callable[[Path], Any]]] = {
     "sem_seg": {"sem_seg.json": RleJsonWriter},
     "drivable": {"drivable.json": partial(RleJsonWriter, classes=DRIVABLE)},
@@ -51,7 +55,9 @@ FILES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "det.json": DetJsonWriter,
         "ins_seg.json": partial(RleJsonWriter, classes=INS_SEG),
     },
+    "pan_seg": {"pan_seg.json": PanopticJsonWriter},
     "det": {"det.json": partial(DetJsonWriter, classes=DET)},
+    "tagging": {"tagging.json": TagJsonWriter},
 }
 # Written where a run asks for it.
 _RLE = "ins_seg.json"
@@ -139,6 +145,11 @@ class PredictionSet:
                 with suppress(OSError):  # it holds what was done
                     self.folder.rmdir()
 
+    def add(self, name: str, result: Any) -> None:
+        """Write the prediction of one image, whatever kind it is."""
+        add = next(add for kind, add in self._ADD.items() if isinstance(result, kind))
+        add(self, name, result)
+
     def add_class_map(self, name: str, class_map: Image) -> None:
         """Write the class map of one image.
 
@@ -170,6 +181,24 @@ class PredictionSet:
                 writer.add_instances(name, found, paint_ids(found))
             else:
                 writer.add_instances(name, found)
+
+    def add_panoptic(self, name: str, found: PanopticMap) -> None:
+        """Write the panoptic map of one image."""
+        write_rgba(self._draft / "bitmasks" / f"{Path(name).stem}.png", found.bitmask())
+        for writer in self._writers.values():
+            writer.add_panoptic(name, found)
+
+    def add_tag(self, name: str, tag: Tag) -> None:
+        """Write the predicted attribute of one image."""
+        for writer in self._writers.values():
+            writer.add_tag(name, tag)
+
+    _ADD: ClassVar[dict[type, Callable[[PredictionSet, str, Any], None]]] = {
+        np.ndarray: add_class_map,
+        Detections: add_instances,
+        PanopticMap: add_panoptic,
+        Tag: add_tag,
+    }
 
     def add_overlay(self, name: str, drawn: Image) -> None:
         """Write a drawn image, (H, W, 3) uint8 BGR, as JPEG."""

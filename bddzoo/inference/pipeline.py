@@ -7,11 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
 from bddzoo.datasets.decode import read_image
-from bddzoo.datasets.formats.scalabel import Detections
 from bddzoo.engines.registry_config import network_of
 from bddzoo.errors import BddzooError, MissingError, UsageError
 from bddzoo.inference.background import prefetch
@@ -25,8 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from bddzoo.engines.load import Runner
-
-    ClassMap = npt.NDArray[np.uint8]
+    from bddzoo.inference.batches import Result
 
 
 def predict_frames(
@@ -38,7 +33,7 @@ def predict_frames(
     batch_size: int | None = None,
     workers: int | None = None,
     events: Events | None = None,
-) -> Iterator[tuple[str, ClassMap | Detections]]:
+) -> Iterator[tuple[str, Result]]:
     """Predictions for images of any size, in order, one at a time.
 
     Images are read and prepared by threads ahead of the network. Neighbours of equal size share a
@@ -55,8 +50,8 @@ def predict_frames(
         events: Callbacks; see there what happens to an image that cannot be used.
 
     Yields:
-        Name and class map (H, W) uint8, or name and `Detections` in the zoo's order (class by class),
-        which are `Instances` of instance segmentation.
+        Name, and class map (H, W) uint8, `Detections` in the zoo's order (class by class), which are
+        `Instances` of instance segmentation, `PanopticMap`, or `Tag`.
 
     Raises:
         BddzooError: An image cannot be used and `events.error` is not set.

@@ -1,7 +1,8 @@
 """From an image to the input of a network, as the zoo's test pipelines do it.
 
-The order is: float conversion (BDD100K's semantic segmentation only), resize, division of the grey
-levels, subtraction of the mean and division by the standard deviation in float32, padding with zeros.
+The order is: float conversion (where the pipeline resizes floats), resize, cut out of the middle, division
+of the grey levels, subtraction of the mean and division by the standard deviation in float32, padding with
+zeros.
 """
 
 from __future__ import annotations
@@ -57,6 +58,11 @@ def resized_size(width: int, height: int, protocol: Protocol) -> tuple[int, int]
         # Python's rounding, half to even, as openseg.pytorch's DefaultLoader has it.
         factor = min(protocol.scale) / min(width, height)
         return max(1, round(width * factor)), max(1, round(height * factor))
+    if protocol.resize == "short-side-floor":
+        short = min(protocol.scale)
+        if width < height:  # in the order of mmpretrain's ResizeEdge
+            return short, int(short * height / width)
+        return int(short * width / height), short
     return rescaled_size(width, height, protocol.scale)
 
 
@@ -65,8 +71,8 @@ def prepare(image: npt.NDArray[np.uint8], protocol: Protocol) -> Prepared:
 
     Args:
         image: (H, W, 3) uint8, BGR.
-        protocol: Size and kind of resize, order of the channels, divisor, mean and standard deviation,
-            padding.
+        protocol: Size and kind of resize, what is cut out, order of the channels, divisor, mean and standard
+            deviation, padding.
 
     Returns:
         Input in float32, in the protocol's order of channels. Mean and deviation are rounded to
@@ -78,10 +84,18 @@ def prepare(image: npt.NDArray[np.uint8], protocol: Protocol) -> Prepared:
     height, width = image.shape[:2]
     resized: npt.NDArray[np.generic] = image
     new_width, new_height = resized_size(width, height, protocol)
+    scale_factor = new_width / width, new_height / height
     if (new_width, new_height) != (width, height):
         source = image.astype(np.float32) if protocol.float_resize else image
         how = cv2.INTER_CUBIC if protocol.interpolation == "cubic" else cv2.INTER_LINEAR
         resized = cv2.resize(source, (new_width, new_height), interpolation=how)
+    if protocol.center_crop is not None:
+        rows, columns = (
+            middle(new_height, protocol.center_crop[0]),
+            middle(new_width, protocol.center_crop[1]),
+        )
+        resized = resized[rows, columns]
+        new_height, new_width = resized.shape[:2]
     pixels = np.zeros((3, *padded_size(new_width, new_height, protocol)), np.float32)
     order = (0, 1, 2) if protocol.channel_order == "BGR" else (2, 1, 0)
     for channel, place in enumerate(order):
@@ -92,17 +106,21 @@ def prepare(image: npt.NDArray[np.uint8], protocol: Protocol) -> Prepared:
         # Dividing, not multiplying by the reciprocal: the two differ in the last bit.
         np.subtract(levels, np.float32(protocol.mean[channel]), out=target, dtype=np.float32)
         np.divide(target, np.float32(protocol.std[channel]), out=target)
-    return Prepared(
-        pixels,
-        (new_height, new_width),
-        (height, width),
-        (new_width / width, new_height / height),
-    )
+    return Prepared(pixels, (new_height, new_width), (height, width), scale_factor)
+
+
+def middle(length: int, wanted: int) -> slice:
+    """The middle of a side, or all of a shorter one; halves are rounded to even, as by mmcv's CenterCrop."""
+    start = max(0, round((length - wanted) / 2))
+    return slice(start, min(length, start + wanted))
 
 
 def frame_input_size(protocol: Protocol) -> tuple[int, int]:
     """Height and width of the network's input for a frame of BDD100K, 1280x720."""
-    return padded_size(*resized_size(1280, 720, protocol), protocol)
+    width, height = resized_size(1280, 720, protocol)
+    if protocol.center_crop is not None:
+        height, width = min(height, protocol.center_crop[0]), min(width, protocol.center_crop[1])
+    return padded_size(width, height, protocol)
 
 
 def padded_size(width: int, height: int, protocol: Protocol) -> tuple[int, int]:

@@ -93,7 +93,8 @@ class Protocol(Struct, frozen=True):
         dataset: Data set layout, e.g. `bdd100k`, `cityscapes`.
         scale: Size `(width, height)` in pixels that images are resized to, as `resize` says; None for none.
         resize: `fit` inside `scale` with the aspect kept, `short-side`: the shorter side becomes
-            `min(scale)` with the aspect kept, or `exact`: `scale` itself.
+            `min(scale)` with the aspect kept, `short-side-floor`: the same with the other side rounded
+            down, or `exact`: `scale` itself.
         interpolation: Of the image, as OpenCV names them.
         float_resize: Convert to float32 before the resize (semantic segmentation upstream) or
             resize the uint8 image (instance segmentation upstream).
@@ -119,7 +120,7 @@ class Protocol(Struct, frozen=True):
     id: str
     dataset: str
     scale: tuple[int, int] | None = None
-    resize: Literal["fit", "short-side", "exact"] = "fit"
+    resize: Literal["fit", "short-side", "short-side-floor", "exact"] = "fit"
     interpolation: Literal["linear", "cubic"] = "linear"
     float_resize: bool = True
     channel_order: Literal["RGB", "BGR"] = "RGB"

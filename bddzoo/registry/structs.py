@@ -99,7 +99,7 @@ class ProtocolDoc(Doc):
 
     dataset: Ident
     scale: Size | None = None
-    resize: Literal["fit", "short-side", "exact"] = "fit"
+    resize: Literal["fit", "short-side", "short-side-floor", "exact"] = "fit"
     interpolation: Literal["linear", "cubic"] = "linear"
     float_resize: bool = True
     channel_order: Literal["RGB", "BGR"] = "RGB"

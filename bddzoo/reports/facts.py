@@ -132,6 +132,9 @@ def protocol_rows(model: Model) -> list[tuple[str, str]]:
         # Without a network nobody has written down how its input is made.
         if protocol.scale:
             rows.append(("resize", _resize_text(protocol, protocol.scale)))
+        if protocol.center_crop:
+            size = " x ".join(str(n) for n in protocol.center_crop)
+            rows.append(("cut out", f"{size} of the middle (height x width)"))
         mean, std = (" ".join(f"{v:.9g}" for v in t) for t in (protocol.mean, protocol.std))
         units = f", of grey levels / {protocol.div_value:g}" if protocol.div_value != 1 else ""
         rows.append(("normalise", f"{protocol.channel_order} mean {mean}, std {std}{units}"))
@@ -157,8 +160,9 @@ def _resize_text(protocol: Protocol, scale: tuple[int, int]) -> str:
     cubic = "cubic, " if protocol.interpolation == "cubic" else ""
     if protocol.resize == "exact":
         return f"to exactly {size}, {cubic}{how}"
-    if protocol.resize == "short-side":
-        return f"short side to {min(scale)}, aspect kept, {cubic}{how}"
+    if protocol.resize.startswith("short-side"):
+        down = ", other side rounded down" if protocol.resize == "short-side-floor" else ""
+        return f"short side to {min(scale)}, aspect kept{down}, {cubic}{how}"
     return f"into {size}, aspect kept, {cubic}{how}"
 
 

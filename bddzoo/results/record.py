@@ -24,7 +24,7 @@ TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 # Fields of the inference itself; they say nothing about predictions that were made elsewhere.
 INFERENCE_FIELDS = (
     *("scale", "resize", "interpolation", "float_resize", "channel_order", "div_value", "mean", "std"),
-    *("pad_divisor", "mode", "crop", "stride", "flip", "flip_swap", "scales", "logits_resize"),
+    *("center_crop", "pad_divisor", "mode", "crop", "stride", "flip", "flip_swap", "scales", "logits_resize"),
 )
 
 
@@ -44,13 +44,14 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         labels: Digest of the labels' pixels, see `digest_labels`; unset in records of earlier versions.
         id: Id of the registry's protocol that the run followed; unset in records of earlier versions.
         scale: Size `(width, height)` that images were resized into, as `resize` says.
-        resize: Kind of resize: `fit`, `short-side` or `exact`.
+        resize: Kind of resize: `fit`, `short-side`, `short-side-floor` or `exact`.
         interpolation: Of the image: `linear` or `cubic`.
         float_resize: Whether the resize worked on float32.
         channel_order: Order of the channels of the network's input, `mean` and `std`.
         div_value: What grey levels were divided by first.
         mean: Per-channel mean that was subtracted, of grey levels over `div_value`.
         std: Per-channel divisor, same units.
+        center_crop: `(height, width)` that was cut out of the middle; unset for the whole image.
         pad_divisor: Multiple that the padded size is of.
         mode: `whole` image or `slide`-ing windows.
         crop: Window `(height, width)` of `slide`.
@@ -101,6 +102,7 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     # Unset fields are not written, so a record of an earlier version stays the same file.
     labels: str | msgspec.UnsetType = msgspec.UNSET
     id: str | msgspec.UnsetType = msgspec.UNSET
+    center_crop: tuple[int, int] | msgspec.UnsetType = msgspec.UNSET
 
     @classmethod
     def of(cls, model: Model, **fields: Any) -> Fingerprint:
@@ -113,6 +115,8 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         values: dict[str, Any] = {}
         if model.protocol is not None:
             values = {name: getattr(model.protocol, name) for name in (*INFERENCE_FIELDS, "evaluator", "id")}
+            if values["center_crop"] is None:
+                del values["center_crop"]
         return cls(**{**values, **fields})
 
 

@@ -16,6 +16,8 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
+import msgspec
+
 from bddzoo.errors import ExitCode
 from bddzoo.registry.model import Model, Reported
 from bddzoo.results.record import INFERENCE_FIELDS, Record
@@ -82,6 +84,8 @@ def whole_split(record: Record) -> int | None:
 
 
 def _as_tuple(value: Any) -> Any:
+    if value is msgspec.UNSET:
+        return None
     return tuple(value) if isinstance(value, list | tuple) else value
 
 
@@ -142,6 +146,8 @@ CLASS_TABLES: Mapping[str, tuple[str, ...]] = {
     "AP": ("AP",),
     "box_AP": ("box_AP",),
 }
+# Metrics that a class without ground truth leaves as they are by their own definition.
+_OF_WHAT_IS_THERE = ("accuracy", "PQ")
 # What a zoo's metric is called in the official summary, where the names differ.
 SUMMARY_NAMES: Mapping[str, tuple[str, ...]] = {"mIoU": ("mIoU", "IoU"), "PixelACC": ("PixelACC", "pAcc")}
 
@@ -403,6 +409,8 @@ def _doubts(model: Model, record: Record, proved: Collection[str]) -> tuple[str,
 
 
 def _absent(record: Record, metric: str) -> tuple[str, ...]:
+    if metric in _OF_WHAT_IS_THERE:
+        return ()
     absent = list(record.absent_classes)
     for table in CLASS_TABLES.get(metric, ()):
         absent += [name for name, value in record.per_class.get(table, {}).items() if value is None]

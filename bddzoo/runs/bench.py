@@ -411,8 +411,10 @@ class _Network:
         """From a JPEG to a PNG, both in memory: what a disk takes is the disk's."""
         from bddzoo.datasets.decode import decode_image
         from bddzoo.datasets.formats.mask import paint_bitmask
+        from bddzoo.datasets.formats.panoptic import PanopticMap
         from bddzoo.datasets.formats.png import encode_png
         from bddzoo.datasets.formats.scalabel import Detections, Instances
+        from bddzoo.datasets.formats.tags import Tag
         from bddzoo.inference.batches import start_batch
         from bddzoo.inference.pipeline import protocol_of
         from bddzoo.inference.preprocess import prepare
@@ -422,7 +424,9 @@ class _Network:
         for result in start_batch(self.runner, self.model, self.device, [prepared])():
             if isinstance(result, Instances):
                 encode_png(paint_bitmask(result), name)
-            elif not isinstance(result, Detections):
+            elif isinstance(result, PanopticMap):
+                encode_png(result.bitmask(), name)
+            elif not isinstance(result, Detections | Tag):
                 encode_png(result, name)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bddzoo.datasets.images import Sample
 from bddzoo.datasets.layouts import labels_of
@@ -15,26 +15,10 @@ from bddzoo.errors import MissingError, UsageError
 from bddzoo.inference.outputs import PredictionSet, Unfinished, read_unfinished, remove_note
 from bddzoo.registry.model import Model
 from bddzoo.results.record import WeightsUsed
+from bddzoo.runs.describe import Drawing, describe
 from bddzoo.runs.loop import MeasureOptions, Watcher
 from bddzoo.signals import no_interrupts
 from bddzoo.text import number_of
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """How overlays are drawn.
-
-    Attributes:
-        alpha: How much colour covers the image, 0 to 1.
-        min_score: Detections below this score are not drawn.
-    """
-
-    alpha: float = 0.5
-    min_score: float = 0.3
 
 
 @dataclass
@@ -44,7 +28,7 @@ class Describer:
     Attributes:
         model: The model.
         drawing: How overlays are drawn; None for predictions alone, for which no image is read again.
-        rows: Name, width, height, and shares of classes or numbers of instances.
+        rows: See `bddzoo.runs.describe.describe`.
     """
 
     model: Model
@@ -55,55 +39,15 @@ class Describer:
     def consume(self, frame: Sample, result: Any, writer: PredictionSet | None) -> None:
         """Write a prediction and describe it."""
         assert writer is not None
-        from bddzoo.datasets.formats.scalabel import Detections
-
-        objects = isinstance(result, Detections)
-        (writer.add_instances if objects else writer.add_class_map)(frame.name, result)
+        writer.add(frame.name, result)
         if self.drawing is not None:
-            describe = self._objects if objects else self._class_map
-            self.rows.append(describe(frame, result, self.drawing, writer))
+            drawn, row = describe(frame, result, class_set_of(self.model), self.drawing)
+            writer.add_overlay(frame.name, drawn)
+            self.rows.append(row)
 
     def merge(self, other: Describer) -> None:
         """Add what another process has described."""
         self.rows += other.rows
-
-    def _class_map(
-        self, frame: Sample, class_map: npt.NDArray[np.uint8], drawing: Drawing, writer: PredictionSet
-    ) -> dict[str, Any]:
-        import numpy as np
-
-        from bddzoo.datasets.decode import read_image
-        from bddzoo.painting.class_map import draw_class_map
-
-        classes = class_set_of(self.model)
-        # Read again rather than carried along: decoding costs less than a queue of images would hold.
-        pixels = read_image(frame.image).pixels
-        writer.add_overlay(
-            frame.name, draw_class_map(pixels, class_map, alpha=drawing.alpha, classes=classes)
-        )
-        counts = np.bincount(class_map.ravel(), minlength=256)[: len(classes)]
-        shares = counts / class_map.size
-        shown = {classes.names[i]: round(float(shares[i]), 4) for i in np.argsort(-counts) if counts[i]}
-        return {**_size(frame, class_map.shape), "classes": shown}
-
-    def _objects(self, frame: Sample, result: Any, drawing: Drawing, writer: PredictionSet) -> dict[str, Any]:
-        import numpy as np
-
-        from bddzoo.datasets.decode import read_image
-        from bddzoo.painting.objects import draw_instances
-
-        classes = class_set_of(self.model)
-        pixels = read_image(frame.image).pixels
-        least = drawing.min_score
-        drawn = draw_instances(pixels, result, alpha=drawing.alpha, classes=classes, min_score=least)
-        writer.add_overlay(frame.name, drawn)
-        shown = result.labels[result.scores >= least]
-        counts = {classes.names[i]: int((shown == i).sum()) for i in np.unique(shown)}
-        return {**_size(frame, pixels.shape), "instances": len(result), "drawn": counts}
-
-
-def _size(frame: Sample, shape: Sequence[int]) -> dict[str, Any]:
-    return {"name": frame.name, "width": int(shape[1]), "height": int(shape[0])}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -9,11 +10,22 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bddzoo.datasets.classes import CLASS_SETS, DET, DRIVABLE, INS_SEG, SEM_SEG, ClassSet, values_of_no_class
+from bddzoo.datasets.attributes import UNKNOWN, read_attribute_files
+from bddzoo.datasets.classes import (
+    DET,
+    DRIVABLE,
+    INS_SEG,
+    PAN_SEG,
+    SEM_SEG,
+    ClassSet,
+    values_of_no_class,
+)
 from bddzoo.datasets.formats.boxes import open_boxes
 from bddzoo.datasets.formats.frames import Frames
 from bddzoo.datasets.formats.mask import paint_bitmask, read_bitmask, read_mask, score_entries
+from bddzoo.datasets.formats.panoptic import PanopticMap
 from bddzoo.datasets.formats.scalabel import Detections, Instances
+from bddzoo.datasets.formats.tags import Tag
 from bddzoo.datasets.identity import digest_pixels
 from bddzoo.datasets.images import Sample
 from bddzoo.datasets.layouts import labels_of
@@ -24,7 +36,9 @@ from bddzoo.evaluation.det_frames import match_detections
 from bddzoo.evaluation.disk import SILENT
 from bddzoo.evaluation.labelled import accumulator_of, count_labels, foreign_labels
 from bddzoo.evaluation.metrics.boxes import DetAccumulator
+from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
 from bddzoo.evaluation.statistics import dump
+from bddzoo.evaluation.tagging import tag_counts
 from bddzoo.registry.model import Model
 
 if TYPE_CHECKING:
@@ -40,7 +54,7 @@ class _Scorer:
         self.labels: dict[str, str] = {}
 
 
-Counts = TypeVar("Counts", SemSegAccumulator, DetAccumulator)
+Counts = TypeVar("Counts", SemSegAccumulator, DetAccumulator, PanSegAccumulator)
 
 
 class _OneCount(_Scorer, Generic[Counts]):
@@ -179,12 +193,58 @@ class DetScorer(_OneCount[DetAccumulator]):
             writer.add_instances(frame.name, found)
 
 
+class PanSegScorer(_OneCount[PanSegAccumulator]):
+    """Bitmasks against bitmasks."""
+
+    def __init__(self, classes: ClassSet) -> None:
+        super().__init__(PanSegAccumulator(classes.names))
+
+    def consume(self, frame: Sample, found: PanopticMap, writer: PredictionSet | None) -> None:
+        """Match a frame, and write its segments if there is a writer."""
+        assert frame.label is not None
+        truth = read_bitmask(frame.label)
+        _same_size(frame, truth.shape[:2], found.values.shape)
+        if strange := values_of_no_class(PAN_SEG.task, truth[..., 0]):
+            raise _no_class(frame, strange)
+        self._counts.update(truth, found.bitmask(), frame.name)
+        self.labels[frame.name] = digest_pixels(truth)
+        if writer is not None:
+            writer.add(frame.name, found)
+
+
+class TagScorer(_OneCount[SemSegAccumulator]):
+    """Predicted attributes against those of a split's label file."""
+
+    kind = "attributes"
+
+    def __init__(self, classes: ClassSet) -> None:
+        super().__init__(SemSegAccumulator(classes.names, "tagging", "tagging"))
+        self._attribute = classes.task
+        self._truth: dict[str, dict[str, str]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_truth": None}  # each process reads the file for itself
+
+    def consume(self, frame: Sample, tag: Tag, writer: PredictionSet | None) -> None:
+        """Count a frame, and write its attribute if there is a writer."""
+        assert frame.label is not None
+        if self._truth is None:
+            self._truth = read_attribute_files(frame.label)
+        actual = self._truth.get(frame.stem, {}).get(self._attribute, UNKNOWN)
+        self._counts.add(frame.name, tag_counts(tag.classes.names, actual, tag.name, frame.label, frame.name))
+        self.labels[frame.name] = hashlib.sha256(f"{self._attribute} {actual}".encode()).hexdigest()
+        if writer is not None:
+            writer.add(frame.name, tag)
+
+
 # Task to classes and scorer.
 _SCORERS: dict[str, Callable[[ClassSet], Any]] = {
     SEM_SEG.task: SemSegScorer,
     DRIVABLE.task: SemSegScorer,
     INS_SEG.task: lambda _: InsSegScorer(),
     DET.task: DetScorer,
+    PAN_SEG.task: PanSegScorer,
+    "tagging": TagScorer,
 }
 
 
@@ -203,14 +263,7 @@ def make_scorer(model: Model) -> Any:
             f"model {model.id}: {model.task} networks cannot be evaluated here",
             hint=f"tasks are {', '.join(_SCORERS)}",
         )
-    classes = CLASS_SETS[model.task]
-    if model.network is not None and model.network.num_classes != len(classes):
-        raise UsageError(
-            f"model {model.id} predicts {model.network.num_classes} classes, BDD100K's {model.task} has "
-            f"{len(classes)}",
-            hint="it was trained for another data set",
-        )
-    return _SCORERS[model.task](classes)
+    return _SCORERS[model.task](class_set_of(model))
 
 
 def _no_class(frame: Sample, values: list[int]) -> MissingError:

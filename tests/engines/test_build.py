@@ -19,7 +19,7 @@ MODELS = [m for m in registry().models if is_buildable(m)]
 
 def test_all_networks_of_the_tasks_that_run_are_here():
     zoos = [m.zoo.id for m in MODELS]
-    assert zoos.count("bdd100k-models") == 79 + 56 + 64
+    assert zoos.count("bdd100k-models") == 79 + 56 + 64 + 5 + 28
     assert zoos.count("vis4d") == 1
 
 

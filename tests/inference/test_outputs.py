@@ -4,9 +4,13 @@ import cv2
 import numpy as np
 import pytest
 
+from bddzoo.datasets.attributes import predicted, read_attribute_files
+from bddzoo.datasets.classes import CLASS_SETS
 from bddzoo.datasets.formats.mask import paint_ids, read_bitmask, read_mask
+from bddzoo.datasets.formats.panoptic import PanopticMap
 from bddzoo.datasets.formats.rle import decode_rle
 from bddzoo.datasets.formats.scalabel import Instances
+from bddzoo.datasets.formats.tags import Tag
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.inference.outputs import PredictionSet
 
@@ -104,3 +108,41 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         PredictionSet(tmp_path / "file" / "out", "sem_seg"),
     ):
         pass
+
+
+def test_a_panoptic_set(tmp_path):
+    values = np.array([[16, 16, 1000], [40, 2002, 1000], [40, 2002, 39]], np.int32)
+    with PredictionSet(tmp_path, "pan_seg") as writer:
+        writer.add("a.jpg", PanopticMap(values))
+    assert names(tmp_path) == ["bitmasks/a.png", "pan_seg.json"]
+    bitmask = read_bitmask(tmp_path / "bitmasks/a.png")
+    # road, person, bicycle, sky; nothing where the network says nothing.
+    assert bitmask[..., 0].tolist() == [[7, 7, 31], [0, 33, 31], [0, 33, 30]]
+    assert bitmask[..., 3].tolist() == [[1, 1, 3], [0, 4, 3], [0, 4, 2]]
+    assert not bitmask[..., 1:3].any()
+    (frame,) = json.loads((tmp_path / "pan_seg.json").read_text())["frames"]
+    found = {la["id"]: la["category"] for la in frame["labels"]}
+    assert found == {"16": "road", "39": "sky", "1000": "person", "2002": "bicycle"}
+    for label in frame["labels"]:
+        assert np.array_equal(decode_rle(label["rle"]), values == int(label["id"]))
+
+
+def test_parts_of_a_panoptic_set_keep_their_ids(tmp_path):
+    with PredictionSet(tmp_path, "pan_seg") as writer:
+        for name in ("x", "y"):
+            with writer.part(name) as part:
+                part.add(f"{name}.jpg", PanopticMap(np.array([[16, 1000]], np.int32)))
+            writer.absorb(name)
+    frames = json.loads((tmp_path / "pan_seg.json").read_text())["frames"]
+    assert [[la["id"] for la in frame["labels"]] for frame in frames] == [["16", "1000"]] * 2
+
+
+def test_a_set_of_tags(tmp_path):
+    tag = Tag(CLASS_SETS["weather"], np.array([0, 0.1, 0.2, 0.4, 0.3, 0, 0], np.float32))
+    with PredictionSet(tmp_path, "tagging", overlays=True) as writer:
+        writer.add("a.jpg", tag)
+    assert names(tmp_path) == ["tagging.json"]
+    (frame,) = json.loads((tmp_path / "tagging.json").read_text())["frames"]
+    assert (frame["labels"], frame["attributes"]["weather"]) == (None, "overcast")
+    assert frame["attributes"]["weather_score"] == pytest.approx(0.4)
+    assert predicted(read_attribute_files(tmp_path / "tagging.json"), ["weather", "scene"]) == ["weather"]

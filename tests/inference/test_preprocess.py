@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from bddzoo.inference.preprocess import prepare, rescaled_size
+from bddzoo.inference.preprocess import frame_input_size, prepare, rescaled_size, resized_size
 from bddzoo.registry.model import Protocol
 from tests.shared import shared
 
@@ -114,3 +115,41 @@ def test_rescaled_size_fits_and_keeps_the_aspect(width, height):
     assert abs(new_width - width * factor) <= 0.5 + 1e-6 or new_width == 1
     assert abs(new_height - height * factor) <= 0.5 + 1e-6 or new_height == 1
     assert rescaled_size(height, width, (1280, 720)) == (new_height, new_width)
+
+
+TAGS = Protocol("tags", "bdd100k", scale=(256, 256), resize="short-side-floor", center_crop=(224, 224))
+CUT = Protocol("cut", "bdd100k", center_crop=(640, 640))
+
+
+@pytest.mark.parametrize(
+    ("model", "protocol"),
+    [("dla34_5x_224x224_scene_tag_bdd100k", TAGS), ("resnet18_4x_scene_tag_bdd100k", CUT)],
+)
+def test_input_of_classifiers_is_upstreams_to_the_bit(model, protocol):
+    golden = np.load(shared(f"golden/tasks2/tagging_tag/{model}.npz"))
+    found = prepare(golden_image("input_720x1280.png"), protocol)
+    assert found.pixels.shape == tuple(golden["input_shape"][1:])
+    assert np.array_equal(strided(found.pixels, 256), golden["input_sample"])
+    assert found.original_size == (720, 1280)
+    assert frame_input_size(protocol) == found.pixels.shape[1:]
+
+
+@given(st.integers(1, 900), st.integers(1, 900), st.integers(1, 700), st.integers(1, 700))
+def test_what_is_cut_out_is_the_middle(height, width, high, wide):
+    image = np.arange(height * width, dtype=np.uint32).view(np.uint8).reshape(height, width, 4)[..., :3]
+    plain = Protocol("plain", "bdd100k", mean=(0, 0, 0), std=(1, 1, 1))
+    whole = prepare(image, plain).pixels
+    cut = prepare(image, replace(plain, center_crop=(high, wide))).pixels
+    assert cut.shape == (3, min(height, high), min(width, wide))
+    top, left = (height - cut.shape[1]) / 2, (width - cut.shape[2]) / 2
+    tops, lefts = ({int(np.floor(v)), int(np.ceil(v))} for v in (top, left))
+    assert any(
+        np.array_equal(cut, whole[:, y : y + cut.shape[1], x : x + cut.shape[2]]) for y in tops for x in lefts
+    )
+
+
+@given(st.integers(1, 4000), st.integers(1, 4000))
+def test_the_short_side_is_met_and_the_other_rounded_down(width, height):
+    new_width, new_height = resized_size(width, height, TAGS)
+    assert min(new_width, new_height) == 256
+    assert max(new_width, new_height) == int(256 * max(width, height) / min(width, height))

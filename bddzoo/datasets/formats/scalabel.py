@@ -129,9 +129,11 @@ def label_dict(**values: Any) -> dict[str, Any]:
     return {key: values.get(key) for key in _LABEL_KEYS}
 
 
-def frame_dict(name: str, labels: list[dict[str, Any]]) -> dict[str, Any]:
+def frame_dict(
+    name: str, labels: list[dict[str, Any]] | None, attributes: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """A frame with every key of the format, those not given as null."""
-    values: dict[str, Any] = {"name": name, "labels": labels}
+    values: dict[str, Any] = {"name": name, "labels": labels, "attributes": attributes}
     return {key: values.get(key) for key in _FRAME_KEYS}
 
 
@@ -144,6 +146,9 @@ class FrameWriter:
         path: Target file.
         bare: Write a list of frames; otherwise `{"frames": [...], "groups": null, "config": null}`.
     """
+
+    counts_ids = True
+    """Whether label ids are counted over the file."""
 
     def __init__(self, path: Path, *, bare: bool = False) -> None:
         self.path = path
@@ -179,15 +184,17 @@ class FrameWriter:
             end = "\n  ]" if self.frames else "]"
             self._write(f'{end},\n  "groups": null,\n  "config": null\n}}')
 
-    def add(self, name: str, labels: Iterable[dict[str, Any]]) -> None:
+    def add(
+        self, name: str, labels: Iterable[dict[str, Any]] | None, attributes: dict[str, Any] | None = None
+    ) -> None:
         """Append a frame; labels without an id get the next one of the file."""
         numbered = []
-        for label in labels:
+        for label in labels or ():
             if label["id"] is None:
                 label["id"] = str(self._next_id)
                 self._next_id += 1
             numbered.append(label)
-        text = json.dumps(frame_dict(name, numbered), indent=2)
+        text = json.dumps(frame_dict(name, None if labels is None else numbered, attributes), indent=2)
         margin = "\n  " if self.bare else "\n    "
         self._write(("," if self.frames else "") + margin + text.replace("\n", margin))
         self.frames += 1
@@ -209,7 +216,7 @@ class FrameWriter:
                 if line == start:
                     self._write("," if self.frames else "")
                     self.frames += 1
-                elif line.startswith(key):
+                elif self.counts_ids and line.startswith(key):
                     number, _, rest = text[len(key) :].partition('"')
                     self._next_id = offset + int(number) + 1
                     text = f'{key}{offset + int(number)}"{rest}'

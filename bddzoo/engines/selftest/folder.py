@@ -1,7 +1,7 @@
 """A folder of golden data: what it holds, under which names, and with which weights it was made.
 
 Layout: `manifests/TASK/NAME.json.gz` (state-dict entries), `TASK/NAME.npz` (full images),
-`TASK_b` (other image and weights), `TASK_small`, `TASK_small_b` (two crops), `ops/*.npz`, with
+`TASK_b` (other image and weights), `TASK_small`, `TASK_small_b` (two crops), `tagging_tag`, `ops/*.npz`, with
 index files that give each golden's gain and say which models share one. Nothing about which models
 there are is known outside the folder and the registry.
 """
@@ -53,6 +53,7 @@ KINDS = (
     Kind("full_b", "_b", "b", False),
     Kind("full", "_full", "base", False),
     Kind("full_b", "_full_b", "b", False),
+    Kind("full", "_tag", "base", False),
 )
 
 

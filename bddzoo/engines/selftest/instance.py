@@ -300,7 +300,9 @@ def _compare_final(
         if f"det_{case}_count" in arrays:
             with _score_threshold(runner, threshold):
                 found = runner.detect(x, *([size] for size in sizes))[0]
-                _compare_detections(found, arrays, case, rles.get(case, []), pairs, masks, choice)
+                partners = compare_detections(found, arrays, case, pairs, choice)
+                if isinstance(found, Instances):
+                    _compare_masks(found, partners, arrays, case, rles.get(case, []), masks)
     if "det_mid_count" in arrays:
         with _score_threshold(runner, float(arrays["det_mid_score_thr"])):
             found = runner.detect(x, *([size] for size in sizes))[0]
@@ -329,15 +331,10 @@ def _score_threshold(runner: DetectionRunner, threshold: float | None) -> Iterat
         settings.score_thr = kept
 
 
-def _compare_detections(
-    found: Detections,
-    arrays: Arrays,
-    case: str,
-    rles: list[Any],
-    pairs: Pairs,
-    masks: MaskPairs,
-    choice: Choice | None,
-) -> None:
+def compare_detections(
+    found: Detections, arrays: Arrays, case: str, pairs: Pairs, choice: Choice | None = None
+) -> list[int]:
+    """Compare final detections; returns for each of the golden's its partner's position, -1 for none."""
     boxes, labels, scores = (arrays[f"det_{case}_{key}"] for key in ("boxes", "labels", "scores_all"))
     mine = np.concatenate([found.boxes, found.scores[:, None]], axis=1)
     partners = pairs.boxes(mine, boxes, found.labels, labels)
@@ -347,8 +344,12 @@ def _compare_detections(
         decisions.RankedList(boxes, labels, int(arrays[f"det_{case}_count"]), scores),
         decisions.RankedList(mine, found.labels, len(mine), found.scores),
     )
-    if not isinstance(found, Instances):
-        return
+    return partners
+
+
+def _compare_masks(
+    found: Instances, partners: list[int], arrays: Arrays, case: str, rles: list[Any], masks: MaskPairs
+) -> None:
     for partner, area in zip(partners, arrays[f"det_{case}_mask_area"], strict=True):
         if partner >= 0:
             masks.compare_area(int(found.masks[partner].sum()), int(area))

@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.engines.build import build_network
@@ -146,11 +147,8 @@ class Selftest:
         )
         if golden.weights_sha256:
             finding.measures.append(Measure("weights", float(sha256 != golden.weights_sha256), 0, "count"))
-        checks: Any
-        if hasattr(module, "decode_head"):
-            from bddzoo.engines.selftest import semantic as checks
-        else:
-            from bddzoo.engines.selftest import instance as checks
+        place = _CHECKS[make_runner(module, model).gives]
+        checks: Any = import_module(f"bddzoo.engines.selftest.{place}")
         with judged(finding, golden.path), full_float32():
             if not golden.kind.small and self.folder.image(golden.kind.variant) is None:
                 raise MissingError(f"{self.folder.root} lacks the image it was made from")
@@ -170,13 +168,22 @@ class Selftest:
         return finding
 
 
+# Module that checks the networks of a runner, by what it gives.
+_CHECKS = {
+    "class map": "semantic",
+    "detections": "instance",
+    "panoptic map": "panoptic",
+    "tags": "classify",
+}
+
+
 def _graph(model: Model) -> str:
     """Equal for models that compute the same from the same input and weights."""
     protocol = model.protocol
     front = (
         [
             *(protocol.scale, protocol.float_resize, protocol.channel_order, protocol.mean, protocol.std),
-            protocol.pad_divisor,
+            *(protocol.pad_divisor, protocol.center_crop),
         ]
         if protocol
         else []

@@ -41,10 +41,12 @@ SHOWN = {
         *("AP", "AP50", "AP75", "APs", "APm", "APl"),
         *("AR1", "AR10", "AR100", "box_AP", "box_AP50", "box_AP75"),
     ),
+    "pan_seg": ("PQ", "SQ", "RQ"),
 }
 SHOWN_OF_CLASSES = {
     "sem_seg": ("IoU", "Precision", "Recall"),
     "ins_seg": ("AP", "AP50", "AP75", "box_AP"),
+    "pan_seg": ("PQ", "SQ", "RQ"),
 }
 HEADLINES = {
     "sem_seg": ("mIoU", "fIoU", "pAcc"),
