@@ -396,6 +396,9 @@ SPLIT = split()
 DEVICE = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to run."
 )
+MEASURED_DEVICE = click.option(
+    "--device", metavar="NAME", help="A device that 'bddzoo bench' measured, or a pattern: '*H100*'."
+)
 GPUS = _count(
     "--gpus",
     help="GPUs that share the images of one model; with --device cpu, so many processes. [default: 1]",

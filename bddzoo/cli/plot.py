@@ -18,6 +18,7 @@ from bddzoo.cli.options import (
     DATA,
     DATASET_OF_NUMBERS,
     FORCE,
+    MEASURED_DEVICE,
     METRIC,
     NAME,
     RESULTS,
@@ -182,7 +183,7 @@ def speed(app: App, /, *, split: str, results: Path | None, target: Target, **gi
 @zoo_command(
     NUMBERS,
     split("val"),
-    option("--device-name", metavar="PATTERN", help="Only devices of this name: '*H100*'."),
+    MEASURED_DEVICE,
     flag("--measured", help="Measured numbers, from records, instead of reported ones."),
     RESULTS,
     TARGET,
@@ -191,7 +192,7 @@ def speed(app: App, /, *, split: str, results: Path | None, target: Target, **gi
     epilog="""\b
 Examples:
   bddzoo plot latency -t sem_seg -o latency
-  bddzoo plot latency --zoo demo -t sem_seg --device-name '*H100*' -o latency
+  bddzoo plot latency --zoo demo -t sem_seg --device '*H100*' -o latency
 """,
 )
 def latency(
@@ -199,14 +200,13 @@ def latency(
     /,
     *,
     split: str,
-    device_name: str | None,
+    device: str | None,
     measured: bool,
     results: Path | None,
     target: Target,
     **given: Any,
 ) -> int:
     """Accuracy against milliseconds an image, from records of 'bddzoo bench'."""
-    from bddzoo.registry.query import matches
     from bddzoo.reports.plots.charts import trade_off
     from bddzoo.reports.plots.points import by_latency
     from bddzoo.results import default_root
@@ -214,11 +214,8 @@ def latency(
 
     chosen = _points(app, **given)
     stored = [i.record for i in scan_speed(default_root(results), lambda error: app.warn(str(error)))]
-    if device_name is not None:
-        stored = [record for record in stored if matches(device_name, record.device.name)]
-    stored.sort(key=lambda record: record.started)
     numbers = records_of(app, results, chosen.models) if measured else None
-    points = by_latency(chosen, split, stored, numbers)
+    points = by_latency(chosen, split, stored, numbers, device)
     title = f"{chosen.metric} on {split} against latency: {chosen.task}, {chosen.dataset}"
     told = "measured" if measured else "reported"
     x, y = "milliseconds an image, network", f"{told} {chosen.metric} on {split}, percent"

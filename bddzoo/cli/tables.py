@@ -11,18 +11,19 @@ import click
 
 from bddzoo.cli.app import App, Named, global_options
 from bddzoo.cli.main import COMMANDS, LazyGroup
-from bddzoo.cli.options import CHECK, RESULTS, TASK, ZOO, flag, option, zoo_command
-from bddzoo.errors import ExitCode, UsageError
+from bddzoo.cli.options import CHECK, MEASURED_DEVICE, RESULTS, TASK, ZOO, flag, option, zoo_command
+from bddzoo.errors import ExitCode, MissingError, UsageError
 from bddzoo.reports.text import markdown_table
 
 if TYPE_CHECKING:
-    from bddzoo.registry.model import Section
+    from bddzoo.registry.model import Model, Section
     from bddzoo.reports.blocks import MarkedBlock
+    from bddzoo.reports.tables import Speeds
 
 STYLES = ("compact", "full", "measured")
 REFERENCE = ("commands", "exit-codes", "operators", "protocols", "schema", "settings")
 BLOCKS: dict[str, tuple[str, ...]] = {
-    "tables": ("zoo", "task", "style", "results"),
+    "tables": ("zoo", "task", "style", "results", "device"),
     "hosts": ("history",),
     "rules": (),
     **dict.fromkeys(REFERENCE, ()),
@@ -35,6 +36,7 @@ BLOCKS: dict[str, tuple[str, ...]] = {
     option("--style", type=click.Choice(STYLES), default="compact", help="What the tables hold."),
     option("--like", type=click.Choice(["upstream"]), help="Print as the zoo itself does, byte for byte."),
     flag("--measured", help="Measured next to reported; the same as --style measured."),
+    MEASURED_DEVICE,
     RESULTS,
     option(
         "-o",
@@ -51,11 +53,12 @@ Examples:
   bddzoo tables --zoo bdd100k-models -t ins_seg
   bddzoo tables --like upstream --zoo openseg.pytorch -t sem_seg
   bddzoo tables --zoo demo --measured --results bddzoo-demo/results
+  bddzoo tables --zoo bdd100k-models -t sem_seg --device '*H100*'
   bddzoo tables --check -o README.md -o docs/zoo/vis4d-sem_seg.md
 \b
 A block of a document is rendered between these two lines; zoo, task, style
-(compact, full, measured) and results (a folder, relative to the document) may
-be left out:
+(compact, full, measured), results (a folder, relative to the document) and
+device (a pattern without blanks) may be left out:
   <!-- bddzoo:tables zoo=bdd100k-models task=sem_seg style=compact -->
   <!-- /bddzoo:tables -->
 The hosts that files lie on, and when they were last alive:
@@ -76,6 +79,7 @@ def command(
     style: str,
     like: str | None,
     measured: bool,
+    device: str | None,
     results: Path | None,
     out: tuple[Path, ...],
     check: bool,
@@ -85,23 +89,26 @@ def command(
     Only the blocks of a document are replaced, so no --force is asked for.
     """
     if out:
-        if like or measured or zoo or task:
+        if like or measured or zoo or task or device:
             raise UsageError(
-                "documents say zoo, task and style in their markers", hint="leave them out with -o"
+                "documents say zoo, task, style and device in their markers", hint="leave them out with -o"
             )
         drifted = [path for path in out if _document(app, path, results, write=not check)]
         return int(ExitCode.NOT_REPRODUCED) if drifted and check else 0
     if check:
         raise UsageError("--check needs documents", hint="name them with -o FILE")
+    style = "measured" if measured else style
+    if device and (style != "compact" or like):
+        raise UsageError("--device goes with tables of style compact", hint="leave the others out")
     sections = _sections(app, zoo, task)
     if app.json:
-        app.data_json(_as_json(sections))
+        app.data_json(_as_json(sections, _speeds(app, device, results)))
     elif like:
         from bddzoo.reports.upstream import render_document
 
         app.data("\n".join(render_document(s) for s in sections).rstrip("\n"))
     else:
-        app.data(_render(app, sections, "measured" if measured else style, results))
+        app.data(_render(app, sections, style, results, device))
     return 0
 
 
@@ -124,7 +131,28 @@ def _sections(app: App, zoo: str | None, task: str | None, where: str = "") -> l
     return found
 
 
-def _render(app: App, sections: list[Section], style: str, results: Path | None) -> str:
+def _speeds(app: App, device: str | None, results: Path | None) -> Speeds | None:
+    """What was measured on a device, or on those of a pattern.
+
+    Raises:
+        MissingError: Nothing was.
+    """
+    if device is None:
+        return None
+    from bddzoo.results import default_root
+    from bddzoo.results.speed import newest_speeds, scan_speed
+
+    root = default_root(results)
+    records = [stored.record for stored in scan_speed(root, lambda error: app.warn(str(error)))]
+    found = newest_speeds(records, device)
+    if not found:
+        known = ", ".join(newest_speeds(records))
+        hint = f"measured: {known}" if known else "'bddzoo bench' measures; --results names another folder"
+        raise MissingError(f"nothing was measured on '{device}' in {root}", hint=hint)
+    return found
+
+
+def _render(app: App, sections: list[Section], style: str, results: Path | None, device: str | None) -> str:
     if style == "measured":
         from bddzoo.reports.tables import measured_tables
         from bddzoo.results import default_root
@@ -136,7 +164,10 @@ def _render(app: App, sections: list[Section], style: str, results: Path | None)
         return "\n\n".join(render_page(s) for s in sections)
     from bddzoo.reports.tables import compact_table, section_tables
 
-    return compact_table(sections[0]) if len(sections) == 1 else section_tables(sections)
+    speeds = _speeds(app, device, results)
+    if len(sections) == 1:
+        return compact_table(sections[0], speeds=speeds)
+    return section_tables(sections, speeds)
 
 
 def _document(app: App, path: Path, results: Path | None, *, write: bool) -> bool:
@@ -169,7 +200,8 @@ def _document(app: App, path: Path, results: Path | None, *, write: bool) -> boo
         if style not in STYLES:
             raise UsageError(f"{where}unknown style '{style}'", hint=f"styles: {', '.join(STYLES)}")
         folder = path.parent / options["results"] if "results" in options else results
-        return _render(app, _sections(app, options.get("zoo"), options.get("task"), where), style, folder)
+        sections = _sections(app, options.get("zoo"), options.get("task"), where)
+        return _render(app, sections, style, folder, options.get("device"))
 
     new = fill(old, blocks, render)
     if new == old:
@@ -208,8 +240,17 @@ def _hosts(app: App, history: Path | None) -> str:
     return hosts_table(read_history(history) if history is not None else History(), app.registry.models)
 
 
-def _as_json(sections: list[Section]) -> list[Mapping[str, object]]:
+def _as_json(sections: list[Section], speeds: Speeds | None) -> list[Mapping[str, object]]:
     from bddzoo.reports.info import as_row
+
+    def row(model: Model) -> Mapping[str, object]:
+        if speeds is None:
+            return as_row(model)
+        timings = {
+            setting: found[model.id].timing() for setting, found in speeds.items() if model.id in found
+        }
+        speed = {s: {"ms": t.median_ms, "images_per_s": t.images_per_s} for s, t in timings.items() if t}
+        return {**as_row(model), "speed": speed}
 
     return [
         {
@@ -217,7 +258,7 @@ def _as_json(sections: list[Section]) -> list[Mapping[str, object]]:
             "task": s.task,
             "page": s.page,
             "methods": [
-                {"name": m.name, "models": [as_row(model) for model in s.models_of(m)]} for m in s.methods
+                {"name": m.name, "models": [row(model) for model in s.models_of(m)]} for m in s.methods
             ],
         }
         for s in sections

@@ -31,6 +31,10 @@ from bddzoo.text import number_of
 if TYPE_CHECKING:
     from bddzoo.errors import IntegrityError
     from bddzoo.results import Record
+    from bddzoo.results.speed import SpeedRecord
+
+# Newest record of speed by setting and model.
+Speeds = Mapping[str, Mapping[str, "SpeedRecord"]]
 
 
 def link(text: str, url: str | None) -> str:
@@ -40,17 +44,23 @@ def link(text: str, url: str | None) -> str:
     return f"[{text}]({url.replace(' ', '%20').replace('(', '%28').replace(')', '%29')})"
 
 
-def compact_table(section: Section, models: Sequence[Model] | None = None) -> str:
+def compact_table(
+    section: Section, models: Sequence[Model] | None = None, speeds: Speeds | None = None
+) -> str:
     """One table for a whole section: a row per model, its settings in one cell.
 
     Args:
         section: Which models, and which numbers they report.
         models: Only these; all of the section when None.
+        speeds: Measured speeds, see `bddzoo.results.speed.newest_speeds`; two columns for each setting.
     """
     chosen = section.models if models is None else models
     metrics = metric_columns(section)
     numbers = [f"{metric} {split}" for split, metric in metrics]
-    headers = ["Method", "Model", "Backbone", "Settings", *numbers, "Params", "Files", "Cannot be built"]
+    settings = speeds or {}
+    timed = [f"{unit}, {setting}" for setting in settings for unit in ("ms", "images/s")]
+    headers = ["Method", "Model", "Backbone", "Settings", *numbers, "Params", *timed]
+    headers += ["Files", "Cannot be built"]
     rows = [
         [
             model.method.name,
@@ -59,16 +69,17 @@ def compact_table(section: Section, models: Sequence[Model] | None = None) -> st
             settings_text(model),
             *[number_text(model, split, metric) for split, metric in metrics],
             params_text(model),
+            *[text for found in settings.values() for text in speed_texts(found.get(model.id))],
             files_text(model, ("weights",)),
             reason_text(model),
         ]
         for model in chosen
     ]
-    right = [False] * 4 + [True] * (len(metrics) + 1) + [False, False]
+    right = [False] * 4 + [True] * (len(metrics) + 1 + len(timed)) + [False, False]
     return _without_empty(headers, rows, right)
 
 
-def section_tables(sections: Sequence[Section]) -> str:
+def section_tables(sections: Sequence[Section], speeds: Speeds | None = None) -> str:
     """Compact tables of several sections, each under its zoo and task."""
     blocks = []
     for section in sections:
@@ -76,9 +87,17 @@ def section_tables(sections: Sequence[Section]) -> str:
         name = link(zoo.title, section.page) + synthetic_mark(zoo)
         blocks.append(
             f"**{name}**, `{zoo.id}`, `{section.task}`, {number_of(len(section.models), 'model')}\n\n"
-            + compact_table(section)
+            + compact_table(section, speeds=speeds)
         )
     return "\n\n".join(blocks)
+
+
+def speed_texts(record: SpeedRecord | None) -> tuple[str, str]:
+    """Milliseconds of one image and images a second, or dashes."""
+    timing = record.timing() if record else None
+    if timing is None:
+        return UNKNOWN, UNKNOWN
+    return f"{timing.median_ms:.4g}", f"{timing.images_per_s:.3g}"
 
 
 def metric_columns(section: Section) -> list[tuple[str, str]]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from bddzoo.errors import IntegrityError, UsageError
+from bddzoo.registry.query import matches
 from bddzoo.results.environment import Environment
 from bddzoo.results.store import cannot_write, content_name, model_folder, write_once
 
@@ -143,6 +144,15 @@ class SpeedRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return next(found, None)
 
     @property
+    def setting_name(self) -> str:
+        """Device and size of the image in words, with what is not the default."""
+        height, width = self.size
+        parts = [self.device.label, f"{width}x{height}"]
+        parts += [self.precision] if self.precision != "fp32" else []
+        parts += [self.runtime] if self.runtime != "eager" else []
+        return ", ".join(parts)
+
+    @property
     def setting(self) -> tuple[object, ...]:
         """What two records must share to be of one measurement, besides the model."""
         return (self.device.label, self.size, self.precision, self.runtime, self.weights)
@@ -217,6 +227,23 @@ def scan_speed(root: Path, on_error: Callable[[IntegrityError], None]) -> Iterat
             on_error(IntegrityError(f"{path}: {error.strerror}", hint="check its permissions"))
         except IntegrityError as error:
             on_error(error)
+
+
+def newest_speeds(
+    records: Iterable[SpeedRecord], device: str | None = None
+) -> dict[str, dict[str, SpeedRecord]]:
+    """The newest record of each model that timed single images, by setting (its name) and model.
+
+    Args:
+        records: In any order.
+        device: Only settings of this name, or of this device; or a pattern.
+    """
+    found: dict[str, dict[str, SpeedRecord]] = {}
+    for record in sorted(records, key=lambda record: record.started):
+        names = record.setting_name, record.device.name
+        if record.timing() is not None and (device is None or any(matches(device, n) for n in names)):
+            found.setdefault(record.setting_name, {})[record.model] = record
+    return dict(sorted(found.items()))
 
 
 def find_speed(root: Path, reference: str) -> StoredSpeed | None:

@@ -152,31 +152,49 @@ def test_speed_names_every_device(plot, results, tmp_path):
     assert "3 devices" in " ".join(text)
 
 
-def test_latency_has_a_group_for_every_device_and_the_newest_record_of_each(plot, tmp_path):
-    def add(model, name, ms, started, **more):
-        device = Device(name=name, type="cuda", threads=1)
-        values = {"zoo": "demo", "started": started, "timings": (Timing(times_ms=(ms,)),), **more}
-        write_speed(speed_record(model=model, device=device, **values), tmp_path / "results")
+def add_speed(root, model, name, ms, started, **more):
+    device = Device(name=name, type="cuda", threads=1)
+    values = {"zoo": "demo", "started": started, "timings": (Timing(times_ms=(ms,)),), **more}
+    write_speed(speed_record(model=model, device=device, **values), root)
 
-    add(SEM, "Fast GPU", 4.0, "2026-01-01T00:00:00Z")
-    add(SEM, "Fast GPU", 5.0, "2026-02-01T00:00:00Z")
-    add(SEM, "Slow GPU", 50.0, "2026-01-01T00:00:00Z", precision="amp-fp16")
-    add(INS, "Fast GPU", 9.0, "2026-01-01T00:00:00Z")
-    given = ("--zoo", "demo", "--task", "sem_seg", "--results", tmp_path / "results")
+
+@pytest.fixture
+def speeds(tmp_path):
+    root = tmp_path / "results"
+    add_speed(root, SEM, "Fast GPU", 4.0, "2026-01-01T00:00:00Z")
+    add_speed(root, SEM, "Fast GPU", 5.0, "2026-02-01T00:00:00Z")
+    add_speed(root, SEM, "Slow GPU", 50.0, "2026-01-01T00:00:00Z", precision="amp-fp16")
+    add_speed(root, INS, "Fast GPU", 9.0, "2026-01-01T00:00:00Z", task="ins_seg")
+    return root
+
+
+def test_latency_has_a_group_for_every_device_and_the_newest_record_of_each(plot, speeds, tmp_path):
+    given = ("--zoo", "demo", "--task", "sem_seg", "--results", speeds)
     done = plot("latency", *given, "-o", tmp_path / "x.svg")
     assert done.returncode == 0, done.stderr
     text = words(tmp_path / "x.svg")
     assert {"Fast GPU, 1280x720", "Slow GPU, 1280x720, amp-fp16"} <= set(text)
     chosen = select(load_registry(None).select(zoo="demo"), "sem_seg", None, None)
-    speeds = [item.record for item in scan_speed(tmp_path / "results", pytest.fail)]
-    speeds.sort(key=lambda record: record.started)
-    assert sorted(point.x for point in by_latency(chosen, "val", speeds, None)) == [5.0, 50.0]
-    only = plot("latency", *given, "--device-name", "slow*", "-o", tmp_path / "y.svg")
+    records = [item.record for item in scan_speed(speeds, pytest.fail)]
+    assert sorted(point.x for point in by_latency(chosen, "val", records, None)) == [5.0, 50.0]
+    only = plot("latency", *given, "--device", "slow*", "-o", tmp_path / "y.svg")
     assert only.returncode == 0
     assert "Fast GPU" not in " ".join(words(tmp_path / "y.svg"))
-    assert_one_line(
-        plot("latency", *given, "--device-name", "TPU", "-o", tmp_path / "z.svg"), 5, "bddzoo bench"
-    )
+    assert_one_line(plot("latency", *given, "--device", "TPU", "-o", tmp_path / "z.svg"), 5, "bddzoo bench")
+
+
+def test_tables_of_a_device(speeds, capsys):
+    given = ("tables", "--zoo", "demo", "--results", str(speeds))
+    done = run_here(capsys, *given, "--task", "sem_seg", "--device", "*")
+    headers, _, row = (line.strip("| ").split(" | ") for line in done.stdout.splitlines())
+    cells = dict(zip(headers, row, strict=True))
+    assert cells["ms, Fast GPU, 1280x720"] == "5"
+    assert cells["images/s, Slow GPU, 1280x720, amp-fp16"] == "20"
+    found = json.loads(run_here(capsys, *given, "--device", "fast*", "--format", "json").stdout)
+    speed = [m["speed"] for task in found for method in task["methods"] for m in method["models"]]
+    assert speed == [{"Fast GPU, 1280x720": {"ms": ms, "images_per_s": 1000 / ms}} for ms in (5.0, 9.0)]
+    assert_one_line(run_here(capsys, *given, "--device", "TPU"), 5, "measured: Fast GPU, 1280x720, Slow GPU")
+    assert_one_line(run_here(capsys, *given, "--device", "*", "--style", "full"), 2, "style compact")
 
 
 def test_reported_shows_every_verdict_and_value(plot, results, tmp_path):

@@ -9,7 +9,7 @@ from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry.model import Model
 from bddzoo.registry.tasks import TASKS
 from bddzoo.results import Record, best_record
-from bddzoo.results.speed import SpeedRecord
+from bddzoo.results.speed import SpeedRecord, newest_speeds
 from bddzoo.results.verdict import MetricVerdict, judge, measured_value
 
 DATASET = "bdd100k"
@@ -127,38 +127,34 @@ def by_speed(chosen: ComparableModels, split: str, records: Sequence[Record]) ->
 
 
 def by_latency(
-    chosen: ComparableModels, split: str, speeds: Sequence[SpeedRecord], records: Sequence[Record] | None
+    chosen: ComparableModels,
+    split: str,
+    speeds: Sequence[SpeedRecord],
+    records: Sequence[Record] | None,
+    device: str | None = None,
 ) -> list[Point]:
     """Accuracy against milliseconds of one image through the network; groups are devices and settings.
 
     Args:
         chosen: The models.
         split: Split of the data set.
-        speeds: Records of speed, oldest first: the newest of a model and setting counts.
+        speeds: Records of speed; the newest of a model and setting counts.
         records: Measured instead of reported numbers, from these.
+        device: Only this device, or a pattern.
     """
-    points: dict[tuple[str, str], Point] = {}
+    points = []
+    settings = newest_speeds(speeds, device)
     for model in chosen.models:
         value = _value(model, chosen.metric, split, records)
-        for speed in speeds:
-            timing = speed.timing() if speed.model == model.id else None
+        for setting, found in settings.items():
+            timing = found[model.id].timing() if model.id in found else None
             if value is not None and timing is not None:
-                point = Point(model.id, speed_setting(speed), _label(model), timing.median_ms, value)
-                points[model.id, point.group] = point
+                points.append(Point(model.id, setting, _label(model), timing.median_ms, value))
     return _some(
-        list(points.values()),
+        points,
         f"no model of {chosen.dataset} has both a measured speed and {chosen.metric} on {split}",
-        "'bddzoo bench' measures; --device-name chooses another device",
+        "'bddzoo bench' measures; --device chooses another device",
     )
-
-
-def speed_setting(record: SpeedRecord) -> str:
-    """Device of a record of speed, with what is not the default."""
-    height, width = record.size
-    parts = [record.device.label, f"{width}x{height}"]
-    parts += [record.precision] if record.precision != "fp32" else []
-    parts += [record.runtime] if record.runtime != "eager" else []
-    return ", ".join(parts)
 
 
 def device_of(record: Record) -> str:

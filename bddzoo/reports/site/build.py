@@ -27,6 +27,7 @@ from bddzoo.reports.site.model import (
     other_metrics,
     page_names,
     provenance,
+    speeds,
 )
 from bddzoo.reports.site.render import MARK, SharedBlocks, asset, front_script, render, share
 from bddzoo.results.verdict import Verdict
@@ -277,6 +278,7 @@ def _model(model: Model, evidence: Evidence, shared: SharedBlocks, image: str | 
         others=other_metrics(model, evidence),
         classes=class_table(evidence.record),
         provenance=provenance(evidence),
+        speeds=speeds(evidence),
         shared=shared.names[model.id],
         own=Markup(shared.own[model.id]),
         image=image,

@@ -5,7 +5,7 @@ Whether a file is where the registry says, from the history that `bddzoo registr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ from bddzoo.artifacts.probe import History
 from bddzoo.registry.model import Artifact, Model, Section
 from bddzoo.reports.facts import TICK, UNKNOWN, gflops_text, number_text, params_text, rounded, step_of
 from bddzoo.reports.site.evidence import Evidence
-from bddzoo.reports.tables import metric_columns
+from bddzoo.reports.tables import metric_columns, speed_texts
 from bddzoo.results.verdict import measured_value
 
 State = Literal["here", "alive", "unknown", "dead", "none"]
@@ -78,6 +78,7 @@ class SiteColumn:
         facet: Whether rows can be filtered by its values.
         shown: Whether it is shown until somebody chooses otherwise.
         help: What it holds, where the heading does not say.
+        less: Whether less of it is better, so that a plot over it has a front.
     """
 
     key: str
@@ -87,6 +88,7 @@ class SiteColumn:
     facet: bool = False
     shown: bool = True
     help: str = ""
+    less: bool = False
 
 
 def columns(
@@ -112,10 +114,16 @@ def columns(
         SiteColumn("verdict", "Verdict", "verdict", lambda m: str(evidence[m.id].verdict), facet=True),
         SiteColumn("method", "Method", "text", method_name, facet=True),
         SiteColumn("backbone", "Backbone", "text", lambda m: m.backbone, facet=True),
-        SiteColumn("params", "Params", "number", params_text, help="Number of parameters"),
+        SiteColumn("params", "Params", "number", params_text, help="Number of parameters", less=True),
         SiteColumn(
-            "gflops", "GFLOP", "number", gflops_text, help="Operations of one 1280x720 image, in 10^9"
+            "gflops",
+            "GFLOP",
+            "number",
+            gflops_text,
+            help="Operations of one 1280x720 image, in 10^9",
+            less=True,
         ),
+        *[_latency(setting, evidence) for setting in settings_of(evidence[m.id] for m in models)],
         SiteColumn(
             "speed",
             "Images/s",
@@ -139,6 +147,11 @@ def columns(
         SiteColumn("data", "Data set", "text", dataset, facet=True, shown=False),
     ]
     return [c for c in found if any(c.cell(m) not in ("", UNKNOWN) for m in models)]
+
+
+def settings_of(evidence: Iterable[Evidence]) -> list[str]:
+    """Names of the devices and settings that speeds were measured on."""
+    return sorted({setting for known in evidence for setting in known.speeds})
 
 
 def method_name(model: Model) -> str:
@@ -187,6 +200,15 @@ def _measured(metric: str, evidence: Mapping[str, Evidence]) -> SiteColumn:
 
     title = f"{metric_title(metric)} measured"
     return SiteColumn(f"m.{metric}", title, "number", cell, help="Measured here on val, percent")
+
+
+def _latency(setting: str, evidence: Mapping[str, Evidence]) -> SiteColumn:
+    def cell(model: Model) -> str:
+        return speed_texts(evidence[model.id].speeds.get(setting))[0]
+
+    text = "Milliseconds of one image through the network, measured"
+    title = f"ms on {setting}"
+    return SiteColumn(f"ms.{setting}", title, "number", cell, shown=False, help=text, less=True)
 
 
 def metric_title(metric: str) -> str:

@@ -13,6 +13,7 @@ from bddzoo.registry.model import Model
 from bddzoo.results import Record, StoredRecord, VerdictReport, best_record, judge, scan_records
 from bddzoo.results.links import LINKS, Link, LinkResult, ModelCheck, from_report
 from bddzoo.results.record import recency
+from bddzoo.results.speed import SpeedRecord, newest_speeds, scan_speed
 from bddzoo.results.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Evidence:
         intervals: Metric -> (low, high) of its 95% interval, percent; empty where nothing was counted.
         chain: All four links; one that nobody looked at is `missing`.
         image: An image of its predictions, or None.
+        speeds: The newest record of its speed by setting, see `bddzoo.results.speed.newest_speeds`.
     """
 
     stored: StoredRecord | None = None
@@ -48,6 +50,7 @@ class Evidence:
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     chain: tuple[LinkResult, ...] = ()
     image: Path | None = None
+    speeds: Mapping[str, SpeedRecord] = field(default_factory=dict)
 
     @property
     def record(self) -> Record | None:
@@ -87,6 +90,7 @@ def gather(
     stored = _by_model(registry, root, report, note)
     chains = {(check.zoo, check.model): check for check in checks}
     files = _images(images)
+    speeds = newest_speeds(stored.record for stored in scan_speed(root, report))
     found = {}
     for model in registry.models:
         mine = stored.get(model.id, [])
@@ -97,6 +101,7 @@ def gather(
             _intervals(best, report) if best and intervals else {},
             _chain(model, mine, chains.get((model.zoo.id, model.id))),
             files.get(model.id) or _beside(mine),
+            {setting: timed[model.id] for setting, timed in speeds.items() if model.id in timed},
         )
     return found
 

@@ -163,6 +163,27 @@ def provenance(evidence: Evidence) -> list[tuple[str, str]]:
     return [*rows, ("software", ", ".join(versions))]
 
 
+def speeds(evidence: Evidence) -> list[tuple[str, ...]]:
+    """Of each timing its setting, images of a run, milliseconds of it, their interval, images a second."""
+    rows: list[tuple[str, ...]] = []
+    for setting, record in evidence.speeds.items():
+        for timing in record.timings:
+            if not timing.times_ms:
+                continue
+            low, high = timing.interval_ms or (timing.median_ms, timing.median_ms)
+            what = "" if timing.what == "network" else f", {timing.what}"
+            rows.append(
+                (
+                    setting + what,
+                    str(timing.batch_size),
+                    f"{timing.median_ms:.4g}",
+                    f"{low:.4g} to {high:.4g}",
+                    f"{timing.images_per_s:.3g}",
+                )
+            )
+    return rows
+
+
 def model_blocks(model: Model, history: History) -> list[PageBlock]:
     """Parts of the page that other models' pages may have, too, in order."""
     parts = template("blocks.html")

@@ -182,7 +182,7 @@ function makePlot(table, act) {
 
   // Rows that no other beats on both axes, where less across and more up is better.
   function frontier(points) {
-    if (plot.x.key !== "params" || chosenData(table, plot.state) === null) return [];
+    if (!plot.x.less || chosenData(table, plot.state) === null) return [];
     const found = [];
     for (const p of [...points].sort((a, b) => a.px - b.px || a.py - b.py)) {
       if (!found.length || p.py < found.at(-1).py) {

@@ -15,7 +15,7 @@ const isEmpty = (text) => text === "" || text === UNKNOWN;
 function readTable(section) {
   const table = section.querySelector("table");
   const columns = [...table.tHead.rows[0].cells].map((th, index) => ({
-    th, index, key: th.dataset.k, title: th.textContent.trim(), kind: th.dataset.t || "text",
+    th, index, key: th.dataset.k, title: th.textContent.trim(), kind: th.dataset.t || "text", less: "l" in th.dataset,
     facet: "f" in th.dataset, shown: !("h" in th.dataset),
   }));
   const rows = Array.from(table.tBodies[0].rows, (tr, order) => {
