@@ -4,8 +4,9 @@
     python tools/compact_goldens.py DIR TASK... networks of these tasks of bdd100k-models
 
 Of openseg.pytorch's outputs with weights of variant n every second point of the logits is kept (of more than
-64 classes every third class, too); of a task's goldens those of the two crops. Of the facts of either what
-the self-test reads.
+64 classes every third class, too); of a task's goldens those of the two crops. Of image tagging the logits of
+the crops, and where a network takes no crops those of the image, with the pixels of it that enter. Of the
+facts of either what the self-test reads.
 """
 
 from __future__ import annotations
@@ -61,9 +62,10 @@ def copy_tasks(source: Path, tasks: list[str]) -> None:
     """Write the goldens of the crops, the manifests of their networks, and an index, for each task."""
     for task in tasks:
         index = json.loads((source / f"{task}_index.json").read_text())
-        goldens = {path.stem: path for path in sorted((source / f"{task}_small_b").glob("*.npz"))}
-        manifests = GOLDEN / "manifests" / task
-        for folder in (GOLDEN / f"{task}_small_b", manifests):
+        kind = "tag" if task == "tagging" else "small_b"
+        target, manifests = GOLDEN / f"{task}_{kind}", GOLDEN / "manifests" / task
+        goldens = {path.stem: path for path in sorted((source / target.name).glob("*.npz"))}
+        for folder in (target, manifests):
             folder.mkdir(exist_ok=True)
         kept: dict[str, Any] = {}
         for name, facts in index.items():
@@ -73,11 +75,40 @@ def copy_tasks(source: Path, tasks: list[str]) -> None:
             kept[name] = {"golden": golden}
             if name == golden:
                 kept[name] |= {"gain": facts["gain"], "weights_sha256": facts["weights_sha256"]}
-                kept[name]["goldens"] = {"small_b": {"noise": facts["goldens"]["small_b"]["noise"]}}
-            shutil.copyfile(goldens[golden], GOLDEN / f"{task}_small_b" / goldens[golden].name)
+                kept[name]["goldens"] = {kind: {"noise": facts["goldens"][kind]["noise"]}}
+            if kind == "tag":
+                np.savez_compressed(target / goldens[golden].name, **of_classifier(goldens[golden]))  # type: ignore[arg-type]
+            else:
+                shutil.copyfile(goldens[golden], target / goldens[golden].name)
             manifest = source / "manifests" / task / f"{golden}.json.gz"
             shutil.copyfile(manifest, manifests / manifest.name)
         (GOLDEN / f"{task}_index.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def of_classifier(golden: Path) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a classifier that ship: logits of the crops, or of the image and where its pixels are."""
+    arrays = dict(np.load(golden))
+    crops = {name: arrays[name] for name in ("even_logits", "odd_logits") if name in arrays}
+    if crops:
+        return crops
+    kept = {name: arrays[name] for name in ("input_shape", "input_sample", "logits")}
+    return {**kept, "image_rows": entering(720, 256), "image_columns": entering(1280, 455)}
+
+
+def entering(length: int, resized: int) -> npt.NDArray[np.int16]:
+    """The rows or columns of an image that enter the middle 224 of its resized ones."""
+    first = round((resized - 224) / 2)
+    centres = (np.arange(first, first + 224) + 0.5) * length / resized - 0.5
+    return np.unique(np.concatenate([np.floor(centres), np.floor(centres) + 1])).astype(np.int16)
+
+
+def write_pixels(source: Path) -> None:
+    """Write the pixels of the first image that enter classifiers of 224x224."""
+    import cv2
+
+    image = cv2.imread(str(source.parent / "input_720x1280.png"))
+    assert image is not None
+    cv2.imwrite(str(GOLDEN / "pixels_224.png"), image[np.ix_(entering(720, 256), entering(1280, 455))])
 
 
 def main() -> int:
@@ -85,6 +116,8 @@ def main() -> int:
     source = Path(sys.argv[1])
     if sys.argv[2:]:
         copy_tasks(source, sys.argv[2:])
+        if "tagging" in sys.argv:
+            write_pixels(source)
         return 0
     networks = json.loads((source / "index.json").read_text())["networks"]
     for network in networks:

@@ -36,11 +36,12 @@ def build_network(model: Model, *, train: bool = False) -> nn.Module:
         return _openseg(model, train)
     config = expand(model, train=train)
     scope = "mmseg" if network.engine == "vis4d" else network.engine  # the same network by other names
-    if config["backbone"]["type"] == "DLA":  # which mmpretrain hasn't
-        from bddzoo.engines.dla import DLA
+    if network.engine == "mmpretrain":
+        from bddzoo.engines.classify import build_classifier
 
-        config["backbone"] = DLA(**{k: v for k, v in config["backbone"].items() if k != "type"})
-    module = build_part(f"model {model.id}", scope, config, whole=train)
+        module = build_classifier(f"model {model.id}", config, whole=train)
+    else:
+        module = build_part(f"model {model.id}", scope, config, whole=train)
     # Advice to authors of networks, which would be repeated for each image.
     warnings.filterwarnings("ignore", message="When align_corners=True", module=r"mmseg\.models")
     warnings.filterwarnings("ignore", message="To copy construct from a tensor", module=r"mmdet\.models")

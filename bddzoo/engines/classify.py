@@ -1,4 +1,4 @@
-"""Run a classifier of images: one score for each class."""
+"""Build and run a classifier of images: one score for each class."""
 
 from __future__ import annotations
 
@@ -7,7 +7,20 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from bddzoo.engines.dla import DLA
+from bddzoo.engines.part_modules import build_part
 from bddzoo.registry.model import Model
+
+
+def build_classifier(subject: str, config: dict[str, Any], *, whole: bool = False) -> nn.Module:
+    """Build a classifier of mmpretrain, or with a backbone of our own; arguments as of `build_part`."""
+    kind = config["backbone"]["type"]
+    own = {"backbone": {**config["backbone"], "type": DLA}} if kind == "DLA" else {}
+    module: Any = build_part(subject, "mmpretrain", {**config, **own}, whole=whole)
+    if kind == "VGG":
+        # It flattens by a view, which fails where convolutions left their channels last.
+        module.backbone.features[-1].register_forward_hook(lambda _layer, _inputs, out: out.contiguous())
+    return cast(nn.Module, module)
 
 
 class TagRunner:

@@ -154,7 +154,7 @@ def build_part(subject: str, scope: str, config: dict[str, Any], *, whole: bool 
     except ImportError as error:
         text = f"cannot import what {subject} needs: {error}"
         raise MissingError(text, hint=install_engines_hint()) from error
-    except (TypeError, KeyError, ValueError, AssertionError, AttributeError) as error:
+    except (TypeError, LookupError, ValueError, AssertionError, AttributeError) as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         text = f"{subject}: its network cannot be built: {text}"
         raise UsageError(text, hint="fix the registry") from error
@@ -222,10 +222,10 @@ def modules_of(scope: str, config: dict[str, Any]) -> list[str] | None:
 
 
 def types_of(value: Any) -> Iterator[str]:
-    """Every `type` in a configuration."""
+    """Every `type` in a configuration that a library has; a class is its own."""
     if isinstance(value, dict):
-        if "type" in value:
-            yield str(value["type"])
+        if isinstance(value.get("type"), str):
+            yield value["type"]
         for item in value.values():
             yield from types_of(item)
     elif isinstance(value, list | tuple):

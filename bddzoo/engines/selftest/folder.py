@@ -31,14 +31,16 @@ if TYPE_CHECKING:
 Arrays = dict[str, "npt.NDArray[Any]"]
 NOISE = "noise.json"
 IMAGE = "input_720x1280.png"
-# The two crops of the first image, (rows, columns).
+# What classifiers of 224x224 see of the first image, which is resized for them: its pixels that enter.
+PIXELS = "pixels_224.png"
 # Width of the second image's input by that of the even crop.
 IMAGE_TO_CROP = 1216 / 256
+# The two crops of the first image, (rows, columns).
 CROPS = {"even": (slice(200, 328), slice(300, 556)), "odd": (slice(100, 197), slice(500, 661))}
 
 
 class Kind(NamedTuple):
-    """One kind of golden: folder suffix, weight variant, and whether it is of crops."""
+    """One kind of golden: folder suffix, weight variant, and whether it needs no whole image."""
 
     name: str
     suffix: str
@@ -53,7 +55,7 @@ KINDS = (
     Kind("full_b", "_b", "b", False),
     Kind("full", "_full", "base", False),
     Kind("full_b", "_full_b", "b", False),
-    Kind("full", "_tag", "base", False),
+    Kind("tag", "_tag", "base", True),
 )
 
 
@@ -139,6 +141,28 @@ class GoldenFolder:
             if found is not None:
                 return _of_its_name(folder / name, found)
         return None
+
+    def sampled_image(self, arrays: Arrays) -> npt.NDArray[np.uint8]:
+        """The first image, or where the folder has only some of its pixels those, and zeros elsewhere.
+
+        Args:
+            arrays: The golden; its `image_rows` and `image_columns` say which pixels the folder has.
+
+        Raises:
+            MissingError: There is neither.
+        """
+        import numpy as np
+
+        image = self.image("base")
+        if image is not None:
+            return image
+        pixels = _read_image(self.root / PIXELS)
+        if pixels is None or "image_rows" not in arrays:
+            raise MissingError(f"{self.root} lacks the image it was made from")
+        rows, columns = arrays["image_rows"], arrays["image_columns"]
+        image = np.zeros((720, 1280, 3), np.uint8)
+        image[np.ix_(rows, columns)] = _of_size(self.root / PIXELS, pixels, len(rows), len(columns))
+        return image
 
     def crop(self, name: str) -> npt.NDArray[np.uint8]:
         """The (h, w, 3) uint8 BGR crop `even` or `odd` of the first image."""

@@ -35,7 +35,12 @@ Choice = Callable[[], decisions.NmsBoxes]
 
 
 def check_small(
-    runner: DetectionRunner, folder: GoldenFolder, golden: Golden, arrays: Arrays, noise: Noise | None
+    runner: DetectionRunner,
+    folder: GoldenFolder,
+    golden: Golden,
+    arrays: Arrays,
+    noise: Noise | None,
+    prepare: Prepare,
 ) -> list[Measure]:
     """Pyramid, heads, proposals and, where the golden has them, detections, on the two crops."""
     stages, pairs = Stages(noise), Pairs(noise)

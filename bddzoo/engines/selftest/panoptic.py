@@ -22,10 +22,15 @@ Sizes = tuple[tuple[int, int], tuple[int, int], tuple[float, float]]
 
 
 def check_small(
-    runner: PanopticRunner, folder: GoldenFolder, golden: Golden, arrays: Arrays, noise: Noise | None
+    runner: PanopticRunner,
+    folder: GoldenFolder,
+    golden: Golden,
+    arrays: Arrays,
+    noise: Noise | None,
+    prepare: Prepare,
 ) -> list[Measure]:
     """Pyramid, heads, proposals, and the panoptic map, on the crops that the golden has."""
-    found = instance.check_small(runner, folder, golden, _of_the_detector(arrays), noise)
+    found = instance.check_small(runner, folder, golden, _of_the_detector(arrays), noise, prepare)
     whole = _Whole(runner, noise)
     for crop in CROPS:
         own = {k.removeprefix(f"{crop}_"): v for k, v in arrays.items() if k.startswith(f"{crop}_")}

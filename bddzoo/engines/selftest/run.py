@@ -155,10 +155,8 @@ class Selftest:
             what = (self.folder, golden, read_arrays(golden.path), golden.noise)
 
             def check(module: nn.Module) -> list[Measure]:
-                runner = make_runner(module, model)
-                if golden.kind.small:
-                    return list(checks.check_small(runner, *what))
-                return list(checks.check_full(runner, *what, self.prepare))
+                measures = checks.check_small if golden.kind.small else checks.check_full
+                return list(measures(make_runner(module, model), *what, self.prepare))
 
             self.judge(finding, module, check, "")
             if self.tune is not None and golden.kind.small:

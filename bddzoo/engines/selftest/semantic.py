@@ -23,7 +23,12 @@ Prepare = Callable[["npt.NDArray[np.uint8]", Protocol], Any]
 
 
 def check_small(
-    runner: SemSegRunner, folder: GoldenFolder, golden: Golden, arrays: Arrays, noise: Noise | None
+    runner: SemSegRunner,
+    folder: GoldenFolder,
+    golden: Golden,
+    arrays: Arrays,
+    noise: Noise | None,
+    prepare: Prepare,
 ) -> list[Measure]:
     """Logits and class maps of the plain network on the two crops."""
     stages, wrong = Stages(noise), 0
