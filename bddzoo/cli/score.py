@@ -46,6 +46,7 @@ Examples:
   bddzoo score -t sem_seg -g val.json -r predictions.zip --format json
   bddzoo score -t ins_seg -g annotations.json -r results.json --errors
   bddzoo score -t det -g labels/det_20/det_val.json -r det.json
+  bddzoo score -t box_track -g labels/box_track_20/val -r tracks/
   bddzoo score -t tagging -g labels/det_20/det_val.json -r preds.json
   bddzoo score -t sem_seg -g masks/val -r out --ci \\
       --by weather,timeofday --attributes det_val.json
@@ -54,7 +55,17 @@ Examples:
 """,
 )
 @takes(
-    task_of("sem_seg", "drivable", "ins_seg", "pan_seg", "det", "tagging", help="What was predicted."),
+    task_of(
+        "sem_seg",
+        "drivable",
+        "ins_seg",
+        "pan_seg",
+        "det",
+        "tagging",
+        "box_track",
+        "seg_track",
+        help="What was predicted.",
+    ),
     GT,
     click.option(
         "-r",
@@ -281,7 +292,8 @@ def _tell_differences(app: App, found: Evaluation) -> None:
     """Say what a reader of the bare table would miss."""
     if found.skipped:
         app.warn(
-            f"partial, without {number_of(len(found.skipped), 'frame')}: this is not a score of the whole set"
+            f"partial, without {number_of(len(found.skipped), found.scores.unit)}: "
+            "this is not a score of the whole set"
         )
     if found.official is not None:
         from bddzoo.cli.score_output import headline

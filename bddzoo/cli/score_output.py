@@ -96,8 +96,8 @@ def show(app: App, scores: Scores) -> None:
     absent = set(scores.absent)
 
     def cell(name: str, metric: str, value: float) -> str:
-        if metric == "N" and not math.isnan(value):
-            return str(int(value))
+        if isinstance(value, int):
+            return str(value)
         mark = "*" if name in absent and metric != "PQ" and not math.isnan(value) else ""
         return number(value) + mark
 
@@ -114,18 +114,20 @@ def show(app: App, scores: Scores) -> None:
         app.data("   ".join(f"{n} {number(scores.summary[n])}" for n in plain))
     if scores.frames:
         partial = ", PARTIAL: not the whole set" if scores.partial else ""
-        app.data(number_of(scores.frames, "frame") + partial)
+        app.data(number_of(scores.frames, scores.unit) + partial)
     if absent and scores.task != "pan_seg":
         either = "PixelACC" in scores.summary or scores.task == "tagging"
         where = "in neither" if either else "not in the ground truth"
-        app.prose(f"{where} (*, left out of means): " + ", ".join(scores.absent))
+        what = "they count as 0 in means" if scores.unit == "video" else "left out of means"
+        app.prose(f"{where} (*, {what}): " + ", ".join(scores.absent))
     if "Precision" in head and scores.task != "tagging":
         app.data("Precision is what the official toolkit calls Acc.")
 
 
 def _plain(scores: Scores) -> list[str]:
     """Summary values that have no column."""
-    return [n for n in ("fIoU", "pAcc", "PixelACC", "accuracy") if n in scores.summary]
+    names = ("fIoU", "pAcc", "PixelACC", "accuracy", "mMOTA", "mMOTP", "mIDF1", "mHOTA")
+    return [n for n in names if n in scores.summary]
 
 
 def headline(scores: Scores) -> str:
@@ -182,13 +184,14 @@ class Extras:
         from bddzoo.evaluation.bootstrap import LEVEL, RESAMPLES, intervals
 
         values = intervals(found.accumulator, seed=self.seed)
+        images = "videos" if found.scores.unit == "video" else "images"
         out["intervals"] = {
             "level": LEVEL,
             "resamples": RESAMPLES,
             "seed": self.seed,
             "values": {m: list(v) for m, v in values.items()},
         }
-        lines = [f"95% intervals ({RESAMPLES} bootstrap resamples of the images):"]
+        lines = [f"95% intervals ({RESAMPLES} bootstrap resamples of the {images}):"]
         for metric, (low, high) in values.items():
             lines.append(
                 f"  {metric} {number(found.scores.summary[metric])}  [{number(low)}, {number(high)}]"
@@ -221,7 +224,10 @@ class Extras:
         metric, frames = worst_frames(found.accumulator, count)
         out["worst"] = [{"frame": name, metric: value} for name, value in frames]
         return "\n" + "\n".join(
-            [f"worst frames by {metric}:", *(f"  {number(value):>6}  {name}" for name, value in frames)]
+            [
+                f"worst {found.scores.unit}s by {metric}:",
+                *(f"  {number(value):>6}  {name}" for name, value in frames),
+            ]
         )
 
 
@@ -299,7 +305,7 @@ def compare_with(found: Evaluation, other: Evaluation, path: Path, seed: int, ou
     frames = len(found.accumulator)
     draws = rows[0].resamples if rows else 0
     percent = f"{100 * LEVEL:.0f}%"
-    head = f"against {path}, {frames} frames, {percent} intervals of {draws} paired bootstrap resamples:"
+    head = f"against {path}, {number_of(frames, found.scores.unit)}, {percent} intervals of {draws} paired bootstrap resamples:"
     shown = table(
         ["metric", "against", "this", "difference", "interval", "this is"],
         [

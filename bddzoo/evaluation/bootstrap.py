@@ -16,6 +16,7 @@ from bddzoo.evaluation.metrics.insseg import MatchAccumulator
 from bddzoo.evaluation.metrics.matching import IOU_THRESHOLDS
 from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
 from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
+from bddzoo.evaluation.metrics.tracking import TrackAccumulator, class_means, track_values
 from bddzoo.evaluation.options import Accumulator
 
 RESAMPLES = 1000
@@ -64,6 +65,8 @@ def resampled(
         parts = [semantic(accumulator.per_frame(), w) for w in draws]
     elif isinstance(accumulator, PanSegAccumulator):
         parts = [_panseg(accumulator.per_frame(), w) for w in draws]
+    elif isinstance(accumulator, TrackAccumulator):
+        parts = [_tracks(accumulator.per_frame(), w) for w in draws]
     else:
         found = by_class(accumulator.per_frame(), len(accumulator.class_names))
         parts = [_ap(accumulator, found, w) for w in draws]
@@ -141,6 +144,13 @@ def _panseg(frames: NDArray[np.float64], w: NDArray[np.float64]) -> dict[str, ND
             "SQ": 100 * _share(iou, tp).sum(axis=1) / seen,
             "RQ": 100 * _share(tp, half).sum(axis=1) / seen,
         }
+
+
+def _tracks(videos: NDArray[np.float64], w: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    sums = (w @ videos.reshape(len(videos), -1)).reshape(len(w), *videos.shape[1:])
+    means, whole = class_means(track_values(sums)), track_values(sums.sum(axis=1))
+    shares = ("MOTA", "IDF1", "HOTA")
+    return {**{f"m{m}": means[m] for m in shares}, **{m: whole[m] for m in shares}}
 
 
 def _ap(

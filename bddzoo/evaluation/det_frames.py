@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bddzoo.datasets.classes import DET, INS_SEG
-from bddzoo.datasets.formats.boxes import CLASS_OF, boxes_of, class_of
+from bddzoo.datasets.formats.boxes import CLASS_OF, Kinds, boxes_of, class_of
 from bddzoo.datasets.formats.frames import Frames, JsonFrames
 from bddzoo.datasets.formats.labels import FLAGS
 from bddzoo.datasets.formats.mask import decode_bitmask
@@ -39,11 +40,86 @@ _FRAMES, _IOU, _PAIRS = 100, 0.75, 20
 
 
 @dataclass(frozen=True, slots=True)
-class _Objects:
+class BoxObjects:
+    """Boxes of one frame with their classes.
+
+    Attributes:
+        xywh: (N, 4) left, top, width and height.
+        classes: (N,) class indices.
+        ignored: (N,) whether a box is of a crowd or to be ignored.
+        scores: Score of each, None for labels.
+        ids: Id of each in the file, unread.
+        reach: The largest number among `xywh`; None without boxes.
+    """
+
     xywh: NDArray[np.float64]
     classes: NDArray[np.int64]
     ignored: NDArray[np.bool_]
     scores: Sequence[float | None]
+    ids: Sequence[Any] = ()
+    reach: float | None = None
+
+
+def read_objects(
+    frames: Frames, at: int, kinds: Kinds, options: Options, mask_task: str = INS_SEG.task
+) -> BoxObjects:
+    """Boxes of one frame of JSON.
+
+    Args:
+        frames: Where they are.
+        at: Position of the frame.
+        kinds: What the categories of the task are.
+        options: How strictly.
+        mask_task: The task of masks of the same objects, for messages.
+
+    Raises:
+        MissingError: A category that the task does not have; unless official, masks in the place of boxes,
+            and boxes whose corners are in the wrong order.
+    """
+    found = boxes_of(frames, at)
+    try:
+        known = [kinds[category] for category in found.categories]
+    except KeyError:
+        known = [class_of(category, frames.where(at), kinds) for category in found.categories]
+    for category, masked in found.boxless:
+        class_of(category, frames.where(at), kinds)
+        if masked and not options.official:
+            raise MissingError(
+                f"{frames.where(at)}: a mask instead of a box (category {category})",
+                hint=f"masks are scored by -t {mask_task}",
+            )
+    if known and not options.official and found.xywh[:, 2:].min() < 0:
+        raise MissingError(
+            f"{frames.where(at)}: a box whose second corner is left of or above its first",
+            hint="corners are x1, y1 (left, top) and x2, y2 (right, bottom), in pixels",
+        )
+    ignored = [
+        neutral or flags & _NEUTRAL > 0 for (_, neutral), flags in zip(known, found.flags, strict=True)
+    ]
+    return BoxObjects(
+        found.xywh,
+        np.array([index for index, _ in known], np.int64),
+        np.array(ignored, np.bool_),
+        found.scores,
+        found.ids,
+        float(found.xywh.max()) if known else None,
+    )
+
+
+def check_reach(reach: Mapping[str, list[float]], gt: Frames, pred: Frames) -> None:
+    """Compare the largest numbers in the boxes of each frame, by side (`gt`, `pred`).
+
+    Raises:
+        MissingError: One side is in pixels, the other in shares of the image.
+    """
+    furthest = {side: max(values) for side, values in reach.items() if values}
+    for side, frames in (("gt", gt), ("pred", pred)) if len(furthest) == 2 else ():
+        # A box of the whole image in shares of it is 1 + 1 wide.
+        if furthest[side] <= 2 < max(furthest.values()):
+            raise MissingError(
+                f"{frames.source.path}: not one box reaches beyond the first pixel",
+                hint="corners are in pixels, not in shares of the image",
+            )
 
 
 @dataclass(frozen=True)
@@ -97,31 +173,11 @@ class DetWork:
                 self._reach[side].append(np.inf)
         return found[0]
 
-    def _objects(self, frames: Frames, at: int, side: str) -> _Objects:
-        found = boxes_of(frames, at)
-        try:
-            kinds = [CLASS_OF[category] for category in found.categories]
-        except KeyError:
-            kinds = [class_of(category, frames.where(at)) for category in found.categories]
-        for category, masked in found.boxless:
-            class_of(category, frames.where(at))
-            if masked and not self.options.official:
-                raise MissingError(
-                    f"{frames.where(at)}: a mask instead of a box (category {category})",
-                    hint="masks are instances: -t ins_seg",
-                )
-        if kinds and not self.options.official:
-            self._reach[side].append(float(found.xywh.max()))
-            if found.xywh[:, 2:].min() < 0:
-                raise MissingError(
-                    f"{frames.where(at)}: a box whose second corner is left of or above its first",
-                    hint="corners are x1, y1 (left, top) and x2, y2 (right, bottom), in pixels",
-                )
-        ignored = [
-            neutral or flags & _NEUTRAL > 0 for (_, neutral), flags in zip(kinds, found.flags, strict=True)
-        ]
-        classes = np.array([index for index, _ in kinds], np.int64)
-        return _Objects(found.xywh, classes, np.array(ignored, np.bool_), found.scores)
+    def _objects(self, frames: Frames, at: int, side: str) -> BoxObjects:
+        found = read_objects(frames, at, CLASS_OF, self.options)
+        if found.reach is not None and not self.options.official:
+            self._reach[side].append(found.reach)
+        return found
 
     def about_corners(self) -> list[tuple[str, str]]:
         """What the corners of all frames tell of the way in which they were written.
@@ -129,14 +185,7 @@ class DetWork:
         Raises:
             MissingError: One side is in pixels, the other in shares of the image.
         """
-        reach = {side: max(values) for side, values in self._reach.items() if values}
-        for side, frames in (("gt", self.gt), ("pred", self.pred)) if len(reach) == 2 else ():
-            # A box of the whole image in shares of it is 1 + 1 wide.
-            if reach[side] <= 2 < max(reach.values()):
-                raise MissingError(
-                    f"{frames.source.path}: not one box reaches beyond the first pixel",
-                    hint="corners are in pixels, not in shares of the image",
-                )
+        check_reach(self._reach, self.gt, self.pred)
         shifts = np.concatenate([np.zeros((0, 4)), *self._shifts])
         if not shifts.size:
             return []
@@ -170,7 +219,7 @@ def match_detections(found: Detections, frames: Frames, at: int) -> tuple[FrameM
     return result.stats, hashlib.sha256(b"".join(state)).hexdigest()
 
 
-_NOTHING = _Objects(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, np.bool_), ())
+_NOTHING = BoxObjects(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, np.bool_), ())
 
 
 def _shifts(found: Candidates, pred: NDArray[np.float64], gt: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from bddzoo.evaluation.frame_warnings import FrameResult, FrameWarnings
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
 from bddzoo.evaluation.metrics.insseg import InsSegAccumulator, MatchAccumulator
 from bddzoo.evaluation.metrics.scores import RLE_NAMES
-from bddzoo.evaluation.options import TASKS, Accumulator, Evaluation, Options
+from bddzoo.evaluation.options import TASKS, TRACKED, Accumulator, Evaluation, Options
 from bddzoo.evaluation.pairing import pair_frames, pair_masks
 from bddzoo.evaluation.prediction_files import open_frames, prediction_files
 from bddzoo.evaluation.rle_frames import RleWork
@@ -30,6 +30,7 @@ CLASS_NAMES: dict[str, tuple[str, ...]] = {
     "ins_seg": INS_SEG.names,
     "det": DET.names,
 }
+BOX_TASKS = ("det", "box_track")
 SILENT = {"drivable": frozenset({"background"})}
 # Remarks after which the toolkit's number is another one.
 DIFFERING = ("suffix", "stuff")
@@ -59,7 +60,7 @@ def evaluate(
     """Score prediction files against ground truth files.
 
     Args:
-        task: `sem_seg`, `drivable`, `ins_seg`, `pan_seg`, `det` or `tagging`.
+        task: One of `TASKS`.
         gt: Ground truth: a folder of PNGs, an RLE JSON file, a folder of JSON files, or a zip.
         pred: Predictions: PNGs or RLE JSON; ins_seg also COCO JSON, on either side.
         score_file: ins_seg from bitmasks: scores of the instances.
@@ -81,7 +82,7 @@ def evaluate(
 
         return evaluate_tags(gt, pred, chosen)
     run = _Run(task, open_source(gt), open_source(pred), score_file, chosen, progress)
-    result = run.masks() if run.from_masks() else run.json()
+    result = run.tracks() if task in TRACKED else run.masks() if run.from_masks() else run.json()
     if chosen.official or result.source == "coco":
         return result
     if run.mixed or result.skipped or any(k in run.remarks.places for k in DIFFERING):
@@ -122,6 +123,7 @@ class _Run:
         self.files = prediction_files(task, pred, options, self.remarks, scores_elsewhere=bool(score_file))
         self.skipped: list[str] = []
         self.mixed = False
+        self.unit = "video" if task in TRACKED else "frame"
         self.errors: ErrorAccumulator | None = None
         if options.errors:
             from bddzoo.evaluation.metrics.errors import ErrorAccumulator
@@ -132,7 +134,7 @@ class _Run:
 
     def from_masks(self) -> bool:
         """Whether PNG files are compared with PNG files."""
-        png = not self.files.json and self.task != "det"
+        png = not self.files.json and self.task not in BOX_TASKS
         return png and bool(self.options.official or self.gt.with_suffix(".png"))
 
     def masks(self) -> Evaluation:
@@ -266,13 +268,44 @@ class _Run:
         result.scores = boxes.as_json(result.scores)
         return result
 
+    # Videos.
+
+    def tracks(self) -> Evaluation:
+        """Score videos of JSON frames or bitmasks."""
+        from bddzoo.evaluation import track_frames as tracks
+        from bddzoo.evaluation.metrics.tracking import TrackAccumulator
+
+        work: tracks.TrackWork
+        if self.from_masks():
+            work, source = tracks.MaskTracks(self.gt, self.pred, self.options), "bitmasks"
+            gt, pred = (tracks.videos_of_masks(side) for side in (self.gt, self.pred))
+        else:
+            sides: list[Any] = [
+                open_frames(s, self.task, official=self.options.official) for s in (self.gt, self.pred)
+            ]
+            gt, pred = (tracks.videos_of_json(side) for side in sides)
+            boxes = self.task in BOX_TASKS
+            source = "boxes" if boxes else "rle"
+            work = (tracks.BoxTracks if boxes else tracks.RleTracks)(sides[0], sides[1], self.options)
+        where = (self.gt.path, self.pred.path)
+        pairs, missing = tracks.pair_videos(gt, pred, self.options, self.remarks, where)
+        if missing and not self.options.official:
+            pairs = self._without(pairs, missing)
+        for name in missing if self.options.official else ():
+            self.remarks.add("missing", f"video {name}")
+        accumulator = TrackAccumulator(tracks.CLASSES, self.task)
+        self._collect(work.video, pairs, accumulator.add)
+        if isinstance(work, tracks.BoxTracks):
+            work.check()
+        return self._finish(accumulator, source)
+
     # Both.
 
     def _without(self, pairs: list[Any], missing: list[str]) -> list[Any]:
         """The pairs that have a prediction."""
         if not self.options.allow_partial:
             raise MissingError(
-                f"{self.pred.path} has no prediction for {len(missing)} of {len(pairs)} frames: "
+                f"{self.pred.path} has no prediction for {len(missing)} of {len(pairs)} {self.unit}s: "
                 f"{listing(missing)}",
                 hint="--allow-partial scores the rest and says so",
             )
@@ -295,7 +328,7 @@ class _Run:
             if self.progress:
                 self.progress(done, len(pairs))
         if not self.options.allow_partial:
-            raise_all(errors, "frames")
+            raise_all(errors, f"{self.unit}s")
         if errors and len(errors) == len(pairs):
             raise errors[0]
         for error in errors:

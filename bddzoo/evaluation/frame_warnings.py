@@ -42,6 +42,7 @@ KINDS: dict[str, str] = {
     "value": "ground-truth pixels whose value is not a class are not counted; the official toolkit crashes "
     "or ignores the value after the last class",
     "value-predicted": "predicted values that are not a class are counted as wrong",
+    "track-id": "tracks are not numbered by 32-bit integers, where the official toolkit crashes",
     "frames-key": "the score file has a 'frames' key, which the official toolkit refuses",
     "bad": "left out because they cannot be scored",
     "size": "frames are not 1280x720, where the official toolkit crashes",

@@ -85,7 +85,7 @@ class MaskWork:
         assert pair.pred is not None
         assert self.scores is not None
         remarks: list[tuple[str, str]] = []
-        both, path = self._overlaps(pair, remarks)
+        both, path = self.overlaps(pair, remarks)
         at = self.score_index[pair.pred.rsplit("/", 1)[-1]]
         entries = score_entries([(e.index, e.score) for e in self.scores.scores(at)], self.scores.where(at))
         truth = str(self.gt.where(pair.gt))
@@ -109,16 +109,17 @@ class MaskWork:
             alone = decode_bitmask(self.gt.read(pair.gt), truth, "gt")
             return FrameResult(pan_counts(alone, None, self.classes, str(truth)))
         remarks: list[tuple[str, str]] = []
-        both, path = self._overlaps(pair, remarks, pred_attributes=True)
+        both, path = self.overlaps(pair, remarks, pred_attributes=True)
         if both.pred.ids.size > TOOLKIT_LIMIT:
             remarks += self.options.crashes("many", path, f"{both.pred.ids.size} segments, more than 100")
         if not both.pred.ids.size and both.gt.ids.size:
             remarks += self.options.crashes("blank", path, "no segment at all")
         return FrameResult(match_panoptic(both, self.classes), remarks)
 
-    def _overlaps(
+    def overlaps(
         self, pair: MaskPair, remarks: list[tuple[str, str]], *, pred_attributes: bool = False
     ) -> tuple[Overlaps, str]:
+        """Instances of two bitmasks with their common pixels, and the path of the prediction."""
         assert pair.pred is not None
         path = self.pred.where(pair.pred)
         gt = decode_bitmask(self.gt.read(pair.gt), self.gt.where(pair.gt), "gt")

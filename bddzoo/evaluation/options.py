@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
     from bddzoo.evaluation.metrics.scores import Scores
     from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
+    from bddzoo.evaluation.metrics.tracking import TrackAccumulator
 
-TASKS = ("sem_seg", "drivable", "ins_seg", "pan_seg", "det", "tagging")
+TASKS = ("sem_seg", "drivable", "ins_seg", "pan_seg", "det", "tagging", "box_track", "seg_track")
+TRACKED = ("box_track", "seg_track")
 # Tasks whose predictions are single objects with scores.
 DETECTED = ("ins_seg", "det")
 MASK_HEIGHT, MASK_WIDTH = 720, 1280
@@ -26,6 +28,7 @@ OFFICIAL_HINT = "the official toolkit crashes on it; --compat strict --lenient s
 
 Accumulator: TypeAlias = (
     "SemSegAccumulator | InsSegAccumulator | BoxAccumulator | MatchAccumulator | PanSegAccumulator"
+    "| TrackAccumulator"
 )
 
 
@@ -70,7 +73,7 @@ class Evaluation:
         accumulator: Statistics of each frame; for slices and intervals.
         source: `masks`, `bitmasks`, `rle`, `boxes` or `coco`.
         warnings: One line each.
-        skipped: Frames that were left out (only with `allow_partial`).
+        skipped: Frames (of tracking: videos) that were left out (only with `allow_partial`).
         official: The toolkit's scores where they differ, or None.
         official_note: Why they differ, or why the toolkit gives none.
         errors: What is wrong with the detections, where that was asked for.

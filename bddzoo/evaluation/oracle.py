@@ -20,6 +20,7 @@ from bddzoo.evaluation.metrics.scores import (
     SUMMARY_NAMES,
     Scores,
 )
+from bddzoo.evaluation.options import TRACKED
 
 SERVER = Path(__file__).with_name("toolkit_server.py")
 
@@ -133,8 +134,9 @@ def scores_of(task: str, result: dict[str, Any]) -> Scores:
         rows = result[theirs] if theirs in result else result[RLE_NAMES[theirs]]
         table[ours] = rows[0]
         summary[SUMMARY_NAMES.get(ours, ours)] = rows[-1][OFFICIAL_TOTAL[task]]
-        if task == "pan_seg":
-            groups[ours] = rows[1]
+        if len(rows) > 2:
+            groups[ours] = {**rows[1], **{n: v for n, v in rows[2].items() if n != OFFICIAL_TOTAL[task]}}
     for name in OFFICIAL_PLAIN.get(task, ()):
         summary[name] = result[name]
-    return Scores(task, table, summary, groups=groups, renamed=renamed)
+    unit = "video" if task in TRACKED else "frame"
+    return Scores(task, table, summary, groups=groups, renamed=renamed, unit=unit)

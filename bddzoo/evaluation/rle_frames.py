@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from bddzoo.datasets.formats.frames import (
     INS_ALIASES,
-    INS_IGNORED,
     Frames,
     Label,
+    category_kinds,
     label_flag,
     masked_labels,
 )
@@ -54,10 +54,7 @@ class RleWork:
 
     def __post_init__(self) -> None:
         self._index.update({n: i for i, n in enumerate(self.class_names)})
-        self._instance_kinds.update({n: (i, False) for n, i in self._index.items()})
-        for names, neutral in ((INS_ALIASES, False), (INS_IGNORED, True)):
-            known = {a: (self._index[n], neutral) for a, n in names.items() if n in self._index}
-            self._instance_kinds.update(known)
+        self._instance_kinds.update(category_kinds(self.class_names))
 
     def semantic(self, pair: FramePair) -> FrameResult:
         """Confusion matrix (classes, classes + 1) of two frames."""
@@ -126,7 +123,7 @@ class RleWork:
         if self.options.errors:
             # Masks of different classes are compared, too.
             kinds, true_kinds = np.zeros_like(pred_class), np.zeros_like(gt_class)
-        areas, iou, overlap = _frame_iou(pred, kinds, where, gt, true_kinds, gt_ignored, truth)
+        areas, iou, overlap = frame_iou(pred, kinds, where, gt, true_kinds, gt_ignored, truth)
         pred_areas, gt_areas = areas[: len(pred)], areas[len(pred) :]
         if overlap:
             remarks.append(("overlap", where))
@@ -173,7 +170,7 @@ class RleWork:
             if kind is None:
                 raise MissingError(
                     f"{where}: unknown category {label.category!r}",
-                    hint="known are " + ", ".join((*self.class_names, *INS_ALIASES, *INS_IGNORED)),
+                    hint="known are " + ", ".join(map(str, self._instance_kinds)),
                 )
             if label.rle is None:
                 continue
@@ -193,7 +190,7 @@ class RleWork:
         return labels, np.array(classes, np.int64), np.array(ignored, np.bool_)
 
 
-def _frame_iou(
+def frame_iou(
     pred: Sequence[Label],
     pred_class: NDArray[np.int64],
     pred_where: str,

@@ -15,6 +15,7 @@ from bddzoo.evaluation.metrics.insseg import MatchAccumulator
 from bddzoo.evaluation.metrics.panseg import PanSegAccumulator, pan_scores
 from bddzoo.evaluation.metrics.scores import Scores
 from bddzoo.evaluation.metrics.semseg import SemSegAccumulator, semseg_scores
+from bddzoo.evaluation.metrics.tracking import TrackAccumulator, track_scores, track_values
 from bddzoo.evaluation.options import Accumulator
 
 
@@ -60,6 +61,9 @@ def subset_scores(accumulator: Accumulator, chosen: NDArray[np.bool_]) -> Scores
     if isinstance(accumulator, PanSegAccumulator):
         sums = accumulator.per_frame()[chosen].sum(axis=0)
         return pan_scores(sums, accumulator.class_names, accumulator.stuff, count)
+    if isinstance(accumulator, TrackAccumulator):
+        sums = accumulator.per_frame()[chosen].sum(axis=0)
+        return track_scores(sums, accumulator.class_names, count, accumulator.task)
     frames = [f for f, c in zip(accumulator.per_frame(), chosen.tolist(), strict=True) if c]
     return ap_scores(frames, accumulator.class_names, accumulator.task, accumulator.prefix)
 
@@ -67,7 +71,7 @@ def subset_scores(accumulator: Accumulator, chosen: NDArray[np.bool_]) -> Scores
 def frame_scores(accumulator: Accumulator) -> tuple[str, NDArray[np.float64]]:
     """One number for each frame: its metric, and the values (NaN where a frame has nothing to find).
 
-    mIoU over the classes in the frame, AP50 of the frame alone, or its PQ; in percent.
+    mIoU over the classes in the frame, AP50 of the frame alone, its PQ, or MOTA of a video; in percent.
     """
     if isinstance(accumulator, SemSegAccumulator):
         found, actual, predicted = np.moveaxis(accumulator.per_frame().astype(np.float64), 1, 0)
@@ -80,6 +84,8 @@ def frame_scores(accumulator: Accumulator) -> tuple[str, NDArray[np.float64]]:
         names, stuff = accumulator.class_names, accumulator.stuff
         rows = [pan_scores(f, names, stuff, 1).summary for f in accumulator.per_frame()]
         return "PQ", np.array([r["PQ"] if r["N"] else np.nan for r in rows])
+    if isinstance(accumulator, TrackAccumulator):
+        return "MOTA", track_values(accumulator.per_frame().sum(axis=1))["MOTA"]
     return "AP50", np.array([_frame_ap50(accumulator, i) for i in range(len(accumulator))])
 
 

@@ -19,6 +19,7 @@ from bddzoo.evaluation.metrics.insseg import InsSegAccumulator, MatchAccumulator
 from bddzoo.evaluation.metrics.matching import FrameMatches
 from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
 from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
+from bddzoo.evaluation.metrics.tracking import TrackAccumulator
 from bddzoo.evaluation.options import Accumulator
 from bddzoo.reading import array_errors, read_arrays
 
@@ -40,6 +41,9 @@ def dump(accumulator: Accumulator) -> bytes:
         arrays = {"counts": accumulator.per_frame().astype(np.int32), "matrix": accumulator.matrix}
     elif isinstance(accumulator, PanSegAccumulator):
         head |= {"kind": "panseg", "stuff": accumulator.stuff}
+        arrays = {"counts": accumulator.per_frame()}
+    elif isinstance(accumulator, TrackAccumulator):
+        head |= {"kind": "tracks", "task": accumulator.task}
         arrays = {"counts": accumulator.per_frame()}
     else:
         head |= {"kind": "boxes" if accumulator.prefix else "instances"}
@@ -86,6 +90,11 @@ def _restore(head: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Ac
         for name, counts in zip(names, arrays["counts"], strict=True):
             panoptic.add(name, counts)
         return panoptic
+    if head["kind"] == "tracks":
+        tracks = TrackAccumulator(classes, head["task"])
+        for name, counts in zip(names, arrays["counts"], strict=True):
+            tracks.add(name, counts)
+        return tracks
     kind = DetAccumulator if head.get("task") == "det" else BoxAccumulator
     out: MatchAccumulator = (kind if head["kind"] == "boxes" else InsSegAccumulator)(classes)
     end = 0

@@ -5,7 +5,7 @@ Scalabel's `box2d` has inclusive corners: x2 and y2 are the last pixels inside, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,15 @@ from numpy.typing import NDArray
 
 from bddzoo.datasets.classes import DET, ClassSet
 from bddzoo.datasets.formats.coco import CocoFrames, coco_keys, write_annotations
-from bddzoo.datasets.formats.frames import INS_ALIASES, INS_IGNORED, Frames, JsonFrames, coco_kind, is_true
+from bddzoo.datasets.formats.frames import Frames, JsonFrames, category_kinds, coco_kind, is_true
 from bddzoo.datasets.formats.labels import FLAGS, SIZE
 from bddzoo.datasets.formats.scalabel import FrameWriter, label_dict
 from bddzoo.datasets.sources import open_source
 from bddzoo.errors import MissingError
 
 # Every category of detection: its class, and whether it is an ignored one.
-CLASS_OF: dict[str | None, tuple[int, bool]] = {
-    **{name: (index, False) for index, name in enumerate(DET.names)},
-    **{alias: (DET.index(name), False) for alias, name in INS_ALIASES.items()},
-    **{other: (DET.index(name), True) for other, name in INS_IGNORED.items()},
-}
+Kinds = Mapping[str | None, tuple[int, bool]]
+CLASS_OF: Kinds = category_kinds(DET.names)
 # What only the labels of 2018 have.
 _OF_2018 = frozenset({"lane", "drivable area"})
 
@@ -49,6 +46,7 @@ class _Flags(msgspec.Struct, gc=False):
 
 
 class _Label(msgspec.Struct, gc=False):
+    id: Any = None
     category: str | None = None
     box2d: Box2d | None = None
     score: float | None = None
@@ -74,6 +72,7 @@ class Boxes:
         flags: Bits of `FLAGS` of each.
         scores: Score of each, None for labels.
         boxless: Categories of the labels that have no box, and whether they have a mask.
+        ids: Id of each in the file, unread.
     """
 
     categories: list[str | None]
@@ -81,6 +80,7 @@ class Boxes:
     flags: list[int]
     scores: list[float | None]
     boxless: list[tuple[str | None, bool]] = field(default_factory=list)
+    ids: list[Any] = field(default_factory=list)
 
 
 def boxes_of(frames: Frames, index: int) -> Boxes:
@@ -107,6 +107,7 @@ def boxes_of(frames: Frames, index: int) -> Boxes:
         [0 if label.attributes is None else _bits(label.attributes) for label in labels],
         [label.score for label in labels],
         boxless,
+        [label.id for label in labels],
     )
 
 
@@ -117,18 +118,23 @@ def _bits(flags: _Flags) -> int:
     return sum(bit for value, bit in zip(values, FLAGS.values(), strict=True) if value and is_true(value))
 
 
-def class_of(category: str | None, where: str) -> tuple[int, bool]:
+def class_of(category: str | None, where: str, kinds: Kinds = CLASS_OF) -> tuple[int, bool]:
     """Class that a category stands for, and whether its objects are ignored.
 
+    Args:
+        category: As the file calls it.
+        where: File and frame, for messages.
+        kinds: What the categories of the task are.
+
     Raises:
-        MissingError: Detection has no such category.
+        MissingError: The task has no such category.
     """
-    found = CLASS_OF.get(category)
+    found = kinds.get(category)
     if found is None:
         hint = (
             "the labels of 2018 hold lanes and drivable areas, too: give those of det_20"
             if category in _OF_2018
-            else "known are " + ", ".join(str(name) for name in CLASS_OF)
+            else "known are " + ", ".join(str(name) for name in kinds)
         )
         raise MissingError(f"{where}: unknown category {category!r}", hint=hint)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol
 
 import msgspec
@@ -26,6 +26,15 @@ _OLD_FILE = "of 2018"
 _FALSE_WORDS = {"", "0", "off", "f", "false", "n", "no"}
 
 
+def category_kinds(names: Sequence[str]) -> dict[str | None, tuple[int, bool]]:
+    """Every category that stands for one of the classes: its class, and whether it is an ignored one."""
+    index = {name: at for at, name in enumerate(names)}
+    kinds: dict[str | None, tuple[int, bool]] = {name: (at, False) for name, at in index.items()}
+    for others, ignored in ((INS_ALIASES, False), (INS_IGNORED, True)):
+        kinds |= {other: (index[name], ignored) for other, name in others.items() if name in index}
+    return kinds
+
+
 class Rle(msgspec.Struct, gc=False):
     """A mask in COCO's compressed form."""
 
@@ -43,6 +52,7 @@ class Label(msgspec.Struct, gc=False):
     attributes: dict[str, Any] | None = None
     poly2d: list[Any] | None = None
     box2d: Any = None
+    id: Any = None
 
 
 class FrameSize(msgspec.Struct, gc=False):
@@ -81,6 +91,7 @@ class _Attributes(msgspec.Struct, gc=False):
 class _Head(msgspec.Struct, gc=False):
     name: str | int
     videoName: str | None = None
+    frameIndex: Any = None
 
 
 class Frames(Protocol):
@@ -119,6 +130,7 @@ class JsonFrames:
     Attributes:
         names: Name of each frame.
         videos: Video name of each frame, or None.
+        positions: Number of each frame in its video as the file has it, unread, or None.
         bare: Whether every file was a bare list of frames.
     """
 
@@ -128,6 +140,7 @@ class JsonFrames:
         self.source = source
         self.names: list[str] = []
         self.videos: list[str | None] = []
+        self.positions: list[Any] = []
         self.bare = True
         # Member, start and end of each frame: the frames themselves are read when they are needed.
         self._places: list[tuple[str, int, int]] = []
@@ -168,6 +181,7 @@ class JsonFrames:
             self._places.append((member, start, end))
             self.names.append(str(found.name))
             self.videos.append(found.videoName)
+            self.positions.append(found.frameIndex)
 
     def content(self, index: int) -> bytes:
         member, start, end = self._places[index]

@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.errors import MissingError, UsageError
+from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps
 from bddzoo.evaluation.metrics.average_precision import ap_scores
 from bddzoo.evaluation.metrics.matching import Candidates, FrameMatches, match_frame
+from bddzoo.evaluation.metrics.per_frame import PerFrame
 from bddzoo.evaluation.metrics.scores import Scores
 
 ScoreEntry = Mapping[str, Any] | tuple[int, float]
 
 
-class MatchAccumulator:
+class MatchAccumulator(PerFrame[FrameMatches]):
     """Frames of matched detections; what mask AP and box AP have in common.
 
     Frames are scored in the order of their names, so that ties of score do not depend on the order
@@ -32,34 +33,9 @@ class MatchAccumulator:
     prefix = ""
     task = "ins_seg"
 
-    def __init__(self, class_names: Sequence[str]) -> None:
-        self.class_names = tuple(class_names)
-        self._frames: dict[str, FrameMatches] = {}
-
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def add(self, name: str, matches: FrameMatches) -> None:
-        """Add the matches of one frame."""
-        if name in self._frames:
-            raise UsageError(f"frame {name} was given twice")
-        self._frames[name] = matches
-
-    def merge(self, other: MatchAccumulator) -> None:
-        """Add the frames of another accumulator (another worker's)."""
-        both = self._frames.keys() & other._frames.keys()
-        if both:
-            raise UsageError(f"frame {min(both)} was given twice")
-        self._frames.update(other._frames)
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the frames, sorted."""
-        return sorted(self._frames)
-
     def per_frame(self) -> list[FrameMatches]:
         """Matches of each frame, in the order of `names`."""
-        return [self._frames[name] for name in self.names]
+        return self.in_order()
 
     def compute(self) -> Scores:
         """Scores over all frames so far, in percent."""

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bddzoo.datasets.classes import PAN_SEG, PAN_STUFF
-from bddzoo.errors import UsageError
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps, segments
+from bddzoo.evaluation.metrics.per_frame import PerFrame
 from bddzoo.evaluation.metrics.scores import Scores
 
 # Label ids 1 to 40 of BDD100K, in order; the first 30 are stuff, the rest things.
@@ -20,19 +20,15 @@ STUFF_COUNT = PAN_STUFF
 IOU, TP, FP, FN = range(4)
 
 
-class PanSegAccumulator:
+class PanSegAccumulator(PerFrame[NDArray[np.float64]]):
     """Panoptic quality as the official toolkit computes it (`bdd100k.eval.pan_seg`).
 
     Keeps four numbers for each frame and class: summed IoU of matches, TP, FP, FN.
     """
 
     def __init__(self, class_names: Sequence[str] = PAN_CLASSES, stuff: int = STUFF_COUNT) -> None:
-        self.class_names = tuple(class_names)
+        super().__init__(class_names)
         self.stuff = stuff
-        self._frames: dict[str, NDArray[np.float64]] = {}
-
-    def __len__(self) -> int:
-        return len(self._frames)
 
     def update(self, gt_rgba: NDArray[np.uint8], pred_rgba: NDArray[np.uint8] | None, name: str) -> None:
         """Count one frame.
@@ -44,27 +40,9 @@ class PanSegAccumulator:
         """
         self.add(name, pan_counts(gt_rgba, pred_rgba, len(self.class_names), name))
 
-    def add(self, name: str, counts: NDArray[np.float64]) -> None:
-        """Add the statistics (4, classes) of one frame."""
-        if name in self._frames:
-            raise UsageError(f"frame {name} was given twice")
-        self._frames[name] = counts
-
-    def merge(self, other: PanSegAccumulator) -> None:
-        """Add the frames of another accumulator."""
-        for name, counts in other._frames.items():
-            self.add(name, counts)
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the frames, sorted."""
-        return sorted(self._frames)
-
     def per_frame(self) -> NDArray[np.float64]:
         """Statistics (frames, 4, classes), in the order of `names`."""
-        if not self._frames:
-            return np.zeros((0, 4, len(self.class_names)))
-        return np.stack([self._frames[name] for name in self.names])
+        return np.array(self.in_order(), np.float64).reshape(-1, 4, len(self.class_names))
 
     def compute(self) -> Scores:
         """Scores over all frames so far; qualities in percent, N as a count."""

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 _AP = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+_TRACK = ("MOTA", "MOTP", "IDF1", "FP", "FN", "IDSw", "MT", "PT", "ML", "FM")
+# How the toolkit calls the mean over classes.
+AVERAGE = "AVERAGE"
 # Our metric name -> the toolkit's, in the toolkit's order, for each task.
 OFFICIAL_METRICS: dict[str, dict[str, str]] = {
     "sem_seg": {"IoU": "IoU", "Precision": "Acc"},
@@ -17,19 +20,23 @@ OFFICIAL_METRICS: dict[str, dict[str, str]] = {
     "pan_seg": {m: m for m in ("PQ", "SQ", "RQ", "N")},
     # Scalabel's: the BDD100K toolkit has no evaluation of tagging.
     "tagging": {"Precision": "precision", "Recall": "recall", "F1": "f1_score"},
+    "box_track": {m: m for m in _TRACK},
+    "seg_track": {m: m for m in _TRACK},
 }
 # What it calls them otherwise from RLE labels of pan_seg.
 RLE_NAMES = {"N": "NUM"}
 # How the toolkit calls the value over all classes.
 OFFICIAL_TOTAL = {
-    **dict.fromkeys(("sem_seg", "drivable", "tagging"), "AVERAGE"),
-    **dict.fromkeys(("ins_seg", "pan_seg", "det"), "OVERALL"),
+    **dict.fromkeys(("sem_seg", "drivable", "tagging"), AVERAGE),
+    **dict.fromkeys(("ins_seg", "pan_seg", "det", "box_track", "seg_track"), "OVERALL"),
 }
 # Metrics that are one number, without a value for each class.
 OFFICIAL_PLAIN = {
     "sem_seg": ("fIoU", "pAcc"),
     "drivable": ("fIoU", "pAcc"),
     "tagging": ("accuracy",),
+    "box_track": ("mMOTA", "mMOTP", "mIDF1"),
+    "seg_track": ("mMOTA", "mMOTP", "mIDF1"),
 }
 # The summary name of a metric that has a table.
 SUMMARY_NAMES = {"IoU": "mIoU", "Precision": "mPrecision", "Recall": "mRecall", "F1": "mF1"}
@@ -55,6 +62,8 @@ HEADLINES = {
     "det": ("box_AP", "box_AP50", "box_AP75"),
     "pan_seg": ("PQ", "SQ", "RQ"),
     "tagging": ("accuracy", "mF1"),
+    "box_track": ("mMOTA", "mIDF1", "IDSw", "mHOTA"),
+    "seg_track": ("mMOTA", "mIDF1", "IDSw", "mHOTA"),
 }
 # The table that stands for a task where only one can be shown.
 MAIN_TABLE = {
@@ -64,6 +73,8 @@ MAIN_TABLE = {
     "det": "box_AP",
     "pan_seg": "PQ",
     "tagging": "F1",
+    "box_track": "MOTA",
+    "seg_track": "MOTA",
 }
 # Metrics that the official toolkit does not have.
 OWN_METRICS = ("box_AP",)
@@ -100,6 +111,27 @@ TAG_DEFINITIONS: dict[str, str] = {
     "mF1": "mean over the classes in ground truth or predictions, as Scalabel has it (macro avg)",
 }
 
+TRACK_DEFINITIONS: dict[str, str] = {
+    "MOTA": "1 - (FN + FP + IDSw) / objects, percent",
+    "MOTP": "mean IoU of objects and the predictions that they are matched with",
+    "IDF1": "F1 of objects and predictions under the one assignment of whole tracks that suits best",
+    "IDSw": "how often an object changes the track it is matched with",
+    "FP": "predictions that are matched with no object",
+    "FN": "objects that are matched with no prediction",
+    "MT": "objects found in at least 80% of their frames",
+    "PT": "objects found in at least 20% of their frames, but in less than 80%",
+    "ML": "objects found in less than 20% of their frames",
+    "FM": "how often an object is lost and found again",
+    "HOTA": "higher order tracking accuracy (Luiten et al., IJCV 2021): root of DetA times AssA, mean over "
+    "IoU .05:.05:.95; the official toolkit does not have it",
+    "DetA": "detection accuracy: TP / (TP + FN + FP), mean over IoU .05:.05:.95",
+    "AssA": "association accuracy, mean over matches and IoU .05:.05:.95",
+    **{
+        f"m{m}": f"mean of {m} over all classes; a class that has none, or minus infinity, counts as 0"
+        for m in ("MOTA", "MOTP", "IDF1", "HOTA")
+    },
+}
+
 # Where the metrics follow openseg.pytorch's trainer.
 OPENSEG_DEFINITIONS: dict[str, str] = {
     "mIoU": "mean IoU over the classes that occur in the ground truth or in the predictions",
@@ -108,7 +140,12 @@ OPENSEG_DEFINITIONS: dict[str, str] = {
 }
 
 
-_OTHER_DEFINITIONS = {"det": DET_DEFINITIONS, "tagging": TAG_DEFINITIONS}
+_OTHER_DEFINITIONS = {
+    "det": DET_DEFINITIONS,
+    "tagging": TAG_DEFINITIONS,
+    "box_track": TRACK_DEFINITIONS,
+    "seg_track": TRACK_DEFINITIONS,
+}
 
 
 @dataclass(frozen=True)
@@ -116,15 +153,17 @@ class Scores:
     """Metrics of one prediction set against one ground truth.
 
     Attributes:
-        task: `sem_seg`, `drivable`, `ins_seg`, `pan_seg`, `det` or `tagging`.
+        task: A key of `OFFICIAL_METRICS`.
         table: Metric -> class -> value in percent (`N` of pan_seg is a count). NaN where a class
             has no value.
         summary: Metric over all classes -> value in percent.
         frames: Number of frames that were scored.
         absent: Classes that do not occur in the ground truth (ins_seg: as an object that counts).
-        groups: pan_seg only: metric -> {"STUFF": value, "THING": value}.
+        groups: Metric -> group of classes -> value: STUFF and THING of pan_seg; of tracking human, vehicle,
+            bike, and the mean over classes, `AVERAGE`.
         partial: Whether some frames were left out (see `--allow-partial`).
         renamed: Metrics that the toolkit gives another name for this kind of input.
+        unit: What `frames` counts.
     """
 
     task: str
@@ -135,6 +174,7 @@ class Scores:
     groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     partial: bool = False
     renamed: Mapping[str, str] = field(default_factory=dict)
+    unit: str = "frame"
 
     def to_official(self) -> dict[str, Any]:
         """The official toolkit's result shape: same keys, same order, NaN as NaN.
@@ -145,18 +185,19 @@ class Scores:
         """
         total = OFFICIAL_TOTAL[self.task]
         out: dict[str, Any] = {}
+        plain = {n: self.summary[n] for n in OFFICIAL_PLAIN.get(self.task, ()) if n in self.summary}
+        if self.unit == "video":  # there they come first
+            out |= plain
         for ours, theirs in OFFICIAL_METRICS[self.task].items():
             if ours not in self.table:
                 continue
-            rows: list[dict[str, float]] = [dict(self.table[ours])]
-            if self.task == "pan_seg":
-                rows.append(dict(self.groups[ours]))
-            rows.append({total: self.summary[SUMMARY_NAMES.get(ours, ours)]})
-            out[self.renamed.get(theirs, theirs)] = rows
-        for name in OFFICIAL_PLAIN.get(self.task, ()):
-            if name in self.summary:
-                out[name] = self.summary[name]
-        return out
+            groups = dict(self.groups.get(ours, {}))
+            last = {AVERAGE: groups.pop(AVERAGE)} if AVERAGE in groups else {}
+            last[total] = self.summary[SUMMARY_NAMES.get(ours, ours)]
+            out[self.renamed.get(theirs, theirs)] = [
+                row for row in (dict(self.table[ours]), groups, last) if row
+            ]
+        return out | plain
 
     def to_json(self) -> dict[str, Any]:
         """Everything, in JSON's own types: NaN as null, absent classes named."""
@@ -184,7 +225,7 @@ class Scores:
 
 
 def _nulls(values: Mapping[str, float]) -> dict[str, float | None]:
-    return {k: (None if math.isnan(v) else float(v)) for k, v in values.items()}
+    return {k: (float(v) if math.isfinite(v) else None) for k, v in values.items()}
 
 
 def shown_summary(scores: Scores) -> list[str]:

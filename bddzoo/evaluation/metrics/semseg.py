@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.errors import MissingError, UsageError
+from bddzoo.errors import MissingError
 from bddzoo.evaluation.metrics.confusion import confusion
+from bddzoo.evaluation.metrics.per_frame import PerFrame
 from bddzoo.evaluation.metrics.scores import Scores
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Rule = Literal["bdd100k", "openseg", "tagging"]
 
 
-class SemSegAccumulator:
+class SemSegAccumulator(PerFrame[NDArray[np.int64]]):
     """Confusion counts of class maps, frame by frame.
 
     Follows the official toolkit (`bdd100k.eval.seg`): ground truth that is not a class is left out,
@@ -30,15 +34,11 @@ class SemSegAccumulator:
     """
 
     def __init__(self, class_names: Sequence[str], task: str = "sem_seg", rule: Rule = "bdd100k") -> None:
-        self.class_names = tuple(class_names)
+        super().__init__(class_names)
         self.task = task
         self.rule: Rule = rule
         size = len(self.class_names)
         self.matrix: NDArray[np.int64] = np.zeros((size, size + 1), np.int64)
-        self._frames: dict[str, NDArray[np.int64]] = {}
-
-    def __len__(self) -> int:
-        return len(self._frames)
 
     def update(
         self,
@@ -74,35 +74,22 @@ class SemSegAccumulator:
 
     def add(self, name: str, counts: NDArray[np.int64]) -> None:
         """Add the confusion matrix (classes, classes + 1) of one frame."""
-        if name in self._frames:
-            raise UsageError(f"frame {name} was given twice")
+        super().add(name, np.stack((np.diagonal(counts), counts.sum(1), counts[:, :-1].sum(0))))
         self.matrix += counts
-        diagonal = np.diagonal(counts)
-        self._frames[name] = np.stack((diagonal, counts.sum(1), counts[:, :-1].sum(0)))
 
     def restore(self, names: Sequence[str], counts: NDArray[np.int64], matrix: NDArray[np.int64]) -> None:
         """Start from stored statistics: `names`, `per_frame()` and `matrix` of another accumulator."""
         self.matrix = matrix.astype(np.int64)
         self._frames = dict(zip(names, counts, strict=True))
 
-    def merge(self, other: SemSegAccumulator) -> None:
+    def merge(self, other: Self) -> None:
         """Add the frames of another accumulator (another worker's)."""
-        both = self._frames.keys() & other._frames.keys()
-        if both:
-            raise UsageError(f"frame {min(both)} was given twice")
+        super().merge(other)
         self.matrix += other.matrix
-        self._frames.update(other._frames)
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the frames, sorted."""
-        return sorted(self._frames)
 
     def per_frame(self) -> NDArray[np.int64]:
         """Counts (frames, 3, classes): found, in ground truth, predicted; in the order of `names`."""
-        if not self._frames:
-            return np.zeros((0, 3, len(self.class_names)), np.int64)
-        return np.stack([self._frames[name] for name in self.names])
+        return np.array(self.in_order(), np.int64).reshape(-1, 3, len(self.class_names))
 
     def compute(self) -> Scores:
         """Scores over all frames so far, in percent."""
