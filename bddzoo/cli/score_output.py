@@ -305,7 +305,8 @@ def compare_with(found: Evaluation, other: Evaluation, path: Path, seed: int, ou
     frames = len(found.accumulator)
     draws = rows[0].resamples if rows else 0
     percent = f"{100 * LEVEL:.0f}%"
-    head = f"against {path}, {number_of(frames, found.scores.unit)}, {percent} intervals of {draws} paired bootstrap resamples:"
+    number_of_frames = number_of(frames, found.scores.unit)
+    head = f"against {path}, {number_of_frames}, {percent} intervals of {draws} paired bootstrap resamples:"
     shown = table(
         ["metric", "against", "this", "difference", "interval", "this is"],
         [

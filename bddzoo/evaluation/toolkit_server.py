@@ -13,13 +13,14 @@ import sys
 import tempfile
 import warnings
 from importlib import import_module
+from typing import Any
 
 
 def prepare() -> None:
     """Put pydantic 1's interface where the toolkit looks for it, and what py-motmetrics misses in NumPy 2."""
     if not import_module("pydantic").VERSION.startswith("1."):
         sys.modules["pydantic"] = import_module("pydantic.v1")
-    numpy = import_module("numpy")
+    numpy: Any = import_module("numpy")
     if not hasattr(numpy, "asfarray"):
         numpy.asfarray = lambda values: numpy.asarray(values, float)
 

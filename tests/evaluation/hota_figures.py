@@ -1,4 +1,4 @@
-"""Writes TrackEval's HOTA next to the cases in tests/data/tracking/hota.json, where `pip install trackeval` was run.
+"""Writes TrackEval's HOTA next to the cases in tests/data/tracking/hota.json; needs `pip install trackeval`.
 
 It imports nothing of bddzoo: boxes are compared and tracks are numbered here.
 """

@@ -25,7 +25,9 @@ def _label(rng, number, category, corners, score=False):
 
 
 def _corners(rng, low, side, noise, grid):
-    values = [*low, *(low + side)] + rng.normal(0, noise, 4) if noise else np.array([*low, *(low + side)])
+    values = np.concatenate((low, low + side))
+    if noise:
+        values = values + rng.normal(0, noise, 4)
     values = np.round(values / grid) * grid
     return [float(v) for v in (values[0], values[1], max(values[2], values[0]), max(values[3], values[1]))]
 
