@@ -168,7 +168,7 @@ def _list(
     if mini is not None:
         expected = int(mini.get(split, 0)) if task != "drivable" else 0
     report = SplitReport(task, split, expected=expected)
-    folders = [layout.image_folder(task, split), layout.label_folder(task, split)]
+    folders = [layout.image_folder(task, split), layout.labels(task, split)]
     try:
         listing = layout.listing(task, split)
     except MissingError as error:

@@ -153,7 +153,11 @@ class BddLayout:
     def image_folder(self, task: str, split: str) -> Path:
         return self.root / ("seg/images" if self._is_old(task) else _known(_IMAGES, task)) / split
 
-    def label_folder(self, task: str, split: str) -> Path:
+    def labels(self, task: str, split: str) -> Path:
+        """Folder of the labels of a split, or their one file; whether it is there or not."""
+        files = [self.root / name.format(split=split) for name in _LABEL_FILES.get(task, ())]
+        if files:
+            return next((file for file in files if file.is_file()), files[-1])
         return self.root / ("seg/labels" if self._is_old(task) else _known(_LABELS, task)) / split
 
     def frames(self, task: str, split: str) -> list[Sample]:
@@ -181,11 +185,11 @@ class BddLayout:
         found: dict[str, Path] = {}
         if task in _LABEL_FILES:
             return self._in_one_file(task, split, images, labels=labels, attributes=attributes)
-        wanted = labels and (split != "test" or self.label_folder(task, split).is_dir())
+        wanted = labels and (split != "test" or self.labels(task, split).is_dir())
         if wanted:
             what = "bitmasks, *.png" if task in BITMASK_TASKS else "class maps, *.png"
-            found = self._files(self.label_folder(task, split), frozenset({".png"}), f"the {task} {what}")
-            need_pairs(images, found, self.image_folder(task, split), self.label_folder(task, split))
+            found = self._files(self.labels(task, split), frozenset({".png"}), f"the {task} {what}")
+            need_pairs(images, found, self.image_folder(task, split), self.labels(task, split))
         known = read_attributes(self.root, task, split, images) if attributes else {}
         return pair(images, found if wanted else None, known)
 
@@ -193,8 +197,7 @@ class BddLayout:
         self, task: str, split: str, images: Mapping[str, Path], *, labels: bool, attributes: bool
     ) -> Listing:
         """The listing of a task whose labels of a split are one JSON file."""
-        files = [self.root / name.format(split=split) for name in _LABEL_FILES[task]]
-        file = next((file for file in files if file.is_file()), files[-1])
+        file = self.labels(task, split)
         if not labels or (split == "test" and not file.is_file()):
             found = None
         elif not file.is_file():

@@ -280,7 +280,7 @@ class OpensegLayout:
         found = [self.root / split / name for name in IMAGE_FOLDERS]
         return next((folder for folder in found if folder.is_dir()), found[0])
 
-    def label_folder(self, task: str, split: str) -> Path:
+    def labels(self, task: str, split: str) -> Path:
         return self.root / NESTED[1] / split if self.nested else self.root / split / "label"
 
     def listing(self, task: str, split: str, *, labels: bool = True, attributes: bool = True) -> Listing:
@@ -298,10 +298,10 @@ class OpensegLayout:
         """
         images = self._files(self.image_folder(task, split), LISTED_SUFFIXES, "images")
         found: dict[str, Path] = {}
-        wanted = labels and (split != "test" or self.label_folder(task, split).is_dir())
+        wanted = labels and (split != "test" or self.labels(task, split).is_dir())
         if wanted:
-            found = self._labels(self.label_folder(task, split))
-            need_pairs(images, found, self.image_folder(task, split), self.label_folder(task, split))
+            found = self._labels(self.labels(task, split))
+            need_pairs(images, found, self.image_folder(task, split), self.labels(task, split))
         return pair(images, found if wanted else None)
 
     def _only_semantic(self, task: str) -> None:

@@ -95,8 +95,8 @@ class EvidenceChecker:
             self._check_published(model, "preds")
         if self.data is None:
             raise MissingError("no ground truth to score predictions against: give --data ROOT")
-        truth = layout_of(model, self.data).label_folder(model.task, self.options.split)
-        if not truth.is_dir():
+        truth = layout_of(model, self.data).labels(model.task, self.options.split)
+        if not truth.exists():
             raise MissingError(f"{self.data} has no labels {truth.relative_to(self.data)}")
         predictions = self.from_preds or self._fetch(model, "preds")
         workers = min(4, os.cpu_count() or 1)

@@ -13,13 +13,19 @@ import yaml
 
 from tests.support.tiny import CHANNELS, ROOT, make_data
 
+DATASET = "bddzoo-mini-val4"
 PAN_SEG, WEATHER, SCENE = "tiny_panoptic", "tiny_weather", "tiny_scene"
 # Of the frames that `make_tasks` makes, in their order.
 SKIES, PLACES = ("clear", "rainy", "overcast", "clear"), ("city street", "highway", "undefined", "tunnel")
 
 
-def write_tasks_registry(path: Path) -> Path:
-    """Write a registry of one zoo: a panoptic network, and a classifier for each attribute."""
+def write_tasks_registry(path: Path, reported: float | None = None) -> Path:
+    """Write a registry of one zoo: a panoptic network, and a classifier for each attribute.
+
+    Args:
+        path: The file.
+        reported: What the zoo says that they score on split val.
+    """
     parts = yaml.load((ROOT / "registry.yaml").read_text(), Loader=yaml.CSafeLoader)["parts"]
     detector = {**parts["detectors"]["faster_rcnn"], **copy.deepcopy(parts["detectors"]["panoptic_fpn"])}
     del detector["base"]
@@ -49,9 +55,9 @@ def write_tasks_registry(path: Path) -> Path:
     document = {
         "schema": 1,
         "protocols": {
-            "pan_seg": {"dataset": "bdd100k", "pad_divisor": 32},
+            "pan_seg": {"dataset": DATASET, "pad_divisor": 32},
             "tagging": {
-                "dataset": "bdd100k",
+                "dataset": DATASET,
                 "scale": [40, 40],
                 "resize": "short-side-floor",
                 "center_crop": [32, 32],
@@ -62,7 +68,9 @@ def write_tasks_registry(path: Path) -> Path:
                 "id": "tiny",
                 "title": "Tiny networks",
                 "tasks": {
-                    "pan_seg": _task("pan_seg", "mmdet", 40, [_method("Tiny", PAN_SEG, panoptic)]),
+                    "pan_seg": _task(
+                        "pan_seg", "mmdet", 40, [_method("Tiny", PAN_SEG, panoptic)], "PQ", reported
+                    ),
                     "tagging": {
                         **_task(
                             "tagging",
@@ -72,6 +80,8 @@ def write_tasks_registry(path: Path) -> Path:
                                 _method("Tiny", WEATHER, classifier, attribute="weather"),
                                 _method("Small", SCENE, classifier, attribute="scene"),
                             ],
+                            "accuracy",
+                            reported,
                         ),
                         "arch": "ImageClassifier",
                     },
@@ -83,14 +93,26 @@ def write_tasks_registry(path: Path) -> Path:
     return path
 
 
-def _task(name: str, engine: str, classes: int, methods: list[dict[str, Any]]) -> dict[str, Any]:
+def _task(
+    name: str,
+    engine: str,
+    classes: int,
+    methods: list[dict[str, Any]],
+    metric: str,
+    reported: float | None,
+) -> dict[str, Any]:
+    columns: dict[str, Any] = {"Backbone": {"backbone": True}}
+    if reported is not None:
+        columns[f"{metric}-val"] = {"metric": ["val", metric]}
+        for method in methods:
+            method["models"][0]["reported"] = {"val": {metric: reported}}
     return {
         "page": "https://127.0.0.1:9/readme",
         "engine": engine,
         "num_classes": classes,
         "protocol": name,
-        "columns": {"Backbone": {"backbone": True}},
-        "tables": {"default": {"columns": ["Backbone"]}},
+        "columns": columns,
+        "tables": {"default": {"columns": list(columns)}},
         "methods": methods,
     }
 

@@ -317,7 +317,7 @@ def _compare_final(
 
 def _choice(runner: DetectionRunner, features: Any, sample: Any) -> Choice | None:
     """How to find what the second stage chose from; None for networks that choose in another way."""
-    if not hasattr(getattr(runner.module, "rpn_head", None), "anchor_generator"):
+    if not hasattr(getattr(runner.module, "rpn_head", None), "prior_generator"):
         return None
     return partial(decisions.detections, runner, features, sample)
 
