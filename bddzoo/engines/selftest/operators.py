@@ -11,6 +11,7 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
+from bddzoo.engines.recipe import Variant
 from bddzoo.engines.selftest.folder import Arrays
 from bddzoo.engines.selftest.measures import Measure, Stages
 from bddzoo.engines.selftest.semantic import Prepare
@@ -179,7 +180,7 @@ def _criss_cross(v: Vectors) -> None:
 
     for index in _cases(v, "_gamma"):
         x = v.tensor(f"{index}_x")
-        layer: Any = _with_recipe(CrissCrossAttention(x.shape[1]), v.device)
+        layer = _with_recipe(CrissCrossAttention(x.shape[1]), v.device)
         layer.gamma.scale.fill_(float(v.arrays[f"{index}_gamma"]))
         v.close(f"{index}_out", layer(x))
 
@@ -229,15 +230,134 @@ def _mmdet_misc(v: Vectors) -> None:
     v.close("paste_skip_out", _do_paste_mask(masks[:1], boxes[:1], 60, 80, skip_empty=True)[0])
 
 
+def _priors_dense(v: Vectors) -> None:
+    from mmdet.models.task_modules.prior_generators import AnchorGenerator, MlvlPointGenerator
+
+    strides = [8, 16, 32, 64, 128]
+    generators = {
+        "retina": AnchorGenerator(strides, [0.5, 1.0, 2.0], octave_base_scale=4, scales_per_octave=3),
+        "atss": AnchorGenerator(strides, [1.0], octave_base_scale=8, scales_per_octave=1),
+        "points": MlvlPointGenerator(strides),
+    }
+    sizes = [tuple(size) for size in v.arrays["sizes"].tolist()]
+    for name, generator in generators.items():
+        for level, priors in enumerate(generator.grid_priors(sizes, device=v.device)):
+            v.close(f"{name}{level}", priors)
+
+
+def _box_codings(v: Vectors) -> None:
+    from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
+    from mmdet.structures.bbox import bbox2distance, bbox_cxcywh_to_xyxy, distance2bbox
+
+    points, distance, boxes = v.tensor("points"), v.tensor("distance"), v.tensor("boxes")
+    height, width = (int(n) for n in v.arrays["max_shape"])
+    v.close("bbox", distance2bbox(points, distance))
+    v.close("bbox_clipped", distance2bbox(points, distance, max_shape=(height, width)))
+    v.close("bbox2distance", bbox2distance(points, boxes))
+    v.close("bbox2distance_max16", bbox2distance(points, boxes, max_dis=16))
+    coders = {
+        "atss": DeltaXYWHBBoxCoder(target_stds=(0.1, 0.1, 0.2, 0.2)),
+        "retina": DeltaXYWHBBoxCoder(),
+        "sparse": DeltaXYWHBBoxCoder(target_stds=(0.5, 0.5, 1.0, 1.0), clip_border=False),
+    }
+    for name, coder in coders.items():
+        decoded = coder.decode(v.tensor("priors"), v.tensor("deltas"), max_shape=(height, width))
+        v.close(f"decode_{name}", decoded)
+    corners = bbox_cxcywh_to_xyxy(v.tensor("cxcywh"))
+    v.close("xyxy", corners)
+    v.close("sparse_init", corners * corners.new_tensor([width, height, width, height]))
+
+
+def _filter_topk(v: Vectors) -> None:
+    from mmdet.models.utils import filter_scores_and_topk
+
+    scores = v.tensor("logits").sigmoid()
+    v.close("sigmoid", scores)
+    for key in v.arrays:
+        if key.endswith("_scores"):
+            case = key.removesuffix("_scores")
+            threshold, most = (float(part.lstrip("thrk")) for part in case.split("_")[1:])
+            found, labels, keep, _ = filter_scores_and_topk(scores, threshold, int(most))
+            v.close(key, found)
+            v.same(labels, f"{case}_labels")
+            v.same(keep, f"{case}_keep")
+
+
+def _multiclass_nms(v: Vectors) -> None:
+    from mmdet.models.layers import multiclass_nms
+
+    hard, soft = {"type": "nms", "iou_threshold": 0.5}, {"type": "soft_nms", "iou_threshold": 0.5}
+    runs: dict[str, tuple[float, dict[str, Any], int, Tensor | None]] = {
+        "iou0.6_max20": (0.05, {**hard, "iou_threshold": 0.6}, 20, v.tensor("factors")),
+        "soft": (0.05, {**soft, "min_score": 0.05}, 100, None),
+    }
+    for name, factors in (("plain", None), ("factors", v.tensor("factors"))):
+        for agnostic in (0, 1):
+            settings = {**hard, "class_agnostic": bool(agnostic)}
+            for threshold in (0.05, 0.15):
+                runs[f"{name}_ag{agnostic}_thr{threshold}"] = (threshold, settings, 100, factors)
+    for name, (threshold, settings, most, factors) in runs.items():
+        boxes, scores = v.tensor("boxes"), v.tensor("scores")
+        found, labels = multiclass_nms(boxes, scores, threshold, settings, most, factors)
+        v.close(f"{name}_dets", found)
+        v.same(labels, f"{name}_labels")
+
+
+def _necks(v: Vectors) -> None:
+    from mmdet.models.necks import BFP, DyHead
+
+    for name, neck in (
+        ("bfp", BFP(16, 5, refine_level=2, refine_type="non_local")),
+        ("dyhead", DyHead(64, 64, num_blocks=2)),
+    ):
+        levels = [v.tensor(key) for key in sorted(v.arrays) if key.startswith(f"{name}_x")]
+        for level, found in enumerate(_with_recipe(neck, v.device, "b")(levels)):
+            v.close(f"{name}_y{level}", found)
+
+
+def _dii_head(v: Vectors) -> None:
+    from mmdet.models.roi_heads.bbox_heads import DIIHead
+
+    conv = {"in_channels": 32, "feat_channels": 8, "out_channels": 32, "input_feat_shape": 7}
+    head = DIIHead(
+        10, feedforward_channels=64, in_channels=32, dynamic_conv_cfg={"type": "DynamicConv", **conv}
+    )
+    outputs = _with_recipe(head, v.device, "b")(v.tensor("roi_feat"), v.tensor("proposal_feat"))
+    for name, found in zip(("cls", "bbox", "obj", "attn"), outputs, strict=True):
+        v.close(name, found)
+
+
+def _panoptic_fusion(v: Vectors) -> None:
+    from mmdet.models.seg_heads.panoptic_fusion_heads import HeuristicFusionHead
+    from mmengine import ConfigDict
+    from mmengine.structures import InstanceData
+
+    detections, masks, semantic = v.tensor("det"), v.tensor("masks") > 0.5, v.tensor("seg")
+    things = InstanceData(
+        bboxes=detections[:, :4], scores=detections[:, 4], labels=v.tensor("labels"), masks=masks
+    )
+    head: Any = HeuristicFusionHead(10, len(semantic) - 1, ConfigDict(mask_overlap=0.5))
+    ids, labels = head._lay_masks(things, 0.5)
+    v.same(ids, "lay_ids")
+    v.same(labels, "lay_labels")
+    for key, instances, limit in (
+        ("pan", things, 150),
+        ("pan_empty", things[:0], 150),
+        ("pan_limit4096", things, 4096),
+    ):
+        head.test_cfg.stuff_area_limit = limit
+        v.same(head._predict_single(instances, semantic).sem_seg[0], key)
+
+
 def _cases(v: Vectors, suffix: str) -> Iterator[str]:
     """Leading numbers of the arrays with that suffix."""
     yield from sorted(n.removesuffix(suffix) for n in v.arrays if n.endswith(suffix) and n[0].isdigit())
 
 
-def _with_recipe(layer: torch.nn.Module, device: Place) -> torch.nn.Module:
+def _with_recipe(layer: torch.nn.Module, device: Place, variant: Variant = "base") -> Any:
     from bddzoo.engines.recipe import recipe_state
 
-    layer.load_state_dict(recipe_state(layer, 1.0))
+    layer.load_state_dict(recipe_state(layer, 1.0, variant))
     return layer.to(device).eval()
 
 
@@ -250,4 +370,11 @@ CHECKS: dict[str, Callable[[Vectors], None]] = {
     "criss_cross": _criss_cross,
     "point_sample": _point_sample,
     "mmdet_misc": _mmdet_misc,
+    "priors_dense": _priors_dense,
+    "box_codings": _box_codings,
+    "filter_topk": _filter_topk,
+    "multiclass_nms2": _multiclass_nms,
+    "necks": _necks,
+    "dii_head": _dii_head,
+    "panoptic_fusion": _panoptic_fusion,
 }
