@@ -47,6 +47,7 @@ Examples:
   bddzoo score -t ins_seg -g annotations.json -r results.json --errors
   bddzoo score -t det -g labels/det_20/det_val.json -r det.json
   bddzoo score -t box_track -g labels/box_track_20/val -r tracks/
+  bddzoo score -t pose -g labels/pose_21/pose_val.json -r result_keypoints.json
   bddzoo score -t tagging -g labels/det_20/det_val.json -r preds.json
   bddzoo score -t sem_seg -g masks/val -r out --ci \\
       --by weather,timeofday --attributes det_val.json
@@ -64,6 +65,7 @@ Examples:
         "tagging",
         "box_track",
         "seg_track",
+        "pose",
         help="What was predicted.",
     ),
     GT,

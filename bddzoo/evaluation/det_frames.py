@@ -106,8 +106,8 @@ def read_objects(
     )
 
 
-def check_reach(reach: Mapping[str, list[float]], gt: Frames, pred: Frames) -> None:
-    """Compare the largest numbers in the boxes of each frame, by side (`gt`, `pred`).
+def check_reach(reach: Mapping[str, list[float]], gt: Frames, pred: Frames, what: str = "box") -> None:
+    """Compare the largest numbers in the boxes (or joints) of each frame, by side (`gt`, `pred`).
 
     Raises:
         MissingError: One side is in pixels, the other in shares of the image.
@@ -117,8 +117,8 @@ def check_reach(reach: Mapping[str, list[float]], gt: Frames, pred: Frames) -> N
         # A box of the whole image in shares of it is 1 + 1 wide.
         if furthest[side] <= 2 < max(furthest.values()):
             raise MissingError(
-                f"{frames.source.path}: not one box reaches beyond the first pixel",
-                hint="corners are in pixels, not in shares of the image",
+                f"{frames.source.path}: not one {what} reaches beyond the first pixel",
+                hint="coordinates are in pixels, not in shares of the image",
             )
 
 

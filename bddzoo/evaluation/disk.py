@@ -16,7 +16,7 @@ from bddzoo.evaluation.frame_warnings import FrameResult, FrameWarnings
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
 from bddzoo.evaluation.metrics.insseg import InsSegAccumulator, MatchAccumulator
 from bddzoo.evaluation.metrics.scores import RLE_NAMES
-from bddzoo.evaluation.options import TASKS, TRACKED, Accumulator, Evaluation, Options
+from bddzoo.evaluation.options import JSON_TASKS, TASKS, TRACKED, Accumulator, Evaluation, Options
 from bddzoo.evaluation.pairing import pair_frames, pair_masks
 from bddzoo.evaluation.prediction_files import open_frames, prediction_files
 from bddzoo.evaluation.rle_frames import RleWork
@@ -30,7 +30,6 @@ CLASS_NAMES: dict[str, tuple[str, ...]] = {
     "ins_seg": INS_SEG.names,
     "det": DET.names,
 }
-BOX_TASKS = ("det", "box_track")
 SILENT = {"drivable": frozenset({"background"})}
 # Remarks after which the toolkit's number is another one.
 DIFFERING = ("suffix", "stuff")
@@ -134,7 +133,7 @@ class _Run:
 
     def from_masks(self) -> bool:
         """Whether PNG files are compared with PNG files."""
-        png = not self.files.json and self.task not in BOX_TASKS
+        png = not self.files.json and self.task not in JSON_TASKS
         return png and bool(self.options.official or self.gt.with_suffix(".png"))
 
     def masks(self) -> Evaluation:
@@ -242,6 +241,8 @@ class _Run:
             return result
         if self.task == "det":
             return self._boxes(gt, pred, pairs, "coco" if coco else "boxes")
+        if self.task == "pose":
+            return self._poses(gt, pred, pairs)
         names = CLASS_NAMES[self.task]
         silent = SILENT.get(self.task, frozenset())
         work = RleWork(gt, pred, names, self.options, silent, official_input=not self.mixed)
@@ -268,6 +269,18 @@ class _Run:
         result.scores = boxes.as_json(result.scores)
         return result
 
+    def _poses(self, gt: Any, pred: Any, pairs: list[Any]) -> Evaluation:
+        from bddzoo.evaluation.metrics.pose import PoseAccumulator
+        from bddzoo.evaluation.pose_frames import CLASSES, PoseWork, boxes_decide
+
+        work = PoseWork(gt, pred, self.options, boxes_decide(pred, pairs))
+        poses = PoseAccumulator(CLASSES)
+        self._collect(work.poses, pairs, poses.add)
+        work.check()
+        result = self._finish(poses, "poses")
+        result.scores = poses.as_json(result.scores)
+        return result
+
     # Videos.
 
     def tracks(self) -> Evaluation:
@@ -284,7 +297,7 @@ class _Run:
                 open_frames(s, self.task, official=self.options.official) for s in (self.gt, self.pred)
             ]
             gt, pred = (tracks.videos_of_json(side) for side in sides)
-            boxes = self.task in BOX_TASKS
+            boxes = self.task == "box_track"
             source = "boxes" if boxes else "rle"
             work = (tracks.BoxTracks if boxes else tracks.RleTracks)(sides[0], sides[1], self.options)
         where = (self.gt.path, self.pred.path)

@@ -24,6 +24,7 @@ KINDS: dict[str, str] = {
     "overlap": "predictions share pixels, so all predictions of these frames are dropped, as the "
     "official toolkit does",
     "cut": "more than 100 detections of a class in a frame; those of the lowest scores are not counted",
+    "cut-people": "more than 20 people in a frame; those of the lowest scores are not counted",
     "exclusive": "x2 and y2 of the predictions are one pixel larger than those of the objects: they are the "
     "edge behind the box instead of its last pixel, which costs accuracy",
     "unnamed": "predictions without names of frames are taken in the order of the ground truth",

@@ -132,8 +132,9 @@ def scores_of(task: str, result: dict[str, Any]) -> Scores:
     renamed = {a: b for a, b in RLE_NAMES.items() if b in result}
     for ours, theirs in OFFICIAL_METRICS[task].items():
         rows = result[theirs] if theirs in result else result[RLE_NAMES[theirs]]
-        table[ours] = rows[0]
-        summary[SUMMARY_NAMES.get(ours, ours)] = rows[-1][OFFICIAL_TOTAL[task]]
+        total = rows[-1][OFFICIAL_TOTAL[task]]
+        table[ours] = {"pedestrian": total} if task == "pose" else rows[0]
+        summary[SUMMARY_NAMES.get(ours, ours)] = total
         if len(rows) > 2:
             groups[ours] = {**rows[1], **{n: v for n, v in rows[2].items() if n != OFFICIAL_TOTAL[task]}}
     for name in OFFICIAL_PLAIN.get(task, ()):

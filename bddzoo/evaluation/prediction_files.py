@@ -10,7 +10,7 @@ from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.frame_warnings import FrameWarnings
 from bddzoo.evaluation.jobs import listing
-from bddzoo.evaluation.options import Options
+from bddzoo.evaluation.options import JSON_TASKS, Options
 
 # The zoo's own script writes boxes next to bitmasks and their scores.
 DETECTIONS = "det.json"
@@ -134,8 +134,9 @@ def open_frames(
     """
     members = json_members(source)
     if not members and source.with_suffix(".png") and not official:
-        if task in ("det", "box_track"):
-            raise MissingError(f"{source.path} has no JSON files", hint="boxes come as JSON")
+        if task in JSON_TASKS:
+            what = "poses" if task == "pose" else "boxes"
+            raise MissingError(f"{source.path} has no JSON files", hint=f"{what} come as JSON")
         from bddzoo.evaluation.label_frames import MaskFrames
 
         if task == "seg_track":

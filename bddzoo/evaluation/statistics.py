@@ -18,6 +18,7 @@ from bddzoo.evaluation.metrics.boxes import BoxAccumulator, DetAccumulator
 from bddzoo.evaluation.metrics.insseg import InsSegAccumulator, MatchAccumulator
 from bddzoo.evaluation.metrics.matching import FrameMatches
 from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
+from bddzoo.evaluation.metrics.pose import PoseAccumulator
 from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
 from bddzoo.evaluation.metrics.tracking import TrackAccumulator
 from bddzoo.evaluation.options import Accumulator
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 VERSION = 1
+_BOXES: dict[str, type[MatchAccumulator]] = {k.task: k for k in (DetAccumulator, PoseAccumulator)}
 
 
 def dump(accumulator: Accumulator) -> bytes:
@@ -47,8 +49,8 @@ def dump(accumulator: Accumulator) -> bytes:
         arrays = {"counts": accumulator.per_frame()}
     else:
         head |= {"kind": "boxes" if accumulator.prefix else "instances"}
-        if accumulator.task == "det":
-            head["task"] = "det"
+        if accumulator.task in _BOXES:
+            head["task"] = accumulator.task
         frames = accumulator.per_frame()
         arrays = {
             "sizes": np.array([f.classes.size for f in frames], np.int32),
@@ -95,7 +97,7 @@ def _restore(head: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Ac
         for name, counts in zip(names, arrays["counts"], strict=True):
             tracks.add(name, counts)
         return tracks
-    kind = DetAccumulator if head.get("task") == "det" else BoxAccumulator
+    kind = _BOXES.get(head.get("task", ""), BoxAccumulator)
     out: MatchAccumulator = (kind if head["kind"] == "boxes" else InsSegAccumulator)(classes)
     end = 0
     for i, (name, size) in enumerate(zip(names, arrays["sizes"].tolist(), strict=True)):

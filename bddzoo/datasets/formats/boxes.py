@@ -38,7 +38,9 @@ class Box2d(msgspec.Struct, gc=False):
     y2: float
 
 
-class _Flags(msgspec.Struct, gc=False):
+class Flags(msgspec.Struct, gc=False):
+    """Attributes of a label, as the file has them."""
+
     ignored: Any = None
     crowd: Any = None
     occluded: Any = None
@@ -50,7 +52,7 @@ class _Label(msgspec.Struct, gc=False):
     category: str | None = None
     box2d: Box2d | None = None
     score: float | None = None
-    attributes: _Flags | None = None
+    attributes: Flags | None = None
     rle: Any = None
     poly2d: Any = None
 
@@ -104,14 +106,15 @@ def boxes_of(frames: Frames, index: int) -> Boxes:
     return Boxes(
         [label.category for label in labels],
         xywh,
-        [0 if label.attributes is None else _bits(label.attributes) for label in labels],
+        [0 if label.attributes is None else flag_bits(label.attributes) for label in labels],
         [label.score for label in labels],
         boxless,
         [label.id for label in labels],
     )
 
 
-def _bits(flags: _Flags) -> int:
+def flag_bits(flags: Flags) -> int:
+    """Bits of `FLAGS`."""
     values = (flags.ignored, flags.crowd, flags.occluded, flags.truncated)
     if not any(values):
         return 0

@@ -121,6 +121,14 @@ METRICS: dict[str, tuple[str, int | None, int, int]] = {
 }
 
 
+# The same of poses.
+POSE_METRICS: dict[str, tuple[str, int | None, int, int]] = {
+    f"{short}{part}": (kind, threshold, area, 100)
+    for short, kind in (("AP", "precision"), ("AR", "recall"))
+    for part, threshold, area in (("", None, 0), ("50", 0, 0), ("75", 5, 0), ("m", None, 2), ("l", None, 3))
+}
+
+
 def ap_scores(frames: Sequence[FrameMatches], class_names: Sequence[str], task: str, prefix: str) -> Scores:
     """Scores of matched frames.
 
@@ -133,13 +141,14 @@ def ap_scores(frames: Sequence[FrameMatches], class_names: Sequence[str], task: 
         task: Task that the scores are labelled with.
         prefix: Put before metric names (`box_`).
     """
+    metrics = POSE_METRICS if task == "pose" else METRICS
     classes = len(class_names)
     positives = sum((f.positives for f in frames), np.zeros((classes, len(AREAS)), np.int64))
     detections = by_class(frames, classes)
     precision = np.full((classes, len(AREAS), len(IOU_THRESHOLDS), RECALL_POINTS.size), np.nan)
     recall = {
         (a, limit): np.full((classes, len(IOU_THRESHOLDS)), np.nan)
-        for a, limit in {(spec[2], spec[3]) for spec in METRICS.values()}
+        for a, limit in {(spec[2], spec[3]) for spec in metrics.values()}
     }
     for c, found in enumerate(detections):
         for (a, limit), store in recall.items():
@@ -150,7 +159,7 @@ def ap_scores(frames: Sequence[FrameMatches], class_names: Sequence[str], task: 
                     store[c] = _recall(found, a, int(positives[c, a]), limit)
     table: dict[str, dict[str, float]] = {}
     summary: dict[str, float] = {}
-    for name, (kind, threshold, area, limit) in METRICS.items():
+    for name, (kind, threshold, area, limit) in metrics.items():
         values = precision[:, area] if kind == "precision" else recall[area, limit]
         if threshold is not None:
             values = values[:, threshold]

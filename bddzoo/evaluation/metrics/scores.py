@@ -9,6 +9,7 @@ from typing import Any
 
 _AP = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 _TRACK = ("MOTA", "MOTP", "IDF1", "FP", "FN", "IDSw", "MT", "PT", "ML", "FM")
+_POSE = tuple(f"{short}{part}" for short in ("AP", "AR") for part in ("", "50", "75", "m", "l"))
 # How the toolkit calls the mean over classes.
 AVERAGE = "AVERAGE"
 # Our metric name -> the toolkit's, in the toolkit's order, for each task.
@@ -22,13 +23,14 @@ OFFICIAL_METRICS: dict[str, dict[str, str]] = {
     "tagging": {"Precision": "precision", "Recall": "recall", "F1": "f1_score"},
     "box_track": {m: m for m in _TRACK},
     "seg_track": {m: m for m in _TRACK},
+    "pose": {f"pose_{m}": m for m in _POSE},
 }
 # What it calls them otherwise from RLE labels of pan_seg.
 RLE_NAMES = {"N": "NUM"}
 # How the toolkit calls the value over all classes.
 OFFICIAL_TOTAL = {
     **dict.fromkeys(("sem_seg", "drivable", "tagging"), AVERAGE),
-    **dict.fromkeys(("ins_seg", "pan_seg", "det", "box_track", "seg_track"), "OVERALL"),
+    **dict.fromkeys(("ins_seg", "pan_seg", "det", "box_track", "seg_track", "pose"), "OVERALL"),
 }
 # Metrics that are one number, without a value for each class.
 OFFICIAL_PLAIN = {
@@ -62,6 +64,7 @@ HEADLINES = {
     "det": ("box_AP", "box_AP50", "box_AP75"),
     "pan_seg": ("PQ", "SQ", "RQ"),
     "tagging": ("accuracy", "mF1"),
+    "pose": ("pose_AP", "pose_AP50", "pose_AP75"),
     "box_track": ("mMOTA", "mIDF1", "IDSw", "mHOTA"),
     "seg_track": ("mMOTA", "mIDF1", "IDSw", "mHOTA"),
 }
@@ -73,6 +76,7 @@ MAIN_TABLE = {
     "det": "box_AP",
     "pan_seg": "PQ",
     "tagging": "F1",
+    "pose": "pose_AP",
     "box_track": "MOTA",
     "seg_track": "MOTA",
 }
@@ -91,6 +95,8 @@ DEFINITIONS: dict[str, str] = {
     "box_AP": "average precision of detected boxes against the boxes of the ground-truth masks "
     "[x1, y1, x2-x1+1, y2-y1+1], COCO style, crowd or ignored ground truth as iscrowd; "
     "the official toolkit has no such metric",
+    "pose_AP": "average precision of poses, mean over object keypoint similarity .50:.05:.95, 101 recall "
+    "points, 20 people in a frame; the official toolkit prints this under the name 'AP'",
     "PQ": "panoptic quality: sum of matched IoU / (TP + FP/2 + FN/2), percent",
     "N": "number of classes that a mean is taken over",
 }
@@ -194,9 +200,9 @@ class Scores:
             groups = dict(self.groups.get(ours, {}))
             last = {AVERAGE: groups.pop(AVERAGE)} if AVERAGE in groups else {}
             last[total] = self.summary[SUMMARY_NAMES.get(ours, ours)]
-            out[self.renamed.get(theirs, theirs)] = [
-                row for row in (dict(self.table[ours]), groups, last) if row
-            ]
+            # Of poses, which have one class, the toolkit has nothing but the total.
+            classes = {} if self.task == "pose" else dict(self.table[ours])
+            out[self.renamed.get(theirs, theirs)] = [row for row in (classes, groups, last) if row]
         return out | plain
 
     def to_json(self) -> dict[str, Any]:
