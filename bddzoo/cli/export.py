@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.app import App
 from bddzoo.cli.bench import Size
 from bddzoo.cli.options import (
     FORCE,
@@ -17,8 +17,8 @@ from bddzoo.cli.options import (
     flag,
     option,
     out_file,
-    takes,
     weights_or_recipe,
+    zoo_command,
 )
 from bddzoo.cli.output import check_target
 from bddzoo.cli.select import Selection
@@ -34,23 +34,7 @@ if TYPE_CHECKING:
 LIMIT = 1e-4
 
 
-@click.command(
-    cls=ZooCommand,
-    epilog="""\b
-The file takes normalised images, (N, 3, H, W) float32, and gives logits. What
-belongs around it is in its metadata: channel order, mean, std, windows. Of
-detectors the dense part is written: features and the first stage.
-\b
-Exit status: 3 where the file computes something else.
-\b
-Examples:
-  bddzoo export demo_semfpn_r18n_sem_seg --to onnx
-  bddzoo export fcn_hr48_512x1024_40k_sem_seg_bdd100k --to openvino --argmax
-  bddzoo export demo_semfpn_r18n_sem_seg --to onnx \\
-      --size 512x512 --batch dynamic
-""",
-)
-@takes(
+@zoo_command(
     SELECTION,
     option("--to", "form", type=click.Choice(["onnx", "openvino"]), required=True, help="The format."),
     out_file("File to write. Default: MODEL.onnx or MODEL.xml.", required=False),
@@ -67,8 +51,20 @@ Examples:
     FROM,
     OFFLINE,
     FORCE,
+    epilog="""\b
+The file takes normalised images, (N, 3, H, W) float32, and gives logits. What
+belongs around it is in its metadata: channel order, mean, std, windows. Of
+detectors the dense part is written: features and the first stage.
+\b
+Exit status: 3 where the file computes something else.
+\b
+Examples:
+  bddzoo export demo_semfpn_r18n_sem_seg --to onnx
+  bddzoo export fcn_hr48_512x1024_40k_sem_seg_bdd100k --to openvino --argmax
+  bddzoo export demo_semfpn_r18n_sem_seg --to onnx \\
+      --size 512x512 --batch dynamic
+""",
 )
-@click.pass_obj
 def command(
     app: App,
     *,

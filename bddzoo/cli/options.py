@@ -198,7 +198,9 @@ BACKBONE = click.option(
 
 def task_of(*tasks: str, required: bool = True, help: str = "What the labels are.") -> Option:
     """The task of labels or predictions that belong to no model."""
-    return click.option("-t", "--task", type=click.Choice(tasks), required=required, help=help)
+    told = f"{help.removesuffix('.')}: {', '.join(tasks)}."
+    kind = click.Choice(tasks)
+    return click.option("-t", "--task", type=kind, required=required, metavar="TASK", help=told)
 
 
 # Where to, and what happens to what is there.

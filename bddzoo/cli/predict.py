@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from bddzoo.cli.app import App, ZooCommand
+from bddzoo.cli.app import App
 from bddzoo.cli.options import (
     ALPHA,
     DATA,
@@ -22,7 +20,7 @@ from bddzoo.cli.options import (
     WEIGHTS,
     Run,
     out_folder,
-    takes,
+    zoo_command,
 )
 from bddzoo.cli.select import Selection, dataset_of, need_data, under_protocol
 from bddzoo.errors import ExitCode, UsageError
@@ -32,8 +30,19 @@ if TYPE_CHECKING:
     from bddzoo.runs.predict import Prediction
 
 
-@click.command(
-    cls=ZooCommand,
+@zoo_command(
+    SELECTION,
+    IMAGES_MANY,
+    DATA,
+    out_folder("Where to; with several models, each into DIR/MODEL."),
+    FORCE,
+    RESUME,
+    RUN_OF_PREDICT,
+    SPEEDUPS,
+    WEIGHTS,
+    FROM,
+    ALPHA,
+    MIN_SCORE,
     epilog="""\b
 Written below --out:
   sem_seg  masks/NAME.png (class ids), sem_seg.json (RLE), overlays/NAME.jpg;
@@ -54,21 +63,6 @@ Examples:
   bddzoo predict fpn_r50_512x1024_40k_sem_seg_bdd100k --split test -o out/
 """,
 )
-@takes(
-    SELECTION,
-    IMAGES_MANY,
-    DATA,
-    out_folder("Where to; with several models, each into DIR/MODEL."),
-    FORCE,
-    RESUME,
-    RUN_OF_PREDICT,
-    SPEEDUPS,
-    WEIGHTS,
-    FROM,
-    ALPHA,
-    MIN_SCORE,
-)
-@click.pass_obj
 def command(
     app: App,
     *,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bddzoo.cli.app import App, Named, ZooCommand
+from bddzoo.cli.app import App, Named
 from bddzoo.cli.options import (
     ATTRIBUTES,
     BY,
@@ -24,8 +24,8 @@ from bddzoo.cli.options import (
     jobs,
     option,
     out_file,
-    takes,
     task_of,
+    zoo_command,
 )
 from bddzoo.cli.output import check_target
 from bddzoo.datasets.sources import find_predictions
@@ -36,26 +36,7 @@ if TYPE_CHECKING:
     from bddzoo.evaluation.options import Evaluation, Options
 
 
-@click.command(
-    cls=ZooCommand,
-    formats=("table", "json", "csv"),
-    epilog="""\b
-Examples:
-  bddzoo score -t sem_seg -g labels/sem_seg/masks/val -r predictions/
-  bddzoo score -t ins_seg -g labels/ins_seg/bitmasks/val -r out/bitmasks
-  bddzoo score -t sem_seg -g val.json -r predictions.zip --format json
-  bddzoo score -t ins_seg -g annotations.json -r results.json --errors
-  bddzoo score -t det -g labels/det_20/det_val.json -r det.json
-  bddzoo score -t box_track -g labels/box_track_20/val -r tracks/
-  bddzoo score -t pose -g labels/pose_21/pose_val.json -r result_keypoints.json
-  bddzoo score -t tagging -g labels/det_20/det_val.json -r preds.json
-  bddzoo score -t sem_seg -g masks/val -r out --ci \\
-      --by weather,timeofday --attributes det_val.json
-  bddzoo score -t sem_seg -g masks/val -r mine --against baseline.zip
-  bddzoo score -t sem_seg --dataset ade20k -g ade20k/val/label -r out/masks
-""",
-)
-@takes(
+@zoo_command(
     task_of(
         "sem_seg",
         "drivable",
@@ -130,8 +111,23 @@ Examples:
     ),
     flag("--allow-partial", help="Score the frames that can be scored; marks the result."),
     flag("--lenient", help="Score what only makes the official toolkit crash; says so."),
+    formats=("table", "json", "csv"),
+    epilog="""\b
+Examples:
+  bddzoo score -t sem_seg -g labels/sem_seg/masks/val -r predictions/
+  bddzoo score -t ins_seg -g labels/ins_seg/bitmasks/val -r out/bitmasks
+  bddzoo score -t sem_seg -g val.json -r predictions.zip --format json
+  bddzoo score -t ins_seg -g annotations.json -r results.json --errors
+  bddzoo score -t det -g labels/det_20/det_val.json -r det.json
+  bddzoo score -t box_track -g labels/box_track_20/val -r tracks/
+  bddzoo score -t pose -g labels/pose_21/pose_val.json -r result.json
+  bddzoo score -t tagging -g labels/det_20/det_val.json -r preds.json
+  bddzoo score -t sem_seg -g masks/val -r out --ci \\
+      --by weather,timeofday --attributes det_val.json
+  bddzoo score -t sem_seg -g masks/val -r mine --against baseline.zip
+  bddzoo score -t sem_seg --dataset ade20k -g ade20k/val/label -r out/masks
+""",
 )
-@click.pass_obj
 def command(
     app: App,
     *,

@@ -8,10 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from bddzoo.cli.app import App, Named, ZooCommand
-from bddzoo.cli.options import DEVICE, SELECTION_OR_ALL, option, takes
+from bddzoo.cli.app import App, Named
+from bddzoo.cli.options import DEVICE, SELECTION_OR_ALL, option, zoo_command
 from bddzoo.cli.progress import Bar
 from bddzoo.cli.select import Selection
 from bddzoo.errors import ExitCode, MissingError, UsageError
@@ -23,8 +21,15 @@ if TYPE_CHECKING:
     from bddzoo.registry.model import Model
 
 
-@click.command(
-    cls=ZooCommand,
+@zoo_command(
+    SELECTION_OR_ALL,
+    option(
+        "--golden",
+        type=Named(),
+        metavar="DIR",
+        help="Folder of golden data in place of the one that ships with bddzoo; checks all models in it.",
+    ),
+    DEVICE,
     formats=("table", "json", "md"),
     epilog="""\b
 Examples:
@@ -34,17 +39,6 @@ Examples:
   bddzoo selftest --golden /data/golden --format md
 """,
 )
-@takes(
-    SELECTION_OR_ALL,
-    option(
-        "--golden",
-        type=Named(),
-        metavar="DIR",
-        help="Folder of golden data in place of the one that ships with bddzoo; checks all models in it.",
-    ),
-    DEVICE,
-)
-@click.pass_obj
 def command(app: App, *, selection: Selection, golden: Path | None, device: str) -> int:
     """Check networks and operators against golden tensors; needs no weights and no data set.
 

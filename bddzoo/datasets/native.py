@@ -238,12 +238,12 @@ class Native:
         self,
         iou: NDArray[np.float64],
         scores: NDArray[np.float64],
-        found_class: NDArray[np.int64],
-        found_areas: NDArray[np.float64],
-        true_class: NDArray[np.int64],
-        true_areas: NDArray[np.float64],
-        true_ignored: NDArray[np.bool_],
-        crowd: NDArray[np.bool_],
+        pred_class: NDArray[np.int64],
+        pred_areas: NDArray[np.float64],
+        gt_class: NDArray[np.int64],
+        gt_areas: NDArray[np.float64],
+        gt_ignored: NDArray[np.bool_],
+        gt_crowd: NDArray[np.bool_],
         *,
         classes: int,
         limit: int,
@@ -254,27 +254,16 @@ class Native:
     ]:
         """Match one frame; see `bddzoo.evaluation.metrics.matching.match_frame`.
 
-        Args:
-            iou: (detections, objects).
-            scores: (detections,).
-            found_class: (detections,) from 0.
-            found_areas: (detections,) pixels.
-            true_class: (objects,) from 0.
-            true_areas: (objects,) pixels.
-            true_ignored: (objects,).
-            crowd: (objects,).
-            classes: Number of classes.
-            limit: Detections a class that count.
-            settings: Ten thresholds, then four area ranges (low, high).
-            coco: COCO's rule rather than the one for bitmasks.
+        The arrays are those of its `Candidates`; `limit` detections of a class count; `settings` are ten
+        thresholds, then four area ranges (low, high).
 
         Returns:
             Positions of the matched detections (N,), `hits` and `ignored` (areas, N), `positives`
             (classes, areas) and `present` (classes,).
         """
         detections, objects = iou.shape
-        wrong = [a.size for a in (scores, found_class, found_areas) if a.size != detections]
-        wrong += [a.size for a in (true_class, true_areas, true_ignored, crowd) if a.size != objects]
+        wrong = [a.size for a in (scores, pred_class, pred_areas) if a.size != detections]
+        wrong += [a.size for a in (gt_class, gt_areas, gt_ignored, gt_crowd) if a.size != objects]
         if wrong or settings.size != 18:
             raise ValueError(f"IoU of {iou.shape}, other arrays of {wrong}, {settings.size} settings")
         order = np.empty(detections, np.int64)
@@ -287,11 +276,11 @@ class Native:
                     detections,
                     objects,
                     _doubles(scores),
-                    _ints(found_class),
-                    _doubles(found_areas),
+                    _ints(pred_class),
+                    _doubles(pred_areas),
                 ),
-                *(_ints(true_class), _doubles(true_areas), _bytes(true_ignored.view(np.uint8))),
-                *(_bytes(crowd.view(np.uint8)), classes, limit, _doubles(settings), int(coco)),
+                *(_ints(gt_class), _doubles(gt_areas), _bytes(gt_ignored.view(np.uint8))),
+                *(_bytes(gt_crowd.view(np.uint8)), classes, limit, _doubles(settings), int(coco)),
                 *(_ints(order), bits[0].ctypes.data, bits[1].ctypes.data, _ints(positives), _bytes(present)),
             )
         )

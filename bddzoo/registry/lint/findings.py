@@ -64,7 +64,7 @@ class MethodEntry:
 
 
 @dataclass(frozen=True)
-class Paper:
+class PaperEntry:
     """A paper and its place."""
 
     id: str
@@ -78,7 +78,7 @@ class World:
 
     registry: Registry
     headings: tuple[MethodEntry, ...]
-    papers: tuple[Paper, ...]
+    papers: tuple[PaperEntry, ...]
 
     @property
     def entries(self) -> Iterator[ModelEntry]:
@@ -113,7 +113,9 @@ def world_of(registry: Registry) -> World:
             for m, (heading, method) in enumerate(zip(spec.methods, section.methods, strict=True)):
                 headings.append(_heading((*at, "methods", m), section, method, heading, around))
     papers = tuple(
-        Paper(name, paper, Subject(f"paper {name}", ("papers", name), {**document.lint_ok, **paper.lint_ok}))
+        PaperEntry(
+            name, paper, Subject(f"paper {name}", ("papers", name), {**document.lint_ok, **paper.lint_ok})
+        )
         for name, paper in document.papers.items()
     )
     return World(registry, tuple(headings), papers)

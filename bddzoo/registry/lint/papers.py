@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from urllib.parse import urlsplit
 
-from bddzoo.registry.lint.findings import Found, Paper, Rule, World
+from bddzoo.registry.lint.findings import Found, PaperEntry, Rule, World
 
 _ARXIV = re.compile(r"arxiv\.org/(?:abs|pdf)/([0-9]{2})([0-9]{2})\.[0-9]+")
 _YEAR = re.compile(r"(?:19|20)[0-9]{2}")
@@ -15,7 +15,7 @@ _ARCHIVES = ("arxiv.org", "openaccess.thecvf.com", "doi.org", "proceedings.mlr.p
 
 def shared_link(world: World) -> Found:
     """A paper link that another title has, too; named is the one whose year fits worse."""
-    groups: dict[str, list[Paper]] = defaultdict(list)
+    groups: dict[str, list[PaperEntry]] = defaultdict(list)
     for paper in world.papers:
         if paper.doc.url:
             groups[paper.doc.url].append(paper)
@@ -26,7 +26,7 @@ def shared_link(world: World) -> Found:
             yield odd.subject, f'{url} is the paper "{other.doc.title}"'
 
 
-def _year_distance(paper: Paper) -> int:
+def _year_distance(paper: PaperEntry) -> int:
     match = _ARXIV.search(paper.doc.url or "")
     years = [int(y) for y in _YEAR.findall(paper.doc.venue or "")]
     return min((abs(2000 + int(match[1]) - y) for y in years), default=0) if match else 0
