@@ -230,6 +230,8 @@ class _Run:
             pairs = self._without(pairs, missing)
         for name in missing if self.options.official else ():
             self.remarks.add("missing", name)
+        if isinstance(pred, JsonFrames) and not any(pred.frame(at).labels for at in range(len(pred))):
+            self.remarks.add("nothing", str(self.pred.path))
         if self.task == "pan_seg":
             from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
             from bddzoo.evaluation.pan_rle import PanRleWork

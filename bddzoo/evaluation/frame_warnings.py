@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Kind -> what it means; the files or frames are listed behind it.
 KINDS: dict[str, str] = {
+    "nothing": "not one frame of the predictions has a label, as if nothing was found; they may be of another"
+    " task",
     "palette": "palette PNGs are counted by index, whatever their colours look like",
     "unscored": "predicted instances without an entry in the score file are not counted",
     "crowd": "crowd objects are there: from bitmasks the official evaluation counts them as ordinary "

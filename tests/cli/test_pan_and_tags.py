@@ -259,3 +259,19 @@ def test_a_number_is_reproduced_from_published_predictions_and_by_the_network(zo
                 "json",
             )
             assert json.loads(done.stdout)["verdict"]["verdict"] == verdicts[1], done.stdout
+
+
+def test_tags_in_place_of_labels_are_told(zoo, call, tmp_path, capsys):
+    assert (
+        call("predict", WEATHER, "-i", zoo.data / "images/10k/val", "-o", tmp_path / "tags").returncode == 0
+    )
+    tags = tmp_path / "tags/tagging.json"
+    for task, gt in (
+        ("sem_seg", "labels/sem_seg/masks/val"),
+        ("ins_seg", "labels/ins_seg/bitmasks/val"),
+        ("pan_seg", "labels/pan_seg/bitmasks/val"),
+        ("det", "labels/det_20/det_val.json"),
+    ):
+        done = score(capsys, task, zoo.data / gt, tags)
+        assert "Traceback" not in done.stderr
+        assert "not one frame of the predictions has a label" in done.stderr, (task, done.stderr)
