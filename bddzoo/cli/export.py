@@ -170,7 +170,8 @@ def _write(
         if check:
             unlike = row["pixels_of_another_class"]
             text = f"deviation {row['deviation_std']:.1e} of the outputs' standard deviation"
-            app.data(f"  {'same' if same else 'differs'}: {text}, {unlike} pixels of another class")
+            text = f"{'same' if same else 'differs'}: {text}, {unlike} pixels of another class"
+            app.prose(text, "  ")
     return row, ExitCode.OK if same else ExitCode.NOT_REPRODUCED
 
 

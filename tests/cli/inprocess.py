@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import io
+import json
 from dataclasses import dataclass
-
-import pytest
+from typing import Any
 
 from bddzoo.cli.main import run
 
@@ -23,14 +24,15 @@ class Done:
         """Lines on stderr that are errors."""
         return [line for line in self.err.splitlines() if line.startswith("error:")]
 
+    @property
+    def data(self) -> Any:
+        """What it printed as JSON."""
+        return json.loads(self.out)
 
-def runner(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """A function that runs `bddzoo ARGUMENTS`."""
 
-    def call(*arguments: object) -> Done:
-        capsys.readouterr()
-        code = run([str(a) for a in arguments])
-        captured = capsys.readouterr()
-        return Done(code, captured.out, captured.err)
-
-    return call
+def command(*arguments: object) -> Done:
+    """Run `bddzoo ARGUMENTS`."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run([str(argument) for argument in arguments])
+    return Done(code, out.getvalue(), err.getvalue())

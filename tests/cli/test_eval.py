@@ -18,7 +18,7 @@ from bddzoo.datasets.classes import INS_SEG, SEM_SEG
 from bddzoo.datasets.formats.mask import read_bitmask, read_mask
 from bddzoo.evaluation import InsSegAccumulator, SemSegAccumulator
 from tests.cli.command import assert_one_line, bddzoo
-from tests.cli.inprocess import Done, runner
+from tests.cli.inprocess import Done, command
 from tests.support import tiny
 from tests.support.server import Server
 
@@ -37,10 +37,9 @@ def world(tmp_path_factory):
 
 
 @pytest.fixture
-def cli(capsys, world, tmp_path, monkeypatch):
+def cli(world, tmp_path, monkeypatch):
     """Runs eval of a task with the world's registry, weights and data, unless told otherwise."""
     folder, _ = world
-    call = runner(capsys)
     monkeypatch.delenv("BDDZOO_RESULTS", raising=False)
     monkeypatch.delenv("BDDZOO_MIRRORS", raising=False)
 
@@ -55,7 +54,7 @@ def cli(capsys, world, tmp_path, monkeypatch):
             **replaced,
         }
         arguments = [x for name, value in values.items() if value is not None for x in (f"--{name}", value)]
-        return call("eval", TASKS[task], *arguments, *options)
+        return command("eval", TASKS[task], *arguments, *options)
 
     return evaluate
 

@@ -6,7 +6,7 @@ import pytest
 
 from bddzoo.datasets.formats.mask import read_mask
 from bddzoo.errors import ExitCode
-from tests.cli.inprocess import runner
+from tests.cli.inprocess import command
 from tests.support import tiny
 from tests.support.pretend import NAME, pretend_gpu
 
@@ -24,16 +24,15 @@ def world(tmp_path_factory):
 
 
 @pytest.fixture
-def cli(capsys, world, tmp_path, monkeypatch):
+def cli(world, tmp_path, monkeypatch):
     """Runs a command with the world's registry and weights of a task."""
     monkeypatch.delenv("BDDZOO_RESULTS", raising=False)
-    call = runner(capsys)
 
-    def command(name, task, *options):
+    def call(name, task, *options):
         common = ["--registry", world / "registry.yaml", "--weights", world / f"{task}.pth"]
-        return call(name, TASKS[task], *common, "--cache", tmp_path / "cache", *options)
+        return command(name, TASKS[task], *common, "--cache", tmp_path / "cache", *options)
 
-    return command
+    return call
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -72,17 +71,17 @@ def test_predict_takes_the_gpu_that_there_is(cli, world, tmp_path):
         assert (read_mask(path) == read_mask(tmp_path / "cpu/masks" / path.name)).mean() > 0.9999
 
 
-def test_selftest_on_a_gpu_that_is_full(capsys):
+def test_selftest_on_a_gpu_that_is_full():
     with pretend_gpu(largest_bytes=2e5):
-        done = runner(capsys)("selftest", "fpn_r50_512x1024_40k_sem_seg_bdd100k", "--device", "cuda")
+        done = command("selftest", "fpn_r50_512x1024_40k_sem_seg_bdd100k", "--device", "cuda")
     assert done.code == ExitCode.MISSING
     assert "error: cuda:0 has too little memory for the network" in done.err
 
 
-def test_selftest(capsys):
+def test_selftest():
     name = "fpn_r50_512x1024_40k_sem_seg_bdd100k"
     with pretend_gpu():
-        done = runner(capsys)("selftest", name, "--device", "cuda", "--format", "json")
+        done = command("selftest", name, "--device", "cuda", "--format", "json")
     assert done.code == 0, done.err
     assert "differs" not in done.out
     assert json.loads(done.out)

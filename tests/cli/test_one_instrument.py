@@ -11,7 +11,7 @@ import pytest
 from bddzoo.cli.main import COMMANDS as TOP
 from bddzoo.cli.main import GROUPS, cli
 from bddzoo.cli.output import fitting, table, wrapped
-from tests.surface.golden import command
+from tests.cli.inprocess import command
 
 SHORT = {
     "--out": "-o", "--task": "-t", "--images": "-i", "--labels": "-l", "--predictions": "-r", "--gt": "-g",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -11,7 +10,9 @@ import pytest
 
 from bddzoo.cli.app import App
 from bddzoo.cli.main import cli
-from tests.surface.golden import SAMPLES, command
+from tests.cli.inprocess import command
+from tests.cli.test_one_instrument import EVERY
+from tests.surface.golden import SAMPLES
 
 # Global option -> its variable, the field it sets, and what is typed.
 SETTINGS = {
@@ -20,18 +21,7 @@ SETTINGS = {
 }
 
 
-def every_command(group: click.Command = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    if not isinstance(group, click.Group):
-        yield path
-        return
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        child = group.get_command(context, name)
-        assert child is not None
-        yield from every_command(child, (*path, name))
-
-
-COMMANDS = list(every_command())
+COMMANDS = [tuple(name.split()) for name in EVERY]
 
 
 def parsed(path: tuple[str, ...], typed: dict[int, list[str]]) -> tuple[App, click.Context]:

@@ -21,7 +21,7 @@ import pytest
 from bddzoo.datasets.formats.mask import read_bitmask, read_mask
 from bddzoo.datasets.formats.rle import decode_rle
 from tests.cli.command import ROOT, environment
-from tests.cli.inprocess import Done, runner
+from tests.cli.inprocess import Done, command
 from tests.shared import shared
 from tests.support import tiny
 
@@ -51,8 +51,7 @@ def world(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def cli(capsys, world, tmp_path):
-    call = runner(capsys)
+def cli(world, tmp_path):
 
     def predict(task: str, *inputs: object, **replaced: Any) -> Done:
         values = {
@@ -64,7 +63,7 @@ def cli(capsys, world, tmp_path):
         }
         options = [x for name, value in values.items() if value is not None for x in (f"--{name}", value)]
         images, more = _images(inputs)
-        return call("predict", TASKS[task], *options, *images, *more)
+        return command("predict", TASKS[task], *options, *images, *more)
 
     return predict
 

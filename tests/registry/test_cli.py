@@ -14,7 +14,7 @@ import pytest
 
 from bddzoo.registry import load_registry
 from tests.cli.command import ROOT, assert_one_line, bddzoo
-from tests.cli.inprocess import Done, runner
+from tests.cli.inprocess import Done, command
 from tests.registry.facts import PUBLISHED, rows, tables
 from tests.registry.test_errors import GOOD
 from tests.support.terminal import on_a_terminal
@@ -24,8 +24,8 @@ MODEL = "deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100k"
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    return runner(capsys)
+def run() -> Callable[..., Done]:
+    return command
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry import default_path, load_registry, load_text
 from bddzoo.registry.edit import Editor, emit, emit_items, pinned
 from bddzoo.registry.reader import parse
-from tests.cli.inprocess import Done, runner
+from tests.cli.inprocess import Done, command
 from tests.registry.facts import rows
 from tests.support.server import Fault, Server
 
@@ -31,8 +31,8 @@ LIKE = "fpn_r50_512x1024_40k_sem_seg_bdd100k"
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    return runner(capsys)
+def run() -> Callable[..., Done]:
+    return command
 
 
 def changes(old: str, new: str) -> tuple[list[str], list[str]]:

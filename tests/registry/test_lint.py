@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from bddzoo.registry import Registry, default_path, load_registry, load_text
 from bddzoo.registry.lint import RULES, Finding, lint
 from bddzoo.registry.lint.run import located, open_findings
-from tests.cli.inprocess import Done, runner
+from tests.cli.inprocess import command
 from tests.registry.facts import PUBLISHED
 from tests.registry.test_rows import LATER
 
@@ -275,29 +274,28 @@ def test_lines_of_findings(registry: Registry, found: list[Finding]) -> None:
             assert f"id: {name}" in lines[place.line - 1]
 
 
-def test_lint_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    run: Callable[..., Done] = runner(capsys)
-    clean = run("registry", "lint")
+def test_lint_command(tmp_path: Path) -> None:
+    clean = command("registry", "lint")
     assert (clean.code, clean.out) == (0, "")
     assert "0 open" in clean.err
     path = tmp_path / "r.yaml"
     path.write_text(TEXT.replace("mIoU: 59.80", "mIoU: 59.8", 1), encoding="utf-8")
-    done = run("registry", "lint", path)
+    done = command("registry", "lint", path)
     assert done.code == 3
     assert f"{path}:{TEXT[: TEXT.index(FCN)].count(chr(10)) + 1}: NUM01 fcn_r50-d8_512x1024_40k" in done.out
-    data = json.loads(run("registry", "lint", path, "--format", "json", "--code", "NUM01", "--all").out)
+    data = json.loads(command("registry", "lint", path, "--format", "json", "--code", "NUM01", "--all").out)
     assert [(f["subject"], f["acknowledged"] is None) for f in data if f["subject"].endswith("bdd100k")] == [
         ("fcn_r50-d8_512x1024_40k_sem_seg_bdd100k", True),
         ("semantic_fpn_r50_40k_bdd100k", False),
     ]
-    rules = run("registry", "lint", "--rules").out.splitlines()[2:]  # below the head and its rule
+    rules = command("registry", "lint", "--rules").out.splitlines()[2:]  # below the head and its rule
     assert [line.split()[0] for line in rules] == list(RULES)
-    wrong = run("registry", "lint", "--code", "NUM1")
+    wrong = command("registry", "lint", "--code", "NUM1")
     assert (wrong.code, len(wrong.errors)) == (2, 1)
 
 
-def test_exported_schema_is_up_to_date_and_right(capsys: pytest.CaptureFixture[str]) -> None:
-    out = runner(capsys)("registry", "schema").out
+def test_exported_schema_is_up_to_date_and_right() -> None:
+    out = command("registry", "schema").out
     assert out == (default_path().parent / "registry.schema.json").read_text(encoding="utf-8")
     schema = json.loads(out)
     model = schema["$defs"]["ModelDoc"]

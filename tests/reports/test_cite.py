@@ -16,7 +16,7 @@ from bddzoo.registry import load_registry
 from bddzoo.registry.model import Model, Paper, Person
 from bddzoo.reports.cite import bibliography, bibtex, entries
 from bddzoo.reports.facts import steps
-from tests.cli.inprocess import Done, runner
+from tests.cli.inprocess import Done, command
 
 REGISTRY = load_registry()
 HEAD = re.compile(r"^@(inproceedings|article|misc)\{([a-z0-9-]+),$")
@@ -24,8 +24,8 @@ FIELD = re.compile(r"^  ([a-z]+) = \{(.+)\},?$")
 
 
 @pytest.fixture
-def bddzoo(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    return runner(capsys)
+def bddzoo() -> Callable[..., Done]:
+    return command
 
 
 def parse(entry: str) -> tuple[str, str, dict[str, str]]:

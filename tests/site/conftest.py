@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cli.inprocess import Done, runner
+from tests.cli.inprocess import Done, command
 from tests.reports.vis_data import make
 from tests.site.inputs import RECORDS
 
@@ -19,8 +19,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 
 @pytest.fixture
-def bddzoo(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    return runner(capsys)
+def bddzoo() -> Callable[..., Done]:
+    return command
 
 
 @pytest.fixture(scope="session")

@@ -7,16 +7,11 @@ written anew (see its README).
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import io
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from bddzoo.cli.main import run
 
 HERE = Path(__file__).parent
 SAMPLES = HERE / "samples"
@@ -63,25 +58,3 @@ def _merged(forms: list[Any]) -> Any:
         items = [item for f in arrays for item in f]
         found.append([_merged(items)] if items else [])
     return found[0] if len(found) == 1 else {"one of": found}
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def data(self) -> Any:
-        """What it printed as JSON."""
-        return json.loads(self.out)
-
-
-def command(*arguments: object) -> Done:
-    """Run `bddzoo ARGUMENTS` in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = run([str(argument) for argument in arguments])
-    return Done(code, out.getvalue(), err.getvalue())

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from tests.cli.inprocess import command
 from tests.support.server import Server
 from tests.support.tiny import DATASET, INS_SEG, SEM_SEG, make_data, make_weights, write_registry
-from tests.surface.golden import SAMPLES, assert_golden, command, form
+from tests.surface.golden import SAMPLES, assert_golden, form
 
 FEW = b"forty bytes that stand for real weights."
 Script = Callable[[str], dict[str, Any]]

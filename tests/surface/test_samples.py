@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.inprocess import command
 from tests.support.server import Server
 from tests.support.tiny import INS_SEG, SEM_SEG, make_data
-from tests.surface.golden import SAMPLES, command
+from tests.surface.golden import SAMPLES
 
 KNOWN = ("--registry", SAMPLES / "registry.yaml")
 FEW = b"forty bytes that stand for real weights."
