@@ -55,6 +55,12 @@ MODELS = {
     "mask rcnn": "mask_rcnn_r50_fpn_1x_ins_seg_bdd100k",
     "dcn": "mask_rcnn_r50_fpn_dconv_1x_ins_seg_bdd100k",
     "cascade": "cascade_mask_rcnn_r50_fpn_1x_ins_seg_bdd100k",
+    "sparse": "sparse_rcnn_r50_fpn_1x_det_bdd100k",
+    "dyhead": "atss_r50_fpn_dyhead_1x_det_bdd100k",
+    "fcos": "fcos_r50_fpn_1x_det_bdd100k",
+    "pvt": "retinanet_pvt-t_fpn_1x_det_bdd100k",
+    "libra": "libra_faster_rcnn_r50_fpn_1x_det_bdd100k",
+    "danet": "danet_r50-d8_512x1024_40k_drivable_bdd100k",
 }
 
 
@@ -138,9 +144,22 @@ def _bilinear_pyramid(module: Any) -> None:
     module.neck.upsample_cfg = {"mode": "bilinear"}
 
 
+def _cut_out(module: Any) -> None:
+    """Offsets and masks of a larger map are cut to the size of the output, rather than read on."""
+    for part in module.modules():
+        if type(part).__name__ == "ModulatedDeformConv2d":
+
+            def forward(x: Any, offset: Any, mask: Any, part: Any = part, whole: Any = part.forward) -> Any:
+                height, width = (-(-size // part.stride[0]) for size in x.shape[2:])
+                return whole(x, *(v[..., :height, :width].contiguous() for v in (offset, mask)))
+
+            part.forward = forward
+
+
 BN, LN, GELU = nn.BatchNorm2d, nn.LayerNorm, nn.GELU
 STD = np.array([58.395, 57.12, 57.375], np.float32)[:, None, None]
 MEAN = np.array([123.675, 116.28, 103.53], np.float32)[:, None, None]
+CAFFE = np.array([102.9801, 115.9465, 122.7717], np.float32)[:, None, None]
 MISTAKES = (
     # Those of the list that came with the goldens.
     Mistake("BGR instead of RGB", "fcn", pixels=lambda x: ((x * STD + MEAN)[::-1] - MEAN) / STD),
@@ -193,6 +212,15 @@ MISTAKES = (
             change=lambda m: [p.data.mul_(0.5) for n, p in m.named_parameters() if "conv_offset" in n]),
     Mistake("RoI levels of stage 0 by another finest scale", "cascade",
             change=lambda m: setattr(m.roi_head.bbox_roi_extractor[0], "finest_scale", 28)),
+    Mistake("4 heads of attention (not 8)", "sparse",
+            change=set_all(nn.MultiheadAttention, num_heads=4, head_dim=64)),
+    Mistake("LayerNorm eps 1e-4", "sparse", change=set_all(LN, eps=1e-4)),
+    Mistake("offsets of a larger level cut out", "dyhead", change=_cut_out),
+    Mistake("RGB instead of BGR", "fcos", pixels=lambda x: (x + CAFFE)[::-1] - CAFFE),
+    Mistake("boxes without area dropped", "pvt",
+            change=lambda m: m.bbox_head.test_cfg.update(min_bbox_size=0)),
+    Mistake("gathered at level 1 (not 2)", "libra", change=set_all_that_have("refine_level", 1)),
+    Mistake("attention off (gamma=0)", "danet", change=_gamma_off),
 )  # fmt: skip
 
 
@@ -215,7 +243,7 @@ def find(mistake: Mistake, folder: GoldenFolder) -> dict[str, Any]:
 
     model = changed(load_registry(None).find(MODELS[mistake.model]), mistake)
     normalise, pixels = semantic.normalise, mistake.pixels
-    wrong = normalise if pixels is None else lambda crop: pixels(normalise(crop)).astype(np.float32).copy()
+    wrong = normalise if pixels is None else lambda *a: pixels(normalise(*a)).astype(np.float32).copy()
     with patch.object(semantic, "normalise", wrong), patch.object(instance, "normalise", wrong):
         test = Selftest(folder, [model], torch.device("cpu"), prepare, judge=judge_changed)
         finding = test.model(model)[-1]
