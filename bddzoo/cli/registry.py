@@ -8,8 +8,7 @@ import click
 
 from bddzoo.cli.app import App, CommandGroup, Named
 from bddzoo.cli.options import HISTORY, SELECTION, Amount, flag, jobs, option, zoo_command
-from bddzoo.cli.registry_count import count
-from bddzoo.cli.registry_edit import add, pin
+from bddzoo.cli.registry_edit import add, count, pin
 from bddzoo.cli.select import Selection
 from bddzoo.errors import ExitCode
 from bddzoo.registry.tasks import TASKS

@@ -1,4 +1,4 @@
-"""`bddzoo registry pin` and `add`: change the registry in place, comments and order kept."""
+"""`bddzoo registry pin`, `count` and `add`: change the registry in place, comments and order kept."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import click
 from bddzoo.cli.app import App, Named
 from bddzoo.cli.options import (
     BACKBONE,
+    CHECK,
     DRY_RUN,
     METHOD,
     SELECTION,
@@ -21,6 +22,7 @@ from bddzoo.cli.options import (
     zoo_command,
 )
 from bddzoo.cli.select import Selection
+from bddzoo.errors import ExitCode, IntegrityError, MissingError, UsageError
 
 if TYPE_CHECKING:
     from bddzoo.artifacts import Entry
@@ -41,7 +43,6 @@ Examples:
 def pin(app: App, *, selection: Selection, dry_run: bool) -> int:
     """Fill in digests and sizes that were observed, from files that are in the cache."""
     from bddzoo.artifacts import Cache
-    from bddzoo.errors import MissingError
 
     editor, path = open_editor(app)
     chosen = {m.id: m for m in selection.models(app, needed=False)}
@@ -68,7 +69,6 @@ def open_editor(app: App) -> tuple[Editor, Path]:
     Raises:
         UsageError: It is not a file.
     """
-    from bddzoo.errors import UsageError
     from bddzoo.registry.edit import Editor
     from bddzoo.registry.reader import read_text
 
@@ -84,7 +84,6 @@ def finish(app: App, editor: Editor, path: Path, dry_run: bool) -> None:
     Raises:
         UsageError: Somebody has written it since it was read; a download takes its time.
     """
-    from bddzoo.errors import UsageError
     from bddzoo.registry.reader import read_text
     from bddzoo.reports.blocks import diff, write_document
 
@@ -103,6 +102,69 @@ def finish(app: App, editor: Editor, path: Path, dry_run: bool) -> None:
 _PAIR = "NAME=VALUE"
 _WHOLE = re.compile(r"[0-9]+")
 _PRINTED = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?")
+
+
+@zoo_command(
+    SELECTION,
+    CHECK,
+    DRY_RUN,
+    name="count",
+    epilog="""\b
+Examples:
+  bddzoo registry count 'fcn*' --dry-run
+  bddzoo registry count --check
+""",
+)
+def count(app: App, *, selection: Selection, check: bool, dry_run: bool) -> int:
+    """Count parameters, state-dict entries and operations of networks, and write them down.
+
+    Networks are built, and run without computing anything, on one 1280x720 image by their protocol.
+    """
+    from bddzoo.cli.progress import Bar
+    from bddzoo.engines.registry_config import is_buildable
+
+    models = [m for m in selection.models(app, needed=False) if is_buildable(m) and m.protocol is not None]
+    if not models:
+        raise MissingError("none of these models has a network to count", hint="see 'bddzoo list'")
+    editor, path = open_editor(app)
+    changed: list[dict[str, Any]] = []
+    with Bar(app, "networks") as bar:
+        for number, model in enumerate(models, start=1):
+            bar.step(model.id)
+            found = counts_of(model)
+            known = dict(editor.model_data(model.id).get("counts") or {})
+            if {key: str(value) for key, value in known.items()} != {k: str(v) for k, v in found.items()}:
+                changed.append({"model": model.id, "before": known, "now": found})
+            bar.update(number, len(models))
+    if not check and changed:
+        editor.set_in_models("counts", {row["model"]: row["now"] for row in changed})
+        finish(app, editor, path, dry_run)
+    if app.json:
+        app.data_json(changed)
+    elif check:
+        for row in changed:
+            app.data(f"{row['model']}: {row['before']} is {row['now']}")
+    app.say(f"{len(changed)} of {len(models)} models differ")
+    return int(ExitCode.NOT_REPRODUCED if check and changed else ExitCode.OK)
+
+
+def counts_of(model: Model) -> dict[str, Any]:
+    """Parameters, entries of the state dict, and 10^9 operations of one 1280x720 image by the protocol."""
+    from decimal import Decimal
+
+    from bddzoo.engines.build import build_network
+    from bddzoo.engines.flops import count_flops
+    from bddzoo.inference.pipeline import protocol_of
+    from bddzoo.inference.preprocess import frame_input_size
+
+    protocol = protocol_of(model)
+    module = build_network(model)
+    size = frame_input_size(protocol)
+    return {
+        "params": sum(p.numel() for p in module.parameters()),
+        "entries": len(module.state_dict()),
+        "gflops": Decimal(f"{count_flops(module, model, size) / 1e9:.2f}"),
+    }
 
 
 @zoo_command(
@@ -138,7 +200,6 @@ Examples:
 )
 def add(app: App, /, model_id: str, dry_run: bool, **given: Any) -> int:
     """Add a model: checks it with schema and lint, and says what its zoo would still ask for."""
-    from bddzoo.errors import ExitCode, UsageError
     from bddzoo.registry import load_text
     from bddzoo.registry.edit import assumed_files, missing_facts
     from bddzoo.registry.lint import lint
@@ -181,8 +242,6 @@ def add(app: App, /, model_id: str, dry_run: bool, **given: Any) -> int:
 
 def _ask(what: str, given: Mapping[str, Any]) -> str:
     """A value from the user, where there is one to ask."""
-    from bddzoo.errors import UsageError
-
     if not sys.stdin.isatty():
         raise UsageError(f"which {what}?", hint=f"say it with --{what}, or name a model with --like")
     return str(click.prompt(what, err=True))
@@ -230,7 +289,6 @@ def pin_entry(editor: Editor, model: Model, entry: Entry) -> bool:
     Raises:
         IntegrityError: The file is not the one that the registry means.
     """
-    from bddzoo.errors import IntegrityError
     from bddzoo.registry.edit import pin_text, pinned
 
     artifact = next((a for a in model.artifacts if a.kind == entry.kind), None)
@@ -274,7 +332,6 @@ def pin_weights(
     from datetime import datetime, timezone
 
     from bddzoo.artifacts import Cache, Fetcher, hash_file
-    from bddzoo.errors import MissingError
     from bddzoo.registry import load_text
     from bddzoo.registry.edit import pin_text
 
@@ -322,7 +379,6 @@ def _full(name: str) -> str:
 
 
 def _pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
-    from bddzoo.errors import UsageError
 
     found = {}
     for text in texts:
@@ -335,8 +391,6 @@ def _pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
 
 def _number(text: str, what: str) -> Any:
     from decimal import Decimal
-
-    from bddzoo.errors import UsageError
 
     # As a table prints it: Decimal also takes 6e1, 6_0 and the digits of other scripts.
     value = Decimal(text) if _PRINTED.fullmatch(text) else None

@@ -1,4 +1,4 @@
-"""Objects over images: each with a colour of its own, an outline, a name and a score."""
+"""Objects over images: each with a colour of its own, an outline, a name and a score; panoptic maps."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from bddzoo.datasets.classes import INS_SEG, ClassSet, Colour
+from bddzoo.datasets.classes import INS_SEG, PAN_SEG, ClassSet, Colour
+from bddzoo.datasets.formats.panoptic import PanopticMap
 from bddzoo.datasets.formats.scalabel import Detections, Instances
+from bddzoo.painting.class_map import draw_class_map
 from bddzoo.painting.colours import COUNT, lighter, object_colour
 from bddzoo.painting.text import Box, write_plate
 
@@ -206,3 +208,22 @@ def draw_instances(
     # What is left out has the lower scores, so it covers nothing that is shown.
     ids = paint_ids(instances) if isinstance(instances, Instances) else np.zeros(image.shape[:2], np.uint16)
     return draw_objects(image, ids, shown, alpha=alpha, boxes=not isinstance(instances, Instances))
+
+
+def draw_panoptic(image: Image, found: PanopticMap, *, alpha: float = ALPHA) -> Image:
+    """Draw a panoptic map over an image: stuff in the colours of its classes, things in ones of their own.
+
+    Args:
+        image: (H, W, 3) uint8, BGR.
+        found: At the image's size.
+        alpha: 0 shows only outlines, 1 hides what is below.
+
+    Returns:
+        (H, W, 3) uint8, BGR.
+    """
+    things = np.append(False, found.things)[found.ids]
+    stuff = np.where(things, np.uint8(255), found.class_map())
+    drawn = draw_class_map(image, stuff, alpha=alpha, classes=PAN_SEG)
+    names = [PAN_SEG.names[index] for index in found.classes.tolist()]
+    shown = [Shown(int(i) + 1, names[i]) for i in np.flatnonzero(found.things)]
+    return draw_objects(drawn, found.ids * things, shown, alpha=alpha)

@@ -106,7 +106,7 @@ def test_every_kind_of_network_can_be_counted(model: Any) -> None:
 
 @pytest.mark.parametrize("model_id", ["demo_semfpn_r18n_sem_seg", "demo_mask_rcnn_r18n_ins_seg"])
 def test_the_registry_holds_what_is_counted(model_id: str) -> None:
-    from bddzoo.cli.registry_count import counts_of
+    from bddzoo.cli.registry_edit import counts_of
 
     network = REGISTRY.find(model_id).network
     assert network is not None
