@@ -15,7 +15,7 @@ from bddzoo.errors import ExitCode, MissingError, UsageError, install_hint
 if TYPE_CHECKING:
     from bddzoo.datasets.doctor import DataReport, SplitReport
 
-TASKS = ("sem_seg", "ins_seg", "drivable")
+TASKS = ("sem_seg", "ins_seg", "drivable", "det", "pan_seg", "tagging")
 SPLITS = ("train", "val", "test")
 
 

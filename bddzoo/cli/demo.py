@@ -323,6 +323,14 @@ class FileServer(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away is its own business."""
 
+    def serve_until_closed(self) -> None:
+        """Serve; a second Ctrl-C closes the socket without waiting for this thread, which then just ends."""
+        try:
+            self.serve_forever(poll_interval=0.05)
+        except (OSError, ValueError):
+            if self.fileno() != -1:
+                raise
+
     @property
     def url(self) -> str:
         """Base URL, with a slash at the end."""
@@ -333,7 +341,7 @@ class FileServer(ThreadingHTTPServer):
 def serve(files: Mapping[str, Path]) -> Iterator[FileServer]:
     """Serve files on a free port of the loopback interface until the block ends."""
     with FileServer(files) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread = Thread(target=server.serve_until_closed, daemon=True)
         thread.start()
         try:
             yield server

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 # Tasks of BDD100K, and data sets whose label files hold ids of their own.
 KINDS = DataSetName("sem_seg", "ins_seg", "drivable", "pan_seg")
+DRAWN = DataSetName("sem_seg", "ins_seg", "drivable", "pan_seg", "det")
 MAX_LINES = 10
 
 
@@ -114,13 +115,14 @@ STYLED = gathered(
     ),
     OUT,
 )
-TASK_OF_LABELS = option(
-    "-t",
-    "--task",
-    type=KINDS,
-    help="What the labels are: a task, or another data set. Told by the files, but for class maps: "
-    "they are BDD100K's sem_seg, or Cityscapes' where they are named so.",
+TOLD = (
+    "What the labels are: a task, or another data set. Told by the files, but for class maps: "
+    "they are BDD100K's sem_seg, or Cityscapes' where they are named so."
 )
+
+
+def _task(kinds: DataSetName, help: str = TOLD) -> Callable[..., Any]:
+    return option("-t", "--task", type=kinds, help=help)
 
 
 @click.group(
@@ -166,7 +168,7 @@ def color(app: App, *, task: str, labels: Path, look: Look) -> int:
 @zoo_command(
     IMAGES_NEEDED,
     LABELS,
-    TASK_OF_LABELS,
+    _task(DRAWN, TOLD + " Boxes are drawn with det."),
     SCORE_FILE,
     STYLED,
     group=command,
@@ -175,6 +177,7 @@ def color(app: App, *, task: str, labels: Path, look: Look) -> int:
 Examples:
   bddzoo vis overlay -i images/10k/val -l labels/sem_seg/masks/val -o out/
   bddzoo vis overlay -i images/10k/val -l preds.zip -o out/ --boxes
+  bddzoo vis overlay -t det -i images/100k/val -l det.json -o out/ --scores
   bddzoo vis overlay -i leftImg8bit/val -l gtFine/val -o overlays/
 """,
 )
@@ -215,7 +218,7 @@ def _run(app: App, what: str, work: Callable[[Reports], Tally]) -> int:
     WORST,
     flag("--html", "page", help="Also write a page with a slider between two images."),
     flag("--embed", help="Put the images into the page itself, for one file to send."),
-    TASK_OF_LABELS,
+    _task(KINDS),
     SCORE_FILE,
     STYLED,
     group=command,

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 from bddzoo.datasets.classes import BITMASK_TASKS, values_of_no_class
 from bddzoo.datasets.decode import read_image
 from bddzoo.datasets.formats.mask import read_bitmask, read_mask
+from bddzoo.datasets.formats.readers import LabelSet, open_labels
 from bddzoo.datasets.identity import BDD100K, published_images
 from bddzoo.datasets.images import SPLITS, Listing, Sample
 from bddzoo.datasets.layouts import Layout, open_layout
@@ -25,7 +27,7 @@ from bddzoo.datasets.mini import read_marker
 from bddzoo.datasets.openseg import DATA_SETS, DataSet
 from bddzoo.errors import MissingError, UsageError
 
-TASKS = ("sem_seg", "ins_seg", "drivable")
+TASKS = ("sem_seg", "ins_seg", "drivable", "det", "pan_seg", "tagging")
 MAX_EXAMPLES = 5
 Progress = Callable[[int, int], None]
 
@@ -142,10 +144,19 @@ def examine(
         for split in splits:
             found.append(_list(layout, dataset, task, split, mini))
     if not quick:
+        # Several tasks share their images.
+        size_of = lru_cache(maxsize=None)(lambda path: read_image(path).size)
         jobs = [(report, frame) for report, listing in found if listing for frame in listing.frames]
+        boxes = {
+            report.split: open_labels(layout.labels("det", report.split), "det")
+            for report, listing in found
+            if report.task == "det" and listing is not None and report.labels
+        }
         # OpenCV and zlib release the interpreter while they work.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for done, finding in enumerate(pool.map(lambda job: _read(job[0], job[1], labels), jobs), 1):
+            for done, finding in enumerate(
+                pool.map(lambda job: _read(job[0], job[1], labels, boxes, size_of), jobs), 1
+            ):
                 finding()
                 if progress:
                     progress(done, len(jobs))
@@ -166,7 +177,7 @@ def _list(
 ) -> tuple[SplitReport, Listing | None]:
     expected = published_images(dataset, task, split) or 0
     if mini is not None:
-        expected = int(mini.get(split, 0)) if task != "drivable" else 0
+        expected = int(mini.get(split, 0)) if task != "pan_seg" else 0
     report = SplitReport(task, split, expected=expected)
     folders = [layout.image_folder(task, split), layout.labels(task, split)]
     try:
@@ -174,7 +185,7 @@ def _list(
     except MissingError as error:
         report.note = str(error)
         # Both halves are there and do not make a split: that is a fault, not an absence.
-        if folders[0].is_dir() and folders[1].is_dir():
+        if folders[0].is_dir() and folders[1].exists():
             report.state = "broken"
             report.findings.append(Fault(error.message, 1))
         return report, None
@@ -204,15 +215,27 @@ def _finding(report: SplitReport, what: str, fatal: bool = True) -> Fault:
     return report.findings[-1]
 
 
-def _read(report: SplitReport, frame: Sample, labels: DataSet | None) -> Callable[[], None]:
+def _read(
+    report: SplitReport,
+    frame: Sample,
+    labels: DataSet | None,
+    boxes: Mapping[str, LabelSet],
+    size_of: Callable[[Path], tuple[int, int]],
+) -> Callable[[], None]:
     """Read an image and its label; what is returned notes in the report what was found."""
     try:
-        height, width = read_image(frame.image).size
+        height, width = size_of(frame.image)
     except MissingError as error:
         text = str(error)
         return lambda: _finding(report, "images that cannot be read").add(text)
     faults: list[tuple[str, str]] = []
-    if (label := frame.label) is not None:
+    if report.task == "det" and frame.label is not None:
+        try:
+            outside = _boxes_outside(boxes[report.split], frame.name, (height, width))
+            faults += [("boxes outside of their image", f"{frame.name}: {box}") for box in outside]
+        except MissingError as error:
+            faults.append(("labels that cannot be read", str(error)))
+    elif report.task != "tagging" and (label := frame.label) is not None:
         try:
             shape, strange, guess = _label(report.task, label, labels)
         except MissingError as error:
@@ -234,6 +257,16 @@ def _read(report: SplitReport, frame: Sample, labels: DataSet | None) -> Callabl
             _finding(report, what).add(example)
 
     return note
+
+
+def _boxes_outside(labels: LabelSet, name: str, size: tuple[int, int]) -> list[str]:
+    """Boxes of a frame that hold no pixel of the image, as text."""
+    key = labels.find(Path(name).stem)
+    found = labels.read(key).items if key is not None else []
+    height, width = size
+    boxes = [item.box for item in found if item.box is not None]
+    inside = [min(x2, width) > max(x1, 0) and min(y2, height) > max(y1, 0) for x1, y1, x2, y2 in boxes]
+    return [" ".join(f"{value:g}" for value in box) for box, ok in zip(boxes, inside, strict=True) if not ok]
 
 
 def _label(task: str, path: Path, labels: DataSet | None) -> tuple[tuple[int, int], list[int], str]:

@@ -151,7 +151,10 @@ class BddLayout:
         return old and not (self.root / _LABELS[task]).is_dir()
 
     def image_folder(self, task: str, split: str) -> Path:
-        return self.root / ("seg/images" if self._is_old(task) else _known(_IMAGES, task)) / split
+        folder = self.root / ("seg/images" if self._is_old(task) else _known(_IMAGES, task)) / split
+        # The mini set, and a set that somebody cut down, has the same images for all tasks.
+        small = self.root / "images/10k" / split
+        return small if small.is_dir() and not folder.parent.is_dir() else folder
 
     def labels(self, task: str, split: str) -> Path:
         """Folder of the labels of a split, or their one file; whether it is there or not."""
@@ -207,6 +210,8 @@ class BddLayout:
             )
         else:
             found = {frame_stem(Path(name).stem): file for name in _NAMES[task](file)}
+            if not found:
+                raise MissingError(f"{file} has no frames", hint="download it again")
             need_pairs(images, found, self.image_folder(task, split), file)
         known = read_attributes(self.root, task, split, images) if attributes else {}
         return pair(images, found, known)

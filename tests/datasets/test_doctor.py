@@ -44,10 +44,10 @@ def test_a_mini_set_is_complete(source):
     report = examine(source)
     assert report.usable
     assert report.mini["seed"] == 0
-    val = [s for s in report.splits if s.split == "val" and s.task != "drivable"]
+    val = [s for s in report.splits if s.split == "val" and s.task != "pan_seg"]
     assert [(s.state, s.images, s.labels, s.attributes, s.sizes) for s in val] == [
         ("complete", 3, 3, 3, {"1280x720": 3})
-    ] * 2
+    ] * 5
     assert all(s.state == "absent" for s in report.splits if s not in val)
 
 
@@ -115,6 +115,39 @@ def test_sizes_and_values_that_do_not_fit(root):
     assert found.examples[0].endswith(": 77")
 
 
+def change_boxes(root: Path, change) -> None:
+    path = root / "labels/det_20/det_val.json"
+    frames = json.loads(path.read_text())
+    change(frames)
+    path.write_text(json.dumps(frames))
+
+
+@pytest.mark.parametrize(
+    ("change", "what", "words"),
+    [
+        (lambda f: f[0]["labels"][0].update(category="lane"), "labels that cannot be read", "det_20"),
+        (lambda f: f[0]["labels"][0]["box2d"].update(x1="a"), "labels that cannot be read", "x1"),
+        (lambda f: f[0]["labels"][0]["box2d"].update(x1=2e3, x2=3e3), "boxes outside", "2000"),
+        (lambda f: f.append(f[0]), "more than once", ""),
+        (lambda f: f[0].update(name="other.jpg"), "labels without an image", "other"),
+        (lambda f: f.clear(), "no frames", ""),
+    ],
+)  # fmt: skip
+def test_faults_of_boxes_are_named(root, change, what, words):
+    change_boxes(root, change)
+    found = split_of(root, "det")
+    told = [fault for fault in found.findings if what in fault.what or what in " ".join(fault.examples)]
+    assert found.state == "broken", found
+    assert told
+    assert words in " ".join([told[0].what, *told[0].examples])
+
+
+def test_boxes_cut_short(root):
+    path = root / "labels/det_20/det_val.json"
+    path.write_bytes(path.read_bytes()[:999])
+    assert split_of(root, "det").state == "broken"
+
+
 def test_a_bitmask_among_the_class_maps(root):
     shutil.copy(label(root, "ins_seg"), label(root))
     assert "not a class map" in split_of(root, "sem_seg").findings[0].examples[0]
@@ -142,7 +175,7 @@ def test_command_on_a_whole_set(source):
     done = bddzoo("data", "check", "--data", str(source))
     assert done.returncode == 0, done.stderr
     assert "synthetic mini set" in done.stdout
-    assert done.stdout.count("complete") == 2
+    assert done.stdout.count("complete") == 5
 
 
 def test_command_as_json(source):

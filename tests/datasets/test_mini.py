@@ -41,6 +41,7 @@ def test_layout_is_complete(root):
             expected |= {
                 f"images/10k/{split}/{stem}.jpg",
                 f"labels/sem_seg/masks/{split}/{stem}.png",
+                f"labels/drivable/masks/{split}/{stem}.png",
                 f"labels/ins_seg/bitmasks/{split}/{stem}.png",
             }
     assert set(files(root)) == expected
@@ -48,7 +49,7 @@ def test_layout_is_complete(root):
 
 
 def test_the_layout_reader_finds_frames_labels_and_attributes(root):
-    for task in ("sem_seg", "ins_seg"):
+    for task in ("sem_seg", "ins_seg", "drivable", "det"):
         frames = BddLayout(root).frames(task, "val")
         assert len(frames) == 3
         assert all(
@@ -59,10 +60,21 @@ def test_the_layout_reader_finds_frames_labels_and_attributes(root):
 def test_files_hold_what_was_drawn(root):
     frame, stem = render(3, "val", 1), frame_name(3, "val", 1)
     assert np.array_equal(read_mask(root / f"labels/sem_seg/masks/val/{stem}.png"), frame.sem)
+    assert np.array_equal(read_mask(root / f"labels/drivable/masks/val/{stem}.png"), frame.drivable)
     assert np.array_equal(read_bitmask(root / f"labels/ins_seg/bitmasks/val/{stem}.png"), frame.bitmask)
     image = cv2.imread(str(root / f"images/10k/val/{stem}.jpg"))
     assert image.shape == (720, 1280, 3)
     assert np.abs(image[..., ::-1].astype(float) - frame.image).mean() < 8
+
+
+def test_what_can_be_driven_on_is_road(root):
+    for index in range(3):
+        frame = render(3, "val", index)
+        driven = frame.drivable < 2
+        assert set(np.unique(frame.drivable)) <= {0, 1, 2}
+        assert driven.any()
+        assert (frame.sem[driven] == 0).all()
+        assert (frame.drivable[-80:, 640] == 0).mean() > 0.2, "the own lane is in front of the car"
 
 
 def test_detection_labels_are_frames_of_the_official_shape(root):

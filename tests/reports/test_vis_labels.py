@@ -1,5 +1,6 @@
 import json
 
+import cv2
 import numpy as np
 import pytest
 
@@ -9,6 +10,7 @@ from bddzoo.datasets.formats.mask import write_mask, write_rgba
 from bddzoo.datasets.formats.readers import open_labels
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.reports.vis.images import ImageSet, pair
+from tests.cli.command import assert_one_line, run_here
 from tests.reports.vis_data import NAMES, bitmask, class_map
 
 
@@ -170,3 +172,34 @@ def test_no_images_no_labels(tmp_path, data):
     images, labels = ImageSet(tmp_path), open_labels(data / "masks")
     with pytest.raises(MissingError, match=r"has a label in .*images like"):
         pair(images, [labels])
+
+
+def test_boxes_are_drawn_from_either_format_at_the_size_of_the_image(vis, capsys, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("a", "b"):
+        cv2.imwrite(str(images / f"{name}.png"), np.zeros((60, 90, 3), np.uint8))
+    box = {"x1": 10, "y1": 20, "x2": 39, "y2": 49}
+    frames = [
+        {"name": "a.jpg", "labels": [{"category": "traffic light", "box2d": box, "score": 0.9}]},
+        {"name": "b.jpg", "labels": [{"category": "car", "box2d": box, "score": 0.1}]},
+    ]
+    (tmp_path / "det.json").write_text(json.dumps(frames))
+    convert = ("convert-labels", "-t", "det", "-l", tmp_path / "det.json", "--to", "coco")
+    assert run_here(capsys, *convert, "-o", tmp_path / "coco.json").returncode == 0
+    drawn = {}
+    for kind in ("det", "coco"):
+        done = vis(
+            "overlay", "-t", "det", "-i", images, "-l", tmp_path / f"{kind}.json", "-o", tmp_path / kind,
+            "--ext", "png", "--no-names",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        drawn[kind] = [cv2.imread(str(tmp_path / kind / f"{name}.png")) for name in ("a", "b")]
+    for found, other in zip(drawn["det"], drawn["coco"], strict=True):
+        assert np.array_equal(found, other)
+    seen = np.argwhere(drawn["det"][0].max(axis=2) > 100)  # edges are smooth
+    assert seen.min(axis=0).tolist() == [20, 10]
+    assert seen.max(axis=0).tolist() == [49, 39]
+    assert not drawn["det"][1].any(), "its score is below the least"
+    refused = vis("overlay", "-i", images, "-l", tmp_path / "det.json", "-o", tmp_path / "x")
+    assert_one_line(refused, 5, "'vis overlay -t det' draws boxes")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bddzoo.datasets.classes import DRIVABLE, IGNORED, INS_SEG, PAN_SEG, PAN_STUFF, SEM_SEG, ClassSet
+from bddzoo.datasets.classes import DET, DRIVABLE, IGNORED, INS_SEG, PAN_SEG, PAN_STUFF, SEM_SEG, ClassSet
 from bddzoo.datasets.formats.rle import encode_values, paint_masks
 from bddzoo.datasets.openseg import DATA_SETS, class_set
 from bddzoo.errors import MissingError
@@ -30,7 +30,7 @@ class _ClassSets(dict[str, ClassSet]):
         return class_set(name)
 
 
-CLASSES: Mapping[str, ClassSet] = _ClassSets({c.task: c for c in (SEM_SEG, INS_SEG, DRIVABLE, PAN_SEG)})
+CLASSES: Mapping[str, ClassSet] = _ClassSets({c.task: c for c in (SEM_SEG, INS_SEG, DET, DRIVABLE, PAN_SEG)})
 SEMANTIC = ("sem_seg", "drivable", *DATA_SETS)
 
 
@@ -44,6 +44,7 @@ class Item:
         flags: Bits of `FLAGS`.
         score: Of a detection.
         rle: Its mask, `{"counts": str, "size": [H, W]}`; None where it is read off the map of ids.
+        box: Its box in pixels, the second corner outside; None where it has a mask.
     """
 
     ident: int
@@ -51,6 +52,7 @@ class Item:
     flags: int = 0
     score: float | None = None
     rle: dict[str, Any] | None = None
+    box: tuple[float, float, float, float] | None = None
 
     @property
     def counts(self) -> bool:
@@ -67,7 +69,7 @@ class FrameLabels:
         task: Task, or data set of openseg.pytorch.
         size: (H, W), or None where a file does not say it.
         class_map: sem_seg, drivable: (H, W) uint8; None for objects.
-        items: ins_seg, pan_seg: objects, in file order.
+        items: ins_seg, pan_seg, det: objects, in file order.
         where: File and frame, for messages.
     """
 
@@ -154,7 +156,7 @@ class FrameLabels:
 
 def is_thing(task: str, category: int) -> bool:
     """Whether a class has single objects, which differ in colour."""
-    return task == "ins_seg" or (task == "pan_seg" and category >= PAN_STUFF)
+    return task in ("ins_seg", "det") or (task == "pan_seg" and category >= PAN_STUFF)
 
 
 def read_items(bitmask: npt.NDArray[np.uint8], task: str, where: str) -> list[Item]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bddzoo.datasets.classes import DRIVABLE, IGNORED, INS_SEG, PAN_SEG, SEM_SEG, ClassSet
+from bddzoo.datasets.formats.boxes import boxes_of, class_of, open_boxes
 from bddzoo.datasets.formats.coco import read_coco
 from bddzoo.datasets.formats.frames import (
     INS_ALIASES,
@@ -226,6 +227,33 @@ class RleLabels(LabelSet):
         return None
 
 
+class BoxLabels(LabelSet):
+    """Boxes of detection, from Scalabel JSON or COCO."""
+
+    kind = "boxes"
+
+    def __init__(self, path: Path) -> None:
+        self._frames = open_boxes(path)
+        self._index = {bare_name(name): at for at, name in enumerate(self._frames.names)}
+        super().__init__(path, "det", list(self._index))
+
+    def where(self, key: str) -> str:
+        """File and frame."""
+        return self._frames.where(self._index[key])
+
+    def read(self, key: str) -> FrameLabels:
+        """Boxes of one frame, whose size such files do not say."""
+        where, found = self.where(key), boxes_of(self._frames, self._index[key])
+        out = FrameLabels(PurePosixPath(key).name, self.task, where=where)
+        for category, (x, y, w, h), flags, score in zip(
+            found.categories, found.xywh.tolist(), found.flags, found.scores, strict=True
+        ):
+            index, ignored = class_of(category, where)
+            all_flags = flags | FLAGS["ignored"] * ignored
+            out.items.append(Item(0, index, all_flags, score, box=(x, y, x + w, y + h)))
+        return out
+
+
 class CocoLabels(LabelSet):
     """A COCO instance file; its masks are kept in their packed form."""
 
@@ -366,6 +394,8 @@ def open_labels(
         MissingError: Nothing there that is labels.
         UsageError: The task does not come in such files.
     """
+    if task == "det":
+        return BoxLabels(path)
     source = open_source(path)
     pngs, texts = source.with_suffix(".png"), source.with_suffix(".json")
     if kind in ("rle", "coco"):
@@ -439,7 +469,8 @@ def _require_masks(frames: JsonFrames) -> None:
     labels = [label for at in range(min(len(frames), LOOKED_AT)) for label in frames.frame(at).labels or []]
     if labels and not any(label.rle or label.poly2d for label in labels):
         raise MissingError(
-            f"{frames.source.path} holds no masks", hint="boxes and scores alone are not enough"
+            f"{frames.source.path} holds no masks",
+            hint="boxes and scores alone are not enough; 'vis overlay -t det' draws boxes",
         )
 
 

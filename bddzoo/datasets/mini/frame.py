@@ -27,7 +27,7 @@ from bddzoo.datasets.mini.draw import (
     make_plan,
     quad,
 )
-from bddzoo.datasets.mini.ground import paint_backdrop, paint_ground, paint_sky
+from bddzoo.datasets.mini.ground import drivable, paint_backdrop, paint_ground, paint_sky
 from bddzoo.datasets.mini.people import crowd, pedestrian, two_wheeler
 from bddzoo.datasets.mini.roadside import barriers, board, houses, lamp_post, sign, traffic_light, trees
 from bddzoo.datasets.mini.vehicles import bus, car, trailer, train, truck
@@ -258,6 +258,7 @@ class MiniFrame:
     Attributes:
         image: (720, 1280, 3) uint8, RGB.
         sem: (720, 1280) uint8, ids 0..18, 255 for none.
+        drivable: (720, 1280) uint8: 0 direct, 1 alternative, 2 background.
         bitmask: (720, 1280, 4) uint8, RGBA as BDD100K has it: category 1..8, flags, id high, id low.
         attributes: Weather, scene, timeofday.
         boxes: Of the instances that count, and of traffic lights and signs.
@@ -265,6 +266,7 @@ class MiniFrame:
 
     image: NDArray[np.uint8]
     sem: NDArray[np.uint8]
+    drivable: NDArray[np.uint8]
     bitmask: NDArray[np.uint8]
     attributes: dict[str, str]
     boxes: list[LabelledBox] = field(default_factory=list)
@@ -285,7 +287,7 @@ def render(seed: int, split: str, index: int) -> MiniFrame:
     _bonnet(scene)
     bitmask, boxes = label(canvas)
     image = develop(canvas, plan, Draw(*key, 4))
-    return MiniFrame(image, canvas.sem(), bitmask, plan.attributes, boxes)
+    return MiniFrame(image, canvas.sem(), drivable(canvas, plan), bitmask, plan.attributes, boxes)
 
 
 def _paint(items: list[Layer]) -> None:

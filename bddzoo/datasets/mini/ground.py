@@ -6,6 +6,7 @@ import itertools
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from bddzoo.datasets.mini.draw import (
     GROUND,
@@ -135,6 +136,18 @@ def paint_ground(canvas: Canvas, plan: Plan, draw: Draw) -> None:
         stone = draw.vary(draw.pick([(168, 160, 152), (150, 148, 150), (176, 164, 150)]), 10)
         for side, edge in plan.sides:
             _side(canvas, plan, side, edge, walk, terrain, stone, soil)
+
+
+def drivable(canvas: Canvas, plan: Plan) -> npt.NDArray[np.uint8]:
+    """(HEIGHT, WIDTH) uint8: 0 the own lane, 1 other lanes of the same direction, 2 what is not driven on."""
+    own, others = np.zeros((2, HEIGHT, WIDTH), np.uint8)
+    half = LANE_M / 2
+    for plane, centres in ((others, plan.own_lanes), (own, (0.0,))):
+        for x in centres:
+            outline = strip(plan.camera, x - half, x + half)
+            cv2.fillPoly(plane, [np.clip(outline, -30000, 30000).astype(np.int32)], 1)
+    seen = canvas.sem() == ROAD
+    return np.where(seen & (own > 0), 0, np.where(seen & (others > 0), 1, 2)).astype(np.uint8)
 
 
 def _side(

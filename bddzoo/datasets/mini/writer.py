@@ -2,6 +2,7 @@
 
     images/10k/{train,val}/*.jpg                 1280x720
     labels/sem_seg/masks/{train,val}/*.png       class ids 0..18, 255
+    labels/drivable/masks/{train,val}/*.png      0 direct, 1 alternative, 2 background
     labels/ins_seg/bitmasks/{train,val}/*.png    RGBA
     labels/det_20/det_{train,val}.json           weather, scene, time of day and boxes of each frame
     mini.json                                    how it was made
@@ -267,6 +268,7 @@ def _files(meta: dict[str, Any]) -> Iterable[str]:
             name = frame_name(meta["seed"], split, index)
             yield f"images/10k/{split}/{name}.jpg"
             yield f"labels/sem_seg/masks/{split}/{name}.png"
+            yield f"labels/drivable/masks/{split}/{name}.png"
             yield f"labels/ins_seg/bitmasks/{split}/{name}.png"
         if meta[split]:
             yield f"labels/det_20/det_{split}.json"
@@ -322,6 +324,7 @@ def _write_frame(draft: Path, split: str, name: str, frame: MiniFrame) -> None:
     for path, pixels, options in (
         (draft / "images/10k" / split / f"{name}.jpg", cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR), jpeg),
         (draft / "labels/sem_seg/masks" / split / f"{name}.png", frame.sem, png),
+        (draft / "labels/drivable/masks" / split / f"{name}.png", frame.drivable, png),
         (
             draft / "labels/ins_seg/bitmasks" / split / f"{name}.png",
             cv2.cvtColor(frame.bitmask, cv2.COLOR_RGBA2BGRA),

@@ -203,6 +203,7 @@ def overlay(image: Image, planes: FrameLabels, style: Style) -> Image:
             _name(item, classes.names[item.category]),
             item.score,
             colour_of(planes.task, item, style.seed),
+            item.box,
         )
         for item in planes.items
         if item.score is None or item.score >= style.min_score
@@ -213,7 +214,7 @@ def overlay(image: Image, planes: FrameLabels, style: Style) -> Image:
         shown,
         alpha=style.alpha,
         outlines=style.outlines,
-        boxes=style.boxes,
+        boxes=style.boxes or planes.task == "det",
         names=style.names,
         scores=style.scores,
     )

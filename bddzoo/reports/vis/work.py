@@ -291,6 +291,7 @@ def draw_overlays(
         image = images.read(job.name)
         planes = labels.read(key)
         height, width = image.shape[:2]
+        planes.size = planes.size or (height, width)
         same_size(planes, (height, width), labels.where(key), "its image")
         output.write(target, encode(overlay(image, planes, style), effort.suffix, effort.quality))
         return True
