@@ -28,7 +28,7 @@ _RUNNERS = {
     "mmseg": ("semantic", "SemSegRunner"),
     "vis4d": ("semantic", "SemSegRunner"),
     "mmdet": ("instance", "DetectionRunner"),
-    "PanopticFPN": ("panoptic", "PanopticRunner"),
+    "PanopticFPN": ("instance", "PanopticRunner"),
     "mmpretrain": ("classify", "TagRunner"),
     "openseg": ("openseg.runner", "OpensegRunner"),
 }

@@ -16,7 +16,7 @@ from bddzoo.engines.selftest.measures import MASK_LIMIT_PX, Measure, Noise, Stag
 from bddzoo.engines.selftest.semantic import Prepare, as_input, normalise, to_numpy, wrong_pixels
 
 if TYPE_CHECKING:
-    from bddzoo.engines.panoptic import PanopticRunner
+    from bddzoo.engines.instance import PanopticRunner
 
 Sizes = tuple[tuple[int, int], tuple[int, int], tuple[float, float]]
 
