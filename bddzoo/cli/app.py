@@ -119,6 +119,7 @@ class App:
         *,
         total: bool = False,
         optional: Sequence[str] = (),
+        stacked: bool = False,
     ) -> None:
         """Print a table to stdout that fits the terminal; see `bddzoo.cli.output.table`.
 
@@ -127,10 +128,20 @@ class App:
             rows: Cells.
             total: Draw a rule above the last row.
             optional: Columns left out where there is no room, first ones first; it is said which.
+            stacked: Columns that do not fit come below the others, in tables that all begin with the first.
         """
         from bddzoo.cli.output import fitting, table
 
         if not rows:
+            return
+        if stacked:
+            room = max(len(fitting(headers, rows, headers[:1:-1])) - 1, 1)
+            tables = -(-(len(headers) - 1) // room)
+            size = -(-(len(headers) - 1) // tables)
+            for at in range(1, len(headers), size):
+                part = slice(at, at + size)
+                own = [[row[0], *row[part]] for row in rows]
+                self.table([headers[0], *headers[part]], own, total=total)
             return
         keep = fitting(headers, rows, optional)
         shown = [[row[i] for i in keep] for row in rows]

@@ -63,7 +63,7 @@ Examples:
 def command(app: App, *, folder: Path, resume: bool) -> int:
     """See the main job happen, without a GPU, weights or data.
 
-    Lists the zoo, makes a small synthetic data set, downloads two small networks from an HTTP server on this
+    Lists the zoo, makes a small synthetic data set, downloads four small networks from an HTTP server on this
     machine, verifies and runs them, and compares the measured numbers with the reported ones. Ends with the
     exit status of the first step that falls short. --resume keeps what an earlier demo left in its folder.
     """

@@ -253,9 +253,10 @@ def summary_table(app: App, scores: Scores) -> None:
     from bddzoo.evaluation.metrics.scores import DEFINITIONS, OWN_METRICS, shown_summary
 
     names = shown_summary(scores)
-    app.table(["", *names], [["all classes", *(number(scores.summary[name]) for name in names)]])
+    row = ["all classes", *(number(scores.summary[name]) for name in names)]
+    app.table(["", *names], [row], stacked=True)
     for name in names:
-        if name in OWN_METRICS:
+        if name in OWN_METRICS.get(scores.task, ()):
             app.prose(f"{name}: {DEFINITIONS[name]}")
 
 
@@ -268,4 +269,4 @@ def class_table(app: App, scores: Scores) -> None:
     for name in scores.table[metrics[0]]:
         absent = name in scores.absent
         rows.append([name, *("absent" if absent else number(scores.table[m][name]) for m in metrics)])
-    app.table(["class", *metrics], rows)
+    app.table(["class", *metrics], rows, stacked=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.cli.app import App, json_text
-from bddzoo.cli.output import fitting, number, table, wrapped
+from bddzoo.cli.output import number, table, wrapped
 from bddzoo.text import number_of
 
 if TYPE_CHECKING:
@@ -102,13 +102,7 @@ def show(app: App, scores: Scores) -> None:
         return number(value) + mark
 
     cells = [[r[0], *(cell(r[0], m, v) for m, v in zip(head[1:], r[1:], strict=True))] for r in rows]
-    # Metrics that do not fit next to the others come below them, in tables of one width.
-    room = max(len(fitting(head, cells, head[:1:-1])) - 1, 1)
-    tables = -(-(len(head) - 1) // room)
-    size = -(-(len(head) - 1) // tables)
-    for at in range(1, len(head), size):
-        part = slice(at, at + size)
-        app.table([head[0], *head[part]], [[row[0], *row[part]] for row in cells], total=True)
+    app.table(head, cells, total=True, stacked=True)
     plain = _plain(scores)
     if plain:
         app.data("   ".join(f"{n} {number(scores.summary[n])}" for n in plain))

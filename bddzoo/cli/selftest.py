@@ -190,5 +190,8 @@ def _show(app: App, findings: Sequence[CheckResult]) -> None:
         packages = installed_versions(("torch", "torchvision", *DISTRIBUTIONS))
         app.data(table.document(findings, {"Python": platform.python_version(), **packages}))
     else:
-        app.table(table.HEADER, table.rows(findings))
+        rows = table.rows(findings)
+        # Values first, and last what no network has.
+        least = sorted(range(3, len(table.HEADER) - 1), key=lambda i: (any(r[i] != "-" for r in rows), -i))
+        app.table(table.HEADER, rows, optional=[table.HEADER[i] for i in least])
     app.say(table.summary(findings))

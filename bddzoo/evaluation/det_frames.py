@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bddzoo.datasets.classes import DET, INS_SEG
-from bddzoo.datasets.formats.boxes import CLASS_OF, Kinds, boxes_of, class_of
+from bddzoo.datasets.formats.boxes import CLASS_OF, Kinds, boxes_of, class_of, open_boxes
 from bddzoo.datasets.formats.frames import Frames, JsonFrames
 from bddzoo.datasets.formats.labels import FLAGS
 from bddzoo.datasets.formats.mask import decode_bitmask
 from bddzoo.datasets.formats.scalabel import Detections
+from bddzoo.datasets.identity import digest_labels
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.frame_warnings import FrameResult, matched
@@ -214,9 +215,31 @@ def match_detections(found: Detections, frames: Frames, at: int) -> tuple[FrameM
     xywh[:, 2:] -= xywh[:, :2]
     scores = found.scores.astype(np.float64)
     pairs = box_candidates(xywh, scores, found.labels, gt.xywh, gt.classes, gt.ignored)
-    state = (gt.xywh.tobytes(), gt.classes.tobytes(), gt.ignored.tobytes())
     result = matched(pairs, len(DET), work.options, [], coco=True)
-    return result.stats, hashlib.sha256(b"".join(state)).hexdigest()
+    return result.stats, _digest(gt)
+
+
+def digest_box_labels(labels: Sequence[tuple[str, Path]]) -> str:
+    """`digest_labels` of frames whose boxes are in one label file, as `match_detections` has them.
+
+    Args:
+        labels: Pairs of frame name and label file, the same for all.
+    """
+    if not labels:
+        return digest_labels({})
+    frames = open_boxes(labels[0][1])
+    places = {PurePosixPath(name).stem: at for at, name in enumerate(frames.names)}
+    return digest_labels(
+        {
+            name: _digest(read_objects(frames, places[PurePosixPath(name).stem], CLASS_OF, Options()))
+            for name, _ in labels
+        }
+    )
+
+
+def _digest(gt: BoxObjects) -> str:
+    state = (gt.xywh.tobytes(), gt.classes.tobytes(), gt.ignored.tobytes())
+    return hashlib.sha256(b"".join(state)).hexdigest()
 
 
 _NOTHING = BoxObjects(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, np.bool_), ())

@@ -278,9 +278,11 @@ def check_predictions(
 
 def _digests(model: Model, data: Path, split: str, scored: int, workers: int) -> dict[str, Any]:
     """Digests of the images and labels of a split; without an image list that was scored whole, none."""
+    from bddzoo.datasets.classes import DET
     from bddzoo.datasets.identity import digest_label_files, digest_names
     from bddzoo.datasets.layouts import layout_of
     from bddzoo.errors import MissingError
+    from bddzoo.evaluation.det_frames import digest_box_labels
 
     try:
         frames = layout_of(model, data).listing(model.task, split, attributes=False).frames
@@ -292,7 +294,10 @@ def _digests(model: Model, data: Path, split: str, scored: int, workers: int) ->
     truth = model.protocol.ground_truth.get(split) if model.protocol else None
     if truth is not None and truth.labels is not None:
         files = [(frame.name, frame.label) for frame in frames if frame.label is not None]
-        digests["labels"] = digest_label_files(model.task, files, workers)
+        if model.task == DET.task:  # one file for all of them
+            digests["labels"] = digest_box_labels(files)
+        else:
+            digests["labels"] = digest_label_files(model.task, files, workers)
     return digests
 
 

@@ -1,8 +1,7 @@
 """Make the files that the demo zoo publishes next to its weights: predictions and scores of the val split.
 
-    bddzoo data mini --out mini
-    bddzoo eval demo_semfpn_r18n_sem_seg --data mini --out out
-    bddzoo eval demo_mask_rcnn_r18n_ins_seg --data mini --out out
+    bddzoo data mini -o mini
+    bddzoo eval demo --data mini --out out
     python benchmarks/demo/publish.py --data mini --predictions out --out bddzoo/demo
 
 The same predictions always give the same bytes. Size and digests, for the registry, are printed.
@@ -24,8 +23,17 @@ from bddzoo.evaluation.disk import evaluate
 from bddzoo.evaluation.metrics.scores import Scores
 from bddzoo.evaluation.prediction_files import find_detections
 
-SEM_SEG = "demo_semfpn_r18n_sem_seg"
-INS_SEG = "demo_mask_rcnn_r18n_ins_seg"
+# What of the predictions is published, and the ground truth.
+MODELS = {
+    "demo_semfpn_r18n_sem_seg": ("sem_seg", ("sem_seg.json",), "sem_seg/masks/val"),
+    "demo_mask_rcnn_r18n_ins_seg": (
+        "ins_seg",
+        ("bitmasks/*.png", "score.json", "det.json"),
+        "ins_seg/bitmasks/val",
+    ),
+    "demo_semfpn_r18n_drivable": ("drivable", ("drivable.json",), "drivable/masks/val"),
+    "demo_faster_rcnn_r18n_det": ("det", ("det.json",), "det_20/det_val.json"),
+}
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -73,25 +81,23 @@ def main() -> None:
     for name in ("data", "predictions", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     given = parser.parse_args()
-    labels, found, out = given.data / "labels", given.predictions, given.out
-
-    preds = out / f"{SEM_SEG}.zip"
-    pack(preds, {"sem_seg.json": compact(json.loads((found / "sem_seg.json").read_bytes()))})
-    scores = evaluate("sem_seg", labels / "sem_seg" / "masks" / "val", preds).scores
-    (out / f"{SEM_SEG}.json").write_text(json.dumps(official(scores), indent=1) + "\n")
-
-    archive = out / f"{INS_SEG}.zip"
-    members = {f"bitmasks/{path.name}": small(path) for path in (found / "bitmasks").glob("*.png")}
-    members |= {name: compact(json.loads((found / name).read_bytes())) for name in ("score.json", "det.json")}
-    pack(archive, members)
-    truth = labels / "ins_seg" / "bitmasks" / "val"
-    masks = evaluate("ins_seg", truth, archive).scores
-    boxes = find_detections(archive)
-    assert boxes is not None
-    both = official(masks, score_detections(truth, *boxes))
-    (out / f"{INS_SEG}.json").write_text(json.dumps(both, indent=1) + "\n")
-
-    for path in sorted(out.glob("demo_*.[jz]*")):
+    for model, (task, patterns, labels) in MODELS.items():
+        found = given.predictions / model
+        paths = [path for pattern in patterns for path in found.glob(pattern)]
+        members = {
+            path.relative_to(found).as_posix(): small(path)
+            if path.suffix == ".png"
+            else compact(json.loads(path.read_bytes()))
+            for path in paths
+        }
+        archive, truth = given.out / f"{model}.zip", given.data / "labels" / labels
+        pack(archive, members)
+        scores = [evaluate(task, truth, archive).scores]
+        boxes = find_detections(archive) if task == "ins_seg" else None
+        if boxes is not None:
+            scores.append(score_detections(truth, *boxes))
+        (given.out / f"{model}.json").write_text(json.dumps(official(*scores), indent=1) + "\n")
+    for path in sorted(given.out.glob("demo_*")):
         content = path.read_bytes()
         digests = [f"{name}:{hashlib.new(name, content).hexdigest()}" for name in ("md5", "sha256")]
         print(path.name, len(content), *digests)

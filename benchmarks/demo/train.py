@@ -2,8 +2,8 @@
 
     python benchmarks/demo/train.py --task all --out /tmp/demo-training
 
-Architectures and protocols come from the registry. The semantic network is trained first; the instance
-network starts from its backbone. Training frames are drawn from another seed than the held-back split.
+Architectures and protocols come from the registry. Each network but the first starts from the weights of
+another one. Training frames are drawn from another seed than the held-back split.
 """
 
 from __future__ import annotations
@@ -23,17 +23,25 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from measure import measure, report
 from samples import batches, class_weights, ins_batch, load_samples, rare_first, sem_batch
 
+from bddzoo.api import evaluate
 from bddzoo.datasets.classes import CLASS_SETS
 from bddzoo.datasets.mini import make_mini
 from bddzoo.engines.build import build_network
 from bddzoo.engines.ops import ensure_ops
+from bddzoo.evaluation import Scores
 from bddzoo.registry import load_registry
 from bddzoo.registry.model import Model
 
-MODELS = {"sem_seg": "demo_semfpn_r18n_sem_seg", "ins_seg": "demo_mask_rcnn_r18n_ins_seg"}
+MODELS = {
+    "sem_seg": "demo_semfpn_r18n_sem_seg",
+    "ins_seg": "demo_mask_rcnn_r18n_ins_seg",
+    "drivable": "demo_semfpn_r18n_drivable",
+    "det": "demo_faster_rcnn_r18n_det",
+}
+# Whose weights a network starts from, as far as they fit.
+STARTS = {"ins_seg": "sem_seg", "drivable": "sem_seg", "det": "ins_seg"}
 # Crops are (height, width) at the protocol's scale times a factor from `scales`.
 RECIPES: dict[str, dict[str, Any]] = {
     "sem_seg": {
@@ -41,6 +49,12 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "ins_seg": {
         "iters": 2200, "batch": 4, "lr": 1.5e-3, "scales": (0.7, 1.25), "crop": (384, 640), "clip": 10.0,
+    },
+    "drivable": {
+        "iters": 400, "batch": 8, "lr": 1.5e-3, "scales": (0.6, 1.2), "crop": (360, 640), "clip": 5.0,
+    },
+    "det": {
+        "iters": 700, "batch": 4, "lr": 1.5e-3, "scales": (0.7, 1.25), "crop": (384, 640), "clip": 10.0,
     },
 }  # fmt: skip
 SAVE_EVERY = 500
@@ -131,9 +145,10 @@ def train(model: Model, data: Path, out: Path, args: argparse.Namespace, start: 
     if start is not None:
         print(f"{borrow_backbone(module, start)} tensors from {start.name}", flush=True)
     samples = load_samples(data, model.task, model.protocol)
-    make = (sem_batch if model.task == "sem_seg" else ins_batch)(model.protocol)
-    if model.task == "sem_seg":
-        module.decode_head.loss_decode = WeightedLoss(class_weights(samples))
+    maps = hasattr(module, "decode_head")
+    make = (sem_batch if maps else ins_batch)(model.protocol)
+    if maps:
+        module.decode_head.loss_decode = WeightedLoss(class_weights(samples, module.decode_head.num_classes))
     count = sum(p.numel() for p in module.parameters())
     print(
         f"{model.id}: {count} parameters, {len(samples)} frames, {total} steps of {recipe['batch']}",
@@ -163,6 +178,15 @@ def train(model: Model, data: Path, out: Path, args: argparse.Namespace, start: 
     return path
 
 
+def report(scores: Scores) -> str:
+    """The numbers as text, over all classes and for each."""
+    lines = ["  ".join(f"{name} {value:.2f}" for name, value in scores.summary.items())]
+    for metric in scores.table.keys() & {"IoU", "AP", "AP50"}:
+        cells = (f"{name} {value:.1f}" for name, value in scores.table[metric].items())
+        lines.append(f"{metric}: " + ", ".join(cells))
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Make the data, train, measure on the held-back split."""
     parser = argparse.ArgumentParser(
@@ -190,19 +214,11 @@ def main() -> None:
     ensure_ops()
     for task in MODELS if args.task == "all" else [args.task]:
         model = registry.find(MODELS[task])
-        first = args.start or args.out / f"{MODELS['sem_seg']}.pth"
-        path = train(
-            model,
-            data,
-            args.out,
-            args,
-            first if first.is_file() and (args.start or task == "ins_seg") else None,
-        )
-        module = build_network(model)
-        module.load_state_dict(torch.load(path, weights_only=True)["state_dict"], strict=True)
-        scores = measure(module, model, held)
+        start = args.start or args.out / f"{MODELS[STARTS[task]]}.pth" if task in STARTS else args.start
+        path = train(model, data, args.out, args, start if start and start.is_file() else None)
+        scores = evaluate(model, held, weights=path, batch_size=1, device="cpu").scores
         print(report(scores), flush=True)
-        numbers = [{"summary": s.summary, "table": s.table} for s in scores]
+        numbers = {"summary": scores.summary, "table": scores.table}
         (args.out / f"{model.id}.json").write_text(json.dumps(numbers, indent=2))
 
 

@@ -17,9 +17,15 @@ from bddzoo.datasets.images import BddLayout
 from bddzoo.datasets.mini import frame_name, make_mini, read_marker
 from bddzoo.datasets.mini.frame import render
 from bddzoo.errors import MissingError, UsageError
+from bddzoo.evaluation.det_frames import digest_box_labels
 from bddzoo.registry import load_registry
 
-DEMO = {"sem_seg": "demo_semfpn_r18n_sem_seg", "ins_seg": "demo_mask_rcnn_r18n_ins_seg"}
+DEMO = {
+    "sem_seg": "demo_semfpn_r18n_sem_seg",
+    "ins_seg": "demo_mask_rcnn_r18n_ins_seg",
+    "drivable": "demo_semfpn_r18n_drivable",
+    "det": "demo_faster_rcnn_r18n_det",
+}
 
 
 @pytest.fixture(scope="module")
@@ -222,11 +228,12 @@ def whole(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["sem_seg", "ins_seg"])
+@pytest.mark.parametrize("task", DEMO)
 def test_the_registry_has_the_digest_of_its_labels(whole, task):
     known = load_registry(None).find(DEMO[task]).protocol.ground_truth["val"]
     frames = BddLayout(whole).frames(task, "val")
-    digest = digest_label_files(task, [(f.name, f.label) for f in frames])
+    labels = [(f.name, f.label) for f in frames]
+    digest = digest_box_labels(labels) if task == "det" else digest_label_files(task, labels)
     assert digest == f"{known.labels.algorithm}:{known.labels.hex}", (
         "the labels changed: write their digest into registry.yaml"
     )

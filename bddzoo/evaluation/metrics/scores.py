@@ -80,8 +80,8 @@ MAIN_TABLE = {
     "box_track": "MOTA",
     "seg_track": "MOTA",
 }
-# Metrics that the official toolkit does not have.
-OWN_METRICS = ("box_AP",)
+# Metrics of a task that the official toolkit does not have.
+OWN_METRICS = {"ins_seg": ("box_AP",)}
 
 DEFINITIONS: dict[str, str] = {
     "IoU": "intersection over union of a class over all frames, percent",
