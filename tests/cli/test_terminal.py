@@ -15,6 +15,7 @@ from tests.support.terminal import session
 
 ROOT = Path(__file__).resolve().parents[2]
 SEM, INS = "demo_semfpn_r18n_sem_seg", "demo_mask_rcnn_r18n_ins_seg"
+DET = "demo_faster_rcnn_r18n_det"
 CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 GREEN, RED, YELLOW = "\x1b[32m", "\x1b[31m", "\x1b[33m"
 
@@ -72,9 +73,9 @@ DOCUMENTS = {
 }
 # These run networks, or plot the records of networks that were run; with their exit status.
 RUN: dict[str, tuple[str, int]] = {
-    "eval": (f"eval {SEM} --data bdd --limit 2 --device cpu -o predictions", 4),
+    "eval": (f"eval {SEM} {DET} --data bdd --limit 2 --device cpu -o predictions", 4),
     "predict": (f"predict {INS} -i bdd/images/10k/val --limit 2 --device cpu -o instances", 0),
-    "selftest": ("selftest demo*", 6),  # no golden of the demo's networks
+    "selftest": ("selftest demo* fcn_r50-d8_769x769*sem_seg*", 6),  # no golden of the demo's networks
     "convert": (f"convert {SEM} --to safetensors -o converted.safetensors", 0),
     "sweep": (f"sweep {SEM} --data bdd --limit 2 --device cpu", 4),
     "bench": (f"bench {SEM} --device cpu --size 96x160 --seconds 0.2 --no-io", 0),
@@ -103,6 +104,12 @@ def too_wide(text: str, columns: int) -> list[str]:
     return [line for line in lines if width(line) > columns and len(line.split()) > 1]
 
 
+def letter_by_letter(text: str) -> bool:
+    """Whether a column is so narrow that words stand in it one letter below the other."""
+    lines = CODES.sub("", text).splitlines()
+    return any(all(len(line.strip()) == 1 for line in lines[at : at + 3]) for at in range(len(lines) - 2))
+
+
 def shown_within(lines: dict[str, tuple[str, int]], columns: int, folder: Path) -> dict[str, str]:
     """What commands print, which end as they should and fit the terminal."""
     done = run([line for line, _ in lines.values()], columns, folder)
@@ -111,6 +118,7 @@ def shown_within(lines: dict[str, tuple[str, int]], columns: int, folder: Path) 
     }
     shown = {name: text for name, (_, text) in zip(lines, done, strict=True)}
     assert {name: wide for name, text in shown.items() if (wide := too_wide(text, columns))} == {}
+    assert [name for name, text in shown.items() if letter_by_letter(text)] == []
     return shown
 
 
