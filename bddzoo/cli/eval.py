@@ -25,7 +25,7 @@ from bddzoo.cli.options import (
     zoo_command,
 )
 from bddzoo.cli.output import describe_verdict, number, verdict_json
-from bddzoo.cli.select import Selection, dataset_of, need_data, under_protocol
+from bddzoo.cli.select import Selection, dataset_of, need_data, under_protocol, with_runtime
 from bddzoo.errors import BddzooError, ExitCode, UsageError
 from bddzoo.text import number_of
 
@@ -103,7 +103,8 @@ def command(
     codes: list[ExitCode] = []
     for model in models:
         folder = out / model.id if out is not None and len(models) > 1 else out
-        options = run.options(out=folder, overwrite=force, skip_bad=skip_bad, speedups=speedups)
+        chosen = with_runtime(app, speedups, model, run.device, results)
+        options = run.options(out=folder, overwrite=force, skip_bad=skip_bad, speedups=chosen)
         root = need_data(app, data, dataset_of(model))
         job = EvalRun(app, model, root, options, results, resume, accept_prefix)
         try:

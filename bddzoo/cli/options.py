@@ -425,9 +425,10 @@ SPEEDUPS = gathered(
     flag("--compile", help="Through torch.compile; changes last bits."),
     option(
         "--runtime",
-        type=click.Choice(["eager", "onnxruntime", "openvino"]),
+        type=click.Choice(["eager", "onnxruntime", "openvino", "auto"]),
         default="eager",
         show_default=True,
-        help="What computes class maps on a CPU; others change last bits.",
+        help="What computes class maps on a CPU; others change last bits. auto: what 'bench' measured as "
+        "fastest.",
     ),
 )

@@ -22,7 +22,7 @@ from bddzoo.cli.options import (
     out_folder,
     zoo_command,
 )
-from bddzoo.cli.select import Selection, dataset_of, need_data, under_protocol
+from bddzoo.cli.select import Selection, dataset_of, need_data, under_protocol, with_runtime
 from bddzoo.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ def command(
             frames = layout.listing(model.task, run.split, attributes=False).frames
             found = {frame.name: frame.image for frame in frames}
         found = dict(list(found.items())[: run.limit])
-        options = run.options(out=folder, overwrite=force, speedups=speedups)
+        chosen = with_runtime(app, speedups, model, run.device, None)
+        options = run.options(out=folder, overwrite=force, speedups=chosen)
         job = Prediction(model, found, options, Drawing(alpha, min_score), resume=resume)
         row = run_prediction(app, job, weights, sources, offline=run.offline)
         failed = failed or bool(row["failures"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,6 +15,7 @@ from bddzoo.errors import MissingError, UsageError
 if TYPE_CHECKING:
     from bddzoo.artifacts.fetcher import FetchJob
     from bddzoo.cli.app import App
+    from bddzoo.inference.speedups import Speedups
     from bddzoo.registry.model import ArtifactKind, Model
     from bddzoo.results import StoredRecord
 
@@ -180,6 +181,43 @@ def find_data(app: App, typed: Path | None, dataset: str = "bdd100k") -> Path | 
     if root is not None:
         app.say(f"data: {root} (from {config.path})")
     return root
+
+
+def with_runtime(app: App, speedups: Speedups, model: Model, device: str, results: Path | None) -> Speedups:
+    """The speedups, `--runtime auto` being the fastest that was measured for the model on this processor."""
+    if speedups.runtime != "auto":
+        return speedups
+    from bddzoo.engines.export import PACKAGES, need_packages
+    from bddzoo.inference.load import resolve_device
+    from bddzoo.inference.runtimes import EAGER, RUNTIMES
+    from bddzoo.inference.speedups import Speedups
+    from bddzoo.results import default_root
+    from bddzoo.results.environment import cpu_model
+    from bddzoo.results.speed import runtime_times, scan_speed
+
+    eager = replace(speedups, runtime=EAGER)
+    if resolve_device(device).type != "cpu" or eager != Speedups():
+        return eager  # the others run on a CPU, and with no other speedup
+    records = [i.record for i in scan_speed(default_root(results), lambda error: app.warn(str(error)))]
+    times = runtime_times(records, model.id, cpu_model())
+    usable = {}
+    for name, ms in times.items():
+        if name in RUNTIMES:
+            try:
+                if name in PACKAGES:
+                    need_packages(name)
+            except MissingError as error:
+                app.say(f"{model.id}: {name} was measured here, but {error}")
+                continue
+            usable[name] = ms
+    if EAGER not in usable or len(usable) < 2:
+        wanted = f"bddzoo bench {model.id} --runtime {','.join(RUNTIMES)}"
+        app.say(f"{model.id}: runs in PyTorch; for --runtime auto measure on this processor first: {wanted}")
+        return eager
+    best = min(usable, key=lambda name: usable[name])
+    told = ", ".join(f"{name} {ms:.4g} ms" for name, ms in usable.items())
+    app.say(f"{model.id}: runs in {best}, the fastest that was measured on this processor ({told})")
+    return replace(speedups, runtime=best)
 
 
 def need_data(app: App, typed: Path | None, dataset: str = "bdd100k") -> Path:

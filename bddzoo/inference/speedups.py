@@ -28,7 +28,7 @@ class Speedups:
             by it have it anyway; see `bddzoo.inference.cpu`.)
         compile: Backbone and neck through `torch.compile`.
         bf16: As `amp` in bfloat16, on any device.
-        runtime: `eager` (PyTorch), or another of `bddzoo.inference.runtimes`.
+        runtime: `eager` (PyTorch), or another of `bddzoo.inference.runtimes`; `auto` until one is chosen.
     """
 
     amp: bool = False

@@ -246,6 +246,26 @@ def newest_speeds(
     return dict(sorted(found.items()))
 
 
+def runtime_times(records: Iterable[SpeedRecord], model: str, cpu: str) -> dict[str, float]:
+    """Milliseconds of one image of a model in each runtime on a processor, from measurements that compare.
+
+    Args:
+        records: In any order; the newest of each runtime counts.
+        model: Id of the model.
+        cpu: Name of the processor.
+
+    Returns:
+        Of one size of the image and number of threads: that of the most runtimes.
+    """
+    found: dict[tuple[object, ...], dict[str, float]] = {}
+    for record in sorted(records, key=lambda record: record.started):
+        device, timing = record.device, record.timing()
+        if record.model == model and (device.type, device.name) == ("cpu", cpu) and timing is not None:
+            setting = (record.size, device.threads, record.precision, record.weights)
+            found.setdefault(setting, {})[record.runtime] = timing.median_ms
+    return max(found.values(), key=len, default={})
+
+
 def find_speed(root: Path, reference: str) -> StoredSpeed | None:
     """The record of speed that a path, an id or its first digits name; None where they name none.
 

@@ -25,7 +25,7 @@ from bddzoo.results.links import (
 )
 from bddzoo.results.record import Record, WeightsUsed
 from bddzoo.results.store import best_record, check_root, default_root, scan_records, write_record
-from bddzoo.results.verdict import judge
+from bddzoo.results.verdict import Verdict, judge
 from bddzoo.runs.loop import MeasureOptions
 
 if TYPE_CHECKING:
@@ -115,8 +115,11 @@ class EvidenceChecker:
             own = [stored.record for stored in known if stored.record.protocol.source == "inference"]
             record = best_record(model, own, self.options.split)
             if record is not None:
-                return self._judged(model, record, f"record of {record.run.started}")
-            if self.data is None:
+                found = self._judged(model, record, f"record of {record.run.started}")
+                # One that cannot be compared, as of another set, says nothing where this one can be run.
+                if self.data is None or found.verdict is not Verdict.INCOMPARABLE:
+                    return found
+            elif self.data is None:
                 raise MissingError("never measured, and no data set to run on: give --data ROOT")
         if self.data is None:
             raise MissingError("no data set to run on: give --data ROOT")

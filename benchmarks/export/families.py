@@ -25,14 +25,19 @@ BEGIN, END = "<!-- families -->\n", "<!-- /families -->\n"
 HEAD = "| network | written | deviation | pixels of another class |\n| :-- | :-- | --: | --: |\n"
 
 
+# Tasks whose networks are exported; of drivable area those that semantic segmentation does not have.
+KINDS = {"sem_seg": "maps", "drivable": "maps", "ins_seg": "ins_seg", "det": "det"}
+
+
 def families() -> list[Model]:
     """The first model of each method and kind of backbone that an engine builds."""
     found: dict[tuple[str, ...], Model] = {}
     for model in load_registry(None).models:
-        if is_buildable(model) and model.task in ("sem_seg", "ins_seg"):
+        kind_of_task = KINDS.get(model.task)
+        if is_buildable(model) and kind_of_task and not model.zoo.synthetic:
             kind = re.match("[A-Za-z]*", model.backbone)
             deformed = "deformed" if "dconv" in model.id else ""
-            found.setdefault((model.task, model.method.name, kind[0] if kind else "", deformed), model)
+            found.setdefault((kind_of_task, model.method.name, kind[0] if kind else "", deformed), model)
     return list(found.values())
 
 

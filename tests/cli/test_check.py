@@ -174,6 +174,19 @@ def test_a_record_that_is_there_is_used_instead_of_running(run: Run, tiny: TinyZ
     assert json.loads(again.stdout)[0]["links"][0]["source"].startswith("record of")
 
 
+def test_a_record_that_cannot_be_compared_does_not_stand_in_the_way(
+    run: Run, tiny: TinyZoo, published: Path
+) -> None:
+    """As of somebody's own set of one image: with a data root the network is run."""
+    where = ("--registry", published / "registry.yaml", "--from", tiny.folder, "--data", tiny.data)
+    part = run("eval", MODELS["sem_seg"], *where, "--limit", "1", "--device", "cpu")
+    assert part.returncode == 4, part.stderr
+    links = ("--link", "weights")
+    assert check(run, tiny, published, "sem_seg", *links).returncode == 4
+    assert check(run, tiny, published, "sem_seg", *links, "--data", tiny.data).returncode == 0
+    assert check(run, tiny, published, "sem_seg", *links).returncode == 0
+
+
 def test_a_document_that_says_something_else(run: Run, tiny: TinyZoo, published: Path) -> None:
     document = published / "sem_seg.md"
     text = document.read_text()

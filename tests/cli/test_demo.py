@@ -151,7 +151,7 @@ def test_ctrl_c_is_passed_on(tmp_path: Path) -> None:
     assert early.returncode == 130, early.stderr
     assert "Traceback" not in early.stderr
     assert not (folder / "data").exists(), "half a data set under its final name"
-    late = interrupt(["demo", "-o", folder], lambda: len(list(folder.glob("cache/entries/*/*.json"))) == 2)
+    late = interrupt(["demo", "-o", folder], lambda: len(list(folder.glob("cache/entries/*/*.json"))) == 4)
     assert late.returncode == 130, late.stderr
     assert "Traceback" not in late.stderr
     assert late.stderr.count("interrupted") == early.stderr.count("interrupted") == 1

@@ -121,4 +121,6 @@ def test_completion_uses_the_registry_of_the_command_line(tmp_path: Path) -> Non
     broken.write_text("schema: 1\nzoos: [\n")
     assert complete(f"bddzoo --registry {broken} info de") == []
     assert complete("bddzoo info de", BDDZOO_REGISTRY=os.fspath(broken)) == []
-    assert complete(f"bddzoo --registry {ROOT / 'registry.yaml'} info demo_s") == ["demo_semfpn_r18n_sem_seg"]
+    assert complete(f"bddzoo --registry {ROOT / 'registry.yaml'} info demo_m") == [
+        "demo_mask_rcnn_r18n_ins_seg"
+    ]

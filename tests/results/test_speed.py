@@ -25,6 +25,7 @@ from bddzoo.results.speed import (
     median,
     median_interval,
     median_ratio,
+    runtime_times,
     scan_speed,
     write_speed,
 )
@@ -153,3 +154,18 @@ def test_round_trip(times: list[float], batch: int) -> None:
     assert decode_speed(encode_speed(one), "") == one
     assert msgspec.json.decode(encode_speed(one))["timings"][0]["batch_size"] == batch
     assert one.timings[0].images_per_s == pytest.approx(batch * 1000 / median(times))
+
+
+def test_times_of_runtimes_are_of_one_setting_and_the_newest() -> None:
+    def of(runtime: str, ms: float, day: int, **changes: Any) -> SpeedRecord:
+        started = f"2026-01-{day:02}T00:00:00Z"
+        return record(runtime=runtime, started=started, timings=(Timing(times_ms=(ms,)),), **changes)
+
+    records = [
+        *(of("eager", 9.0, 2), of("eager", 8.0, 3), of("eager", 7.0, 1), of("openvino", 5.0, 1)),
+        of("onnxruntime", 0.1, 4, size=(96, 160)),
+        of("onnxruntime", 0.1, 4, model="other"),
+        of("onnxruntime", 0.1, 4, device=Device(name="another processor", type="cpu", threads=2)),
+    ]
+    assert runtime_times(records, "m", "a processor") == {"eager": 8.0, "openvino": 5.0}
+    assert runtime_times(records, "m", "a third processor") == {}
