@@ -26,7 +26,12 @@ from pathlib import Path
 from share_torch import link
 
 ROOT = Path(__file__).resolve().parents[1]
-MODELS = ("demo_semfpn_r18n_sem_seg", "demo_mask_rcnn_r18n_ins_seg")
+MODELS = (
+    "demo_semfpn_r18n_sem_seg",
+    "demo_semfpn_r18n_drivable",
+    "demo_mask_rcnn_r18n_ins_seg",
+    "demo_faster_rcnn_r18n_det",
+)
 CASE = ROOT / "tests" / "data" / "evalcases" / "drivable-a"
 PIP = ("-m", "pip", "--disable-pip-version-check", "--quiet")
 
@@ -125,7 +130,7 @@ def try_score(environment: Environment) -> None:
 
 
 def try_run(environment: Environment) -> None:
-    """The demo: two networks are run and reproduce their numbers, with the files in the wheel."""
+    """The demo: its networks are run and reproduce their numbers, with the files in the wheel."""
     printed = environment.bddzoo("demo", "-o", environment.work / "demo")
     expect("the demo reproduces nothing", printed.count("reproduced") >= len(MODELS))
 
