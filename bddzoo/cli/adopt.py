@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, Named
-from bddzoo.cli.options import VERIFY, flag, zoo_command
 from bddzoo.errors import BddzooError, ExitCode, MissingError
 from bddzoo.text import number_of
 
 
-@zoo_command(
-    click.argument("paths", nargs=-1, required=True, type=Named()),
-    VERIFY,
-    flag("--copy", help="Copy instead of linking: the cache shares nothing with the files."),
+@opt.command(
     epilog="""\b
 Examples:
   bddzoo adopt ~/Downloads/fcn_r50-d8_512x1024_40k_sem_seg_bdd100k.pth
   bddzoo adopt /mnt/old-mirror --copy
   bddzoo adopt work_dirs --verify
-""",
+"""
 )
-def command(app: App, paths: tuple[Path, ...], verify: bool, copy: bool) -> int:
+def command(
+    app: App,
+    *,
+    paths: tuple[Path, ...] = opt.argument(nargs=-1, required=True, type=Named()),
+    verify: bool = opt.VERIFY,
+    copy: bool = opt.flag("--copy", help="Copy instead of linking: the cache shares nothing with the files."),
+) -> int:
     """Take files into the cache that are on this machine already.
 
     Files are recognised by name, and by digest under any name where the registry knows one. Folders
@@ -70,12 +71,7 @@ def command(app: App, paths: tuple[Path, ...], verify: bool, copy: bool) -> int:
         app.table(
             ("file", "size", "digest", "from"),
             [
-                (
-                    cache.path_of(a.entry),
-                    format_size(a.entry.size_bytes),
-                    a.state,
-                    f"{a.how} of {a.path}",
-                )
+                (cache.path_of(a.entry), format_size(a.entry.size_bytes), a.state, f"{a.how} of {a.path}")
                 for a in taken
             ],
         )

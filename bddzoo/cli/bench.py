@@ -9,21 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
-from bddzoo.cli.options import (
-    DEVICE,
-    FORCE,
-    FROM,
-    OFFLINE,
-    RESULTS,
-    SELECTION,
-    Amount,
-    Names,
-    flag,
-    option,
-    weights_or_recipe,
-    zoo_command,
-)
 from bddzoo.cli.output import number
 from bddzoo.cli.select import Selection
 from bddzoo.cli.weights import kind_of, obtain_or_recipe
@@ -71,58 +58,10 @@ class Size(click.ParamType[Any]):
 
 
 def _names(*names: str, default: str, metavar: str, help: str) -> Any:
-    return option(*names, type=Names(), default=default, show_default=True, metavar=metavar, help=help)
+    return opt.option(*names, type=opt.Names(), default=default, metavar=metavar, help=help)
 
 
-@zoo_command(
-    SELECTION,
-    DEVICE,
-    option(
-        "--batch-size",
-        "batch_sizes",
-        type=Whole(),
-        default="1",
-        show_default=True,
-        metavar="N,N",
-        help="Images per forward pass; several are measured one after the other.",
-    ),
-    _names(
-        "--precision",
-        "precisions",
-        default="fp32",
-        metavar="NAMES",
-        help="fp32, amp (float16, GPU only), bf16.",
-    ),
-    _names(
-        "--runtime",
-        "runtimes",
-        default="eager",
-        metavar="NAMES",
-        help="eager, compile, onnxruntime, openvino.",
-    ),
-    option(
-        "--size",
-        type=Size(),
-        default="720x1280",
-        show_default=True,
-        metavar="HxW",
-        help="Size of the image; the model's protocol resizes it.",
-    ),
-    flag("--no-io", help="Leave out the measurement from file to file."),
-    weights_or_recipe("random"),
-    option(
-        "--seconds",
-        type=Amount(min=0.1, max=3600),
-        default=20.0,
-        show_default=True,
-        metavar="S",
-        help="Limit for each timing, if its median is not known within 2 % before.",
-    ),
-    flag("--paired", help="Run the models in turns, and give the ratios."),
-    FROM,
-    OFFLINE,
-    FORCE,
-    RESULTS,
+@opt.command(
     epilog="""\b
 A measurement that is there already, of the same model, device, versions and
 settings, is not made again; --force does.
@@ -132,25 +71,47 @@ Examples:
   bddzoo bench 'fcn_hr*' --batch-size 1,2,4 --precision fp32,amp
   bddzoo bench demo_semfpn_r18n_sem_seg demo_mask_rcnn_r18n_ins_seg --paired
   bddzoo results ls --speed
-""",
+"""
 )
 def command(
     app: App,
     *,
-    selection: Selection,
-    device: str,
-    batch_sizes: tuple[int, ...],
-    precisions: tuple[str, ...],
-    runtimes: tuple[str, ...],
-    size: tuple[int, int],
-    seconds: float,
-    weights: Path,
-    paired: bool,
-    no_io: bool,
-    sources: tuple[str, ...],
-    offline: bool,
-    force: bool,
-    results: Path | None,
+    selection: Selection = opt.SELECTION,
+    device: str = opt.DEVICE,
+    batch_sizes: tuple[int, ...] = opt.option(
+        "--batch-size",
+        type=Whole(),
+        default="1",
+        metavar="N,N",
+        help="Images per forward pass; several are measured one after the other.",
+    ),
+    precisions: tuple[str, ...] = _names(
+        "--precision", default="fp32", metavar="NAMES", help="fp32, amp (float16, GPU only), bf16."
+    ),
+    runtimes: tuple[str, ...] = _names(
+        "--runtime", default="eager", metavar="NAMES", help="eager, compile, onnxruntime, openvino."
+    ),
+    size: tuple[int, int] = opt.option(
+        "--size",
+        type=Size(),
+        default="720x1280",
+        metavar="HxW",
+        help="Size of the image; the model's protocol resizes it.",
+    ),
+    no_io: bool = opt.flag("--no-io", help="Leave out the measurement from file to file."),
+    weights: Path = opt.weights_or_recipe("random"),
+    seconds: float = opt.option(
+        "--seconds",
+        type=opt.Amount(min=0.1, max=3600),
+        default=20.0,
+        metavar="S",
+        help="Limit for each timing, if its median is not known within 2 % before.",
+    ),
+    paired: bool = opt.flag("--paired", help="Run the models in turns, and give the ratios."),
+    sources: tuple[str, ...] = opt.FROM,
+    offline: bool = opt.OFFLINE,
+    force: bool = opt.FORCE,
+    results: Path | None = opt.RESULTS,
 ) -> int:
     """Measure latency, throughput and memory of models on this device; needs no weights and no data set.
 

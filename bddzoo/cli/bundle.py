@@ -4,54 +4,34 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
-from bddzoo.cli.options import (
-    ACCEPT_PREFIX,
-    FORCE,
-    FROM,
-    OFFLINE,
-    SELECTION_OR_ALL,
-    VERIFY,
-    WHAT,
-    jobs,
-    out_file,
-    zoo_command,
-)
 from bddzoo.cli.output import check_target
 from bddzoo.cli.select import Selection, files_of, parse_kinds
 from bddzoo.errors import BddzooError
 from bddzoo.text import number_of
 
 
-@zoo_command(
-    SELECTION_OR_ALL,
-    out_file("Zip file to write."),
-    FORCE,
-    WHAT,
-    FROM,
-    OFFLINE,
-    VERIFY,
-    ACCEPT_PREFIX,
-    jobs("Files at the same time.", default=4, most=64),
+@opt.command(
     epilog="""\b
 Examples:
   bddzoo bundle fcn_r50-d8_512x1024_40k_sem_seg_bdd100k -o fcn.zip
   bddzoo bundle 'mask_rcnn*' --what weights,config -o mask_rcnn.zip
   bddzoo fetch 'mask_rcnn*' --from mask_rcnn.zip --offline --verify
-""",
+"""
 )
 def command(
     app: App,
     *,
-    selection: Selection,
-    out: Path,
-    force: bool,
-    what: tuple[str, ...],
-    sources: tuple[str, ...],
-    offline: bool,
-    verify: bool,
-    accept_prefix: bool,
-    jobs: int,
+    selection: Selection = opt.SELECTION_OR_ALL,
+    out: Path = opt.out_file("Zip file to write."),
+    force: bool = opt.FORCE,
+    what: tuple[str, ...] = opt.WHAT,
+    sources: tuple[str, ...] = opt.FROM,
+    offline: bool = opt.OFFLINE,
+    verify: bool = opt.VERIFY,
+    accept_prefix: bool = opt.ACCEPT_PREFIX,
+    jobs: int = opt.jobs("Files at the same time.", default=4, most=64),
 ) -> None:
     """Write models into one FILE for machines without a network.
 

@@ -7,25 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, CommandGroup
-from bddzoo.cli.options import (
-    DRY_RUN,
-    FORCE,
-    PATTERNS,
-    SELECTION,
-    TASK,
-    WHERE,
-    YES,
-    ZOO,
-    Amount,
-    Names,
-    every,
-    gathered,
-    jobs,
-    option,
-    out_file,
-    zoo_command,
-)
 from bddzoo.cli.output import check_target
 from bddzoo.cli.progress import Bar
 from bddzoo.cli.select import Selection, parse_kinds
@@ -57,18 +40,20 @@ def select_entries(app: App, cache: Cache, selection: Selection, *, needed: bool
     return found
 
 
-@zoo_command(
-    SELECTION,
-    out_file("Zip file to write."),
-    FORCE,
-    name="export",
+@opt.command(
     epilog="""\b
 Examples:
   bddzoo cache export -o zoo.zip
   bddzoo cache export 'fpn_*' -o fpn.zip
-""",
+"""
 )
-def export(app: App, *, selection: Selection, out: Path, force: bool) -> None:
+def export(
+    app: App,
+    *,
+    selection: Selection = opt.SELECTION,
+    out: Path = opt.out_file("Zip file to write."),
+    force: bool = opt.FORCE,
+) -> None:
     """Write cached files into one FILE, for another machine's 'bddzoo cache import'.
 
     Every file is hashed on the way. 'bddzoo bundle' also adds the registry's part and licence notes.
@@ -94,15 +79,19 @@ def export(app: App, *, selection: Selection, out: Path, force: bool) -> None:
         app.data(f"{out}  {format_size(size)}  {number_of(len(entries), 'file')}")
 
 
-@zoo_command(
-    click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path)),
-    name="import",
+@opt.command(
     epilog="""\b
 Examples:
   bddzoo cache import zoo.zip
-""",
+"""
 )
-def import_(app: App, files: tuple[Path, ...]) -> None:
+def import_(
+    app: App,
+    *,
+    files: tuple[Path, ...] = opt.argument(
+        nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path)
+    ),
+) -> None:
     """Take the files of exports or bundles into the cache; each is hashed before it gets its name."""
     from bddzoo.artifacts.bundle import Bundle, import_file
     from bddzoo.files import explain, format_size
@@ -138,17 +127,15 @@ def command() -> None:
     """List, verify and clean the cache; move it between machines."""
 
 
-@zoo_command(
-    SELECTION,
+@opt.command(
     group=command,
-    name="ls",
     epilog="""\b
 Examples:
   bddzoo cache ls
   bddzoo cache ls 'mask_rcnn*' --format json
 """,
 )
-def ls(app: App, *, selection: Selection) -> None:
+def ls(app: App, *, selection: Selection = opt.SELECTION) -> None:
     """List what the cache holds."""
     from dataclasses import asdict
 
@@ -181,17 +168,15 @@ def ls(app: App, *, selection: Selection) -> None:
     app.say(f"{number_of(len(rows), 'file')}, {format_size(held)} in {cache.root}")
 
 
-@zoo_command(
-    jobs("Files at the same time. [default: processors]"),
+@opt.command(
     group=command,
-    name="verify",
     epilog="""\b
 Examples:
   bddzoo cache verify
   bddzoo cache verify --jobs 8 --format json
 """,
 )
-def verify(app: App, *, jobs: int | None) -> int:
+def verify(app: App, *, jobs: int | None = opt.jobs("Files at the same time. [default: processors]")) -> int:
     """Hash every file again. Exits 6 if one was changed, is gone, or cannot be read.
 
     Size and time of a file prove nothing and are not looked at. Files that no entry names are listed
@@ -223,21 +208,8 @@ def verify(app: App, *, jobs: int | None) -> int:
     return int(ExitCode.INTEGRITY if bad else ExitCode.OK)
 
 
-@zoo_command(
-    gathered(
-        "selection",
-        Selection,
-        PATTERNS,
-        every("Everything, unfinished downloads included."),
-        TASK,
-        ZOO,
-        WHERE,
-    ),
-    option("--what", type=Names(), metavar="KINDS", help="Only these kinds, comma-separated, e.g. preds."),
-    DRY_RUN,
-    YES,
+@opt.command(
     group=command,
-    name="rm",
     epilog="""\b
 Examples:
   bddzoo cache rm fcn_r50-d8_512x1024_40k_sem_seg_bdd100k
@@ -245,7 +217,23 @@ Examples:
   bddzoo cache rm --all --dry-run
 """,
 )
-def rm(app: App, *, selection: Selection, what: tuple[str, ...] | None, dry_run: bool, yes: bool) -> None:
+def rm(
+    app: App,
+    *,
+    selection: Selection = opt.gathered(
+        Selection,
+        patterns=opt.PATTERNS,
+        everything=opt.every("Everything, unfinished downloads included."),
+        task=opt.TASK,
+        zoo=opt.ZOO,
+        where=opt.WHERE,
+    ),
+    what: tuple[str, ...] | None = opt.option(
+        "--what", type=opt.Names(), metavar="KINDS", help="Only these kinds, comma-separated, e.g. preds."
+    ),
+    dry_run: bool = opt.DRY_RUN,
+    yes: bool = opt.YES,
+) -> None:
     """Remove files of models. Asks first on a terminal; without one, --yes is needed."""
     from bddzoo.artifacts.maintain import remove_all, remove_entries
     from bddzoo.errors import UsageError
@@ -283,26 +271,23 @@ def rm(app: App, *, selection: Selection, what: tuple[str, ...] | None, dry_run:
     app.say(f"removed {number_of(len(entries), 'file')}, {format_size(freed)} freed")
 
 
-@zoo_command(
-    option(
-        "--older-than",
-        type=Amount(min=0),
-        default=1.0,
-        show_default=True,
-        metavar="DAYS",
-        help="What is younger stays.",
-    ),
-    DRY_RUN,
-    YES,
+@opt.command(
     group=command,
-    name="gc",
     epilog="""\b
 Examples:
   bddzoo cache gc --dry-run
   bddzoo cache gc --older-than 0 --yes
 """,
 )
-def gc(app: App, *, older_than: float, dry_run: bool, yes: bool) -> None:
+def gc(
+    app: App,
+    *,
+    older_than: float = opt.option(
+        "--older-than", type=opt.Amount(min=0), default=1.0, metavar="DAYS", help="What is younger stays."
+    ),
+    dry_run: bool = opt.DRY_RUN,
+    yes: bool = opt.YES,
+) -> None:
     """Remove what nobody needs: content without an entry, abandoned downloads, rejected bytes.
 
     Downloads in progress are left alone, and so is everything younger than --older-than. Asks first on a

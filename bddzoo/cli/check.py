@@ -10,20 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, Folder, Named
-from bddzoo.cli.options import (
-    ACCEPT_PREFIX,
-    DATA,
-    FROM,
-    PREDICTIONS_OF_CHECK,
-    RESULTS,
-    RUN,
-    SELECTION_OR_ALL,
-    Run,
-    flag,
-    option,
-    zoo_command,
-)
 from bddzoo.cli.select import Selection, dataset_of, find_data, under_protocol
 from bddzoo.errors import MissingError, UsageError
 
@@ -35,34 +23,7 @@ LINK_NAMES = ("registry", "scores", "predictions", "weights")
 MATRIX_LIMIT = 256
 
 
-@zoo_command(
-    SELECTION_OR_ALL,
-    option(
-        "--link", "links", multiple=True, type=click.Choice(LINK_NAMES), help="Only this link; repeatable."
-    ),
-    DATA,
-    option(
-        "--document",
-        "documents",
-        multiple=True,
-        type=Named(),
-        metavar="FILE",
-        help="The zoo's Markdown document instead of the registry's; repeatable.",
-    ),
-    option("--from-scores", type=Named(), metavar="FILE", help="Scores file instead of the published one."),
-    PREDICTIONS_OF_CHECK,
-    flag("--run", "run_now", help="Run the network now instead of taking a record."),
-    FROM,
-    RUN,
-    RESULTS,
-    ACCEPT_PREFIX,
-    flag("--matrix", help="Only print the models, as a job matrix for GitHub Actions."),
-    option(
-        "--merge",
-        type=Folder(),
-        metavar="DIR",
-        help="Put together what earlier checks printed with --format json.",
-    ),
+@opt.command(
     formats=("table", "json", "junit", "github", "md"),
     epilog="""\b
 Links, in this order; the first that breaks is named:
@@ -86,19 +47,34 @@ Examples:
 def command(
     app: App,
     *,
-    selection: Selection,
-    links: tuple[Link, ...],
-    data: Path | None,
-    documents: tuple[Path, ...],
-    from_scores: Path | None,
-    predictions: Path | None,
-    run_now: bool,
-    sources: tuple[str, ...],
-    run: Run,
-    results: Path | None,
-    accept_prefix: bool,
-    matrix: bool,
-    merge: Path | None,
+    selection: Selection = opt.SELECTION_OR_ALL,
+    links: tuple[Link, ...] = opt.option(
+        "--link", multiple=True, type=click.Choice(LINK_NAMES), help="Only this link; repeatable."
+    ),
+    data: Path | None = opt.DATA,
+    documents: tuple[Path, ...] = opt.option(
+        "--document",
+        multiple=True,
+        type=Named(),
+        metavar="FILE",
+        help="The zoo's Markdown document instead of the registry's; repeatable.",
+    ),
+    from_scores: Path | None = opt.option(
+        "--from-scores", type=Named(), metavar="FILE", help="Scores file instead of the published one."
+    ),
+    predictions: Path | None = opt.PREDICTIONS_OF_CHECK,
+    run_now: bool = opt.flag("--run", help="Run the network now instead of taking a record."),
+    sources: tuple[str, ...] = opt.FROM,
+    run: opt.Run = opt.RUN,
+    results: Path | None = opt.RESULTS,
+    accept_prefix: bool = opt.ACCEPT_PREFIX,
+    matrix: bool = opt.flag("--matrix", help="Only print the models, as a job matrix for GitHub Actions."),
+    merge: Path | None = opt.option(
+        "--merge",
+        type=Folder(),
+        metavar="DIR",
+        help="Put together what earlier checks printed with --format json.",
+    ),
 ) -> int:
     """Test what stands behind reported numbers, and name the first link that breaks.
 

@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
-from bddzoo.cli.options import zoo_command
 from bddzoo.config import SETTINGS, Setting
 
 
-@zoo_command(
+@opt.command(
     epilog="""\b
 What is typed beats the environment, which beats the config file:
   mirrors: [https://host/zoo, /mnt/zoo]
@@ -21,7 +21,7 @@ What is typed beats the environment, which beats the config file:
 Examples:
   bddzoo config
   BDDZOO_DATA=/data/bdd100k bddzoo config --format json
-""",
+"""
 )
 def command(app: App) -> int:
     """Show every setting, its value, and where it is from."""

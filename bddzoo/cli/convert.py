@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
-from bddzoo.cli.options import FORCE, FROM, OFFLINE, SELECTION, WEIGHTS, option, out_file, zoo_command
 from bddzoo.cli.output import check_target
 from bddzoo.cli.select import Selection
 from bddzoo.errors import UsageError
@@ -17,31 +17,24 @@ if TYPE_CHECKING:
     from bddzoo.registry.model import Model
 
 
-@zoo_command(
-    SELECTION,
-    option("--to", "form", type=click.Choice(["safetensors"]), required=True, help="The container."),
-    out_file("File to write. Default: MODEL.safetensors.", required=False),
-    WEIGHTS,
-    FROM,
-    OFFLINE,
-    FORCE,
+@opt.command(
     epilog="""\b
 Examples:
   bddzoo convert fcn_r50-d8_512x1024_40k_sem_seg_bdd100k --to safetensors
   bddzoo convert demo_semfpn_r18n_sem_seg --to safetensors -o fpn.safetensors
   bddzoo convert my_model --weights work_dirs/latest.pth --to safetensors
-""",
+"""
 )
 def command(
     app: App,
     *,
-    selection: Selection,
-    form: str,
-    out: Path | None,
-    weights: Path | None,
-    sources: tuple[str, ...],
-    offline: bool,
-    force: bool,
+    selection: Selection = opt.SELECTION,
+    form: str = opt.option("--to", type=click.Choice(["safetensors"]), required=True, help="The container."),
+    out: Path | None = opt.out_file("File to write. Default: MODEL.safetensors.", required=False),
+    weights: Path | None = opt.WEIGHTS,
+    sources: tuple[str, ...] = opt.FROM,
+    offline: bool = opt.OFFLINE,
+    force: bool = opt.FORCE,
 ) -> None:
     """Write the weights of models as safetensors files, which can hold no code.
 
@@ -63,13 +56,7 @@ def command(
 
 
 def _convert(
-    app: App,
-    found: Model,
-    target: Path,
-    weights: Path | None,
-    sources: tuple[str, ...],
-    *,
-    offline: bool,
+    app: App, found: Model, target: Path, weights: Path | None, sources: tuple[str, ...], *, offline: bool
 ) -> dict[str, Any]:
     from bddzoo.artifacts.tensors import write_safetensors
     from bddzoo.cli.progress import Bar
@@ -101,10 +88,4 @@ def _convert(
     size = target.stat().st_size
     if not app.json:
         app.data(f"{target}\n  {format_size(size)}  {len(state)} entries\n  tensors:{tensors}")
-    return {
-        "model": found.id,
-        "path": target,
-        "size_bytes": size,
-        "entries": len(state),
-        "tensors": tensors,
-    }
+    return {"model": found.id, "path": target, "size_bytes": size, "entries": len(state), "tensors": tensors}

@@ -6,27 +6,15 @@ from pathlib import Path
 
 import click
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, Named
-from bddzoo.cli.options import FORCE, LABELS, option, out_either, task_of, zoo_command
 from bddzoo.cli.output import check_target
 from bddzoo.text import number_of
 
 FORMAT = click.Choice(("masks", "bitmasks", "rle", "boxes", "coco", "color"))
 
 
-@zoo_command(
-    task_of("sem_seg", "drivable", "ins_seg", "det"),
-    LABELS,
-    option("--to", type=FORMAT, required=True, help="Format to make."),
-    out_either("Folder (PNGs) or file (JSON) to write."),
-    FORCE,
-    option("--input-format", type=FORMAT, help="Format of the labels, where it cannot be guessed."),
-    option(
-        "--score-file",
-        type=Named(),
-        metavar="FILE",
-        help="Scores of bitmasks of detections: read with bitmasks, written when bitmasks are made.",
-    ),
+@opt.command(
     epilog="""\b
 Examples:
   bddzoo convert-labels -t sem_seg -l masks/val --to rle -o val.json
@@ -34,18 +22,25 @@ Examples:
       --score-file out/score.json
   bddzoo convert-labels -t sem_seg -l val.json --to color -o colormaps
   bddzoo convert-labels -t det -l det_val.json --to coco -o det_coco.json
-""",
+"""
 )
 def command(
     app: App,
     *,
-    task: str,
-    labels: Path,
-    to: str,
-    out: Path,
-    force: bool,
-    input_format: str | None,
-    score_file: Path | None,
+    task: str = opt.task_of("sem_seg", "drivable", "ins_seg", "det"),
+    labels: Path = opt.LABELS,
+    to: str = opt.option("--to", type=FORMAT, required=True, help="Format to make."),
+    out: Path = opt.out_either("Folder (PNGs) or file (JSON) to write."),
+    force: bool = opt.FORCE,
+    input_format: str | None = opt.option(
+        "--input-format", type=FORMAT, help="Format of the labels, where it cannot be guessed."
+    ),
+    score_file: Path | None = opt.option(
+        "--score-file",
+        type=Named(),
+        metavar="FILE",
+        help="Scores of bitmasks of detections: read with bitmasks, written when bitmasks are made.",
+    ),
 ) -> None:
     """Convert labels between masks, bitmasks, RLE JSON, boxes, COCO JSON and colour maps.
 

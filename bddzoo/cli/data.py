@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, CommandGroup
-from bddzoo.cli.options import DATA, DATASET, FORCE, SEED, flag, option, out_folder, zoo_command
 from bddzoo.cli.select import need_data
 from bddzoo.errors import ExitCode, MissingError, UsageError, install_hint
 
@@ -31,17 +31,8 @@ def command() -> None:
     """Make the synthetic mini data set; check a data set."""
 
 
-@zoo_command(
-    out_folder("Folder to make."),
-    FORCE,
-    DATASET,
-    option("--val", type=click.IntRange(min=0), default=24, show_default=True, help="Frames of split val."),
-    option(
-        "--train", type=click.IntRange(min=0), default=0, show_default=True, help="Frames of split train."
-    ),
-    SEED,
+@opt.command(
     group=command,
-    name="mini",
     epilog="""\b
 Examples:
   bddzoo data mini -o mini
@@ -49,7 +40,16 @@ Examples:
   bddzoo data mini -o tiny --dataset ade20k --val 4
 """,
 )
-def mini(app: App, *, out: Path, force: bool, dataset: str | None, val: int, train: int, seed: int) -> None:
+def mini(
+    app: App,
+    *,
+    out: Path = opt.out_folder("Folder to make."),
+    force: bool = opt.FORCE,
+    dataset: str | None = opt.DATASET,
+    val: int = opt.option("--val", type=click.IntRange(min=0), default=24, help="Frames of split val."),
+    train: int = opt.option("--train", type=click.IntRange(min=0), default=0, help="Frames of split train."),
+    seed: int = opt.SEED,
+) -> None:
     """Make a synthetic data set: street scenes in the layout of BDD100K, or shapes in that of another set.
 
     1280x720 images, class maps, instance bitmasks and frame attributes; with --dataset tiny images in the
@@ -86,14 +86,8 @@ def mini(app: App, *, out: Path, force: bool, dataset: str | None, val: int, tra
     app.data(f"{report.root}: {report.train} train and {report.val} val frames, seed {report.seed} ({state})")
 
 
-@zoo_command(
-    DATA,
-    DATASET,
-    option("-t", "--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Task; all by default."),
-    option("--split", "splits", multiple=True, type=click.Choice(SPLITS), help="Split; all by default."),
-    flag("--quick", help="Look at names and counts only; open no file."),
+@opt.command(
     group=command,
-    name="check",
     epilog="""\b
 Examples:
   bddzoo data check --data /data/bdd100k
@@ -105,11 +99,15 @@ Examples:
 def check(
     app: App,
     *,
-    data: Path | None,
-    dataset: str | None,
-    tasks: tuple[str, ...],
-    splits: tuple[str, ...],
-    quick: bool,
+    data: Path | None = opt.DATA,
+    dataset: str | None = opt.DATASET,
+    tasks: tuple[str, ...] = opt.option(
+        "-t", "--task", multiple=True, type=click.Choice(TASKS), help="Task; all by default."
+    ),
+    splits: tuple[str, ...] = opt.option(
+        "--split", multiple=True, type=click.Choice(SPLITS), help="Split; all by default."
+    ),
+    quick: bool = opt.flag("--quick", help="Look at names and counts only; open no file."),
 ) -> int:
     """Say what a data set's folder holds, what is missing and what is broken.
 

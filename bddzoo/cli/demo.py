@@ -25,8 +25,8 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, Folder
-from bddzoo.cli.options import RESUME, option, zoo_command
 from bddzoo.errors import ExitCode, MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -41,18 +41,7 @@ IMAGES = 2
 GRACE_S = 3.0
 
 
-@zoo_command(
-    option(
-        "-o",
-        "--out",
-        "folder",
-        type=Folder(),
-        default="bddzoo-demo",
-        show_default=True,
-        metavar="DIR",
-        help="Folder for everything that the demo makes: made anew, or left by an earlier demo.",
-    ),
-    RESUME,
+@opt.command(
     formats=("table",),
     epilog="""\b
 Examples:
@@ -60,7 +49,19 @@ Examples:
   bddzoo demo -o /tmp/try --resume
 """,
 )
-def command(app: App, *, folder: Path, resume: bool) -> int:
+def command(
+    app: App,
+    *,
+    folder: Path = opt.option(
+        "-o",
+        "--out",
+        type=Folder(),
+        default="bddzoo-demo",
+        metavar="DIR",
+        help="Folder for everything that the demo makes: made anew, or left by an earlier demo.",
+    ),
+    resume: bool = opt.RESUME,
+) -> int:
     """See the main job happen, without a GPU, weights or data.
 
     Lists the zoo, makes a small synthetic data set, downloads four small networks from an HTTP server on this
@@ -128,8 +129,7 @@ def require_engines() -> None:
     absent = [name for name in ("numpy", "cv2", "torch", "mmseg", "mmdet") if find_spec(name) is None]
     if absent:
         raise MissingError(
-            f"the demo runs networks, and {', '.join(absent)} is not installed",
-            hint=install_engines_hint(),
+            f"the demo runs networks, and {', '.join(absent)} is not installed", hint=install_engines_hint()
         )
 
 

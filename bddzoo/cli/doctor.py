@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
 from bddzoo.cli.installed import (
     BROKEN,
@@ -20,22 +21,20 @@ from bddzoo.cli.installed import (
     check_opencv,
     check_torch,
 )
-from bddzoo.cli.options import DATA, zoo_command
 from bddzoo.cli.output import COLOURS, painted, wrapped
 from bddzoo.cli.select import find_data
 from bddzoo.errors import BddzooError, ExitCode
 from bddzoo.text import printable
 
 
-@zoo_command(
-    DATA,
+@opt.command(
     epilog="""\b
 Examples:
   bddzoo doctor
   bddzoo doctor --data /data/bdd100k --format json
-""",
+"""
 )
-def command(app: App, *, data: Path | None) -> int:
+def command(app: App, *, data: Path | None = opt.DATA) -> int:
     """Report what this machine has, and what to do about the rest.
 
     The exit status is 0 where `list` and `fetch` can work (and the data set was found, if --data was given);

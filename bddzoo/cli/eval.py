@@ -7,23 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
-from bddzoo.cli.options import (
-    ACCEPT_PREFIX,
-    DATA,
-    FORCE,
-    FROM,
-    RESULTS,
-    RESUME,
-    RUN,
-    SELECTION,
-    SPEEDUPS,
-    WEIGHTS,
-    Run,
-    flag,
-    out_folder,
-    zoo_command,
-)
 from bddzoo.cli.output import describe_verdict, number, verdict_json
 from bddzoo.cli.select import Selection, dataset_of, need_data, under_protocol, with_runtime
 from bddzoo.errors import BddzooError, ExitCode, UsageError
@@ -38,19 +23,7 @@ if TYPE_CHECKING:
     from bddzoo.runs.measure import Measurement
 
 
-@zoo_command(
-    SELECTION,
-    DATA,
-    RUN,
-    SPEEDUPS,
-    out_folder("Also write the predictions; with several models, each into DIR/MODEL.", required=False),
-    FORCE,
-    RESUME,
-    WEIGHTS,
-    FROM,
-    RESULTS,
-    ACCEPT_PREFIX,
-    flag("--skip-bad", help="Leave out images that cannot be used; the record is partial."),
+@opt.command(
     epilog="""\b
 Exit status:
   0 reproduced      3 not reproduced      6 weights that nobody could verify
@@ -65,23 +38,27 @@ Examples:
   bddzoo eval upernet_swin-t_512x1024_80k_sem_seg_bdd100k --gpus 4
   bddzoo eval fpn_r50_512x1024_40k_sem_seg_bdd100k --split test -o test/
   bddzoo eval openseg_ade20k_hrnet_w48_ocr --protocol ade20k-hrnet48-ms
-""",
+"""
 )
 def command(
     app: App,
     *,
-    selection: Selection,
-    data: Path | None,
-    run: Run,
-    speedups: Speedups,
-    out: Path | None,
-    force: bool,
-    resume: bool,
-    weights: Path | None,
-    sources: tuple[str, ...],
-    results: Path | None,
-    accept_prefix: bool,
-    skip_bad: bool,
+    selection: Selection = opt.SELECTION,
+    data: Path | None = opt.DATA,
+    run: opt.Run = opt.RUN,
+    speedups: Speedups = opt.SPEEDUPS,
+    out: Path | None = opt.out_folder(
+        "Also write the predictions; with several models, each into DIR/MODEL.", required=False
+    ),
+    force: bool = opt.FORCE,
+    resume: bool = opt.RESUME,
+    weights: Path | None = opt.WEIGHTS,
+    sources: tuple[str, ...] = opt.FROM,
+    results: Path | None = opt.RESULTS,
+    accept_prefix: bool = opt.ACCEPT_PREFIX,
+    skip_bad: bool = opt.flag(
+        "--skip-bad", help="Leave out images that cannot be used; the record is partial."
+    ),
 ) -> int:
     """Run models on their data sets, score them with the zoo's own metrics, and judge the reported numbers.
 

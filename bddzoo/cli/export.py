@@ -7,19 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
 from bddzoo.cli.bench import Size
-from bddzoo.cli.options import (
-    FORCE,
-    FROM,
-    OFFLINE,
-    SELECTION,
-    flag,
-    option,
-    out_file,
-    weights_or_recipe,
-    zoo_command,
-)
 from bddzoo.cli.output import check_target
 from bddzoo.cli.select import Selection
 from bddzoo.cli.weights import kind_of, obtain_or_recipe
@@ -34,23 +24,7 @@ if TYPE_CHECKING:
 LIMIT = 1e-4
 
 
-@zoo_command(
-    SELECTION,
-    option("--to", "form", type=click.Choice(["onnx", "openvino"]), required=True, help="The format."),
-    out_file("File to write. Default: MODEL.onnx or MODEL.xml.", required=False),
-    option("--batch", default="1", show_default=True, metavar="N|dynamic", help="Images of one run."),
-    option(
-        "--size",
-        type=Size(),
-        metavar="HxW",
-        help="Size of the input. Default: the protocol's window, or a frame of BDD100K resized by it.",
-    ),
-    flag("--argmax", help="Classes in place of logits."),
-    flag("--no-check", help="Do not run the file and compare."),
-    weights_or_recipe("zoo"),
-    FROM,
-    OFFLINE,
-    FORCE,
+@opt.command(
     epilog="""\b
 The file takes normalised images, (N, 3, H, W) float32, and gives logits. What
 belongs around it is in its metadata: channel order, mean, std, windows. Of
@@ -63,22 +37,29 @@ Examples:
   bddzoo export fcn_hr48_512x1024_40k_sem_seg_bdd100k --to openvino --argmax
   bddzoo export demo_semfpn_r18n_sem_seg --to onnx \\
       --size 512x512 --batch dynamic
-""",
+"""
 )
 def command(
     app: App,
     *,
-    selection: Selection,
-    form: str,
-    out: Path | None,
-    batch: str,
-    size: tuple[int, int] | None,
-    argmax: bool,
-    no_check: bool,
-    weights: Path,
-    sources: tuple[str, ...],
-    offline: bool,
-    force: bool,
+    selection: Selection = opt.SELECTION,
+    form: str = opt.option(
+        "--to", type=click.Choice(["onnx", "openvino"]), required=True, help="The format."
+    ),
+    out: Path | None = opt.out_file("File to write. Default: MODEL.onnx or MODEL.xml.", required=False),
+    batch: str = opt.option("--batch", default="1", metavar="N|dynamic", help="Images of one run."),
+    size: tuple[int, int] | None = opt.option(
+        "--size",
+        type=Size(),
+        metavar="HxW",
+        help="Size of the input. Default: the protocol's window, or a frame of BDD100K resized by it.",
+    ),
+    argmax: bool = opt.flag("--argmax", help="Classes in place of logits."),
+    no_check: bool = opt.flag("--no-check", help="Do not run the file and compare."),
+    weights: Path = opt.weights_or_recipe("zoo"),
+    sources: tuple[str, ...] = opt.FROM,
+    offline: bool = opt.OFFLINE,
+    force: bool = opt.FORCE,
 ) -> int:
     """Write networks as ONNX or OpenVINO files, run them, and compare with PyTorch."""
     from bddzoo.engines.export import FORMATS, need_packages

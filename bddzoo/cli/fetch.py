@@ -8,22 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
-from bddzoo.cli.options import (
-    ACCEPT_PREFIX,
-    DRY_RUN,
-    FORCE,
-    FROM,
-    OFFLINE,
-    RETRIES,
-    SELECTION_OR_ALL,
-    TIMEOUT,
-    VERIFY,
-    WHAT,
-    jobs,
-    out_folder,
-    zoo_command,
-)
 from bddzoo.cli.select import Selection, files_of, parse_kinds
 from bddzoo.errors import BddzooError, UsageError
 
@@ -31,42 +17,30 @@ if TYPE_CHECKING:
     from bddzoo.artifacts.fetcher import FetchJob, FetchOutcome
 
 
-@zoo_command(
-    SELECTION_OR_ALL,
-    WHAT,
-    VERIFY,
-    ACCEPT_PREFIX,
-    out_folder("Also put a copy of each file here.", required=False),
-    jobs("Files at the same time.", default=4, most=64),
-    FROM,
-    OFFLINE,
-    DRY_RUN,
-    FORCE,
-    TIMEOUT,
-    RETRIES,
+@opt.command(
     epilog="""\b
 Examples:
   bddzoo fetch fcn_r50-d8_512x1024_40k_sem_seg_bdd100k --verify
   bddzoo fetch 'mask_rcnn*' --what weights,scores --from /mnt/zoo-mirror
   bddzoo fetch -t ins_seg --dry-run
   BDDZOO_MIRRORS=https://mirror.example/zoo bddzoo fetch 'fpn_*' --jobs 8
-""",
+"""
 )
 def command(
     app: App,
     *,
-    selection: Selection,
-    what: tuple[str, ...],
-    verify: bool,
-    accept_prefix: bool,
-    out: Path | None,
-    jobs: int,
-    sources: tuple[str, ...],
-    offline: bool,
-    dry_run: bool,
-    force: bool,
-    timeout: float | None,
-    retries: int | None,
+    selection: Selection = opt.SELECTION_OR_ALL,
+    what: tuple[str, ...] = opt.WHAT,
+    verify: bool = opt.VERIFY,
+    accept_prefix: bool = opt.ACCEPT_PREFIX,
+    out: Path | None = opt.out_folder("Also put a copy of each file here.", required=False),
+    jobs: int = opt.jobs("Files at the same time.", default=4, most=64),
+    sources: tuple[str, ...] = opt.FROM,
+    offline: bool = opt.OFFLINE,
+    dry_run: bool = opt.DRY_RUN,
+    force: bool = opt.FORCE,
+    timeout: float | None = opt.TIMEOUT,
+    retries: int | None = opt.RETRIES,
 ) -> int:
     """Download and verify the files of models.
 

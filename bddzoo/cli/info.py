@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
-from bddzoo.cli.options import SELECTION, flag, zoo_command
 from bddzoo.cli.select import Selection
 from bddzoo.errors import BddzooError, UsageError
 from bddzoo.registry.model import Model
@@ -15,17 +15,20 @@ if TYPE_CHECKING:
     from bddzoo.engines.openseg.training_facts import TrainingFacts
 
 
-@zoo_command(
-    SELECTION,
-    flag("--bibtex", help="Print BibTeX entries: the method's paper, and the zoo."),
+@opt.command(
     epilog="""\b
 Examples:
   bddzoo info deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100k
   bddzoo info mask_rcnn_r50_fpn_1x_ins_seg_bdd100k --format json
   bddzoo info 'fcn*' --bibtex
-""",
+"""
 )
-def command(app: App, *, selection: Selection, bibtex: bool) -> int:
+def command(
+    app: App,
+    *,
+    selection: Selection = opt.SELECTION,
+    bibtex: bool = opt.flag("--bibtex", help="Print BibTeX entries: the method's paper, and the zoo."),
+) -> int:
     """Show everything that is known about models; what is unknown is said to be unknown."""
     from bddzoo.cli.output import wrapped
     from bddzoo.reports.info import as_data, as_text

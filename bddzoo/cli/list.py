@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
-from bddzoo.cli.options import BACKBONE, METHOD, SELECTION, Names, flag, option, zoo_command
 from bddzoo.cli.select import Selection
 
 if TYPE_CHECKING:
@@ -17,15 +17,7 @@ DEFAULT = ("model", "zoo", "task", "method", "backbone", "metric", "val", "test"
 DROPPED_FIRST = ("zoo", "task", "params", "not-buildable", "backbone", "method", "metric", "test")
 
 
-@zoo_command(
-    SELECTION,
-    METHOD,
-    BACKBONE,
-    option("--sort", metavar="COLUMN", help="Sort by a column; models without a value come last."),
-    flag("--reverse", help="Sort downwards."),
-    option(
-        "--columns", type=Names(), default="", metavar="A,B", help="Columns to show, separated by commas."
-    ),
+@opt.command(
     formats=("table", "json", "csv", "md"),
     epilog="""\b
 Examples:
@@ -39,12 +31,16 @@ Examples:
 def command(
     app: App,
     *,
-    selection: Selection,
-    method: str | None,
-    backbone: str | None,
-    sort: str | None,
-    reverse: bool,
-    columns: tuple[str, ...],
+    selection: Selection = opt.SELECTION,
+    method: str | None = opt.METHOD,
+    backbone: str | None = opt.BACKBONE,
+    sort: str | None = opt.option(
+        "--sort", metavar="COLUMN", help="Sort by a column; models without a value come last."
+    ),
+    reverse: bool = opt.flag("--reverse", help="Sort downwards."),
+    columns: tuple[str, ...] = opt.option(
+        "--columns", type=opt.Names(), default="", metavar="A,B", help="Columns to show, separated by commas."
+    ),
 ) -> int:
     """List models.
 

@@ -1,14 +1,14 @@
 """Options and arguments: each is declared once here, with one name and one meaning for every command.
 
-A command lists what it takes with `takes`. Options that belong together reach a command as one object:
-`SELECTION` as `selection`, `RUN` as `run`, `SPEEDUPS` as `speedups`.
+A command's options are the defaults of its parameters: `worst: int | None = options.WORST`. Those that
+belong together reach it as one object: `SELECTION` as a `Selection`, `RUN` as a `Run`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from bddzoo.runs.loop import MeasureOptions
 
 Function = Callable[..., Any]
-Option = Callable[[Function], Function]
 
 
 class Amount(click.FloatRange):
@@ -68,31 +67,53 @@ class Names(click.ParamType[Any]):
         return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
-def takes(*options: Option) -> Option:
-    """All these options, in this order."""
-
-    def decorate(function: Function) -> Function:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
+def option(*names: str, **settings: Any) -> Any:
+    """An option, as the default of the parameter that gets its value; its own default is shown."""
+    if settings.get("default") not in (None, ""):
+        settings["show_default"] = True
+    return lambda parameter, function: click.option(*names, parameter, **settings)(function)
 
 
-def zoo_command(
-    *options: Option, group: click.Group | None = None, name: str | None = None, **settings: Any
+def argument(**settings: Any) -> Any:
+    """An argument, as the default of the parameter that gets its value."""
+    return lambda parameter, function: click.argument(parameter, **settings)(function)
+
+
+def gathered(kind: Callable[..., Any], **options: Any) -> Any:
+    """Options whose values a command receives as one object, which `kind` makes of them by name."""
+
+    def declare(parameter: str, function: Function) -> Function:
+        @wraps(function)
+        def call(*args: Any, **given: Any) -> Any:
+            values = {name: given.pop(name) for name in options}
+            return function(*args, **given, **{parameter: kind(**values)})
+
+        return _declared(options, call)
+
+    return declare
+
+
+def _declared(options: dict[str, Any], function: Function) -> Function:
+    for name, declare in reversed(options.items()):
+        function = declare(name, function)
+    return function
+
+
+def command(
+    group: click.Group | None = None, name: str | None = None, **settings: Any
 ) -> Callable[[Function], click.Command]:
-    """A command that takes these options, in this order, and the `App` before them.
+    """A command with the options that are the defaults of its parameters, in their order.
 
     Args:
-        options: Options and arguments.
         group: The group that it belongs to.
-        name: Its name there.
+        name: Its name there; that of the function where None.
         settings: Of `ZooCommand`: `epilog`, `formats`.
     """
 
     def decorate(function: Function) -> click.Command:
-        made = click.command(name, cls=ZooCommand, **settings)(takes(*options)(click.pass_obj(function)))
+        wanted = _declared(function.__kwdefaults__ or {}, click.pass_obj(function))
+        called = name or function.__name__.rstrip("_")
+        made = click.command(called, cls=ZooCommand, **settings)(wanted)
         if group is not None:
             group.add_command(made)
         return made
@@ -100,42 +121,18 @@ def zoo_command(
     return decorate
 
 
-def gathered(name: str, kind: type[Any], *options: Option) -> Option:
-    """Options whose values a command receives as one object, a dataclass with a field for each of them."""
-    names = [field.name for field in fields(kind)]
-
-    def decorate(function: Function) -> Function:
-        @wraps(function)
-        def call(*args: Any, **given: Any) -> Any:
-            values = {key: given.pop(key) for key in names if key in given}
-            return function(*args, **given, **{name: kind(**values)})
-
-        return takes(*options)(call)
-
-    return decorate
-
-
-def option(*names: str, **settings: Any) -> Option:
-    """An option of a single command."""
-    return click.option(*names, **settings)
-
-
-def flag(*names: str, help: str) -> Option:
+def flag(*names: str, **settings: Any) -> Any:
     """An option without a value."""
-    return click.option(*names, is_flag=True, help=help)
+    return option(*names, is_flag=True, **settings)
 
 
-def _path(*names: str, metavar: str = "PATH", help: str, **settings: Any) -> Option:
+def _path(*names: str, metavar: str = "PATH", help: str, **settings: Any) -> Any:
     # Whether it is there is asked by whoever opens it, who knows what was expected there.
-    return click.option(*names, type=Named(), metavar=metavar, help=help, **settings)
+    return option(*names, type=Named(), metavar=metavar, help=help, **settings)
 
 
-def _count(*names: str, help: str, least: int = 1, most: int | None = None, **settings: Any) -> Option:
-    settings.setdefault("metavar", "N")
-    shown = settings.get("default") is not None
-    return click.option(
-        *names, type=click.IntRange(least, most), help=help, show_default=shown or None, **settings
-    )
+def _count(*names: str, help: str, least: int = 1, most: int | None = None, **settings: Any) -> Any:
+    return option(*names, type=click.IntRange(least, most), metavar="N", help=help, **settings)
 
 
 # Completion.
@@ -157,18 +154,16 @@ complete_models = _completing(lambda m: m.id)
 _complete_tasks = _completing(lambda m: m.task)
 
 # Which models.
-PATTERNS = click.argument(
-    "patterns", metavar="[MODEL|ZOO|PATTERN]...", nargs=-1, shell_complete=complete_models
-)
-MODEL = click.argument("model", metavar="MODEL", shell_complete=complete_models)
-ZOO = click.option(
+PATTERNS = argument(metavar="[MODEL|ZOO|PATTERN]...", nargs=-1, shell_complete=complete_models)
+MODEL = argument(metavar="MODEL", shell_complete=complete_models)
+ZOO = option(
     "--zoo",
     shell_complete=_completing(lambda m: m.zoo.id),
     metavar="ZOO",
     help="Only this zoo, or a pattern.",
 )
-TASK = click.option("-t", "--task", shell_complete=_complete_tasks, metavar="TASK", help="Only this task.")
-WHERE = click.option(
+TASK = option("-t", "--task", shell_complete=_complete_tasks, metavar="TASK", help="Only this task.")
+WHERE = option(
     "--where",
     multiple=True,
     metavar="COND",
@@ -176,52 +171,50 @@ WHERE = click.option(
 )
 
 
-def every(help: str) -> Option:
+def every(help: str) -> Any:
     """Everything, in place of names."""
-    return flag("--all", "everything", help=help)
+    return flag("--all", help=help)
 
 
 ALL = every("All models.")
-SELECTION = gathered("selection", Selection, PATTERNS, TASK, ZOO, WHERE)
-SELECTION_OR_ALL = gathered("selection", Selection, PATTERNS, ALL, TASK, ZOO, WHERE)
-METHOD = click.option(
+SELECTION = gathered(Selection, patterns=PATTERNS, task=TASK, zoo=ZOO, where=WHERE)
+SELECTION_OR_ALL = gathered(Selection, patterns=PATTERNS, everything=ALL, task=TASK, zoo=ZOO, where=WHERE)
+METHOD = option(
     "--method",
     shell_complete=_completing(lambda m: m.method.name),
     help="Method, or a pattern; case is ignored.",
 )
-BACKBONE = click.option(
+BACKBONE = option(
     "--backbone",
     shell_complete=_completing(lambda m: m.backbone),
     help="Backbone, or a pattern; case is ignored.",
 )
 
 
-def task_of(*tasks: str, required: bool = True, help: str = "What the labels are.") -> Option:
+def task_of(*tasks: str, required: bool = True, help: str = "What the labels are.") -> Any:
     """The task of labels or predictions that belong to no model."""
     told = f"{help.removesuffix('.')}: {', '.join(tasks)}."
     kind = click.Choice(tasks)
-    return click.option("-t", "--task", type=kind, required=required, metavar="TASK", help=told)
+    return option("-t", "--task", type=kind, required=required, metavar="TASK", help=told)
 
 
 # Where to, and what happens to what is there.
 
 
-def out_file(help: str, *more: str, required: bool = True, **settings: Any) -> Option:
+def out_file(help: str, *more: str, required: bool = True, **settings: Any) -> Any:
     """The file to write."""
     kind = Named(dir_okay=False)
-    return click.option(
-        "-o", "--out", *more, "out", type=kind, required=required, metavar="FILE", help=help, **settings
-    )
+    return option("-o", "--out", *more, type=kind, required=required, metavar="FILE", help=help, **settings)
 
 
-def out_folder(help: str, required: bool = True, **settings: Any) -> Option:
+def out_folder(help: str, required: bool = True, **settings: Any) -> Any:
     """The folder to write."""
-    return click.option("-o", "--out", type=Folder(), required=required, metavar="DIR", help=help, **settings)
+    return option("-o", "--out", type=Folder(), required=required, metavar="DIR", help=help, **settings)
 
 
-def out_either(help: str) -> Option:
+def out_either(help: str) -> Any:
     """The file or folder to write."""
-    return click.option("-o", "--out", type=Named(), required=True, metavar="PATH", help=help)
+    return option("-o", "--out", type=Named(), required=True, metavar="PATH", help=help)
 
 
 FORCE = flag("--force", help="Replace what is there.")
@@ -233,46 +226,32 @@ CHECK = flag("--check", help="Write nothing; status 3 if it is not what the numb
 # How.
 
 
-def jobs(help: str = "How many at once.", default: int | None = None, most: int = 256, *more: str) -> Option:
+def jobs(help: str = "How many at once.", default: int | None = None, most: int = 256, *more: str) -> Any:
     """How many things are done at the same time."""
-    return _count("--jobs", *more, "jobs", most=most, default=default, help=help)
+    return _count("--jobs", *more, most=most, default=default, help=help)
 
 
-WHAT = click.option(
+WHAT = option(
     "--what",
     type=Names(),
     default="weights",
-    show_default=True,
     metavar="KINDS",
     help="Comma-separated: weights, scores, preds, masks, visuals, config, all.",
 )
 VERIFY = flag("--verify", help="Accept only what a digest proves; hash again what is there.")
 ACCEPT_PREFIX = flag("--accept-prefix", help="Where only first digits of a digest are known, accept them.")
-FROM = click.option(
-    "--from",
-    "sources",
-    multiple=True,
-    metavar="SOURCE",
-    help="Folder, bundle or base URL to ask first; repeatable.",
+FROM = option(
+    "--from", multiple=True, metavar="SOURCE", help="Folder, bundle or base URL to ask first; repeatable."
 )
 OFFLINE = flag("--offline", help="Open no connection.")
-TIMEOUT = click.option(
-    "--timeout", type=Amount(min=0.1), metavar="S", help="Seconds without an answer or a byte."
+TIMEOUT = option("--timeout", type=Amount(min=0.1), metavar="S", help="Seconds without an answer or a byte.")
+RETRIES = option("--retries", type=click.IntRange(0, 100), metavar="N", help="Tries after a failure.")
+SEED = option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, metavar="N", help="Seed of what is random."
 )
-RETRIES = click.option("--retries", type=click.IntRange(0, 100), metavar="N", help="Tries after a failure.")
-SEED = click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Seed of what is random.",
-)
-METRIC = click.option("--metric", metavar="NAME", help="Default: mIoU for class maps, AP for instances.")
-NAME = click.option(
-    "--name", "called", multiple=True, metavar="NAME", help="What each is called, in order; repeatable."
-)
-BY = click.option(
+METRIC = option("--metric", metavar="NAME", help="Default: mIoU for class maps, AP for instances.")
+NAME = option("--name", multiple=True, metavar="NAME", help="What each is called, in order; repeatable.")
+BY = option(
     "--by",
     type=Names(),
     multiple=True,
@@ -281,30 +260,20 @@ BY = click.option(
 )
 ATTRIBUTES = _path("--attributes", help="Label JSON, or a folder of them, with the frames' attributes.")
 WORST = _count("--worst", help="The N worst frames.")
-ALPHA = click.option(
-    "--alpha",
-    type=Amount(0, 1),
-    default=0.5,
-    show_default=True,
-    help="How much colour covers the image.",
-)
-MIN_SCORE = click.option(
-    "--min-score",
-    type=Amount(0, 1),
-    default=0.3,
-    show_default=True,
-    help="Detections below this score are not drawn.",
+ALPHA = option("--alpha", type=Amount(0, 1), default=0.5, help="How much colour covers the image.")
+MIN_SCORE = option(
+    "--min-score", type=Amount(0, 1), default=0.3, help="Detections below this score are not drawn."
 )
 
 # What is read.
-DATA = click.option(
+DATA = option(
     "--data",
     type=Named(),
     envvar="BDDZOO_DATA",
     metavar="ROOT",
     help="Folder of the data set; for BDD100K the one that holds images/ and labels/.",
 )
-RESULTS = click.option(
+RESULTS = option(
     "--results",
     type=Folder(),
     envvar="BDDZOO_RESULTS",
@@ -314,13 +283,12 @@ RESULTS = click.option(
 WEIGHTS = _path("--weights", metavar="FILE", help="Weights to use instead of the zoo's.")
 
 
-def weights_or_recipe(default: str) -> Option:
+def weights_or_recipe(default: str) -> Any:
     """Weights for what needs no trained ones; see `bddzoo.cli.weights.obtain_or_recipe`."""
-    return click.option(
+    return option(
         "--weights",
         type=Named(),
         default=default,
-        show_default=True,
         metavar="random|zoo|FILE",
         help="By a deterministic recipe, the zoo's own, or a file.",
     )
@@ -344,16 +312,16 @@ GT = _path("-g", "--gt", help="Ground truth: folder, zip or JSON file.", require
 SCORE_FILE = _path(
     "--score-file", metavar="FILE", help="Scores of bitmasks. Default: score.json in or next to them."
 )
-HISTORY = click.option(
+HISTORY = option(
     "--history",
     type=Named(dir_okay=False),
     metavar="FILE",
     help="JSON file of 'registry health': what was alive when.",
 )
-DATASET_OF_NUMBERS = click.option(
+DATASET_OF_NUMBERS = option(
     "--dataset", metavar="NAME", help="Only this data set. Default: bdd100k where there are several."
 )
-DATASET = click.option("--dataset", type=DataSetName(), help="Another data set than BDD100K, by its id.")
+DATASET = option("--dataset", type=DataSetName(), help="Another data set than BDD100K, by its id.")
 
 
 # Running a network.
@@ -383,22 +351,19 @@ class Run:
         )
 
 
-def split(default: str | None = "val", *choices: str) -> Option:
+def split(default: str | None = "val", *choices: str) -> Any:
     """The split of a data set."""
-    return click.option(
+    return option(
         "--split",
         type=click.Choice(choices or ("train", "val", "test")),
         default=default,
-        show_default=default is not None or None,
         help="Split of the data set.",
     )
 
 
 SPLIT = split()
-DEVICE = click.option(
-    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to run."
-)
-MEASURED_DEVICE = click.option(
+DEVICE = option("--device", default="auto", metavar="auto|cpu|cuda[:N]", help="Where to run.")
+MEASURED_DEVICE = option(
     "--device", metavar="NAME", help="A device that 'bddzoo bench' measured, or a pattern: '*H100*'."
 )
 GPUS = _count(
@@ -406,28 +371,42 @@ GPUS = _count(
     help="GPUs that share the images of one model; with --device cpu, so many processes. [default: 1]",
 )
 BATCH_SIZE = _count("--batch-size", help="Images per forward pass.")
-PROTOCOL = click.option(
+PROTOCOL = option(
     "--protocol",
     metavar="NAME",
     help="Test by another protocol of the registry; judged by the number that was published for it.",
 )
 LIMIT = _count("--limit", help="Only the first N images.")
-HOW = (DEVICE, GPUS, BATCH_SIZE, PROTOCOL, LIMIT, OFFLINE)
-RUN = gathered("run", Run, SPLIT, *HOW)
-RUN_OF_PREDICT = gathered("run", Run, split(None), *HOW)
 
+
+def _run(split: Any) -> Any:
+    return gathered(
+        Run,
+        split=split,
+        device=DEVICE,
+        gpus=GPUS,
+        batch_size=BATCH_SIZE,
+        protocol=PROTOCOL,
+        limit=LIMIT,
+        offline=OFFLINE,
+    )
+
+
+RUN, RUN_OF_PREDICT = _run(SPLIT), _run(split(None))
 
 SPEEDUPS = gathered(
-    "speedups",
     Speedups,
-    flag("--amp", help="Half precision on a GPU; changes the numbers."),
-    flag("--channels-last", help="Channels-last layout for every network; changes last bits."),
-    flag("--compile", help="Through torch.compile; changes last bits."),
-    option(
+    precision=flag(
+        "--amp",
+        help="Half precision on a GPU; changes the numbers.",
+        callback=lambda _ctx, _param, given: "amp-fp16" if given else "fp32",
+    ),
+    channels_last=flag("--channels-last", help="Channels-last layout for every network; changes last bits."),
+    compile=flag("--compile", help="Through torch.compile; changes last bits."),
+    runtime=option(
         "--runtime",
         type=click.Choice(["eager", "onnxruntime", "openvino", "auto"]),
         default="eager",
-        show_default=True,
         help="What computes class maps on a CPU; others change last bits. auto: what 'bench' measured as "
         "fastest.",
     ),

@@ -7,54 +7,36 @@ from pathlib import Path
 
 import click
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
-from bddzoo.cli.options import (
-    FORCE,
-    IMAGES,
-    PREDICTIONS,
-    SCORE_FILE,
-    jobs,
-    option,
-    out_file,
-    task_of,
-    zoo_command,
-)
 from bddzoo.cli.output import check_target
 from bddzoo.datasets.sources import find_predictions
 from bddzoo.text import number_of
 
 
-@zoo_command(
-    task_of("sem_seg", "drivable", "ins_seg", "pan_seg", help="What was predicted."),
-    PREDICTIONS,
-    out_file("Archive to write."),
-    FORCE,
-    SCORE_FILE,
-    IMAGES,
-    option(
+@opt.command(
+    epilog="""\b
+Examples:
+  bddzoo pack -t sem_seg -r predictions/ -i images/10k/test -o submission.zip
+  bddzoo pack -t ins_seg -r predictions/ins_seg.json -o submission.zip
+"""
+)
+def command(
+    app: App,
+    *,
+    task: str = opt.task_of("sem_seg", "drivable", "ins_seg", "pan_seg", help="What was predicted."),
+    predictions: Path = opt.PREDICTIONS,
+    out: Path = opt.out_file("Archive to write."),
+    force: bool = opt.FORCE,
+    score_file: Path | None = opt.SCORE_FILE,
+    images: Path | None = opt.IMAGES,
+    count: int | None = opt.option(
         "--count",
         type=click.IntRange(1),
         metavar="N",
         help="Frames expected; BDD100K's test set when not given.",
     ),
-    jobs("Threads; all cores (at most 4) when not given."),
-    epilog="""\b
-Examples:
-  bddzoo pack -t sem_seg -r predictions/ -i images/10k/test -o submission.zip
-  bddzoo pack -t ins_seg -r predictions/ins_seg.json -o submission.zip
-""",
-)
-def command(
-    app: App,
-    *,
-    task: str,
-    predictions: Path,
-    out: Path,
-    force: bool,
-    score_file: Path | None,
-    images: Path | None,
-    count: int | None,
-    jobs: int | None,
+    jobs: int | None = opt.jobs("Threads; all cores (at most 4) when not given."),
 ) -> None:
     """Check predictions of a test set as the server would, and pack them.
 

@@ -10,29 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, CommandGroup
-from bddzoo.cli.options import (
-    ATTRIBUTES,
-    BY,
-    CHECK,
-    DATA,
-    DATASET_OF_NUMBERS,
-    FORCE,
-    MEASURED_DEVICE,
-    METRIC,
-    NAME,
-    RESULTS,
-    SELECTION,
-    Option,
-    complete_models,
-    flag,
-    gathered,
-    option,
-    out_file,
-    split,
-    takes,
-    zoo_command,
-)
 from bddzoo.cli.output import check_target
 from bddzoo.cli.select import Selection, find_data, find_named
 from bddzoo.errors import IncomparableError, MissingError, UsageError
@@ -44,7 +23,7 @@ if TYPE_CHECKING:
     from bddzoo.evaluation.metrics.insseg import MatchAccumulator
     from bddzoo.evaluation.options import Accumulator
     from bddzoo.registry.model import Model
-    from bddzoo.reports.plots.points import ComparableModels
+    from bddzoo.reports.plots.points import ComparableModels, Point
     from bddzoo.results import Record, StoredRecord
 
 MAX_MODELS = 4
@@ -84,19 +63,35 @@ class Target:
         return 0
 
 
-TARGET = gathered("target", Target, out_file("An .svg or .png; without a suffix, both."), FORCE, CHECK)
-RECORD = click.argument("reference", metavar="RECORD", shell_complete=complete_models)
+TARGET = opt.gathered(
+    Target, out=opt.out_file("An .svg or .png; without a suffix, both."), force=opt.FORCE, check=opt.CHECK
+)
+RECORD = opt.argument(metavar="RECORD", shell_complete=opt.complete_models)
 
 
-def records_argument(shown: str) -> Option:
+def records_argument(shown: str) -> Any:
     """Records that are compared."""
-    return click.argument(
-        "references", metavar=shown, nargs=-1, required=True, shell_complete=complete_models
-    )
+    return opt.argument(metavar=shown, nargs=-1, required=True, shell_complete=opt.complete_models)
 
 
-# Which models, and which of their numbers.
-NUMBERS = takes(SELECTION, DATASET_OF_NUMBERS, METRIC)
+@dataclass(frozen=True)
+class Numbers:
+    """Which models, and which of their numbers."""
+
+    selection: Selection
+    dataset: str | None
+    metric: str | None
+
+    def models(self, app: App) -> ComparableModels:
+        """The models, which are of one task and data set."""
+        from bddzoo.reports.plots.points import select
+
+        chosen = self.selection.models(app, needed=False)
+        return select(chosen, self.selection.task, self.dataset, self.metric)
+
+
+NUMBERS = opt.gathered(Numbers, selection=opt.SELECTION, dataset=opt.DATASET_OF_NUMBERS, metric=opt.METRIC)
+MEASURED = opt.flag("--measured", help="Measured numbers, from records, instead of reported ones.")
 
 
 @click.group(
@@ -114,20 +109,26 @@ def command() -> None:
     """Plot numbers: accuracy against size and speed, splits, verdicts, classes, slices, curves."""
 
 
-def _points(app: App, selection: Selection, dataset: str | None, metric: str | None) -> ComparableModels:
-    from bddzoo.reports.plots.points import select
+def _trade_off(
+    app: App,
+    target: Target,
+    chosen: ComparableModels,
+    points: Sequence[Point],
+    title: str,
+    x: str,
+    y: str,
+    *,
+    small_x: bool = True,
+) -> int:
+    from bddzoo.reports.plots.charts import trade_off
 
-    return select(selection.models(app, needed=False), selection.task, dataset, metric)
+    title = f"{title}: {chosen.task}, {chosen.dataset}"
+    left_out = len(chosen.models) - len({p.model for p in points})
+    return target.draw(app, title, lambda: trade_off(points, x, y, title, small_x=small_x), left_out)
 
 
-@zoo_command(
-    NUMBERS,
-    split("val"),
-    flag("--measured", help="Measured numbers, from records, instead of reported ones."),
-    RESULTS,
-    TARGET,
+@opt.command(
     group=command,
-    name="params",
     epilog="""\b
 Examples:
   bddzoo plot params --zoo bdd100k-models -t ins_seg -o params
@@ -135,60 +136,55 @@ Examples:
 """,
 )
 def params(
-    app: App, /, *, split: str, measured: bool, results: Path | None, target: Target, **given: Any
+    app: App,
+    *,
+    numbers: Numbers = NUMBERS,
+    split: str = opt.SPLIT,
+    measured: bool = MEASURED,
+    results: Path | None = opt.RESULTS,
+    target: Target = TARGET,
 ) -> int:
     """Accuracy against the number of parameters."""
-    from bddzoo.reports.plots.charts import trade_off
     from bddzoo.reports.plots.points import by_parameters
 
-    chosen = _points(app, **given)
+    chosen = numbers.models(app)
     points = by_parameters(chosen, split, records_of(app, results, chosen.models) if measured else None)
     told = "measured" if measured else "reported"
-    title = (
-        f"{told.capitalize()} {chosen.metric} on {split} against parameters: {chosen.task}, {chosen.dataset}"
-    )
-    y, left_out = f"{told} {chosen.metric} on {split}, percent", len(chosen.models) - len(points)
-    x = "parameters, million"
-    return target.draw(app, title, lambda: trade_off(points, x, y, title, small_x=True), left_out)
+    title = f"{told.capitalize()} {chosen.metric} on {split} against parameters"
+    y = f"{told} {chosen.metric} on {split}, percent"
+    return _trade_off(app, target, chosen, points, title, "parameters, million", y)
 
 
-@zoo_command(
-    NUMBERS,
-    split("val"),
-    RESULTS,
-    TARGET,
+@opt.command(
     group=command,
-    name="speed",
     epilog="""\b
 Examples:
   bddzoo plot speed -t sem_seg -o speed
   bddzoo plot speed --zoo demo -t ins_seg -o speed.svg
 """,
 )
-def speed(app: App, /, *, split: str, results: Path | None, target: Target, **given: Any) -> int:
+def speed(
+    app: App,
+    *,
+    numbers: Numbers = NUMBERS,
+    split: str = opt.SPLIT,
+    results: Path | None = opt.RESULTS,
+    target: Target = TARGET,
+) -> int:
     """Measured accuracy against measured images per second; every device is named."""
-    from bddzoo.reports.plots.charts import trade_off
     from bddzoo.reports.plots.points import by_speed
 
-    chosen = _points(app, **given)
+    chosen = numbers.models(app)
     points = by_speed(chosen, split, records_of(app, results, chosen.models))
     devices = list(dict.fromkeys(p.group for p in points))
     where = devices[0] if len(devices) == 1 else f"{len(devices)} devices"
-    title = f"{chosen.metric} on {split} against speed, on {where}: {chosen.task}, {chosen.dataset}"
+    title = f"{chosen.metric} on {split} against speed, on {where}"
     x, y = "measured images per second", f"measured {chosen.metric} on {split}, percent"
-    left_out = len(chosen.models) - len({p.model for p in points})
-    return target.draw(app, title, lambda: trade_off(points, x, y, title, small_x=False), left_out)
+    return _trade_off(app, target, chosen, points, title, x, y, small_x=False)
 
 
-@zoo_command(
-    NUMBERS,
-    split("val"),
-    MEASURED_DEVICE,
-    flag("--measured", help="Measured numbers, from records, instead of reported ones."),
-    RESULTS,
-    TARGET,
+@opt.command(
     group=command,
-    name="latency",
     epilog="""\b
 Examples:
   bddzoo plot latency -t sem_seg -o latency
@@ -197,71 +193,71 @@ Examples:
 )
 def latency(
     app: App,
-    /,
     *,
-    split: str,
-    device: str | None,
-    measured: bool,
-    results: Path | None,
-    target: Target,
-    **given: Any,
+    numbers: Numbers = NUMBERS,
+    split: str = opt.SPLIT,
+    device: str | None = opt.MEASURED_DEVICE,
+    measured: bool = MEASURED,
+    results: Path | None = opt.RESULTS,
+    target: Target = TARGET,
 ) -> int:
     """Accuracy against milliseconds an image, from records of 'bddzoo bench'."""
-    from bddzoo.reports.plots.charts import trade_off
     from bddzoo.reports.plots.points import by_latency
     from bddzoo.results import default_root
     from bddzoo.results.speed import scan_speed
 
-    chosen = _points(app, **given)
+    chosen = numbers.models(app)
     stored = [i.record for i in scan_speed(default_root(results), lambda error: app.warn(str(error)))]
-    numbers = records_of(app, results, chosen.models) if measured else None
-    points = by_latency(chosen, split, stored, numbers, device)
-    title = f"{chosen.metric} on {split} against latency: {chosen.task}, {chosen.dataset}"
-    told = "measured" if measured else "reported"
-    x, y = "milliseconds an image, network", f"{told} {chosen.metric} on {split}, percent"
-    left_out = len(chosen.models) - len({p.model for p in points})
-    return target.draw(app, title, lambda: trade_off(points, x, y, title, small_x=True), left_out)
+    records = records_of(app, results, chosen.models) if measured else None
+    points = by_latency(chosen, split, stored, records, device)
+    title = f"{chosen.metric} on {split} against latency"
+    y = f"{'measured' if measured else 'reported'} {chosen.metric} on {split}, percent"
+    return _trade_off(app, target, chosen, points, title, "milliseconds an image, network", y)
 
 
-@zoo_command(
-    NUMBERS,
-    option("--x", default="val", show_default=True, metavar="SPLIT", help="Split of the horizontal axis."),
-    option("--y", default="test", show_default=True, metavar="SPLIT", help="Split of the vertical axis."),
-    TARGET,
+@opt.command(
     group=command,
-    name="splits",
     epilog="""\b
 Examples:
   bddzoo plot splits --zoo bdd100k-models -t sem_seg -o splits
 """,
 )
-def splits_(app: App, /, *, x: str, y: str, target: Target, **given: Any) -> int:
+def splits(
+    app: App,
+    *,
+    numbers: Numbers = NUMBERS,
+    x: str = opt.option("--x", default="val", metavar="SPLIT", help="Split of the horizontal axis."),
+    y: str = opt.option("--y", default="test", metavar="SPLIT", help="Split of the vertical axis."),
+    target: Target = TARGET,
+) -> int:
     """Reported accuracy on one split against that on another: who is tuned to val?"""
-    from bddzoo.reports.plots.charts import splits
+    from bddzoo.reports.plots import charts
     from bddzoo.reports.plots.points import by_split
 
-    chosen = _points(app, **given)
+    chosen = numbers.models(app)
     points = by_split(chosen, x, y)
     title = f"Reported {chosen.metric}, {y} against {x}: {chosen.task}, {chosen.dataset}"
     axes = (f"{chosen.metric} on {x}, percent", f"{chosen.metric} on {y}, percent")
     left_out = len(chosen.models) - len(points)
-    return target.draw(app, title, lambda: splits(points, *axes, title), left_out)
+    return target.draw(app, title, lambda: charts.splits(points, *axes, title), left_out)
 
 
-@zoo_command(
-    SELECTION,
-    split("val"),
-    RESULTS,
-    TARGET,
+@opt.command(
     group=command,
-    name="reported",
     epilog="""\b
 Examples:
   bddzoo plot reported -o reported
   bddzoo plot reported --zoo demo --results benchmarks/results -o reported.svg
 """,
 )
-def reported(app: App, /, *, selection: Selection, split: str, results: Path | None, target: Target) -> int:
+def reported(
+    app: App,
+    *,
+    selection: Selection = opt.SELECTION,
+    split: str = opt.SPLIT,
+    results: Path | None = opt.RESULTS,
+    target: Target = TARGET,
+) -> int:
     """Measured minus reported for every number, with the band of tolerance and the verdict."""
     from bddzoo.reports.plots.charts import reported_against_measured
     from bddzoo.reports.plots.points import verdicts
@@ -272,14 +268,8 @@ def reported(app: App, /, *, selection: Selection, split: str, results: Path | N
     return target.draw(app, title, lambda: reported_against_measured(rows, title))
 
 
-@zoo_command(
-    records_argument("RECORD_OR_SCORES..."),
-    METRIC,
-    NAME,
-    RESULTS,
-    TARGET,
+@opt.command(
     group=command,
-    name="classes",
     epilog="""\b
 A record is its id or the first digits, a path, or a model, which stands for
 its best record; a scores file is what 'bddzoo score -o' or the official
@@ -294,11 +284,11 @@ Examples:
 def classes(
     app: App,
     *,
-    references: tuple[str, ...],
-    metric: str | None,
-    called: tuple[str, ...],
-    results: Path | None,
-    target: Target,
+    references: tuple[str, ...] = records_argument("RECORD_OR_SCORES..."),
+    metric: str | None = opt.METRIC,
+    called: tuple[str, ...] = opt.NAME,
+    results: Path | None = opt.RESULTS,
+    target: Target = TARGET,
 ) -> int:
     """Values of every class, for up to four records or scores files side by side."""
     from bddzoo.evaluation.metrics.scores import MAIN_TABLE
@@ -322,17 +312,8 @@ def classes(
     return target.draw(app, title, lambda: class_bars(values, chosen, title))
 
 
-@zoo_command(
-    records_argument("RECORD..."),
-    BY,
-    DATA,
-    ATTRIBUTES,
-    METRIC,
-    NAME,
-    RESULTS,
-    TARGET,
+@opt.command(
     group=command,
-    name="slices",
     epilog="""\b
 Examples:
   bddzoo plot slices demo_semfpn_r18n_sem_seg --data mini -o slices
@@ -342,14 +323,14 @@ Examples:
 def slices(
     app: App,
     *,
-    references: tuple[str, ...],
-    by: tuple[tuple[str, ...], ...],
-    data: Path | None,
-    attributes: Path | None,
-    metric: str | None,
-    called: tuple[str, ...],
-    results: Path | None,
-    target: Target,
+    references: tuple[str, ...] = records_argument("RECORD..."),
+    by: tuple[tuple[str, ...], ...] = opt.BY,
+    data: Path | None = opt.DATA,
+    attributes: Path | None = opt.ATTRIBUTES,
+    metric: str | None = opt.METRIC,
+    called: tuple[str, ...] = opt.NAME,
+    results: Path | None = opt.RESULTS,
+    target: Target = TARGET,
 ) -> int:
     """Scores by weather and time of day, from the statistics that records keep of every image."""
     from bddzoo.evaluation.slices import slice_scores
@@ -377,20 +358,8 @@ def slices(
     return target.draw(app, title, lambda: slice_bars(found, chosen, title))
 
 
-@zoo_command(
-    RECORD,
-    option(
-        "--iou",
-        type=click.FloatRange(0.5, 0.95),
-        default=0.5,
-        show_default=True,
-        help="0.50, 0.55, ... 0.95.",
-    ),
-    METRIC,
-    RESULTS,
-    TARGET,
+@opt.command(
     group=command,
-    name="precision",
     epilog="""\b
 Examples:
   bddzoo plot precision demo_mask_rcnn_r18n_ins_seg -o precision
@@ -398,7 +367,15 @@ Examples:
 """,
 )
 def precision(
-    app: App, *, reference: str, iou: float, metric: str | None, results: Path | None, target: Target
+    app: App,
+    *,
+    reference: str = RECORD,
+    iou: float = opt.option(
+        "--iou", type=click.FloatRange(0.5, 0.95), default=0.5, help="0.50, 0.55, ... 0.95."
+    ),
+    metric: str | None = opt.METRIC,
+    results: Path | None = opt.RESULTS,
+    target: Target = TARGET,
 ) -> int:
     """Precision over recall of each class, from the statistics that a record keeps of every image."""
     from bddzoo.evaluation.metrics.matching import IOU_THRESHOLDS
@@ -412,20 +389,20 @@ def precision(
     return target.draw(app, title, lambda: curves(matches, int(near.argmin())))
 
 
-@zoo_command(
-    RECORD,
-    METRIC,
-    RESULTS,
-    TARGET,
+@opt.command(
     group=command,
-    name="reliability",
     epilog="""\b
 Examples:
   bddzoo plot reliability demo_mask_rcnn_r18n_ins_seg -o reliability
 """,
 )
 def reliability_(
-    app: App, *, reference: str, metric: str | None, results: Path | None, target: Target
+    app: App,
+    *,
+    reference: str = RECORD,
+    metric: str | None = opt.METRIC,
+    results: Path | None = opt.RESULTS,
+    target: Target = TARGET,
 ) -> int:
     """Share of detections that are right over their score, from the statistics that a record keeps."""
     from bddzoo.reports.plots.curves import reliability

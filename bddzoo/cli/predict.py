@@ -5,23 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
-from bddzoo.cli.options import (
-    ALPHA,
-    DATA,
-    FORCE,
-    FROM,
-    IMAGES_MANY,
-    MIN_SCORE,
-    RESUME,
-    RUN_OF_PREDICT,
-    SELECTION,
-    SPEEDUPS,
-    WEIGHTS,
-    Run,
-    out_folder,
-    zoo_command,
-)
 from bddzoo.cli.select import Selection, dataset_of, need_data, under_protocol, with_runtime
 from bddzoo.errors import ExitCode, UsageError
 
@@ -30,19 +15,7 @@ if TYPE_CHECKING:
     from bddzoo.runs.predict import Prediction
 
 
-@zoo_command(
-    SELECTION,
-    IMAGES_MANY,
-    DATA,
-    out_folder("Where to; with several models, each into DIR/MODEL."),
-    FORCE,
-    RESUME,
-    RUN_OF_PREDICT,
-    SPEEDUPS,
-    WEIGHTS,
-    FROM,
-    ALPHA,
-    MIN_SCORE,
+@opt.command(
     epilog="""\b
 Written below --out:
   sem_seg  masks/NAME.png (class ids), sem_seg.json (RLE), overlays/NAME.jpg;
@@ -61,23 +34,23 @@ Examples:
   bddzoo predict fpn_r50_512x1024_40k_sem_seg_bdd100k -i images/ -o out/
   bddzoo predict demo_semfpn_r18n_sem_seg -i images -o out --resume
   bddzoo predict fpn_r50_512x1024_40k_sem_seg_bdd100k --split test -o out/
-""",
+"""
 )
 def command(
     app: App,
     *,
-    selection: Selection,
-    images: tuple[Path, ...],
-    data: Path | None,
-    out: Path,
-    force: bool,
-    resume: bool,
-    run: Run,
-    speedups: Speedups,
-    weights: Path | None,
-    sources: tuple[str, ...],
-    alpha: float,
-    min_score: float,
+    selection: Selection = opt.SELECTION,
+    images: tuple[Path, ...] = opt.IMAGES_MANY,
+    data: Path | None = opt.DATA,
+    out: Path = opt.out_folder("Where to; with several models, each into DIR/MODEL."),
+    force: bool = opt.FORCE,
+    resume: bool = opt.RESUME,
+    run: opt.Run = opt.RUN_OF_PREDICT,
+    speedups: Speedups = opt.SPEEDUPS,
+    weights: Path | None = opt.WEIGHTS,
+    sources: tuple[str, ...] = opt.FROM,
+    alpha: float = opt.ALPHA,
+    min_score: float = opt.MIN_SCORE,
 ) -> int:
     """Run models on images of any size: class maps or instances, and overlays to look at.
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, CommandGroup, Named
-from bddzoo.cli.options import HISTORY, SELECTION, Amount, flag, jobs, option, zoo_command
 from bddzoo.cli.registry_edit import add, count, pin
 from bddzoo.cli.select import Selection
 from bddzoo.errors import ExitCode
@@ -32,17 +32,15 @@ def command() -> None:
     """Check, import and export the registry."""
 
 
-@zoo_command(
-    click.argument("file", type=_FILE, required=False),
+@opt.command(
     group=command,
-    name="check",
     epilog="""\b
 Examples:
   bddzoo registry check
   bddzoo registry check my-zoo.yaml --format json
 """,
 )
-def check(app: App, file: Path | None) -> int:
+def check(app: App, *, file: Path | None = opt.argument(type=_FILE, required=False)) -> int:
     """Check a registry against the schema: every problem with its line."""
     from bddzoo.registry import load_registry
 
@@ -64,28 +62,25 @@ def check(app: App, file: Path | None) -> int:
     return 0
 
 
-@zoo_command(
-    click.argument("file", type=_FILE),
-    option("--zoo", default="imported", show_default=True, metavar="ZOO", help="Id of the zoo."),
-    option("--title", metavar="TEXT", help="Title of the zoo; its id when left out."),
-    option(
-        "-t",
-        "--task",
-        type=click.Choice(list(TASKS)),
-        default="sem_seg",
-        show_default=True,
-        help="Task of its models.",
-    ),
-    option("--page", metavar="URL", help="Where the document is published, pinned."),
+@opt.command(
     group=command,
-    name="import",
     epilog="""\b
 Examples:
   bddzoo registry import README.md --zoo my-zoo -t sem_seg > my-zoo.yaml
   bddzoo registry import sem_seg.md --page https://example.org/zoo
 """,
 )
-def import_(app: App, *, file: Path, zoo: str, title: str | None, task: str, page: str | None) -> int:
+def import_(
+    app: App,
+    *,
+    file: Path = opt.argument(type=_FILE),
+    zoo: str = opt.option("--zoo", default="imported", metavar="ZOO", help="Id of the zoo."),
+    title: str | None = opt.option("--title", metavar="TEXT", help="Title of the zoo; its id when left out."),
+    task: str = opt.option(
+        "-t", "--task", type=click.Choice(list(TASKS)), default="sem_seg", help="Task of its models."
+    ),
+    page: str | None = opt.option("--page", metavar="URL", help="Where the document is published, pinned."),
+) -> int:
     """Parse a zoo's Markdown document into a registry, printed as YAML.
 
     Tables, headings, papers, authors and links are read; prose is not. What comes out is checked with
@@ -112,13 +107,8 @@ def import_(app: App, *, file: Path, zoo: str, title: str | None, task: str, pag
     return 0
 
 
-@zoo_command(
-    click.argument("file", type=_FILE, required=False),
-    flag("--all", "everything", help="Acknowledged findings, too, with their reason."),
-    option("--code", "codes", multiple=True, metavar="CODE", help="Only this rule; repeatable."),
-    flag("--rules", help="List the rules."),
+@opt.command(
     group=command,
-    name="lint",
     epilog="""\b
 Examples:
   bddzoo registry lint
@@ -129,7 +119,16 @@ A finding that is right as it is gets acknowledged at the row, heading, task,
 zoo, paper or file that it belongs to: lint_ok: {CODE: reason}
 """,
 )
-def lint_(app: App, *, file: Path | None, everything: bool, codes: tuple[str, ...], rules: bool) -> int:
+def lint_(
+    app: App,
+    *,
+    file: Path | None = opt.argument(type=_FILE, required=False),
+    everything: bool = opt.flag("--all", help="Acknowledged findings, too, with their reason."),
+    codes: tuple[str, ...] = opt.option(
+        "--code", multiple=True, metavar="CODE", help="Only this rule; repeatable."
+    ),
+    rules: bool = opt.flag("--rules", help="List the rules."),
+) -> int:
     """Check across rows; exits 3 where a finding is not acknowledged."""
     from bddzoo.errors import UsageError
     from bddzoo.registry import load_registry
@@ -161,28 +160,8 @@ def lint_(app: App, *, file: Path | None, everything: bool, codes: tuple[str, ..
     return int(ExitCode.NOT_REPRODUCED) if remaining else 0
 
 
-@zoo_command(
-    SELECTION,
-    HISTORY,
-    jobs("Requests at the same time.", default=8, most=64),
-    option(
-        "--per-host",
-        type=click.IntRange(1, 16),
-        default=2,
-        show_default=True,
-        metavar="N",
-        help="... of one host.",
-    ),
-    option(
-        "--timeout",
-        type=Amount(0.1),
-        default=10.0,
-        show_default=True,
-        metavar="S",
-        help="Seconds without an answer.",
-    ),
+@opt.command(
     group=command,
-    name="health",
     epilog="""\b
 Examples:
   bddzoo registry health --history benchmarks/health.json
@@ -190,7 +169,17 @@ Examples:
 """,
 )
 def health(
-    app: App, *, selection: Selection, history: Path | None, jobs: int, per_host: int, timeout: float
+    app: App,
+    *,
+    selection: Selection = opt.SELECTION,
+    history: Path | None = opt.HISTORY,
+    jobs: int = opt.jobs("Requests at the same time.", default=8, most=64),
+    per_host: int = opt.option(
+        "--per-host", type=click.IntRange(1, 16), default=2, metavar="N", help="... of one host."
+    ),
+    timeout: float = opt.option(
+        "--timeout", type=opt.Amount(0.1), default=10.0, metavar="S", help="Seconds without an answer."
+    ),
 ) -> int:
     """Probe every file's URL without downloading it; exits 7 where something that was alive has died."""
     from dataclasses import asdict
@@ -260,9 +249,8 @@ def health(
     return int(ExitCode.NETWORK) if dead else 0
 
 
-@zoo_command(
+@opt.command(
     group=command,
-    name="schema",
     epilog="""\b
 Examples:
   bddzoo registry schema > registry.schema.json

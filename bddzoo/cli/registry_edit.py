@@ -10,17 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, Named
-from bddzoo.cli.options import (
-    BACKBONE,
-    CHECK,
-    DRY_RUN,
-    METHOD,
-    SELECTION,
-    complete_models,
-    option,
-    zoo_command,
-)
 from bddzoo.cli.select import Selection
 from bddzoo.errors import ExitCode, IntegrityError, MissingError, UsageError
 
@@ -30,17 +21,14 @@ if TYPE_CHECKING:
     from bddzoo.registry.model import Model, Section
 
 
-@zoo_command(
-    SELECTION,
-    DRY_RUN,
-    name="pin",
+@opt.command(
     epilog="""\b
 Examples:
   bddzoo registry pin --dry-run
   bddzoo registry pin 'mask_rcnn*'
-""",
+"""
 )
-def pin(app: App, *, selection: Selection, dry_run: bool) -> int:
+def pin(app: App, *, selection: Selection = opt.SELECTION, dry_run: bool = opt.DRY_RUN) -> int:
     """Fill in digests and sizes that were observed, from files that are in the cache."""
     from bddzoo.artifacts import Cache
 
@@ -104,18 +92,16 @@ _WHOLE = re.compile(r"[0-9]+")
 _PRINTED = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?")
 
 
-@zoo_command(
-    SELECTION,
-    CHECK,
-    DRY_RUN,
-    name="count",
+@opt.command(
     epilog="""\b
 Examples:
   bddzoo registry count 'fcn*' --dry-run
   bddzoo registry count --check
-""",
+"""
 )
-def count(app: App, *, selection: Selection, check: bool, dry_run: bool) -> int:
+def count(
+    app: App, *, selection: Selection = opt.SELECTION, check: bool = opt.CHECK, dry_run: bool = opt.DRY_RUN
+) -> int:
     """Count parameters, state-dict entries and operations of networks, and write them down.
 
     Networks are built, and run without computing anything, on one 1280x720 image by their protocol.
@@ -167,38 +153,47 @@ def counts_of(model: Model) -> dict[str, Any]:
     }
 
 
-@zoo_command(
-    click.argument("model_id", metavar="ID"),
-    option("--like", shell_complete=complete_models, metavar="MODEL", help="Model to take the rest from."),
-    option("--zoo", metavar="ZOO", help="Zoo."),
-    option("-t", "--task", metavar="TASK", help="Task."),
-    METHOD,
-    BACKBONE,
-    option("--setting", "settings", multiple=True, metavar=_PAIR, help="A column: Iters=40K; repeatable."),
-    option(
-        "--reported",
-        multiple=True,
-        metavar=_PAIR,
-        help="A number: mIoU-val=60.12, or without a split one on val; repeatable.",
-    ),
-    option("--weights", type=Named(), metavar="FILE", help="Local file to take digests of."),
-    option(
-        "--url",
-        metavar="URL",
-        help="Where the weights are published; downloaded for digests without --weights.",
-    ),
-    option("--note", "notes", multiple=True, metavar="TEXT", help="What is odd about the model."),
-    DRY_RUN,
-    name="add",
+@opt.command(
     epilog="""\b
 Examples:
   bddzoo registry add my_fpn --like fpn_r50_512x1024_40k_sem_seg_bdd100k \\
       --reported mIoU=60.12 --weights my.pth --url https://example.org/my.pth
   bddzoo registry add my_net --zoo bdd100k-models -t sem_seg --method FCN \\
       --backbone R-50-D8 --setting Iters=40K --reported mIoU-test=53.00
-""",
+"""
 )
-def add(app: App, /, model_id: str, dry_run: bool, **given: Any) -> int:
+def add(
+    app: App,
+    *,
+    model_id: str = opt.argument(metavar="ID"),
+    given: dict[str, Any] = opt.gathered(
+        dict,
+        like=opt.option(
+            "--like", shell_complete=opt.complete_models, metavar="MODEL", help="Model to take the rest from."
+        ),
+        zoo=opt.option("--zoo", metavar="ZOO", help="Zoo."),
+        task=opt.option("-t", "--task", metavar="TASK", help="Task."),
+        method=opt.METHOD,
+        backbone=opt.BACKBONE,
+        settings=opt.option(
+            "--setting", multiple=True, metavar=_PAIR, help="A column: Iters=40K; repeatable."
+        ),
+        reported=opt.option(
+            "--reported",
+            multiple=True,
+            metavar=_PAIR,
+            help="A number: mIoU-val=60.12, or without a split one on val; repeatable.",
+        ),
+        weights=opt.option("--weights", type=Named(), metavar="FILE", help="Local file to take digests of."),
+        url=opt.option(
+            "--url",
+            metavar="URL",
+            help="Where the weights are published; downloaded for digests without --weights.",
+        ),
+        notes=opt.option("--note", multiple=True, metavar="TEXT", help="What is odd about the model."),
+    ),
+    dry_run: bool = opt.DRY_RUN,
+) -> int:
     """Add a model: checks it with schema and lint, and says what its zoo would still ask for."""
     from bddzoo.registry import load_text
     from bddzoo.registry.edit import assumed_files, missing_facts

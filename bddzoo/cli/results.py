@@ -8,18 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, CommandGroup
-from bddzoo.cli.options import (
-    DRY_RUN,
-    RESULTS,
-    SEED,
-    SELECTION,
-    YES,
-    complete_models,
-    flag,
-    option,
-    zoo_command,
-)
 from bddzoo.cli.output import describe_verdict, number, table, verdict_json, wrapped
 from bddzoo.cli.select import Selection, find_named
 from bddzoo.text import number_of
@@ -28,37 +18,27 @@ if TYPE_CHECKING:
     from bddzoo.results import Record, StoredRecord, VerdictReport
 
 
-@zoo_command(
-    click.argument("a", shell_complete=complete_models),
-    click.argument("b", shell_complete=complete_models),
-    option("--metric", "metrics", multiple=True, metavar="NAME", help="Only this metric; repeatable."),
-    option(
-        "--resamples",
-        type=click.IntRange(min=100),
-        default=1000,
-        show_default=True,
-        metavar="N",
-        help="Draws of the bootstrap.",
-    ),
-    SEED,
-    RESULTS,
-    name="compare",
+@opt.command(
     epilog="""\b
 Examples:
   bddzoo results compare fcn_r50-d8_512x1024_40k_sem_seg_bdd100k \\
       pspnet_r50-d8_512x1024_40k_sem_seg_bdd100k
   bddzoo results compare 3f2a 91bc --metric mIoU --resamples 5000
-""",
+"""
 )
 def compare(
     app: App,
     *,
-    a: str,
-    b: str,
-    metrics: tuple[str, ...],
-    resamples: int,
-    seed: int,
-    results: Path | None,
+    a: str = opt.argument(shell_complete=opt.complete_models),
+    b: str = opt.argument(shell_complete=opt.complete_models),
+    metrics: tuple[str, ...] = opt.option(
+        "--metric", multiple=True, metavar="NAME", help="Only this metric; repeatable."
+    ),
+    resamples: int = opt.option(
+        "--resamples", type=click.IntRange(min=100), default=1000, metavar="N", help="Draws of the bootstrap."
+    ),
+    seed: int = opt.SEED,
+    results: Path | None = opt.RESULTS,
 ) -> None:
     """Test whether record B is better than record A, by a paired bootstrap over images.
 
@@ -110,17 +90,19 @@ def compare(
         app.say(f"paired bootstrap over {chosen[0].images} images, {resamples} draws, seed {seed}")
 
 
-@zoo_command(
-    click.argument("places", nargs=-1, required=True, type=click.Path(path_type=Path)),
-    RESULTS,
-    name="import",
+@opt.command(
     epilog="""\b
 Examples:
   bddzoo results import /mnt/cluster/results
   bddzoo results import downloaded-artifact/ --results benchmarks/results
-""",
+"""
 )
-def import_(app: App, *, places: tuple[Path, ...], results: Path | None) -> int:
+def import_(
+    app: App,
+    *,
+    places: tuple[Path, ...] = opt.argument(nargs=-1, required=True, type=click.Path(path_type=Path)),
+    results: Path | None = opt.RESULTS,
+) -> int:
     """Take in records of another machine: files, or folders at any depth.
 
     Each is checked first. One that is damaged is reported, the others are taken, and the status is 6.
@@ -140,26 +122,23 @@ def import_(app: App, *, places: tuple[Path, ...], results: Path | None) -> int:
     return int(ExitCode.INTEGRITY if errors else ExitCode.OK)
 
 
-@zoo_command(
-    option(
-        "--keep",
-        type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
-        metavar="N",
-        help="How many of a kind stay.",
-    ),
-    DRY_RUN,
-    YES,
-    RESULTS,
-    name="prune",
+@opt.command(
     epilog="""\b
 Examples:
   bddzoo results prune --dry-run
   bddzoo results prune --keep 3 --yes
-""",
+"""
 )
-def prune(app: App, *, keep: int, dry_run: bool, yes: bool, results: Path | None) -> None:
+def prune(
+    app: App,
+    *,
+    keep: int = opt.option(
+        "--keep", type=click.IntRange(min=1), default=1, metavar="N", help="How many of a kind stay."
+    ),
+    dry_run: bool = opt.DRY_RUN,
+    yes: bool = opt.YES,
+    results: Path | None = opt.RESULTS,
+) -> None:
     """Delete records of which newer ones of the same model, weights and protocol exist.
 
     Asks first on a terminal; without one, --yes is needed.
@@ -212,13 +191,8 @@ for _more in COMMANDS:
     command.add_command(_more)
 
 
-@zoo_command(
-    SELECTION,
-    flag("--latest", help="Only the newest record of each model."),
-    flag("--speed", help="Records of 'bddzoo bench' instead."),
-    RESULTS,
+@opt.command(
     group=command,
-    name="ls",
     epilog="""\b
 Examples:
   bddzoo results ls
@@ -226,7 +200,14 @@ Examples:
   bddzoo results ls --speed
 """,
 )
-def ls(app: App, *, selection: Selection, latest: bool, speed: bool, results: Path | None) -> None:
+def ls(
+    app: App,
+    *,
+    selection: Selection = opt.SELECTION,
+    latest: bool = opt.flag("--latest", help="Only the newest record of each model."),
+    speed: bool = opt.flag("--speed", help="Records of 'bddzoo bench' instead."),
+    results: Path | None = opt.RESULTS,
+) -> None:
     """List records, with the verdict that each gives."""
     from bddzoo.results import default_root, scan_records
     from bddzoo.results.record import recency
@@ -254,18 +235,20 @@ def ls(app: App, *, selection: Selection, latest: bool, speed: bool, results: Pa
     app.table(head, rows, optional=("images", "split", "date"))
 
 
-@zoo_command(
-    click.argument("record", shell_complete=complete_models),
-    RESULTS,
+@opt.command(
     group=command,
-    name="show",
     epilog="""\b
 Examples:
   bddzoo results show 3f2a91bc
   bddzoo results show mask_rcnn_r50_fpn_1x_ins_seg_bdd100k --format json
 """,
 )
-def show(app: App, record: str, results: Path | None) -> None:
+def show(
+    app: App,
+    *,
+    record: str = opt.argument(shell_complete=opt.complete_models),
+    results: Path | None = opt.RESULTS,
+) -> None:
     """Show one record whole. RECORD is its id or the first digits, a path, or a model (its best record)."""
     import msgspec
 
@@ -291,20 +274,22 @@ def show(app: App, record: str, results: Path | None) -> None:
     app.data(_describe(stored.record))
 
 
-@zoo_command(
-    click.argument("a", shell_complete=complete_models),
-    click.argument("b", shell_complete=complete_models),
-    RESULTS,
-    flag("--all", "everything", help="Also show fields that cannot change a number."),
+@opt.command(
     group=command,
-    name="diff",
     epilog="""\b
 Examples:
   bddzoo results diff 3f2a 91bc
   bddzoo results diff old.json new.json --format json
 """,
 )
-def diff(app: App, a: str, b: str, results: Path | None, everything: bool) -> None:
+def diff(
+    app: App,
+    *,
+    a: str = opt.argument(shell_complete=opt.complete_models),
+    b: str = opt.argument(shell_complete=opt.complete_models),
+    results: Path | None = opt.RESULTS,
+    everything: bool = opt.flag("--all", help="Also show fields that cannot change a number."),
+) -> None:
     """Explain which fields of two records differ, and what they did to each class."""
     from dataclasses import asdict
 

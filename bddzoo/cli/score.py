@@ -10,23 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, Named
-from bddzoo.cli.options import (
-    ATTRIBUTES,
-    BY,
-    DATASET,
-    FORCE,
-    GT,
-    SCORE_FILE,
-    SEED,
-    WORST,
-    flag,
-    jobs,
-    option,
-    out_file,
-    task_of,
-    zoo_command,
-)
 from bddzoo.cli.output import check_target
 from bddzoo.datasets.sources import find_predictions
 from bddzoo.errors import UsageError
@@ -36,81 +21,7 @@ if TYPE_CHECKING:
     from bddzoo.evaluation.options import Evaluation, Options
 
 
-@zoo_command(
-    task_of(
-        "sem_seg",
-        "drivable",
-        "ins_seg",
-        "pan_seg",
-        "det",
-        "tagging",
-        "box_track",
-        "seg_track",
-        "pose",
-        help="What was predicted.",
-    ),
-    GT,
-    click.option(
-        "-r",
-        "--predictions",
-        "--result",
-        "predictions",
-        type=Named(),
-        required=True,
-        metavar="PATH",
-        help="Predictions: folder, zip or JSON file; also the folder that predict wrote.",
-    ),
-    DATASET,
-    SCORE_FILE,
-    out_file("Write the result there as JSON.", "--out-file", required=False),
-    FORCE,
-    jobs("Threads; all cores (at most 4) when not given.", None, 256, "--nproc"),
-    option(
-        "--attribute",
-        type=click.Choice(("weather", "scene", "timeofday")),
-        help="What was predicted (tagging), where the predictions hold several.",
-    ),
-    option(
-        "--compat",
-        type=click.Choice(("strict", "official")),
-        default="strict",
-        show_default=True,
-        help="strict refuses what the official toolkit scores silently wrong; official gives its number.",
-    ),
-    option(
-        "--evaluator",
-        type=click.Choice(("bddzoo", "official")),
-        default="bddzoo",
-        show_default=True,
-        help="official runs the installed bdd100k toolkit itself (the oracle extra).",
-    ),
-    BY,
-    ATTRIBUTES,
-    flag("--ci", help="Bootstrap 95% intervals over images."),
-    SEED,
-    option(
-        "--against",
-        type=Named(),
-        metavar="PATH",
-        help="Say whether the predictions are better than these: paired bootstrap.",
-    ),
-    option(
-        "--against-score-file",
-        type=Named(),
-        metavar="FILE",
-        help="Scores of the bitmasks in --against (ins_seg).",
-    ),
-    WORST,
-    flag("--errors", help="Say what is wrong with detections, and what each kind costs (TIDE)."),
-    flag("--calibration", help="Say whether scores of detections are the share that is right (ECE)."),
-    option(
-        "--plots",
-        type=Named(),
-        metavar="DIR",
-        help="Draw confusion matrix, or precision-recall curves and reliability diagram.",
-    ),
-    flag("--allow-partial", help="Score the frames that can be scored; marks the result."),
-    flag("--lenient", help="Score what only makes the official toolkit crash; says so."),
+@opt.command(
     formats=("table", "json", "csv"),
     epilog="""\b
 Examples:
@@ -131,29 +42,83 @@ Examples:
 def command(
     app: App,
     *,
-    task: str,
-    dataset: str | None,
-    gt: Path,
-    predictions: Path,
-    score_file: Path | None,
-    out: Path | None,
-    force: bool,
-    jobs: int | None,
-    attribute: str | None,
-    compat: str,
-    evaluator: str,
-    by: tuple[tuple[str, ...], ...],
-    attributes: Path | None,
-    ci: bool,
-    seed: int,
-    against: Path | None,
-    against_score_file: Path | None,
-    worst: int | None,
-    errors: bool,
-    calibration: bool,
-    plots: Path | None,
-    allow_partial: bool,
-    lenient: bool,
+    task: str = opt.task_of(
+        "sem_seg",
+        "drivable",
+        "ins_seg",
+        "pan_seg",
+        "det",
+        "tagging",
+        "box_track",
+        "seg_track",
+        "pose",
+        help="What was predicted.",
+    ),
+    gt: Path = opt.GT,
+    predictions: Path = opt.option(
+        "-r",
+        "--predictions",
+        "--result",
+        type=Named(),
+        required=True,
+        metavar="PATH",
+        help="Predictions: folder, zip or JSON file; also the folder that predict wrote.",
+    ),
+    dataset: str | None = opt.DATASET,
+    score_file: Path | None = opt.SCORE_FILE,
+    out: Path | None = opt.out_file("Write the result there as JSON.", "--out-file", required=False),
+    force: bool = opt.FORCE,
+    jobs: int | None = opt.jobs("Threads; all cores (at most 4) when not given.", None, 256, "--nproc"),
+    attribute: str | None = opt.option(
+        "--attribute",
+        type=click.Choice(("weather", "scene", "timeofday")),
+        help="What was predicted (tagging), where the predictions hold several.",
+    ),
+    compat: str = opt.option(
+        "--compat",
+        type=click.Choice(("strict", "official")),
+        default="strict",
+        help="strict refuses what the official toolkit scores silently wrong; official gives its number.",
+    ),
+    evaluator: str = opt.option(
+        "--evaluator",
+        type=click.Choice(("bddzoo", "official")),
+        default="bddzoo",
+        help="official runs the installed bdd100k toolkit itself (the oracle extra).",
+    ),
+    by: tuple[tuple[str, ...], ...] = opt.BY,
+    attributes: Path | None = opt.ATTRIBUTES,
+    ci: bool = opt.flag("--ci", help="Bootstrap 95% intervals over images."),
+    seed: int = opt.SEED,
+    against: Path | None = opt.option(
+        "--against",
+        type=Named(),
+        metavar="PATH",
+        help="Say whether the predictions are better than these: paired bootstrap.",
+    ),
+    against_score_file: Path | None = opt.option(
+        "--against-score-file",
+        type=Named(),
+        metavar="FILE",
+        help="Scores of the bitmasks in --against (ins_seg).",
+    ),
+    worst: int | None = opt.WORST,
+    errors: bool = opt.flag(
+        "--errors", help="Say what is wrong with detections, and what each kind costs (TIDE)."
+    ),
+    calibration: bool = opt.flag(
+        "--calibration", help="Say whether scores of detections are the share that is right (ECE)."
+    ),
+    plots: Path | None = opt.option(
+        "--plots",
+        type=Named(),
+        metavar="DIR",
+        help="Draw confusion matrix, or precision-recall curves and reliability diagram.",
+    ),
+    allow_partial: bool = opt.flag(
+        "--allow-partial", help="Score the frames that can be scored; marks the result."
+    ),
+    lenient: bool = opt.flag("--lenient", help="Score what only makes the official toolkit crash; says so."),
 ) -> None:
     """Score predictions on disk, as the official BDD100K toolkit does; with --dataset, those of another set.
 

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, Named
-from bddzoo.cli.options import DEVICE, SELECTION_OR_ALL, option, zoo_command
 from bddzoo.cli.progress import Bar
 from bddzoo.cli.select import Selection
 from bddzoo.errors import ExitCode, MissingError, UsageError
@@ -21,15 +21,7 @@ if TYPE_CHECKING:
     from bddzoo.registry.model import Model
 
 
-@zoo_command(
-    SELECTION_OR_ALL,
-    option(
-        "--golden",
-        type=Named(),
-        metavar="DIR",
-        help="Folder of golden data in place of the one that ships with bddzoo; checks all models in it.",
-    ),
-    DEVICE,
+@opt.command(
     formats=("table", "json", "md"),
     epilog="""\b
 Examples:
@@ -39,7 +31,18 @@ Examples:
   bddzoo selftest --golden /data/golden --format md
 """,
 )
-def command(app: App, *, selection: Selection, golden: Path | None, device: str) -> int:
+def command(
+    app: App,
+    *,
+    selection: Selection = opt.SELECTION_OR_ALL,
+    golden: Path | None = opt.option(
+        "--golden",
+        type=Named(),
+        metavar="DIR",
+        help="Folder of golden data in place of the one that ships with bddzoo; checks all models in it.",
+    ),
+    device: str = opt.DEVICE,
+) -> int:
     """Check networks and operators against golden tensors; needs no weights and no data set.
 
     Networks are filled with deterministic weights, run on stored images, and compared with what the zoo's

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, CommandGroup, Folder
-from bddzoo.cli.options import FORCE, HISTORY, RESULTS, option, out_folder, zoo_command
 from bddzoo.cli.output import check_target
 from bddzoo.text import number_of
 
@@ -28,31 +28,8 @@ def command() -> None:
     """Build the leaderboard: static pages that open from a folder."""
 
 
-@zoo_command(
-    out_folder("Folder to write: new, empty, or with --force an earlier site, which is replaced whole."),
-    FORCE,
-    RESULTS,
-    HISTORY,
-    option(
-        "--checks",
-        type=Folder(),
-        metavar="DIR",
-        help="What 'bddzoo check --format json' printed, one file or more.",
-    ),
-    option(
-        "--overlays",
-        type=Folder(),
-        metavar="DIR",
-        help="Images of predictions, named MODEL.jpg, .png or .webp. Default: those next to the records.",
-    ),
-    option(
-        "--intervals/--no-intervals",
-        default=True,
-        help="Resample the records' statistics for 95% intervals.  [default: intervals]",
-    ),
-    option("--title", default="bddzoo", show_default=True, metavar="TEXT", help="The site's name."),
+@opt.command(
     group=command,
-    name="build",
     epilog="""\b
 The pages need no server and load nothing from elsewhere: open DIR/index.html.
 Exit status:
@@ -68,14 +45,28 @@ Examples:
 def build(
     app: App,
     *,
-    out: Path,
-    force: bool,
-    results: Path | None,
-    history: Path | None,
-    checks: Path | None,
-    overlays: Path | None,
-    intervals: bool,
-    title: str,
+    out: Path = opt.out_folder(
+        "Folder to write: new, empty, or with --force an earlier site, which is replaced whole."
+    ),
+    force: bool = opt.FORCE,
+    results: Path | None = opt.RESULTS,
+    history: Path | None = opt.HISTORY,
+    checks: Path | None = opt.option(
+        "--checks",
+        type=Folder(),
+        metavar="DIR",
+        help="What 'bddzoo check --format json' printed, one file or more.",
+    ),
+    overlays: Path | None = opt.option(
+        "--overlays",
+        type=Folder(),
+        metavar="DIR",
+        help="Images of predictions, named MODEL.jpg, .png or .webp. Default: those next to the records.",
+    ),
+    intervals: bool = opt.option(
+        "--intervals/--no-intervals", default=True, help="Resample the records' statistics for 95% intervals."
+    ),
+    title: str = opt.option("--title", default="bddzoo", metavar="TEXT", help="The site's name."),
 ) -> int:
     """Write the leaderboard and a page for each model into DIR."""
     from bddzoo.artifacts.probe import History, read_history

@@ -10,21 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
-from bddzoo.cli.options import (
-    DATA,
-    FROM,
-    RESULTS,
-    RETRIES,
-    RUN,
-    SELECTION_OR_ALL,
-    Amount,
-    Run,
-    flag,
-    jobs,
-    option,
-    zoo_command,
-)
 from bddzoo.cli.select import Selection, dataset_of, need_data
 from bddzoo.errors import ExitCode, UsageError
 
@@ -39,33 +26,7 @@ if TYPE_CHECKING:
     from bddzoo.runs.sweep import Settings
 
 
-@zoo_command(
-    SELECTION_OR_ALL,
-    DATA,
-    RUN,
-    FROM,
-    option(
-        "--executor",
-        type=click.Choice(["local", "ray"]),
-        default="local",
-        show_default=True,
-        help="This machine, or a Ray cluster.",
-    ),
-    option(
-        "--address", metavar="HOST:PORT|auto", help="The Ray cluster. [default: $RAY_ADDRESS, otherwise none]"
-    ),
-    jobs("Models at the same time. [default: one per GPU, otherwise one per machine]"),
-    option(
-        "--cpus",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="CPUs of a model, with --executor ray. [default: its GPUs' share of a machine]",
-    ),
-    option("--time-limit", type=Amount(min=1), metavar="S", help="Seconds that a model may take."),
-    RETRIES,
-    option("--tag", default="", metavar="NAME", help="Makes another sweep of the same options."),
-    flag("--print-slurm", help="Print a submit script for Slurm instead of running."),
-    RESULTS,
+@opt.command(
     epilog="""\b
 A sweep that was stopped, or killed, goes on where it was when it is started
 again with the same options; another --tag makes a new one. Each model runs in
@@ -87,24 +48,40 @@ Examples:
   bddzoo sweep bdd100k-models --tag nightly-2026-01-31
   bddzoo sweep vis4d --executor ray --address 10.0.0.1:6379 --gpus 2
   bddzoo sweep -t ins_seg --data /data/bdd100k --print-slurm > sweep.sh
-""",
+"""
 )
 def command(
     app: App,
     *,
-    selection: Selection,
-    data: Path | None,
-    run: Run,
-    sources: tuple[str, ...],
-    executor: str,
-    address: str | None,
-    jobs: int | None,
-    cpus: int | None,
-    time_limit: float | None,
-    retries: int | None,
-    tag: str,
-    print_slurm: bool,
-    results: Path | None,
+    selection: Selection = opt.SELECTION_OR_ALL,
+    data: Path | None = opt.DATA,
+    run: opt.Run = opt.RUN,
+    sources: tuple[str, ...] = opt.FROM,
+    executor: str = opt.option(
+        "--executor",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        help="This machine, or a Ray cluster.",
+    ),
+    address: str | None = opt.option(
+        "--address", metavar="HOST:PORT|auto", help="The Ray cluster. [default: $RAY_ADDRESS, otherwise none]"
+    ),
+    jobs: int | None = opt.jobs("Models at the same time. [default: one per GPU, otherwise one per machine]"),
+    cpus: int | None = opt.option(
+        "--cpus",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="CPUs of a model, with --executor ray. [default: its GPUs' share of a machine]",
+    ),
+    time_limit: float | None = opt.option(
+        "--time-limit", type=opt.Amount(min=1), metavar="S", help="Seconds that a model may take."
+    ),
+    retries: int | None = opt.RETRIES,
+    tag: str = opt.option(
+        "--tag", default="", metavar="NAME", help="Makes another sweep of the same options."
+    ),
+    print_slurm: bool = opt.flag("--print-slurm", help="Print a submit script for Slurm instead of running."),
+    results: Path | None = opt.RESULTS,
 ) -> int:
     """Measure many models, one process each, and judge what they report.
 
@@ -183,11 +160,7 @@ def local_executor(
 
 
 def ray_executor(
-    address: str | None,
-    gpus: int | None,
-    cpus: int | None,
-    jobs: int | None,
-    fetch: tuple[str, ...],
+    address: str | None, gpus: int | None, cpus: int | None, jobs: int | None, fetch: tuple[str, ...]
 ) -> ExecutorFactory:
     """A Ray cluster.
 

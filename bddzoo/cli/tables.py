@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, Named, global_options
 from bddzoo.cli.main import COMMANDS, LazyGroup
-from bddzoo.cli.options import CHECK, MEASURED_DEVICE, RESULTS, TASK, ZOO, flag, option, zoo_command
 from bddzoo.errors import ExitCode, MissingError, UsageError
 from bddzoo.reports.text import markdown_table
 
@@ -30,23 +30,7 @@ BLOCKS: dict[str, tuple[str, ...]] = {
 }
 
 
-@zoo_command(
-    ZOO,
-    TASK,
-    option("--style", type=click.Choice(STYLES), default="compact", help="What the tables hold."),
-    option("--like", type=click.Choice(["upstream"]), help="Print as the zoo itself does, byte for byte."),
-    flag("--measured", help="Measured next to reported; the same as --style measured."),
-    MEASURED_DEVICE,
-    RESULTS,
-    option(
-        "-o",
-        "--out",
-        type=Named(dir_okay=False),
-        multiple=True,
-        metavar="FILE",
-        help="Render the blocks of a document; repeatable.",
-    ),
-    CHECK,
+@opt.command(
     formats=("md", "json"),
     epilog="""\b
 Examples:
@@ -74,15 +58,26 @@ schema and settings.
 def command(
     app: App,
     *,
-    zoo: str | None,
-    task: str | None,
-    style: str,
-    like: str | None,
-    measured: bool,
-    device: str | None,
-    results: Path | None,
-    out: tuple[Path, ...],
-    check: bool,
+    zoo: str | None = opt.ZOO,
+    task: str | None = opt.TASK,
+    style: str = opt.option(
+        "--style", type=click.Choice(STYLES), default="compact", help="What the tables hold."
+    ),
+    like: str | None = opt.option(
+        "--like", type=click.Choice(["upstream"]), help="Print as the zoo itself does, byte for byte."
+    ),
+    measured: bool = opt.flag("--measured", help="Measured next to reported; the same as --style measured."),
+    device: str | None = opt.MEASURED_DEVICE,
+    results: Path | None = opt.RESULTS,
+    out: tuple[Path, ...] = opt.option(
+        "-o",
+        "--out",
+        type=Named(dir_okay=False),
+        multiple=True,
+        metavar="FILE",
+        help="Render the blocks of a document; repeatable.",
+    ),
+    check: bool = opt.CHECK,
 ) -> int:
     """Render result tables from the registry; with -o in documents, which --check compares instead.
 

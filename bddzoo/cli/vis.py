@@ -3,34 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, CommandGroup
-from bddzoo.cli.options import (
-    ALPHA,
-    FORCE,
-    GT,
-    IMAGES_NEEDED,
-    LABELS,
-    MIN_SCORE,
-    NAME,
-    PREDICTIONS_MANY,
-    SCORE_FILE,
-    SEED,
-    WORST,
-    DataSetName,
-    flag,
-    gathered,
-    jobs,
-    option,
-    out_folder,
-    takes,
-    zoo_command,
-)
 from bddzoo.cli.progress import Bar
 from bddzoo.datasets.sources import find_predictions
 from bddzoo.errors import ExitCode, UsageError
@@ -40,80 +19,54 @@ if TYPE_CHECKING:
     from bddzoo.reports.vis.work import Effort, Reports, Tally
 
 # Tasks of BDD100K, and data sets whose label files hold ids of their own.
-KINDS = DataSetName("sem_seg", "ins_seg", "drivable", "pan_seg")
-DRAWN = DataSetName("sem_seg", "ins_seg", "drivable", "pan_seg", "det")
+KINDS = opt.DataSetName("sem_seg", "ins_seg", "drivable", "pan_seg")
+DRAWN = opt.DataSetName("sem_seg", "ins_seg", "drivable", "pan_seg", "det")
 MAX_LINES = 10
 
 
-@dataclass(frozen=True)
-class Look:
-    """How drawings look, and how they are made; see the options."""
+def _style(**given: Any) -> Style:
+    from bddzoo.reports.vis.draw import Style
 
-    out: Path
-    force: bool
-    jobs: int | None
-    alpha: float = 0.5
-    boxes: bool = False
-    scores: bool = False
-    names: bool = True
-    outlines: bool = True
-    min_score: float = 0.3
-    seed: int = 0
-    ext: str = "jpg"
-    quality: int = 90
-
-    def effort(self) -> Effort:
-        """How to go about it."""
-        from bddzoo.reports.vis.work import Effort
-        from bddzoo.results.environment import usable_cores
-
-        return Effort(self.jobs or usable_cores(), self.force, f".{self.ext}", self.quality)
-
-    def style(self) -> Style:
-        """What is drawn."""
-        from bddzoo.reports.vis.draw import Style
-
-        given = asdict(self)
-        names = ("alpha", "boxes", "scores", "names", "outlines", "min_score", "seed")
-        return Style(**{name: given[name] for name in names})
+    return Style(**given)
 
 
-def _switch(name: str, default: bool, help: str) -> Callable[..., Any]:
-    return option(f"--{name}/--no-{name}", default=default, show_default=True, help=help)
+def _effort(*, jobs: int | None, force: bool, ext: str = "jpg", quality: int = 90) -> Effort:
+    from bddzoo.reports.vis.work import Effort
+    from bddzoo.results.environment import usable_cores
+
+    return Effort(jobs or usable_cores(), force, f".{ext}", quality)
 
 
-OUT = takes(
-    out_folder("Where to; what is finished there is kept, and --force draws it again."),
-    FORCE,
-    jobs("Threads. Default: one for each core."),
-)
-PLAIN = gathered("look", Look, OUT, SEED)
-STYLED = gathered(
-    "look",
-    Look,
-    ALPHA,
-    _switch("boxes", False, "Boxes of objects."),
-    _switch("scores", False, "Scores of detections."),
-    _switch("names", True, "Names of classes."),
-    _switch("outlines", True, "Outlines of what is coloured."),
-    MIN_SCORE,
-    SEED,
-    option(
+def _switch(name: str, default: bool, help: str) -> Any:
+    return opt.option(f"--{name}/--no-{name}", default=default, help=help)
+
+
+OUT = opt.out_folder("Where to; what is finished there is kept, and --force draws it again.")
+JOBS = opt.jobs("Threads. Default: one for each core.")
+EFFORT = opt.gathered(_effort, force=opt.FORCE, jobs=JOBS)
+EFFORT_OF_IMAGES = opt.gathered(
+    _effort,
+    ext=opt.option(
         "--ext",
         type=click.Choice(("jpg", "png")),
         default="jpg",
-        show_default=True,
         help="PNG is exact and several times slower.",
     ),
-    option(
-        "--quality",
-        type=click.IntRange(1, 100),
-        default=90,
-        show_default=True,
-        metavar="N",
-        help="Quality of JPEGs.",
+    quality=opt.option(
+        "--quality", type=click.IntRange(1, 100), default=90, metavar="N", help="Quality of JPEGs."
     ),
-    OUT,
+    force=opt.FORCE,
+    jobs=JOBS,
+)
+STYLE = opt.gathered(
+    _style,
+    alpha=opt.ALPHA,
+    boxes=_switch("boxes", False, "Boxes of objects."),
+    scores=_switch("scores", False, "Scores of detections."),
+    names=_switch("names", True, "Names of classes."),
+    outlines=_switch("outlines", True, "Outlines of what is coloured."),
+    min_score=opt.MIN_SCORE,
+    seed=opt.SEED,
 )
 TOLD = (
     "What the labels are: a task, or another data set. Told by the files, but for class maps: "
@@ -121,8 +74,8 @@ TOLD = (
 )
 
 
-def _task(kinds: DataSetName, help: str = TOLD) -> Callable[..., Any]:
-    return option("-t", "--task", type=kinds, help=help)
+def _task(kinds: opt.DataSetName, help: str = TOLD) -> Any:
+    return opt.option("-t", "--task", type=kinds, help=help)
 
 
 @click.group(
@@ -139,12 +92,8 @@ def command() -> None:
     """Draw labels and predictions: colour maps, overlays, comparisons."""
 
 
-@zoo_command(
-    option("-t", "--task", type=KINDS, required=True, help="A task, or another data set."),
-    LABELS,
-    PLAIN,
+@opt.command(
     group=command,
-    name="color",
     epilog="""\b
 Examples:
   bddzoo vis color -t sem_seg -l labels/sem_seg/masks/val -o colours/
@@ -152,7 +101,15 @@ Examples:
   bddzoo vis color -t ade20k -l ade20k/val/label -o colours/
 """,
 )
-def color(app: App, *, task: str, labels: Path, look: Look) -> int:
+def color(
+    app: App,
+    *,
+    task: str = opt.option("-t", "--task", type=KINDS, required=True, help="A task, or another data set."),
+    labels: Path = opt.LABELS,
+    seed: int = opt.SEED,
+    out: Path = OUT,
+    effort: Effort = EFFORT,
+) -> int:
     """Write colour maps, DIR/NAME.png: official colours for classes, one colour each for objects.
 
     The colour of an object depends on its id and the seed only, so it is the same in every run.
@@ -161,18 +118,11 @@ def color(app: App, *, task: str, labels: Path, look: Look) -> int:
     from bddzoo.reports.vis.work import draw_colours
 
     found = open_labels(find_predictions(labels, task, None)[0], task)
-    effort = look.effort()
-    return _run(app, "colour maps", lambda reports: draw_colours(found, look.out, look.seed, effort, reports))
+    return _run(app, "colour maps", lambda reports: draw_colours(found, out, seed, effort, reports))
 
 
-@zoo_command(
-    IMAGES_NEEDED,
-    LABELS,
-    _task(DRAWN, TOLD + " Boxes are drawn with det."),
-    SCORE_FILE,
-    STYLED,
+@opt.command(
     group=command,
-    name="overlay",
     epilog="""\b
 Examples:
   bddzoo vis overlay -i images/10k/val -l labels/sem_seg/masks/val -o out/
@@ -182,7 +132,15 @@ Examples:
 """,
 )
 def overlay(
-    app: App, *, images: Path, labels: Path, task: str | None, score_file: Path | None, look: Look
+    app: App,
+    *,
+    images: Path = opt.IMAGES_NEEDED,
+    labels: Path = opt.LABELS,
+    task: str | None = _task(DRAWN, TOLD + " Boxes are drawn with det."),
+    score_file: Path | None = opt.SCORE_FILE,
+    style: Style = STYLE,
+    out: Path = OUT,
+    effort: Effort = EFFORT_OF_IMAGES,
 ) -> int:
     """Draw labels or predictions over their images, DIR/NAME.jpg.
 
@@ -194,10 +152,7 @@ def overlay(
     from bddzoo.reports.vis.work import draw_overlays
 
     given, found = ImageSet(images), open_labels(labels, task, score_file)
-    style, effort = look.style(), look.effort()
-    return _run(
-        app, "overlays", lambda reports: draw_overlays(given, found, look.out, style, effort, reports)
-    )
+    return _run(app, "overlays", lambda reports: draw_overlays(given, found, out, style, effort, reports))
 
 
 def _run(app: App, what: str, work: Callable[[Reports], Tally]) -> int:
@@ -210,19 +165,8 @@ def _run(app: App, what: str, work: Callable[[Reports], Tally]) -> int:
     return show(app, what, tally)
 
 
-@zoo_command(
-    IMAGES_NEEDED,
-    GT,
-    PREDICTIONS_MANY,
-    NAME,
-    WORST,
-    flag("--html", "page", help="Also write a page with a slider between two images."),
-    flag("--embed", help="Put the images into the page itself, for one file to send."),
-    _task(KINDS),
-    SCORE_FILE,
-    STYLED,
+@opt.command(
     group=command,
-    name="compare",
     epilog="""\b
 Written below --out:
   NAME/                  image, truth, each prediction, and where it is wrong
@@ -239,16 +183,18 @@ Examples:
 def compare(
     app: App,
     *,
-    images: Path,
-    gt: Path,
-    predictions: tuple[Path, ...],
-    called: tuple[str, ...],
-    worst: int | None,
-    page: bool,
-    embed: bool,
-    task: str | None,
-    score_file: Path | None,
-    look: Look,
+    images: Path = opt.IMAGES_NEEDED,
+    gt: Path = opt.GT,
+    predictions: tuple[Path, ...] = opt.PREDICTIONS_MANY,
+    called: tuple[str, ...] = opt.NAME,
+    worst: int | None = opt.WORST,
+    page: bool = opt.flag("--html", help="Also write a page with a slider between two images."),
+    embed: bool = opt.flag("--embed", help="Put the images into the page itself, for one file to send."),
+    task: str | None = _task(KINDS),
+    score_file: Path | None = opt.SCORE_FILE,
+    style: Style = STYLE,
+    out: Path = OUT,
+    effort: Effort = EFFORT_OF_IMAGES,
 ) -> int:
     """Show images with truth, predictions, and error maps: right, wrong class, missed, ignored.
 
@@ -271,9 +217,9 @@ def compare(
         truth=open_labels(gt, task),
         predictions=tuple(open_labels(pred, task, score_file) for pred in predictions),
         names=chosen,
-        style=look.style(),
-        out=look.out,
-        effort=look.effort(),
+        style=style,
+        out=out,
+        effort=effort,
     )
     with Bar(app, "comparing") as bar:
         lines = FirstWarnings(bar.warn)

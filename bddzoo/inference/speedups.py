@@ -6,7 +6,7 @@ Whoever measures with one of them writes it down as a protocol field: see `Speed
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.errors import MissingError, UsageError
@@ -20,27 +20,19 @@ class Speedups:
     """What is asked for.
 
     Attributes:
-        amp: Half precision (float16) where PyTorch's autocast holds it safe: the whole network of
-            semantic segmentation up to its logits, backbone and neck of instance segmentation and of
-            PointRend.
-            Needs a GPU.
+        precision: `fp32`, `amp-fp16` (needs a GPU) or `amp-bf16`, a protocol field. Half precision where
+            PyTorch's autocast holds it safe: the whole network of semantic segmentation up to its logits,
+            backbone and neck of instance segmentation and of PointRend.
         channels_last: Memory layout of the convolutions, on any device. (On a CPU networks that gain
             by it have it anyway; see `bddzoo.inference.cpu`.)
         compile: Backbone and neck through `torch.compile`.
-        bf16: As `amp` in bfloat16, on any device.
         runtime: `eager` (PyTorch), or another of `bddzoo.inference.runtimes`; `auto` until one is chosen.
     """
 
-    amp: bool = False
+    precision: str = "fp32"
     channels_last: bool = False
     compile: bool = False
-    bf16: bool = False
     runtime: str = "eager"
-
-    @property
-    def precision(self) -> str:
-        """The protocol field of the same name: `fp32`, `amp-fp16` or `amp-bf16`."""
-        return "amp-fp16" if self.amp else "amp-bf16" if self.bf16 else "fp32"
 
     @property
     def options(self) -> dict[str, str]:
@@ -63,14 +55,14 @@ class Speedups:
             UsageError: Half precision on a CPU.
             MissingError: `torch.compile` does not work on this machine.
         """
-        if self.amp and device.type != "cuda":
+        if self.precision == "amp-fp16" and device.type != "cuda":
             raise UsageError("--amp needs a GPU: on a CPU half precision is slower", hint="leave it out")
         if self.compile:
             _check_compiler(device)
         if self.runtime != "eager":
             from bddzoo.inference.runtimes import check_runtime
 
-            if self.amp or self.bf16 or self.channels_last or self.compile:
+            if replace(self, runtime="eager") != Speedups():
                 raise UsageError(f"--runtime {self.runtime} goes with no other speedup", hint="give one")
             check_runtime(self.runtime, device)
 
@@ -90,11 +82,11 @@ class Speedups:
             for name in ("backbone", "neck"):
                 if getattr(module, name, None) is not None:
                     getattr(module, name).compile()
-        if self.amp or self.bf16:
+        if self.precision != "fp32":
             # A cascade of heads writes refined scores into those of the head before, in one type only.
             cascade = isinstance(getattr(module, "decode_head", None), torch.nn.ModuleList)
             name = "encode_decode" if runner.gives == "class map" and not cascade else "extract_feat"
-            kind = torch.float16 if self.amp else torch.bfloat16
+            kind = torch.float16 if self.precision == "amp-fp16" else torch.bfloat16
             setattr(module, name, _half(getattr(module, name), next(module.parameters()).device.type, kind))
 
 

@@ -358,8 +358,7 @@ class _Network:
         del bare
         begun = time.perf_counter()
         speedups = Speedups(
-            amp=options.precision == "amp-fp16",
-            bf16=options.precision == "amp-bf16",
+            precision=options.precision,
             compile=options.runtime == "compile",
             runtime="eager" if options.runtime == "compile" else options.runtime,
         )

@@ -67,7 +67,7 @@ class Ours:
         from bddzoo.inference.speedups import Speedups
 
         self.model = model
-        self.runner, self.device = load_runner(model, weights, device, Speedups(amp=amp))
+        self.runner, self.device = load_runner(model, weights, device, Speedups("amp-fp16" if amp else "fp32"))
         self.batch = batch or default_batch_size(self.device)
 
     def run(self, frames: list[Any], scorer: Any) -> list[Any]:

@@ -84,7 +84,7 @@ def test_half_precision_fits_every_head(kind):
         module = build_network(model)
         module.load_state_dict(recipe_state(module, gain))
         runner = make_runner(module.to("cuda"), model)
-        for speedups in (Speedups(), Speedups(amp=True)):
+        for speedups in (Speedups(), Speedups("amp-fp16")):
             speedups.apply(runner)
             if model.task == "sem_seg":
                 found.append([runner.encode(x.cuda()).cpu()])

@@ -62,7 +62,7 @@ def test_instances_are_those_of_the_cpu(images, on_cpu):
 
 
 def test_half_precision_runs_through_both_tasks(images, on_cpu):
-    half = Speedups(amp=True)
+    half = Speedups("amp-fp16")
     seen: set[torch.dtype] = set()
 
     def look(module, inputs, output):

@@ -66,7 +66,7 @@ def test_it_is_recorded_and_goes_with_nothing_else() -> None:
     assert Speedups(runtime="onnxruntime").options["runtime"].startswith("onnxruntime ")
     for other in (
         Speedups(runtime="onnxruntime", channels_last=True),
-        Speedups(runtime="openvino", bf16=True),
+        Speedups(runtime="openvino", precision="amp-bf16"),
     ):
         with pytest.raises(UsageError, match="no other speedup"):
             other.check(torch.device("cpu"))
