@@ -101,12 +101,14 @@ class Checkpoint:
     """The weights in a file.
 
     Attributes:
-        state: Entry name to tensor on the CPU, `module.` prefixes removed.
+        state: Entry name to tensor on the CPU, without the `module.` and `_orig_mod.` of PyTorch's wrappers.
         form: How the file holds them: `safetensors`, `zip` or `legacy`, and the key they are under.
+        wrappers: `_orig_mod.` where names held it.
     """
 
     state: dict[str, Tensor]
     form: str
+    wrappers: tuple[str, ...] = ()
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -133,14 +135,14 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     """As `read_checkpoint`, with what the file looked like."""
     path = Path(path)
     if is_safetensors(path):
-        return Checkpoint(_strip(path, read_safetensors(path)), "safetensors")
+        return _stripped(path, read_safetensors(path), "safetensors")
     zipped, stored, held_bytes = _check_format(path)
     _check_pickle(path, zipped)
     content = _load(path, zipped, stored)
     key, state = _find_state(path, content)
     _check_size(path, state, held_bytes)
     form = ("zip" if zipped else "legacy") + (f", under '{key}'" if key else ", bare")
-    return Checkpoint(_strip(path, state), form)
+    return _stripped(path, state, form)
 
 
 def _check_format(path: Path) -> tuple[bool, bool, int]:
@@ -207,6 +209,12 @@ def _check_pickle(path: Path, zipped: bool) -> None:
 
 def _check_size(path: Path, state: Mapping[str, Tensor], held_bytes: int) -> None:
     """Raises where the tensors are larger than the bytes that the file has for them (strides of zero)."""
+    for name, tensor in state.items():
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise IntegrityError(
+                f"{path} is not a checkpoint: {printable(name, 60)} is larger than what is stored of it",
+                hint=_AGAIN,
+            )
     claimed = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
     if claimed > max(_MAX_SHARING * held_bytes, _SMALL_BYTES):
         raise IntegrityError(
@@ -334,6 +342,9 @@ def _find_state(path: Path, content: Any) -> tuple[str | None, Mapping[str, Tens
         kind = type(content).__name__
         raise IntegrityError(f"{path} holds a {kind}, not a dict of weights", hint=_AGAIN)
     key = next((k for k in _KEYS if isinstance(content.get(k), Mapping)), None)
+    if key is None:  # by another name, if no other entry could be meant
+        dicts = [k for k, v in content.items() if isinstance(v, Mapping) and _holds_tensors(v)]
+        key = dicts[0] if len(dicts) == 1 else None
     state = content[key] if key else content
     wrong = [k for k, v in state.items() if not (isinstance(k, str) and isinstance(v, torch.Tensor))]
     if wrong or not state:
@@ -354,13 +365,19 @@ def _find_state(path: Path, content: Any) -> tuple[str | None, Mapping[str, Tens
     return key, state
 
 
+def _holds_tensors(state: Mapping[Any, Any]) -> bool:
+    import torch
+
+    return bool(state) and all(isinstance(v, torch.Tensor) for v in state.values())
+
+
 def _is_odd(tensor: Tensor) -> bool:
     import torch
 
     return tensor.is_meta or tensor.is_quantized or tensor.is_complex() or tensor.layout != torch.strided
 
 
-def _strip(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _stripped(path: Path, state: Mapping[str, Tensor], form: str) -> Checkpoint:
     plain: dict[str, Tensor] = {}
     for name, tensor in state.items():
         short = name.replace(_COMPILED, "").removeprefix(_PREFIX)
@@ -370,4 +387,4 @@ def _strip(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 hint=_AGAIN,
             )
         plain[short] = tensor.detach()
-    return plain
+    return Checkpoint(plain, form, (_COMPILED,) if any(_COMPILED in name for name in state) else ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,6 +45,10 @@ def is_vis4d(names: Iterable[str]) -> bool:
     return any(name.startswith(("basemodel.", "seg_head.", "fpn.")) for name in names)
 
 
+# What files hold besides the network: parts that only training uses, a loss's own numbers, what profilers and
+# averages count. Anything else that the network lacks makes it another network.
+_TRAINING = ("auxiliary_head.", "data_preprocessor.")
+_UNUSED = re.compile(r"(^|\.)loss(_\w+)?\.|(^|\.)(total_ops|total_params|n_averaged)$")
 _SHOWN = 3
 
 
@@ -57,8 +62,10 @@ class LoadReport:
         form: What the file looked like, e.g. `zip, under 'state_dict'`; `state dict` when none was read.
         renamed: Entries whose name was translated from the zoo's own.
         cast: Entries stored in another floating-point type than the network's.
-        defaulted: Batch counters that the file leaves out; they don't enter the result.
+        defaulted: Batch counters that the file leaves out; inference does not use them.
+        wrappers: What was taken off the names: of a trainer (`model.`), of `torch.compile`.
         averaged: Moving averages of the weights (`ema_*`) next to the weights; not loaded.
+        unused: Entries that only training or profiling uses, such as auxiliary heads; not loaded.
         not_finite: Entries that hold NaN or infinity.
     """
 
@@ -68,15 +75,24 @@ class LoadReport:
     renamed: int = 0
     cast: tuple[str, ...] = ()
     defaulted: tuple[str, ...] = ()
+    wrappers: tuple[str, ...] = ()
     averaged: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
     not_finite: tuple[str, ...] = ()
 
     def warnings(self) -> list[str]:
         """What a user should know of the file, a line each."""
         found = []
+        if self.wrappers:
+            found.append(f"taken off the names of its entries: {_listed(self.wrappers)}")
+        if self.defaulted and not self.renamed:  # no file of Vis4D has them
+            counters = number_of(len(self.defaulted), "batch counter")
+            found.append(f"{counters} missing, which inference does not use")
         if self.averaged:
             averages = number_of(len(self.averaged), "moving average")
             found.append(f"{averages} (ema_*) next to the weights not loaded")
+        if self.unused:
+            found.append(f"not loaded, inference does not use them: {_listed(self.unused)}")
         if self.not_finite:
             found.append(f"NaN or infinity in the weights: {_listed(self.not_finite)}")
         return found
@@ -101,9 +117,13 @@ def load_weights(module: nn.Module, weights: str | Path | Mapping[str, Tensor], 
     if isinstance(weights, str | Path):
         checkpoint = open_checkpoint(weights)
         state, form, source = checkpoint.state, checkpoint.form, str(weights)
+        wrappers = checkpoint.wrappers
     else:
-        state, form, source = dict(weights), "state dict", "the state dict"
+        state, form, source, wrappers = dict(weights), "state dict", "the state dict", ()
     own = module.state_dict()
+    if wrapper := _wrapper(state, own):
+        state = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
+        wrappers = (*wrappers, wrapper)
     renamed = 0
     vis4d = model.network is not None and model.network.engine == "vis4d" and is_vis4d(state)
     if vis4d:
@@ -112,7 +132,10 @@ def load_weights(module: nn.Module, weights: str | Path | Mapping[str, Tensor], 
         state = translated
     averages = {"ema_" + name.replace(".", "_") for name in state}  # mmengine's and mmcv's EMA hooks
     averaged = [name for name in state if name in averages and name not in own]
-    state = {name: tensor for name, tensor in state.items() if name not in averaged} if averaged else state
+    training = tuple(part for part in _TRAINING if not any(name.startswith(part) for name in own))
+    unused = [n for n in state if n not in own and (n.startswith(training) or _UNUSED.search(n))]
+    left_out = {*averaged, *unused}
+    state = {name: tensor for name, tensor in state.items() if name not in left_out}
     missing = [name for name in own if name not in state]
     # PyTorch before 0.4.1 and Vis4D save none; inference does not use them.
     defaulted = [name for name in missing if name.endswith(".num_batches_tracked")]
@@ -124,11 +147,26 @@ def load_weights(module: nn.Module, weights: str | Path | Mapping[str, Tensor], 
     params = sum(p.numel() for p in module.parameters())
     not_finite = [n for n, t in state.items() if t.is_floating_point() and not bool(t.isfinite().all())]
     report = LoadReport(
-        len(own), params, form, renamed, tuple(cast), tuple(defaulted), tuple(averaged), tuple(not_finite)
-    )
+        len(own), params, form, renamed, tuple(cast), tuple(defaulted),
+        tuple(wrappers), tuple(averaged), tuple(unused), tuple(not_finite),
+    )  # fmt: skip
     for line in report.warnings():
         warnings.warn(f"{source}: {line}", BddzooWarning, stacklevel=2)
     return report
+
+
+def _wrapper(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    """What stands before every name of a file and before none of the network's, as a trainer's `model.`."""
+    if any(name in own for name in state):
+        return ""
+    ours, theirs = (_stem(names) for names in (own, state))
+    wrapper = theirs.removesuffix(ours)
+    return wrapper if any(name.removeprefix(wrapper) in own for name in state) else ""
+
+
+def _stem(names: Iterable[str]) -> str:
+    """The parts that all names begin with, with their dots."""
+    return "".join(f"{part}." for part in os.path.commonprefix([n.split(".")[:-1] for n in names]))  # noqa: RUF071
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -163,7 +201,9 @@ def _refuse_misfits(
     if findings:
         raise IntegrityError(
             f"{source} does not fit {model_id}: {', '.join(findings)}",
-            hint="these are another model's weights",
+            hint="the file holds this network and more, so it is a larger network's"
+            if not (missing or shapes or types)
+            else "these are another model's weights",
         )
 
 

@@ -78,7 +78,7 @@ def test_misfits_are_named_and_nothing_changes(state, change, words):
 
 
 def test_many_misfits_stay_one_line(state):
-    other = {f"x.{n}": t for n, t in state.items()}
+    other = {f"x.{n}.y": t for n, t in state.items()}
     with pytest.raises(IntegrityError) as caught:
         load_weights(build_network(narrow_segmentor()), other, narrow_segmentor())
     assert f"{len(state)} missing" in str(caught.value)
@@ -136,18 +136,33 @@ def test_devices():
         load_model(narrow_segmentor(), "none.pth", "auto")
 
 
+AVERAGED = {"n_averaged": torch.tensor(3)}
+COUNTED = {"total_ops": torch.zeros(1), "backbone.total_params": torch.zeros(1)}
+LOSS = {"decode_head.loss_decode.class_weight": torch.ones(19)}
+TRAINED = {"auxiliary_head.conv_seg.weight": torch.ones(19, 8, 1, 1), "data_preprocessor.mean": torch.ones(3)}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda s: s, None),
-        (lambda s: {f"module.{n}": t for n, t in s.items()}, None),
-        (lambda s: {f"_orig_mod.{n}": t for n, t in s.items()}, None),
-        (lambda s: {f"module._orig_mod.{n}": t for n, t in s.items()}, None),
-        (lambda s: {n.replace("backbone.", "backbone._orig_mod."): t for n, t in s.items()}, None),
-        (lambda s: {n: t for n, t in s.items() if not n.endswith("num_batches_tracked")}, None),
-        (lambda s: {**s, **{f"ema_{n.replace('.', '_')}": t + 1 for n, t in s.items()}}, "moving average"),
+        (lambda s: s, ""),
+        (lambda s: {f"module.{n}": t for n, t in s.items()}, ""),
+        (lambda s: {f"_orig_mod.{n}": t for n, t in s.items()}, "taken off"),
+        (lambda s: {f"module._orig_mod.{n}": t for n, t in s.items()}, "taken off"),
+        (lambda s: {n.replace("backbone.", "backbone._orig_mod."): t for n, t in s.items()}, "taken off"),
+        (lambda s: {f"model.{n}": t for n, t in s.items()}, "taken off the names of its entries: model."),
+        (lambda s: {f"module.trainer.net.{n}": t for n, t in s.items()}, "taken off"),
+        (lambda s: {n: t for n, t in s.items() if not n.endswith("num_batches_tracked")}, "batch counters"),
+        (lambda s: {**s, **{f"ema_{n.replace('.', '_')}": t + 1 for n, t in s.items()}}, "moving averages"),
+        (lambda s: {**AVERAGED, **{f"module.{n}": t for n, t in s.items()}}, "not loaded"),
+        (lambda s: {**s, **COUNTED}, "not loaded, inference does not use them: total_ops"),
+        (lambda s: {**s, **LOSS}, "not loaded"),
+        (lambda s: {**s, **TRAINED}, "not loaded"),
     ],
-    ids=["plain", "parallel", "compiled", "both", "part compiled", "no counters", "averages"],
+    ids=[
+        *("plain", "parallel", "compiled", "both", "part compiled", "trainer", "trainers", "no counters"),
+        *("averages", "averaged", "profiled", "loss", "training"),
+    ],
 )
 def test_forms_of_this_network(state, tmp_path, change, words):
     torch.save({"state_dict": change(state)}, tmp_path / "w.pth")
@@ -156,7 +171,7 @@ def test_forms_of_this_network(state, tmp_path, change, words):
         warnings.simplefilter("always")
         load_weights(module, tmp_path / "w.pth", narrow_segmentor())
     found = [str(w.message) for w in said if issubclass(w.category, BddzooWarning)]
-    assert [words in line for line in found] == ([True] if words else [])
+    assert [words in line for line in found] == [True] * bool(words)
     for name, tensor in module.state_dict().items():
         assert torch.equal(tensor, state[name]) or name.endswith("num_batches_tracked"), name
 
@@ -166,3 +181,25 @@ def test_weights_that_are_not_finite_are_said(state):
     broken["decode_head.conv_seg.weight"][0] = float("nan")
     with pytest.warns(BddzooWarning, match="NaN or infinity in the weights: decode_head.conv_seg.weight"):
         load_weights(build_network(narrow_segmentor()), broken, narrow_segmentor())
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model", "net", "weights"])
+def test_weights_under_any_key(state, tmp_path, key):
+    torch.save({key: state, "epoch": 3, "optimizer": {"state": {}}}, tmp_path / "w.pth")
+    report = load_weights(build_network(narrow_segmentor()), tmp_path / "w.pth", narrow_segmentor())
+    assert report.form == f"zip, under '{key}'"
+
+
+def test_of_two_unknown_keys_none_is_chosen(state, tmp_path):
+    torch.save({"net": state, "net_ema": state}, tmp_path / "w.pth")
+    with pytest.raises(IntegrityError, match="not tensors: net, net_ema"):
+        load_weights(build_network(narrow_segmentor()), tmp_path / "w.pth", narrow_segmentor())
+
+
+def test_a_larger_network_is_called_so(state):
+    """All is there, and more, which may not be left out: the number would be another."""
+    for more in ("neck.conv.weight", "decode_head.extra.weight", "lossless.weight"):
+        with pytest.raises(IntegrityError, match="a larger network's"):
+            load_weights(
+                build_network(narrow_segmentor()), {**state, more: torch.ones(1)}, narrow_segmentor()
+            )
