@@ -139,6 +139,7 @@ class _Run:
     def masks(self) -> Evaluation:
         """Score PNG files."""
         by_name = self.options.official and self.task == "ins_seg"
+        self._same_task(self.gt, self.pred)
         pairs, missing = pair_masks(self.gt, self.pred, self.options, self.remarks, by_name=by_name)
         if missing and (not self.options.official or self.task == "ins_seg"):
             pairs = self._without(pairs, missing)
@@ -223,6 +224,7 @@ class _Run:
         pred = open_frames(
             self.pred, self.task, score_file=self.score_file, scored=True, truth=gt, official=official
         )
+        self._same_task(gt, pred)
         self.mixed = "masks" in (gt.kind, pred.kind)
         coco = "coco" in (gt.kind, pred.kind)
         pairs, missing = pair_frames(gt, pred, self.options, self.remarks)
@@ -283,6 +285,15 @@ class _Run:
         result.scores = poses.as_json(result.scores)
         return result
 
+    def _same_task(self, *sides: Any) -> None:
+        """Refuse files of another task; of COCO's the reader has done that."""
+        if self.options.official or any(getattr(side, "kind", "") == "coco" for side in sides):
+            return
+        from bddzoo.evaluation.other_task import refuse_other_task
+
+        gt, pred = (side.source if getattr(side, "kind", "") == "masks" else side for side in sides)
+        refuse_other_task(self.task, gt, pred)
+
     # Videos.
 
     def tracks(self) -> Evaluation:
@@ -293,11 +304,13 @@ class _Run:
         work: tracks.TrackWork
         if self.from_masks():
             work, source = tracks.MaskTracks(self.gt, self.pred, self.options), "bitmasks"
+            self._same_task(self.gt, self.pred)
             gt, pred = (tracks.videos_of_masks(side) for side in (self.gt, self.pred))
         else:
             sides: list[Any] = [
                 open_frames(s, self.task, official=self.options.official) for s in (self.gt, self.pred)
             ]
+            self._same_task(*sides)
             gt, pred = (tracks.videos_of_json(side) for side in sides)
             boxes = self.task == "box_track"
             source = "boxes" if boxes else "rle"

@@ -71,9 +71,18 @@ class FrameWarnings:
         """One line for each kind."""
         out = []
         for kind, places in self.places.items():
-            unique = list(dict.fromkeys(places))
-            out.append(f"{KINDS[kind]}: {listing(unique, 5)}")
+            out.append(f"{KINDS[kind]}: {_by_file(list(dict.fromkeys(places)))}")
         return out
+
+
+def _by_file(places: list[str]) -> str:
+    """Files, and what is in them; the path of a file stands once."""
+    files: dict[str, list[str]] = {}
+    for place in places[:5]:
+        path, _, rest = place.rpartition(", ")
+        files.setdefault(path, []).append(rest)
+    shown = "; ".join(", ".join([path, *rest] if path else rest) for path, rest in files.items())
+    return listing([shown, *places[5:]], 1)
 
 
 @dataclass

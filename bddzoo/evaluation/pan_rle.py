@@ -84,7 +84,7 @@ class PanRleWork:
         known = [label for label in labels if label.category in self._index]
         for label in labels:
             if label.category not in self._index:
-                remarks.append(("category", f"{where} ({label.category})"))
+                remarks.append(("category", f"{frames.source.path}, {label.category}"))
         sizes = {label.rle.size for label in known if label.rle}
         if len(sizes) > 1:
             raise MissingError(f"{where}: masks of different sizes: {sorted(sizes)}")

@@ -82,7 +82,7 @@ class RleWork:
                 labels.append(label)
                 classes.append(self._index[label.category])
             elif label.category not in self.silent:
-                remarks.append(("category", f"{where} ({label.category})"))
+                remarks.append(("category", f"{frames.source.path}, {label.category}"))
         pixels, size = self._size(labels, where, remarks)
         try:
             return decode_class_runs(_counts(labels), np.array(classes, np.uint8), pixels), size

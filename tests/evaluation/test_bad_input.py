@@ -151,7 +151,7 @@ def test_images_of_another_kind(masks, capsys, pixels, text):
 def test_a_class_map_is_no_bitmask(masks, capsys):
     (masks / "score.json").write_text(json.dumps([{"name": f"f{i}.jpg"} for i in range(6)]))
     line = refused(capsys, masks, "--score-file", str(masks / "score.json"), task="ins_seg")
-    assert "is not a bitmask: 8-bit grey" in line
+    assert "holds labels of sem_seg, not of ins_seg" in line
 
 
 def test_ground_truth_values_that_are_no_class(masks, capsys):

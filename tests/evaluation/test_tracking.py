@@ -99,7 +99,7 @@ WRONG = {
     "an id in words": (lambda f: f[0]["labels"][0].update(id="x7"), "track 'x7' is not an integer"),
     "an id beyond": (lambda f: f[0]["labels"][0].update(id=2**31), "beyond 32 bits"),
     "an unknown category": (lambda f: f[0]["labels"][0].update(category="Car"), "unknown category 'Car'"),
-    "of detection": (lambda f: f[0]["labels"][0].update(category="traffic light"), "unknown category"),
+    "of detection": (lambda f: f[0]["labels"][0].update(category="traffic light"), "of det (traffic light)"),
     "a mask": (
         lambda f: f[0]["labels"].append(
             {"id": "8", "category": "car", "rle": {"counts": "0", "size": [1, 1]}}
@@ -158,7 +158,7 @@ def test_shares_of_the_image_are_refused(tmp_path):
 
 def test_masks_and_boxes_are_not_mixed(tmp_path):
     gt, pred = tracks.write(tmp_path, _still(), _still())
-    with pytest.raises(MissingError, match="a box instead of an RLE mask"):
+    with pytest.raises(MissingError, match="holds labels of det or box_track, not of seg_track"):
         evaluate("seg_track", gt, pred)
     write_png(
         tmp_path / "masks/a/0.png", scenes.paint(scenes.objects(np.random.default_rng(0), 2, classes=8))

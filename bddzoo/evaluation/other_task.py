@@ -1,0 +1,172 @@
+"""Labels and predictions of another task than the one that is asked for, told by what the files hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from bddzoo.datasets.classes import BITMASK_TASKS, CLASS_SETS, IGNORED, INS_SEG, PAN_SEG, PAN_STUFF, TAGS
+from bddzoo.datasets.formats.boxes import CLASS_OF
+from bddzoo.datasets.formats.frames import JsonFrames, category_kinds
+from bddzoo.datasets.formats.mask import check_label, decode_bitmask, decode_mask
+from bddzoo.datasets.formats.png import GREY, PALETTE, RGBA
+from bddzoo.datasets.formats.readers import LOOKED_AT
+from bddzoo.datasets.sources import Source
+from bddzoo.errors import MissingError
+from bddzoo.evaluation.options import TASKS, TRACKED
+
+# Masks that are looked at, and frames that are enough to tell semantic from panoptic labels.
+_MASKS = _ENOUGH = 3
+_OBJECTS = category_kinds(INS_SEG.names).keys()
+_MASKED: dict[str, Collection[str | None]] = {
+    **{task: frozenset(CLASS_SETS[task].names) for task in ("sem_seg", "drivable", "pan_seg")},
+    "ins_seg": _OBJECTS,
+    "seg_track": _OBJECTS,
+}
+_BOXED: dict[str, Collection[str | None]] = {"det": CLASS_OF.keys(), "box_track": _OBJECTS}
+_THINGS = frozenset(PAN_SEG.names[PAN_STUFF:])
+
+
+class _Label(msgspec.Struct, gc=False):
+    category: str | None = None
+    rle: Any = None
+    poly2d: Any = None
+    box2d: Any = None
+    graph: Any = None
+
+
+class _Frame(msgspec.Struct, gc=False):
+    labels: list[_Label] | None = None
+    attributes: dict[str, Any] | None = None
+
+
+_DECODER = msgspec.json.Decoder(_Frame)
+
+
+@dataclass
+class Held:
+    """What some files of a set hold.
+
+    Attributes:
+        tasks: Tasks that they can be of; empty where they do not tell.
+        what: Values or categories.
+        several: Number of frames that have several objects of one class.
+        videos: Whether all frames are of a video, and numbered.
+    """
+
+    tasks: set[str]
+    what: set[Any]
+    several: int = 0
+    videos: bool = False
+
+
+def refuse_other_task(task: str, gt: JsonFrames | Source, pred: JsonFrames | Source) -> None:
+    """Refuse files that are of another task, where that can be told from some of them.
+
+    Args:
+        task: The task that is asked for.
+        gt: Ground truth: frames of JSON files, or PNG files.
+        pred: Predictions.
+
+    Raises:
+        MissingError: One side is of another task.
+    """
+    sides = [
+        (side, _of_frames(side) if isinstance(side, JsonFrames) else _of_masks(side)) for side in (gt, pred)
+    ]
+    for (side, held), (_, other) in zip(sides, reversed(sides), strict=True):
+        tasks = held.tasks
+        if held.videos and not other.videos and isinstance(side, JsonFrames):
+            tasks = tasks & set(TRACKED)
+        # Two tasks may share their classes; then the other side tells.
+        if tasks >= {"sem_seg", "pan_seg"} and other.several >= _ENOUGH and not held.several:
+            tasks = tasks - {"pan_seg"}
+        if held.what == set(range(len(CLASS_SETS["drivable"]))) and other.what - held.what:
+            tasks = tasks - {"sem_seg"}
+        path = side.source.path if isinstance(side, JsonFrames) else side.path
+        if tasks and task not in tasks:
+            fitting = " or ".join(name for name in TASKS if name in tasks)
+            strange = sorted(map(str, held.what - set((_MASKED | _BOXED).get(task, held.what))))[:3]
+            fitting += f" ({', '.join(strange)})" if strange and isinstance(side, JsonFrames) else ""
+            raise MissingError(
+                f"{path} holds labels of {fitting}, not of {task}", hint="give another -t, or another file"
+            )
+        names = _MASKED.get(task)
+        if held.what and not tasks and names and isinstance(side, JsonFrames) and not held.what & set(names):
+            raise MissingError(
+                f"{path} has no category of {task}, but {', '.join(sorted(map(str, held.what))[:3])}",
+                hint="known are " + ", ".join(CLASS_SETS.get(task, INS_SEG).names),
+            )
+
+
+def _spread(count: int, most: int) -> Iterable[int]:
+    return range(0, count, -(-count // most)) if count else ()
+
+
+def _of_frames(frames: JsonFrames) -> Held:
+    found: list[_Frame] = [frames.decode(at, _DECODER) for at in _spread(len(frames), LOOKED_AT)]
+    labels = [label for frame in found for label in frame.labels or ()]
+    names = {label.category for label in labels}
+    tasks: set[str] = set()
+    if any(label.graph for label in labels):
+        tasks = {"pose"}
+    elif labels:
+        known = _MASKED if any(label.rle or label.poly2d for label in labels) else {}
+        known = known | (_BOXED if any(label.box2d for label in labels) else {})
+        tasks = {task for task, theirs in known.items() if names <= set(theirs)}
+    elif found and all(f.labels is None and TAGS.keys() & (f.attributes or {}).keys() for f in found):
+        tasks = {"tagging"}
+    counts = [Counter(label.category for label in frame.labels or ()) for frame in found]
+    several = sum(any(count > 1 for name, count in each.items() if name in _THINGS) for each in counts)
+    # All classes of sem_seg are among the panoptic ones, so a stray category does not make it panoptic.
+    semantic = sum(set(each) <= set(_MASKED["sem_seg"]) for each in counts)
+    if "pan_seg" in tasks and several < _ENOUGH and 2 * semantic > len(counts):
+        tasks.add("sem_seg")
+    videos = bool(found) and None not in frames.videos and None not in frames.positions
+    return Held(tasks, names, several, videos)
+
+
+def _of_masks(source: Source) -> Held:
+    members = source.with_suffix(".png")
+    values: list[set[int]] = []
+    kinds: set[bool] = set()
+    several = 0
+    for at in _spread(len(members), _MASKS):
+        content, path = source.read(members[at]), source.where(members[at])
+        try:
+            header = check_label(content, path)
+            if header.depth != 8 or header.colour not in (GREY, PALETTE, RGBA):
+                return Held(set(), set())
+            kinds.add(header.colour == RGBA)
+            if header.colour == RGBA:
+                pixels = decode_bitmask(content, path)[::4, ::4].reshape(-1, 4)
+                objects = np.unique(pixels[:, [0, 2, 3]], axis=0)[:, 0]
+                several += bool((np.bincount(objects)[1:] > 1).any())
+                values.append(set(objects.tolist()))
+            else:
+                held = np.bincount(decode_mask(content, path)[0].ravel()).nonzero()[0]
+                values.append(set(held.tolist()) - {IGNORED})
+        except MissingError:
+            return Held(set(), set())  # scoring says what is wrong with it
+    what = set().union(*values)
+    if len(kinds) != 1 or not what - {0}:
+        return Held(set(), what)
+    if False in kinds:
+        allowed = {task: range(len(CLASS_SETS[task])) for task in ("sem_seg", "drivable")}
+    else:
+        allowed = {task: range(len(CLASS_SETS[task]) + 1) for task in BITMASK_TASKS}
+        allowed["seg_track"] = allowed[INS_SEG.task]
+        # In panoptic maps these values are classes without single objects.
+        if several and max(what) <= len(INS_SEG):
+            del allowed["pan_seg"]
+    # A stray value does not make a set another one.
+    return Held(
+        {task for task, theirs in allowed.items() if any(held <= set(theirs) for held in values)},
+        what,
+        several,
+    )

@@ -1,0 +1,204 @@
+"""A file of one task given to the scoring of another is refused in one line, whichever two they are."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from bddzoo.cli.main import run
+from bddzoo.datasets.classes import DRIVABLE, PAN_SEG, SEM_SEG
+from bddzoo.evaluation.options import TASKS, TRACKED
+from tests.evaluation.test_oracle import label
+
+SIZE = (720, 1280)
+NAMES = [f"v1-{at:07d}" for at in range(3)]
+OBJECTS = ("car", "car", "pedestrian", "bus")
+PNG_TASKS = ("sem_seg", "drivable", "ins_seg", "pan_seg", "seg_track")
+
+
+def corners(at, number):
+    x = 40 + 300 * number + 5 * at
+    return x, 200, x + 150, 300
+
+
+def mask(at, number):
+    out = np.zeros(SIZE, bool)
+    x1, y1, x2, y2 = corners(at, number)
+    out[y1 : y2 + 1, x1 : x2 + 1] = True
+    return out
+
+
+def stuff(at):
+    """Sky, road and a sign of panoptic segmentation alone, around the objects."""
+    out = np.ones(SIZE, bool)
+    for number in range(len(OBJECTS)):
+        out &= ~mask(at, number)
+    rows = np.arange(720)[:, None]
+    return {
+        "sky": out & (rows < 400),
+        "road": out & (rows >= 420),
+        "banner": out & (rows >= 400) & (rows < 420),
+    }
+
+
+def semantic(at):
+    named = {name: part for name, part in stuff(at).items() if name != "banner"}
+    for number, name in enumerate(OBJECTS):
+        name = name.replace("pedestrian", "person")
+        named[name] = named.get(name, False) | mask(at, number)
+    return named
+
+
+def panoptic(at):
+    things = [(name.replace("pedestrian", "person"), mask(at, k)) for k, name in enumerate(OBJECTS)]
+    return [*stuff(at).items(), *things]
+
+
+def drivable(at):
+    parts = {"direct": mask(at, 0), "alternative": mask(at, 1)}
+    return {**parts, "background": ~(parts["direct"] | parts["alternative"])}
+
+
+def boxes(at, names):
+    return [
+        {
+            "id": str(k + 1),
+            "category": name,
+            "score": 0.9,
+            "box2d": dict(zip(("x1", "y1", "x2", "y2"), corners(at, k), strict=True)),
+        }
+        for k, name in enumerate(names)
+    ]
+
+
+def pose(at):
+    (found,) = boxes(at, ["pedestrian"])
+    nodes = [
+        {"id": str(k), "location": [60.0 + k, 210.0 + k], "category": f"j{k}", "visibility": "V"}
+        for k in range(18)
+    ]
+    return [{**found, "graph": {"type": "Pose2D-18Joints", "nodes": nodes, "edges": []}}]
+
+
+LABELS = {
+    "sem_seg": lambda at: [label(k, *pair) for k, pair in enumerate(semantic(at).items(), 1)],
+    "drivable": lambda at: [label(k, *pair) for k, pair in enumerate(drivable(at).items(), 1)],
+    "ins_seg": lambda at: [label(k + 1, name, mask(at, k), score=0.9) for k, name in enumerate(OBJECTS)],
+    "pan_seg": lambda at: [label(k, *pair) for k, pair in enumerate(panoptic(at), 1)],
+    "det": lambda at: boxes(at, ["car", "pedestrian", "traffic sign"]),
+    "box_track": lambda at: boxes(at, OBJECTS),
+    "pose": pose,
+}
+LABELS["seg_track"] = LABELS["ins_seg"]
+
+
+def frame(task, at):
+    head = {"name": f"{NAMES[at]}.jpg"}
+    if task == "tagging":
+        return {**head, "attributes": {"weather": "clear"}}
+    if task in TRACKED:
+        head |= {"videoName": "v1", "frameIndex": at}
+    return {**head, "labels": LABELS[task](at)}
+
+
+def class_map(parts, names, void):
+    out = np.full(SIZE, void, np.uint8)
+    for name, part in parts.items():
+        out[part] = names.index(name)
+    return out
+
+
+def png(task, at):
+    if task == "sem_seg":
+        return class_map(semantic(at), SEM_SEG.names, 255)
+    if task == "drivable":
+        return class_map(drivable(at), DRIVABLE.names, 2)
+    out = np.zeros((*SIZE, 4), np.uint8)
+    if task == "pan_seg":
+        found = [(PAN_SEG.index(name) + 1, part) for name, part in panoptic(at)]
+    else:
+        found = [(value, mask(at, k)) for k, value in enumerate((3, 3, 1, 5))]
+    for number, (value, part) in enumerate(found, 1):
+        # As OpenCV has them: blue, green, red, alpha.
+        out[part] = (0, 0, value, number)
+    return out
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The same frames in the files of every task, by task and kind."""
+    root = tmp_path_factory.mktemp("files")
+    found = {}
+    for task in TASKS:
+        found[task, "json"] = root / f"{task}.json"
+        found[task, "json"].write_text(json.dumps([frame(task, at) for at in range(len(NAMES))]))
+        for at, name in enumerate(NAMES) if task in PNG_TASKS else ():
+            folder = found[task, "png"] = root / task
+            inner = folder / "v1" if task == "seg_track" else folder
+            inner.mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(inner / f"{name}.png"), png(task, at))
+    scores = [{"index": k, "score": 0.9} for k in range(1, 5)]
+    (root / "scores.json").write_text(json.dumps([{"name": f"{n}.jpg", "labels": scores} for n in NAMES]))
+    return found, root / "scores.json"
+
+
+def score(capsys, files, task, gt, pred, predicted):
+    found, scores = files
+    more = ["--score-file", str(scores)] if predicted == ("ins_seg", "png") == pred else []
+    argv = ["score", "-t", task, "-g", str(found[gt]), "-r", str(found[pred]), *more]
+    capsys.readouterr()
+    return run(argv), capsys.readouterr()
+
+
+KINDS = [(task, kind) for kind in ("json", "png") for task in TASKS if kind == "json" or task in PNG_TASKS]
+
+
+@pytest.mark.parametrize(("asked", "kind"), KINDS)
+def test_only_the_task_itself_is_scored(capsys, files, asked, kind):
+    for other, other_kind in KINDS:
+        if other == asked or (asked, other, other_kind) == ("ins_seg", "seg_track", "png"):
+            continue  # bitmasks of both are the same
+        turned = [((other, other_kind), (asked, kind))]
+        if asked == "tagging" or "png" in (kind, other_kind):
+            turned = []  # frames of all tasks may have attributes
+        for gt, pred in [((asked, kind), (other, other_kind)), *turned]:
+            status, said = score(capsys, files, asked, gt, pred, (asked, kind))
+            case = f"-t {asked} -g {gt} -r {pred}: {status} {said}"
+            assert status == 5, case
+            assert said.out == "", case
+            assert len(said.err.splitlines()) == 1, case
+            assert said.err.startswith("error: "), case
+            assert "cannot be scored: " not in said.err, case
+
+
+@pytest.mark.parametrize(("asked", "kind"), KINDS)
+def test_the_task_itself_is_scored(capsys, files, asked, kind):
+    status, said = score(capsys, files, asked, (asked, kind), (asked, kind), (asked, kind))
+    assert status == 0, said
+    assert "another" not in said.err
+
+
+def test_categories_of_nobody_are_refused_where_there_are_no_others(tmp_path, capsys, files):
+    found, _ = files
+    frames = json.loads(found["drivable", "json"].read_text())
+    for one in frames:
+        one["labels"] = [{**each, "category": f"area/{each['category']}"} for each in one["labels"]]
+    (tmp_path / "old.json").write_text(json.dumps(frames))
+    argv = ["score", "-t", "drivable", "-g", str(found["drivable", "json"]), "-r", str(tmp_path / "old.json")]
+    assert run(argv) == 5
+    said = capsys.readouterr().err
+    assert "old.json has no category of drivable, but area/alternative" in said
+    assert "known are direct, alternative" in said
+
+
+def test_a_stray_category_is_left_out_and_its_file_named_once(tmp_path, capsys, files):
+    found, _ = files
+    frames = json.loads(found["sem_seg", "json"].read_text())
+    for one in frames:
+        one["labels"] += [{**one["labels"][0], "category": name} for name in ("unicorn", "dragon")]
+    (tmp_path / "odd.json").write_text(json.dumps(frames))
+    argv = ["score", "-t", "sem_seg", "-g", str(found["sem_seg", "json"]), "-r", str(tmp_path / "odd.json")]
+    assert run(argv) == 0
+    said = capsys.readouterr().err
+    assert f"unknown categories are left out: {tmp_path / 'odd.json'}, unicorn, dragon\n" in said
