@@ -8,6 +8,9 @@ the same checkpoint file, the same images and the same scoring. Both sides run i
 own, in turns; the first images of each are not counted. Wall time decides; CPU time is shown next to it,
 because it is what remains comparable on a machine that does something else too.
 
+On a CPU, networks of semantic segmentation run once more in each other runtime that is installed (`--runtime` of
+`bddzoo eval`), in a process of its own and in the same turns.
+
 Outputs are compared as well: class maps pixel by pixel; instances by label, score and mask. Exits 1 when
 they differ by more than ties, or a ratio is below `--at-least`.
 
@@ -29,6 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +66,13 @@ def frames_of(model: Any, data: Path) -> list[Any]:
 class Ours:
     """The pipeline of `bddzoo eval`."""
 
-    def __init__(self, model: Any, weights: Path, device: str, batch: int | None, amp: bool = False) -> None:
+    def __init__(self, model: Any, weights: Path, device: str, batch: int | None, side: str) -> None:
         from bddzoo.inference.load import default_batch_size, load_runner
         from bddzoo.inference.speedups import Speedups
 
         self.model = model
-        self.runner, self.device = load_runner(model, weights, device, Speedups("amp-fp16" if amp else "fp32"))
+        speedups = {"ours": Speedups(), "amp": Speedups("amp-fp16")}.get(side) or Speedups(runtime=side)
+        self.runner, self.device = load_runner(model, weights, device, speedups)
         self.batch = batch or default_batch_size(self.device)
 
     def run(self, frames: list[Any], scorer: Any) -> list[Any]:
@@ -189,7 +194,7 @@ def worker(side: str, arguments: argparse.Namespace) -> None:
     if side == "peer":
         runner: Any = Peer(model, arguments.weights, arguments.device)
     else:
-        runner = Ours(model, arguments.weights, arguments.device, arguments.batch, amp=side == "amp")
+        runner = Ours(model, arguments.weights, arguments.device, arguments.batch, side)
     warm_up = WARM_UP[arguments.device]
     runner.run(frames[:warm_up], make_scorer(model))
     scorer = make_scorer(model)
@@ -274,11 +279,20 @@ def weights_for(model_id: str, folder: Path) -> Path:
     return path
 
 
+def others(model: Any, device: str) -> tuple[str, ...]:
+    """What else is measured: half precision on a GPU, other runtimes on a CPU."""
+    from bddzoo.inference.runtimes import RUNTIMES
+
+    if device != "cpu":
+        return ("amp",)
+    return tuple(n for n in RUNTIMES[1:] if find_spec(n)) if model.task in ("sem_seg", "drivable") else ()
+
+
 def measure(model_id: str, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Both sides in turns; the best of each."""
     weights = weights_for(model_id, folder)
     best: dict[str, dict[str, Any]] = {}
-    sides = ("peer", "ours", "amp") if arguments.device != "cpu" else ("peer", "ours")
+    sides = ("peer", "ours", *others(find(model_id), arguments.device))
     for _ in range(arguments.rounds):
         for side in sides:
             options = ["--model", model_id, "--data", folder / "data", "--weights", weights]
@@ -291,15 +305,18 @@ def measure(model_id: str, folder: Path, arguments: argparse.Namespace) -> dict[
                 best[side] = got
     difference, same = compare(folder / "ours.npz", folder / "peer.npz")
     row: dict[str, Any] = {"model": model_id, "device": arguments.device, "images": best["ours"]["images"]}
-    for side, name in (("peer", "peer"), ("ours", "ours"), ("amp", "amp")):
-        if side in best:
-            row |= figures(name, best[side])
+    for side in sides:
+        row |= figures(side, best[side])
     row["ratio"] = best["peer"]["seconds"] / best["ours"]["seconds"]
     row["cpu_ratio"] = best["peer"]["cpu"] / best["ours"]["cpu"]
     row |= {"output": difference, "same": same}
     if "amp" in best:
         row["amp_ratio"] = best["peer"]["seconds"] / best["amp"]["seconds"]
         row["amp_agreement_percent"] = agreement(folder / "ours.npz", folder / "amp.npz")
+    for side in (side for side in sides[2:] if side != "amp"):
+        row[f"{side}_ratio"] = best["peer"]["seconds"] / best[side]["seconds"]
+        row[f"{side}_output"], equal = compare(folder / f"{side}.npz", folder / "ours.npz")
+        row["same"] = row["same"] and equal
     return row
 
 
@@ -328,6 +345,8 @@ def describe(row: dict[str, Any]) -> str:
     )
     if row.get("ours_gpu_busy_percent") is not None:
         text += f"; GPU busy {row['ours_gpu_busy_percent']:.0f} %"
+    for name in (key.removesuffix("_output") for key in row if key.endswith("_output")):
+        text += f"; {name} {row[f'{name}_s']:.3f} s, {row[f'{name}_ratio']:.2f}x, {row[f'{name}_output']}"
     if "amp_ratio" in row:
         text += f"; AMP {row['amp_ratio']:.2f}x, {row['amp_images_per_s']:.1f} images/s"
     if row.get("amp_agreement_percent") is not None:
@@ -365,7 +384,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     for name in ("--data", "--weights", "--save"):
         parser.add_argument(name, type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--worker", choices=["ours", "peer", "amp"], help=argparse.SUPPRESS)
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         worker(arguments.worker, arguments)
