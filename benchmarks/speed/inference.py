@@ -8,8 +8,8 @@ the same checkpoint file, the same images and the same scoring. Both sides run i
 own, in turns; the first images of each are not counted. Wall time decides; CPU time is shown next to it,
 because it is what remains comparable on a machine that does something else too.
 
-On a CPU, networks of semantic segmentation run once more in each other runtime that is installed (`--runtime` of
-`bddzoo eval`), in a process of its own and in the same turns.
+On a CPU, networks of semantic segmentation run once more in each other runtime that is installed
+(`bddzoo eval --runtime`), in a process of its own and in the same turns.
 
 Outputs are compared as well: class maps pixel by pixel; instances by label, score and mask. Exits 1 when
 they differ by more than ties, or a ratio is below `--at-least`.
