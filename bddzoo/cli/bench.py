@@ -11,7 +11,7 @@ import click
 
 from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
-from bddzoo.cli.output import number
+from bddzoo.cli.output import field_text, number
 from bddzoo.cli.select import Selection
 from bddzoo.cli.weights import kind_of, obtain_or_recipe
 from bddzoo.errors import BddzooError, ExitCode, MissingError, UsageError
@@ -408,3 +408,33 @@ def compare_speed(app: App, first: StoredSpeed, second: StoredSpeed) -> None:
     ratios(app, a, [b], paired=paired)
     if not paired:
         app.say("measured one after the other: 'bddzoo bench A B --paired' runs them in turns")
+
+
+def diff_speed(app: App, first: StoredSpeed, second: StoredSpeed, *, everything: bool) -> None:
+    """`results diff` of two records of speed: fields that differ, and the medians.
+
+    Args:
+        app: Where it is printed.
+        first: A record.
+        second: Another.
+        everything: Also when and by what command they were made.
+    """
+    from bddzoo.results.diff import field_changes
+
+    a, b = first.record, second.record
+    left_out = {"schema", "timings"} | (set() if everything else {"started", "command", "in_turns_with"})
+    changes = field_changes(a, b, left_out)
+    medians = [
+        {"what": t.what, "batch_size": t.batch_size, "a_ms": t.median_ms, "b_ms": other.median_ms}
+        for t in a.timings
+        if t.times_ms and (other := b.timing(t.what, t.batch_size)) is not None
+    ]
+    if app.json:
+        fields = [{"field": name, "a": x, "b": y} for name, (x, y) in changes.items()]
+        app.data_json({"a": first.id, "b": second.id, "fields": fields, "medians": medians})
+        return
+    app.data(f"a  {first.id}  {a.model}\nb  {second.id}  {b.model}\n")
+    app.table(("field", "a", "b"), [[n, field_text(x), field_text(y)] for n, (x, y) in changes.items()])
+    app.data("")
+    rows = [[m["what"], m["batch_size"], f"{m['a_ms']:.1f}", f"{m['b_ms']:.1f}"] for m in medians]
+    app.table(("what", "batch", "a, median ms", "b, median ms"), rows)

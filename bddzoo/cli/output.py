@@ -260,3 +260,15 @@ def check_target(path: Path, force: bool) -> None:
         there = path.stat().st_size > 0  # as `mktemp` makes them
     if there and not force and not is_special(path):
         raise UsageError(f"{path} exists", hint="give --force to replace it, or choose another with -o")
+
+
+def field_text(value: Any, width: int = 40) -> str:
+    """The value of a record's field, cut to a width."""
+    if value is None:
+        return "unknown"
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        value = " ".join(str(item) for item in value) or "none"
+    text = str(value)
+    return text if len(text) <= width else text[: width - 1] + "…"

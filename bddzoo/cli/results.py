@@ -10,12 +10,13 @@ import click
 
 from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, CommandGroup
-from bddzoo.cli.output import describe_verdict, number, table, verdict_json, wrapped
+from bddzoo.cli.output import describe_verdict, field_text, number, table, verdict_json, wrapped
 from bddzoo.cli.select import Selection, find_named
 from bddzoo.text import number_of
 
 if TYPE_CHECKING:
     from bddzoo.results import Record, StoredRecord, VerdictReport
+    from bddzoo.results.speed import StoredSpeed
 
 
 @opt.command(
@@ -51,14 +52,10 @@ def compare(
     from bddzoo.cli.bench import compare_speed
     from bddzoo.cli.progress import Bar
     from bddzoo.errors import MissingError
-    from bddzoo.results import default_root
     from bddzoo.results.compare import compare_records
-    from bddzoo.results.speed import find_speed
 
-    root = default_root(results)
-    speed = [item for name in (a, b) if (item := find_speed(root, name)) is not None]
-    if len(speed) == 2:
-        compare_speed(app, *speed)
+    if both := _both_of_speed(results, a, b):
+        compare_speed(app, *both)
         return
     first, second = find_named(app, results, a), find_named(app, results, b)
     with Bar(app, "comparing"):
@@ -290,12 +287,19 @@ def diff(
     results: Path | None = opt.RESULTS,
     everything: bool = opt.flag("--all", help="Also show fields that cannot change a number."),
 ) -> None:
-    """Explain which fields of two records differ, and what they did to each class."""
+    """Explain which fields of two records differ, and what they did to each class.
+
+    Of two records of speed: the fields that differ, and the medians.
+    """
     from dataclasses import asdict
 
+    from bddzoo.cli.bench import diff_speed
     from bddzoo.datasets.openseg import in_order
     from bddzoo.results.diff import INCIDENTAL, diff_records
 
+    if both := _both_of_speed(results, a, b):
+        diff_speed(app, *both, everything=everything)
+        return
     first, second = find_named(app, results, a), find_named(app, results, b)
     found = diff_records(first.record, second.record)
     fields = [change for change in found.fields if everything or change.matters != INCIDENTAL]
@@ -318,7 +322,8 @@ def diff(
     app.prose(found.explanation + "\n")
     if fields:
         app.table(
-            ["field", "a", "b", "effect"], [[c.field, _short(c.a), _short(c.b), c.matters] for c in fields]
+            ["field", "a", "b", "effect"],
+            [[c.field, field_text(c.a), field_text(c.b), c.matters] for c in fields],
         )
         app.data("")
     head = ["metric", "class", "a", "b", "difference"]
@@ -330,6 +335,16 @@ def diff(
             for name, c in ((name, by_name[name]) for name in in_order(by_name))
         ]
     app.table(head, rows)
+
+
+def _both_of_speed(results: Path | None, a: str, b: str) -> tuple[StoredSpeed, StoredSpeed] | None:
+    """The two records of speed that are named so; None if one is another kind of record."""
+    from bddzoo.results import default_root
+    from bddzoo.results.speed import find_speed
+
+    root = default_root(results)
+    first, second = find_speed(root, a), find_speed(root, b)
+    return (first, second) if first is not None and second is not None else None
 
 
 def _judge_all(app: App, records: list[Record]) -> list[VerdictReport | None]:
@@ -397,19 +412,8 @@ def _describe(record: Record) -> str:
             continue
         size = max(map(len, known))
         lines = [
-            wrapped(f"{name:{size}}  {_short(item, 1000)}", "  ", " " * (size + 4))
+            wrapped(f"{name:{size}}  {field_text(item, 1000)}", "  ", " " * (size + 4))
             for name, item in known.items()
         ]
         parts.append("\n".join([section, *lines]))
     return "\n\n".join(["", *parts])
-
-
-def _short(value: Any, width: int = 40) -> str:
-    if value is None:
-        return "unknown"
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
-    if isinstance(value, list | tuple):
-        value = " ".join(str(item) for item in value) or "none"
-    text = str(value)
-    return text if len(text) <= width else text[: width - 1] + "…"

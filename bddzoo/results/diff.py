@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,11 +103,9 @@ def diff_records(a: Record, b: Record) -> RecordDiff:
         a: The first record, by custom the older or the reference.
         b: The second record.
     """
-    left, right = _flat(_fields(a)), _flat(_fields(b))
+    numbers = ("summary", "per_class", "schema", "statistics")
     changes = [
-        FieldChange(name, left.get(name), right.get(name), _matters(name))
-        for name in dict.fromkeys((*left, *right))
-        if left.get(name) != right.get(name)
+        FieldChange(name, *values, _matters(name)) for name, values in field_changes(a, b, numbers).items()
     ]
     changes.sort(key=lambda change: (NUMBER, TOLERANCE, INCIDENTAL).index(change.matters))
     classes = {
@@ -118,10 +116,22 @@ def diff_records(a: Record, b: Record) -> RecordDiff:
     return RecordDiff(tuple(changes), _values(a.summary, b.summary), classes)
 
 
-def _fields(record: Record) -> dict[str, Any]:
-    value = msgspec.to_builtins(record)
-    assert isinstance(value, dict)
-    return {k: v for k, v in value.items() if k not in ("summary", "per_class", "schema", "statistics")}
+def field_changes(
+    a: msgspec.Struct, b: msgspec.Struct, left_out: Collection[str]
+) -> dict[str, tuple[Any, Any]]:
+    """Dotted names of the fields that differ, and their values in both; None where there is none.
+
+    Args:
+        a: A record of any kind.
+        b: Another of the same kind.
+        left_out: Fields that are not compared.
+    """
+    left, right = (
+        _flat({k: v for k, v in msgspec.to_builtins(record).items() if k not in left_out})
+        for record in (a, b)
+    )
+    names = dict.fromkeys((*left, *right))
+    return {n: (left.get(n), right.get(n)) for n in names if left.get(n) != right.get(n)}
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -40,6 +40,12 @@ def test_what_was_measured_is_listed_shown_and_compared(measured: Path) -> None:
     assert ratio["in_turns"] is True
     for item in ratio["ratios"]:
         assert 0 < item["low"] <= item["ratio"] <= item["high"]
+    differing = json.loads(bddzoo("results", "diff", a, b, "--results", measured, "--format", "json").stdout)
+    fields = {item["field"]: (item["a"], item["b"]) for item in differing["fields"]}
+    assert set(fields["model"]) == {MODEL, OTHER}
+    assert not {"device.name", "size", "started", "command"} & set(fields)
+    assert [item["what"] for item in differing["medians"]] == ["network", "file to file"]
+    assert "median ms" in bddzoo("results", "diff", a, b, "--results", measured).stdout
     # Records of numbers are others.
     assert json.loads(bddzoo("results", "ls", "--results", measured, "--format", "json").stdout) == []
 
