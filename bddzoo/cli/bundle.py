@@ -7,7 +7,7 @@ from pathlib import Path
 from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
 from bddzoo.cli.output import check_target
-from bddzoo.cli.select import Selection, files_of, parse_kinds
+from bddzoo.cli.select import Selection, check_prefix, files_of, parse_kinds
 from bddzoo.errors import BddzooError
 from bddzoo.text import number_of
 
@@ -48,6 +48,7 @@ def command(
     from bddzoo.registry.edit import licence_notes, slice_registry
     from bddzoo.registry.reader import read_text
 
+    check_prefix(verify, accept_prefix)
     models = selection.models(app)
     todo = files_of(models, parse_kinds(what))
     check_bundle_target(out)

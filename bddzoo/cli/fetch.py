@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
-from bddzoo.cli.select import Selection, files_of, parse_kinds
+from bddzoo.cli.select import Selection, check_prefix, files_of, parse_kinds
 from bddzoo.errors import BddzooError, UsageError
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ def command(
     from bddzoo.cli.progress import make_reporter
     from bddzoo.cli.weights import digest_tensors
 
-    if accept_prefix and not verify:
-        raise UsageError("--accept-prefix says what --verify accepts", hint="give --verify, too")
+    check_prefix(verify, accept_prefix)
     todo = files_of(selection.models(app), parse_kinds(what))
     patience: dict[str, Any] = {}
     if timeout is not None:

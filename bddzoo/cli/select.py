@@ -273,6 +273,12 @@ def parse_kinds(words: Sequence[str], option: str = "--what") -> list[ArtifactKi
     return list(found)
 
 
+def check_prefix(verify: bool, accept_prefix: bool) -> None:
+    """Refuse --accept-prefix where nothing is verified."""
+    if accept_prefix and not verify:
+        raise UsageError("--accept-prefix says what --verify accepts", hint="give --verify, too")
+
+
 def files_of(models: Sequence[Model], kinds: Sequence[ArtifactKind]) -> list[FetchJob]:
     """Files to fetch. A kind that a model lacks is left out, unless it is all that was asked for.
 

@@ -82,6 +82,7 @@ def command(
     ),
     print_slurm: bool = opt.flag("--print-slurm", help="Print a submit script for Slurm instead of running."),
     results: Path | None = opt.RESULTS,
+    accept_prefix: bool = opt.ACCEPT_PREFIX,
 ) -> int:
     """Measure many models, one process each, and judge what they report.
 
@@ -118,6 +119,7 @@ def command(
         more += ["--time-limit", f"{time_limit:g}"] if time_limit else []
         more += ["--gpus", str(run.gpus)] if run.gpus else []
         more += ["--tag", tag] if tag else []
+        more += ["--accept-prefix"] if accept_prefix else []
         app.data(slurm_script(models, [*options, *more], 0 if device == "cpu" else run.gpus or 1))
         return int(ExitCode.OK)
     program = (sys.executable, "-m", "bddzoo", *_global_options(app))
@@ -146,7 +148,7 @@ def command(
     app.detail(f"sweep {settings.id} in {settings.folder}")
     with SweepView(app) as view:
         finished = Sweep(models, settings, make, view.update).run()
-    return _report(app, finished, settings)
+    return _report(app, finished, settings, accept_prefix)
 
 
 def local_executor(
@@ -188,14 +190,15 @@ def _global_options(app: App) -> list[str]:
     return options
 
 
-def _report(app: App, jobs: Sequence[JobStatus], settings: Settings) -> int:
+def _report(app: App, jobs: Sequence[JobStatus], settings: Settings, accept_prefix: bool) -> int:
     from bddzoo.cli.output import number
     from bddzoo.results import Verdict, judge
     from bddzoo.results.verdict import worst
 
     rows, verdicts, crashed = [], [], False
     for job in sorted(jobs, key=lambda job: job.model.id):
-        report = judge(job.model, job.record) if job.record is not None else None
+        record = job.record
+        report = judge(job.model, record, accept_prefix=accept_prefix) if record is not None else None
         lost = Verdict.UNVERIFIED if job.exit_code == ExitCode.INTEGRITY else Verdict.MISSING
         verdicts.append(report.verdict if report else lost)
         crashed = crashed or (report is None and job.exit_code == ExitCode.BUG)
