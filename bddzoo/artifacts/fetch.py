@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from bddzoo.artifacts.cache import Cache, Entry, new_entry
 from bddzoo.artifacts.digests import CHUNK_BYTES, is_settled, parse_digest_file, strongest, tensors_known
@@ -23,8 +24,36 @@ from bddzoo.artifacts.verification import (
     wrong_content,
 )
 from bddzoo.errors import BddzooError, IntegrityError, MissingError, NetworkError
-from bddzoo.progress import Progress
 from bddzoo.registry.model import Artifact, DigestState, Model
+
+
+class Progress(Protocol):
+    """Receives events of downloads, from several threads; sizes in bytes."""
+
+    def begin(self, key: str, name: str) -> None:
+        """Work on a file starts; `key` names it in later events."""
+
+    def update(self, key: str, done: int, total: int | None, source: str) -> None:
+        """So much of the file has arrived; `done` may shrink when a source starts over."""
+
+    def end(self, key: str, outcome: str) -> None:
+        """Work on the file is over: `cached`, `done`, `failed` or `stopped`."""
+
+    def note(self, key: str, text: str) -> None:
+        """Something worth a line: a source failed, a wait before the next try."""
+
+
+class Silent:
+    """Drops all events."""
+
+    def begin(self, key: str, name: str) -> None: ...
+
+    def update(self, key: str, done: int, total: int | None, source: str) -> None: ...
+
+    def end(self, key: str, outcome: str) -> None: ...
+
+    def note(self, key: str, text: str) -> None: ...
+
 
 # A list of digests of a whole zoo fits; a web site does not.
 MAX_BYTES = 1 << 20

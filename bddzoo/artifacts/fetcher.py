@@ -17,6 +17,8 @@ from bddzoo.artifacts.fetch import (
     Failure,
     FetchResult,
     FileFetch,
+    Progress,
+    Silent,
     no_source,
     require_digest,
     result_of,
@@ -27,7 +29,6 @@ from bddzoo.artifacts.streams import NetworkPolicy, SourceError, Stopped, withou
 from bddzoo.artifacts.tensors import TensorDigester
 from bddzoo.errors import BddzooError, IntegrityError, MissingError
 from bddzoo.files import explain
-from bddzoo.progress import Progress, Silent
 from bddzoo.registry.model import Artifact, ArtifactKind, Model
 
 

@@ -419,7 +419,7 @@ def diff_speed(app: App, first: StoredSpeed, second: StoredSpeed, *, everything:
         second: Another.
         everything: Also when and by what command they were made.
     """
-    from bddzoo.results.diff import field_changes
+    from bddzoo.results.compare import field_changes
 
     a, b = first.record, second.record
     left_out = {"schema", "timings"} | (set() if everything else {"started", "command", "in_turns_with"})

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
 from bddzoo.cli.select import Selection, check_prefix, files_of, parse_kinds
-from bddzoo.errors import BddzooError, UsageError
+from bddzoo.errors import BddzooError, ExitCode, UsageError
+from bddzoo.text import number_of
 
 if TYPE_CHECKING:
+    from bddzoo.artifacts import Fetcher
     from bddzoo.artifacts.fetcher import FetchJob, FetchOutcome
 
 
@@ -49,7 +51,6 @@ def command(
     """
     from bddzoo.artifacts import Cache, Fetcher, NetworkPolicy
     from bddzoo.artifacts.fetcher import fetch_all
-    from bddzoo.cli.fetch_plan import report, say_resumable
     from bddzoo.cli.progress import make_reporter
     from bddzoo.cli.weights import digest_tensors
 
@@ -72,8 +73,6 @@ def command(
         tensors=digest_tensors,
     )
     if dry_run:
-        from bddzoo.cli.fetch_plan import show_plan
-
         return show_plan(app, fetcher, todo, out)
     reporter = make_reporter(app, len(todo))
     fetcher.progress = reporter
@@ -132,3 +131,181 @@ def _deliver(
             failed.append((outcome.job, error))
             row |= {"error": error.message, "exit_code": int(error.exit_code)}
     return rows, failed
+
+
+STATES = {ExitCode.INTEGRITY: "wrong", ExitCode.NETWORK: "unreachable"}
+
+
+def show_plan(app: App, fetcher: Fetcher, todo: Sequence[FetchJob], dest: Path | None) -> int:
+    """Print the plan; opens connections only to look at sizes and first bytes, and none when offline.
+
+    Returns:
+        What fetching would end with as far as that can be told: 0; 5 if a file has no source or the
+        disk has no room; 6 if a source has something else; 7 if none can be reached.
+
+    Raises:
+        BddzooError: The same, if a single file was asked for.
+    """
+    from bddzoo.artifacts.fetcher import work_through
+    from bddzoo.files import format_size
+
+    found: dict[int, tuple[dict[str, Any], BddzooError | None]] = {}
+
+    def look(index: int) -> None:
+        found[index] = _look(fetcher, todo[index])
+
+    work_through(fetcher, len(todo), look)
+    rows, errors = zip(*(found[n] for n in range(len(todo))), strict=True)
+    if app.json:
+        app.data_json(rows)
+    else:
+        table = [
+            (r["state"], r["model"], r["kind"], format_size(r["size_bytes"]), r["source"] or "no source")
+            for r in rows
+        ]
+        app.table(("state", "model", "kind", "size", "source"), table)
+    fits = _say_room(app, fetcher, rows, dest)
+    failed = [(job, error) for job, error in zip(todo, errors, strict=True) if error is not None]
+    if failed:
+        return report_failures(app, fetcher, len(rows), failed, "cannot be fetched")
+    return int(ExitCode.OK if fits else ExitCode.MISSING)
+
+
+def _look(fetcher: Fetcher, job: FetchJob) -> tuple[dict[str, Any], BddzooError | None]:
+    from bddzoo.artifacts.partial import resumable_bytes
+
+    artifact = job.model.artifact(job.kind)
+    assert artifact is not None
+    row: dict[str, Any] = {"model": job.model.id, "kind": job.kind, "name": artifact.name}
+    cached = None if fetcher.force else fetcher.cached(job.model, job.kind)
+    if cached is not None:
+        row |= {"state": "cached", "source": str(cached.path), "size_bytes": cached.size_bytes, "to_fetch": 0}
+        return row, None
+    try:
+        size, source = fetcher.probe(job.model, artifact)
+    except BddzooError as error:
+        state = STATES.get(error.exit_code, "missing")
+        row |= {"state": state, "source": None, "size_bytes": artifact.size_bytes, "to_fetch": 0}
+        return row | {"error": error.message, "exit_code": int(error.exit_code)}, error
+    size = size if size is not None else artifact.size_bytes
+    kept = resumable_bytes(fetcher.cache.partial_folder(job.model, artifact))
+    left = None if size is None else max(0, size - kept)
+    row |= {"state": "resume" if kept else "fetch", "source": source, "size_bytes": size, "to_fetch": left}
+    return row, None
+
+
+def _say_room(app: App, fetcher: Fetcher, rows: Sequence[dict[str, Any]], dest: Path | None) -> bool:
+    """Say what is needed and what is free; returns whether it fits as far as sizes are known."""
+    from bddzoo.artifacts.download import SPARE_BYTES
+    from bddzoo.files import format_size, free_bytes
+
+    def room(folder: Path, need: int) -> tuple[bool, str]:
+        free = free_bytes(folder)
+        fits = free is None or need + min(SPARE_BYTES, need) <= free
+        known = f"{format_size(free)} free at {folder}" if free is not None else f"{folder}: room unknown"
+        return fits, known + ("" if fits else ": NOT ENOUGH ROOM")
+
+    need = sum(r["to_fetch"] or 0 for r in rows)
+    unknown = sum(r["to_fetch"] is None for r in rows)
+    more = f" and {number_of(unknown, 'file')} of unknown size" if unknown else ""
+    fits, known = room(fetcher.cache.root, need)
+    app.say(f"to fetch: {format_size(need)}{more}; {known}")
+    if dest is not None:
+        copied = sum(r["size_bytes"] or 0 for r in rows if "error" not in r)
+        fits_there, known = room(dest.absolute(), copied)
+        app.say(f"to copy: {format_size(copied)}{more}; {known}")
+        fits = fits and fits_there
+    return fits
+
+
+def report(
+    app: App, fetcher: Fetcher, rows: Sequence[dict[str, Any]], failed: Sequence[tuple[FetchJob, BddzooError]]
+) -> int:
+    """Print a line, or an object, per file; then what is unproven and what failed.
+
+    Args:
+        app: Says it.
+        fetcher: Knows which source failed how.
+        rows: A row per file.
+        failed: The files that failed.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        BddzooError: The only file failed.
+    """
+    from bddzoo.files import format_size
+
+    good = [r for r in rows if "path" in r and "error" not in r]
+    if app.json:
+        app.data_json(rows)
+    else:
+        table = [
+            (
+                Path(r["path"]).name,
+                format_size(r["size_bytes"]),
+                r["digest_state"],
+                f"cache, from {r['source']}" if r["cached"] else r["source"],
+            )
+            for r in good
+        ]
+        app.table(("file", "size", "digest", "from"), table)
+    app.warn_unverified([(r["model"], r["digest_state"]) for r in good])
+    return report_failures(app, fetcher, len(rows), failed) if failed else int(ExitCode.OK)
+
+
+def report_failures(
+    app: App,
+    fetcher: Fetcher,
+    count: int,
+    failed: Sequence[tuple[FetchJob, BddzooError]],
+    verb: str = "failed",
+) -> int:
+    """Say which of `count` files failed and how: one as its error, several as a table of the sources.
+
+    Returns:
+        The exit status that matters most.
+
+    Raises:
+        BddzooError: The only file failed.
+    """
+    if count == 1:
+        raise failed[0][1]
+    tabled: list[FetchJob] = []
+    if not app.json and not app.quiet:
+        tabled = [job for job, _ in failed if fetcher.failures.get(f"{job.model.id}/{job.kind}")]
+        _say_table(app, fetcher, tabled)
+    for job, error in failed:
+        if job not in tabled:
+            app.error(error.message, hint=error.hint)
+    codes = {error.exit_code for _, error in failed}
+    hint = "try again, or another source with --from SOURCE" if tabled else None
+    app.error(f"{len(failed)} of {count} files {verb}", hint=hint)
+    worst = (ExitCode.INTEGRITY, ExitCode.NETWORK, ExitCode.MISSING, ExitCode.USAGE)
+    return int(next((c for c in worst if c in codes), ExitCode.BUG))
+
+
+def _say_table(app: App, fetcher: Fetcher, jobs: Sequence[FetchJob]) -> None:
+    """Who failed and how, for people who look after many files."""
+    from bddzoo.cli.output import table as format_table
+
+    keys = [f"{job.model.id}/{job.kind}" for job in jobs]
+    table = [(key, f.source, f.error.text) for key in keys for f in fetcher.failures[key]]
+    headers = ("file", "source", "what happened")
+    if table:
+        app.say(format_table(headers, table))
+
+
+def say_resumable(app: App, fetcher: Fetcher, todo: Sequence[FetchJob]) -> None:
+    """After an interruption: how much of it is kept."""
+    from bddzoo.artifacts.partial import resumable_bytes
+    from bddzoo.files import format_size
+
+    kept = 0
+    for job in todo:
+        artifact = job.model.artifact(job.kind)
+        if artifact is not None:
+            kept += resumable_bytes(fetcher.cache.partial_folder(job.model, artifact))
+    if kept:
+        app.say(f"{format_size(kept)} of unfinished downloads are kept; the same command again goes on there")

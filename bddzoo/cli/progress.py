@@ -8,9 +8,9 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from bddzoo.artifacts.fetch import Silent
 from bddzoo.cli.app import App
 from bddzoo.files import format_size
-from bddzoo.progress import Silent
 from bddzoo.text import printable
 
 if TYPE_CHECKING:

@@ -132,8 +132,7 @@ def lint_(
     """Check across rows; exits 3 where a finding is not acknowledged."""
     from bddzoo.errors import UsageError
     from bddzoo.registry import load_registry
-    from bddzoo.registry.lint import RULES, lint
-    from bddzoo.registry.lint.run import located
+    from bddzoo.registry.lint import RULES, lint, located
     from bddzoo.registry.problems import did_you_mean
 
     if rules:
@@ -258,7 +257,7 @@ Examples:
 )
 def schema(app: App) -> int:
     """Print the registry's JSON Schema, for editors that complete and check YAML."""
-    from bddzoo.registry.schema_export import schema_text
+    from bddzoo.registry.explain import schema_text
 
     app.data(schema_text().rstrip("\n"))
     return 0

@@ -197,8 +197,7 @@ def add(
     """Add a model: checks it with schema and lint, and says what its zoo would still ask for."""
     from bddzoo.registry import load_text
     from bddzoo.registry.edit import assumed_files, missing_facts
-    from bddzoo.registry.lint import lint
-    from bddzoo.registry.lint.run import open_findings
+    from bddzoo.registry.lint import lint, open_findings
 
     if model_id in app.registry.by_id:
         raise UsageError(f"there is a model '{model_id}' already", hint="change its entry in the file")

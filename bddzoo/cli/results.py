@@ -295,7 +295,7 @@ def diff(
 
     from bddzoo.cli.bench import diff_speed
     from bddzoo.datasets.openseg import in_order
-    from bddzoo.results.diff import INCIDENTAL, diff_records
+    from bddzoo.results.compare import INCIDENTAL, diff_records
 
     if both := _both_of_speed(results, a, b):
         diff_speed(app, *both, everything=everything)

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from bddzoo.artifacts import Fetcher
     from bddzoo.registry.model import Model
-    from bddzoo.runs.executor import Executor, ExecutorFactory
-    from bddzoo.runs.plan import JobStatus
+    from bddzoo.runs.plan import Executor, ExecutorFactory, JobStatus
     from bddzoo.runs.sweep import Settings
 
 

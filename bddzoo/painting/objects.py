@@ -12,9 +12,8 @@ import numpy.typing as npt
 from bddzoo.datasets.classes import INS_SEG, PAN_SEG, ClassSet, Colour
 from bddzoo.datasets.formats.panoptic import PanopticMap
 from bddzoo.datasets.formats.scalabel import Detections, Instances
-from bddzoo.painting.class_map import draw_class_map
+from bddzoo.painting.class_map import Box, draw_class_map, write_plate
 from bddzoo.painting.colours import COUNT, lighter, object_colour
-from bddzoo.painting.text import Box, write_plate
 
 Image = npt.NDArray[np.uint8]
 Ids = npt.NDArray[np.uint16]

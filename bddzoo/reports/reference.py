@@ -49,7 +49,7 @@ def protocols(models: Iterable[Model]) -> str:
 
 def schema() -> str:
     """The registry's mappings: their keys, types, defaults, and meaning."""
-    from bddzoo.registry.schema_export import registry_schema
+    from bddzoo.registry.explain import registry_schema
 
     found = registry_schema()
     parts: dict[str, Any] = {"The file": {k: v for k, v in found.items() if k != "$defs"}, **found["$defs"]}

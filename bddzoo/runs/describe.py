@@ -15,9 +15,8 @@ from bddzoo.datasets.formats.panoptic import PanopticMap
 from bddzoo.datasets.formats.scalabel import Detections
 from bddzoo.datasets.formats.tags import Tag
 from bddzoo.datasets.images import Sample
-from bddzoo.painting.class_map import draw_class_map
+from bddzoo.painting.class_map import draw_class_map, write_plate
 from bddzoo.painting.objects import draw_instances, draw_panoptic
-from bddzoo.painting.text import write_plate
 
 Image = npt.NDArray[np.uint8]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
-from bddzoo.runs.executor import Executor, Job, JobResult, RunningJob
+from bddzoo.runs.plan import Executor, Job, JobResult, RunningJob
 
 
 class Prefetcher:

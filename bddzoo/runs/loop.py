@@ -105,9 +105,8 @@ class Loop:
         Raises:
             KeyboardInterrupt: Ctrl-C, unless the consumer keeps what was done.
         """
-        from bddzoo.inference.background import Sink
         from bddzoo.inference.batches import Events
-        from bddzoo.inference.pipeline import predict_frames
+        from bddzoo.inference.pipeline import Sink, predict_frames
 
         events = Events(error=self._bad, remark=self._remark, smaller_batch=self._smaller)
         keep = (KeyboardInterrupt,) if self.consumer.keeps_partial else ()

@@ -26,8 +26,8 @@ from typing import IO, Any
 
 from bddzoo.errors import MissingError, NetworkError, UsageError
 from bddzoo.results.manage import pack_records
-from bddzoo.runs.executor import Executor, Job, JobResult, RunningJob
 from bddzoo.runs.local import stop_group
+from bddzoo.runs.plan import Executor, Job, JobResult, RunningJob
 from bddzoo.version import __version__
 
 CONNECT_S = 10.0

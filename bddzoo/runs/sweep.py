@@ -26,9 +26,13 @@ from bddzoo.registry.model import Model
 from bddzoo.results.manage import keep_records
 from bddzoo.results.record import Record
 from bddzoo.results.store import scan_records
-from bddzoo.runs.executor import Executor, ExecutorFactory, Job, JobResult, RunningJob
 from bddzoo.runs.plan import (
+    Executor,
+    ExecutorFactory,
+    Job,
+    JobResult,
     JobStatus,
+    RunningJob,
     acquire_lock,
     largest_first,
     last_line,

@@ -84,8 +84,7 @@ def predict_and_score(
     runner: Any, model: Any, frames: list[Any], scorer: Any, device: Any, batch: int
 ) -> list[Any]:
     """The pipeline of `bddzoo eval` with any runner; the predictions."""
-    from bddzoo.inference.background import Sink
-    from bddzoo.inference.pipeline import predict_frames
+    from bddzoo.inference.pipeline import Sink, predict_frames
 
     by_name = {frame.name: frame for frame in frames}
     results = []

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from bddzoo.artifacts import Cache, NetworkPolicy
+from bddzoo.artifacts.fetch import Silent
 from bddzoo.artifacts.maintain import check_cache
 from bddzoo.errors import IntegrityError, MissingError, NetworkError
-from bddzoo.progress import Silent
 from tests.artifacts.conftest import small_disk
 from tests.artifacts.registry import weights, write_registry
 from tests.artifacts.zoo import CALM, QUICK, fetch_in_process, leftovers, make_bytes, make_fetcher, make_model

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from bddzoo.engines.load import make_runner
-from bddzoo.engines.openseg.attention import PositionAttention, rows
-from bddzoo.engines.openseg.folding import EPS
-from bddzoo.engines.openseg.network import OpensegNetwork
+from bddzoo.engines.openseg.heads import PositionAttention, rows
+from bddzoo.engines.openseg.network import EPS, OpensegNetwork
 from bddzoo.engines.openseg.runner import OpensegRunner, resize_cubic
 from bddzoo.engines.openseg.spec import Spec
 from bddzoo.engines.recipe import recipe_state

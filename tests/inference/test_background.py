@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bddzoo.inference.background import Sink, prefetch
+from bddzoo.inference.pipeline import Sink, prefetch
 
 
 @settings(max_examples=40, deadline=None)

@@ -4,10 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bddzoo.datasets.classes import DRIVABLE, SEM_SEG
-from bddzoo.painting.class_map import draw_class_map
+from bddzoo.painting.class_map import draw_class_map, plate_size, write_plate
 from bddzoo.painting.colours import contrast, object_colour
 from bddzoo.painting.objects import Shown, bounds, draw_objects
-from bddzoo.painting.text import plate_size, write_plate
 
 
 def grey(height=120, width=200, value=100) -> np.ndarray:

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from bddzoo.registry import Registry, default_path, load_registry, load_text
-from bddzoo.registry.lint import RULES, Finding, lint
-from bddzoo.registry.lint.run import located, open_findings
+from bddzoo.registry.lint import RULES, Finding, lint, located, open_findings
 from tests.cli.inprocess import command
 from tests.registry.facts import PUBLISHED
 from tests.registry.test_rows import LATER

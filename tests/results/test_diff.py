@@ -6,7 +6,7 @@ import pytest
 
 from bddzoo.errors import IntegrityError, MissingError
 from bddzoo.results import RunInfo, find_record, write_record
-from bddzoo.results.diff import diff_records
+from bddzoo.results.compare import diff_records
 from tests.results.factory import make_model, make_record
 
 

@@ -17,8 +17,7 @@ from typing import Any
 import pytest
 
 from bddzoo.errors import MissingError, NetworkError, UsageError
-from bddzoo.runs.executor import Job, JobResult
-from bddzoo.runs.plan import JobStatus
+from bddzoo.runs.plan import Job, JobResult, JobStatus
 from bddzoo.runs.ray import connected, require_ray, run_job
 from bddzoo.version import __version__
 from tests.results.factory import measured, started

@@ -24,8 +24,8 @@ from torch import nn
 from bddzoo.engines.checkpoint import open_checkpoint
 from bddzoo.engines.load import put_on
 from bddzoo.engines.openseg.backbones import SLOPE
-from bddzoo.engines.openseg.folding import FoldedState
 from bddzoo.engines.openseg.layout import Norm
+from bddzoo.engines.openseg.network import FoldedState
 from bddzoo.engines.openseg.runner import OpensegRunner
 from bddzoo.engines.openseg.spec import Spec, is_spec, spec_of, why_not
 from bddzoo.engines.openseg.training_facts import read_training_facts
