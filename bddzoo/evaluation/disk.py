@@ -311,7 +311,8 @@ class _Run:
                 open_frames(s, self.task, official=self.options.official) for s in (self.gt, self.pred)
             ]
             self._same_task(*sides)
-            gt, pred = (tracks.videos_of_json(side) for side in sides)
+            self.mixed = any(side.kind == "masks" for side in sides)
+            gt, pred = (tracks.videos_of_frames(side, by_name=self.mixed) for side in sides)
             boxes = self.task == "box_track"
             source = "boxes" if boxes else "rle"
             work = (tracks.BoxTracks if boxes else tracks.RleTracks)(sides[0], sides[1], self.options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bddzoo.datasets.classes import IGNORED
+from bddzoo.datasets.classes import IGNORED, INS_SEG
 from bddzoo.datasets.formats.convert import scored_frame
 from bddzoo.datasets.formats.frames import Frame, Label, Rle, encode_frame
 from bddzoo.datasets.formats.labels import FLAGS
@@ -13,6 +13,7 @@ from bddzoo.datasets.formats.readers import PngLabels, open_labels
 from bddzoo.datasets.formats.rle import encode_values
 from bddzoo.datasets.images import frame_stem
 from bddzoo.datasets.sources import Source
+from bddzoo.evaluation.options import TRACKED
 
 
 class MaskFrames:
@@ -28,13 +29,16 @@ class MaskFrames:
     kind = "masks"
 
     def __init__(self, source: Source, task: str, score_file: Path | None, *, scored: bool) -> None:
-        labels = open_labels(source.path, task, score_file)
+        # Bitmasks of tracks are those of instances, in a folder for each video.
+        labels = open_labels(source.path, INS_SEG.task if task in TRACKED else task, score_file)
         assert isinstance(labels, PngLabels)
         self._labels, self._scored = labels, scored
         self.source = source
         # As frames of JSON files are called.
         self.names = [f"{frame_stem(PurePosixPath(key).name)}.jpg" for key in labels.keys]
-        self.videos: list[str | None] = [None] * len(self.names)
+        folders = [Path(labels.where(key)).parent.name for key in labels.keys]
+        self.videos: list[str | None] = [name if task in TRACKED else None for name in folders]
+        self.positions = range(len(self.names))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -64,6 +68,7 @@ class MaskFrames:
                     _rle(item.rle),
                     item.score,
                     attributes={key: True for key, bit in FLAGS.items() if item.flags & bit} or None,
+                    id=item.ident,
                 )
                 for item in found.items
             ],

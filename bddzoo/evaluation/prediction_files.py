@@ -139,11 +139,6 @@ def open_frames(
             raise MissingError(f"{source.path} has no JSON files", hint=f"{what} come as JSON")
         from bddzoo.evaluation.label_frames import MaskFrames
 
-        if task == "seg_track":
-            raise MissingError(
-                f"{source.path} holds PNG files, the other side JSON",
-                hint="bitmasks are scored against bitmasks, RLE against RLE",
-            )
         return MaskFrames(source, task, score_file, scored=scored and task == "ins_seg")
     kind = coco_kind(source, members[0]) if len(members) == 1 else ""
     if not kind:

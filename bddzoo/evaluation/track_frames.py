@@ -26,6 +26,7 @@ from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT
 from bddzoo.evaluation.det_frames import check_reach, read_objects
 from bddzoo.evaluation.frame_warnings import FrameResult, FrameWarnings
 from bddzoo.evaluation.jobs import listing
+from bddzoo.evaluation.label_frames import MaskFrames
 from bddzoo.evaluation.mask_frames import MaskWork
 from bddzoo.evaluation.metrics.tracking import TrackFrame, video_counts
 from bddzoo.evaluation.options import TOOLKIT_LIMIT, Options
@@ -43,7 +44,7 @@ class Slot(NamedTuple):
     """A frame of a video.
 
     Attributes:
-        position: Its number in the video (of masks: its bare name).
+        position: Its number in the video (where one side is masks: its bare name).
         name: Its name.
         at: Where it is in its source.
     """
@@ -64,8 +65,12 @@ class VideoPair(NamedTuple):
     pred: Sequence[Slot] | None
 
 
-def videos_of_json(frames: JsonFrames) -> dict[str, list[Slot]]:
+def videos_of_frames(frames: JsonFrames | MaskFrames, *, by_name: bool = False) -> dict[str, list[Slot]]:
     """Frames of each video by name, in order.
+
+    Args:
+        frames: The frames of all videos.
+        by_name: Frames belong together by their names, not by `frameIndex`, which bitmasks lack.
 
     Raises:
         MissingError: A frame does not say its video, or its place there is not a number.
@@ -77,7 +82,11 @@ def videos_of_json(frames: JsonFrames) -> dict[str, list[Slot]]:
         if position is not None and type(position) is not int:
             raise MissingError(f"{frames.where(at)}: frameIndex {position!r} is not a whole number")
         videos.setdefault(video, []).append(Slot(position, frames.names[at], at))
-    return {name: sorted(slots, key=lambda s: s.position or 0) for name, slots in sorted(videos.items())}
+    for slots in videos.values():
+        slots.sort(key=lambda s: s.position or 0)
+        if by_name:
+            slots[:] = (s if s.position is None else s._replace(position=stem(s.name)) for s in slots)
+    return dict(sorted(videos.items()))
 
 
 def videos_of_masks(source: Source) -> dict[str, list[Slot]]:

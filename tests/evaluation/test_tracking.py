@@ -165,7 +165,7 @@ def test_masks_and_boxes_are_not_mixed(tmp_path):
     )
     with pytest.raises(MissingError, match="boxes come as JSON"):
         evaluate("box_track", gt, tmp_path / "masks")
-    with pytest.raises(MissingError, match="holds PNG files, the other side JSON"):
+    with pytest.raises(MissingError, match="holds labels of box_track, not of seg_track"):
         evaluate("seg_track", gt, tmp_path / "masks")
 
 
@@ -203,3 +203,39 @@ def test_extras(tmp_path, capsys):
     assert run([*command, "--errors"]) == 2
     whole = evaluate("box_track", *paths)
     assert load(dump(whole.accumulator)).compute().summary == whole.scores.summary
+
+
+@many
+@given(seeds)
+def test_bitmasks_against_rle(seed):
+    rng = np.random.default_rng(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for k in range(int(rng.integers(1, 4))):
+            truth = scenes.objects(rng, int(rng.integers(1, 9)), flags=(0, 0, 0, 1, 2, 4), classes=8)
+            for at in range(int(rng.integers(1, 5))):
+                truth = scenes.moved(rng, truth, classes=8) or truth
+                found = scenes.moved(rng, truth, classes=8) or truth
+                for side, objects in (("gt", truth), ("pred", found)):
+                    write_png(root / side / f"v{k}/f{at}.png", scenes.paint(objects))
+        for side in ("gt", "pred"):
+            (root / f"{side}.json").write_text(json.dumps(tracks.of_bitmasks(root / side)))
+        plain = evaluate("seg_track", root / "gt", root / "pred")
+        for names in (("gt.json", "pred"), ("gt", "pred.json"), ("gt.json", "pred.json")):
+            found = evaluate("seg_track", *(root / name for name in names))
+            assert str(found.scores) == str(plain.scores), names
+            assert found.warnings == []
+
+
+def test_what_bitmasks_lack_next_to_rle_is_said(tmp_path):
+    rng = np.random.default_rng(0)
+    for at in range(3):
+        write_png(tmp_path / f"gt/a/f{at}.png", scenes.paint(scenes.objects(rng, 3)))
+    frames = tracks.of_bitmasks(tmp_path / "gt")
+    (tmp_path / "pred.json").write_text(json.dumps(frames[:2]))
+    with pytest.raises(MissingError, match=r"video a lacks 1 of 3 frames: f2"):
+        evaluate("seg_track", tmp_path / "gt", tmp_path / "pred.json")
+    del frames[1]["frameIndex"]
+    (tmp_path / "pred.json").write_text(json.dumps(frames))
+    with pytest.raises(MissingError, match="has no frameIndex"):
+        evaluate("seg_track", tmp_path / "gt", tmp_path / "pred.json")

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 from pycocotools import mask as coco
 
@@ -119,3 +120,25 @@ def write(root: Path, gt, pred) -> tuple[Path, Path]:
     (root / "gt.json").write_text(json.dumps(gt))
     (root / "pred.json").write_text(json.dumps({"frames": pred}))
     return root / "gt.json", root / "pred.json"
+
+
+def of_bitmasks(root: Path):
+    """Frames of JSON with the masks of bitmasks in a folder for each video."""
+    out = []
+    for video in sorted(root.iterdir()):
+        for at, path in enumerate(sorted(video.glob("*.png"))):
+            pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(int)
+            ids = pixels[..., 0] << 8 | pixels[..., 3]
+            labels = []
+            for ident in np.unique(ids[ids > 0]).tolist():
+                mask = ids == ident
+                encoded = coco.encode(np.asfortranarray(mask, np.uint8))
+                label = {"id": str(ident), "category": INS_SEG.names[pixels[mask][0, 2] - 1]}
+                flags = pixels[mask][0, 1]
+                label["attributes"] = {"ignored": bool(flags & 1), "crowd": bool(flags & 2)}
+                label["rle"] = {"counts": encoded["counts"].decode(), "size": list(mask.shape)}
+                labels.append(label)
+            out.append(
+                {"name": f"{path.stem}.jpg", "videoName": video.name, "frameIndex": at, "labels": labels}
+            )
+    return out
