@@ -52,7 +52,7 @@ def mini(
 ) -> None:
     """Make a synthetic data set: street scenes in the layout of BDD100K, or shapes in that of another set.
 
-    1280x720 images, class maps, instance bitmasks and frame attributes; with --dataset tiny images in the
+    1280x720 images and labels of six tasks, with frame attributes; with --dataset tiny images in the
     layout of that set, with its label values. The same seed gives the same labels on every machine, and a
     frame depends on seed, split and number alone. A folder that holds something else is left alone; --force
     replaces an earlier mini set.

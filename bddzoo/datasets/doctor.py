@@ -177,7 +177,7 @@ def _list(
 ) -> tuple[SplitReport, Listing | None]:
     expected = published_images(dataset, task, split) or 0
     if mini is not None:
-        expected = int(mini.get(split, 0)) if task != "pan_seg" else 0
+        expected = int(mini.get(split, 0))
     report = SplitReport(task, split, expected=expected)
     folders = [layout.image_folder(task, split), layout.labels(task, split)]
     try:

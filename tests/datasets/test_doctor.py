@@ -44,10 +44,10 @@ def test_a_mini_set_is_complete(source):
     report = examine(source)
     assert report.usable
     assert report.mini["seed"] == 0
-    val = [s for s in report.splits if s.split == "val" and s.task != "pan_seg"]
+    val = [s for s in report.splits if s.split == "val"]
     assert [(s.state, s.images, s.labels, s.attributes, s.sizes) for s in val] == [
         ("complete", 3, 3, 3, {"1280x720": 3})
-    ] * 5
+    ] * 6
     assert all(s.state == "absent" for s in report.splits if s not in val)
 
 
@@ -175,7 +175,7 @@ def test_command_on_a_whole_set(source):
     done = bddzoo("data", "check", "--data", str(source))
     assert done.returncode == 0, done.stderr
     assert "synthetic mini set" in done.stdout
-    assert done.stdout.count("complete") == 5
+    assert done.stdout.count("complete") == 6
 
 
 def test_command_as_json(source):

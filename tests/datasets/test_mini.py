@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from bddzoo.datasets.classes import INS_SEG, PAN_SEG, PAN_STUFF, SEM_SEG
 from bddzoo.datasets.formats.mask import read_bitmask, read_mask
 from bddzoo.datasets.identity import digest_label_files
 from bddzoo.datasets.images import BddLayout
@@ -49,13 +50,14 @@ def test_layout_is_complete(root):
                 f"labels/sem_seg/masks/{split}/{stem}.png",
                 f"labels/drivable/masks/{split}/{stem}.png",
                 f"labels/ins_seg/bitmasks/{split}/{stem}.png",
+                f"labels/pan_seg/bitmasks/{split}/{stem}.png",
             }
     assert set(files(root)) == expected
     assert len(set(names["train"]) | set(names["val"])) == 5
 
 
 def test_the_layout_reader_finds_frames_labels_and_attributes(root):
-    for task in ("sem_seg", "ins_seg", "drivable", "det"):
+    for task in ("sem_seg", "ins_seg", "drivable", "det", "pan_seg", "tagging"):
         frames = BddLayout(root).frames(task, "val")
         assert len(frames) == 3
         assert all(
@@ -68,9 +70,29 @@ def test_files_hold_what_was_drawn(root):
     assert np.array_equal(read_mask(root / f"labels/sem_seg/masks/val/{stem}.png"), frame.sem)
     assert np.array_equal(read_mask(root / f"labels/drivable/masks/val/{stem}.png"), frame.drivable)
     assert np.array_equal(read_bitmask(root / f"labels/ins_seg/bitmasks/val/{stem}.png"), frame.bitmask)
+    assert np.array_equal(read_bitmask(root / f"labels/pan_seg/bitmasks/val/{stem}.png"), frame.panoptic)
     image = cv2.imread(str(root / f"images/10k/val/{stem}.jpg"))
     assert image.shape == (720, 1280, 3)
     assert np.abs(image[..., ::-1].astype(float) - frame.image).mean() < 8
+
+
+def test_panoptic_labels_are_the_objects_and_the_stuff_of_the_others(root):
+    for index in range(3):
+        frame = render(3, "val", index)
+        whole = frame.panoptic
+        ids = whole[..., 2].astype(int) << 8 | whole[..., 3]
+        things = frame.bitmask[..., 0] > 0
+        assert (whole[things, 1:] == frame.bitmask[things, 1:]).all()
+        assert (whole[things, 0] > PAN_STUFF).all()
+        assert ((ids > 0) == (things | (frame.sem < 11))).all()
+        for number in np.unique(ids[ids > 0]):
+            (value,) = np.unique(whole[ids == number, 0])
+            name = PAN_SEG.names[value - 1]
+            if value <= PAN_STUFF:
+                assert set(np.unique(frame.sem[ids == number])) == {SEM_SEG.index(name)}
+            else:
+                (value,) = np.unique(frame.bitmask[ids == number, 0])
+                assert name.replace("person", "pedestrian") == INS_SEG.names[value - 1]
 
 
 def test_what_can_be_driven_on_is_road(root):

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.datasets.classes import INS_SEG
+from bddzoo.datasets.classes import INS_SEG, PAN_SEG, SEM_SEG
 from bddzoo.datasets.mini.draw import (
     BOXED,
     HEIGHT,
@@ -270,6 +270,18 @@ class MiniFrame:
     bitmask: NDArray[np.uint8]
     attributes: dict[str, str]
     boxes: list[LabelledBox] = field(default_factory=list)
+
+    @property
+    def panoptic(self) -> NDArray[np.uint8]:
+        """(720, 1280, 4) uint8, RGBA: objects by panoptic class, one segment of each kind of stuff."""
+        out = self.bitmask.copy()
+        things = ("person", *INS_SEG.names[1:])
+        out[..., 0] = np.array([0, *(PAN_SEG.index(kind) + 1 for kind in things)])[self.bitmask[..., 0]]
+        last = int((self.bitmask[..., 2].astype(int) << 8 | self.bitmask[..., 3]).max())
+        for number, kind in enumerate(SEM_SEG.names[: -len(things)], last + 1):
+            pixels = (self.sem == SEM_SEG.index(kind)) & (self.bitmask[..., 0] == 0)
+            out[pixels] = (PAN_SEG.index(kind) + 1, 0, number >> 8, number & 255)
+        return out
 
 
 def render(seed: int, split: str, index: int) -> MiniFrame:

@@ -4,6 +4,7 @@
     labels/sem_seg/masks/{train,val}/*.png       class ids 0..18, 255
     labels/drivable/masks/{train,val}/*.png      0 direct, 1 alternative, 2 background
     labels/ins_seg/bitmasks/{train,val}/*.png    RGBA
+    labels/pan_seg/bitmasks/{train,val}/*.png    RGBA
     labels/det_20/det_{train,val}.json           weather, scene, time of day and boxes of each frame
     mini.json                                    how it was made
 
@@ -270,6 +271,7 @@ def _files(meta: dict[str, Any]) -> Iterable[str]:
             yield f"labels/sem_seg/masks/{split}/{name}.png"
             yield f"labels/drivable/masks/{split}/{name}.png"
             yield f"labels/ins_seg/bitmasks/{split}/{name}.png"
+            yield f"labels/pan_seg/bitmasks/{split}/{name}.png"
         if meta[split]:
             yield f"labels/det_20/det_{split}.json"
 
@@ -325,10 +327,12 @@ def _write_frame(draft: Path, split: str, name: str, frame: MiniFrame) -> None:
         (draft / "images/10k" / split / f"{name}.jpg", cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR), jpeg),
         (draft / "labels/sem_seg/masks" / split / f"{name}.png", frame.sem, png),
         (draft / "labels/drivable/masks" / split / f"{name}.png", frame.drivable, png),
-        (
-            draft / "labels/ins_seg/bitmasks" / split / f"{name}.png",
-            cv2.cvtColor(frame.bitmask, cv2.COLOR_RGBA2BGRA),
-            png,
+        *(
+            (draft / place / split / f"{name}.png", cv2.cvtColor(bitmask, cv2.COLOR_RGBA2BGRA), png)
+            for place, bitmask in (
+                ("labels/ins_seg/bitmasks", frame.bitmask),
+                ("labels/pan_seg/bitmasks", frame.panoptic),
+            )
         ),
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
