@@ -199,14 +199,14 @@ class EvalRun:
     ) -> tuple[dict[str, Any], ExitCode]:
         """Write the predictions of a split without labels: nothing is scored or judged."""
         from bddzoo.cli.predict import run_prediction
-        from bddzoo.evaluation.submission import TEST_FRAMES
+        from bddzoo.evaluation.submission import PACKED
         from bddzoo.runs.predict import Prediction
 
         app, split = self.app, self.options.split
         job = Prediction(self.model, images, self.options, resume=self.resume)
         found = run_prediction(app, job, weights, sources, offline=offline)
         said = f"{self.model.id}: split '{split}' has no labels, so nothing was scored or judged"
-        if self.model.task in TEST_FRAMES:
+        if self.model.task in PACKED:
             command = f"bddzoo pack -t {self.model.task} -r {job.out} -o submission.zip"
             said += f"; for a test server: {command}"
         app.say(said)

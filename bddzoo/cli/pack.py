@@ -19,12 +19,15 @@ from bddzoo.text import number_of
 Examples:
   bddzoo pack -t sem_seg -r predictions/ -i images/10k/test -o submission.zip
   bddzoo pack -t ins_seg -r predictions/ins_seg.json -o submission.zip
+  bddzoo pack -t det -r predictions/ -i images/100k/test -o submission.zip
 """
 )
 def command(
     app: App,
     *,
-    task: str = opt.task_of("sem_seg", "drivable", "ins_seg", "pan_seg", help="What was predicted."),
+    task: str = opt.task_of(
+        "sem_seg", "drivable", "ins_seg", "pan_seg", "det", "tagging", help="What was predicted."
+    ),
     predictions: Path = opt.PREDICTIONS,
     out: Path = opt.out_file("Archive to write."),
     force: bool = opt.FORCE,
@@ -66,3 +69,5 @@ def command(
         app.say(f"{number_of(packed.frames, 'frame')} in {number_of(packed.files, 'file')}, {size}: {out}")
         for server in servers:
             app.say(f"submit it at {server}")
+        if not servers:
+            app.say(f"no zoo names a server for {task}")

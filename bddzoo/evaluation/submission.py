@@ -5,27 +5,30 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from bddzoo.datasets.classes import CLASS_SETS
+from bddzoo.datasets.formats.boxes import CLASS_OF, boxes_of
 from bddzoo.datasets.formats.frames import JsonFrames, coco_kind
 from bddzoo.datasets.formats.mask import decode_bitmask, decode_mask
 from bddzoo.datasets.formats.png import PALETTE
+from bddzoo.datasets.identity import BDD100K, published_images
 from bddzoo.datasets.openseg import scheme_hint
 from bddzoo.datasets.sources import Source, open_source
-from bddzoo.errors import MissingError
+from bddzoo.errors import MissingError, UsageError
 from bddzoo.evaluation.bitmask import segments
+from bddzoo.evaluation.det_frames import read_objects
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
 from bddzoo.evaluation.metrics.insseg import score_entries
-from bddzoo.evaluation.options import MASK_HEIGHT, MASK_WIDTH
+from bddzoo.evaluation.options import JSON_TASKS, MASK_HEIGHT, MASK_WIDTH, Options
 from bddzoo.evaluation.rle_frames import prediction_problem
 from bddzoo.files import atomic_open
 
-# Frames of BDD100K's test sets: segmentation on the 10K images, drivable area on the 100K images.
-TEST_FRAMES = {"sem_seg": 2000, "ins_seg": 2000, "pan_seg": 2000, "drivable": 20000}
-RLE_HINT = "bddzoo convert-labels --to rle makes a file that it reads"
+JSON_HINT = "bddzoo convert-labels --to {} makes a file that it reads"
+PACKED = ("sem_seg", "drivable", "ins_seg", "pan_seg", "det")
 MASKS_HINT = "bddzoo convert-labels --to masks makes files that it reads"
 # Archives of the same predictions are the same bytes.
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -54,8 +57,8 @@ def pack(
     """Check predictions as a server would, and pack them into a zip.
 
     Args:
-        task: `sem_seg`, `drivable`, `ins_seg` or `pan_seg`.
-        predictions: Folder of PNGs, or RLE JSON.
+        task: `sem_seg`, `drivable`, `ins_seg`, `pan_seg` or `det`.
+        predictions: Folder of PNGs, or RLE JSON; of detection a JSON file of boxes.
         out: Archive to write.
         score_file: Scores of bitmasks (ins_seg).
         images: Folder of the test images: their names must be those of the predictions.
@@ -63,8 +66,14 @@ def pack(
         workers: Threads.
 
     Raises:
+        UsageError: There is no server for the task.
         MissingError: Anything that the server would refuse, or score as wrong; all bad frames are named.
     """
+    if task not in PACKED:
+        raise UsageError(
+            f"BDD100K has no challenge of {task}, so nothing takes a submission",
+            hint=f"'bddzoo score -t {task}' scores predictions of the val split",
+        )
     source = open_source(predictions)
     pngs, texts = source.with_suffix(".png"), source.with_suffix(".json")
     strays = [m for m in source.members if m not in pngs and m not in texts]
@@ -74,8 +83,11 @@ def pack(
         raise MissingError(f"{source.path} must hold PNG files or JSON files, and only these")
     if texts and coco_kind(source, texts[0]):
         raise MissingError(
-            f"{source.where(texts[0])} is a COCO file, which the server does not read", hint=RLE_HINT
+            f"{source.where(texts[0])} is a COCO file, which the server does not read",
+            hint=JSON_HINT.format("boxes" if task in JSON_TASKS else "rle"),
         )
+    if pngs and task in JSON_TASKS:
+        raise MissingError(f"{source.path} has no JSON files", hint="boxes come as JSON")
     names = [PurePosixPath(m).stem for m in pngs]
     jobs: list[tuple[str, str | int]] = [(n, m) for n, m in zip(names, pngs, strict=True)]
     check: Callable[[tuple[str, str | int]], None]
@@ -84,12 +96,13 @@ def pack(
         frames = JsonFrames(source, texts)
         names = [PurePosixPath(n).stem for n in frames.names]
         jobs = list(zip(names, range(len(frames)), strict=True))
-        check = _json_check(task, frames)
+        check = _json_check(_box_problem if task in JSON_TASKS else partial(prediction_problem, task), frames)
         files = [(PurePosixPath(m).name, source, m) for m in texts]
     else:
         scores = _scores(task, source, score_file, names, files)
         check = _png_check(task, source, scores)
-    _names(names, source, images, TEST_FRAMES[task] if count is None and not images else count)
+    expected = published_images(BDD100K, task, "test") if count is None and not images else count
+    _names(names, source, images, expected)
     raise_all(
         [r for _, r in run_jobs(check, jobs, workers) if isinstance(r, MissingError)], "frames", "packed"
     )
@@ -183,13 +196,34 @@ def _scored(ids: list[int], frames: JsonFrames, index: dict[str, int], name: str
         raise MissingError(f"{path}: instances without a score: {listing(map(str, bare), 5)}")
 
 
-def _json_check(task: str, frames: JsonFrames) -> Callable[[tuple[str, str | int]], None]:
+def _json_check(
+    problem_of: Callable[[JsonFrames, int], str | None], frames: JsonFrames
+) -> Callable[[tuple[str, str | int]], None]:
     def check(job: tuple[str, str | int]) -> None:
-        problem = prediction_problem(task, frames, int(job[1]))
+        at = int(job[1])
+        problem = problem_of(frames, at)
+        if problem is None and not frames.names[at].endswith(".jpg"):
+            problem = "it would be taken for missing: the server's frames end in .jpg"
         if problem:
-            raise MissingError(f"{frames.where(int(job[1]))}: {problem}")
+            raise MissingError(f"{frames.where(at)}: {problem}")
 
     return check
+
+
+def _box_problem(frames: JsonFrames, at: int) -> str | None:
+    """What is wrong with the boxes of a frame, or None.
+
+    Raises:
+        MissingError: Labels that cannot be read, or are not boxes of detection.
+    """
+    if boxes_of(frames, at).boxless:
+        return "a label without a box"
+    found = read_objects(frames, at, CLASS_OF, Options())
+    if any(score is None or not np.isfinite(score) for score in found.scores):
+        return "a box without a score"
+    if found.reach is not None and found.reach <= 2:
+        return "not one box reaches beyond the first pixel; coordinates are in pixels"
+    return None
 
 
 def _write(out: Path, files: list[tuple[str, Source, str]]) -> None:

@@ -155,3 +155,60 @@ def test_a_format_that_the_server_does_not_read_names_the_command_that_helps(mas
     assert run(convert) == 0
     assert pack(masks, task, "--count", "1", what=out.name) == 5
     assert f"bddzoo convert-labels --to {'rle' if to == 'coco' else 'masks'}" in capsys.readouterr().err
+
+
+def boxes(root, change=lambda frame: None):
+    out = []
+    for i in range(2):
+        corners = {"x1": 10.0, "y1": 10.0, "x2": 59.5, "y2": 40.0}
+        out.append(
+            {"name": f"f{i}.jpg", "labels": [{"id": "1", "category": "car", "score": 0.9, "box2d": corners}]}
+        )
+    change(out[1])
+    (root / "det.json").write_text(json.dumps({"frames": out}))
+
+
+BAD_BOXES = {
+    "another category": (lambda f: f["labels"][0].update(category="lane"), "f1.jpg: unknown category 'lane'"),
+    "no score": (lambda f: f["labels"][0].pop("score"), "f1.jpg: a box without a score"),
+    "no box": (lambda f: f["labels"][0].pop("box2d"), "f1.jpg: a label without a box"),
+    "corners": (lambda f: f["labels"][0]["box2d"].update(x2=2.0), "f1.jpg: a box whose second corner"),
+    "shares": (
+        lambda f: f["labels"][0]["box2d"].update(x1=0.1, y1=0.1, x2=0.2, y2=0.2),
+        "f1.jpg: not one box reaches beyond the first pixel",
+    ),
+    "a PNG's name": (lambda f: f.update(name="f1.png"), "f1.png: it would be taken for missing"),
+    "twice": (lambda f: f.update(name="f0.jpg"), "has frames more than once: f0"),
+    "a name that is not there": (lambda f: f.update(name="g.jpg"), "lacks 1 of 2 frames: f1"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_BOXES)
+def test_submissions_of_boxes(tmp_path, capsys, kind):
+    (tmp_path / "images").mkdir()
+    for i in range(2):
+        (tmp_path / f"images/f{i}.jpg").touch()
+    more = ["--images", str(tmp_path / "images")]
+    boxes(tmp_path)
+    assert pack(tmp_path, "det", *more, what=".") == 0
+    assert "submit it at https://eval.ai/web/challenges/challenge-page/1260" in capsys.readouterr().err
+    assert zipfile.ZipFile(tmp_path / "s.zip").namelist() == ["det.json"]
+    change, text = BAD_BOXES[kind]
+    boxes(tmp_path, change)
+    assert pack(tmp_path, "det", *more, what="det.json", out="t.zip") == 5
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert text in lines[0]
+    assert not (tmp_path / "t.zip").exists()
+
+
+def test_the_test_set_of_detection_has_20000_frames(tmp_path, capsys):
+    boxes(tmp_path)
+    assert pack(tmp_path, "det", what="det.json") == 5
+    assert "has 2 frames, the test set 20000" in capsys.readouterr().err
+
+
+def test_there_is_no_challenge_of_tagging(tmp_path, capsys):
+    (tmp_path / "pred.json").write_text("[]")
+    assert pack(tmp_path, "tagging", what="pred.json") == 2
+    assert "BDD100K has no challenge of tagging" in capsys.readouterr().err
