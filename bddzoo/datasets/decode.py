@@ -32,6 +32,19 @@ from bddzoo.errors import MissingError
 
 # Brands of ISO base media files (ISO/IEC 14496-12) that phones write and OpenCV does not read.
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+# What a file that can't be decoded is by its first bytes, from a place on.
+_OTHER_KINDS = (
+    (4, b"ftypavi", "an AVIF image"),
+    (4, b"ftyp", "a video"),
+    (4, b"jP  ", "a JPEG 2000 image"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
+    (4, b"JXL ", "a JPEG XL image"),
+    (0, b"\xff\x0a", "a JPEG XL image"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"PK\x03\x04", "a zip archive"),
+    (0, b"\x1f\x8b", "a gzip file"),
+    (0, bytes(64), "nothing but zeros"),
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +102,10 @@ def decode_image(content: bytes, path: Path) -> Image:
     except cv2.error as error:
         raise MissingError(f"cannot decode {path}: {error.err or error.func}") from error
     if pixels is None:
-        raise MissingError(f"{path} is damaged or not an image", hint="JPEG and PNG files are the usual ones")
+        kinds = (kind for at, start, kind in _OTHER_KINDS if content.startswith(start, at))
+        kind = next(kinds, None)
+        what = f"looks like {kind}, and cannot be read" if kind else "is damaged or not an image"
+        raise MissingError(f"{path} {what}", hint="JPEG and PNG files are the usual ones")
     if turn not in (None, 1):
         remarks.append(f"EXIF orientation {turn} is applied")
         pixels = _upright(np.asarray(pixels, np.uint8), turn)
@@ -103,6 +119,8 @@ def _silence() -> None:
 
     if hasattr(cv2, "setLogLevel"):
         cv2.setLogLevel(0)
+    else:  # OpenCV 5
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def _upright(pixels: npt.NDArray[np.uint8], turn: int | None) -> npt.NDArray[np.uint8]:

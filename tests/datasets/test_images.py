@@ -85,6 +85,16 @@ FILES = {
     "cut bmp": ("a.bmp", encoded("BMP")[:-5000], "damaged"),
     "empty": ("a.jpg", b"", "empty"),
     "text": ("a.jpg", b"no such luck", "damaged"),
+    "cut tif": ("a.tif", encoded("TIFF")[:-50_000], "damaged"),
+    "tif called jpg": ("a.jpg", encoded("TIFF"), ""),
+    "gif": ("a.gif", encoded("GIF"), ""),
+    "avif": ("a.avif", b"\0\0\0\x1cftypavif" + bytes(80), "an AVIF image"),
+    "video": ("a.jpg", b"\0\0\0\x18ftypmp42" + bytes(80), "a video"),
+    "JPEG 2000": ("a.jpg", b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(80), "a JPEG 2000 image"),
+    "JPEG XL": ("a.jpg", b"\xff\x0a" + bytes(80), "a JPEG XL image"),
+    "PDF": ("a.jpg", b"%PDF-1.4\n" + bytes(80), "a PDF document"),
+    "zip": ("a.jpg", b"PK\x03\x04" + bytes(80), "a zip archive"),
+    "zeros": ("a.jpg", bytes(5000), "nothing but zeros"),
 }
 
 
@@ -97,7 +107,7 @@ def make_set(root: Path, name: str, content: bytes) -> Path:
 
 
 @pytest.mark.parametrize("what", FILES)
-def test_every_command_says_the_same_of_an_image(tmp_path, capsys, what):
+def test_every_command_says_the_same_of_an_image(tmp_path, capfd, what):
     name, content, wrong = FILES[what]
     root = make_set(tmp_path / "set", name, content)
     (frame,) = BddLayout(root).frames("sem_seg", "val")
@@ -109,7 +119,8 @@ def test_every_command_says_the_same_of_an_image(tmp_path, capsys, what):
             *("-o", str(tmp_path / "vis")),
         ]
     )
-    said = capsys.readouterr()
+    said = capfd.readouterr()
+    assert "OpenCV" not in said.err, "of a damaged file is said what is wrong, and nothing else"
     if not wrong:
         assert (checked, drawn) == (0, 0), said
         assert read_image(frame.image).size == (720, 1280)

@@ -106,6 +106,7 @@ REFUSED = {
     "curve cut": ("sem_seg", road(types="LLLC"), "curve|polygon"),
     "no vertices": ("sem_seg", {"category": "road", "poly2d": [{"types": "LLLL"}]}, "vertices|polygon"),
     "far": ("sem_seg", road(vertices=[[2e8, 0], *SQUARE[1:]]), "far outside|polygon"),
+    "outside": ("sem_seg", road(vertices=[[x + 2000, y] for x, y in SQUARE]), "nothing is seen|polygon"),
 }
 
 
@@ -135,7 +136,7 @@ def test_what_has_no_mask_is_refused_by_all(tmp_path, capsys, what, command):
 
 @pytest.mark.parametrize("kinds", ["json json", "masks json"])
 def test_unknown_categories_are_said_by_all(tmp_path, capsys, kinds):
-    labels = [{"category": "car", "rle": RLE}, {"category": "caravan", "rle": RLE}]
+    labels = [{"category": "car", "rle": RLE}, {"category": "spaceship", "rle": RLE}]
     pred = str(write(tmp_path / "p.json", frames(*labels)))
     truth = tmp_path / "gt"
     if kinds == "json json":
@@ -147,10 +148,10 @@ def test_unknown_categories_are_said_by_all(tmp_path, capsys, kinds):
     assert (
         run(["convert-labels", "-t", "sem_seg", "-l", pred, "--to", "masks", "-o", str(tmp_path / "m")]) == 0
     )
-    assert "labels of unknown categories are left out: caravan (1)" in capsys.readouterr().err
-    assert (
-        run(["convert-labels", "-t", "ins_seg", "-l", pred, "--to", "coco", "-o", str(tmp_path / "c")]) == 0
-    )
+    assert "labels of unknown categories are left out: spaceship (1)" in capsys.readouterr().err
+    write(tmp_path / "p.json", frames({"category": "caravan", "rle": RLE}))
+    argv = ["convert-labels", "-t", "ins_seg", "-l", pred, "--to", "coco", "-o", str(tmp_path / "c")]
+    assert run(argv) == 0, "another name of car"
 
 
 def images(*names: str, number: int = 1) -> list[dict[str, object]]:
@@ -192,6 +193,15 @@ COCO = {
     "short RLE": (coco({"counts": [5], "size": [3, 3]}), "do not describe"),
     "no counts": (coco({"size": [3, 3]}), "not an RLE"),
     "category": (coco([TRIANGLE], categories=[{"id": 4, "name": "car"}]), "has category 3"),
+    "category twice": (
+        coco([TRIANGLE], categories=[{"id": 3, "name": "car"}, {"id": 3, "name": "bus"}]),
+        "category 3 is both 'car' and 'bus'",
+    ),
+    "outside": (coco([[x + 1280 * (i % 2 == 0) for i, x in enumerate(TRIANGLE)]]), "nothing is seen"),
+    "results": (
+        [{"image_id": 1, "category_id": 3, "segmentation": [TRIANGLE], "score": 0.5}],
+        "list of results",
+    ),
 }
 
 
@@ -208,6 +218,31 @@ def test_coco_files_that_lack_something_are_refused_whole(tmp_path, capsys, what
     assert words in said
     assert said.count("\n") == 1
     assert [p.name for p in tmp_path.iterdir()] == ["c.json"], "nothing is left behind"
+
+
+@pytest.mark.parametrize("key", ["frames", "objects"])
+def test_frames_in_frames_are_not_frames_without_labels(tmp_path, capsys, key):
+    inner = frames({"category": "car", "rle": RLE})
+    file = str(write(tmp_path / "p.json", [{"name": "a.jpg", key: inner}]))
+    truth = str(write(tmp_path / "gt.json", inner))
+    for argv in (
+        ["convert-labels", "-t", "ins_seg", "-l", file, "--to", "coco", "-o", str(tmp_path / "c.json")],
+        ["score", "-t", "ins_seg", "-g", truth, "-r", file],
+        ["score", "-t", "sem_seg", "-g", file, "-r", truth],
+        ["pack", "-t", "sem_seg", "-r", file, "--count", "1", "-o", str(tmp_path / "o.zip")],
+    ):
+        assert run(argv) == 5
+        assert f"frame 1 (a.jpg) holds {key} in place of labels" in capsys.readouterr().err
+
+
+def test_objects_behind_others_are_counted(tmp_path, capsys):
+    """A bitmask holds one object a pixel: those that lose all of theirs are said."""
+    file = write(tmp_path / "p.json", frames(*[{"category": "car", "rle": RLE}] * 3))
+    argv = ["convert-labels", "-t", "ins_seg", "-l", str(file), "-o", str(tmp_path / "out"), "--to"]
+    assert run([*argv, "bitmasks"]) == 0
+    assert "2 objects without a pixel in the bitmasks" in capsys.readouterr().err
+    assert run([*argv[:-2], str(tmp_path / "c.json"), "--to", "coco"]) == 0
+    assert "without a pixel" not in capsys.readouterr().err
 
 
 def test_a_failure_leaves_what_was_there(tmp_path, capsys):

@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -106,6 +106,19 @@ def _by_image(annotations: Iterable[_Annotation]) -> dict[int | str, list[_Annot
     return out
 
 
+def refuse_results(where: object) -> NoReturn:
+    """Refuse a list of results, which needs another file.
+
+    Raises:
+        MissingError: Always.
+    """
+    raise MissingError(
+        f"{where} is a list of results, which names images by number",
+        hint="give the COCO file that it belongs to as ground truth, or a whole COCO file "
+        "('bddzoo convert-labels --to coco' makes one)",
+    )
+
+
 class CocoFrames:
     """Frames of a COCO file, or of a list of results that goes with one, as `Frames`.
 
@@ -127,11 +140,7 @@ class CocoFrames:
         where = self._where = str(source.where(member))
         if coco_kind(source, member) == "results":
             if truth is None:
-                raise MissingError(
-                    f"{where} is a list of results, which names images by number",
-                    hint="give the COCO file that it belongs to as ground truth, or a whole COCO file "
-                    "('bddzoo convert-labels --to coco' makes one)",
-                )
+                refuse_results(where)
             results = _decoded(source, member, list[_Annotation])
             data = _Coco(truth._images, results, truth._categories)
         else:
@@ -236,10 +245,16 @@ def _unchecked(raw: msgspec.Raw, size: tuple[int, int] | None, where: str) -> Rl
 
 
 def _names(data: _Coco, where: str) -> list[str]:
-    """Bare names of the images, all different; every annotation is of one of them."""
+    """Bare names of the images, all different; every annotation is of one, and a category is one thing."""
     ids = {image.id for image in data.images}
     if len(ids) < len(data.images):
         raise MissingError(f"{where}: {len(data.images) - len(ids)} of the images have the id of another one")
+    kinds = {category.id: category.name for category in data.categories}
+    for category in data.categories:
+        if category.name != kinds[category.id]:
+            raise MissingError(
+                f"{where}: category {category.id} is both {category.name!r} and {kinds[category.id]!r}"
+            )
     names = [PurePosixPath(image.file_name.replace("\\", "/")).stem for image in data.images]
     seen: set[str] = set()
     for name in names:

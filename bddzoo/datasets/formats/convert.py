@@ -15,7 +15,7 @@ import numpy as np
 from bddzoo.datasets.classes import CLASS_SETS, ClassSet
 from bddzoo.datasets.formats.boxes import convert_boxes, open_boxes
 from bddzoo.datasets.formats.coco import CocoFrames, write_coco
-from bddzoo.datasets.formats.labels import FLAGS, FrameLabels, Item
+from bddzoo.datasets.formats.labels import FLAGS, MAX_ID, FrameLabels, Item
 from bddzoo.datasets.formats.mask import write_mask, write_rgba
 from bddzoo.datasets.formats.png import encode_palette, encode_png
 from bddzoo.datasets.formats.readers import LabelSet, PngLabels, open_labels
@@ -23,6 +23,7 @@ from bddzoo.datasets.formats.rle import encode_values
 from bddzoo.datasets.formats.scalabel import FrameWriter, label_dict
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.files import cannot_write, write_bytes
+from bddzoo.text import number_of
 
 # Formats of each task: class maps or bitmasks as PNG, RLE or boxes in Scalabel JSON, COCO JSON, colour maps.
 FORMATS = {
@@ -92,17 +93,22 @@ def convert(
         raise UsageError("--score-file belongs to bitmasks")
     classes = CLASS_SETS[task]
     frames = _scored(labels, score_file) if labels.kind == "bitmasks" else labels.frames()
+    said: list[str] = []
     if to == "masks":
         count = write_masks(frames, target)
     elif to == "color":
         count = write_colours(frames, target, classes)
     elif to == "bitmasks":
-        count = write_bitmasks(frames, target, score_file if labels.kind != "bitmasks" else None)
+        count, hidden = write_bitmasks(frames, target, score_file if labels.kind != "bitmasks" else None)
+        if hidden:
+            said.append(
+                f"{number_of(hidden, 'object')} without a pixel in the bitmasks: empty, or behind others"
+            )
     elif to == "coco":
         count = write_coco(frames, target, classes)
     else:
         count = write_rle(frames, target, classes)
-    return Converted(labels.kind, count, tuple(labels.warnings()))
+    return Converted(labels.kind, count, (*labels.warnings(), *said))
 
 
 def _scored(labels: LabelSet, score_file: Path | None) -> Iterator[FrameLabels]:
@@ -197,15 +203,21 @@ def write_colours(frames: Iterable[FrameLabels], target: Path, classes: ClassSet
     return count
 
 
-def write_bitmasks(frames: Iterable[FrameLabels], target: Path, score_file: Path | None) -> int:
-    """Bitmasks as RGBA PNGs and, where objects have scores, the file of them."""
-    count = 0
+def write_bitmasks(frames: Iterable[FrameLabels], target: Path, score_file: Path | None) -> tuple[int, int]:
+    """Bitmasks as RGBA PNGs and, where objects have scores, the file of them.
+
+    Returns:
+        The number of frames, and of objects no pixel of which is seen.
+    """
+    count = hidden = 0
     with ExitStack() as stack:
         scores = stack.enter_context(FrameWriter(score_file, bare=True)) if score_file else None
         folder = stack.enter_context(_whole_files(target))
         for path, frame in _once(frames, folder):
             write_rgba(path, frame.bitmask())
             count += 1
+            seen = np.bincount(frame.ids.ravel(), minlength=MAX_ID + 1)
+            hidden += sum(not seen[item.ident] for item in frame.items)
             if scores:
                 scores.add(f"{frame.name}.jpg", [_score(i, frame.name) for i in frame.items])
             elif any(i.score is not None for i in frame.items):
@@ -213,7 +225,7 @@ def write_bitmasks(frames: Iterable[FrameLabels], target: Path, score_file: Path
                     f"{frame.name} has scores, which bitmasks cannot hold",
                     hint="name a --score-file for them",
                 )
-    return count
+    return count, hidden
 
 
 def _score(item: Item, name: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from bddzoo.datasets.formats.json_index import OutlineError, frame_regions
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
 from bddzoo.reading import json_errors
+from bddzoo.text import printable
 
 CHUNK_BYTES = 1 << 22
 # Names that mean one of the eight instance classes, and names that mean an ignored one of them.
@@ -92,6 +93,9 @@ class _Head(msgspec.Struct, gc=False):
     name: str | int
     videoName: str | None = None
     frameIndex: Any = None
+    # No part of a frame: its labels are in another form, and it would be taken for one without labels.
+    frames: msgspec.Raw = msgspec.Raw(b"null")
+    objects: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class Frames(Protocol):
@@ -178,6 +182,13 @@ class JsonFrames:
                 )
             if isinstance(found, str):
                 raise MissingError(f"{where}, frame {number}: {found}")
+            held = [key for key in ("frames", "objects") if bytes(getattr(found, key)) != b"null"]
+            if held:
+                name = printable(str(found.name), 80)
+                raise MissingError(
+                    f"{where}, frame {number} ({name}) holds {held[0]} in place of labels",
+                    hint="files of 2018 and lists of videos do; give a list of frames with labels",
+                )
             self._places.append((member, start, end))
             self.names.append(str(found.name))
             self.videos.append(found.videoName)

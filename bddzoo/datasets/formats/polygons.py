@@ -40,6 +40,8 @@ def draw_poly2d(polygons: Sequence[Any], size: tuple[int, int], where: str) -> n
         points = np.array(_flatten(*_vertices(polygon, where), where), np.float64)
         _check_points(points, size, where)
         cv2.fillPoly(mask, [np.rint(points).astype(np.int32)], 1)
+    if polygons and not mask.any():
+        raise _outside(size, where)
     return mask.view(np.bool_)
 
 
@@ -51,6 +53,7 @@ def coco_polygons(polygons: Sequence[Any], size: tuple[int, int], where: str) ->
     """
     from pycocotools import mask as coco
 
+    seen = False
     for polygon in polygons:
         try:
             points = np.array(polygon, np.float64)
@@ -58,9 +61,20 @@ def coco_polygons(polygons: Sequence[Any], size: tuple[int, int], where: str) ->
             points = np.zeros(1)
         if points.ndim != 1 or points.size % 2:
             raise MissingError(f"{where}: a polygon that is not a list of x, y, x, y ...")
-        _check_points(points.reshape(-1, 2), size, where)
+        corners = points.reshape(-1, 2)
+        _check_points(corners, size, where)
+        seen |= bool((corners.max(0) > 0).all() and (corners.min(0) < size[::-1]).all())
+    if not seen:
+        raise _outside(size, where)
     merged = coco.merge(coco.frPyObjects([[float(v) for v in p] for p in polygons], *size))
     return {"counts": merged["counts"].decode(), "size": list(size)}
+
+
+def _outside(size: tuple[int, int], where: str) -> MissingError:
+    return MissingError(
+        f"{where}: a polygon outside of {size[1]}x{size[0]} pixels, of which nothing is seen",
+        hint="repair or remove the annotation",
+    )
 
 
 def _of_2018(polygons: Sequence[Any]) -> bool:

@@ -14,12 +14,13 @@ import numpy as np
 
 from bddzoo.datasets.classes import DRIVABLE, IGNORED, INS_SEG, PAN_SEG, SEM_SEG, ClassSet
 from bddzoo.datasets.formats.boxes import boxes_of, class_of, open_boxes
-from bddzoo.datasets.formats.coco import read_coco
+from bddzoo.datasets.formats.coco import read_coco, refuse_results
 from bddzoo.datasets.formats.frames import (
     INS_ALIASES,
     INS_IGNORED,
     JsonFrames,
     Label,
+    coco_kind,
     label_flag,
     refuse_without_mask,
 )
@@ -428,6 +429,8 @@ def open_labels(
             raise MissingError(
                 f"{source.where(texts[0])} is neither a list of frames nor a COCO file", hint=error.message
             ) from None
+    if coco_kind(source, texts[0]) == "results":
+        refuse_results(source.where(texts[0]))
     frames = JsonFrames(source, texts)
     _require_masks(frames)
     return RleLabels(source, task or _task_of(frames), frames)
