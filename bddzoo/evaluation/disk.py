@@ -232,8 +232,7 @@ class _Run:
             pairs = self._without(pairs, missing)
         for name in missing if self.options.official else ():
             self.remarks.add("missing", name)
-        if isinstance(pred, JsonFrames) and not any(pred.frame(at).labels for at in range(len(pred))):
-            self.remarks.add("nothing", str(self.pred.path))
+        self._empty(gt, pred)
         if self.task == "pan_seg":
             from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
             from bddzoo.evaluation.pan_rle import PanRleWork
@@ -285,6 +284,12 @@ class _Run:
         result.scores = poses.as_json(result.scores)
         return result
 
+    def _empty(self, gt: Frames, pred: Frames) -> None:
+        """Say where not one frame of a side has a label."""
+        for kind, side in (("nothing", pred), ("nothing-true", gt)):
+            if isinstance(side, JsonFrames) and not any(side.frame(at).labels for at in range(len(side))):
+                self.remarks.add(kind, str(side.source.path))
+
     def _same_task(self, *sides: Any) -> None:
         """Refuse files of another task; of COCO's the reader has done that."""
         if self.options.official or any(getattr(side, "kind", "") == "coco" for side in sides):
@@ -313,6 +318,7 @@ class _Run:
             self._same_task(*sides)
             self.mixed = any(side.kind == "masks" for side in sides)
             gt, pred = (tracks.videos_of_frames(side, by_name=self.mixed) for side in sides)
+            self._empty(*sides)
             boxes = self.task == "box_track"
             source = "boxes" if boxes else "rle"
             work = (tracks.BoxTracks if boxes else tracks.RleTracks)(sides[0], sides[1], self.options)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 KINDS: dict[str, str] = {
     "nothing": "not one frame of the predictions has a label, as if nothing was found; they may be of another"
     " task",
+    "nothing-true": "not one frame of the ground truth has a label, so there was nothing to find",
     "palette": "palette PNGs are counted by index, whatever their colours look like",
     "unscored": "predicted instances without an entry in the score file are not counted",
     "crowd": "crowd objects are there: from bitmasks the official evaluation counts them as ordinary "
