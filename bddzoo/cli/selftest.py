@@ -87,8 +87,7 @@ def command(
                     _warn(app, finding)
                 findings += metrics
     _show(app, findings)
-    from bddzoo.engines.selftest.measures import UNVERIFIED
-    from bddzoo.engines.selftest.table import results
+    from bddzoo.engines.selftest.measures import UNVERIFIED, results
 
     found = results(findings)
     codes = {
@@ -183,7 +182,7 @@ def _show(app: App, findings: Sequence[CheckResult]) -> None:
 
     from bddzoo.engines.openmmlab import DISTRIBUTIONS
     from bddzoo.engines.ops import ops_in_use
-    from bddzoo.engines.selftest import table
+    from bddzoo.engines.selftest import measures
     from bddzoo.results.environment import installed_versions
 
     if app.json:
@@ -191,10 +190,10 @@ def _show(app: App, findings: Sequence[CheckResult]) -> None:
         return
     if app.format == "md":
         packages = installed_versions(("torch", "torchvision", *DISTRIBUTIONS))
-        app.data(table.document(findings, {"Python": platform.python_version(), **packages}))
+        app.data(measures.document(findings, {"Python": platform.python_version(), **packages}))
     else:
-        rows = table.rows(findings)
+        rows = measures.rows(findings)
         # Values first, and last what no network has.
-        least = sorted(range(3, len(table.HEADER) - 1), key=lambda i: (any(r[i] != "-" for r in rows), -i))
-        app.table(table.HEADER, rows, optional=[table.HEADER[i] for i in least])
-    app.say(table.summary(findings))
+        least = sorted(range(3, len(measures.HEADER) - 1), key=lambda i: (any(r[i] != "-" for r in rows), -i))
+        app.table(measures.HEADER, rows, optional=[measures.HEADER[i] for i in least])
+    app.say(measures.summary(findings))

@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bddzoo.datasets.formats.scalabel import Detections, Instances
-from bddzoo.registry.model import Model
+from bddzoo.engines.semantic import NetworkRunner
 
 Size = tuple[int, int]
 
 
-class DetectionRunner:
+class DetectionRunner(NetworkRunner):
     """A detector with the test configuration of its model.
 
     Follows `predict` of mmdet's detectors (mmdet/models/detectors/two_stage.py, single_stage.py, 3.3.0; 2.28
     computes the same).
-
-    Attributes:
-        module: The network, in evaluation mode.
-        model: Its registry entry.
-        num_classes: Number of classes that detections are labelled with.
     """
 
     gives = "detections"
-
-    def __init__(self, module: nn.Module, model: Model) -> None:
-        self.module = cast(Any, module.eval())
-        self.model = model
-        self.num_classes = model.network.num_classes if model.network else 0
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        parameter: Tensor = next(self.module.parameters())
-        return parameter.device
 
     @torch.no_grad()
     def detect(

@@ -16,15 +16,34 @@ from bddzoo.registry.model import Model
 SHORT_PX = 64
 
 
-class SemSegRunner:
-    """A semantic segmentation network with the test protocol of its model.
+class NetworkRunner:
+    """A network with the test protocol of its model.
+
+    Attributes:
+        module: The network, in evaluation mode.
+        model: Its registry entry.
+        num_classes: Number of classes that it tells apart.
+    """
+
+    def __init__(self, module: nn.Module, model: Model) -> None:
+        self.module = cast(Any, module.eval())
+        self.model = model
+        self.num_classes = model.network.num_classes if model.network else 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        parameter: Tensor = next(self.module.parameters())
+        return parameter.device
+
+
+class SemSegRunner(NetworkRunner):
+    """A semantic segmentation network.
 
     Follows `inference`, `slide_inference` and `postprocess_result` of mmsegmentation's
     EncoderDecoder (mmseg/models/segmentors/encoder_decoder.py, 1.2.2; 0.30 computes the same).
 
     Attributes:
-        module: The network, in evaluation mode.
-        model: Its registry entry.
         num_classes: Channels of the logits.
         network: What computes the logits of one window: `run_module`, or a runtime in its place.
     """
@@ -32,8 +51,7 @@ class SemSegRunner:
     gives = "class map"
 
     def __init__(self, module: nn.Module, model: Model) -> None:
-        self.module = cast(Any, module.eval())
-        self.model = model
+        super().__init__(module, model)
         self.num_classes = int(self.module.out_channels)
         self.network: Callable[[Tensor], Tensor] = self.run_module
         self._align_corners = bool(self.module.align_corners)
@@ -46,12 +64,6 @@ class SemSegRunner:
                     hint="fix the registry",
                 )
             self._windows = (protocol.crop, protocol.stride)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        parameter: Tensor = next(self.module.parameters())
-        return parameter.device
 
     @torch.no_grad()
     def logits(self, x: Tensor, out_size: tuple[int, int]) -> Tensor:

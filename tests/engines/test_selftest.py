@@ -14,10 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bddzoo.cli.main import run
 from bddzoo.engines.selftest.arithmetic import float64
 from bddzoo.engines.selftest.folder import NOISE, GoldenFolder, packaged, read_json
-from bddzoo.engines.selftest.measures import limit_of
+from bddzoo.engines.selftest.measures import limit_of, results
 from bddzoo.engines.selftest.openseg import OpensegTest
 from bddzoo.engines.selftest.run import Selftest
-from bddzoo.engines.selftest.table import results
 from bddzoo.errors import ExitCode, MissingError
 from bddzoo.inference.cpu import tune_for_cpu
 from bddzoo.inference.preprocess import prepare

@@ -15,7 +15,7 @@ from torch import Tensor
 from bddzoo.datasets.formats.rle import decode_rle
 from bddzoo.datasets.formats.scalabel import Detections, Instances
 from bddzoo.engines.selftest import decisions
-from bddzoo.engines.selftest.folder import CROPS, Arrays, Golden, GoldenFolder
+from bddzoo.engines.selftest.folder import Arrays
 from bddzoo.engines.selftest.measures import (
     MASK_IOU_LIMIT,
     MASK_LIMIT_PX,
@@ -24,7 +24,7 @@ from bddzoo.engines.selftest.measures import (
     Stages,
     limit_of,
 )
-from bddzoo.engines.selftest.semantic import Prepare, as_input, compare_input, flatten, normalise, to_numpy
+from bddzoo.engines.selftest.semantic import Case, as_input, compare_input, flatten, normalise, to_numpy
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,21 +34,11 @@ if TYPE_CHECKING:
 Choice = Callable[[], decisions.NmsBoxes]
 
 
-def check_small(
-    runner: DetectionRunner,
-    folder: GoldenFolder,
-    golden: Golden,
-    arrays: Arrays,
-    noise: Noise | None,
-    prepare: Prepare,
-) -> list[Measure]:
+def check_small(runner: DetectionRunner, case: Case) -> list[Measure]:
     """Pyramid, heads, proposals and, where the golden has them, detections, on the two crops."""
-    stages, pairs = Stages(noise), Pairs(noise)
-    for crop in CROPS:
-        if f"{crop}_fpn0_shape" not in arrays:
-            continue
-        own = {k.removeprefix(f"{crop}_"): v for k, v in arrays.items() if k.startswith(f"{crop}_")}
-        x = as_input(normalise(folder.crop(crop), runner.model.protocol), runner.module)
+    arrays, stages, pairs = case.arrays, Stages(case.noise), Pairs(case.noise)
+    for crop, own in case.crops("fpn0_shape"):
+        x = as_input(normalise(case.folder.crop(crop), runner.model.protocol), runner.module)
         features = _compare_dense(runner, x, own, stages, crop)
         size = (int(x.shape[2]), int(x.shape[3]))
         sample = runner.sample(size, size, size, (1.0, 1.0))
@@ -62,22 +52,11 @@ def check_small(
     return [*stages.measures(), *pairs.measures()]
 
 
-def check_full(
-    runner: DetectionRunner,
-    folder: GoldenFolder,
-    golden: Golden,
-    arrays: Arrays,
-    noise: Noise | None,
-    prepare: Prepare,
-) -> list[Measure]:
+def check_full(runner: DetectionRunner, case: Case) -> list[Measure]:
     """The whole protocol on a full image, and every stage of it."""
-    image = folder.image(golden.kind.variant)
-    protocol = runner.model.protocol
-    assert image is not None
-    assert protocol is not None
-    ready = prepare(image, protocol)
+    ready, arrays = case.ready(runner.model), case.arrays
     x = as_input(ready.pixels, runner.module)
-    stages, pairs = Stages(noise), Pairs(noise)
+    stages, pairs = Stages(case.noise), Pairs(case.noise)
     compare_input(stages, x, arrays)
     with torch.no_grad():
         for index, features in enumerate(flatten(runner.module.backbone(x))):

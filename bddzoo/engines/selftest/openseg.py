@@ -41,8 +41,7 @@ from bddzoo.engines.selftest.folder import (
     read_json,
     read_manifest,
 )
-from bddzoo.engines.selftest.keys import check_keys
-from bddzoo.engines.selftest.measures import CheckResult, Measure, Noise, Stages, judged, renamed
+from bddzoo.engines.selftest.measures import CheckResult, Measure, Noise, Stages, check_keys, judged, renamed
 from bddzoo.engines.selftest.semantic import Prepare, as_input, to_numpy, wrong_pixels
 from bddzoo.errors import BddzooError, IntegrityError
 from bddzoo.reading import json_errors, read_limited

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,9 +12,9 @@ from torch import Tensor
 
 from bddzoo.engines.instance import as_detections
 from bddzoo.engines.selftest import instance
-from bddzoo.engines.selftest.folder import CROPS, Arrays, Golden, GoldenFolder
+from bddzoo.engines.selftest.folder import Arrays
 from bddzoo.engines.selftest.measures import MASK_LIMIT_PX, Measure, Noise, Stages
-from bddzoo.engines.selftest.semantic import Prepare, as_input, normalise, to_numpy, wrong_pixels
+from bddzoo.engines.selftest.semantic import Case, as_input, normalise, to_numpy, wrong_pixels
 
 if TYPE_CHECKING:
     from bddzoo.engines.instance import PanopticRunner
@@ -21,50 +22,30 @@ if TYPE_CHECKING:
 Sizes = tuple[tuple[int, int], tuple[int, int], tuple[float, float]]
 
 
-def check_small(
-    runner: PanopticRunner,
-    folder: GoldenFolder,
-    golden: Golden,
-    arrays: Arrays,
-    noise: Noise | None,
-    prepare: Prepare,
-) -> list[Measure]:
+def check_small(runner: PanopticRunner, case: Case) -> list[Measure]:
     """Pyramid, heads, proposals, and the panoptic map, on the crops that the golden has."""
-    found = instance.check_small(runner, folder, golden, _of_the_detector(arrays), noise, prepare)
-    whole = _Whole(runner, noise)
-    for crop in CROPS:
-        own = {k.removeprefix(f"{crop}_"): v for k, v in arrays.items() if k.startswith(f"{crop}_")}
-        if not own:
-            continue
-        x = as_input(normalise(folder.crop(crop), runner.model.protocol), runner.module)
+    found = instance.check_small(runner, _of_the_detector(case))
+    whole = _Whole(runner, case.noise)
+    for crop, own in case.crops():
+        x = as_input(normalise(case.folder.crop(crop), runner.model.protocol), runner.module)
         size = (int(x.shape[2]), int(x.shape[3]))
         whole.compare(x, (size, size, (1.0, 1.0)), own, slice(4, None, 8), slice(4, None, 8))
     return [*_first_stages(found), *whole.measures()]
 
 
-def check_full(
-    runner: PanopticRunner,
-    folder: GoldenFolder,
-    golden: Golden,
-    arrays: Arrays,
-    noise: Noise | None,
-    prepare: Prepare,
-) -> list[Measure]:
+def check_full(runner: PanopticRunner, case: Case) -> list[Measure]:
     """The whole protocol on a full image, and every stage of it."""
-    found = instance.check_full(runner, folder, golden, _of_the_detector(arrays), noise, prepare)
-    image, protocol = folder.image(golden.kind.variant), runner.model.protocol
-    assert image is not None
-    assert protocol is not None
-    ready = prepare(image, protocol)
+    found = instance.check_full(runner, _of_the_detector(case))
+    ready, arrays = case.ready(runner.model), case.arrays
     sizes = (ready.image_size, ready.original_size, ready.scale_factor)
-    whole = _Whole(runner, noise)
+    whole = _Whole(runner, case.noise)
     whole.compare(as_input(ready.pixels, runner.module), sizes, arrays, arrays["rows"], arrays["cols"])
     return [*_first_stages(found), *whole.measures()]
 
 
-def _of_the_detector(arrays: Arrays) -> Arrays:
+def _of_the_detector(case: Case) -> Case:
     """Without final detections: those of the golden are what the fusion was given, at several thresholds."""
-    return {name: values for name, values in arrays.items() if "det_" not in name}
+    return replace(case, arrays={k: v for k, v in case.arrays.items() if "det_" not in k})
 
 
 def _first_stages(measures: list[Measure]) -> list[Measure]:

@@ -16,16 +16,14 @@ from bddzoo.engines.precision import full_float32
 from bddzoo.engines.registry_config import expand, is_buildable
 from bddzoo.engines.selftest.arithmetic import Judge, judge
 from bddzoo.engines.selftest.folder import Golden, GoldenFolder, read_arrays
-from bddzoo.engines.selftest.keys import check_keys
-from bddzoo.engines.selftest.measures import CheckResult, Measure, judged, renamed
+from bddzoo.engines.selftest.measures import CheckResult, Measure, check_keys, judged, renamed
+from bddzoo.engines.selftest.semantic import Case, Prepare
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry.model import Model
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-    from bddzoo.engines.selftest.semantic import Prepare
 
 
 class Selftest:
@@ -147,16 +145,16 @@ class Selftest:
         )
         if golden.weights_sha256:
             finding.measures.append(Measure("weights", float(sha256 != golden.weights_sha256), 0, "count"))
-        place = _CHECKS[make_runner(module, model).gives]
-        checks: Any = import_module(f"bddzoo.engines.selftest.{place}")
+        place, name = _CHECKS[make_runner(module, model).gives]
+        name = name or ("check_small" if golden.kind.small else "check_full")
+        compare = getattr(import_module(f"bddzoo.engines.selftest.{place}"), name)
         with judged(finding, golden.path), full_float32():
             if not golden.kind.small and self.folder.image(golden.kind.variant) is None:
                 raise MissingError(f"{self.folder.root} lacks the image it was made from")
-            what = (self.folder, golden, read_arrays(golden.path), golden.noise)
+            case = Case(self.folder, golden, read_arrays(golden.path), self.prepare)
 
             def check(module: nn.Module) -> list[Measure]:
-                measures = checks.check_small if golden.kind.small else checks.check_full
-                return list(measures(make_runner(module, model), *what, self.prepare))
+                return list(compare(make_runner(module, model), case))
 
             self.judge(finding, module, check, "")
             if self.tune is not None and golden.kind.small:
@@ -166,12 +164,12 @@ class Selftest:
         return finding
 
 
-# Module that checks the networks of a runner, by what it gives.
+# Module that checks the networks of a runner, by what it gives; its function, where all goldens have one.
 _CHECKS = {
-    "class map": "semantic",
-    "detections": "instance",
-    "panoptic map": "panoptic",
-    "tags": "classify",
+    "class map": ("semantic", ""),
+    "detections": ("instance", ""),
+    "panoptic map": ("panoptic", ""),
+    "tags": ("semantic", "check_tags"),
 }
 
 

@@ -1,9 +1,10 @@
-"""Check a semantic segmentation network against its goldens."""
+"""Check a semantic segmentation network, or a classifier, against its goldens."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,67 +13,106 @@ from torch import Tensor
 
 from bddzoo.engines.selftest.folder import CROPS, Arrays, Golden, GoldenFolder
 from bddzoo.engines.selftest.measures import Measure, Noise, Stages, strided
-from bddzoo.registry.model import Protocol
+from bddzoo.registry.model import Model, Protocol
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from bddzoo.engines.classify import TagRunner
     from bddzoo.engines.semantic import SemSegRunner
 
 Prepare = Callable[["npt.NDArray[np.uint8]", Protocol], Any]
 
 
-def check_small(
-    runner: SemSegRunner,
-    folder: GoldenFolder,
-    golden: Golden,
-    arrays: Arrays,
-    noise: Noise | None,
-    prepare: Prepare,
-) -> list[Measure]:
+@dataclass(frozen=True)
+class Case:
+    """A golden, and what makes a network's input as it was made for it.
+
+    Attributes:
+        folder: Where the images are.
+        golden: Which it is.
+        arrays: What it holds.
+        prepare: The preprocessing, from an image and a protocol to a network's input.
+    """
+
+    folder: GoldenFolder
+    golden: Golden
+    arrays: Arrays
+    prepare: Prepare
+
+    @property
+    def noise(self) -> Noise | None:
+        """How far legitimate arithmetic moves each measure."""
+        return self.golden.noise
+
+    def crops(self, needed: str = "") -> Iterator[tuple[str, Arrays]]:
+        """The crops that the golden has something of (`needed`: this array), with their arrays."""
+        for crop in CROPS:
+            own = {k.removeprefix(f"{crop}_"): v for k, v in self.arrays.items() if k.startswith(f"{crop}_")}
+            if needed in own if needed else own:
+                yield crop, own
+
+    def ready(self, model: Model) -> Any:
+        """The whole image, as the model's protocol prepares it."""
+        image = self.folder.image(self.golden.kind.variant)
+        assert image is not None
+        assert model.protocol is not None
+        return self.prepare(image, model.protocol)
+
+
+def check_small(runner: SemSegRunner, case: Case) -> list[Measure]:
     """Logits and class maps of the plain network on the two crops."""
-    stages, wrong = Stages(noise), 0
-    for crop in CROPS:
-        if f"{crop}_logits" not in arrays:
-            continue
-        logits = runner.encode(as_input(normalise(folder.crop(crop)), runner.module))[0]
-        std = float(arrays[f"{crop}_stats"][1])
-        stages.compare(f"{crop} logits", to_numpy(logits[:, 4::8, 4::8]), arrays[f"{crop}_logits"], std)
-        wrong += wrong_pixels(logits, arrays[f"{crop}_class"], stages.limit("logits") * std)
+    stages, wrong = Stages(case.noise), 0
+    for crop, own in case.crops("logits"):
+        logits = runner.encode(as_input(normalise(case.folder.crop(crop)), runner.module))[0]
+        std = float(own["stats"][1])
+        stages.compare(f"{crop} logits", to_numpy(logits[:, 4::8, 4::8]), own["logits"], std)
+        wrong += wrong_pixels(logits, own["class"], stages.limit("logits") * std)
     return [*stages.measures(), Measure("class map", wrong, 0, "px")]
 
 
-def check_full(
-    runner: SemSegRunner,
-    folder: GoldenFolder,
-    golden: Golden,
-    arrays: Arrays,
-    noise: Noise | None,
-    prepare: Prepare,
-) -> list[Measure]:
+def check_full(runner: SemSegRunner, case: Case) -> list[Measure]:
     """The whole protocol on a full image: preprocessing, windows, stages, logits, class map."""
-    image = folder.image(golden.kind.variant)
-    protocol = runner.model.protocol
-    assert image is not None
-    assert protocol is not None
-    ready = prepare(image, protocol)
-    size = ready.original_size
+    ready, arrays = case.ready(runner.model), case.arrays
     x = as_input(ready.pixels, runner.module)
-    stages = Stages(noise)
+    stages = Stages(case.noise)
     compare_input(stages, x, arrays)
     with recorded(runner.module) as record:
-        logits = runner.logits(x, size)[0]
-    if protocol.mode == "whole":
+        logits = runner.logits(x, ready.original_size)[0]
+    protocol = runner.model.protocol
+    if protocol is not None and protocol.mode == "whole":
         _compare_stages(stages, record, arrays)
     std = float(arrays["logits_stats"][1])
     grid = to_numpy(logits)[:, arrays["rows"]][:, :, arrays["cols"]]
     stages.compare("logits", grid, arrays["logits"], std)
     measures = stages.measures()
-    labels = folder.class_map(golden)
+    labels = case.folder.class_map(case.golden)
     if labels is not None:
         wrong = wrong_pixels(logits, labels, stages.limit("logits") * std)
         measures.append(Measure("class map", wrong, 0, "px"))
     return measures
+
+
+def check_tags(runner: TagRunner, case: Case) -> list[Measure]:
+    """The whole protocol on the image, and the network alone on the two crops.
+
+    Networks that need an input of 224x224 have no logits of the crops; shipped goldens of those that need
+    none have no others.
+    """
+    arrays, stages, wrong = case.arrays, Stages(case.noise), 0
+    protocol = runner.model.protocol
+    assert protocol is not None
+    inputs = {
+        f"{crop}_logits": normalise(case.folder.crop(crop), protocol) for crop, _ in case.crops("logits")
+    }
+    if "logits" in arrays:
+        inputs["logits"] = case.prepare(case.folder.sampled_image(arrays), protocol).pixels
+        compare_input(stages, as_input(inputs["logits"], runner.module), arrays)
+    for name, pixels in inputs.items():
+        logits = to_numpy(runner.run_module(as_input(pixels, runner.module)))
+        stages.compare(name.replace("_", " "), logits, arrays[name])
+        wrong += int(logits.argmax() != arrays[name].argmax())
+    return [*stages.measures(), Measure("class", wrong, 0, "count")]
 
 
 def normalise(image: npt.NDArray[np.uint8], protocol: Protocol | None = None) -> npt.NDArray[np.float32]:
