@@ -62,12 +62,12 @@ class Case:
 
 def check_small(runner: SemSegRunner, case: Case) -> list[Measure]:
     """Logits and class maps of the plain network on the two crops."""
-    stages, wrong = Stages(case.noise), 0
-    for crop, own in case.crops("logits"):
+    arrays, stages, wrong = case.arrays, Stages(case.noise), 0
+    for crop, _ in case.crops("logits"):
         logits = runner.encode(as_input(normalise(case.folder.crop(crop)), runner.module))[0]
-        std = float(own["stats"][1])
-        stages.compare(f"{crop} logits", to_numpy(logits[:, 4::8, 4::8]), own["logits"], std)
-        wrong += wrong_pixels(logits, own["class"], stages.limit("logits") * std)
+        std = float(arrays[f"{crop}_stats"][1])
+        stages.compare(f"{crop} logits", to_numpy(logits[:, 4::8, 4::8]), arrays[f"{crop}_logits"], std)
+        wrong += wrong_pixels(logits, arrays[f"{crop}_class"], stages.limit("logits") * std)
     return [*stages.measures(), Measure("class map", wrong, 0, "px")]
 
 
