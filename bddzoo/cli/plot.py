@@ -381,12 +381,12 @@ def precision(
     from bddzoo.evaluation.metrics.matching import IOU_THRESHOLDS
     from bddzoo.reports.plots.curves import curves
 
-    near = abs(IOU_THRESHOLDS - iou)
-    if near.min() > 1e-9:
+    near = [abs(threshold - iou) for threshold in IOU_THRESHOLDS]
+    if min(near) > 1e-9:
         raise UsageError(f"no matches are kept at IoU {iou:g}", hint="they are at 0.50, 0.55, ... 0.95")
     stored, matches = _detections(app, reference, metric, results)
     title = f"Precision over recall at IoU {iou:.2f}: {stored.record.model}"
-    return target.draw(app, title, lambda: curves(matches, int(near.argmin())))
+    return target.draw(app, title, lambda: curves(matches, near.index(min(near))))
 
 
 @opt.command(

@@ -7,6 +7,8 @@
  */
 #define Py_LIMITED_API 0x030A0000
 #include <Python.h>
+#include <float.h>
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -297,23 +299,28 @@ static uint8_t area_bits(double area, const double *ranges)
  * `outside` are bit masks of area ranges. With `coco` as evaluateImg in pycocotools' cocoeval.py: an object
  * that counts is preferred to an ignored one, on ties the last is taken. Otherwise as the official toolkit for
  * bitmasks: the highest IoU whether it counts or not, on ties the first. `taken` has room for THRESHOLDS *
- * objects. Writes bit masks of thresholds in AREAS rows of `stride`. */
+ * objects, `near` for objects. Writes bit masks of thresholds in AREAS rows of `stride`. */
 static void match_class(const double *iou, int64_t width, const int64_t *order, int64_t detections,
                         const uint8_t *outside, const int64_t *columns, int64_t objects,
                         const uint8_t *ignored, const uint8_t *crowd, const double *thresholds, int64_t coco,
-                        uint8_t *taken, uint16_t *hits, uint16_t *nothing, int64_t stride)
+                        int64_t *near, uint8_t *taken, uint16_t *hits, uint16_t *nothing, int64_t stride)
 {
     for (int a = 0; a < AREAS; a++) {
         memset(taken, 0, (size_t)(THRESHOLDS * objects));
         for (int64_t k = 0; k < detections; k++) {
             const double *row = iou + order[k] * width;
             uint16_t hit = 0, neutral = 0;
-            for (int t = 0; t < THRESHOLDS; t++) {
+            int64_t found = 0;
+            for (int64_t g = 0; g < objects; g++)
+                if (row[columns[g]] >= thresholds[0])
+                    near[found++] = g;
+            for (int t = 0; t < THRESHOLDS && found; t++) {
                 uint8_t *gone = taken + t * objects;
                 double highest = 0;
                 int64_t best = -1;
                 int best_ignored = 0;
-                for (int64_t g = 0; g < objects; g++) {
+                for (int64_t n = 0; n < found; n++) {
+                    int64_t g = near[n];
                     double value = row[columns[g]];
                     int skip = ignored[columns[g]] >> a & 1;
                     if (value < thresholds[t] || (gone[g] && !crowd[columns[g]]))
@@ -354,7 +361,7 @@ int64_t bz_match_frame(const double *iou, int64_t detections, int64_t objects, c
                        uint16_t *hits, uint16_t *nothing, int64_t *positives, uint8_t *present)
 {
     const double *ranges = settings + THRESHOLDS;
-    int64_t done = 0, *columns = malloc(sizeof(int64_t) * (size_t)(objects + 1));
+    int64_t done = 0, *columns = malloc(sizeof(int64_t) * (size_t)(2 * objects + 1));
     uint8_t *outside = malloc((size_t)(detections + objects * (THRESHOLDS + 1) + 1));
     if (!columns || !outside) {
         free(columns);
@@ -388,7 +395,7 @@ int64_t bz_match_frame(const double *iou, int64_t detections, int64_t objects, c
         }
         present[c] = count > 0;
         match_class(iou, objects, order + done, end - done, outside, columns, count, ignored, crowd, settings,
-                    coco, taken, hits + done, nothing + done, detections);
+                    coco, columns + objects, taken, hits + done, nothing + done, detections);
         done = end;
     }
     free(columns);
@@ -533,13 +540,13 @@ int64_t bz_word_pairs(const uint32_t *gt, const uint32_t *pred, int64_t total, u
 
 /* Objects of the outermost list in a piece of JSON: writes where each begins, as twice its position, and where it
  * ends, as twice the position of its last brace plus 1. Only braces outside of strings are looked at. `state`
- * goes from piece to piece: depth, whether inside a string, whether behind a backslash, and the depth of the list.
- * There is room for as many places as there are bytes. Returns how many there are. */
-int64_t bz_outline(const uint8_t *data, int64_t size, int64_t *state, int64_t *places)
+ * goes from piece to piece: depth, whether inside a string, whether behind a backslash, the depth of the list, and
+ * where to go on in this piece. Stops where there are `room` places. Returns how many there are. */
+int64_t bz_outline(const uint8_t *data, int64_t size, int64_t *state, int64_t *places, int64_t room)
 {
-    int64_t depth = state[0], base = state[3], found = 0, at = 0;
+    int64_t depth = state[0], base = state[3], found = 0, at = state[4];
     int inside = state[1] != 0, escaped = state[2] != 0;
-    while (at < size) {
+    while (at < size && found < room) {
         if (escaped && (data[at] == '"' || data[at] == '\\')) {
             escaped = 0;
             at++;
@@ -581,6 +588,7 @@ int64_t bz_outline(const uint8_t *data, int64_t size, int64_t *state, int64_t *p
     state[0] = depth;
     state[1] = inside;
     state[2] = escaped;
+    state[4] = at;
     return found;
 }
 
@@ -601,12 +609,16 @@ typedef struct {
     int64_t size;
 } Word;
 
-/* Names of categories, NUL behind each, and what they mean: class * 2 + 1 for ignored ones. */
+/* One side of a batch of frames: their JSON (a NUL behind the last), where each begins and ends in it, and the names
+ * of categories (a NUL behind each) with what they mean: class * 2, and 1 more for ignored ones. Where categories have
+ * numbers, a frame is the annotations of an image in a COCO file, with commas between them. */
 typedef struct {
+    const uint8_t *data;
+    const int64_t *bounds;
     const char *names;
-    const int64_t *kinds;
+    const int64_t *numbers, *kinds;
     int64_t count;
-} Categories;
+} Side;
 
 /* Masks that were read: runs, and of each mask the first run, class, score, and whether it is crowd or ignored.
  * Where boxes are read instead: left, top, width and height of each. */
@@ -797,6 +809,30 @@ static int read_rle(Text *text, Masks *masks)
     return masks->height == height && masks->width == width;
 }
 
+/* A decimal fraction whose digits and power of ten are doubles: then one division gives the nearest double. */
+static int short_fraction(Word word, double *out)
+{
+    static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                    1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    int64_t whole = 0, places = 0, point = 0;
+    for (int64_t i = *word.at == '-'; i < word.size; i++) {
+        if (word.at[i] == '.') {
+            point = 1;
+            continue;
+        }
+        if (word.at[i] > '9')
+            return 0;
+        whole = whole * 10 + (word.at[i] - '0');
+        places += point;
+        if (whole > (int64_t)1 << 53 || places > 22)
+            return 0;
+    }
+    *out = (double)whole / powers[places];
+    if (*word.at == '-')
+        *out = -*out;
+    return FLT_EVAL_METHOD == 0;
+}
+
 /* A number as a double. The text ends with a NUL, and a number before. */
 static int real(Text *text, double *out)
 {
@@ -804,6 +840,8 @@ static int real(Text *text, double *out)
     char *behind;
     if (!number(text, 0, &word))
         return 0;
+    if (short_fraction(word, out))
+        return 1;
     *out = strtod((const char *)word.at, &behind);
     return (const uint8_t *)behind == text->at;
 }
@@ -896,8 +934,17 @@ static int read_flags(Text *text, int *crowd, int *ignored)
     return !more;
 }
 
+static void add_label(Masks *masks, int64_t kind, double score, int crowd, int ignored)
+{
+    ignored |= (int)(kind & 1);
+    masks->crowd |= crowd && !ignored;
+    masks->classes[masks->total] = kind >> 1;
+    masks->scores[masks->total] = score;
+    masks->neutral[masks->total++] = (uint8_t)(crowd || ignored);
+}
+
 /* An object with a mask (or box) and a category that is known. */
-static int read_label(Text *text, const Categories *known, Masks *masks, int scored)
+static int read_label(Text *text, const Side *known, Masks *masks, int scored)
 {
     Word key, word;
     int64_t kind = -1;
@@ -941,16 +988,12 @@ static int read_label(Text *text, const Categories *known, Masks *masks, int sco
     }
     if (more || !shape || kind < 0 || (scored && score < 2))
         return 0;
-    ignored = ignored > 0 || (kind & 1);
-    masks->crowd |= crowd > 0 && !ignored;
-    masks->classes[masks->total] = kind >> 1;
-    masks->scores[masks->total] = value;
-    masks->neutral[masks->total++] = crowd > 0 || ignored;
+    add_label(masks, kind, value, crowd > 0, ignored > 0);
     return 1;
 }
 
 /* The labels of a frame. */
-static int read_frame(Text *text, const Categories *known, Masks *masks, int scored)
+static int read_frame(Text *text, const Side *known, Masks *masks, int scored)
 {
     Word key;
     int more, item, first = 1, start, labels = 0, size = 0;
@@ -995,95 +1038,314 @@ static int read_frame(Text *text, const Categories *known, Masks *masks, int sco
     return text->at == text->end;
 }
 
-/* Compare and match the instances of one frame, as bz_mask_iou and bz_match_frame do (`settings`, `limit`); with
- * `boxed` their boxes instead of their masks.
- *
- * `gt` and `pred` are the JSON of its two sides, with a NUL behind each; `pred` may be empty. Writes into `out`, of
- * `room` bytes: how many detections there are (N) and what is remarkable (1: crowd in the ground truth, 2: detections
- * share pixels and are dropped), objects that count (classes, AREAS), all as int64; which classes occur (classes, up
- * to a multiple of 8) as bytes; scores (N) as double; bit masks of hits and of ignored detections (AREAS, N each) as
- * uint16; classes (N) as bytes. Returns the bytes written, or DECLINED. */
-int64_t bz_frame_matches(const uint8_t *gt, int64_t gt_size, const uint8_t *pred, int64_t pred_size,
-                         const char *names, const int64_t *kinds, int64_t count, int64_t classes, int64_t limit,
-                         const double *settings, int64_t boxed, uint8_t *out, int64_t room)
+/* What one side has of a frame. */
+static int read_side(Text *text, const Side *side, Masks *masks, int scored)
 {
-    /* The shortest mask takes more than 32 bytes; a run takes two at least. */
-    int64_t size = gt_size + pred_size, most = size / 32 + 1, result = OUT_OF_MEMORY, sharing, found, objects;
-    int64_t detections, *order, *positives = (int64_t *)(out + HEADER), *block;
-    uint8_t *present = out + HEADER + classes * AREAS * 8, *scores = present + (classes + 7) / 8 * 8;
-    double *areas, *iou = NULL;
-    uint16_t *bits = NULL;
-    uint64_t *seen = NULL;
-    Categories known = {names, kinds, count};
-    Masks masks = {0};
-    Text text = {pred, pred + pred_size};
-    block = malloc(sizeof(int64_t) * (size_t)(5 * most + 1 + size + 2 + (boxed ? 4 * most : 0)));
-    masks.neutral = malloc((size_t)most);
-    if (!block || !masks.neutral)
-        goto done;
-    masks.first = block;
-    masks.classes = masks.first + most + 1;
-    order = masks.classes + most;
-    masks.scores = (double *)(order + most);
-    areas = masks.scores + most;
-    masks.starts = (int64_t *)(areas + most);
-    masks.ends = masks.starts + size / 2 + 1;
-    masks.boxes = boxed ? (double *)(masks.ends + size / 2 + 1) : NULL;
-    result = DECLINED;
-    if (pred_size && !read_frame(&text, &known, &masks, 1))
-        goto done;
-    detections = masks.total;
-    masks.crowd = 0;
-    text.at = gt;
-    text.end = gt + gt_size;
-    if (!read_frame(&text, &known, &masks, 0) || !(masks.height || boxed) || scores - out + 25 * detections > room)
-        goto done;
-    masks.first[masks.total] = masks.runs;
-    objects = masks.total - detections;
-    result = OUT_OF_MEMORY;
-    seen = calloc((size_t)(masks.height * masks.width / 64 + 1), sizeof(uint64_t));
-    iou = calloc((size_t)(detections * objects + 1), sizeof(double));
-    bits = calloc((size_t)(2 * AREAS * detections + 1), sizeof(uint16_t));
-    if (!seen || !iou || !bits)
-        goto done;
-    if (boxed) {
-        sharing = 0;
-        if (!areas_of_boxes(&masks, detections, limit, areas)) {
-            result = DECLINED;
-            goto done;
+    return read_frame(text, side, masks, scored);
+}
+
+/* x1, y1, x2, y2 of detections minus those of the objects that they are on (IoU of at least `near`, of one class, and
+ * no crowd): 4 numbers for each. Returns for how many. */
+static int64_t corner_shifts(const Masks *masks, int64_t detections, const double *iou, double near, double *shifts)
+{
+    int64_t objects = masks->total - detections, rows = 0;
+    for (int64_t d = 0; d < detections && objects; d++) {
+        const double *row = iou + d * objects, *a = masks->boxes + 4 * d, *b;
+        int64_t best = 0;
+        for (int64_t g = 1; g < objects; g++)
+            if (row[g] > row[best])
+                best = g;
+        if (row[best] < near || masks->neutral[detections + best])
+            continue;
+        b = masks->boxes + 4 * (detections + best);
+        for (int k = 0; k < 2; k++) {
+            shifts[4 * rows + k] = a[k] - b[k];
+            shifts[4 * rows + 2 + k] = a[k] - b[k] + a[k + 2] - b[k + 2];
         }
-        iou_of_boxes(masks.boxes, masks.total, detections, masks.classes, masks.neutral + detections, areas, iou);
+        rows++;
+    }
+    return rows;
+}
+
+static int64_t record_size(int64_t classes, int64_t detections)
+{
+    return (HEADER + classes * AREAS * 8 + (classes + 7) / 8 * 8 + 25 * detections + 7) / 8 * 8;
+}
+
+/* Memory that is used again for the next frame of a batch. */
+typedef struct {
+    int64_t *order;
+    double *areas, *iou;
+    uint16_t *bits;
+    uint64_t *seen;
+    int64_t pairs, words;
+} Scratch;
+
+/* At least so many zeroed items; `room` is how many there are. */
+static void *zeroed(void *old, int64_t *room, int64_t items, size_t size)
+{
+    if (items <= *room)
+        return memset(old, 0, (size_t)items * size);
+    free(old);
+    *room = 2 * items;
+    old = calloc((size_t)*room, size);
+    if (!old)
+        *room = 0;
+    return old;
+}
+
+/* Compare and match the masks or boxes of one frame, which were read, and write its record; see bz_match_frames. */
+static int64_t match_read(const Masks *masks, int64_t detections, int64_t classes, int64_t limit,
+                          const double *settings, Scratch *scratch, uint8_t *out, int64_t room)
+{
+    int64_t objects = masks->total - detections, sharing = 0, found, size, *positives = (int64_t *)(out + HEADER);
+    uint8_t *present = out + HEADER + classes * AREAS * 8, *scores = present + (classes + 7) / 8 * 8, *end;
+    double *areas = scratch->areas, *iou;
+    uint16_t *bits = scratch->bits;
+    if (record_size(classes, detections) > room)
+        return DECLINED;
+    iou = scratch->iou = zeroed(scratch->iou, &scratch->pairs, detections * objects + 1, sizeof(double));
+    if (!iou)
+        return OUT_OF_MEMORY;
+    if (masks->boxes) {
+        if (!areas_of_boxes(masks, detections, limit, areas))
+            return DECLINED;
+        iou_of_boxes(masks->boxes, masks->total, detections, masks->classes, masks->neutral + detections, areas, iou);
     } else {
-        sharing = areas_of(masks.first, masks.starts, masks.ends, masks.total, detections, seen, areas);
+        scratch->seen = zeroed(scratch->seen, &scratch->words, masks->height * masks->width / 64 + 1, sizeof(uint64_t));
+        if (!scratch->seen)
+            return OUT_OF_MEMORY;
+        sharing = areas_of(masks->first, masks->starts, masks->ends, masks->total, detections, scratch->seen, areas);
         if (!sharing)
-            iou_of(masks.first, masks.starts, masks.ends, masks.total, detections, masks.classes,
-                   masks.neutral + detections, areas, iou);
+            iou_of(masks->first, masks->starts, masks->ends, masks->total, detections, masks->classes,
+                   masks->neutral + detections, areas, iou);
     }
     /* Objects lie behind all detections, dropped ones too. */
     found = sharing ? 0 : detections;
-    memset(positives, 0, (size_t)(scores - out - HEADER));
-    found = bz_match_frame(iou, found, objects, masks.scores, masks.classes, areas, masks.classes + detections,
-                           areas + detections, masks.neutral + detections, masks.neutral + detections, classes,
-                           limit, settings, 1, order, bits, bits + AREAS * found, positives, present);
+    size = record_size(classes, found);
+    memset(out, 0, (size_t)size);
+    memset(bits, 0, (size_t)(2 * AREAS * found) * sizeof(uint16_t));
+    found = bz_match_frame(iou, found, objects, masks->scores, masks->classes, areas, masks->classes + detections,
+                           areas + detections, masks->neutral + detections, masks->neutral + detections, classes,
+                           limit, settings, 1, scratch->order, bits, bits + AREAS * found, positives, present);
     if (found < 0)
-        goto done;
+        return found;
     ((int64_t *)out)[0] = found;
-    ((int64_t *)out)[1] = masks.crowd | (int64_t)sharing << 1;
-    uint16_t *hits = (uint16_t *)(scores + 8 * found);
-    for (int64_t k = 0; k < found; k++) {
-        ((double *)scores)[k] = masks.scores[order[k]];
-        scores[24 * found + k] = (uint8_t)masks.classes[order[k]];
+    ((int64_t *)out)[1] = masks->crowd | sharing << 1 | (int64_t)(objects > 0) << 2 | (int64_t)(detections > 0) << 3;
+    for (int64_t k = 0; k < found; k++)
+        ((double *)scores)[k] = masks->scores[scratch->order[k]];
+    end = scores + 8 * found;
+    for (int64_t row = 0; row < 2 * AREAS; row++, end += found * 2)
+        memcpy(end, bits + row * (sharing ? 0 : detections), (size_t)found * sizeof(uint16_t));
+    for (int64_t k = 0; k < found; k++)
+        end[k] = (uint8_t)masks->classes[scratch->order[k]];
+    return record_size(classes, found);
+}
+
+/* Compare and match the instances of frames, as bz_mask_iou and bz_match_frame do (`settings`, `limit`); with `boxed`
+ * their boxes instead of their masks. A frame without predictions is empty on that side.
+ *
+ * Writes records into `out`, of `room` bytes: how many detections there are (N) and what there is (1: crowd in the
+ * ground truth, 2: detections share pixels and are dropped, 4: objects, 8: detections), objects that count (classes,
+ * AREAS), all as int64; which classes occur (classes, up to a multiple of 8) as bytes; scores (N) as double; bit masks
+ * of hits and of ignored detections (AREAS, N each) as uint16; classes (N) as bytes, up to a multiple of 8. `sizes`
+ * gets the bytes of each, or DECLINED. Of the boxes of the first `rows[0]` frames it also writes corner_shifts (there
+ * is room for as many bytes as the predictions have) and their number into `rows`. Returns 0 or OUT_OF_MEMORY. */
+int64_t bz_match_frames(const Side *gt, const Side *pred, int64_t frames, int64_t classes, int64_t limit,
+                        const double *settings, int64_t boxed, uint8_t *out, int64_t room, int64_t *sizes,
+                        double near, double *shifts, int64_t *rows)
+{
+    int64_t size = 0, most, result = OUT_OF_MEMORY, leading = rows[0], *block;
+    Masks masks = {0};
+    Scratch scratch = {0};
+    rows[0] = 0;
+    for (int64_t i = 0; i < 2 * frames; i += 2) {
+        int64_t both = gt->bounds[i + 1] - gt->bounds[i] + pred->bounds[i + 1] - pred->bounds[i];
+        size = both > size ? both : size;
     }
-    int64_t stride = sharing ? 0 : detections;
-    for (int64_t row = 0; row < 2 * AREAS; row++)
-        memcpy(hits + row * found, bits + row * stride, (size_t)found * sizeof(uint16_t));
-    result = scores - out + 25 * found;
+    /* The shortest mask or box takes more than 32 bytes; a run takes two at least. */
+    most = size / 32 + 1;
+    block = malloc(sizeof(int64_t) * (size_t)(5 * most + 1 + size + 2 + (boxed ? 4 * most : 0)));
+    masks.neutral = malloc((size_t)most);
+    scratch.bits = malloc((size_t)(2 * AREAS * most) * sizeof(uint16_t));
+    if (!block || !masks.neutral || !scratch.bits)
+        goto done;
+    masks.first = block;
+    masks.classes = masks.first + most + 1;
+    scratch.order = masks.classes + most;
+    masks.scores = (double *)(scratch.order + most);
+    scratch.areas = masks.scores + most;
+    masks.starts = (int64_t *)(scratch.areas + most);
+    masks.ends = masks.starts + size / 2 + 1;
+    masks.boxes = boxed ? (double *)(masks.ends + size / 2 + 1) : NULL;
+    for (int64_t i = 0; i < frames; i++) {
+        Text text = {pred->data + pred->bounds[2 * i], pred->data + pred->bounds[2 * i + 1]};
+        int64_t detections;
+        masks.total = masks.runs = masks.height = masks.width = 0;
+        sizes[i] = DECLINED;
+        if (text.at < text.end && !read_side(&text, pred, &masks, 1))
+            continue;
+        detections = masks.total;
+        masks.crowd = 0;
+        text.at = gt->data + gt->bounds[2 * i];
+        text.end = gt->data + gt->bounds[2 * i + 1];
+        if (!read_side(&text, gt, &masks, 0) || !(masks.height || boxed))
+            continue;
+        masks.first[masks.total] = masks.runs;
+        sizes[i] = match_read(&masks, detections, classes, limit, settings, &scratch, out, room);
+        if (sizes[i] == OUT_OF_MEMORY)
+            goto done;
+        if (sizes[i] < 0)
+            continue;
+        out += sizes[i];
+        room -= sizes[i];
+        if (boxed && i < leading)
+            rows[0] += corner_shifts(&masks, detections, scratch.iou, near, shifts + 4 * rows[0]);
+    }
+    result = 0;
 done:
     free(block);
     free(masks.neutral);
-    free(seen);
-    free(iou);
-    free(bits);
+    free(scratch.bits);
+    free(scratch.iou);
+    free(scratch.seen);
+    return result;
+}
+
+/* A detection, and its place among those of its class and frame. */
+typedef struct {
+    double score;
+    int64_t place;
+    uint16_t hits[AREAS], ignored[AREAS];
+    int32_t rank;
+} Found;
+
+/* Best score first; ties as they came. */
+static int by_score(const void *left, const void *right)
+{
+    const Found *a = left, *b = right;
+    if (a->score != b->score)
+        return a->score < b->score ? 1 : -1;
+    return a->place < b->place ? -1 : a->place > b->place;
+}
+
+/* Interpolated precision at `points` (ascending), as COCO's accumulate has it, of detections that are `right` or only
+ * `counted` at one threshold (bit masks). Returns how many are right; `envelope` has room for all. */
+static int64_t interpolated(const uint16_t *right, const uint16_t *counted, int64_t total, uint16_t bit,
+                            double positives, const double *points, int64_t count, double *envelope, double *out)
+{
+    int64_t hits = 0, seen = 0, at = 0;
+    for (int64_t i = 0; i < total; i++) {
+        seen += (counted[i] & bit) != 0;
+        if (right[i] & bit) {
+            hits++;
+            /* The machine epsilon as in pycocotools. */
+            envelope[hits - 1] = (double)hits / ((double)hits + (double)(seen - hits) + DBL_EPSILON);
+        }
+    }
+    for (int64_t k = hits - 2; k >= 0; k--)
+        envelope[k] = envelope[k] < envelope[k + 1] ? envelope[k + 1] : envelope[k];
+    for (int64_t k = 0; k < count; k++) {
+        while (at < hits && (double)(at + 1) / positives < points[k])
+            at++;
+        out[k] = at < hits ? envelope[at] : 0;
+    }
+    return hits;
+}
+
+/* Average precision of records (see bz_match_frames) of `size` bytes, in the order that decides ties of score.
+ * Writes positives (classes, AREAS), precision at the points (classes, AREAS, THRESHOLDS, points) and recall (limits,
+ * classes, AREAS, THRESHOLDS), with at most so many detections of a class and frame; precision with the last limit.
+ * Nothing is written where a class has no positives. Returns 0, OUT_OF_MEMORY, or 1 for what is not such records. */
+int64_t bz_average_precision(const uint8_t *records, int64_t size, int64_t classes, const double *points,
+                             int64_t point_count, const int64_t *limits, int64_t limit_count, int64_t *positives,
+                             double *precision, double *recall)
+{
+    const uint8_t *end = records + size;
+    int64_t total = 0, result = 1, *first = calloc((size_t)(classes + 1), sizeof(int64_t));
+    int64_t last = limits[limit_count - 1];
+    Found *found = NULL;
+    double *envelope = NULL;
+    uint16_t *right = NULL, *counted;
+    if (!first)
+        return OUT_OF_MEMORY;
+    /* How many there are of each class, then where the detections of each begin. */
+    for (const uint8_t *at = records; at < end;) {
+        int64_t count = end - at < HEADER ? -1 : *(const int64_t *)at;
+        const uint8_t *kinds;
+        if (count < 0 || count > size || record_size(classes, count) > end - at)
+            goto done;
+        kinds = at + HEADER + classes * AREAS * 8 + (classes + 7) / 8 * 8 + 24 * count;
+        for (int64_t k = 0; k < count; k++) {
+            if (kinds[k] >= classes)
+                goto done;
+            first[kinds[k] + 1]++;
+        }
+        for (int64_t k = 0; k < classes * AREAS; k++)
+            positives[k] += ((const int64_t *)(at + HEADER))[k];
+        total += count;
+        at += record_size(classes, count);
+    }
+    for (int64_t c = 0; c < classes; c++)
+        first[c + 1] += first[c];
+    result = OUT_OF_MEMORY;
+    found = malloc(sizeof(Found) * (size_t)(total + 1));
+    envelope = malloc(sizeof(double) * (size_t)(total + 1));
+    right = malloc(2 * sizeof(uint16_t) * (size_t)(total + 1));
+    if (!found || !envelope || !right)
+        goto done;
+    counted = right + total;
+    for (const uint8_t *at = records; at < end;) {
+        int64_t count = *(const int64_t *)at;
+        const double *scores = (const double *)(at + HEADER + classes * AREAS * 8 + (classes + 7) / 8 * 8);
+        const uint16_t *bits = (const uint16_t *)(scores + count);
+        const uint8_t *kinds = (const uint8_t *)(bits + 2 * AREAS * count);
+        int32_t rank = 0;
+        for (int64_t k = 0; k < count; k++) {
+            Found *one = found + first[kinds[k]]++;
+            rank = k && kinds[k] == kinds[k - 1] ? rank + 1 : 0;
+            one->score = scores[k];
+            one->place = one - found;
+            one->rank = rank;
+            for (int a = 0; a < AREAS; a++) {
+                one->hits[a] = bits[a * count + k];
+                one->ignored[a] = bits[(AREAS + a) * count + k];
+            }
+        }
+        at += record_size(classes, count);
+    }
+    for (int64_t c = 0, start = 0; c < classes; start = first[c++]) {
+        qsort(found + start, (size_t)(first[c] - start), sizeof(Found), by_score);
+        for (int64_t a = 0; a < AREAS; a++) {
+            int64_t place = c * AREAS + a, kept = 0;
+            double wanted = (double)positives[place];
+            if (!positives[place])
+                continue;
+            for (int64_t l = 0; l < limit_count; l++) {
+                double *reached = recall + (l * classes * AREAS + place) * THRESHOLDS;
+                for (int64_t i = start; i < first[c]; i++)
+                    for (int t = 0; t < THRESHOLDS && found[i].rank < limits[l]; t++)
+                        reached[t] += (found[i].hits[a] & ~found[i].ignored[a]) >> t & 1;
+                for (int t = 0; t < THRESHOLDS; t++)
+                    reached[t] /= wanted;
+            }
+            for (int64_t i = start; i < first[c]; i++) {
+                if (found[i].rank >= last)
+                    continue;
+                right[kept] = found[i].hits[a] & (uint16_t)~found[i].ignored[a];
+                counted[kept++] = (uint16_t)~found[i].ignored[a];
+            }
+            for (int t = 0; t < THRESHOLDS; t++)
+                interpolated(right, counted, kept, (uint16_t)(1 << t), wanted, points, point_count, envelope,
+                             precision + (place * THRESHOLDS + t) * point_count);
+        }
+    }
+    result = 0;
+done:
+    free(first);
+    free(found);
+    free(envelope);
+    free(right);
     return result;
 }
 

@@ -13,11 +13,15 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+from bddzoo.lazy_numpy import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _local = threading.local()
 
@@ -39,19 +43,47 @@ def buffer(shape: tuple[int, ...], slot: str) -> NDArray[np.uint8]:
     return old
 
 
-# What `bz_match_frame` and `bz_mask_iou` return where there is no memory.
+# What functions that need memory return where there is none.
 _OUT_OF_MEMORY = -(1 << 63)
 # Different pairs of values that a table of two bitmasks has room for at first: 1 << bits.
 _PAIR_BITS = 12
+# Places of objects that `bz_outline` writes at a time.
+_PLACES = 4096
 
 _pointer = ctypes.c_void_p
 _int = ctypes.c_int64
+
+
+class Side(NamedTuple):
+    """One side of a batch of frames, and what its categories mean.
+
+    Attributes:
+        data: JSON of the frames; of COCO files their annotations, with commas between them.
+        bounds: Where each begins and ends in it; twice the same place for a frame without predictions.
+        kinds: Class of each category, times 2, plus 1 where its objects are ignored.
+        names: Names of the categories, each with a NUL behind it.
+        numbers: Numbers of the categories, where they have no names (COCO).
+    """
+
+    data: bytes
+    bounds: array[int]
+    kinds: array[int]
+    names: bytes = b""
+    numbers: array[int] | None = None
+
+
+class _Side(ctypes.Structure):
+    _fields_ = (
+        *(("data", ctypes.c_char_p), ("bounds", _pointer), ("names", ctypes.c_char_p)),
+        *(("numbers", _pointer), ("kinds", _pointer), ("count", _int)),
+    )
 
 
 class Native:
     """The compiled loops."""
 
     def __init__(self, library: Path) -> None:
+        self.library = library
         loaded = ctypes.CDLL(str(library))
         self._unfilter = loaded.bz_unfilter
         self._unfilter.argtypes = (_pointer, _pointer, _int, _int, _int)
@@ -86,14 +118,20 @@ class Native:
         )
         self._match_frame.restype = _int
         self._outline = loaded.bz_outline
-        self._outline.argtypes = (ctypes.c_char_p, _int, _pointer, _pointer)
+        self._outline.argtypes = (ctypes.c_char_p, _int, _pointer, _pointer, _int)
         self._outline.restype = _int
-        self._frame_matches = loaded.bz_frame_matches
-        self._frame_matches.argtypes = (
-            *(ctypes.c_char_p, _int, ctypes.c_char_p, _int, ctypes.c_char_p),
-            *(_pointer, _int, _int, _int, _pointer, _int, _pointer, _int),
+        self._match_frames = loaded.bz_match_frames
+        self._match_frames.argtypes = (
+            *(ctypes.POINTER(_Side), ctypes.POINTER(_Side), _int, _int, _int, _pointer, _int),
+            *(_pointer, _int, _pointer, ctypes.c_double, _pointer, _pointer),
         )
-        self._frame_matches.restype = _int
+        self._match_frames.restype = _int
+        self._average_precision = loaded.bz_average_precision
+        self._average_precision.argtypes = (
+            *(ctypes.c_char_p, _int, _int, _pointer, _int, _pointer, _int),
+            *(_pointer, _pointer, _pointer),
+        )
+        self._average_precision.restype = _int
         self._word_pairs = loaded.bz_word_pairs
         self._word_pairs.argtypes = (_pointer, _pointer, _int, _pointer, _pointer, _int)
         self._word_pairs.restype = _int
@@ -288,56 +326,99 @@ class Native:
             raise MemoryError
         return order[:found], bits[0, :, :found], bits[1, :, :found], positives, present.view(np.bool_)
 
-    def outline(self, piece: bytes, state: NDArray[np.int64]) -> NDArray[np.int64]:
+    def outline(self, piece: bytes, state: array[int]) -> array[int]:
         """Where the outermost objects in a piece of JSON begin (2 * position) and end (2 * position + 1).
 
         Args:
             piece: The bytes.
-            state: (4,) depth, whether inside a string, whether behind a backslash, and the depth of the list
-                that the objects are in; brought up to the end of the piece.
+            state: Depth, whether inside a string, whether behind a backslash, the depth of the list that the
+                objects are in, and how far the piece was looked at: 0; brought up to its end.
         """
-        places = np.empty(len(piece), np.int64)
-        return places[: self._outline(piece, len(piece), _ints(state), _ints(places))].copy()
+        out, places = array("q"), array("q", bytes(8 * _PLACES))
+        state[4] = 0
+        while state[4] < len(piece):
+            found = self._outline(piece, len(piece), _address(state), _address(places), _PLACES)
+            out += places[:found]
+        return out
 
-    def frame_matches(
+    def match_frames(
         self,
-        gt: bytes,
-        pred: bytes,
-        names: bytes,
-        kinds: NDArray[np.int64],
+        gt: Side,
+        pred: Side,
         *,
         classes: int,
         limit: int,
-        settings: NDArray[np.float64],
+        settings: array[float],
         boxes: bool,
-    ) -> bytes | None:
-        """Compare and match the instances of one frame, given as JSON; what `bz_frame_matches` writes.
+        near: float = 0,
+        leading: int = 0,
+    ) -> tuple[list[bytes | None], array[float]]:
+        """Compare and match the instances of frames, given as JSON.
 
         Args:
-            gt: The frame in the ground truth.
-            pred: The frame in the predictions; empty where it has none.
-            names: Names of the categories, each with a NUL behind it.
-            kinds: (categories,) class of each, times 2, plus 1 where its objects are ignored.
+            gt: The frames in the ground truth.
+            pred: The frames in the predictions.
             classes: Number of classes.
             limit: Detections a class that count.
             settings: Ten thresholds, then four area ranges (low, high).
             boxes: Boxes instead of masks.
+            near: At this IoU and above, corners of boxes are compared.
+            leading: In so many of the frames.
 
         Returns:
-            None where the frame is not an everyday one: its labels have to be read in Python.
+            What `bz_match_frames` writes of each frame, None where it is not an everyday one: its labels have
+            to be read in Python. And x1, y1, x2, y2 of detections minus those of the objects they are on.
         """
-        if settings.size != 18 or names.count(b"\0") != kinds.size:
-            raise ValueError(f"{settings.size} settings, {kinds.size} kinds")
-        # No detection takes more bytes than its JSON; in powers of two, so that the room is used again.
-        room = 1 << (len(pred) + 2048).bit_length()
-        out = buffer((room,), "matches")
-        found = self._frame_matches(
-            *(gt, len(gt), pred, len(pred), names, _ints(kinds), kinds.size),
-            *(classes, limit, _doubles(settings), int(boxes), _bytes(out), room),
+        count = len(gt.bounds) // 2
+        if len(settings) != 18 or len(pred.bounds) != 2 * count:
+            raise ValueError(f"{len(settings)} settings, {len(gt.bounds)} and {len(pred.bounds)} bounds")
+        # No detection takes more bytes than its JSON.
+        out = bytearray(len(pred.data) + count * (classes * 33 + 64))
+        sizes, rows = array("q", bytes(8 * count)), array("q", [leading])
+        shifts = array("d", bytes(len(pred.data) // 8 * 8 if leading else 0))
+        failed = self._match_frames(
+            *(_side(gt), _side(pred), count, classes, limit, _address(settings), int(boxes)),
+            *(ctypes.addressof(ctypes.c_char.from_buffer(out)), len(out), _address(sizes)),
+            *(near, _address(shifts), _address(rows)),
         )
-        if found == _OUT_OF_MEMORY:
+        if failed:
             raise MemoryError
-        return None if found < 0 else out[:found].tobytes()
+        records: list[bytes | None] = []
+        place = 0
+        with memoryview(out) as view:
+            for size in sizes:
+                records.append(bytes(view[place : place + size]) if size >= 0 else None)
+                place += max(size, 0)
+        return records, shifts[: 4 * rows[0]]
+
+    def average_precision(
+        self, records: bytes, classes: int, points: array[float], limits: array[int]
+    ) -> tuple[array[int], array[float], array[float]]:
+        """Precision and recall of what `match_frames` wrote of frames, one after the other.
+
+        Args:
+            records: In the order that decides ties of score.
+            classes: Number of classes.
+            points: Recall points, ascending.
+            limits: Detections a class and frame that count.
+
+        Returns:
+            Positives (classes, 4), precision (classes, 4, 10, points) with the last limit, and recall
+            (limits, classes, 4, 10); 0 where there are no positives. Four area ranges, ten thresholds.
+        """
+        cells = classes * 4
+        positives = array("q", bytes(8 * cells))
+        precision = array("d", bytes(8 * cells * 10 * len(points)))
+        recall = array("d", bytes(8 * cells * 10 * len(limits)))
+        failed = self._average_precision(
+            *(records, len(records), classes, _address(points), len(points), _address(limits), len(limits)),
+            *(_address(positives), _address(precision), _address(recall)),
+        )
+        if failed == _OUT_OF_MEMORY:
+            raise MemoryError
+        if failed:
+            raise ValueError("not what was written of frames")
+        return positives, precision, recall
 
     def word_pairs(
         self, gt: NDArray[np.uint32], pred: NDArray[np.uint32]
@@ -364,22 +445,37 @@ class Native:
         return keys[order], counts[order]
 
 
-def _bytes(array: NDArray[np.uint8]) -> int:
-    if array.dtype != np.uint8 or not array.flags.c_contiguous:
+def _side(side: Side) -> _Side:
+    numbers = side.numbers and _address(side.numbers)
+    if (len(side.numbers) if side.numbers else side.names.count(b"\0")) != len(side.kinds):
+        raise ValueError(f"{len(side.kinds)} kinds of other categories")
+    if max(side.bounds, default=0) > len(side.data):
+        raise ValueError(f"frames end behind their {len(side.data)} bytes")
+    return _Side(
+        *(side.data, _address(side.bounds), side.names, numbers, _address(side.kinds), len(side.kinds))
+    )
+
+
+def _address(numbers: array[int] | array[float]) -> int:
+    return numbers.buffer_info()[0]
+
+
+def _bytes(values: NDArray[np.uint8]) -> int:
+    if values.dtype != np.uint8 or not values.flags.c_contiguous:
         raise ValueError("expected contiguous uint8")
-    return array.ctypes.data
+    return values.ctypes.data
 
 
-def _ints(array: NDArray[np.int64]) -> int:
-    if array.dtype != np.int64 or not array.flags.c_contiguous:
+def _ints(values: NDArray[np.int64]) -> int:
+    if values.dtype != np.int64 or not values.flags.c_contiguous:
         raise ValueError("expected contiguous int64")
-    return array.ctypes.data
+    return values.ctypes.data
 
 
-def _doubles(array: NDArray[np.float64]) -> int:
-    if array.dtype != np.float64 or not array.flags.c_contiguous:
+def _doubles(values: NDArray[np.float64]) -> int:
+    if values.dtype != np.float64 or not values.flags.c_contiguous:
         raise ValueError("expected contiguous float64")
-    return array.ctypes.data
+    return values.ctypes.data
 
 
 _state: dict[str, Native | None] = {}

@@ -6,12 +6,16 @@ B << 8 | A = instance id; id 0 is background.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from bddzoo.datasets.native import native
 from bddzoo.errors import MissingError
+from bddzoo.lazy_numpy import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 IGNORE_BIT = 1
 CROWD_BIT = 2

@@ -201,5 +201,5 @@ def _weighted_ap(
     recall = hit / positives
     for t in range(len(true)):
         at = np.searchsorted(recall[t], RECALL_POINTS, side="left")
-        out[t] = envelope[t, at[at < w.size]].sum() / RECALL_POINTS.size
+        out[t] = envelope[t, at[at < w.size]].sum() / len(RECALL_POINTS)
     return out

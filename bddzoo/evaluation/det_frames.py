@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from bddzoo.datasets.classes import DET, INS_SEG
 from bddzoo.datasets.formats.boxes import CLASS_OF, Kinds, boxes_of, class_of, open_boxes
@@ -20,23 +18,28 @@ from bddzoo.datasets.formats.scalabel import Detections
 from bddzoo.datasets.identity import digest_labels
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
+from bddzoo.evaluation.frame_batches import match_batch
 from bddzoo.evaluation.frame_warnings import FrameResult, matched
 from bddzoo.evaluation.jobs import listing
 from bddzoo.evaluation.metrics.boxes import BoxAccumulator, box_candidates
 from bddzoo.evaluation.metrics.matching import (
+    DETECTIONS,
     MAX_DETECTIONS,
+    OBJECTS,
     Candidates,
     FrameMatches,
-    category_table,
-    matches_of_json,
+    remarkable,
 )
 from bddzoo.evaluation.metrics.scores import Scores
 from bddzoo.evaluation.options import Options
 from bddzoo.evaluation.pairing import FramePair
+from bddzoo.lazy_numpy import np
 
-_CATEGORIES = category_table(CLASS_OF)
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _NEUTRAL = FLAGS["crowd"] | FLAGS["ignored"]
-# Corners of so many frames are compared, of pairs of at least this IoU; so many pairs tell of half a pixel.
+# Corners in the first frames are compared, of pairs of at least this IoU; so many pairs tell of half a pixel.
 _FRAMES, _IOU, _PAIRS = 100, 0.75, 20
 
 
@@ -137,16 +140,14 @@ class DetWork:
     pred: Frames
     options: Options
     # Corners of detections minus those of their objects; the largest number in the boxes of each frame.
-    _shifts: list[NDArray[np.float64]] = field(default_factory=list)
+    _shifts: array[float] = field(default_factory=lambda: array("d"))
     _reach: dict[str, list[float]] = field(default_factory=lambda: {"gt": [], "pred": []})
 
     def boxes(self, pair: FramePair) -> FrameResult:
         """`FrameMatches` of two frames, as COCO matches boxes."""
-        if (fast := self._straight(pair)) is not None:
-            return FrameResult(fast)
         remarks: list[tuple[str, str]] = []
         gt = self._objects(self.gt, pair.gt, "gt")
-        pred = _NOTHING
+        pred = BoxObjects(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, np.bool_), ())
         if pair.pred is not None:
             pred = self._objects(self.pred, pair.pred, "pred")
             where = self.pred.where(pair.pred)
@@ -156,23 +157,21 @@ class DetWork:
                 remarks.append(("cut", where))
         scores = np.array(pred.scores, np.float64)
         found = box_candidates(pred.xywh, scores, pred.classes, gt.xywh, gt.classes, gt.ignored)
-        if not self.options.official and len(self._shifts) < _FRAMES:
-            self._shifts.append(_shifts(found, pred.xywh, gt.xywh))
+        if not self.options.official and pair.gt < _FRAMES:
+            self._shifts.extend(_shifts(found, pred.xywh, gt.xywh).ravel().tolist())
         return matched(found, len(DET), self.options, remarks, coco=True)
 
-    def _straight(self, pair: FramePair) -> FrameMatches | None:
-        """Matches of an everyday frame, from its JSON in one go."""
-        readable = isinstance(self.gt, JsonFrames) and isinstance(self.pred, JsonFrames)
-        if self.options.errors or not readable or not (self.options.official or len(self._shifts) >= _FRAMES):
-            return None
-        pred = b"" if pair.pred is None else self.pred.content(pair.pred)
-        found = matches_of_json(self.gt.content(pair.gt), pred, *_CATEGORIES, len(DET), boxes=True)
-        if found is None:
-            return None
-        for side, there in (("gt", found[0].present.any()), ("pred", found[0].classes.size)):
-            if there:
-                self._reach[side].append(np.inf)
-        return found[0]
+    def batch(self, pairs: Sequence[FramePair]) -> list[FrameResult | None]:
+        """Matches of everyday frames, from their JSON in one go; None for the others."""
+        leading = 0 if self.options.official else sum(pair.gt < _FRAMES for pair in pairs)
+        found, shifts = match_batch(
+            self.gt, self.pred, pairs, CLASS_OF, len(DET), boxes=True, near=_IOU, leading=leading
+        )
+        self._shifts.extend(shifts)
+        for side, bit in (("gt", OBJECTS), ("pred", DETECTIONS)):
+            if any(packed and remarkable(packed) & bit for packed in found):
+                self._reach[side].append(float("inf"))
+        return [None if packed is None else FrameResult(packed) for packed in found]
 
     def _objects(self, frames: Frames, at: int, side: str) -> BoxObjects:
         found = read_objects(frames, at, CLASS_OF, self.options)
@@ -187,13 +186,11 @@ class DetWork:
             MissingError: One side is in pixels, the other in shares of the image.
         """
         check_reach(self._reach, self.gt, self.pred)
-        shifts = np.concatenate([np.zeros((0, 4)), *self._shifts])
-        if not shifts.size:
-            return []
+        corners = [sorted(self._shifts[k::4]) for k in range(4)]
+        count = len(corners[0])
         # To the last pixel inside or to the edge behind it: half a pixel off says which.
-        middle = np.sort(shifts, axis=0)[len(shifts) // 2]
-        close = np.abs(middle - (0, 0, 1, 1)) < 0.25
-        if close.all() and (len(shifts) >= _PAIRS or (shifts == shifts[0]).all()):
+        close = count and all(abs(corners[k][count // 2] - k // 2) < 0.25 for k in range(4))
+        if close and (count >= _PAIRS or all(column[0] == column[-1] for column in corners)):
             return [("exclusive", str(self.pred.source.path))]
         return []
 
@@ -240,9 +237,6 @@ def digest_box_labels(labels: Sequence[tuple[str, Path]]) -> str:
 def _digest(gt: BoxObjects) -> str:
     state = (gt.xywh.tobytes(), gt.classes.tobytes(), gt.ignored.tobytes())
     return hashlib.sha256(b"".join(state)).hexdigest()
-
-
-_NOTHING = BoxObjects(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, np.bool_), ())
 
 
 def _shifts(found: Candidates, pred: NDArray[np.float64], gt: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from bddzoo.datasets.classes import DET, DRIVABLE, INS_SEG, SEM_SEG
 from bddzoo.datasets.formats.frames import Frames, JsonFrames
+from bddzoo.datasets.native import native
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.evaluation.frame_warnings import FrameResult, FrameWarnings
-from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
+from bddzoo.evaluation.jobs import listing, raise_all, run_batches, run_jobs
 from bddzoo.evaluation.metrics.insseg import InsSegAccumulator, MatchAccumulator
 from bddzoo.evaluation.metrics.scores import RLE_NAMES
 from bddzoo.evaluation.options import JSON_TASKS, TASKS, TRACKED, Accumulator, Evaluation, Options
@@ -251,7 +252,7 @@ class _Run:
         work = RleWork(gt, pred, names, self.options, silent, official_input=not self.mixed)
         if self.task == "ins_seg":
             instances = MatchAccumulator(names)
-            self._collect(work.instances, pairs, instances.add)
+            self._collect(work.instances, pairs, instances.add, work.batch)
             result = self._finish(instances, "coco" if coco else "rle")
             result.scores = instances.as_json(result.scores)
             return result
@@ -266,7 +267,7 @@ class _Run:
         from bddzoo.evaluation.metrics.boxes import DetAccumulator
 
         work, boxes = DetWork(gt, pred, self.options), DetAccumulator(DET.names)
-        self._collect(work.boxes, pairs, boxes.add)
+        self._collect(work.boxes, pairs, boxes.add, work.batch)
         self.remarks.extend(work.about_corners())
         result = self._finish(boxes, source)
         result.scores = boxes.as_json(result.scores)
@@ -348,10 +349,18 @@ class _Run:
         return [p for p in pairs if p.pred is not None]
 
     def _collect(
-        self, work: Callable[[Any], FrameResult], pairs: Sequence[Any], add: Callable[[str, Any], None]
+        self,
+        work: Callable[[Any], FrameResult],
+        pairs: Sequence[Any],
+        add: Callable[[str, Any], None],
+        batch: Callable[[Sequence[Any]], Sequence[FrameResult | None]] | None = None,
     ) -> None:
         errors: list[MissingError] = []
-        for done, (pair, result) in enumerate(run_jobs(work, pairs, self.options.workers), 1):
+        if batch is None or native() is None or self.options.errors:
+            found = run_jobs(work, pairs, self.options.workers)
+        else:
+            found = run_batches(batch, work, pairs, self.options.workers)
+        for done, (pair, result) in enumerate(found, 1):
             if isinstance(result, MissingError):
                 errors.append(result)
                 self.skipped.append(pair.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from bddzoo.errors import MissingError
@@ -12,6 +12,8 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 MAX_LISTED = 10
+# Jobs that are done at once where that is possible.
+BATCH = 64
 
 
 def run_jobs(
@@ -23,18 +25,9 @@ def run_jobs(
     and no worker can be lost and waited for forever. Only a few frames are in flight at a time, so
     memory does not grow with their number.
     """
-
-    def attempt(job: Job) -> Result | MissingError:
-        try:
-            return work(job)
-        except MissingError as error:
-            # What led to it holds the frame's pixels, and there may be thousands of such frames.
-            error.__context__ = None
-            return error.with_traceback(None)
-
     if workers <= 1:
         for job in jobs:
-            yield job, attempt(job)
+            yield job, attempt(work, job)
         return
     from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -42,7 +35,7 @@ def run_jobs(
     waiting: deque[tuple[Job, Future[Result | MissingError]]] = deque()
     try:
         for job in jobs:
-            waiting.append((job, pool.submit(attempt, job)))
+            waiting.append((job, pool.submit(attempt, work, job)))
             if len(waiting) > 4 * workers:
                 first, future = waiting.popleft()
                 yield first, future.result()
@@ -51,6 +44,35 @@ def run_jobs(
             yield first, future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def attempt(work: Callable[[Job], Result], job: Job) -> Result | MissingError:
+    """The result, or the `MissingError` that was raised."""
+    try:
+        return work(job)
+    except MissingError as error:
+        # What led to it holds the frame's pixels, and there may be thousands of such frames.
+        error.__context__ = None
+        return error.with_traceback(None)
+
+
+def run_batches(
+    batch: Callable[[Sequence[Job]], Sequence[Result | None]],
+    work: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    workers: int,
+) -> Iterator[tuple[Job, Result | MissingError]]:
+    """The same of work that is done for many jobs at once, and singly where that gives no result."""
+
+    def both(some: Sequence[Job]) -> list[Result | MissingError]:
+        found = attempt(batch, some)
+        results = [None] * len(some) if isinstance(found, MissingError) else found
+        return [attempt(work, j) if r is None else r for j, r in zip(some, results, strict=True)]
+
+    batches = [jobs[start : start + BATCH] for start in range(0, len(jobs), BATCH)]
+    for some, results in run_jobs(both, batches, min(workers, len(batches))):
+        assert not isinstance(results, MissingError)
+        yield from zip(some, results, strict=True)
 
 
 def raise_all(errors: list[MissingError], what: str, done: str = "scored") -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bddzoo.datasets.classes import IGNORED, INS_SEG
 from bddzoo.datasets.formats.convert import scored_frame
-from bddzoo.datasets.formats.frames import Frame, Label, Rle, encode_frame
+from bddzoo.datasets.formats.frames import Frame, Label, Rle, encode_frame, joined
 from bddzoo.datasets.formats.labels import FLAGS
 from bddzoo.datasets.formats.readers import PngLabels, open_labels
 from bddzoo.datasets.formats.rle import encode_values
@@ -74,9 +76,9 @@ class MaskFrames:
             ],
         )
 
-    def content(self, index: int) -> bytes:
-        """Labels of one file, as `JsonFrames` has them."""
-        return encode_frame(self.frame(index))
+    def contents(self, indices: Sequence[int | None]) -> tuple[bytes, array[int]]:
+        """Labels of files, as `JsonFrames` has them."""
+        return joined(b"" if i is None else encode_frame(self.frame(i)) for i in indices)
 
 
 def _rle(rle: dict[str, Any] | None) -> Rle:

@@ -8,14 +8,17 @@ being the sign; from the third count on a count is stored as its difference to t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from bddzoo.datasets.formats.rle import MaskRuns, RleError, decode_runs
 from bddzoo.datasets.native import native
 from bddzoo.evaluation.metrics.confusion import IGNORE
+from bddzoo.lazy_numpy import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class ClassRuns(msgspec.Struct, frozen=True, gc=False):

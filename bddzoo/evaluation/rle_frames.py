@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from bddzoo.datasets.formats.frames import (
     INS_ALIASES,
@@ -20,13 +17,16 @@ from bddzoo.datasets.formats.frames import (
 from bddzoo.datasets.formats.rle import MaskRuns, RleError, check_size, decode_runs
 from bddzoo.datasets.native import native
 from bddzoo.errors import MissingError
+from bddzoo.evaluation.frame_batches import match_batch
 from bddzoo.evaluation.frame_warnings import FrameResult, matched
-from bddzoo.evaluation.metrics.matching import Candidates, FrameMatches, category_table, matches_of_json
+from bddzoo.evaluation.metrics.matching import CROWD, SHARING, Candidates, remarkable
 from bddzoo.evaluation.options import MASK_HEIGHT, MASK_WIDTH, Options
 from bddzoo.evaluation.pairing import FramePair
 from bddzoo.evaluation.rle import ClassRuns, class_runs, decode_class_runs, runs_confusion
+from bddzoo.lazy_numpy import np
 
-_NO_CLASSES = np.zeros(0, np.uint8)
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class RleWork:
         remarks: list[tuple[str, str]] = []
         gt, gt_size = self._runs(self.gt, pair.gt, remarks)
         if pair.pred is None:
-            pred, pred_size = class_runs(decode_runs([], gt.pixels), _NO_CLASSES), gt_size
+            pred, pred_size = class_runs(decode_runs([], gt.pixels), np.zeros(0, np.uint8)), gt_size
         else:
             pred, pred_size = self._runs(self.pred, pair.pred, remarks)
         gt_size, pred_size = gt_size or pred_size, pred_size or gt_size
@@ -106,8 +106,6 @@ class RleWork:
     def instances(self, pair: FramePair) -> FrameResult:
         """`FrameMatches` of two frames, as COCO matches masks."""
         remarks: list[tuple[str, str]] = []
-        if not self.options.errors and (fast := self._straight(pair, remarks)) is not None:
-            return FrameResult(fast, remarks)
         gt, gt_class, gt_ignored = self._objects(self.gt, pair.gt, remarks)
         pred: list[Label] = []
         pred_class = np.zeros(0, np.int64)
@@ -136,26 +134,21 @@ class RleWork:
         )
         return matched(found, len(self.class_names), self.options, remarks, coco=True)
 
-    def _straight(self, pair: FramePair, remarks: list[tuple[str, str]]) -> FrameMatches | None:
-        """Matches of an everyday frame, from its JSON in one go."""
-        if native() is None:
-            return None
-        pred = b"" if pair.pred is None else self.pred.content(pair.pred)
-        names, kinds = self._category_table
-        found = matches_of_json(self.gt.content(pair.gt), pred, names, kinds, len(self.class_names))
-        if found is None:
-            return None
-        matches, remarkable = found
-        if remarkable & 1:
-            remarks.append(("crowd", self.gt.where(pair.gt)))
-        if remarkable & 2 and pair.pred is not None:
-            remarks.append(("overlap", self.pred.where(pair.pred)))
-        return matches
+    def batch(self, pairs: Sequence[FramePair]) -> list[FrameResult | None]:
+        """Matches of everyday frames, from their JSON in one go; None for the others."""
+        found, _ = match_batch(self.gt, self.pred, pairs, self._instance_kinds, len(self.class_names))
+        return [
+            None if r is None else FrameResult(r, self._remarks(p, remarkable(r)))
+            for p, r in zip(pairs, found, strict=True)
+        ]
 
-    @cached_property
-    def _category_table(self) -> tuple[bytes, NDArray[np.int64]]:
-        """Names and kinds as `matches_of_json` takes them."""
-        return category_table(self._instance_kinds)
+    def _remarks(self, pair: FramePair, said: int) -> list[tuple[str, str]]:
+        remarks = []
+        if said & CROWD:
+            remarks.append(("crowd", self.gt.where(pair.gt)))
+        if said & SHARING and pair.pred is not None:
+            remarks.append(("overlap", self.pred.where(pair.pred)))
+        return remarks
 
     def _objects(
         self, frames: Frames, at: int, remarks: list[tuple[str, str]]

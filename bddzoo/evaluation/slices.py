@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bddzoo.datasets.attributes import UNKNOWN
 from bddzoo.errors import UsageError
 from bddzoo.evaluation.metrics.average_precision import ap_scores, by_class, precision_recall
-from bddzoo.evaluation.metrics.insseg import MatchAccumulator
+from bddzoo.evaluation.metrics.matching import FrameMatches
 from bddzoo.evaluation.metrics.panseg import PanSegAccumulator, pan_scores
 from bddzoo.evaluation.metrics.scores import Scores
 from bddzoo.evaluation.metrics.semseg import SemSegAccumulator, semseg_scores
@@ -64,7 +64,7 @@ def subset_scores(accumulator: Accumulator, chosen: NDArray[np.bool_]) -> Scores
     if isinstance(accumulator, TrackAccumulator):
         sums = accumulator.per_frame()[chosen].sum(axis=0)
         return track_scores(sums, accumulator.class_names, count, accumulator.task)
-    frames = [f for f, c in zip(accumulator.per_frame(), chosen.tolist(), strict=True) if c]
+    frames = [f for f, c in zip(accumulator.in_order(), chosen.tolist(), strict=True) if c]
     return ap_scores(frames, accumulator.class_names, accumulator.task, accumulator.prefix)
 
 
@@ -86,13 +86,12 @@ def frame_scores(accumulator: Accumulator) -> tuple[str, NDArray[np.float64]]:
         return "PQ", np.array([r["PQ"] if r["N"] else np.nan for r in rows])
     if isinstance(accumulator, TrackAccumulator):
         return "MOTA", track_values(accumulator.per_frame().sum(axis=1))["MOTA"]
-    return "AP50", np.array([_frame_ap50(accumulator, i) for i in range(len(accumulator))])
+    return "AP50", np.array([_frame_ap50(f, len(accumulator.class_names)) for f in accumulator.per_frame()])
 
 
-def _frame_ap50(accumulator: MatchAccumulator, index: int) -> float:
-    frame = accumulator.per_frame()[index]
+def _frame_ap50(frame: FrameMatches, classes: int) -> float:
     values = []
-    for c, found in enumerate(by_class([frame], len(accumulator.class_names))):
+    for c, found in enumerate(by_class([frame], classes)):
         positives = int(frame.positives[c, 0])
         if positives:
             values.append(precision_recall(found, 0, positives, 100)[0][0].mean())

@@ -152,13 +152,15 @@ def test_ctrl_c_in_the_middle_of_a_download(server: Server, registry: Path, tmp_
     ("package", "arguments", "extra"),
     [
         ("torch", "['eval', 'demo_semfpn_r18n_sem_seg', '--data', sys.argv[1]]", install_hint("run")),
-        ("numpy", "['score', '-t', 'sem_seg', '-g', sys.argv[1], '-r', sys.argv[1]]", install_hint("score")),
+        ("numpy", "['score', '-t', 'sem_seg', '-g', MASKS, '-r', MASKS]", install_hint("score")),
         ("mmseg", "['demo', '-o', sys.argv[1]]", install_hint("run")),
     ],
 )
 def test_a_package_that_is_not_installed(tmp_path: Path, package: str, arguments: str, extra: str) -> None:
     """None in `sys.modules` makes an import fail as that of an absent package does."""
-    blocked = f"import sys; sys.modules[{package!r}] = None"
+    blocked = (
+        f"import sys; sys.modules[{package!r}] = None; MASKS = sys.argv[1] + '/labels/sem_seg/masks/val'"
+    )
     code = f"{blocked}; from bddzoo.cli.main import run; sys.exit(run({arguments}))"
     folder = tmp_path / "data"
     for task in ("sem_seg/masks", "ins_seg/bitmasks"):

@@ -165,7 +165,7 @@ def test_frames_are_scored_alike_straight_from_their_json(compiled, seed):
         odd_one(rng, labels(pred) or [{}])
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         paths = write(Path(folder), gt, pred)
-        for frames, options in ((0, Options()), (500, Options(official=True)), (0, Options(errors=True))):
+        for frames, options in ((500, Options()), (0, Options(official=True)), (0, Options(errors=True))):
             patch.setattr(det_frames, "_FRAMES", frames)
             plain = outcome(paths, options)
             with using(compiled):
@@ -306,7 +306,7 @@ def exclusive_and_noisy(gt, pred):
 
 
 @pytest.mark.parametrize(("change", "said"), [(shifted, True), (exclusive_and_noisy, True), (noisy, False)])
-def test_exclusive_corners_are_noticed(perfect, change, said):
+def test_exclusive_corners_are_noticed(either_way, perfect, change, said):
     found = perfect(change)
     assert any("edge behind the box" in line for line in found.warnings) == said
     assert found.scores.summary["box_AP"] < 100

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from array import array
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,8 +19,15 @@ from bddzoo.datasets.formats import mask as label_images
 from bddzoo.datasets.formats.rle import RleError, decode_runs
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import word_pairs
+from bddzoo.evaluation.metrics.average_precision import RECALL_POINTS, ap_scores
 from bddzoo.evaluation.metrics.confusion import confusion
-from bddzoo.evaluation.metrics.matching import Candidates, match_frame
+from bddzoo.evaluation.metrics.matching import (
+    IOU_THRESHOLDS,
+    Candidates,
+    FrameMatches,
+    match_frame,
+    unpacked,
+)
 from bddzoo.evaluation.rle import class_runs, decode_class_runs, runs_confusion
 from hatch_build import compile_loops
 from tests.evaluation import scenes
@@ -284,3 +292,39 @@ def test_without_imagecodecs_opencv_decodes(monkeypatch):
     pixels = scenes.paint([(300, 3, 5, 2, 9, 2, 9)])
     for content in encodings(pixels):
         np.testing.assert_array_equal(label_images.decode_bitmask(content, Path("p.png")), pixels)
+
+
+def test_constants_are_those_of_numpy():
+    np.testing.assert_array_equal(RECALL_POINTS, np.linspace(0.0, 1.0, 101))
+    np.testing.assert_array_equal(IOU_THRESHOLDS, np.linspace(0.5, 0.95, 10))
+
+
+@settings(max_examples=60, deadline=None)
+@given(seeds)
+def test_precision_and_recall_alike(compiled, seed):
+    """Few scores, so that there are ties within frames and between them; more than a limit in some frames."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for _ in range(int(rng.integers(0, 6))):
+        found = int(rng.choice([0, 1, 9, 40]))
+        classes = np.sort(rng.integers(0, 3, found)).astype(np.uint8)
+        scores = rng.choice([0.1, 0.5, 0.9, -0.0, 0.0], found)
+        order = np.lexsort((-scores, classes))
+        hits, ignored = rng.integers(0, 1024, (2, 4, found)).astype(np.uint16)
+        positives = rng.integers(0, 20, (3, 4)) * (rng.random((3, 4)) < 0.8)
+        frames.append(FrameMatches(classes, scores[order], hits, ignored, positives, positives[:, 0] > 0))
+    plain = ap_scores(frames, ["a", "b", "c"], "det", "box_")
+    with using(compiled):
+        packed = [f.packed() if k % 2 else f for k, f in enumerate(frames)]
+        fast = ap_scores(packed, ["a", "b", "c"], "det", "box_")
+    assert repr(fast) == repr(plain)
+    for frame in frames:
+        again = unpacked(frame.packed(), 3)
+        for name in FrameMatches.__struct_fields__:
+            np.testing.assert_array_equal(getattr(again, name), getattr(frame, name), err_msg=name)
+
+
+def test_what_was_not_written_of_frames_is_refused(compiled):
+    for records in (b"\1", bytes(8), b"\xff" * 160, b"\1" + bytes(159)):
+        with pytest.raises(ValueError, match="not what was written"):
+            compiled.average_precision(records, 3, array("d", [0.5]), array("q", [100]))

@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from bddzoo.datasets.classes import DET, ClassSet
 from bddzoo.datasets.formats.coco import CocoFrames, coco_keys, write_annotations
@@ -21,6 +19,10 @@ from bddzoo.datasets.formats.labels import FLAGS, SIZE
 from bddzoo.datasets.formats.scalabel import FrameWriter, label_dict
 from bddzoo.datasets.sources import open_source
 from bddzoo.errors import MissingError
+from bddzoo.lazy_numpy import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # Every category of detection: its class, and whether it is an ignored one.
 Kinds = Mapping[str | None, tuple[int, bool]]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 import msgspec
 
 from bddzoo.datasets.classes import INS_SEG, ClassSet
-from bddzoo.datasets.formats.frames import INS_ALIASES, Frame, Label, Rle, coco_kind
+from bddzoo.datasets.formats.frames import INS_ALIASES, Frame, Label, Rle, coco_kind, joined
 from bddzoo.datasets.formats.labels import FLAGS, FrameLabels, Item
 from bddzoo.datasets.formats.polygons import coco_polygons
 from bddzoo.datasets.formats.rle import decode_rle
@@ -200,8 +201,12 @@ class CocoFrames:
                 raise MissingError(f"{where} has category {annotation.category_id}")
             yield annotation, category, where
 
-    def content(self, index: int) -> bytes:
-        """Labels of one image, as `JsonFrames` has them; segmentations unseen.
+    def contents(self, indices: Sequence[int | None]) -> tuple[bytes, array[int]]:
+        """Labels of images, as `JsonFrames` has them; segmentations unseen."""
+        return joined(b"" if i is None else self._content(i) for i in indices)
+
+    def _content(self, index: int) -> bytes:
+        """Labels of one image.
 
         Raises:
             MissingError: A category that the file does not have.

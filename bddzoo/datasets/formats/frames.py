@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from typing import Any, NoReturn, Protocol
 
 import msgspec
@@ -14,6 +16,8 @@ from bddzoo.reading import json_errors
 from bddzoo.text import printable
 
 CHUNK_BYTES = 1 << 22
+# So much between two frames is read, too, rather than skipped.
+GAP_BYTES = 256
 # Names that mean one of the eight instance classes, and names that mean an ignored one of them.
 INS_ALIASES = {
     "bike": "bicycle",
@@ -123,9 +127,52 @@ class Frames(Protocol):
         """Labels of one frame."""
         ...
 
-    def content(self, index: int) -> bytes:
-        """One frame as JSON."""
+    def contents(self, indices: Sequence[int | None]) -> tuple[bytes, array[int]]:
+        """JSON of frames, and where each begins and ends in it; nothing for None."""
         ...
+
+
+def joined(pieces: Iterable[bytes]) -> tuple[bytes, array[int]]:
+    """Bytes one after the other, and where each piece begins and ends in them."""
+    parts = list(pieces)
+    bounds = array("q")
+    for end, part in zip(accumulate(map(len, parts)), parts, strict=True):
+        bounds.extend((end - len(part), end))
+    return b"".join(parts), bounds
+
+
+def read_places(source: Source, places: Sequence[tuple[str, int, int] | None]) -> tuple[bytes, array[int]]:
+    """Pieces of files; those that lie close together are read at once.
+
+    Args:
+        source: The files.
+        places: Member, start and end of each piece.
+
+    Returns:
+        The bytes, and where each piece begins and ends in them.
+
+    Raises:
+        MissingError: A file cannot be read, or is shorter than it was.
+    """
+    runs: list[list[Any]] = []
+    bounds = array("q")
+    behind = 0
+    for place in places:
+        if place is None:
+            bounds.extend((0, 0))
+            continue
+        member, start, end = place
+        if runs and runs[-1][0] == member and 0 <= start - runs[-1][2] <= GAP_BYTES:
+            behind += end - runs[-1][2]
+            runs[-1][2] = end
+        else:
+            behind += end - start
+            runs.append([member, start, end])
+        bounds.extend((behind - (end - start), behind))
+    pieces = [source.read_part(member, start, end - start) for member, start, end in runs]
+    if sum(map(len, pieces)) != behind:
+        raise MissingError(f"{source.where(runs[0][0])} changed while it was read")
+    return b"".join(pieces), bounds
 
 
 class JsonFrames:
@@ -194,9 +241,9 @@ class JsonFrames:
             self.videos.append(found.videoName)
             self.positions.append(found.frameIndex)
 
-    def content(self, index: int) -> bytes:
-        member, start, end = self._places[index]
-        return self.source.read_part(member, start, end - start)
+    def contents(self, indices: Sequence[int | None]) -> tuple[bytes, array[int]]:
+        """JSON of frames, and where each begins and ends in it; nothing for None."""
+        return read_places(self.source, [None if i is None else self._places[i] for i in indices])
 
     def __len__(self) -> int:
         return len(self.names)
@@ -229,7 +276,7 @@ class JsonFrames:
             MissingError: It is not of that type; file and frame are named.
         """
         try:
-            return decoder.decode(self.content(index))
+            return decoder.decode(self.contents([index])[0])
         except json_errors() as error:
             raise MissingError(f"{self.where(index)}: {error}") from None
 

@@ -8,15 +8,19 @@ ordinary JSON and says which of the numbers are frames.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from bddzoo.datasets.native import native
+from bddzoo.lazy_numpy import np
 from bddzoo.reading import json_errors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 QUOTE, BACKSLASH, OPEN, CLOSE = b'"\\{}'
 SPACE = b" \t\r\n"
@@ -112,19 +116,19 @@ def _add(scan: _Scan, chunk: bytes) -> None:
     at = 0
     first = 0
     if inside:
-        if not ends.size:
+        if not ends:
             at = len(chunk)
             scan.begun += chunk
         else:
-            at = int(ends[0])
+            at = ends[0]
             _found(scan, scan.offset + at, bytes(scan.begun) + chunk[:at])
             scan.begun = bytearray()
             first = 1
-    for k, start in enumerate(starts.tolist()):
+    for k, start in enumerate(starts):
         scan.remainder += chunk[at:start] + b" %d " % len(scan.regions)
         scan.start = scan.offset + start
-        if k + first < ends.size:
-            at = int(ends[k + first])
+        if k + first < len(ends):
+            at = ends[k + first]
             _found(scan, scan.offset + at, chunk[start:at])
         else:
             at = len(chunk)
@@ -133,15 +137,14 @@ def _add(scan: _Scan, chunk: bytes) -> None:
     scan.offset += len(chunk)
 
 
-def _edges(scan: _Scan, chunk: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _edges(scan: _Scan, chunk: bytes) -> tuple[list[int], list[int]]:
     """Where outermost objects begin and end in a chunk; carries the state over to the next one."""
     loops = native()
     if loops is not None:
-        state = np.array([scan.depth, scan.in_string, scan.escaped, scan.base], np.int64)
+        state = array("q", [scan.depth, scan.in_string, scan.escaped, scan.base, 0])
         places = loops.outline(chunk, state)
-        scan.depth, scan.in_string, scan.escaped = int(state[0]), bool(state[1]), bool(state[2])
-        closing = places & 1 == 1
-        return places[~closing] >> 1, (places[closing] >> 1) + 1
+        scan.depth, scan.in_string, scan.escaped = state[0], bool(state[1]), bool(state[2])
+        return [p >> 1 for p in places if not p & 1], [(p >> 1) + 1 for p in places if p & 1]
     data = np.frombuffer(chunk, np.uint8)
     quotes = _real_quotes(scan, data)
     braces = np.flatnonzero((data == OPEN) | (data == CLOSE))
@@ -153,7 +156,7 @@ def _edges(scan: _Scan, chunk: bytes) -> tuple[NDArray[np.int64], NDArray[np.int
     ends = braces[~opening & (depth == scan.base)] + 1
     scan.in_string ^= bool(quotes.size % 2)
     scan.depth = int(depth[-1]) if depth.size else scan.depth
-    return starts, ends
+    return starts.tolist(), ends.tolist()
 
 
 def _found(scan: _Scan, end: int, content: bytes) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from bddzoo.datasets.classes import DET, DRIVABLE, IGNORED, INS_SEG, PAN_SEG, PAN_STUFF, SEM_SEG, ClassSet
 from bddzoo.datasets.formats.rle import encode_values, paint_masks
 from bddzoo.datasets.openseg import DATA_SETS, class_set
 from bddzoo.errors import MissingError
+from bddzoo.lazy_numpy import np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 # Attribute of a label -> its bit in the G channel of a bitmask.
 FLAGS = {"ignored": 1, "crowd": 2, "occluded": 4, "truncated": 8}

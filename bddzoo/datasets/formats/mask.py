@@ -5,10 +5,7 @@ from __future__ import annotations
 import threading
 import zlib
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from bddzoo.datasets.formats import png
 from bddzoo.datasets.formats.png import GREY, PALETTE, Header, damaged, decode_indices, decode_samples
@@ -17,6 +14,10 @@ from bddzoo.datasets.formats.scalabel import Instances
 from bddzoo.datasets.native import Native, buffer, native
 from bddzoo.errors import MissingError
 from bddzoo.files import write_bytes
+from bddzoo.lazy_numpy import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _local = threading.local()
 

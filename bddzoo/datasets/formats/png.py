@@ -7,13 +7,14 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from bddzoo.errors import MissingError
 from bddzoo.files import is_special
+from bddzoo.lazy_numpy import np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from bddzoo.errors import MissingError
+from bddzoo.lazy_numpy import np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 # Annotators draw a little beyond the image; what is further out than this many of its sides is a mistake,
 # and painting it would take memory without end.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from bddzoo.datasets.native import native
 from bddzoo.errors import MissingError
+from bddzoo.lazy_numpy import np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 # Larger masks are refused before a byte is allocated: BDD100K's have 0.9 megapixels.
 MAX_PIXELS = 1 << 26

@@ -16,14 +16,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from bddzoo.datasets.classes import INS_SEG, SEM_SEG, ClassSet
 from bddzoo.datasets.formats.rle import encode_values
 from bddzoo.files import atomic_open
+from bddzoo.lazy_numpy import np
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from typing_extensions import Self
 
 

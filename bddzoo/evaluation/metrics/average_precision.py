@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from bddzoo.evaluation.metrics.matching import AREAS, IOU_THRESHOLDS, MAX_DETECTIONS, FrameMatches
+from bddzoo.datasets.native import native
+from bddzoo.evaluation.metrics.matching import (
+    AREAS,
+    IOU_THRESHOLDS,
+    MAX_DETECTIONS,
+    FrameMatches,
+    Packed,
+    unpacked,
+)
 from bddzoo.evaluation.metrics.scores import Scores
+from bddzoo.lazy_numpy import np
 
-RECALL_POINTS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# As numpy.linspace has them.
+RECALL_POINTS = tuple(k * (1 / 100) for k in range(101))
 
 
 class ClassDetections(msgspec.Struct, frozen=True, gc=False):
@@ -77,7 +91,7 @@ def precision_recall(
     """
     keep = found.ranks < limit
     hits, ignored = found.hits[area][keep], found.ignored[area][keep]
-    precision = np.zeros((len(IOU_THRESHOLDS), RECALL_POINTS.size))
+    precision = np.zeros((len(IOU_THRESHOLDS), len(RECALL_POINTS)))
     recall = np.zeros(len(IOU_THRESHOLDS))
     for t in range(len(IOU_THRESHOLDS)):
         counted = (ignored >> t) & 1 == 0
@@ -129,7 +143,7 @@ POSE_METRICS: dict[str, tuple[str, int | None, int, int]] = {
 }
 
 
-def ap_scores(frames: Sequence[FrameMatches], class_names: Sequence[str], task: str, prefix: str) -> Scores:
+def ap_scores(frames: Sequence[Packed], class_names: Sequence[str], task: str, prefix: str) -> Scores:
     """Scores of matched frames.
 
     A class without objects that count has NaN and is left out of the overall values, which are means
@@ -141,32 +155,50 @@ def ap_scores(frames: Sequence[FrameMatches], class_names: Sequence[str], task: 
         task: Task that the scores are labelled with.
         prefix: Put before metric names (`box_`).
     """
-    metrics = POSE_METRICS if task == "pose" else METRICS
-    classes = len(class_names)
-    positives = sum((f.positives for f in frames), np.zeros((classes, len(AREAS)), np.int64))
-    detections = by_class(frames, classes)
-    precision = np.full((classes, len(AREAS), len(IOU_THRESHOLDS), RECALL_POINTS.size), np.nan)
-    recall = {
-        (a, limit): np.full((classes, len(IOU_THRESHOLDS)), np.nan)
-        for a, limit in {(spec[2], spec[3]) for spec in metrics.values()}
-    }
-    for c, found in enumerate(detections):
-        for (a, limit), store in recall.items():
-            if positives[c, a]:
-                if limit == MAX_DETECTIONS[-1]:
-                    precision[c, a], store[c] = precision_recall(found, a, int(positives[c, a]), limit)
-                else:
-                    store[c] = _recall(found, a, int(positives[c, a]), limit)
+    classes, thresholds, points = len(class_names), len(IOU_THRESHOLDS), len(RECALL_POINTS)
+    positives, precision, recall = _accumulate(frames, classes)
     table: dict[str, dict[str, float]] = {}
     summary: dict[str, float] = {}
-    for name, (kind, threshold, area, limit) in metrics.items():
-        values = precision[:, area] if kind == "precision" else recall[area, limit]
-        if threshold is not None:
-            values = values[:, threshold]
-        values = values.reshape(classes, -1)
-        row = 100 * values.mean(axis=1) if values.size else np.full(classes, np.nan)
-        table[prefix + name] = dict(zip(class_names, row.tolist(), strict=True))
-        known = row[~np.isnan(row)]
-        summary[prefix + name] = float(known.mean()) if known.size else float("nan")
-    absent = tuple(n for n, p in zip(class_names, positives[:, 0], strict=True) if not p)
+    for name, (kind, threshold, area, limit) in (POSE_METRICS if task == "pose" else METRICS).items():
+        first, count = (0, thresholds) if threshold is None else (threshold, 1)
+        if kind == "precision":
+            values, first, count, stride = precision, first * points, count * points, thresholds * points
+        else:
+            values, stride = recall, thresholds
+            first += MAX_DETECTIONS.index(limit) * classes * len(AREAS) * thresholds
+        row = []
+        for c in range(classes):
+            start = first + (c * len(AREAS) + area) * stride
+            mean = math.fsum(values[start : start + count]) / count
+            row.append(100 * mean if positives[c * len(AREAS) + area] else math.nan)
+        table[prefix + name] = dict(zip(class_names, row, strict=True))
+        known = [value for value in row if not math.isnan(value)]
+        summary[prefix + name] = math.fsum(known) / len(known) if known else math.nan
+    absent = tuple(n for n, p in zip(class_names, positives[:: len(AREAS)], strict=True) if not p)
     return Scores(task=task, table=table, summary=summary, frames=len(frames), absent=absent)
+
+
+def _accumulate(
+    frames: Sequence[Packed], classes: int
+) -> tuple[Sequence[int], Sequence[float], Sequence[float]]:
+    """Positives, precision and recall, as `Native.average_precision` has them."""
+    loops = native()
+    if loops is not None:
+        records = b"".join(f if isinstance(f, bytes) else f.packed() for f in frames)
+        return loops.average_precision(
+            records, classes, array("d", RECALL_POINTS), array("q", MAX_DETECTIONS)
+        )
+    found = [unpacked(f, classes) for f in frames]
+    positives = sum((f.positives for f in found), np.zeros((classes, len(AREAS)), np.int64))
+    precision = np.zeros((classes, len(AREAS), len(IOU_THRESHOLDS), len(RECALL_POINTS)))
+    recall = np.zeros((len(MAX_DETECTIONS), classes, len(AREAS), len(IOU_THRESHOLDS)))
+    for c, detections in enumerate(by_class(found, classes)):
+        for area in np.flatnonzero(positives[c]).tolist():
+            count = int(positives[c, area])
+            for k, limit in enumerate(MAX_DETECTIONS[:-1]):
+                recall[k, c, area] = _recall(detections, area, count, limit)
+            precision[c, area], recall[-1, c, area] = precision_recall(
+                detections, area, count, MAX_DETECTIONS[-1]
+            )
+    flat: list[int] = positives.reshape(-1).tolist()
+    return flat, precision.reshape(-1).tolist(), recall.reshape(-1).tolist()

@@ -10,13 +10,16 @@ BDD100K's official toolkit has no evaluation of boxes against instance masks, an
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, segments, words
 from bddzoo.evaluation.metrics.insseg import MatchAccumulator
 from bddzoo.evaluation.metrics.matching import Candidates, match_frame
+from bddzoo.lazy_numpy import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class BoxAccumulator(MatchAccumulator):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import cache
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from bddzoo.datasets.native import buffer, native
+from bddzoo.lazy_numpy import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 IGNORE = 255
 # With more runs than this share of the pixels, counting pixels beats counting runs.

@@ -5,22 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps
 from bddzoo.evaluation.metrics.average_precision import ap_scores
-from bddzoo.evaluation.metrics.matching import Candidates, FrameMatches, match_frame
+from bddzoo.evaluation.metrics.matching import (
+    Candidates,
+    FrameMatches,
+    Packed,
+    count_of,
+    match_frame,
+    unpacked,
+)
 from bddzoo.evaluation.metrics.per_frame import PerFrame
 from bddzoo.evaluation.metrics.scores import Scores
+from bddzoo.lazy_numpy import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 ScoreEntry = Mapping[str, Any] | tuple[int, float]
 
 
-class MatchAccumulator(PerFrame[FrameMatches]):
+class MatchAccumulator(PerFrame[Packed]):
     """Frames of matched detections; what mask AP and box AP have in common.
 
     Frames are scored in the order of their names, so that ties of score do not depend on the order
@@ -35,22 +43,21 @@ class MatchAccumulator(PerFrame[FrameMatches]):
 
     def per_frame(self) -> list[FrameMatches]:
         """Matches of each frame, in the order of `names`."""
-        return self.in_order()
+        return [unpacked(matches, len(self.class_names)) for matches in self.in_order()]
 
     def compute(self) -> Scores:
         """Scores over all frames so far, in percent."""
-        return ap_scores(self.per_frame(), self.class_names, self.task, self.prefix)
+        return ap_scores(self.in_order(), self.class_names, self.task, self.prefix)
 
     def as_json(self, scores: Scores) -> Scores:
         """What the toolkit makes of these scores where the frames came as JSON.
 
         Without a single prediction it gives 0 for every class that occurs.
         """
-        frames = self.per_frame()
-        if any(matches.classes.size for matches in frames):
+        if any(map(count_of, self.in_order())):
             return scores
         present = [False] * len(self.class_names)
-        for matches in frames:
+        for matches in self.per_frame():
             present = [a or bool(b) for a, b in zip(present, matches.present.tolist(), strict=True)]
         row = {n: 0.0 if p else float("nan") for n, p in zip(self.class_names, present, strict=True)}
         total = 0.0 if any(present) else float("nan")

@@ -5,19 +5,25 @@ A set of thresholds is a bit mask: bit t stands for threshold t of `IOU_THRESHOL
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from array import array
+from itertools import chain
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from bddzoo.datasets.native import native
+from bddzoo.datasets.native import Side, native
+from bddzoo.lazy_numpy import np
 
-IOU_THRESHOLDS: NDArray[np.float64] = np.linspace(0.5, 0.95, 10)
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# As numpy.linspace has them.
+IOU_THRESHOLDS = (*(0.5 + k * ((0.95 - 0.5) / 9) for k in range(9)), 0.95)
 # Area ranges in pixels, both ends inclusive: all, small, medium, large.
-AREA_RANGES: NDArray[np.float64] = np.array([[0, 1e10], [0, 32**2], [32**2, 96**2], [96**2, 1e10]])
+AREA_RANGES = ((0.0, 1e10), (0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, 1e10))
 AREAS = ("all", "s", "m", "l")
-_SETTINGS: NDArray[np.float64] = np.concatenate((IOU_THRESHOLDS, AREA_RANGES.reshape(-1)))
+_SETTINGS = array("d", chain(IOU_THRESHOLDS, *AREA_RANGES))
 ALL_BITS = (1 << len(IOU_THRESHOLDS)) - 1
 MAX_DETECTIONS = (1, 10, 100)
 
@@ -41,60 +47,84 @@ class FrameMatches(msgspec.Struct, frozen=True, gc=False):
     positives: NDArray[np.int64]
     present: NDArray[np.bool_]
 
-
-def category_table(known: Mapping[str | None, tuple[int, bool]]) -> tuple[bytes, NDArray[np.int64]]:
-    """Names and kinds of categories as `matches_of_json` takes them.
-
-    Args:
-        known: Class of each category, and whether its objects are ignored.
-    """
-    kinds = {name: 2 * index + ignored for name, (index, ignored) in known.items() if name is not None}
-    return b"".join(name.encode() + b"\0" for name in kinds), np.array(list(kinds.values()), np.int64)
+    def packed(self) -> bytes:
+        """The same as bytes, as `Native.match_frames` has it."""
+        head = array("q", [self.classes.size, 0]).tobytes() + self.positives.astype(np.int64).tobytes()
+        present = self.present.tobytes()
+        lists = (self.scores, self.hits, self.ignored, self.classes)
+        parts = [head, present, bytes(-len(present) % 8), *(values.tobytes() for values in lists)]
+        return b"".join([*parts, bytes(-self.classes.size % 8)])
 
 
-def matches_of_json(
-    gt: bytes, pred: bytes, names: bytes, kinds: NDArray[np.int64], classes: int, *, boxes: bool = False
-) -> tuple[FrameMatches, int] | None:
-    """Matches of two frames of RLE labels straight from their JSON, as COCO matches masks (or boxes).
+# Matches of a frame as they are kept until somebody looks at them.
+Packed: TypeAlias = "bytes | FrameMatches"
 
-    Args:
-        gt: The frame in the ground truth.
-        pred: The frame in the predictions; empty where it has none.
-        names: Names of the categories, each with a NUL behind it.
-        kinds: (categories,) class of each, times 2, plus 1 where its objects are ignored.
-        classes: Number of classes.
-        boxes: Compare the labels' boxes (`box2d`). Frames with more than 100 detections of a class are
-            unusual, and those in which nothing on one side reaches beyond the second pixel.
 
-    Returns:
-        The matches, and 1 for crowd objects in the ground truth plus 2 for detections that share pixels and
-        were dropped. None without compiled loops, and for frames that are unusual or wrong: they have to be
-        read before `match_frame`.
-    """
-    loops = native()
-    packed = (
-        None
-        if loops is None
-        else loops.frame_matches(
-            gt, pred, names, kinds, classes=classes, limit=MAX_DETECTIONS[-1], settings=_SETTINGS, boxes=boxes
-        )
-    )
-    if packed is None:
-        return None
-    count, remarkable = np.frombuffer(packed, np.int64, 2).tolist()
-    areas = len(AREAS)
+def count_of(matches: Packed) -> int:
+    """Number of detections."""
+    if isinstance(matches, bytes):
+        return int.from_bytes(matches[:8], sys.byteorder)
+    return matches.classes.size
+
+
+def unpacked(matches: Packed, classes: int) -> FrameMatches:
+    """Matches of a frame, whether they are packed or not."""
+    if not isinstance(matches, bytes):
+        return matches
+    count, areas = count_of(matches), len(AREAS)
     behind = 16 + classes * areas * 8
     scores = behind + (classes + 7) // 8 * 8
     hits = scores + 8 * count
-    matches = FrameMatches(
-        np.frombuffer(packed, np.uint8, count, hits + 4 * areas * count),
-        np.frombuffer(packed, np.float64, count, scores),
-        np.frombuffer(packed, np.uint16, areas * count, hits).reshape(areas, count),
-        np.frombuffer(packed, np.uint16, areas * count, hits + 2 * areas * count).reshape(areas, count),
-        np.frombuffer(packed, np.int64, classes * areas, 16).reshape(classes, areas),
-        np.frombuffer(packed, np.bool_, classes, behind),
+    return FrameMatches(
+        np.frombuffer(matches, np.uint8, count, hits + 4 * areas * count),
+        np.frombuffer(matches, np.float64, count, scores),
+        np.frombuffer(matches, np.uint16, areas * count, hits).reshape(areas, count),
+        np.frombuffer(matches, np.uint16, areas * count, hits + 2 * areas * count).reshape(areas, count),
+        np.frombuffer(matches, np.int64, classes * areas, 16).reshape(classes, areas),
+        np.frombuffer(matches, np.bool_, classes, behind),
     )
-    return matches, remarkable
+
+
+def match_sides(
+    gt: Side, pred: Side, classes: int, *, boxes: bool = False, near: float = 0, leading: int = 0
+) -> tuple[list[bytes | None], array[float]] | None:
+    """Packed matches of frames straight from their JSON, as COCO matches masks (or boxes).
+
+    Args:
+        gt: The frames in the ground truth.
+        pred: The same frames in the predictions.
+        classes: Number of classes.
+        boxes: Compare the labels' boxes. Frames with more than 100 detections of a class are unusual, and
+            those in which nothing on one side reaches beyond the second pixel.
+        near: At this IoU and above, corners of boxes are compared.
+        leading: In so many of the frames.
+
+    Returns:
+        The matches, None for frames that are unusual or wrong: they have to be read before `match_frame`. And
+        x1, y1, x2, y2 of detections minus those of the objects that they are on. Without compiled loops None.
+    """
+    loops = native()
+    if loops is None:
+        return None
+    return loops.match_frames(
+        gt,
+        pred,
+        classes=classes,
+        limit=MAX_DETECTIONS[-1],
+        settings=_SETTINGS,
+        boxes=boxes,
+        near=near,
+        leading=leading,
+    )
+
+
+# What `match_sides` says of a frame besides.
+CROWD, SHARING, OBJECTS, DETECTIONS = 1, 2, 4, 8
+
+
+def remarkable(packed: bytes) -> int:
+    """Which of these there are in a frame that was packed."""
+    return int.from_bytes(packed[8:16], sys.byteorder)
 
 
 class Candidates(msgspec.Struct, frozen=True, gc=False):
@@ -129,7 +159,9 @@ def threshold_bits(iou: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def outside(areas: NDArray[np.float64]) -> NDArray[np.bool_]:
     """(areas, N) bool: whether an object's area is out of each range."""
-    return (areas < AREA_RANGES[:, :1]) | (areas > AREA_RANGES[:, 1:])
+    low, high = np.array(AREA_RANGES).T[..., None]
+    out: NDArray[np.bool_] = (areas < low) | (areas > high)
+    return out
 
 
 def match_frame(found: Candidates, *, classes: int, coco: bool) -> FrameMatches:
@@ -162,7 +194,7 @@ def match_frame(found: Candidates, *, classes: int, coco: bool) -> FrameMatches:
             whole(found.gt_crowd),
             classes=classes,
             limit=limit,
-            settings=_SETTINGS,
+            settings=np.array(_SETTINGS),
             coco=coco,
         )
         return FrameMatches(
