@@ -26,7 +26,7 @@ from bddzoo.artifacts.verification import (
     wrong_content,
 )
 from bddzoo.errors import BddzooError, IntegrityError, MissingError, UsageError
-from bddzoo.files import copy_whole, link_or_copy
+from bddzoo.files import copy_whole, explain, link_or_copy
 from bddzoo.registry.model import Artifact, Digest, DigestState, Model
 
 
@@ -202,8 +202,6 @@ def walk_files(paths: Iterable[Path], cache_root: Path) -> Iterator[Path]:
 
 def explain_error(error: OSError, path: Path) -> BddzooError:
     """One line for a file that cannot be taken in."""
-    from bddzoo.files import explain
-
     if error.filename is not None and Path(str(error.filename)) == path:
         return MissingError(f"{path}: cannot be read: {error.strerror or error}")
     return explain(error, f"adopting {path}")

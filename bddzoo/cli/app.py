@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -277,9 +279,7 @@ def _compact(value: object) -> str:
 
 def _plain(value: object) -> Any:
     """The value in types that JSON has: NaN and infinities as null."""
-    import json
     from decimal import Decimal
-    from math import isfinite
 
     import msgspec
 

@@ -15,6 +15,7 @@ from bddzoo.cli.output import field_text, number
 from bddzoo.cli.select import Selection
 from bddzoo.cli.weights import kind_of, obtain_or_recipe
 from bddzoo.errors import BddzooError, ExitCode, MissingError, UsageError
+from bddzoo.files import format_size
 
 if TYPE_CHECKING:
     from bddzoo.registry.model import Model
@@ -249,8 +250,6 @@ SPEED_HEADER = (
 
 def speed_rows(record: SpeedRecord) -> list[list[object]]:
     """A row of `SPEED_HEADER` for each timing of a record."""
-    from bddzoo.files import format_size
-
     rows: list[list[object]] = []
     for timing in record.timings:
         row: list[object] = [record.model, record.precision, record.runtime, timing.what, timing.batch_size]

@@ -9,6 +9,7 @@ from bddzoo.cli.app import App
 from bddzoo.cli.output import check_target
 from bddzoo.cli.select import Selection, check_prefix, files_of, parse_kinds
 from bddzoo.errors import BddzooError
+from bddzoo.files import explain, format_size
 from bddzoo.text import number_of
 
 
@@ -44,7 +45,6 @@ def command(
     from bddzoo.artifacts.bundle import write_bundle
     from bddzoo.artifacts.fetcher import fetch_all
     from bddzoo.cli.progress import make_reporter
-    from bddzoo.files import explain, format_size
     from bddzoo.registry.edit import licence_notes, slice_registry
     from bddzoo.registry.reader import read_text
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from bddzoo.artifacts import Cache
 from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, CommandGroup
 from bddzoo.cli.output import check_target
 from bddzoo.cli.progress import Bar
 from bddzoo.cli.select import Selection, parse_kinds
-from bddzoo.errors import ExitCode, MissingError
+from bddzoo.errors import ExitCode, MissingError, UsageError
+from bddzoo.files import explain, format_size
 from bddzoo.text import number_of
 
 if TYPE_CHECKING:
@@ -21,8 +24,6 @@ if TYPE_CHECKING:
 
 def open_cache(app: App) -> Cache:
     """The cache of this run."""
-    from bddzoo.artifacts import Cache
-
     return Cache(app.cache_dir)
 
 
@@ -60,7 +61,6 @@ def export(
     """
     from bddzoo.artifacts.bundle import check_target as check_bundle_target
     from bddzoo.artifacts.bundle import write_bundle
-    from bddzoo.files import explain, format_size
 
     cache = open_cache(app)
     entries = select_entries(app, cache, selection)
@@ -94,7 +94,6 @@ def import_(
 ) -> None:
     """Take the files of exports or bundles into the cache; each is hashed before it gets its name."""
     from bddzoo.artifacts.bundle import Bundle, import_file
-    from bddzoo.files import explain, format_size
 
     cache = open_cache(app)
     taken: list[Entry] = []
@@ -137,10 +136,6 @@ Examples:
 )
 def ls(app: App, *, selection: Selection = opt.SELECTION) -> None:
     """List what the cache holds."""
-    from dataclasses import asdict
-
-    from bddzoo.files import format_size
-
     cache = open_cache(app)
     rows = []
     for entry in select_entries(app, cache, selection, needed=False):
@@ -183,7 +178,6 @@ def verify(app: App, *, jobs: int | None = opt.jobs("Files at the same time. [de
     as extra and do no harm; 'bddzoo cache gc' removes them.
     """
     from bddzoo.artifacts.maintain import check_cache
-    from bddzoo.files import format_size
 
     cache = open_cache(app)
     total = sum({cache.path_of(e): e.size_bytes for e in cache.entries()}.values())
@@ -236,8 +230,6 @@ def rm(
 ) -> None:
     """Remove files of models. Asks first on a terminal; without one, --yes is needed."""
     from bddzoo.artifacts.maintain import remove_all, remove_entries
-    from bddzoo.errors import UsageError
-    from bddzoo.files import explain, format_size
 
     cache = open_cache(app)
     if not selection.given:
@@ -294,7 +286,6 @@ def gc(
     terminal; without one, --yes is needed.
     """
     from bddzoo.artifacts.maintain import DAY_S, collect_garbage
-    from bddzoo.files import explain, format_size
 
     cache = open_cache(app)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -142,8 +143,6 @@ def command(
 
 def _print_matrix(app: App, models: Sequence[Model]) -> int:
     """One line of JSON: a job for each model that something is published of."""
-    import json
-
     rows = [
         {"model": m.id, "zoo": m.zoo.id, "task": m.task}
         for m in models

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
-from bddzoo.config import SETTINGS, Setting
+from bddzoo.config import SETTINGS, Setting, read_config
 
 
 @opt.command(
@@ -25,8 +25,6 @@ Examples:
 )
 def command(app: App) -> int:
     """Show every setting, its value, and where it is from."""
-    from bddzoo.config import read_config
-
     config = read_config()
     rows = [(s, *_value(app, s)) for s in SETTINGS]
     if app.json:
@@ -56,8 +54,6 @@ def command(app: App) -> int:
 
 def _value(app: App, setting: Setting) -> tuple[str, str]:
     """Value and origin of a setting."""
-    from bddzoo.config import read_config
-
     typed = {"registry": "registry_path", "cache": "cache_dir", "color": "color"}.get(setting.name, "")
     if typed in app.typed:
         return str(getattr(app, typed)) if typed != "color" else "off", setting.option

@@ -12,6 +12,8 @@ from bddzoo.cli.app import App
 from bddzoo.cli.output import check_target
 from bddzoo.cli.select import Selection
 from bddzoo.errors import UsageError
+from bddzoo.files import explain, format_size
+from bddzoo.version import __version__
 
 if TYPE_CHECKING:
     from bddzoo.registry.model import Model
@@ -62,8 +64,6 @@ def _convert(
     from bddzoo.cli.progress import Bar
     from bddzoo.cli.weights import obtain_weights
     from bddzoo.engines.checkpoint import read_checkpoint
-    from bddzoo.files import explain, format_size
-    from bddzoo.version import __version__
 
     path, used = obtain_weights(app, found, weights, sources, offline=offline)
     facts = {

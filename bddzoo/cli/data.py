@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,8 +149,6 @@ def _need_pixels() -> None:
 
 
 def _plain(report: DataReport) -> dict[str, Any]:
-    from dataclasses import asdict
-
     splits = [{**asdict(s), "usable": s.usable} for s in report.splits]
     return {
         "root": report.root,

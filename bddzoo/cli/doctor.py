@@ -6,6 +6,7 @@ import platform
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from bddzoo.cli import options as opt
@@ -24,7 +25,9 @@ from bddzoo.cli.installed import (
 from bddzoo.cli.output import COLOURS, painted, wrapped
 from bddzoo.cli.select import find_data
 from bddzoo.errors import BddzooError, ExitCode
+from bddzoo.files import format_size, free_bytes
 from bddzoo.text import printable
+from bddzoo.version import __version__
 
 
 @opt.command(
@@ -40,8 +43,6 @@ def command(app: App, *, data: Path | None = opt.DATA) -> int:
     The exit status is 0 where `list` and `fetch` can work (and the data set was found, if --data was given);
     what else is missing is only reported.
     """
-    from dataclasses import asdict
-
     checks = []
     for check in all_checks(app, find_data(app, data)):
         checks.append(check)
@@ -76,7 +77,6 @@ def all_checks(app: App, data: Path | None) -> Iterator[Check]:
 def check_python() -> Check:
     """The interpreter and the machine."""
     from bddzoo.results.environment import cpu_model, usable_cores
-    from bddzoo.version import __version__
 
     machine = f"{platform.system()} {platform.machine()}, {usable_cores()} cores, {cpu_model()}"
     return Check(
@@ -102,7 +102,6 @@ def check_cache(app: App) -> Check:
     advice = "choose one with --cache DIR or BDDZOO_CACHE"
     try:
         from bddzoo.artifacts import Cache
-        from bddzoo.files import format_size, free_bytes
 
         root = Path(Cache(app.cache_dir).root)
     except BddzooError as error:

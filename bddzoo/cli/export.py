@@ -14,6 +14,7 @@ from bddzoo.cli.output import check_target
 from bddzoo.cli.select import Selection
 from bddzoo.cli.weights import kind_of, obtain_or_recipe
 from bddzoo.errors import ExitCode, UsageError
+from bddzoo.files import explain, format_size
 
 if TYPE_CHECKING:
     from bddzoo.engines.export import Exported
@@ -121,7 +122,6 @@ def _write(
     from bddzoo.cli.progress import Bar
     from bddzoo.engines.export import export
     from bddzoo.engines.recipe import state_sha256
-    from bddzoo.files import explain, format_size
 
     model = runner.model
     with Bar(app, f"writing {target.name}") as bar:

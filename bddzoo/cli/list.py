@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
 from bddzoo.cli.select import Selection
+from bddzoo.errors import MissingError
 
 if TYPE_CHECKING:
     from bddzoo.registry.model import Model
@@ -50,7 +51,6 @@ def command(
     val; metric, val and test for the main metric of the task; and the zoos' own columns such as Iters or
     MS-train.
     """
-    from bddzoo.errors import MissingError
     from bddzoo.registry.query import check_column, matches, sort_models
     from bddzoo.reports.info import as_row
 

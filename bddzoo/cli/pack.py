@@ -11,6 +11,7 @@ from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
 from bddzoo.cli.output import check_target
 from bddzoo.datasets.sources import find_predictions
+from bddzoo.files import format_size
 from bddzoo.text import number_of
 
 
@@ -47,7 +48,6 @@ def command(
     is written. Where to submit it is said.
     """
     from bddzoo.evaluation.submission import pack
-    from bddzoo.files import format_size
 
     check_target(out, force)
     predictions, score_file = find_predictions(predictions, task, score_file)

@@ -14,7 +14,7 @@ from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, CommandGroup
 from bddzoo.cli.output import check_target
 from bddzoo.cli.select import Selection, find_data, find_named
-from bddzoo.errors import IncomparableError, MissingError, UsageError
+from bddzoo.errors import IncomparableError, IntegrityError, MissingError, UsageError
 from bddzoo.text import number_of
 
 if TYPE_CHECKING:
@@ -452,7 +452,6 @@ def _tables(
     app: App, reference: str, results: Path | None
 ) -> tuple[str, str, dict[str, dict[str, float | None]]]:
     """Name, task ("" if unknown) and per-class tables of a record or a scores file."""
-    from bddzoo.errors import IntegrityError
     from bddzoo.results.scorefile import read_scores
 
     path = Path(reference)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from datetime import datetime, timezone
 from pathlib import Path
 
 import click
@@ -10,7 +12,10 @@ from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, CommandGroup, Named
 from bddzoo.cli.registry_edit import add, count, pin
 from bddzoo.cli.select import Selection
-from bddzoo.errors import ExitCode
+from bddzoo.errors import ExitCode, MissingError, NetworkError, UsageError
+from bddzoo.reading import read_text
+from bddzoo.registry import load_registry
+from bddzoo.registry.problems import did_you_mean
 from bddzoo.registry.tasks import TASKS
 from bddzoo.text import number_of
 
@@ -42,8 +47,6 @@ Examples:
 )
 def check(app: App, *, file: Path | None = opt.argument(type=_FILE, required=False)) -> int:
     """Check a registry against the schema: every problem with its line."""
-    from bddzoo.registry import load_registry
-
     registry = load_registry(file) if file is not None else app.registry
     counts = {
         "zoos": len(registry.zoos),
@@ -86,7 +89,6 @@ def import_(
     Tables, headings, papers, authors and links are read; prose is not. What comes out is checked with
     the schema before it is printed.
     """
-    from bddzoo.reading import read_text
     from bddzoo.registry.entries import entries_yaml, load_entries
     from bddzoo.registry.markdown.importer import import_markdown
 
@@ -130,10 +132,7 @@ def lint_(
     rules: bool = opt.flag("--rules", help="List the rules."),
 ) -> int:
     """Check across rows; exits 3 where a finding is not acknowledged."""
-    from bddzoo.errors import UsageError
-    from bddzoo.registry import load_registry
     from bddzoo.registry.lint import RULES, lint, located
-    from bddzoo.registry.problems import did_you_mean
 
     if rules:
         if app.json:
@@ -181,9 +180,6 @@ def health(
     ),
 ) -> int:
     """Probe every file's URL without downloading it; exits 7 where something that was alive has died."""
-    from dataclasses import asdict
-    from datetime import datetime, timezone
-
     from msgspec import to_builtins
 
     from bddzoo.artifacts.probe import (
@@ -200,7 +196,6 @@ def health(
     )
     from bddzoo.artifacts.streams import NetworkPolicy
     from bddzoo.cli.progress import Bar
-    from bddzoo.errors import MissingError, NetworkError
     from bddzoo.reports.blocks import write_document
     from bddzoo.reports.tables import hosts_table
 

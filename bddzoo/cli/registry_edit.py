@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -323,8 +324,6 @@ def pin_weights(
         MissingError: The file cannot be read.
         NetworkError: The download failed.
     """
-    from datetime import datetime, timezone
-
     from bddzoo.artifacts import Cache, Fetcher, hash_file
     from bddzoo.registry import load_text
     from bddzoo.registry.edit import pin_text

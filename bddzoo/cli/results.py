@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, CommandGroup
 from bddzoo.cli.output import describe_verdict, field_text, number, table, verdict_json, wrapped
 from bddzoo.cli.select import Selection, find_named
+from bddzoo.errors import BddzooError, ExitCode, MissingError
+from bddzoo.files import format_size
 from bddzoo.text import number_of
 
 if TYPE_CHECKING:
@@ -47,11 +50,8 @@ def compare(
     paths, or models, which stand for their best record. Of two records of speed: the ratio of their
     times, with its interval.
     """
-    from dataclasses import asdict
-
     from bddzoo.cli.bench import compare_speed
     from bddzoo.cli.progress import Bar
-    from bddzoo.errors import MissingError
     from bddzoo.results.compare import compare_records
 
     if both := _both_of_speed(results, a, b):
@@ -104,7 +104,6 @@ def import_(
 
     Each is checked first. One that is damaged is reported, the others are taken, and the status is 6.
     """
-    from bddzoo.errors import BddzooError, ExitCode
     from bddzoo.results import default_root
     from bddzoo.results.manage import import_records
 
@@ -291,8 +290,6 @@ def diff(
 
     Of two records of speed: the fields that differ, and the medians.
     """
-    from dataclasses import asdict
-
     from bddzoo.cli.bench import diff_speed
     from bddzoo.datasets.openseg import in_order
     from bddzoo.results.compare import INCIDENTAL, diff_records
@@ -392,7 +389,6 @@ def _describe(record: Record) -> str:
     import msgspec
 
     from bddzoo.datasets.openseg import in_order
-    from bddzoo.files import format_size
 
     parts = []
     metrics = list(record.per_class)

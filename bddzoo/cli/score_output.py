@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from bddzoo.cli.app import App, json_text
 from bddzoo.cli.output import number, table, wrapped
+from bddzoo.errors import MissingError, UsageError, install_hint
+from bddzoo.files import write_bytes
+from bddzoo.reports.text import csv_table
 from bddzoo.text import number_of
 
 if TYPE_CHECKING:
@@ -48,8 +51,6 @@ def check_targets(out_file: Path | None, plots: Path | None) -> None:
     """
     from importlib.util import find_spec
 
-    from bddzoo.errors import MissingError, UsageError, install_hint
-
     if out_file and out_file.is_dir():
         raise MissingError(f"cannot write {out_file}: it is a folder")
     if plots and plots.exists() and not plots.is_dir():
@@ -60,15 +61,11 @@ def check_targets(out_file: Path | None, plots: Path | None) -> None:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write JSON with NaN as null; the file appears only when complete."""
-    from bddzoo.files import write_bytes
-
     write_bytes(path, (json_text(value) + "\n").encode("utf-8", "backslashreplace"))
 
 
 def csv_of(scores: Scores) -> str:
     """Values of each class and over all of them, with all their digits."""
-    from bddzoo.reports.text import csv_table
-
     head, rows = _rows(scores)
     cells = [[str(row[0]), *("" if math.isnan(v) else repr(v) for v in row[1:])] for row in rows]
     cells += [[name, repr(scores.summary[name])] for name in _plain(scores)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 import click
 from click.core import ParameterSource
@@ -258,8 +258,6 @@ def parse_kinds(words: Sequence[str], option: str = "--what") -> list[ArtifactKi
     Raises:
         UsageError: An unknown word.
     """
-    from typing import get_args
-
     from bddzoo.registry.model import ArtifactKind
 
     kinds: tuple[ArtifactKind, ...] = get_args(ArtifactKind)

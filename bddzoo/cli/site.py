@@ -10,6 +10,8 @@ import click
 from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, CommandGroup, Folder
 from bddzoo.cli.output import check_target
+from bddzoo.errors import ExitCode, IntegrityError, MissingError
+from bddzoo.files import format_size
 from bddzoo.text import number_of
 
 if TYPE_CHECKING:
@@ -71,8 +73,6 @@ def build(
     """Write the leaderboard and a page for each model into DIR."""
     from bddzoo.artifacts.probe import History, read_history
     from bddzoo.cli.progress import Bar
-    from bddzoo.errors import ExitCode, IntegrityError, MissingError
-    from bddzoo.files import format_size
     from bddzoo.reports.site.build import build_site
     from bddzoo.reports.site.evidence import gather
     from bddzoo.reports.site.folder import check_folder
@@ -132,7 +132,6 @@ def build(
 
 
 def _read_checks(folder: Path) -> list[ModelCheck]:
-    from bddzoo.errors import MissingError
     from bddzoo.reports.checks import read_checks
 
     if not folder.is_dir():

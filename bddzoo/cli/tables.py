@@ -183,7 +183,6 @@ def _document(app: App, path: Path, results: Path | None, *, write: bool) -> boo
         options = block.options
         if block.name == "rules":
             from bddzoo.registry.lint import RULES
-            from bddzoo.reports.text import markdown_table
 
             rows = [(f"`{code}`", title) for code, title in RULES.items()]
             return markdown_table(("Code", "Finds"), rows, [False, False])

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bddzoo.datasets.classes import BITMASK_TASKS
 from bddzoo.datasets.images import OFFICIAL_COUNTS
 from bddzoo.datasets.mini.writer import DEFAULT_VAL, VERSION, read_marker
 from bddzoo.datasets.openseg import DATA_SETS
@@ -131,7 +132,6 @@ def digest_label_files(task: str, files: Iterable[tuple[str, Path]], threads: in
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    from bddzoo.datasets.classes import BITMASK_TASKS
     from bddzoo.datasets.formats.mask import read_bitmask, read_mask
 
     read = read_bitmask if task in BITMASK_TASKS else read_mask

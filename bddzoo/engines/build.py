@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
+from bddzoo.engines.openseg.spec import spec_of
 from bddzoo.engines.part_modules import build_part
 from bddzoo.engines.registry_config import expand, network_of
 from bddzoo.errors import UsageError
@@ -55,8 +56,6 @@ def build_network(model: Model, *, train: bool = False) -> nn.Module:
 
 
 def _openseg(model: Model, train: bool) -> nn.Module:
-    from bddzoo.engines.openseg.spec import spec_of
-
     if train:
         raise UsageError(
             f"model {model.id}: networks of openseg are for inference, their norms are folded",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from bddzoo.errors import MissingError, UsageError, install_hint
 from bddzoo.files import replacing
 from bddzoo.registry.model import Model
+from bddzoo.version import __version__
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,8 +135,6 @@ def _dense_part(module: Any, image: Tensor) -> dict[str, Tensor]:
 
 def describe(model: Model) -> dict[str, str]:
     """What a program must do around the network, as metadata of a file: name to JSON or text."""
-    from bddzoo.version import __version__
-
     protocol = model.protocol
     facts: dict[str, Any] = {"model": model.id, "zoo": model.zoo.id, "task": model.task}
     if protocol is not None:
@@ -245,8 +245,6 @@ def _translations() -> dict[Any, Any]:
 
 def _reason(error: BaseException) -> str:
     """The operator or the line that an exporter's error is about, in one line."""
-    import re
-
     seen: BaseException | None = error
     texts = []
     while seen is not None:

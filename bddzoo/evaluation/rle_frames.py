@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bddzoo.datasets.classes import CLASS_SETS
 from bddzoo.datasets.formats.frames import (
     INS_ALIASES,
     Frames,
@@ -287,8 +288,6 @@ def prediction_problem(task: str, frames: Frames, at: int) -> str | None:
     Raises:
         MissingError: Labels that cannot be read at all.
     """
-    from bddzoo.datasets.classes import CLASS_SETS
-
     where = frames.where(at)
     frame = frames.frame(at)
     labels = masked_labels(frame, where)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bddzoo.engines.load import load_model
+from bddzoo.engines.load import find_device, load_model
 from bddzoo.errors import UsageError
 from bddzoo.inference.speedups import Speedups
 from bddzoo.registry.model import Model
@@ -43,7 +43,6 @@ def resolve_device(name: str) -> torch.device:
     """
     import torch
 
-    from bddzoo.engines.load import find_device
     from bddzoo.engines.precision import use_full_float32
 
     device = find_device(check_device_name(name))

@@ -10,7 +10,7 @@ from urllib.parse import urljoin
 
 from bddzoo.errors import UsageError
 from bddzoo.registry.artifacts import KINDS
-from bddzoo.registry.catalog import Registry
+from bddzoo.registry.catalog import Registry, load_text
 from bddzoo.registry.edit import emit, emit_items
 from bddzoo.registry.markdown.document import DIGEST_LINK, Document, Heading, Row
 from bddzoo.registry.model import Column, Person, TableStyle
@@ -59,8 +59,6 @@ def load_entries(text: str, document: Document, name: str) -> Registry:
         UsageError: It does not follow the schema; names the document's lines, not those of `text`, which
             the user never sees.
     """
-    from bddzoo.registry.catalog import load_text
-
     try:
         return load_text(text, name)
     except RegistryError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+from bddzoo.errors import MissingError, UsageError
 from bddzoo.reading import json_errors, read_limited
 from bddzoo.reports.text import markdown_table
 
@@ -74,7 +75,6 @@ def from_json(rows: object, where: str) -> list[ModelCheck]:
     Raises:
         UsageError: It wrote something else.
     """
-    from bddzoo.errors import UsageError
     from bddzoo.results.links import LINKS, LinkResult, ModelCheck
     from bddzoo.results.verdict import Verdict
 
@@ -118,7 +118,6 @@ def read_checks(folder: Path) -> list[ModelCheck]:
         MissingError: There are none, or one or a folder cannot be read.
         UsageError: A file holds something else.
     """
-    from bddzoo.errors import MissingError
     from bddzoo.files import files_below
 
     found: dict[tuple[str, str], ModelCheck] = {}

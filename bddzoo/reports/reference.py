@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -98,8 +99,6 @@ def _limits(node: Mapping[str, Any]) -> str:
 
 
 def _json(value: Any) -> str:
-    import json
-
     return "" if value is None or value in ({}, []) else f"`{json.dumps(value, ensure_ascii=False)}`"
 
 

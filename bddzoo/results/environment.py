@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from bddzoo.engines.openmmlab import DISTRIBUTIONS
+from bddzoo.version import __version__
 
 # Distributions whose version can change a number or a speed, in the order they are shown.
 PACKAGES = (
@@ -64,8 +65,6 @@ def collect_environment(ops: dict[str, str] | None = None) -> Environment:
     Args:
         ops: Implementations of the compiled operators, as `bddzoo.engines.ops.ops_in_use()` gives them.
     """
-    from bddzoo.version import __version__
-
     gpu, cuda = _gpus()
     return Environment(
         bddzoo=__version__,

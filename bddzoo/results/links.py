@@ -12,11 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bddzoo.datasets.classes import DET
+from bddzoo.datasets.identity import (
+    dataset_id,
+    digest_label_files,
+    digest_names,
+    published_images,
+    split_size,
+)
 from bddzoo.errors import BddzooError, ExitCode, MissingError
+from bddzoo.reading import read_text
 from bddzoo.registry.model import Model
 from bddzoo.results.record import TIME_FORMAT, Fingerprint, Record, RunInfo, new_record
 from bddzoo.results.scorefile import ScoreFile, read_score_file
@@ -192,7 +202,6 @@ def _both(a: Mapping[str, str], b: Mapping[str, str]) -> list[tuple[str, str | N
 
 
 def _read_document(document: Path) -> Document:
-    from bddzoo.reading import read_text
     from bddzoo.registry.markdown.importer import import_markdown
 
     return import_markdown(read_text(document, "the document"), str(document))
@@ -248,7 +257,6 @@ def check_predictions(
     Raises:
         MissingError: Something cannot be scored.
     """
-    from bddzoo.datasets.identity import dataset_id, split_size
     from bddzoo.datasets.layouts import dataset_of, labels_of
 
     result = _score(model, truth, predictions, workers)
@@ -278,10 +286,7 @@ def check_predictions(
 
 def _digests(model: Model, data: Path, split: str, scored: int, workers: int) -> dict[str, Any]:
     """Digests of the images and labels of a split; without an image list that was scored whole, none."""
-    from bddzoo.datasets.classes import DET
-    from bddzoo.datasets.identity import digest_label_files, digest_names
     from bddzoo.datasets.layouts import layout_of
-    from bddzoo.errors import MissingError
     from bddzoo.evaluation.det_frames import digest_box_labels
 
     try:
@@ -350,8 +355,6 @@ def from_report(link: Link, report: VerdictReport, source: str, record: Record |
 
 def _published(model: Model, split: str, found: ScoreFile) -> Fingerprint:
     """The zoo's own protocol on the whole split, unless the file itself says that it was less."""
-    from bddzoo.datasets.identity import published_images
-
     protocol = model.protocol
     dataset = protocol.dataset if protocol else "unknown"
     whole = published_images(dataset, model.task, split) or found.frames or 1
@@ -368,7 +371,5 @@ def _published(model: Model, split: str, found: ScoreFile) -> Fingerprint:
 
 
 def _run(command: tuple[str, ...]) -> RunInfo:
-    from datetime import datetime, timezone
-
     now = datetime.now(timezone.utc).strftime(TIME_FORMAT)
     return RunInfo(started=now, duration_s=0.0, command=command)

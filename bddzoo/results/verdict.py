@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from bddzoo.datasets.identity import published_images
 from bddzoo.errors import ExitCode
 from bddzoo.registry.model import Model, Reported
 from bddzoo.results.record import INFERENCE_FIELDS, Record
@@ -77,8 +78,6 @@ def whole_split(record: Record) -> int | None:
 
     For a published data set it is the published number, whatever a data folder or a record claims.
     """
-    from bddzoo.datasets.identity import published_images
-
     run = record.protocol
     return published_images(run.dataset, record.task, run.split) or run.split_images
 

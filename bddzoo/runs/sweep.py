@@ -41,6 +41,7 @@ from bddzoo.runs.plan import (
     record_of,
     sweep_folder,
 )
+from bddzoo.version import __version__
 
 POLL_S = 0.2
 FULL_BYTES = 64 * 1024
@@ -71,8 +72,6 @@ class Settings:
     @property
     def id(self) -> str:
         """Digest of name, version and arguments: what agrees in these is one sweep and can be resumed."""
-        from bddzoo.version import __version__
-
         identity = json.dumps([self.name, __version__, *self.arguments])
         return hashlib.sha256(identity.encode()).hexdigest()[:12]
 

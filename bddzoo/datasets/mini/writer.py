@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bddzoo.datasets.classes import IGNORED
 from bddzoo.datasets.openseg import data_set
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.reading import json_errors, read_limited
@@ -99,7 +100,6 @@ def draw_scene(
     import cv2
     import numpy as np
 
-    from bddzoo.datasets.classes import IGNORED
     from bddzoo.datasets.mini.draw import Draw
 
     draw = Draw(seed, split == "val", index, sum(dataset.id.encode()))
@@ -126,8 +126,6 @@ def draw_scene(
 
 def _label(dataset: DataSet, classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     import numpy as np
-
-    from bddzoo.datasets.classes import IGNORED
 
     pixels = dataset.to_files(classes)
     return np.where(classes == IGNORED, np.uint8(min(dataset.void, default=IGNORED)), pixels).astype(np.uint8)

@@ -25,11 +25,12 @@ from bddzoo.engines.checkpoint import open_checkpoint
 from bddzoo.engines.load import put_on
 from bddzoo.engines.openseg.backbones import SLOPE
 from bddzoo.engines.openseg.layout import Norm
-from bddzoo.engines.openseg.network import FoldedState
+from bddzoo.engines.openseg.network import FoldedState, OpensegNetwork
 from bddzoo.engines.openseg.runner import OpensegRunner
 from bddzoo.engines.openseg.spec import Spec, is_spec, spec_of, why_not
 from bddzoo.engines.openseg.training_facts import read_training_facts
 from bddzoo.engines.precision import full_float32
+from bddzoo.engines.recipe import recipe_state, state_sha256
 from bddzoo.engines.selftest.arithmetic import Judge, judge
 from bddzoo.engines.selftest.folder import (
     CROPS,
@@ -141,8 +142,6 @@ class OpensegTest:
         return self._done[name]
 
     def _network(self, name: str) -> list[CheckResult]:
-        from bddzoo.engines.openseg.network import OpensegNetwork
-
         facts = self.networks[name]
         subject = f"openseg/{name}"
         try:
@@ -182,8 +181,6 @@ class OpensegTest:
 
     def _fill(self, module: OpensegNetwork, gain: float, variant: Variant) -> tuple[OpensegNetwork, str]:
         """Load the deterministic weights; returns the network to run, and their digest."""
-        from bddzoo.engines.recipe import recipe_state, state_sha256
-
         module.to("cpu")
         state = recipe_state(module, gain, variant)
         module.load_state_dict(state)

@@ -11,7 +11,7 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
-from bddzoo.engines.recipe import Variant
+from bddzoo.engines.recipe import Variant, recipe_state
 from bddzoo.engines.selftest.folder import Arrays
 from bddzoo.engines.selftest.measures import Measure, Stages
 from bddzoo.engines.selftest.semantic import Prepare
@@ -355,8 +355,6 @@ def _cases(v: Vectors, suffix: str) -> Iterator[str]:
 
 
 def _with_recipe(layer: torch.nn.Module, device: Place, variant: Variant = "base") -> Any:
-    from bddzoo.engines.recipe import recipe_state
-
     layer.load_state_dict(recipe_state(layer, 1.0, variant))
     return layer.to(device).eval()
 

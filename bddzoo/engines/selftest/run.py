@@ -13,6 +13,7 @@ from bddzoo.engines.build import build_network
 from bddzoo.engines.load import make_runner, put_on
 from bddzoo.engines.ops import ensure_ops
 from bddzoo.engines.precision import full_float32
+from bddzoo.engines.recipe import recipe_state, state_sha256
 from bddzoo.engines.registry_config import expand, is_buildable
 from bddzoo.engines.selftest.arithmetic import Judge, judge
 from bddzoo.engines.selftest.folder import Golden, GoldenFolder, read_arrays
@@ -131,8 +132,6 @@ class Selftest:
 
     def _fill(self, module: nn.Module, variant: Any, gain: float) -> str:
         """Load the deterministic weights; returns their digest."""
-        from bddzoo.engines.recipe import recipe_state, state_sha256
-
         module.to("cpu")
         state = recipe_state(module, gain, variant)
         module.load_state_dict(state, strict=True)

@@ -14,6 +14,7 @@ from bddzoo.results import Record, StoredRecord, VerdictReport, best_record, jud
 from bddzoo.results.links import LINKS, Link, LinkResult, ModelCheck, from_report
 from bddzoo.results.record import recency
 from bddzoo.results.speed import SpeedRecord, newest_speeds, scan_speed
+from bddzoo.results.store import read_statistics
 from bddzoo.results.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -150,7 +151,6 @@ def _intervals(stored: StoredRecord, report: Report) -> dict[str, tuple[float, f
         return {}
     from bddzoo.evaluation import statistics
     from bddzoo.evaluation.bootstrap import intervals
-    from bddzoo.results.store import read_statistics
 
     found: dict[str, tuple[float, float]] = {}
     for name in stored.record.statistics:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from bddzoo.artifacts.probe import History
 from bddzoo.datasets.openseg import in_order
+from bddzoo.files import path_part
 from bddzoo.registry.model import Artifact, Model
 from bddzoo.reports.cite import bibtex
 from bddzoo.reports.facts import (
@@ -202,8 +203,6 @@ def page_names(models: Sequence[Model]) -> dict[str, str]:
 
     An id may hold characters that a file name must not; two ids must not end up in one file.
     """
-    from bddzoo.files import path_part
-
     found: dict[str, str] = {}
     taken: set[str] = set()
     for model in models:

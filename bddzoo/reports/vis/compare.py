@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,9 +12,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from bddzoo.datasets.decode import read_image
 from bddzoo.datasets.formats.labels import FrameLabels
 from bddzoo.datasets.formats.readers import LabelSet
 from bddzoo.errors import MissingError, UsageError
+from bddzoo.files import write_bytes
 from bddzoo.reports.vis.draw import Style, difference, draw_errors, outcomes, overlay, rounded, shares
 from bddzoo.reports.vis.images import ImageSet, Pair, pair, same_size
 from bddzoo.reports.vis.sheet import ROWS, Compared, comparison_page, contact_sheet, thumbnail
@@ -126,10 +129,6 @@ class ImageComparison:
 
     def write_summary(self, found: Sequence[Compared]) -> Path:
         """Write `compare.json`."""
-        import json
-
-        from bddzoo.files import write_bytes
-
         path = self.out / SUMMARY
         value = {"task": self.truth.task, "predictions": self.names, "frames": self.summary(found)}
         write_bytes(path, json.dumps(value, indent=1, ensure_ascii=False).encode())
@@ -137,8 +136,6 @@ class ImageComparison:
 
     def write_page(self, found: Sequence[Compared], *, embed: bool) -> Path:
         """Write `index.html`."""
-        from bddzoo.files import write_bytes
-
         path = self.out / PAGE
         title = " and ".join(self.names) if len(self.names) < 3 else ", ".join(self.names)
         page = comparison_page(
@@ -250,8 +247,6 @@ def _name(job: Pair) -> str:
 
 def _small(path: Path) -> Image:
     """Thumbnail of an image that was written before; a quarter of it is decoded, which is faster."""
-    from bddzoo.datasets.decode import read_image
-
     small = cv2.imread(str(path), cv2.IMREAD_REDUCED_COLOR_2)
     return thumbnail(read_image(path).pixels if small is None else small)  # type: ignore[arg-type]
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -88,8 +89,6 @@ class OutputFolder:
         Raises:
             MissingError: The folder cannot be written to.
         """
-        import json
-
         note = folder / SETTINGS
         text = json.dumps(settings, sort_keys=True, default=str).encode()
         made = tuple(path for path in (folder, *folder.parents) if not path.exists())
