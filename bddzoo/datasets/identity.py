@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bddzoo.datasets.classes import BITMASK_TASKS
-from bddzoo.datasets.images import OFFICIAL_COUNTS
+from bddzoo.datasets.layouts import OFFICIAL_COUNTS
 from bddzoo.datasets.mini.writer import DEFAULT_VAL, VERSION, read_marker
 from bddzoo.datasets.openseg import DATA_SETS
 from bddzoo.errors import MissingError

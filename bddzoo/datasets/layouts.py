@@ -1,21 +1,218 @@
-"""The layout that a data set's folder has.
+"""The folders of data sets, and images that a user names: files, and folders at any depth.
 
-Images that a user names: files, and folders at any depth.
+Those of BDD100K:
+
+    images/10k/{train,val,test}/*.jpg
+    labels/sem_seg/masks/{train,val}/*.png
+    labels/ins_seg/bitmasks/{train,val}/*.png, labels/pan_seg/bitmasks/...
+    images/100k/... and labels/drivable/masks/... for drivable area
+    images/100k/... and labels/det_20/det_val.json for detection and image tagging, which also takes 2018's
+    labels/bdd100k_labels_images_val.json
+    seg/images/... and seg/labels/.../*_train_id.png as published in 2018
+
+Frame attributes (weather, scene, time of day) are read from whichever official JSON is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bddzoo.datasets.images import IMAGE_SUFFIXES, LISTED_SUFFIXES, BddLayout, walk
+from bddzoo.datasets.attributes import read_attribute_files, read_attributes
+from bddzoo.datasets.classes import BITMASK_TASKS
+from bddzoo.datasets.images import (
+    IMAGE_SUFFIXES,
+    LISTED_SUFFIXES,
+    SPLITS,
+    Listing,
+    Sample,
+    files_by_stem,
+    frame_stem,
+    need_pairs,
+    pair,
+    walk,
+)
 from bddzoo.datasets.mini import read_marker
 from bddzoo.datasets.openseg import DATA_SETS, NESTED, DataSet, OpensegLayout, data_set
 from bddzoo.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
     from bddzoo.registry.model import Model
+
+_IMAGES = {
+    "sem_seg": "images/10k",
+    "ins_seg": "images/10k",
+    "drivable": "images/100k",
+    "det": "images/100k",
+    "pan_seg": "images/10k",
+    "tagging": "images/100k",
+}
+_LABELS = {
+    "sem_seg": "labels/sem_seg/masks",
+    "ins_seg": "labels/ins_seg/bitmasks",
+    "drivable": "labels/drivable/masks",
+    "pan_seg": "labels/pan_seg/bitmasks",
+}
+# Labels of all images of a split in one JSON file; the first that is there.
+_DET_20 = "labels/det_20/det_{split}.json"
+_LABEL_FILES = {"det": (_DET_20,), "tagging": ("labels/bdd100k_labels_images_{split}.json", _DET_20)}
+
+_10K, _100K, _BOXES = (7000, 1000, 2000), (70000, 10000, 20000), (69863, 10000, 20000)
+_COUNTS = {
+    "sem_seg": _10K,
+    "ins_seg": _10K,
+    "drivable": _100K,
+    "det": _BOXES,
+    "pan_seg": _10K,
+    "tagging": _BOXES,
+}
+OFFICIAL_COUNTS = {
+    (task, split): count
+    for task, counts in _COUNTS.items()
+    for split, count in zip(SPLITS, counts, strict=True)
+}
+"""Images of a task and split in the published data set."""
+
+
+class BddLayout:
+    """A BDD100K folder.
+
+    Args:
+        root: The folder that holds `images/` and `labels/`.
+
+    Raises:
+        MissingError: There is no such folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        if not self.root.is_dir():
+            what = "is not a folder" if self.root.exists() else "does not exist"
+            raise MissingError(
+                f"data root {self.root} {what}",
+                hint="give the BDD100K folder that holds images/ and labels/, or make a small one with "
+                "'bddzoo data mini'",
+            )
+
+    def _is_old(self, task: str) -> bool:
+        """Whether it is the folder of 2018: seg/images and seg/labels, with `_train_id` behind the names."""
+        old = task == "sem_seg" and (self.root / "seg" / "labels").is_dir()
+        return old and not (self.root / _LABELS[task]).is_dir()
+
+    def image_folder(self, task: str, split: str) -> Path:
+        folder = self.root / ("seg/images" if self._is_old(task) else _known(_IMAGES, task)) / split
+        # The mini set, and a set that somebody cut down, has the same images for all tasks.
+        small = self.root / "images/10k" / split
+        return small if small.is_dir() and not folder.parent.is_dir() else folder
+
+    def labels(self, task: str, split: str) -> Path:
+        """Folder of the labels of a split, or their one file; whether it is there or not."""
+        files = [self.root / name.format(split=split) for name in _LABEL_FILES.get(task, ())]
+        if files:
+            return next((file for file in files if file.is_file()), files[-1])
+        return self.root / ("seg/labels" if self._is_old(task) else _known(_LABELS, task)) / split
+
+    def frames(self, task: str, split: str) -> list[Sample]:
+        """Images that have a label, or all images where the split has no labels, ordered by name.
+
+        Raises:
+            MissingError: A folder is missing or empty, or no image has a label; the folder and
+                what is expected in it are named.
+        """
+        return list(self.listing(task, split).frames)
+
+    def listing(self, task: str, split: str, *, labels: bool = True, attributes: bool = True) -> Listing:
+        """Everything that a task and split hold, mismatched names included.
+
+        Args:
+            task: `sem_seg`, `ins_seg`, `drivable`, `det`, `pan_seg` or `tagging`.
+            split: `train`, `val` or `test`.
+            labels: Require and match labels; `test` has none in the published data set.
+            attributes: Read the frame attributes.
+
+        Raises:
+            MissingError: See `frames`.
+        """
+        images = self._files(self.image_folder(task, split), LISTED_SUFFIXES, "the images, *.jpg")
+        found: dict[str, Path] = {}
+        if task in _LABEL_FILES:
+            return self._in_one_file(task, split, images, labels=labels, attributes=attributes)
+        wanted = labels and (split != "test" or self.labels(task, split).is_dir())
+        if wanted:
+            what = "bitmasks, *.png" if task in BITMASK_TASKS else "class maps, *.png"
+            found = self._files(self.labels(task, split), frozenset({".png"}), f"the {task} {what}")
+            need_pairs(images, found, self.image_folder(task, split), self.labels(task, split))
+        known = read_attributes(self.root, task, split, images) if attributes else {}
+        return pair(images, found if wanted else None, known)
+
+    def _in_one_file(
+        self, task: str, split: str, images: Mapping[str, Path], *, labels: bool, attributes: bool
+    ) -> Listing:
+        """The listing of a task whose labels of a split are one JSON file."""
+        file = self.labels(task, split)
+        if not labels or (split == "test" and not file.is_file()):
+            found = None
+        elif not file.is_file():
+            raise MissingError(
+                f"data root {self.root} has no {file.relative_to(self.root)} (expected: the {task} labels)",
+                hint=self._root_hint(file),
+            )
+        else:
+            found = {frame_stem(Path(name).stem): file for name in _NAMES[task](file)}
+            if not found:
+                raise MissingError(f"{file} has no frames", hint="download it again")
+            need_pairs(images, found, self.image_folder(task, split), file)
+        known = read_attributes(self.root, task, split, images) if attributes else {}
+        return pair(images, found, known)
+
+    def _files(self, folder: Path, suffixes: frozenset[str], expected: str) -> dict[str, Path]:
+        """Files below a folder by stem, ordered by stem; hidden files are passed over."""
+        if not folder.is_dir():
+            raise MissingError(
+                f"data root {self.root} has no folder {folder.relative_to(self.root)} (expected: {expected})",
+                hint=self._root_hint(folder),
+            )
+        files = files_by_stem(folder, suffixes, lambda path: frame_stem(path.stem))
+        if not files:
+            raise MissingError(f"{folder} holds none of what is expected there: {expected}")
+        return files
+
+    def _root_hint(self, folder: Path) -> str:
+        relative = folder.relative_to(self.root)
+        if (self.root / "drivable_maps").is_dir() and {"drivable", "100k"} & set(relative.parts):
+            return (
+                "drivable_maps/ is of 2018: its values 0, 1, 2 mean background, direct, alternative, "
+                "today's direct, alternative, background; download today's labels"
+            )
+        near = [
+            self.root / "bdd100k",
+            self.root / "bdd100k" / "bdd100k",
+            self.root.parent,
+            self.root.parent.parent,
+        ]
+        for other in near:
+            if (other / relative).is_dir():
+                return f"did you mean --data {other}?"
+        present = sorted(p.name for p in self.root.iterdir() if p.is_dir() and not p.name.startswith("."))[:6]
+        return f"it holds {', '.join(present)}" if present else "it is empty"
+
+
+def _with_boxes(file: Path) -> Iterable[str]:
+    from bddzoo.datasets.formats.boxes import open_boxes  # it takes NumPy, which few commands need
+
+    return open_boxes(file).names
+
+
+# Names of the frames in a label file, which is refused where it is of another kind.
+_NAMES: dict[str, Callable[[Path], Iterable[str]]] = {"det": _with_boxes, "tagging": read_attribute_files}
+
+
+def _known(table: Mapping[str, str], task: str) -> str:
+    if task not in table:
+        raise UsageError(f"no data layout for task {task!r}", hint=f"known are {', '.join(table)}")
+    return table[task]
+
 
 Layout = BddLayout | OpensegLayout
 

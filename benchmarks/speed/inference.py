@@ -58,7 +58,7 @@ def find(model_id: str) -> Any:
 
 def frames_of(model: Any, data: Path) -> list[Any]:
     """The frames of the val split."""
-    from bddzoo.datasets.images import BddLayout
+    from bddzoo.datasets.layouts import BddLayout
 
     return BddLayout(data).frames(model.task, "val")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bddzoo.datasets.images import BddLayout
+from bddzoo.datasets.layouts import BddLayout
 from bddzoo.evaluation import SemSegAccumulator, statistics
 from bddzoo.results import default_root, load_records, scan_records, write_record
 from tests.cli.command import assert_one_line, run_here

@@ -14,8 +14,7 @@ from PIL import Image
 from bddzoo.cli.main import run
 from bddzoo.datasets.decode import read_image
 from bddzoo.datasets.formats.mask import write_mask
-from bddzoo.datasets.images import BddLayout
-from bddzoo.datasets.layouts import find_images
+from bddzoo.datasets.layouts import BddLayout, find_images
 from bddzoo.errors import MissingError
 
 PIXELS = np.zeros((720, 1280, 3), np.uint8)

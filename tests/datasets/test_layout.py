@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from bddzoo.datasets.images import BddLayout, walk
+from bddzoo.datasets.images import walk
+from bddzoo.datasets.layouts import BddLayout
 from bddzoo.errors import MissingError, UsageError
 
 

@@ -14,7 +14,7 @@ import pytest
 from bddzoo.datasets.classes import INS_SEG, PAN_SEG, PAN_STUFF, SEM_SEG
 from bddzoo.datasets.formats.mask import read_bitmask, read_mask
 from bddzoo.datasets.identity import digest_label_files
-from bddzoo.datasets.images import BddLayout
+from bddzoo.datasets.layouts import BddLayout
 from bddzoo.datasets.mini import frame_name, make_mini, read_marker
 from bddzoo.datasets.mini.frame import render
 from bddzoo.errors import MissingError, UsageError

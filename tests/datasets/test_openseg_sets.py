@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from bddzoo.datasets.classes import CLASS_SETS
 from bddzoo.datasets.doctor import examine
 from bddzoo.datasets.identity import dataset_id, published_images, split_size
-from bddzoo.datasets.images import BddLayout
-from bddzoo.datasets.layouts import guess_dataset, labels_of, open_layout
+from bddzoo.datasets.layouts import BddLayout, guess_dataset, labels_of, open_layout
 from bddzoo.datasets.mini import make_mini
 from bddzoo.datasets.openseg import DATA_SETS, OpensegLayout, class_set, class_set_of, data_set
 from bddzoo.errors import MissingError, UsageError

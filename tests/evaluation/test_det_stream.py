@@ -9,7 +9,8 @@ import numpy as np
 
 from bddzoo.datasets.classes import DET
 from bddzoo.datasets.formats.scalabel import Detections, frame_dict, label_dict
-from bddzoo.datasets.images import BddLayout, Sample
+from bddzoo.datasets.images import Sample
+from bddzoo.datasets.layouts import BddLayout
 from bddzoo.evaluation.disk import evaluate
 from bddzoo.inference.outputs import PredictionSet
 from bddzoo.runs.scorers import DetScorer
