@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import stat
@@ -276,7 +277,11 @@ def path_part(name: str) -> str:
     """A string from a file or a user as the name of one file or folder: never a path, never hidden.
 
     For every string from a file that becomes part of a path and that was not checked before, as digests and
-    names in the registry are.
+    names in the registry are. A name too long for a file ends in its digest.
     """
     part = re.sub(r"[^\w.+@=-]", "_", name)
-    return "_" + part if part.startswith(".") or not part else part
+    part = "_" + part if part.startswith(".") or not part else part
+    if len(part.encode()) > LONGEST_NAME:
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        part = part.encode()[: LONGEST_NAME - 17].decode(errors="ignore") + "-" + digest
+    return part

@@ -22,12 +22,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kinds", nargs="*", choices=[*KINDS, []], metavar="KIND", help=", ".join(KINDS))
     parser.add_argument("--every", type=int, default=1, metavar="N", help="Only each Nth attack.")
+    parser.add_argument("--name", default="", metavar="TEXT", help="Only attacks with this in their name.")
     given = parser.parse_args()
     worst = 0
     for kind in given.kinds or KINDS:
         with tempfile.TemporaryDirectory() as name:
             folder = prepared(Path(name) / "attack")
-            tally = run_all(islice(KINDS[kind](folder), 0, None, given.every), folder, say)
+            chosen = (attack for attack in KINDS[kind](folder) if given.name in str(attack))
+            tally = run_all(islice(chosen, 0, None, given.every), folder, say)
         say(f"{kind}: {tally}")
         worst = worst or 3 * bool(tally.faults)
     return worst

@@ -270,7 +270,8 @@ def test_a_folder_for_records_is_looked_at_before_the_run(tmp_path: Path) -> Non
         check_root(tmp_path / "file" / "results")
 
 
-HOSTILE = ("/tmp/a", "../../../a", "..", ".", "", "a/b", "a\\b", "C:\\a", "\u202e", "a\nb", "~", "a" * 64)
+HOSTILE = ("/tmp/a", "../../../a", "..", ".", "", "a/b", "a\\b", "C:\\a", "\u202e", "a\nb", "~", "a" * 64,
+           "a" * 5000, "." + "a" * 199, "\u00e9" * 300, "b" * 5000)  # fmt: skip
 words = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=40))
 
 
@@ -281,6 +282,8 @@ def test_a_word_of_a_file_is_one_name(word: str) -> None:
     assert part not in ("", ".", "..")
     assert not part.startswith(".")
     assert path_part(part) == part
+    assert len(part.encode()) <= 200
+    assert len({path_part("a" * 5000), path_part("a" * 5001)}) == 2
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import accumulate
 from typing import Any, NoReturn, Protocol
 
@@ -27,7 +28,6 @@ INS_ALIASES = {
     "van": "car",
 }
 INS_IGNORED = {"other person": "pedestrian", "other vehicle": "car", "trailer": "truck"}
-_OLD_FILE = "of 2018"
 _FALSE_WORDS = {"", "0", "off", "f", "false", "n", "no"}
 
 
@@ -202,13 +202,11 @@ class JsonFrames:
 
     def _add(self, member: str) -> None:
         where = self.source.where(member)
-        heads: dict[int, _Head | str] = {}
+        heads: dict[int, _Head] = {}
 
         def seen(start: int, content: bytes) -> None:
-            try:
+            with suppress(*json_errors()):
                 heads[start] = _HEAD.decode(content)
-            except json_errors() as error:
-                heads[start] = _OLD_FILE if b'"objects"' in content else str(error)
 
         try:
             regions, bare = frame_regions(self.source.chunks(member, CHUNK_BYTES), seen)
@@ -221,14 +219,9 @@ class JsonFrames:
             ) from None
         self.bare &= bare
         for number, (start, end) in enumerate(regions, 1):
-            found = heads[start]
-            if found == _OLD_FILE:
-                raise MissingError(
-                    f"{where} holds the labels of one image as published in 2018, which have no masks",
-                    hint="give today's masks, bitmasks or rles",
-                )
-            if isinstance(found, str):
-                raise MissingError(f"{where}, frame {number}: {found}")
+            found = heads.get(start)
+            if found is None:
+                _refuse_head(self.source.read_part(member, start, end - start), f"{where}", number)
             held = [key for key in ("frames", "objects") if bytes(getattr(found, key)) != b"null"]
             if held:
                 name = printable(str(found.name), 80)
@@ -279,6 +272,24 @@ class JsonFrames:
             return decoder.decode(self.contents([index])[0])
         except json_errors() as error:
             raise MissingError(f"{self.where(index)}: {error}") from None
+
+
+def _refuse_head(content: bytes, where: str, number: int) -> NoReturn:
+    """Say why what stands in place of a frame is none.
+
+    Raises:
+        MissingError: Always.
+    """
+    if b'"objects"' in content:
+        raise MissingError(
+            f"{where} holds the labels of one image as published in 2018, which have no masks",
+            hint="give today's masks, bitmasks or rles",
+        )
+    try:
+        _HEAD.decode(content)
+    except json_errors() as error:
+        raise MissingError(f"{where}, frame {number}: {error}") from None
+    raise MissingError(f"{where} changed while it was read")
 
 
 encode_frame: Callable[[Frame], bytes] = msgspec.json.Encoder().encode

@@ -11,6 +11,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -86,7 +87,7 @@ def frame_regions(
     if not isinstance(frames, list) or not all(type(f) is int for f in frames):
         raise OutlineError("no list of objects in it")
     # A number that stood there itself has no place among the regions.
-    if not all(0 <= f < len(scan.regions) for f in frames) or sorted(set(frames)) != frames:
+    if not all(0 <= f < len(scan.regions) for f in frames) or any(a >= b for a, b in pairwise(frames)):
         raise OutlineError("no list of objects in it")
     return [scan.regions[f] for f in frames], bare
 
