@@ -48,7 +48,8 @@ class _Scan:
     escaped: bool = False
     start: int = 0
     remainder: bytearray = field(default_factory=bytearray)
-    regions: list[tuple[int, int]] = field(default_factory=list)
+    starts: array[int] = field(default_factory=lambda: array("q"))
+    ends: array[int] = field(default_factory=lambda: array("q"))
     begun: bytearray = field(default_factory=bytearray)
     seen: Callable[[int, bytes], object] = lambda start, content: None
 
@@ -70,7 +71,7 @@ def frame_regions(
         scan.seen = seen
     for chunk in chunks:
         _add(scan, _without_mark(chunk) if scan.offset == 0 else chunk)
-        if len(scan.regions) > MAX_FRAMES:
+        if len(scan.ends) > MAX_FRAMES:
             raise OutlineError(f"more than {MAX_FRAMES} frames in it")
         if len(scan.remainder) > MAX_REMAINDER:
             raise OutlineError("no frames in it")
@@ -87,9 +88,9 @@ def frame_regions(
     if not isinstance(frames, list) or not all(type(f) is int for f in frames):
         raise OutlineError("no list of objects in it")
     # A number that stood there itself has no place among the regions.
-    if not all(0 <= f < len(scan.regions) for f in frames) or any(a >= b for a, b in pairwise(frames)):
+    if not all(0 <= f < len(scan.ends) for f in frames) or any(a >= b for a, b in pairwise(frames)):
         raise OutlineError("no list of objects in it")
-    return [scan.regions[f] for f in frames], bare
+    return [(scan.starts[f], scan.ends[f]) for f in frames], bare
 
 
 def _without_mark(head: bytes) -> bytes:
@@ -126,7 +127,7 @@ def _add(scan: _Scan, chunk: bytes) -> None:
             scan.begun = bytearray()
             first = 1
     for k, start in enumerate(starts):
-        scan.remainder += chunk[at:start] + b" %d " % len(scan.regions)
+        scan.remainder += chunk[at:start] + b" %d " % len(scan.ends)
         scan.start = scan.offset + start
         if k + first < len(ends):
             at = ends[k + first]
@@ -161,7 +162,8 @@ def _edges(scan: _Scan, chunk: bytes) -> tuple[list[int], list[int]]:
 
 
 def _found(scan: _Scan, end: int, content: bytes) -> None:
-    scan.regions.append((scan.start, end))
+    scan.starts.append(scan.start)
+    scan.ends.append(end)
     scan.seen(scan.start, content)
 
 
