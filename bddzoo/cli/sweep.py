@@ -91,7 +91,7 @@ def command(
     from bddzoo.runs.plan import tested_on
     from bddzoo.runs.sweep import Settings, Sweep
 
-    models = [m for m in selection.models(app) if m.network is not None]
+    models = [m for m in selection.models(app) if m.runnable]
     if not models:
         raise UsageError("none of these models has a network that could be run", hint="see 'bddzoo list'")
     root = default_root(results).resolve()

@@ -14,6 +14,7 @@ import msgspec
 
 from bddzoo.registry.problems import PathLike, Problem, did_you_mean, dotted
 from bddzoo.registry.structs import Printed, RegistryDoc
+from bddzoo.registry.tasks import COUNTS
 
 MAX_PROBLEMS = 1000
 
@@ -99,8 +100,11 @@ class _Walker:
 
     def _percent(self, value: Any, path: PathLike) -> None:
         number = isinstance(value, int | Decimal) and not isinstance(value, bool)
-        if value is not None and not (number and 0 <= value <= 100):
-            self.note(path, f"expected a number between 0 and 100, got {show(value)}")
+        count = path[-1] in COUNTS
+        good = number and value >= 0 and (isinstance(value, int) if count else value <= 100)
+        if value is not None and not good:
+            expected = "a whole number from 0" if count else "a number between 0 and 100"
+            self.note(path, f"expected {expected}, got {show(value)}")
 
     def _convert(self, value: Any, kind: Any, path: PathLike) -> None:
         try:

@@ -146,7 +146,7 @@ class Network(Struct, frozen=True):
     """Architecture facts of a model, enough to build it.
 
     Attributes:
-        engine: `mmseg`, `mmdet`, `mmpretrain`, `vis4d` or `openseg`.
+        engine: `mmseg`, `mmdet`, `mmpretrain`, `vis4d` or `openseg`; `mmpose`, which nothing here builds.
         arch: Class that holds the parts: `EncoderDecoder`, `CascadeEncoderDecoder`, `MaskRCNN`,
             `CascadeRCNN`.
         parts: Role (`backbone`, `neck`, `decode_head`, `auxiliary_head`, `rpn_head`, `roi_head`,
@@ -372,6 +372,11 @@ class Model(Struct, frozen=True):
     paper_id: str | None = None
     paper: Paper | None = None
     protocols: Mapping[str, Protocol] = field(default_factory=dict)
+
+    @property
+    def runnable(self) -> bool:
+        """Whether its network is known, and nothing is in the way of running it."""
+        return self.network is not None and self.not_buildable is None
 
     def tested_by(self, name: str, protocol: Protocol | None = None) -> Model:
         """The same model under another protocol, with the numbers that were published for it.

@@ -487,7 +487,7 @@ class Resolver(Checker):
         here: PathLike = (*at, "not_buildable")
         if code not in REASONS:
             self.note(here, unknown("reason", code, REASONS), row.id, len(at))
-        if row.network is not None:
+        if row.network is not None and row.not_buildable is not None:
             self.note(here, "a row with a network can be built", row.id, len(at))
         return NotBuildable(code, REASONS.get(code, ""))
 

@@ -55,7 +55,7 @@ Positive = Annotated[int, Meta(ge=1)]
 Printed = Annotated[
     int | Decimal | None, Meta(description="percent or a count, with the decimals that were printed")
 ]
-Engine = Literal["mmseg", "mmdet", "mmpretrain", "vis4d", "openseg"]
+Engine = Literal["mmseg", "mmdet", "mmpretrain", "mmpose", "vis4d", "openseg"]
 Number = int | Decimal
 Size = tuple[Positive, Positive]
 Triple = tuple[float, float, float]

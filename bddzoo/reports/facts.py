@@ -287,7 +287,7 @@ def steps(model: Model) -> list[Step]:
     if found := weights is not None and bool(weights.sources):
         todo.append(Step("Fetch", f"bddzoo fetch {name}"))
         todo.append(Step("Verify", f"bddzoo fetch {name} --verify"))
-    if model.network is not None:
+    if model.runnable:
         data = f"/data/{model.protocol.dataset}" if model.protocol else "/data/bdd100k"
         if model.protocol is not None and model.protocol.dataset == MINI:
             data = "mini"

@@ -110,7 +110,7 @@ def test_the_good_one_loads() -> None:
          'protocol: unknown protocol "hole"; did you'),
         ("{base: r10", "{base: r11", "decode_head", "one: network.backbone: its bases go round in circles"),
         ("engine: mmseg", "engine: mmsegg", "engine",
-         'engine: expected one of mmseg, mmdet, mmpretrain, vis4d, openseg, got'),
+         'engine: expected one of mmseg, mmdet, mmpretrain, mmpose, vis4d, openseg, got'),
         ("schema: 1", "schema: 7", "schema", "schema: expected one of 1, got 7"),
         ("'{id}.pth'", "'{idd}.pth'", "weights",
          "artifacts.weights.name: expected {id}, {name}, {commit} or {attribute}"),

@@ -6,10 +6,15 @@ import hashlib
 import json
 
 import pytest
+import yaml
 
-from bddzoo.registry import Registry, load_registry
+from bddzoo.engines.registry_config import network_of
+from bddzoo.errors import UsageError
+from bddzoo.registry import Registry, load_registry, load_text
+from bddzoo.registry.problems import RegistryError
 from tests.registry.facts import PUBLISHED, networks
 from tests.registry.test_rows import LATER
+from tests.shared import shared
 
 NETWORKS = networks()
 
@@ -121,3 +126,39 @@ def test_one_entry_is_short(registry: Registry) -> None:
     assert len(lengths) == 79
     assert sorted(lengths.values())[len(lengths) // 2] <= 10
     assert max(lengths.values()) < 15
+
+
+def test_networks_of_poses_are_those_of_the_configs(registry: Registry) -> None:
+    facts = yaml.load(shared("facts/model_facts2.yaml").read_text(), Loader=yaml.CSafeLoader)["pose"]
+    assert len(facts["models"]) == 26
+    for name, expected in facts["models"].items():
+        model = registry.find(name)
+        network, training = model.network, model.training
+        assert network is not None
+        assert training is not None
+        assert network.parts == {
+            "backbone": facts["backbones"][expected["backbone"]],
+            "head": facts["heads"][expected["head"]],
+            "test_cfg": facts["encodings"][expected["encoding"]],
+        }
+        assert (network.engine, network.arch) == ("mmpose", "TopDown")
+        assert (network.params, network.entries) == (expected["params"], expected["state_dict_entries"])
+        assert (training.init, training.batch) == (expected.get("pretrained_init"), facts["batch"]["total"])
+
+
+def test_networks_that_cannot_run_are_known_all_the_same(registry: Registry) -> None:
+    poses = [m for m in registry.models if m.task == "pose"]
+    assert len(poses) == 26
+    for model in poses:
+        assert not model.runnable
+        with pytest.raises(UsageError, match="cannot be built"):
+            network_of(model)
+
+
+def test_a_mistake_in_the_registry_is_the_only_one_that_is_told(registry: Registry) -> None:
+    assert registry.path is not None
+    text = registry.path.read_text(encoding="utf-8").replace("\nschema: 1\n", "\nschema: 1\nscheme: 1\n")
+    with pytest.raises(RegistryError) as refused:
+        load_text(text, "r.yaml")
+    assert "scheme: unknown key" in str(refused.value)
+    assert "IDSw" not in str(refused.value)

@@ -130,7 +130,7 @@ def test_every_command_is_one_that_exists(zoo: str) -> None:
                 assert context.params["models"] == (model.id,)
         weights = model.artifact("weights")
         assert ("Fetch" in {s.title for s in found}) == bool(weights and weights.sources)
-        assert ("Evaluate" in {s.title for s in found}) == (model.network is not None)
+        assert ("Evaluate" in {s.title for s in found}) == model.runnable
 
 
 def test_names_are_quoted_for_a_shell() -> None:

@@ -99,8 +99,8 @@ def other_heading(world: World) -> Found:
 
 
 def _head(network: Network | None) -> str | None:
-    # Networks of openseg are named, and so are its headings; classifiers are named by their backbones.
-    if network is None or network.engine in ("openseg", "mmpretrain"):
+    # Networks of openseg are named, and so are its headings; classifiers and poses, by their backbones.
+    if network is None or network.engine in ("openseg", "mmpretrain", "mmpose"):
         return None
     head = network.parts.get("decode_head")
     if head is None:
