@@ -18,6 +18,7 @@ from bddzoo.datasets.formats.png import GREY, PALETTE, RGBA
 from bddzoo.datasets.formats.readers import LOOKED_AT
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
+from bddzoo.evaluation.bitmask import words
 from bddzoo.evaluation.options import TASKS, TRACKED
 
 # Masks that are looked at, and frames that are enough to tell semantic from panoptic labels.
@@ -144,8 +145,8 @@ def _of_masks(source: Source) -> Held:
                 return Held(set(), set())
             kinds.add(header.colour == RGBA)
             if header.colour == RGBA:
-                pixels = decode_bitmask(content, path)[::4, ::4].reshape(-1, 4)
-                objects = np.unique(pixels[:, [0, 2, 3]], axis=0)[:, 0]
+                pixels = words(decode_bitmask(content, path)[::4, ::4]) & 0xFFFF00FF
+                objects = np.unique(pixels) & 0xFF
                 several += bool((np.bincount(objects)[1:] > 1).any())
                 values.append(set(objects.tolist()))
             else:
