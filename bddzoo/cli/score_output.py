@@ -93,10 +93,8 @@ def show(app: App, scores: Scores) -> None:
     absent = set(scores.absent)
 
     def cell(name: str, metric: str, value: float) -> str:
-        if isinstance(value, int):
-            return str(value)
-        mark = "*" if name in absent and metric != "PQ" and not math.isnan(value) else ""
-        return number(value) + mark
+        marked = name in absent and metric != "PQ" and not isinstance(value, int) and not math.isnan(value)
+        return _shown(value) + "*" * marked
 
     cells = [[r[0], *(cell(r[0], m, v) for m, v in zip(head[1:], r[1:], strict=True))] for r in rows]
     app.table(head, cells, total=True, stacked=True)
@@ -121,11 +119,16 @@ def _plain(scores: Scores) -> list[str]:
     return [n for n in names if n in scores.summary]
 
 
+def _shown(value: float) -> str:
+    """A count as it is, a percentage with two decimals."""
+    return str(value) if isinstance(value, int) else number(value)
+
+
 def headline(scores: Scores) -> str:
     """The most looked-at numbers in one line."""
     from bddzoo.evaluation.metrics.scores import HEADLINES
 
-    return ", ".join(f"{n} {number(scores.summary[n])}" for n in HEADLINES[scores.task])
+    return ", ".join(f"{n} {_shown(scores.summary[n])}" for n in HEADLINES[scores.task])
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,7 @@ class Extras:
         }
         metrics = HEADLINES[found.scores.task]
         rows = [
-            [key, value, str(scores.frames), *(number(scores.summary[m]) for m in metrics)]
+            [key, value, str(scores.frames), *(_shown(scores.summary[m]) for m in metrics)]
             for key, values in slices.items()
             for value, scores in values.items()
         ]

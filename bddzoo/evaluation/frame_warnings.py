@@ -43,6 +43,8 @@ KINDS: dict[str, str] = {
     "another mask of them",
     "blank": "predictions without any segment, where the official toolkit crashes",
     "foreign": "label pixels of values that the data set does not have are not counted",
+    "spill": "more than half of the background is predicted as drivable, which costs nothing: scores do not"
+    " count what the ground truth calls background",
     "value": "ground-truth pixels whose value is not a class are not counted; the official toolkit crashes "
     "or ignores the value after the last class",
     "value-predicted": "predicted values that are not a class are counted as wrong",

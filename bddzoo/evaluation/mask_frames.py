@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.datasets.classes import label_values, values_of_no_class
+from bddzoo.datasets.classes import CLASS_SETS, label_values, values_of_no_class
 from bddzoo.datasets.formats.frames import JsonFrames
 from bddzoo.datasets.formats.mask import check_label, decode_bitmask, decode_loose, decode_mask
 from bddzoo.datasets.formats.png import GREY, PALETTE
@@ -15,7 +15,7 @@ from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps
 from bddzoo.evaluation.frame_warnings import FrameResult, matched
-from bddzoo.evaluation.metrics.confusion import confusion
+from bddzoo.evaluation.metrics.confusion import confusion, spills
 from bddzoo.evaluation.metrics.insseg import instances, score_entries
 from bddzoo.evaluation.metrics.panseg import match_panoptic, pan_counts
 from bddzoo.evaluation.metrics.semseg import shape_text
@@ -64,6 +64,9 @@ class MaskWork:
         if pred is not None and not self.options.official and values_of_no_class(self.task, pred):
             where = f"{self.pred.where(pair.pred or '')}{_values(self.task, pred)}"
             remarks.append(("value-predicted", where))
+        uncounted = self.classes < len(CLASS_SETS[self.task])
+        if uncounted and pred is not None and spills(counts, int((pred < self.classes).sum()), pred.size):
+            remarks.append(("spill", str(self.pred.where(pair.pred or ""))))
         return FrameResult(counts, remarks)
 
     def _class_map(

@@ -20,6 +20,7 @@ from bddzoo.datasets.native import native
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.frame_batches import match_batch
 from bddzoo.evaluation.frame_warnings import FrameResult, matched
+from bddzoo.evaluation.metrics.confusion import spills
 from bddzoo.evaluation.metrics.matching import CROWD, SHARING, Candidates, remarkable
 from bddzoo.evaluation.options import MASK_HEIGHT, MASK_WIDTH, Options
 from bddzoo.evaluation.pairing import FramePair
@@ -72,7 +73,12 @@ class RleWork:
         pixels = max(pred.pixels if pred_size else 0, gt.pixels if gt_size else 0)
         if pixels:
             gt, pred = (ClassRuns(r.starts, r.values, pixels) for r in (gt, pred))
-        return FrameResult(runs_confusion(gt, pred, len(self.class_names)), remarks)
+        counts = runs_confusion(gt, pred, len(self.class_names))
+        if self.silent and pair.pred is not None:
+            lengths = np.diff(pred.starts, append=pred.pixels)
+            if spills(counts, int(lengths[pred.values < len(self.class_names)].sum()), pred.pixels):
+                remarks.append(("spill", self.pred.where(pair.pred)))
+        return FrameResult(counts, remarks)
 
     def _runs(self, frames: Frames, at: int, remarks: list[tuple[str, str]]) -> tuple[ClassRuns, str]:
         """Class map of a frame, and its size as text ("" without labels)."""

@@ -215,3 +215,33 @@ def test_mistakes(files, capsys, monkeypatch, more, code):
     monkeypatch.chdir(files)
     assert score(files, *more) == code
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", ["png", "json"])
+def test_background_that_is_predicted_as_drivable_is_said(tmp_path, capsys, kind):
+    truth = np.full((720, 1280), 2, np.uint8)
+    truth[500:600, 300:700] = 0
+    truth[500:600, 700:900] = 1
+    everything = np.where(truth == 2, 0, truth).astype(np.uint8)
+    little = truth.copy()
+    little[400:500] = 0
+    for name, pixels in (("gt", truth), ("all", everything), ("little", little)):
+        write_png(tmp_path / name / "f.png", pixels)
+        argv = ["convert-labels", "-t", "drivable", "-l", str(tmp_path / name), "--to", "rle"]
+        assert run([*argv, "-o", str(tmp_path / f"{name}.json")]) == 0
+    end = ".json" if kind == "json" else ""
+    for name, said in (("all", True), ("little", False), ("gt", False)):
+        capsys.readouterr()
+        argv = [
+            "score",
+            "-t",
+            "drivable",
+            "-g",
+            str(tmp_path / f"gt{end}"),
+            "-r",
+            str(tmp_path / f"{name}{end}"),
+        ]
+        assert run(argv) == 0
+        shown = capsys.readouterr()
+        assert ("more than half of the background" in shown.err) is said
+        assert "100.00" in shown.out

@@ -92,3 +92,15 @@ def pair_counts(gt: NDArray[np.uint8], pred: NDArray[np.uint8]) -> NDArray[np.in
         return loops.count_pairs(gt.reshape(-1), pred.reshape(-1), 256, np.ones(256, np.bool_))[0][:, :256]
     keys = gt.reshape(-1).astype(np.int64) << 8 | pred.reshape(-1)
     return np.bincount(keys, minlength=1 << 16).reshape(256, 256)
+
+
+def spills(counts: NDArray[np.int64], painted: int, pixels: int) -> bool:
+    """Whether most of what is of no counted class is predicted to be of one, which costs nothing in a score.
+
+    Args:
+        counts: Confusion matrix (classes, classes + 1) of a frame.
+        painted: Pixels that are predicted to be of a class.
+        pixels: Pixels of the frame.
+    """
+    rest = pixels - int(counts.sum())
+    return 2 * (painted - int(counts[:, :-1].sum())) > rest > 0
