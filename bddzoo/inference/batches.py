@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bddzoo.datasets.formats.panoptic import PanopticMap
-from bddzoo.datasets.formats.scalabel import Detections
-from bddzoo.datasets.formats.tags import Tag
+from bddzoo.datasets.formats.scalabel import Detections, PanopticMap, Tag
 from bddzoo.datasets.openseg import class_set_of
 from bddzoo.engines.load import is_out_of_memory
 from bddzoo.errors import BddzooError, MissingError

@@ -29,15 +29,17 @@ import numpy.typing as npt
 
 from bddzoo.datasets.classes import DET, DRIVABLE, INS_SEG
 from bddzoo.datasets.formats.mask import paint_bitmask, paint_ids, write_mask, write_rgba
-from bddzoo.datasets.formats.panoptic import PanopticJsonWriter, PanopticMap
 from bddzoo.datasets.formats.scalabel import (
     Detections,
     DetJsonWriter,
     Instances,
+    PanopticJsonWriter,
+    PanopticMap,
     RleJsonWriter,
     ScoreJsonWriter,
+    Tag,
+    TagJsonWriter,
 )
-from bddzoo.datasets.formats.tags import Tag, TagJsonWriter
 from bddzoo.datasets.openseg import DataSet
 from bddzoo.errors import UsageError
 from bddzoo.files import cannot_write, write_bytes

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bddzoo.datasets.classes import INS_SEG, PAN_SEG, ClassSet, Colour
-from bddzoo.datasets.formats.panoptic import PanopticMap
-from bddzoo.datasets.formats.scalabel import Detections, Instances
+from bddzoo.datasets.formats.scalabel import Detections, Instances, PanopticMap
 from bddzoo.painting.class_map import Box, draw_class_map, write_plate
 from bddzoo.painting.colours import COUNT, lighter, object_colour
 

@@ -410,10 +410,8 @@ class _Network:
         """From a JPEG to a PNG, both in memory: what a disk takes is the disk's."""
         from bddzoo.datasets.decode import decode_image
         from bddzoo.datasets.formats.mask import paint_bitmask
-        from bddzoo.datasets.formats.panoptic import PanopticMap
         from bddzoo.datasets.formats.png import encode_png
-        from bddzoo.datasets.formats.scalabel import Detections, Instances
-        from bddzoo.datasets.formats.tags import Tag
+        from bddzoo.datasets.formats.scalabel import Detections, Instances, PanopticMap, Tag
         from bddzoo.inference.batches import start_batch
         from bddzoo.inference.pipeline import protocol_of
         from bddzoo.inference.preprocess import prepare

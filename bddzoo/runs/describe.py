@@ -11,9 +11,7 @@ import numpy.typing as npt
 
 from bddzoo.datasets.classes import ClassSet
 from bddzoo.datasets.decode import read_image
-from bddzoo.datasets.formats.panoptic import PanopticMap
-from bddzoo.datasets.formats.scalabel import Detections
-from bddzoo.datasets.formats.tags import Tag
+from bddzoo.datasets.formats.scalabel import Detections, PanopticMap, Tag
 from bddzoo.datasets.images import Sample
 from bddzoo.painting.class_map import draw_class_map, write_plate
 from bddzoo.painting.objects import draw_instances, draw_panoptic

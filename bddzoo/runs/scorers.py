@@ -23,9 +23,7 @@ from bddzoo.datasets.classes import (
 from bddzoo.datasets.formats.boxes import open_boxes
 from bddzoo.datasets.formats.frames import Frames
 from bddzoo.datasets.formats.mask import paint_bitmask, read_bitmask, read_mask, score_entries
-from bddzoo.datasets.formats.panoptic import PanopticMap
-from bddzoo.datasets.formats.scalabel import Detections, Instances
-from bddzoo.datasets.formats.tags import Tag
+from bddzoo.datasets.formats.scalabel import Detections, Instances, PanopticMap, Tag
 from bddzoo.datasets.identity import digest_pixels
 from bddzoo.datasets.images import Sample
 from bddzoo.datasets.layouts import labels_of

@@ -3,7 +3,7 @@ import pytest
 import yaml
 
 from bddzoo.datasets.classes import CLASS_SETS, DRIVABLE, INS_SEG, PAN_SEG, PAN_STUFF, SEM_SEG, TAGS, ClassSet
-from bddzoo.datasets.formats.panoptic import PanopticMap
+from bddzoo.datasets.formats.scalabel import PanopticMap
 from tests.shared import shared
 
 

@@ -7,10 +7,8 @@ import pytest
 from bddzoo.datasets.attributes import predicted, read_attribute_files
 from bddzoo.datasets.classes import CLASS_SETS
 from bddzoo.datasets.formats.mask import paint_ids, read_bitmask, read_mask
-from bddzoo.datasets.formats.panoptic import PanopticMap
 from bddzoo.datasets.formats.rle import decode_rle
-from bddzoo.datasets.formats.scalabel import Instances
-from bddzoo.datasets.formats.tags import Tag
+from bddzoo.datasets.formats.scalabel import Instances, PanopticMap, Tag
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.inference.outputs import PredictionSet
 

@@ -1,9 +1,7 @@
-"""Prediction files in Scalabel JSON, written frame by frame.
+"""What networks find in an image, and prediction files in Scalabel JSON, written frame by frame.
 
 The files are laid out as the zoo's own `test.py` writes them: two spaces of indentation, every
 optional key present as null, label ids counted over the whole file.
-
-The instances that a network found in one image.
 """
 
 from __future__ import annotations
@@ -12,11 +10,13 @@ import json
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from bddzoo.datasets.classes import INS_SEG, SEM_SEG, ClassSet
+from bddzoo.datasets.attributes import SCORE
+from bddzoo.datasets.classes import INS_SEG, PAN_SEG, PAN_STUFF, SEM_SEG, ClassSet
 from bddzoo.datasets.formats.rle import encode_values
 from bddzoo.files import atomic_open
 from bddzoo.lazy_numpy import np
@@ -95,6 +95,90 @@ def no_instances(height: int, width: int) -> Instances:
     )
 
 
+THINGS = len(PAN_SEG) - PAN_STUFF
+# The number of a thing times this is added to its class.
+OFFSET = 1000
+
+
+@dataclass(frozen=True)
+class PanopticMap:
+    """What a panoptic network sees in an image.
+
+    Networks of the zoo have things first, in the order of their ids (31 to 40), then stuff (1 to 30). The
+    toolkit's converter at its head writes another order, with which upstream's formatter would name every
+    class wrongly; the zoo's own list of classes is this one.
+
+    Attributes:
+        values: (H, W) int32: class of the network + 1000 times the number of the thing, from 1; 40 for
+            nothing.
+    """
+
+    values: npt.NDArray[np.int32]
+
+    @cached_property
+    def segments(self) -> npt.NDArray[np.int64]:
+        """The values of segments in the map, ascending."""
+        found = np.bincount(self.values.ravel()).nonzero()[0]
+        return found[found % OFFSET < len(PAN_SEG)]
+
+    @property
+    def classes(self) -> npt.NDArray[np.int64]:
+        """Class of each segment, positions in `PAN_SEG`."""
+        network = self.segments % OFFSET
+        return np.where(network < THINGS, network + PAN_STUFF, network - THINGS)
+
+    @property
+    def things(self) -> npt.NDArray[np.bool_]:
+        """Which segments are things."""
+        return self.segments % OFFSET < THINGS
+
+    @cached_property
+    def ids(self) -> npt.NDArray[np.uint16]:
+        """(H, W): which segment a pixel is of, its position in `segments` + 1; 0 for none."""
+        numbers = np.zeros(int(self.values.max(initial=0)) + 1, np.uint16)
+        numbers[self.segments] = np.arange(1, len(self.segments) + 1)
+        return numbers[self.values]
+
+    def class_map(self) -> npt.NDArray[np.uint8]:
+        """(H, W): position in `PAN_SEG`; 255 for nothing."""
+        return np.append(np.uint8(255), self.classes.astype(np.uint8))[self.ids]
+
+    def bitmask(self) -> npt.NDArray[np.uint8]:
+        """(H, W, 4) RGBA: R = class + 1, G = 0, B<<8 | A = number of the segment in the image, from 1."""
+        out = np.zeros((*self.values.shape, 4), np.uint8)
+        out[..., 0] = np.append(0, self.classes + 1).astype(np.uint8)[self.ids]
+        out[..., 2], out[..., 3] = self.ids >> 8, self.ids & 0xFF
+        return out
+
+
+@dataclass(frozen=True)
+class Tag:
+    """The attribute of a frame, predicted.
+
+    Attributes:
+        classes: Its classes; their `task` is the attribute.
+        probabilities: (C,) float32, their sum is 1.
+    """
+
+    classes: ClassSet
+    probabilities: npt.NDArray[np.float32]
+
+    @property
+    def attribute(self) -> str:
+        """Which attribute: `weather` or `scene`."""
+        return self.classes.task
+
+    @property
+    def name(self) -> str:
+        """The class with the highest probability, the first of equals."""
+        return self.classes.names[int(self.probabilities.argmax())]
+
+    @property
+    def score(self) -> float:
+        """Its probability."""
+        return float(self.probabilities.max())
+
+
 _LABEL_KEYS = (
     "id",
     "index",
@@ -157,7 +241,7 @@ class FrameWriter:
         self._stack = ExitStack()
         self._file: IO[bytes] | None = None
 
-    def __enter__(self) -> FrameWriter:
+    def __enter__(self) -> Self:
         self._file = self._stack.enter_context(atomic_open(self.path))
         self._write("[" if self.bare else '{\n  "frames": [')
         return self
@@ -241,10 +325,6 @@ class RleJsonWriter(FrameWriter):
         super().__init__(path)
         self.classes = classes
 
-    def __enter__(self) -> RleJsonWriter:
-        super().__enter__()
-        return self
-
     def add_mask(self, name: str, class_map: npt.NDArray[np.uint8]) -> None:
         """Append a frame with one label for each class that occurs in a (H, W) uint8 class map."""
         self.add(
@@ -287,10 +367,6 @@ class ScoreJsonWriter(FrameWriter):
     def __init__(self, path: Path) -> None:
         super().__init__(path, bare=True)
 
-    def __enter__(self) -> ScoreJsonWriter:
-        super().__enter__()
-        return self
-
     def add_instances(self, name: str, instances: Instances) -> None:
         """Append a frame; the index is the instance's position + 1."""
         self.add(
@@ -311,10 +387,6 @@ class DetJsonWriter(FrameWriter):
         super().__init__(path)
         self.classes = classes
 
-    def __enter__(self) -> DetJsonWriter:
-        super().__enter__()
-        return self
-
     def add_instances(self, name: str, instances: Detections) -> None:
         """Append a frame with one box for each object."""
         labels = []
@@ -330,3 +402,30 @@ class DetJsonWriter(FrameWriter):
                 )
             )
         self.add(name, labels)
+
+
+class PanopticJsonWriter(FrameWriter):
+    """`pan_seg.json`: each segment as RLE; its id is its value in the map, and there are no scores."""
+
+    counts_ids = False
+
+    def add_panoptic(self, name: str, found: PanopticMap) -> None:
+        """Append a frame."""
+        rles = encode_values(found.ids)
+        self.add(
+            name,
+            [
+                label_dict(id=str(value), category=PAN_SEG.names[index], rle=rles[number])
+                for number, (value, index) in enumerate(
+                    zip(found.segments.tolist(), found.classes.tolist(), strict=True), start=1
+                )
+            ],
+        )
+
+
+class TagJsonWriter(FrameWriter):
+    """`tagging.json`: frames with the predicted attribute, and its score, which marks it as predicted."""
+
+    def add_tag(self, name: str, tag: Tag) -> None:
+        """Append a frame."""
+        self.add(name, None, {tag.attribute: tag.name, tag.attribute + SCORE: tag.score})
