@@ -332,14 +332,9 @@ def _check_end(partial: Partial, total: int | None, expected: Expected) -> None:
     size = partial.size_bytes
     if total is not None and size != total:
         raise SourceError(f"connection closed after {size} of {total} bytes", retry=True)
-    if expected.size_bytes is not None and size < expected.size_bytes and not _is_compressed(partial):
+    if expected.size_bytes is not None and size < expected.size_bytes and not partial.is_compressed():
         raise SourceError(f"ended after {size} of {expected.size_bytes} bytes", retry=True)
     if not expected.trusted:
         cut = cut_short(partial.path, expected.name)
         if cut is not None:
             raise SourceError(f"gave {cut}", kind="integrity", retry=total is None)
-
-
-def _is_compressed(partial: Partial) -> bool:
-    with partial.path.open("rb") as file:
-        return is_compressed(file.read(2), partial.origin.coding)

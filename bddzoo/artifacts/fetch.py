@@ -333,7 +333,7 @@ class FileFetch:
         if coding not in (None, "gzip", "deflate") and not known:
             raise SourceError(f"sent content coding '{coding}', which was not asked for", kind="integrity")
         tried = ""
-        if self._is_compressed(partial) and (
+        if partial.is_compressed() and (
             wrong is not None or (coding and not known and not self._is_gzip_file)
         ):
             try:
@@ -382,10 +382,6 @@ class FileFetch:
     @property
     def _is_gzip_file(self) -> bool:
         return self.artifact.name.lower().endswith((".gz", ".tgz"))
-
-    def _is_compressed(self, partial: Partial) -> bool:
-        with partial.path.open("rb") as file:
-            return is_compressed(file.read(2), partial.origin.coding)
 
     def _inflate(self, entry: Entry, partial: Partial, decoded: Partial) -> Entry:
         """Write the bytes without their coding into `decoded`; returns the entry with their digests.

@@ -25,6 +25,7 @@ import msgspec
 
 from bddzoo.artifacts.digests import Hashes, StreamHasher, new_hash
 from bddzoo.artifacts.streams import Origin
+from bddzoo.artifacts.verification import is_compressed
 from bddzoo.files import write_whole
 from bddzoo.reading import json_errors
 
@@ -84,6 +85,11 @@ class Partial:
     def size_bytes(self) -> int:
         """Bytes written so far."""
         return self._hasher.size_bytes
+
+    def is_compressed(self) -> bool:
+        """Whether the bytes are compressed on top of what the file is."""
+        with self.path.open("rb") as file:
+            return is_compressed(file.read(2), self.origin.coding)
 
     def open(self, origin: Origin) -> None:
         """Go on writing; `origin` is what the source says about itself now."""
