@@ -62,7 +62,7 @@ def command(
     from bddzoo.datasets.layouts import find_images, layout_of
     from bddzoo.engines.ops import warn_of_mmcv
     from bddzoo.inference.load import check_device_name
-    from bddzoo.runs.describe import Drawing
+    from bddzoo.painting.class_map import Style
     from bddzoo.runs.predict import Prediction
 
     if bool(images) == (run.split is not None):
@@ -84,7 +84,7 @@ def command(
         found = dict(list(found.items())[: run.limit])
         chosen = with_runtime(app, speedups, model, run.device, None)
         options = run.options(out=folder, overwrite=force, speedups=chosen)
-        job = Prediction(model, found, options, Drawing(alpha, min_score), resume=resume)
+        job = Prediction(model, found, options, Style(alpha=alpha, min_score=min_score), resume=resume)
         row = run_prediction(app, job, weights, sources, offline=run.offline)
         failed = failed or bool(row["failures"])
         rows.append(row)

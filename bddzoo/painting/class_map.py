@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -84,7 +85,6 @@ def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-ALPHA = 0.5
 # A class is named where one piece of it covers at least this share of the image.
 MIN_NAMED = 0.004
 # Where names stand is found on a smaller map, of about this many rows.
@@ -92,24 +92,42 @@ ROUGH_ROWS = 180
 BACKGROUND = "background"
 
 
+@dataclass(frozen=True)
+class Style:
+    """How labels are drawn.
+
+    Attributes:
+        alpha: How much colour covers the image, 0..1.
+        outlines: Whether to outline regions and objects.
+        names: Whether to write class names.
+        scores: Whether to write scores.
+        boxes: Whether to draw boxes.
+        min_score: Detections below it are not drawn.
+        seed: Of the colours of objects.
+    """
+
+    alpha: float = 0.5
+    outlines: bool = True
+    names: bool = True
+    scores: bool = True
+    boxes: bool = False
+    min_score: float = 0.3
+    seed: int = 0
+
+
+PLAIN = Style()
+
+
 def draw_class_map(
-    image: Image,
-    class_map: Image,
-    *,
-    alpha: float = ALPHA,
-    classes: ClassSet = SEM_SEG,
-    outlines: bool = True,
-    names: bool = True,
+    image: Image, class_map: Image, classes: ClassSet = SEM_SEG, style: Style = PLAIN
 ) -> Image:
     """Blend the colours of a class map over an image, outline the regions, and name the large ones.
 
     Args:
         image: (H, W, 3) uint8, BGR.
         class_map: (H, W) uint8; values that are not a class, and a class called background, stay uncoloured.
-        alpha: 0 shows only the image, 1 only colours.
         classes: Names and colours.
-        outlines: Whether to draw borders of regions, in white.
-        names: Whether to name the regions.
+        style: How; outlines of regions are white.
 
     Returns:
         (H, W, 3) uint8, BGR.
@@ -119,14 +137,14 @@ def draw_class_map(
     unknown = np.ones(256, np.uint8)
     shown = [i for i, name in enumerate(classes.names) if name != BACKGROUND]
     unknown[shown] = 0
-    blended = cv2.addWeighted(image, 1 - alpha, np.take(table, class_map, axis=0), alpha, 0)
+    blended = cv2.addWeighted(image, 1 - style.alpha, np.take(table, class_map, axis=0), style.alpha, 0)
     drawn = np.asarray(blended, np.uint8)
     blank = np.take(unknown, class_map)
     if blank.any():
         cv2.copyTo(image, blank, drawn)
-    if outlines:
+    if style.outlines:
         drawn[_borders(class_map)] = 255
-    if names:
+    if style.names:
         _name(drawn, class_map, shown, classes)
     return drawn
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -11,14 +11,11 @@ import numpy.typing as npt
 
 from bddzoo.datasets.classes import INS_SEG, PAN_SEG, ClassSet, Colour
 from bddzoo.datasets.formats.scalabel import Detections, Instances, PanopticMap
-from bddzoo.painting.class_map import Box, draw_class_map, write_plate
+from bddzoo.painting.class_map import PLAIN, Box, Style, draw_class_map, write_plate
 from bddzoo.painting.colours import COUNT, lighter, object_colour
 
 Image = npt.NDArray[np.uint8]
 Ids = npt.NDArray[np.uint16]
-
-ALPHA = 0.5
-MIN_SCORE = 0.3  # instances below it are not drawn
 
 
 @dataclass(frozen=True)
@@ -40,35 +37,19 @@ class Shown:
     box: tuple[float, float, float, float] | None = None
 
 
-def draw_objects(
-    image: Image,
-    ids: Ids,
-    shown: Sequence[Shown],
-    *,
-    alpha: float = ALPHA,
-    seed: int = 0,
-    outlines: bool = True,
-    boxes: bool = False,
-    names: bool = True,
-    scores: bool = True,
-) -> Image:
+def draw_objects(image: Image, ids: Ids, shown: Sequence[Shown], style: Style = PLAIN) -> Image:
     """Draw objects over an image.
 
     Args:
         image: (H, W, 3) uint8, BGR.
         ids: (H, W) uint16, which object a pixel belongs to; 0 for none.
         shown: The objects to draw; pixels of others stay as they are.
-        alpha: 0 shows only outlines, 1 hides what is below an object.
-        seed: Of the palette, see `object_palette`.
-        outlines: Whether to outline objects.
-        boxes: Whether to draw boxes.
-        names: Whether to name objects.
-        scores: Whether to write scores behind the names.
+        style: How.
 
     Returns:
         (H, W, 3) uint8, BGR. A name that would cover another one is left out.
     """
-    colours = {item.ident: item.colour or object_colour(item.ident, seed) for item in shown}
+    colours = {item.ident: item.colour or object_colour(item.ident, style.seed) for item in shown}
     fill, edge = np.zeros((COUNT, 3), np.uint8), np.zeros((COUNT, 3), np.uint8)
     known = np.zeros(COUNT, np.uint8)
     for ident, colour in colours.items():
@@ -76,24 +57,24 @@ def draw_objects(
     drawn = image.copy()
     if shown:
         where = np.take(known, ids)
-        blended = cv2.addWeighted(image, 1 - alpha, np.take(fill, ids, axis=0), alpha, 0)
+        blended = cv2.addWeighted(image, 1 - style.alpha, np.take(fill, ids, axis=0), style.alpha, 0)
         cv2.copyTo(blended, where, drawn)
-        if outlines:
+        if style.outlines:
             rim = _rims(ids) & where.view(np.bool_)
             drawn[rim] = np.take(edge, ids[rim], axis=0)
-    if not shown or not (boxes or names):
+    if not shown or not (style.boxes or style.names):
         return drawn
     found = bounds(ids)
     places = {item.ident: item.box or found.get(item.ident) for item in shown}
     thickness = max(1, round(min(image.shape[:2]) / 500))
-    if boxes:
+    if style.boxes:
         for ident, box in places.items():
             if box is not None:
                 x1, y1, x2, y2 = (round(v) for v in box)
                 light = lighter(colours[ident])[::-1]
                 cv2.rectangle(drawn, (x1, y1), (x2 - 1, y2 - 1), light, thickness, cv2.LINE_AA)
-    if names:
-        _name(drawn, shown, places, colours, scores)
+    if style.names:
+        _name(drawn, shown, places, colours, style.scores)
     return drawn
 
 
@@ -175,12 +156,7 @@ def _corners(box: tuple[float, float, float, float]) -> list[tuple[int, int]]:
 
 
 def draw_instances(
-    image: Image,
-    instances: Detections,
-    *,
-    alpha: float = ALPHA,
-    classes: ClassSet = INS_SEG,
-    min_score: float = MIN_SCORE,
+    image: Image, instances: Detections, classes: ClassSet = INS_SEG, style: Style = PLAIN
 ) -> Image:
     """Draw objects over an image: mask and outline, or box; class name and score, the best on top.
 
@@ -188,9 +164,8 @@ def draw_instances(
         image: (H, W, 3) uint8, BGR.
         instances: At the image's size. The colour of each is that of its position in them, as in a
             drawing of the bitmask that is written of them.
-        alpha: 0 shows only outlines, 1 hides what is below a mask.
         classes: Names of the classes.
-        min_score: Instances below this score are not drawn.
+        style: How; boxes are drawn of what has no masks.
 
     Returns:
         (H, W, 3) uint8, BGR.
@@ -201,27 +176,27 @@ def draw_instances(
     shown = [
         Shown(i + 1, classes.names[int(instances.labels[i])], float(instances.scores[i]), box=tuple(boxes[i]))
         for i in range(len(instances))
-        if instances.scores[i] >= min_score
+        if instances.scores[i] >= style.min_score
     ]
     # What is left out has the lower scores, so it covers nothing that is shown.
     ids = paint_ids(instances) if isinstance(instances, Instances) else np.zeros(image.shape[:2], np.uint16)
-    return draw_objects(image, ids, shown, alpha=alpha, boxes=not isinstance(instances, Instances))
+    return draw_objects(image, ids, shown, replace(style, boxes=not isinstance(instances, Instances)))
 
 
-def draw_panoptic(image: Image, found: PanopticMap, *, alpha: float = ALPHA) -> Image:
+def draw_panoptic(image: Image, found: PanopticMap, style: Style = PLAIN) -> Image:
     """Draw a panoptic map over an image: stuff in the colours of its classes, things in ones of their own.
 
     Args:
         image: (H, W, 3) uint8, BGR.
         found: At the image's size.
-        alpha: 0 shows only outlines, 1 hides what is below.
+        style: How.
 
     Returns:
         (H, W, 3) uint8, BGR.
     """
     things = np.append(False, found.things)[found.ids]
     stuff = np.where(things, np.uint8(255), found.class_map())
-    drawn = draw_class_map(image, stuff, alpha=alpha, classes=PAN_SEG)
+    drawn = draw_class_map(image, stuff, PAN_SEG, style)
     names = [PAN_SEG.names[index] for index in found.classes.tolist()]
     shown = [Shown(int(i) + 1, names[i]) for i in np.flatnonzero(found.things)]
-    return draw_objects(drawn, found.ids * things, shown, alpha=alpha)
+    return draw_objects(drawn, found.ids * things, shown, style)

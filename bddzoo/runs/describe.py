@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,26 +12,13 @@ from bddzoo.datasets.classes import ClassSet
 from bddzoo.datasets.decode import read_image
 from bddzoo.datasets.formats.scalabel import Detections, PanopticMap, Tag
 from bddzoo.datasets.images import Sample
-from bddzoo.painting.class_map import draw_class_map, write_plate
+from bddzoo.painting.class_map import Style, draw_class_map, write_plate
 from bddzoo.painting.objects import draw_instances, draw_panoptic
 
 Image = npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """How overlays are drawn.
-
-    Attributes:
-        alpha: How much colour covers the image, 0 to 1.
-        min_score: Detections below this score are not drawn.
-    """
-
-    alpha: float = 0.5
-    min_score: float = 0.3
-
-
-def describe(frame: Sample, result: Any, classes: ClassSet, drawing: Drawing) -> tuple[Image, dict[str, Any]]:
+def describe(frame: Sample, result: Any, classes: ClassSet, style: Style) -> tuple[Image, dict[str, Any]]:
     """Draw a prediction over its image, and say what is in it.
 
     Args:
@@ -40,7 +26,7 @@ def describe(frame: Sample, result: Any, classes: ClassSet, drawing: Drawing) ->
             images would hold.
         result: What the model predicted of it.
         classes: The classes of the model.
-        drawing: How it is drawn.
+        style: How it is drawn.
 
     Returns:
         (H, W, 3) uint8, BGR; and name, width, height, and what there is: shares of classes, or numbers of
@@ -48,35 +34,34 @@ def describe(frame: Sample, result: Any, classes: ClassSet, drawing: Drawing) ->
     """
     image = read_image(frame.image).pixels
     draw = next(draw for kind, draw in _DRAWN.items() if isinstance(result, kind))
-    drawn, found = draw(image, result, classes, drawing)
+    drawn, found = draw(image, result, classes, style)
     return drawn, {"name": frame.name, "width": image.shape[1], "height": image.shape[0], **found}
 
 
 def _class_map(
-    image: Image, class_map: Image, classes: ClassSet, drawing: Drawing
+    image: Image, class_map: Image, classes: ClassSet, style: Style
 ) -> tuple[Image, dict[str, Any]]:
-    drawn = draw_class_map(image, class_map, alpha=drawing.alpha, classes=classes)
+    drawn = draw_class_map(image, class_map, classes, style)
     return drawn, {"classes": _shares(class_map, classes)}
 
 
 def _objects(
-    image: Image, result: Detections, classes: ClassSet, drawing: Drawing
+    image: Image, result: Detections, classes: ClassSet, style: Style
 ) -> tuple[Image, dict[str, Any]]:
-    least = drawing.min_score
-    drawn = draw_instances(image, result, alpha=drawing.alpha, classes=classes, min_score=least)
-    shown = result.labels[result.scores >= least]
+    drawn = draw_instances(image, result, classes, style)
+    shown = result.labels[result.scores >= style.min_score]
     return drawn, {"instances": len(result), "drawn": _numbers(shown, classes)}
 
 
 def _panoptic(
-    image: Image, result: PanopticMap, classes: ClassSet, drawing: Drawing
+    image: Image, result: PanopticMap, classes: ClassSet, style: Style
 ) -> tuple[Image, dict[str, Any]]:
     things = result.classes[result.things]
     found = {"classes": _shares(result.class_map(), classes), "drawn": _numbers(things, classes)}
-    return draw_panoptic(image, result, alpha=drawing.alpha), {"instances": len(things), **found}
+    return draw_panoptic(image, result, style), {"instances": len(things), **found}
 
 
-def _tag(image: Image, tag: Tag, classes: ClassSet, drawing: Drawing) -> tuple[Image, dict[str, Any]]:
+def _tag(image: Image, tag: Tag, classes: ClassSet, style: Style) -> tuple[Image, dict[str, Any]]:
     drawn = image.copy()
     colour = classes.palette[classes.index(tag.name)]
     write_plate(drawn, f"{tag.attribute}: {tag.name} {tag.score:.2f}", [(0, 0)], colour)

@@ -13,9 +13,10 @@ from bddzoo.datasets.layouts import labels_of
 from bddzoo.datasets.openseg import class_set_of
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.inference.outputs import PredictionSet, Unfinished, read_unfinished, remove_note
+from bddzoo.painting.class_map import Style
 from bddzoo.registry.model import Model
 from bddzoo.results.record import WeightsUsed
-from bddzoo.runs.describe import Drawing, describe
+from bddzoo.runs.describe import describe
 from bddzoo.runs.loop import MeasureOptions, Watcher
 from bddzoo.signals import no_interrupts
 from bddzoo.text import number_of
@@ -32,7 +33,7 @@ class Describer:
     """
 
     model: Model
-    drawing: Drawing | None
+    drawing: Style | None
     rows: list[dict[str, Any]] = field(default_factory=list)
     keeps_partial: bool = True
 
@@ -88,7 +89,7 @@ class Prediction:
         model: Model,
         images: Mapping[str, Path],
         options: MeasureOptions,
-        drawing: Drawing | None = None,
+        drawing: Style | None = None,
         *,
         resume: bool = False,
     ) -> None:

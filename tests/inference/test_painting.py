@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from bddzoo.datasets.classes import SEM_SEG
 from bddzoo.datasets.formats.scalabel import Instances, no_instances
-from bddzoo.painting.class_map import draw_class_map
+from bddzoo.painting.class_map import Style, draw_class_map
 from bddzoo.painting.objects import draw_instances
 
 
@@ -20,7 +20,7 @@ def halves(height=120, width=200) -> np.ndarray:
 
 
 def test_colours_are_blended():
-    drawn = draw_class_map(grey(), halves(), alpha=0.5)
+    drawn = draw_class_map(grey(), halves(), style=Style(alpha=0.5))
     for x, name in ((5, "road"), (195, "sky")):
         colour = np.array(SEM_SEG.palette[SEM_SEG.index(name)][::-1])
         assert np.abs(drawn[5, x].astype(int) - (100 + colour) / 2).max() <= 1
@@ -30,7 +30,7 @@ def test_colours_are_blended():
 
 
 def test_alpha_from_image_to_colours():
-    clear, full = (draw_class_map(grey(), halves(), alpha=a) for a in (0.0, 1.0))
+    clear, full = (draw_class_map(grey(), halves(), style=Style(alpha=a)) for a in (0.0, 1.0))
     assert (clear[5, 5] == 100).all()
     assert full[5, 5].tolist() == list(SEM_SEG.palette[0][::-1])
 
@@ -66,7 +66,7 @@ def test_instances_have_colour_outline_and_name():
 
 def test_low_scores_are_not_drawn():
     assert np.array_equal(draw_instances(grey(), an_instance(0.2)), grey())
-    assert not np.array_equal(draw_instances(grey(), an_instance(0.2), min_score=0.1), grey())
+    assert not np.array_equal(draw_instances(grey(), an_instance(0.2), style=Style(min_score=0.1)), grey())
     assert np.array_equal(draw_instances(grey(), no_instances(120, 200)), grey())
 
 

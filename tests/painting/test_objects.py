@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bddzoo.datasets.classes import DRIVABLE, SEM_SEG
-from bddzoo.painting.class_map import draw_class_map, plate_size, write_plate
+from bddzoo.painting.class_map import Style, draw_class_map, plate_size, write_plate
 from bddzoo.painting.colours import contrast, object_colour
 from bddzoo.painting.objects import Shown, bounds, draw_objects
 
@@ -39,7 +39,7 @@ def test_boxes_are_those_of_the_pixels(height, width, seed, most):
 
 def test_an_object_has_its_colour_and_what_is_not_shown_stays():
     ids = two_objects()
-    drawn = draw_objects(grey(), ids, [Shown(7)], alpha=1.0, outlines=False)
+    drawn = draw_objects(grey(), ids, [Shown(7)], style=Style(alpha=1.0, outlines=False))
     assert (drawn[ids == 7] == object_colour(7)[::-1]).all()
     assert (drawn[ids != 7] == 100).all()
 
@@ -47,7 +47,7 @@ def test_an_object_has_its_colour_and_what_is_not_shown_stays():
 def test_an_object_may_have_another_colour_and_another_seed():
     ids = two_objects()
     drawn = draw_objects(
-        grey(), ids, [Shown(7, colour=(1, 2, 3)), Shown(40000)], alpha=1, outlines=False, seed=5
+        grey(), ids, [Shown(7, colour=(1, 2, 3)), Shown(40000)], style=Style(alpha=1, outlines=False, seed=5)
     )
     assert (drawn[ids == 7] == (3, 2, 1)).all()
     assert (drawn[ids == 40000] == object_colour(40000, 5)[::-1]).all()
@@ -55,7 +55,7 @@ def test_an_object_may_have_another_colour_and_another_seed():
 
 def test_outlines_lie_inside_of_objects():
     ids = two_objects()
-    drawn = draw_objects(grey(), ids, [Shown(7), Shown(40000)], alpha=0.0)
+    drawn = draw_objects(grey(), ids, [Shown(7), Shown(40000)], style=Style(alpha=0.0))
     changed = (drawn != 100).any(axis=-1)
     assert not changed[ids == 0].any()
     assert changed[40, 20:90].all()
@@ -66,9 +66,9 @@ def test_outlines_lie_inside_of_objects():
 def test_boxes_names_and_scores_can_be_had_one_by_one():
     ids = two_objects()
     shown = [Shown(7, "car", 0.9)]
-    plain = draw_objects(grey(), ids, shown, names=False)
-    boxed = draw_objects(grey(), ids, shown, names=False, boxes=True)
-    named = draw_objects(grey(), ids, shown, scores=False)
+    plain = draw_objects(grey(), ids, shown, style=Style(names=False))
+    boxed = draw_objects(grey(), ids, shown, style=Style(names=False, boxes=True))
+    named = draw_objects(grey(), ids, shown, style=Style(scores=False))
     scored = draw_objects(grey(), ids, shown)
     images = [p.tobytes() for p in (plain, boxed, named, scored)]
     assert len(set(images)) == 4
@@ -112,7 +112,9 @@ def test_words_look_the_same_on_every_background(x, y, plate, seed):
 def test_the_background_of_drivable_area_is_left_alone():
     class_map = np.full((120, 200), DRIVABLE.index("background"), np.uint8)
     class_map[60:, :100] = DRIVABLE.index("direct")
-    drawn = draw_class_map(grey(), class_map, classes=DRIVABLE, alpha=1, outlines=False, names=False)
+    drawn = draw_class_map(
+        grey(), class_map, classes=DRIVABLE, style=Style(alpha=1, outlines=False, names=False)
+    )
     assert (drawn[class_map == 2] == 100).all()
     assert (drawn[class_map == 0] == DRIVABLE.palette[0][::-1]).all()
 
@@ -121,7 +123,7 @@ def test_the_background_of_drivable_area_is_left_alone():
 def test_names_stand_in_their_region(scale):
     class_map = np.zeros((240 * scale, 320 * scale), np.uint8)
     class_map[:, 160 * scale :] = SEM_SEG.index("sky")
-    plain = draw_class_map(grey(*class_map.shape), class_map, names=False)
+    plain = draw_class_map(grey(*class_map.shape), class_map, style=Style(names=False))
     named = draw_class_map(grey(*class_map.shape), class_map)
     left, right = np.split((plain != named).any(axis=-1), 2, axis=1)
     for half in (left, right):
@@ -138,6 +140,6 @@ def test_images_of_any_size(height, width, seed):
     ids = rng.integers(0, 5, (height, width)).astype(np.uint16)
     shown = [Shown(i, "car", float(rng.random())) for i in range(1, 7)]
     before = image.copy()
-    drawn = draw_objects(image, ids, shown, boxes=True)
+    drawn = draw_objects(image, ids, shown, style=Style(boxes=True))
     assert drawn.shape == image.shape
     assert np.array_equal(image, before)

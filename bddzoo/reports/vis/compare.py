@@ -17,7 +17,8 @@ from bddzoo.datasets.formats.labels import FrameLabels
 from bddzoo.datasets.formats.readers import LabelSet
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.files import write_bytes
-from bddzoo.reports.vis.draw import Style, difference, draw_errors, outcomes, overlay, rounded, shares
+from bddzoo.painting.class_map import Style
+from bddzoo.reports.vis.draw import difference, draw_errors, outcomes, overlay, rounded, shares
 from bddzoo.reports.vis.images import ImageSet, Pair, pair, same_size
 from bddzoo.reports.vis.sheet import ROWS, Compared, comparison_page, contact_sheet, thumbnail
 from bddzoo.reports.vis.work import (

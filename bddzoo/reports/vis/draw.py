@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from bddzoo.datasets.classes import IGNORED, Colour
 from bddzoo.datasets.formats.labels import CLASSES, NOTHING, FrameLabels, Item, is_thing
 from bddzoo.datasets.formats.png import encode_palette, encode_png
-from bddzoo.painting.class_map import draw_class_map
+from bddzoo.painting.class_map import Style, draw_class_map
 from bddzoo.painting.colours import object_colour
 from bddzoo.painting.objects import Shown, draw_objects
 
@@ -152,29 +152,6 @@ def draw_errors(image: Plane, found: Plane) -> Plane:
 Image = npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
-class Style:
-    """How labels are drawn.
-
-    Attributes:
-        alpha: How much colour covers the image, 0..1.
-        outlines: Whether to outline regions and objects.
-        names: Whether to write class names.
-        scores: Whether to write scores.
-        boxes: Whether to draw boxes.
-        min_score: Detections below it are not drawn.
-        seed: Of the colours of objects.
-    """
-
-    alpha: float = 0.5
-    outlines: bool = True
-    names: bool = True
-    scores: bool = True
-    boxes: bool = False
-    min_score: float = 0.3
-    seed: int = 0
-
-
 def overlay(image: Image, planes: FrameLabels, style: Style) -> Image:
     """Labels over their image.
 
@@ -188,14 +165,7 @@ def overlay(image: Image, planes: FrameLabels, style: Style) -> Image:
     """
     classes = CLASSES[planes.task]
     if planes.class_map is not None:
-        return draw_class_map(
-            image,
-            planes.class_map,
-            alpha=style.alpha,
-            classes=classes,
-            outlines=style.outlines,
-            names=style.names,
-        )
+        return draw_class_map(image, planes.class_map, classes, style)
     planes.number()
     shown = [
         Shown(
@@ -208,16 +178,8 @@ def overlay(image: Image, planes: FrameLabels, style: Style) -> Image:
         for item in planes.items
         if item.score is None or item.score >= style.min_score
     ]
-    return draw_objects(
-        image,
-        planes.ids,
-        shown,
-        alpha=style.alpha,
-        outlines=style.outlines,
-        boxes=style.boxes or planes.task == "det",
-        names=style.names,
-        scores=style.scores,
-    )
+    boxes = style.boxes or planes.task == "det"
+    return draw_objects(image, planes.ids, shown, replace(style, boxes=boxes))
 
 
 def _name(item: Item, name: str) -> str:

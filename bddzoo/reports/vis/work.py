@@ -20,7 +20,8 @@ from bddzoo.datasets.formats.readers import LabelSet
 from bddzoo.errors import BddzooError, ExitCode, MissingError
 from bddzoo.evaluation.jobs import listing, run_jobs
 from bddzoo.files import cannot_write, write_bytes
-from bddzoo.reports.vis.draw import Style, colour_map, overlay
+from bddzoo.painting.class_map import Style
+from bddzoo.reports.vis.draw import colour_map, overlay
 from bddzoo.reports.vis.images import ImageSet, Pair, pair, same_size
 from bddzoo.text import number_of
 
