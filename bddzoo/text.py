@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 # Control characters of ASCII and Latin-1, line and paragraph separators, marks that turn the direction of
 # writing, and halves of surrogate pairs: none of them may reach a terminal, a log or a page from a file.
@@ -23,6 +24,11 @@ LONGEST_MESSAGE = 1000
 def number_of(count: int, noun: str) -> str:
     """`1 file`, `2 files`: a number with its noun, which takes an s where it is not one."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def picked(item: object, names: str) -> dict[str, Any]:
+    """Attributes of a thing by name, for JSON or another type's fields: `picked(file, "name size_bytes")`."""
+    return {name: getattr(item, name) for name in names.split()}
 
 
 def as_text(words: str) -> str:

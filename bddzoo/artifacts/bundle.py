@@ -31,7 +31,7 @@ from bddzoo.errors import BddzooError, IntegrityError, MissingError, UsageError
 from bddzoo.files import is_inside, is_special, replacing
 from bddzoo.reading import archive_errors, json_errors
 from bddzoo.registry.structs import IDENT
-from bddzoo.text import printable
+from bddzoo.text import picked, printable
 
 MANIFEST = "bddzoo-bundle.json"
 FORMAT = "bddzoo-bundle"
@@ -39,6 +39,9 @@ MAX_MANIFEST_BYTES = 64 << 20
 MAX_TEXT = 4000
 _KIND = "[a-z][a-z0-9-]{0,39}"
 _DIGEST = "md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}"
+
+# Facts that a bundle and the cache know alike.
+SHARED = "model zoo task kind name size_bytes md5 sha256 published published_at"
 
 
 class BundleFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -268,23 +271,7 @@ def _list_files(cache: Cache, entries: Iterable[Entry]) -> tuple[list[BundleFile
         if not is_inside(member):
             raise UsageError(f"model {entry.model}: '{member}' cannot be a name in a bundle")
         sources.setdefault(member, entry)
-        files.append(
-            BundleFile(
-                model=entry.model,
-                zoo=entry.zoo,
-                task=entry.task,
-                kind=entry.kind,
-                name=entry.name,
-                size_bytes=entry.size_bytes,
-                md5=entry.md5,
-                sha256=entry.sha256,
-                member=member,
-                source=entry.source,
-                fetched=entry.fetched,
-                published=entry.published,
-                published_at=entry.published_at,
-            )
-        )
+        files.append(BundleFile(**picked(entry, f"{SHARED} source fetched"), member=member))
     return files, sources
 
 
@@ -333,19 +320,10 @@ def import_file(
         OSError: The cache cannot be written.
     """
     entry = Entry(
-        model=file.model,
-        kind=file.kind,
-        name=file.name,
-        size_bytes=file.size_bytes,
-        md5=file.md5,
-        sha256=file.sha256,
+        **picked(file, SHARED),
         mtime_ns=0,
         source=file.source or f"bundle:{bundle.path}!{file.member}",
         fetched=file.fetched or now(),
-        zoo=file.zoo,
-        task=file.task,
-        published=file.published,
-        published_at=file.published_at,
     )
     cache.prepare()
     partial = Partial(cache.root / "partial" / safe(file.model) / safe(file.kind))

@@ -16,6 +16,7 @@ from bddzoo.cli.select import Selection
 from bddzoo.cli.weights import kind_of, obtain_or_recipe
 from bddzoo.errors import BddzooError, ExitCode, MissingError, UsageError
 from bddzoo.files import format_size
+from bddzoo.text import picked
 
 if TYPE_CHECKING:
     from bddzoo.registry.model import Model
@@ -277,14 +278,7 @@ def brief(record: SpeedRecord) -> dict[str, Any]:
     return {
         "model": record.model,
         "device": record.device.label,
-        "size": record.size,
-        "precision": record.precision,
-        "runtime": record.runtime,
-        "weights": record.weights,
-        "load_s": record.load_s,
-        "params": record.params,
-        "flops": record.flops,
-        "peak_memory_bytes": record.peak_memory_bytes,
+        **picked(record, "size precision runtime weights load_s params flops peak_memory_bytes"),
         "summary": summary(record),
         "warnings": record.warnings,
     }

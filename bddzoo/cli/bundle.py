@@ -10,7 +10,7 @@ from bddzoo.cli.output import check_target
 from bddzoo.cli.select import Selection, check_prefix, files_of, parse_kinds
 from bddzoo.errors import BddzooError
 from bddzoo.files import explain, format_size
-from bddzoo.text import number_of
+from bddzoo.text import number_of, picked
 
 
 @opt.command(
@@ -75,7 +75,7 @@ def command(
     except OSError as error:
         raise explain(error, f"writing {out}", "choose another -o FILE") from error
     if app.json:
-        files = [{"model": e.model, "kind": e.kind, "name": e.name, "sha256": e.sha256} for e in entries]
+        files = [picked(e, "model kind name sha256") for e in entries]
         app.data_json({"path": out, "size_bytes": size, "files": files})
     else:
         count = f"{number_of(len(entries), 'file')} of {number_of(len(held), 'model')}"

@@ -12,6 +12,7 @@ from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, CommandGroup
 from bddzoo.cli.select import need_data
 from bddzoo.errors import ExitCode, MissingError, UsageError, install_hint
+from bddzoo.text import picked
 
 if TYPE_CHECKING:
     from bddzoo.datasets.doctor import DataReport, SplitReport
@@ -72,16 +73,7 @@ def mini(
     with Bar(app, "drawing") as bar:
         report = make_mini(out, seed=seed, train=train, val=val, progress=bar.update, dataset=dataset)
     if app.json:
-        app.data_json(
-            {
-                "root": report.root,
-                "train": report.train,
-                "val": report.val,
-                "seed": report.seed,
-                "dataset": report.dataset,
-                "made": report.made,
-            }
-        )
+        app.data_json(picked(report, "root train val seed dataset made"))
         return
     state = "made" if report.made else "there already, unchanged"
     app.data(f"{report.root}: {report.train} train and {report.val} val frames, seed {report.seed} ({state})")
@@ -150,13 +142,7 @@ def _need_pixels() -> None:
 
 def _plain(report: DataReport) -> dict[str, Any]:
     splits = [{**asdict(s), "usable": s.usable} for s in report.splits]
-    return {
-        "root": report.root,
-        "dataset": report.dataset,
-        "mini": report.mini,
-        "usable": report.usable,
-        "splits": splits,
-    }
+    return {**picked(report, "root dataset mini usable"), "splits": splits}
 
 
 def _show(app: App, report: DataReport) -> None:

@@ -15,7 +15,7 @@ import click
 from bddzoo.errors import UsageError
 from bddzoo.files import is_special
 from bddzoo.reports.text import width
-from bddzoo.text import printable
+from bddzoo.text import picked, printable
 
 if TYPE_CHECKING:
     from bddzoo.results import VerdictReport
@@ -226,20 +226,15 @@ def verdict_json(report: VerdictReport | None) -> dict[str, Any] | None:
         return None
     return {
         "verdict": str(report.verdict),
-        "split": report.split,
-        "protocol": report.protocol,
+        **picked(report, "split protocol"),
         "compared": list(report.compared),
         "not_compared": list(report.not_compared),
         "reasons": list(report.reasons),
         "metrics": [
             {
-                "metric": metric.metric,
-                "column": metric.column,
+                **picked(metric, "metric column"),
                 "verdict": str(metric.verdict),
-                "reported": metric.reported,
-                "measured": metric.measured,
-                "difference": metric.difference,
-                "tolerance": metric.tolerance,
+                **picked(metric, "reported measured difference tolerance"),
                 "reasons": list(metric.reasons),
             }
             for metric in report.metrics

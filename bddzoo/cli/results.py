@@ -15,7 +15,7 @@ from bddzoo.cli.output import describe_verdict, field_text, number, table, verdi
 from bddzoo.cli.select import Selection, find_named
 from bddzoo.errors import BddzooError, ExitCode, MissingError
 from bddzoo.files import format_size
-from bddzoo.text import number_of
+from bddzoo.text import number_of, picked
 
 if TYPE_CHECKING:
     from bddzoo.results import Record, StoredRecord, VerdictReport
@@ -373,13 +373,9 @@ def _summary_json(item: StoredRecord, report: VerdictReport | None) -> dict[str,
     return {
         "id": item.id,
         "path": str(item.path),
-        "model": record.model,
-        "zoo": record.zoo,
-        "task": record.task,
+        **picked(record, "model zoo task"),
         "started": record.run.started,
-        "dataset": record.protocol.dataset,
-        "split": record.protocol.split,
-        "images": record.protocol.images,
+        **picked(record.protocol, "dataset split images"),
         "summary": record.summary,
         "verdict": verdict_json(report),
     }

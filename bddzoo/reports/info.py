@@ -18,7 +18,7 @@ from bddzoo.reports.facts import (
     synthetic_mark,
     training_rows,
 )
-from bddzoo.text import printable
+from bddzoo.text import picked, printable
 
 UNKNOWN = "unknown"
 _COLUMN = 14
@@ -54,12 +54,8 @@ def as_row(model: Model) -> dict[str, Any]:
         "paper": model.paper_id,
         "former_ids": model.former_ids,
         "attribute": model.method.attribute,
-        "fills": {"model": model.fills.model, "differs": model.fills.differs} if model.fills else None,
-        "not_buildable": (
-            {"reason": model.not_buildable.reason, "text": model.not_buildable.text}
-            if model.not_buildable
-            else None
-        ),
+        "fills": picked(model.fills, "model differs") if model.fills else None,
+        "not_buildable": picked(model.not_buildable, "reason text") if model.not_buildable else None,
         "synthetic": model.zoo.synthetic,
     }
 

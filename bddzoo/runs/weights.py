@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bddzoo.errors import IntegrityError, MissingError
 from bddzoo.registry.model import DigestState, Model
 from bddzoo.results.record import WeightsUsed
+from bddzoo.text import picked
 
 if TYPE_CHECKING:
     from bddzoo.artifacts import Fetcher
@@ -25,11 +26,8 @@ def fetched_weights(model: Model, fetcher: Fetcher) -> tuple[Path, WeightsUsed]:
     result = fetcher.fetch(model, rehash=True)
     return result.path, WeightsUsed(
         name=result.path.name,
-        size_bytes=result.size_bytes,
-        md5=result.md5,
-        sha256=result.sha256,
+        **picked(result, "size_bytes md5 sha256 source"),
         state=result.digest_state,
-        source=result.source,
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bddzoo.engines.load import is_out_of_memory
 from bddzoo.errors import IntegrityError, MissingError
+from bddzoo.text import picked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,10 +115,7 @@ class CheckResult:
             "check": self.check,
             "golden": self.golden or None,
             "status": self.status,
-            "measures": {
-                m.name: {"value": m.value, "limit": m.limit, "unit": m.unit, "where": m.where}
-                for m in self.measures
-            },
+            "measures": {m.name: picked(m, "value limit unit where") for m in self.measures},
             "note": self.note,
             "seconds": round(self.seconds, 2),
         }
