@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import re
 import stat
@@ -282,6 +281,8 @@ def path_part(name: str) -> str:
     part = re.sub(r"[^\w.+@=-]", "_", name)
     part = "_" + part if part.startswith(".") or not part else part
     if len(part.encode()) > LONGEST_NAME:
+        import hashlib  # takes long to load, and is hardly ever needed
+
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
         part = part.encode()[: LONGEST_NAME - 17].decode(errors="ignore") + "-" + digest
     return part

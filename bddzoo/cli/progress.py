@@ -8,7 +8,6 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.artifacts.fetch import Silent
 from bddzoo.cli.app import App
 from bddzoo.files import format_size
 from bddzoo.text import printable
@@ -21,12 +20,20 @@ EVENT_EVERY_S = 1.0
 DRAW_EVERY_S = 0.1
 
 
-class Reporter(Silent):
-    """Base of the three: a context manager around a run of `count` files."""
+class Reporter:
+    """Base of the three: a context manager around a run of `count` files; drops the events of downloads."""
 
     def __init__(self, app: App, count: int) -> None:
         self.app = app
         self.count = count
+
+    def begin(self, key: str, name: str) -> None: ...
+
+    def update(self, key: str, done: int, total: int | None, source: str) -> None: ...
+
+    def end(self, key: str, outcome: str) -> None: ...
+
+    def note(self, key: str, text: str) -> None: ...
 
     def __enter__(self) -> Reporter:
         return self

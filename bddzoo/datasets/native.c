@@ -992,6 +992,150 @@ static int read_label(Text *text, const Side *known, Masks *masks, int scored)
     return 1;
 }
 
+/* A whole number of moderate length. */
+static int whole(Text *text, int64_t *out)
+{
+    Word word;
+    int64_t value = 0;
+    if (!number(text, 1, &word))
+        return 0;
+    for (int64_t i = *word.at == '-'; i < word.size; i++)
+        value = value * 10 + (word.at[i] - '0');
+    *out = *word.at == '-' ? -value : value;
+    return 1;
+}
+
+/* [x, y, width, height] of COCO; without a place to write to any list of numbers, or null. */
+static int read_bbox(Text *text, double *box)
+{
+    int more, count = 0;
+    double value;
+    if (!box && literal(text, "null"))
+        return 1;
+    if (!pass(text, '['))
+        return 0;
+    for (; (more = next_item(text, !count)) > 0; count++) {
+        if (!real(text, &value) || (box && count == 4))
+            return 0;
+        if (box)
+            box[count] = value;
+    }
+    return !more && (!box || (count == 4 && box[2] >= 0 && box[3] >= 0));
+}
+
+/* An annotation of a COCO file: of which image it is. With `masks` also its mask (or box) and category, which is
+ * known; otherwise its values are only of the right kind. */
+static int read_annotation(Text *text, const Side *known, Masks *masks, int scored, int64_t *image)
+{
+    enum { IMAGE, CATEGORY, SEGMENTATION, BBOX, CROWD, IGNORE, SCORE, INSTANCE, ATTRIBUTES, KEYS };
+    static const char *const names[] = {"image_id", "category_id", "segmentation", "bbox", "iscrowd",
+                                        "ignore",   "score",       "instance_id",  "attributes"};
+    Word key;
+    int64_t category = 0, instance, kind = -1;
+    int more, good, first = 1, seen = 0, scores = 0, iscrowd = -1, ignore = -1, crowd = -1, ignored = -1;
+    int boxed = masks && masks->boxes, wanted = 1 << IMAGE | 1 << CATEGORY;
+    double value = 0;
+    if (masks)
+        wanted |= boxed ? 1 << BBOX : 1 << SEGMENTATION;
+    if (!pass(text, '{'))
+        return 0;
+    for (; (more = next_key(text, first, &key)) > 0; first = 0) {
+        int which = 0;
+        while (which < KEYS && !is_word(key, names[which]))
+            which++;
+        if (which < KEYS && seen >> which & 1)
+            return 0;
+        seen |= 1 << which;
+        switch (which) {
+        case IMAGE:
+            good = whole(text, image);
+            break;
+        case CATEGORY:
+            good = whole(text, &category);
+            break;
+        case SEGMENTATION:
+            good = masks && !boxed ? read_rle(text, masks) : skip(text, 0);
+            break;
+        case BBOX:
+            good = read_bbox(text, boxed ? masks->boxes + 4 * masks->total : NULL);
+            break;
+        case CROWD:
+            good = flag(text, &iscrowd);
+            break;
+        case IGNORE:
+            good = flag(text, &ignore);
+            break;
+        case SCORE:
+            good = literal(text, "null") || (scores = real(text, &value));
+            break;
+        case INSTANCE:
+            good = whole(text, &instance);
+            break;
+        case ATTRIBUTES:
+            if (masks)
+                good = read_flags(text, &crowd, &ignored);
+            else
+                good = literal(text, "null") || (pass(text, '{') && text->at-- && skip(text, 0));
+            break;
+        default:
+            good = skip(text, 0);
+        }
+        if (!good)
+            return 0;
+    }
+    if (more || (seen & wanted) != wanted || (scored && !scores))
+        return 0;
+    if (!masks)
+        return 1;
+    for (int64_t i = 0; i < known->count && kind < 0; i++)
+        if (known->numbers[i] == category)
+            kind = known->kinds[i];
+    if (kind < 0)
+        return 0;
+    /* Our attributes where they were written, otherwise COCO's own keys. */
+    if (crowd < 0 && ignored < 0)
+        add_label(masks, kind, value, iscrowd > 0, ignore > 0);
+    else
+        add_label(masks, kind, value, crowd > 0, ignored > 0);
+    return 1;
+}
+
+/* Annotations of a list in a COCO file, which began before `data`: of each run of those of one image that image, where
+ * it begins and where it ends. `state`: whether the list has only begun, where to go on in `data`, whether the list has
+ * ended. Stops there, at `room` runs, and before an annotation that is unusual or not there as a whole. Returns the
+ * number of runs. */
+int64_t bz_annotations(const uint8_t *data, int64_t size, int64_t *state, int64_t *images, int64_t *starts,
+                       int64_t *ends, int64_t room)
+{
+    Text text = {data + state[1], data + size};
+    int64_t found = 0, image = 0;
+    for (;;) {
+        const uint8_t *before = text.at;
+        int more = next_item(&text, (int)state[0]);
+        if (!more)
+            state[2] = 1;
+        if (more > 0)
+            pass_space(&text);
+        int64_t start = text.at - data;
+        if (more > 0 && !read_annotation(&text, NULL, NULL, 0, &image))
+            more = -1;
+        if (more > 0 && found && images[found - 1] == image) {
+            ends[found - 1] = text.at - data;
+        } else if (more > 0 && found < room) {
+            images[found] = image;
+            starts[found] = start;
+            ends[found++] = text.at - data;
+        } else {
+            if (more)
+                text.at = before;
+            break;
+        }
+        state[0] = 0;
+    }
+    state[1] = text.at - data;
+    return found;
+}
+
 /* The labels of a frame. */
 static int read_frame(Text *text, const Side *known, Masks *masks, int scored)
 {
@@ -1041,7 +1185,15 @@ static int read_frame(Text *text, const Side *known, Masks *masks, int scored)
 /* What one side has of a frame. */
 static int read_side(Text *text, const Side *side, Masks *masks, int scored)
 {
-    return read_frame(text, side, masks, scored);
+    int64_t image;
+    if (!side->numbers)
+        return text->at == text->end ? scored : read_frame(text, side, masks, scored);
+    for (int first = 1; text->at < text->end; first = 0) {
+        if ((!first && !pass(text, ',')) || !read_annotation(text, side, masks, scored, &image))
+            return 0;
+        pass_space(text);
+    }
+    return 1;
 }
 
 /* x1, y1, x2, y2 of detections minus those of the objects that they are on (IoU of at least `near`, of one class, and
@@ -1183,7 +1335,7 @@ int64_t bz_match_frames(const Side *gt, const Side *pred, int64_t frames, int64_
         int64_t detections;
         masks.total = masks.runs = masks.height = masks.width = 0;
         sizes[i] = DECLINED;
-        if (text.at < text.end && !read_side(&text, pred, &masks, 1))
+        if (!read_side(&text, pred, &masks, 1))
             continue;
         detections = masks.total;
         masks.crowd = 0;

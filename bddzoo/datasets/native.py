@@ -120,6 +120,9 @@ class Native:
         self._outline = loaded.bz_outline
         self._outline.argtypes = (ctypes.c_char_p, _int, _pointer, _pointer, _int)
         self._outline.restype = _int
+        self._annotations = loaded.bz_annotations
+        self._annotations.argtypes = (ctypes.c_char_p, _int, *(_pointer,) * 4, _int)
+        self._annotations.restype = _int
         self._match_frames = loaded.bz_match_frames
         self._match_frames.argtypes = (
             *(ctypes.POINTER(_Side), ctypes.POINTER(_Side), _int, _int, _int, _pointer, _int),
@@ -340,6 +343,25 @@ class Native:
             found = self._outline(piece, len(piece), _address(state), _address(places), _PLACES)
             out += places[:found]
         return out
+
+    def annotations(self, data: bytes, state: array[int]) -> tuple[array[int], array[int], array[int]]:
+        """Runs of annotations of one image each in a COCO file: the images, and where they begin and end.
+
+        Args:
+            data: Bytes behind the beginning of the list, or behind where the last call went on.
+            state: Whether the list has only begun, where to go on in `data`, whether the list has ended;
+                brought up to before the first annotation that is unusual or not there as a whole.
+        """
+        images, starts, ends = array("q"), array("q"), array("q")
+        runs = [array("q", bytes(8 * _PLACES)) for _ in range(3)]
+        while True:
+            before = state[1]
+            found = self._annotations(data, len(data), _address(state), *map(_address, runs), _PLACES)
+            images += runs[0][:found]
+            starts += runs[1][:found]
+            ends += runs[2][:found]
+            if state[2] or state[1] == before:
+                return images, starts, ends
 
     def match_frames(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from bddzoo.datasets.formats.frames import Frames, JsonFrames
 from bddzoo.datasets.formats.labels import FLAGS
 from bddzoo.datasets.formats.mask import decode_bitmask
 from bddzoo.datasets.formats.scalabel import Detections
-from bddzoo.datasets.identity import digest_labels
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.frame_batches import match_batch
@@ -222,6 +220,8 @@ def digest_box_labels(labels: Sequence[tuple[str, Path]]) -> str:
     Args:
         labels: Pairs of frame name and label file, the same for all.
     """
+    from bddzoo.datasets.identity import digest_labels
+
     if not labels:
         return digest_labels({})
     frames = open_boxes(labels[0][1])
@@ -235,6 +235,8 @@ def digest_box_labels(labels: Sequence[tuple[str, Path]]) -> str:
 
 
 def _digest(gt: BoxObjects) -> str:
+    import hashlib
+
     state = (gt.xywh.tobytes(), gt.classes.tobytes(), gt.ignored.tobytes())
     return hashlib.sha256(b"".join(state)).hexdigest()
 

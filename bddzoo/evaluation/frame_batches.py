@@ -43,5 +43,8 @@ def match_batch(
 
 def _side(frames: Frames, indices: Sequence[int | None], kinds: Kinds) -> Side:
     known = {name: 2 * index + ignored for name, (index, ignored) in kinds.items() if name is not None}
+    if frames.kind == "coco":
+        numbers = {number: known[name] for number, name in frames.numbers.items() if name in known}
+        return Side(*frames.contents(indices), array("q", numbers.values()), numbers=array("q", numbers))
     names = b"".join(name.encode() + b"\0" for name in known)
     return Side(*frames.contents(indices), array("q", known.values()), names)

@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 MAX_LISTED = 10
 # Jobs that are done at once where that is possible.
-BATCH = 64
+BATCH, FEW_BATCHES = 64, 8
 
 
 def run_jobs(
@@ -70,7 +70,8 @@ def run_batches(
         return [attempt(work, j) if r is None else r for j, r in zip(some, results, strict=True)]
 
     batches = [jobs[start : start + BATCH] for start in range(0, len(jobs), BATCH)]
-    for some, results in run_jobs(both, batches, min(workers, len(batches))):
+    # Threads take as long to start as a few batches.
+    for some, results in run_jobs(both, batches, workers if len(batches) > FEW_BATCHES else 1):
         assert not isinstance(results, MissingError)
         yield from zip(some, results, strict=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -29,6 +29,7 @@ class MaskFrames:
     """
 
     kind = "masks"
+    numbers: Mapping[int, str] = {}  # of COCO
 
     def __init__(self, source: Source, task: str, score_file: Path | None, *, scored: bool) -> None:
         # Bitmasks of tracks are those of instances, in a folder for each video.

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from bddzoo.datasets.classes import BITMASK_TASKS, CLASS_SETS, IGNORED, INS_SEG, PAN_SEG, PAN_STUFF, TAGS
 from bddzoo.datasets.formats.boxes import CLASS_OF
@@ -20,6 +19,7 @@ from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import words
 from bddzoo.evaluation.options import TASKS, TRACKED
+from bddzoo.lazy_numpy import np
 
 # Masks that are looked at, and frames that are enough to tell semantic from panoptic labels.
 _MASKS = _ENOUGH = 3

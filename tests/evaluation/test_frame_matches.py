@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 
 from bddzoo.datasets import native
+from bddzoo.datasets.formats import coco as coco_files
+from bddzoo.datasets.formats import coco_index
 from bddzoo.datasets.formats.json_index import _edges, _Scan
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.disk import evaluate
@@ -246,3 +248,79 @@ def test_odd_values_in_coco_files(compiled, folder, side, key):
         made = as_coco(*sides(5))
         (made[0]["annotations"] if side == 0 else made[1])[1][key] = odd
         assert outcome(compiled, *made, folder) == outcome(None, *made, folder), odd
+
+
+def scattered(truth, results):
+    """Annotations of one image all over the file."""
+    return {**truth, "annotations": truth["annotations"][::-1][::2] + truth["annotations"][::-1][1::2]}, (
+        results[1::2] + results[::2]
+    )
+
+
+def in_another_order(truth, results):
+    """Images before and categories behind, and more that nobody reads."""
+    info = {"annotations": [], "note": '"annotations": [{}]', "year": 2}
+    more = {"images": truth["images"], "annotations": truth["annotations"], "categories": truth["categories"]}
+    return more | {"info": info}, [entry | {"area": 1.5, "note": "}]"} for entry in results]
+
+
+def behind_others_of_their_name(truth, results):
+    """The first list that is called so is another one."""
+    return {"info": {"annotations": truth["annotations"][:1]}, **truth}, results
+
+
+def strays(truth, results):
+    return truth, [*results, {**results[0], "image_id": 77}]
+
+
+def named_images(truth, results):
+    names = {**truth, "images": [{**image, "id": str(image["id"])} for image in truth["images"]]}
+    return {
+        **names,
+        "annotations": [{**a, "image_id": str(a["image_id"])} for a in truth["annotations"]],
+    }, results
+
+
+@pytest.mark.parametrize(
+    "change", [scattered, in_another_order, behind_others_of_their_name, strays, named_images, lambda *a: a]
+)
+@pytest.mark.parametrize("size", [7, 200, 1 << 22])
+def test_coco_files_of_other_kinds(compiled, folder, monkeypatch, change, size):
+    """Whatever is around the annotations, and wherever they are cut into pieces."""
+    monkeypatch.setattr(coco_index, "CHUNK_BYTES", size)
+    made = change(*as_coco(*sides(8)))
+    said = outcome(compiled, *made, folder)
+    assert said == outcome(None, *made, folder)
+    assert said.startswith("[") == (change not in (strays, named_images))
+    truth = {**made[0], "annotations": made[1]}
+    assert outcome(compiled, made[0], truth, folder) == outcome(None, made[0], truth, folder)
+
+
+def test_annotations_are_not_held(compiled, folder, monkeypatch):
+    """Otherwise the tests of files would be of files that are decoded as a whole."""
+    decoded = []
+    whole = coco_files._decoded
+    monkeypatch.setattr(coco_files, "_decoded", lambda *a: decoded.append(a) or whole(*a))
+    for change in (scattered, in_another_order, lambda *a: a):
+        assert outcome(compiled, *change(*as_coco(*sides(8))), folder).startswith("[")
+    assert decoded == []
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), st.integers(0, 50))
+def test_damaged_coco_files(compiled, folder, data, seed):
+    made = [bytearray(json.dumps(side).encode()) for side in as_coco(*sides(seed, frames=2))]
+    for _ in range(data.draw(st.integers(1, 3))):
+        side = made[data.draw(st.integers(0, 1))]
+        at = data.draw(st.integers(0, len(side) - 1))
+        change = data.draw(st.sampled_from(["put", "lose", "double", "repeat"]))
+        if change == "put":
+            side[at] = data.draw(st.sampled_from(b'{}[]":,\\0179-.eE truefalsn\n\x00\x1f\x7f\xc3o'))
+        elif change == "lose":
+            del side[at : at + data.draw(st.integers(1, 20))]
+        elif change == "double":
+            side[at:at] = side[at : at + data.draw(st.integers(1, 60))]
+        else:
+            side[at:at] = b'"score": 0.5, "image_id": 1, "iscrowd": 1, '
+    gt, pred = map(bytes, made)
+    assert outcome(compiled, gt, pred, folder) == outcome(None, gt, pred, folder)

@@ -6,13 +6,23 @@ import json
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 import msgspec
 
 from bddzoo.datasets.classes import INS_SEG, ClassSet
-from bddzoo.datasets.formats.frames import INS_ALIASES, Frame, Label, Rle, coco_kind, joined
+from bddzoo.datasets.formats.coco_index import Places, index_annotations
+from bddzoo.datasets.formats.frames import (
+    INS_ALIASES,
+    Frame,
+    Label,
+    Rle,
+    coco_kind,
+    joined,
+    read_places,
+)
 from bddzoo.datasets.formats.labels import FLAGS, FrameLabels, Item
 from bddzoo.datasets.formats.polygons import coco_polygons
 from bddzoo.datasets.formats.rle import decode_rle
@@ -41,6 +51,12 @@ class _Image(msgspec.Struct, gc=False):
     file_name: str
     height: int | None = None
     width: int | None = None
+
+
+_RESULTS = msgspec.json.Decoder(list[_Annotation])
+# In the place of annotations that stay in their file.
+_MARK = -1.5e300
+_STAND_IN = b'{"image_id":0,"category_id":0,"score":%r}' % _MARK
 
 
 class _Category(msgspec.Struct, gc=False):
@@ -136,22 +152,52 @@ class CocoFrames:
 
     def __init__(self, source: Source, member: str, truth: CocoFrames | None = None) -> None:
         self.source = source
-        self._images: list[_Image]
-        self._categories: list[_Category]
-        where = self._where = str(source.where(member))
-        if coco_kind(source, member) == "results":
-            if truth is None:
-                refuse_results(where)
-            results = _decoded(source, member, list[_Annotation])
-            data = _Coco(truth._images, results, truth._categories)
-        else:
-            data = _decoded(source, member, _Coco)
-        self._images, self._categories = data.images, data.categories
-        self._names = {category.id: category.name for category in data.categories}
-        self._encoded = {ident: msgspec.json.encode(name) for ident, name in self._names.items()}
-        self._annotations = _by_image(data.annotations)
-        self.names = [f"{name}.jpg" for name in _names(data, where)]
+        self._member = member
+        self._where = str(source.where(member))
+        results = coco_kind(source, member) == "results"
+        if results and truth is None:
+            raise MissingError(
+                f"{self._where} is a list of results, which names images by number",
+                hint="give the COCO file that it belongs to as ground truth, or a whole COCO file "
+                "('bddzoo convert-labels --to coco' makes one)",
+            )
+        # Annotations by image, or only where in the file they lie.
+        self._annotations: dict[int | str, list[_Annotation]] = {}
+        self._places: Places = {}
+        data = self._index(truth if results else None)
+        if data is None:
+            data = _decoded(source, member, list[_Annotation] if results else _Coco)
+            if isinstance(data, list):
+                assert truth
+                data = _Coco(truth._images, data, truth._categories)
+            self._annotations = _by_image(data.annotations)
+        self._images: list[_Image] = data.images
+        self._categories: list[_Category] = data.categories
+        self.numbers = {category.id: category.name for category in data.categories}
+        self.names = [f"{name}.jpg" for name in _names(data, self._where)]
         self.videos: list[str | None] = [None] * len(self.names)
+        # Where annotations of one image are all over the file, it is read once.
+        scattered = sum(map(len, self._places.values())) > 2 * len(self._images)
+        self._whole = source.read(member) if scattered else None
+
+    def _index(self, truth: CocoFrames | None) -> _Coco | None:
+        """The file without its annotations, whose places are found; None where they have to be decoded."""
+        found = index_annotations(self.source, self._member, _STAND_IN)
+        if found is None:
+            return None
+        try:
+            if truth:
+                data = _Coco(truth._images, _RESULTS.decode(found[0]), truth._categories)
+            else:
+                data = msgspec.json.decode(found[0], type=_Coco)
+        except json_errors():
+            return None
+        # The stand-in is there once, so it was the list of annotations that it stands in for.
+        known = {image.id for image in data.images}
+        if len(data.annotations) != 1 or data.annotations[0].score != _MARK or not found[1].keys() <= known:
+            return None
+        self._places = found[1]
+        return _Coco(data.images, [], data.categories)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -194,41 +240,31 @@ class CocoFrames:
 
     def _known(self, index: int) -> Iterator[tuple[_Annotation, str, str]]:
         """Annotations of one image with their categories, and what they are called in messages."""
-        for number, annotation in enumerate(self._annotations.get(self._images[index].id, []), 1):
+        for number, annotation in enumerate(self._of_image(index), 1):
             where = f"{self.where(index)}, annotation {number}"
-            category = self._names.get(annotation.category_id)
+            category = self.numbers.get(annotation.category_id)
             if category is None:
                 raise MissingError(f"{where} has category {annotation.category_id}")
             yield annotation, category, where
 
     def contents(self, indices: Sequence[int | None]) -> tuple[bytes, array[int]]:
-        """Labels of images, as `JsonFrames` has them; segmentations unseen."""
-        return joined(b"" if i is None else self._content(i) for i in indices)
+        """Annotations of images with commas between them, and where each image's begin and end."""
+        if self._annotations:
+            found = [[] if i is None else self._annotations.get(self._images[i].id, []) for i in indices]
+            return joined(msgspec.json.encode(some)[1:-1] for some in found)
+        places = [[] if i is None else self._places.get(self._images[i].id, []) for i in indices]
+        if self._whole is not None:
+            whole = self._whole
+            return joined(b",".join(whole[start:end] for start, end in some) for some in places)
+        data, bounds = read_places(self.source, [(self._member, *place) for some in places for place in some])
+        ends = iter(zip(bounds[::2], bounds[1::2], strict=True))
+        pieces = [[data[start:end] for start, end in islice(ends, len(some))] for some in places]
+        return joined(map(b",".join, pieces))
 
-    def _content(self, index: int) -> bytes:
-        """Labels of one image.
-
-        Raises:
-            MissingError: A category that the file does not have.
-        """
-        labels = []
-        for number, annotation in enumerate(self._annotations.get(self._images[index].id, []), 1):
-            category = self._encoded.get(annotation.category_id)
-            if category is None:
-                what = f"{self.where(index)}, annotation {number}"
-                raise MissingError(f"{what} has category {annotation.category_id}")
-            flags = _flags(annotation)
-            labels.append(
-                b'{"category":%b,"score":%b,"attributes":{"crowd":%b,"ignored":%b},"rle":%b}'
-                % (
-                    category,
-                    b"null" if annotation.score is None else repr(annotation.score).encode(),
-                    b"true" if flags & FLAGS["crowd"] else b"false",
-                    b"true" if flags & FLAGS["ignored"] else b"false",
-                    bytes(annotation.segmentation) or b"null",
-                )
-            )
-        return b'{"name":%b,"labels":[%b]}' % (msgspec.json.encode(self.names[index]), b",".join(labels))
+    def _of_image(self, index: int) -> list[_Annotation]:
+        if self._annotations:
+            return self._annotations.get(self._images[index].id, [])
+        return _RESULTS.decode(b"[%b]" % self.contents([index])[0])
 
 
 def _parsed(segmentation: msgspec.Raw, where: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import accumulate
 from typing import Any, NoReturn, Protocol
@@ -119,6 +119,11 @@ class Frames(Protocol):
 
     def __len__(self) -> int: ...
 
+    @property
+    def numbers(self) -> Mapping[int, str]:
+        """Names of the categories that have numbers: those of COCO."""
+        ...
+
     def where(self, index: int) -> str:
         """File and name of a frame, for messages."""
         ...
@@ -128,7 +133,7 @@ class Frames(Protocol):
         ...
 
     def contents(self, indices: Sequence[int | None]) -> tuple[bytes, array[int]]:
-        """JSON of frames, and where each begins and ends in it; nothing for None."""
+        """JSON of frames, and where each begins and ends in it; nothing for None. See `Side`."""
         ...
 
 
@@ -186,6 +191,7 @@ class JsonFrames:
     """
 
     kind = "rle"
+    numbers: Mapping[int, str] = {}  # of COCO
 
     def __init__(self, source: Source, members: list[str]) -> None:
         self.source = source

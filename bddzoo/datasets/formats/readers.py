@@ -10,8 +10,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from bddzoo.datasets.classes import DRIVABLE, IGNORED, INS_SEG, PAN_SEG, SEM_SEG, ClassSet
 from bddzoo.datasets.formats.boxes import boxes_of, class_of, open_boxes
 from bddzoo.datasets.formats.coco import read_coco, refuse_results
@@ -43,6 +41,7 @@ from bddzoo.datasets.openseg import DATA_SETS, could_be
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.files import is_inside
+from bddzoo.lazy_numpy import np
 from bddzoo.text import printable
 
 if TYPE_CHECKING:
