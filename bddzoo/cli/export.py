@@ -97,8 +97,7 @@ def _runtime_of(path: Path) -> str:
 
 
 def _load(app: App, model: Model, weights: Path, sources: tuple[str, ...], *, offline: bool) -> Runner:
-    from bddzoo.engines.build import build_network
-    from bddzoo.engines.load import load_model, make_runner
+    from bddzoo.engines.load import build_network, load_model, make_runner
     from bddzoo.engines.recipe import GAIN, recipe_state
 
     path = obtain_or_recipe(app, model, weights, sources, offline=offline)

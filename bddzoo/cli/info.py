@@ -37,7 +37,7 @@ def command(
     if bibtex:
         if app.json:
             raise UsageError("--bibtex is a format of its own", hint="leave out --format json")
-        from bddzoo.reports.cite import bibliography
+        from bddzoo.reports.info import bibliography
 
         app.data(bibliography(found))
         return 0

@@ -139,8 +139,8 @@ def counts_of(model: Model) -> dict[str, Any]:
     """Parameters, entries of the state dict, and 10^9 operations of one 1280x720 image by the protocol."""
     from decimal import Decimal
 
-    from bddzoo.engines.build import build_network
     from bddzoo.engines.flops import count_flops
+    from bddzoo.engines.load import build_network
     from bddzoo.inference.pipeline import protocol_of
     from bddzoo.inference.preprocess import frame_input_size
 

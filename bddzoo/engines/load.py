@@ -1,17 +1,80 @@
-"""Put a model, its weights and a device together to a runner; recognise a lack of memory."""
+"""Build a network from registry facts; put it, its weights and a device together to a runner.
+
+Also how a lack of memory is recognised, and what makes float32 mean float32.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bddzoo.engines.build import build_network
-from bddzoo.engines.registry_config import network_of
+from bddzoo.engines.openseg.spec import spec_of
+from bddzoo.engines.part_modules import build_part
+from bddzoo.engines.registry_config import expand, network_of
 from bddzoo.engines.weights import load_weights
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry.model import Model
 from bddzoo.text import number_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def build_network(model: Model, *, train: bool = False) -> nn.Module:
+    """Build the network of a model.
+
+    Args:
+        model: A model with network facts.
+        train: Build it for training: in training mode, with its training configuration and
+            gradients; call its `init_weights()` before a first step. The default is what inference
+            needs: evaluation mode, no gradients; its weights mean nothing until they are loaded.
+
+    Returns:
+        The module on the CPU, float32, BN in place of SyncBN. State-dict names, shapes and dtypes
+        are those of the upstream configuration, so that its checkpoints load without renaming.
+
+    Raises:
+        UsageError: The registry's facts make no network.
+        MissingError: mmsegmentation, mmdet or what they need is not installed.
+    """
+    network = network_of(model)
+    if network.engine == "openseg":
+        return _openseg(model, train)
+    config = expand(model, train=train)
+    scope = "mmseg" if network.engine == "vis4d" else network.engine  # the same network by other names
+    if network.engine == "mmpretrain":
+        from bddzoo.engines.classify import build_classifier
+
+        module = build_classifier(f"model {model.id}", config, whole=train)
+    else:
+        module = build_part(f"model {model.id}", scope, config, whole=train)
+    # Advice to authors of networks, which would be repeated for each image.
+    warnings.filterwarnings("ignore", message="When align_corners=True", module=r"mmseg\.models")
+    warnings.filterwarnings("ignore", message="To copy construct from a tensor", module=r"mmdet\.models")
+    warnings.filterwarnings("ignore", message="torch.meshgrid")
+    if train:
+        module.train()
+    else:
+        module.eval()
+        module.requires_grad_(False)
+    return module
+
+
+def _openseg(model: Model, train: bool) -> nn.Module:
+    if train:
+        raise UsageError(
+            f"model {model.id}: networks of openseg are for inference, their norms are folded",
+            hint="train it with openseg's own code",
+        )
+    spec = spec_of(model)
+    from bddzoo.engines.openseg.network import OpensegNetwork
+
+    return OpensegNetwork(spec)
+
 
 if TYPE_CHECKING:
     import torch
@@ -142,3 +205,58 @@ def gpu_count() -> int:
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+_PARTS = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
+
+
+def use_full_float32() -> Callable[[], None]:
+    """Let no operator of this process round float32 to fewer bits, whatever it had set before.
+
+    GPUs may multiply float32 numbers rounded to TF32's 10 bits, and do so in convolutions unless that is
+    switched off; oneDNN may use TF32 or bfloat16 on processors that have them, if that is switched on. From
+    PyTorch 2.9 on there are two sets of switches. The older ones no longer reach what was set with the newer
+    ones, and cannot even be read then, so that all are set here.
+
+    Returns:
+        A function that puts everything back as it was.
+    """
+    import torch
+
+    matmul = _or_none(torch.get_float32_matmul_precision)
+    convolutions = _or_none(lambda: torch.backends.cudnn.allow_tf32)
+    newer = hasattr(torch.backends.cudnn, "conv")
+    parts: list[Any] = [attrgetter(name)(torch.backends) for name in _PARTS] if newer else []
+    before = [part.fp32_precision for part in parts]
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    for part in parts:
+        part.fp32_precision = "ieee"
+
+    def undo() -> None:
+        if matmul is not None:
+            torch.set_float32_matmul_precision(matmul)
+        if convolutions is not None:
+            torch.backends.cudnn.allow_tf32 = convolutions
+        for part, value in zip(parts, before, strict=True):
+            part.fp32_precision = value
+
+    return undo
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """`use_full_float32` for a while."""
+    undo = use_full_float32()
+    try:
+        yield
+    finally:
+        undo()
+
+
+def _or_none(read: Callable[[], Any]) -> Any:
+    """What a switch says; None where PyTorch refuses, because the newer ones were used."""
+    try:
+        return read()
+    except RuntimeError:
+        return None

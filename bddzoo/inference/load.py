@@ -34,7 +34,7 @@ def check_device_name(name: str) -> str:
 def resolve_device(name: str) -> torch.device:
     """The device of a name; `auto` is the first GPU, or the CPU where there is none.
 
-    The process is made ready for it: float32 means float32 (see `bddzoo.engines.precision`), and a GPU that
+    The process is made ready for it: float32 means float32 (see `use_full_float32`), and a GPU that
     is named becomes the current one, so that nothing is held on another.
 
     Raises:
@@ -43,7 +43,7 @@ def resolve_device(name: str) -> torch.device:
     """
     import torch
 
-    from bddzoo.engines.precision import use_full_float32
+    from bddzoo.engines.load import use_full_float32
 
     device = find_device(check_device_name(name))
     use_full_float32()

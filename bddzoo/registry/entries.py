@@ -12,7 +12,7 @@ from bddzoo.errors import UsageError
 from bddzoo.registry.artifacts import KINDS
 from bddzoo.registry.catalog import Registry, load_text
 from bddzoo.registry.edit import emit, emit_items
-from bddzoo.registry.markdown.document import DIGEST_LINK, Document, Heading, Row
+from bddzoo.registry.markdown.parse import DIGEST_LINK, Document, Heading, Row
 from bddzoo.registry.model import Column, Person, TableStyle
 from bddzoo.registry.problems import MAX_SHOWN, RegistryError
 

@@ -34,7 +34,7 @@ from bddzoo.results.verdict import MetricVerdict, Verdict, VerdictReport, descri
 
 if TYPE_CHECKING:
     from bddzoo.evaluation.options import Evaluation
-    from bddzoo.registry.markdown.document import Document, Heading, Row
+    from bddzoo.registry.markdown.parse import Document, Heading, Row
 
 Link = Literal["registry", "scores", "predictions", "weights"]
 LINKS: tuple[Link, ...] = ("registry", "scores", "predictions", "weights")
@@ -175,7 +175,7 @@ def check_registry(model: Model, documents: Sequence[Path], split: str = "val") 
 
 def _compare_row(model: Model, heading: Heading, row: Row) -> tuple[list[str], list[str]]:
     """What of a document's row, besides its numbers, agrees with the registry; and how the rest differs."""
-    from bddzoo.registry.markdown.document import row_of
+    from bddzoo.registry.markdown.parse import row_of
 
     ours = row_of(model, heading.style)
     groups: dict[str, list[tuple[str, str | None, str | None]]] = {

@@ -336,8 +336,8 @@ class _Network:
         import torch
 
         from bddzoo.datasets.mini.frame import render
-        from bddzoo.engines.build import build_network
         from bddzoo.engines.flops import count_flops
+        from bddzoo.engines.load import build_network
         from bddzoo.engines.recipe import GAIN, recipe_state
         from bddzoo.inference.load import load_runner
         from bddzoo.inference.pipeline import protocol_of

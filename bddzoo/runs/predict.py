@@ -1,22 +1,28 @@
-"""Run a model on images and write what it predicts; what an interrupted run has done is kept."""
+"""Run a model on images; write what it predicts and draw it; what an interrupted run has done is kept."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from bddzoo.datasets.classes import ClassSet
+from bddzoo.datasets.decode import read_image
+from bddzoo.datasets.formats.scalabel import Detections, PanopticMap, Tag
 from bddzoo.datasets.images import Sample
 from bddzoo.datasets.layouts import labels_of
 from bddzoo.datasets.openseg import class_set_of
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.inference.outputs import PredictionSet, Unfinished, read_unfinished, remove_note
-from bddzoo.painting.class_map import Style
+from bddzoo.painting.class_map import Style, draw_class_map, write_plate
+from bddzoo.painting.objects import draw_instances, draw_panoptic
 from bddzoo.registry.model import Model
 from bddzoo.results.record import WeightsUsed
-from bddzoo.runs.describe import describe
 from bddzoo.runs.loop import MeasureOptions, Watcher
 from bddzoo.signals import no_interrupts
 from bddzoo.text import number_of
@@ -179,3 +185,74 @@ def _earlier(out: Path, force: bool, resume: bool) -> Unfinished | None:
             hint="go on with --resume, or begin again with --force",
         )
     return earlier
+
+
+Image = npt.NDArray[np.uint8]
+
+
+def describe(frame: Sample, result: Any, classes: ClassSet, style: Style) -> tuple[Image, dict[str, Any]]:
+    """Draw a prediction over its image, and say what is in it.
+
+    Args:
+        frame: The image. It is read again rather than carried along: decoding costs less than a queue of
+            images would hold.
+        result: What the model predicted of it.
+        classes: The classes of the model.
+        style: How it is drawn.
+
+    Returns:
+        (H, W, 3) uint8, BGR; and name, width, height, and what there is: shares of classes, or numbers of
+        objects, or both, or the frame's attribute.
+    """
+    image = read_image(frame.image).pixels
+    draw = next(draw for kind, draw in _DRAWN.items() if isinstance(result, kind))
+    drawn, found = draw(image, result, classes, style)
+    return drawn, {"name": frame.name, "width": image.shape[1], "height": image.shape[0], **found}
+
+
+def _class_map(
+    image: Image, class_map: Image, classes: ClassSet, style: Style
+) -> tuple[Image, dict[str, Any]]:
+    drawn = draw_class_map(image, class_map, classes, style)
+    return drawn, {"classes": _shares(class_map, classes)}
+
+
+def _objects(
+    image: Image, result: Detections, classes: ClassSet, style: Style
+) -> tuple[Image, dict[str, Any]]:
+    drawn = draw_instances(image, result, classes, style)
+    shown = result.labels[result.scores >= style.min_score]
+    return drawn, {"instances": len(result), "drawn": _numbers(shown, classes)}
+
+
+def _panoptic(
+    image: Image, result: PanopticMap, classes: ClassSet, style: Style
+) -> tuple[Image, dict[str, Any]]:
+    things = result.classes[result.things]
+    found = {"classes": _shares(result.class_map(), classes), "drawn": _numbers(things, classes)}
+    return draw_panoptic(image, result, style), {"instances": len(things), **found}
+
+
+def _tag(image: Image, tag: Tag, classes: ClassSet, style: Style) -> tuple[Image, dict[str, Any]]:
+    drawn = image.copy()
+    colour = classes.palette[classes.index(tag.name)]
+    write_plate(drawn, f"{tag.attribute}: {tag.name} {tag.score:.2f}", [(0, 0)], colour)
+    return drawn, {"attributes": {tag.attribute: tag.name}, "score": round(tag.score, 4)}
+
+
+def _shares(class_map: Image, classes: ClassSet) -> dict[str, float]:
+    counts = np.bincount(class_map.ravel(), minlength=256)[: len(classes)]
+    shares = counts / class_map.size
+    return {classes.names[i]: round(float(shares[i]), 4) for i in np.argsort(-counts) if counts[i]}
+
+
+def _numbers(labels: npt.NDArray[np.int64], classes: ClassSet) -> dict[str, int]:
+    return {classes.names[i]: int((labels == i).sum()) for i in np.unique(labels)}
+
+
+_DRAWN: dict[type, Callable[..., tuple[Image, dict[str, Any]]]] = {
+    np.ndarray: _class_map,
+    Detections: _objects,
+    PanopticMap: _panoptic,
+    Tag: _tag,
+}

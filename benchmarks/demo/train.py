@@ -28,7 +28,7 @@ from samples import batches, class_weights, ins_batch, load_samples, rare_first,
 from bddzoo.api import evaluate
 from bddzoo.datasets.classes import CLASS_SETS
 from bddzoo.datasets.mini import make_mini
-from bddzoo.engines.build import build_network
+from bddzoo.engines.load import build_network
 from bddzoo.engines.ops import ensure_ops
 from bddzoo.evaluation import Scores
 from bddzoo.registry import load_registry

@@ -37,7 +37,7 @@ RUN = """
 import json, sys, time
 start, cpu = time.perf_counter(), time.process_time()
 {imports}
-from bddzoo.engines.build import build_network
+from bddzoo.engines.load import build_network
 from bddzoo.engines.load import make_runner
 from bddzoo.registry import load_registry
 model = load_registry(None).find({model!r})
@@ -52,9 +52,9 @@ print(json.dumps([time.process_time() - cpu, time.perf_counter() - start, len(sy
 """
 OUTPUTS = """
 import numpy as np, torch
-from bddzoo.engines.build import build_network
+from bddzoo.engines.load import build_network
 from bddzoo.engines.load import make_runner
-from bddzoo.engines.precision import full_float32
+from bddzoo.engines.load import full_float32
 from bddzoo.engines.recipe import recipe_state
 from bddzoo.engines.selftest.folder import GoldenFolder, packaged
 from bddzoo.registry import load_registry

@@ -264,7 +264,7 @@ def weights_for(model_id: str, folder: Path) -> Path:
     import torch
 
     import bddzoo
-    from bddzoo.engines.build import build_network
+    from bddzoo.engines.load import build_network
     from bddzoo.engines.recipe import recipe_state
 
     shipped = Path(bddzoo.__file__).parent / "demo" / f"{model_id}.pth"

@@ -26,7 +26,7 @@ from bddzoo.datasets.classes import SEM_SEG
 from bddzoo.datasets.formats.mask import read_bitmask, read_mask
 from bddzoo.datasets.formats.rle import decode_rle
 from bddzoo.datasets.mini import make_mini
-from bddzoo.engines.build import build_network
+from bddzoo.engines.load import build_network
 from bddzoo.engines.recipe import recipe_state
 from bddzoo.registry import load_registry
 from tests.cli.command import ROOT, assert_one_line, bddzoo

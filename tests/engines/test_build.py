@@ -5,8 +5,7 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from bddzoo.engines.build import build_network
-from bddzoo.engines.load import make_runner
+from bddzoo.engines.load import build_network, make_runner
 from bddzoo.engines.recipe import recipe_state
 from bddzoo.engines.registry_config import expand, is_buildable
 from bddzoo.engines.selftest.folder import GoldenFolder, packaged

@@ -5,8 +5,7 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from bddzoo.engines.build import build_network
-from bddzoo.engines.load import load_model, make_runner
+from bddzoo.engines.load import build_network, load_model, make_runner
 from bddzoo.engines.recipe import recipe_state
 from bddzoo.engines.selftest.folder import GoldenFolder, packaged
 from bddzoo.engines.selftest.run import Selftest

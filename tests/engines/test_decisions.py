@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.ops import batched_nms
 
-from bddzoo.engines.build import build_network
-from bddzoo.engines.load import make_runner
+from bddzoo.engines.load import build_network, make_runner
 from bddzoo.engines.recipe import recipe_state
 from bddzoo.engines.selftest.decisions import (
     DOUBTFUL,

@@ -10,7 +10,7 @@ import pytest
 import bddzoo
 from bddzoo.api import evaluate
 from bddzoo.datasets.mini import make_mini
-from bddzoo.engines.build import build_network
+from bddzoo.engines.load import build_network
 from bddzoo.engines.weights import load_weights
 from bddzoo.registry import load_registry
 from bddzoo.registry.model import Model

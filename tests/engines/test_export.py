@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from bddzoo.engines.build import build_network
 from bddzoo.engines.export import Session, compare_outputs, expected_outputs, export
 from bddzoo.engines.instance import dense_outputs
-from bddzoo.engines.load import make_runner
+from bddzoo.engines.load import build_network, make_runner
 from bddzoo.engines.recipe import GAIN, recipe_state
 from bddzoo.errors import BddzooError, UsageError
 from bddzoo.registry import load_registry

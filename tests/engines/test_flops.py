@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from bddzoo.engines.build import build_network
 from bddzoo.engines.flops import DETECTIONS, PROPOSALS, count_flops
+from bddzoo.engines.load import build_network
 from bddzoo.engines.registry_config import is_buildable
 from bddzoo.registry import load_registry
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bddzoo.engines.build import build_network
-from bddzoo.engines.load import make_runner
+from bddzoo.engines.load import build_network, make_runner
 from bddzoo.engines.ops import ensure_ops
 from bddzoo.engines.recipe import recipe_state
 from bddzoo.engines.selftest.folder import GoldenFolder, packaged, read_arrays

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from bddzoo.engines.build import build_network
 from bddzoo.engines.checkpoint import read_checkpoint
+from bddzoo.engines.load import build_network
 from bddzoo.engines.openseg.layout import count, entries
 from bddzoo.engines.openseg.network import OpensegNetwork
 from bddzoo.engines.openseg.spec import ARCHS, BACKBONES, Spec, is_spec, spec_of, why_not

@@ -255,7 +255,7 @@ def test_mmcv_2_2_is_not_refused(tmp_path):
     (tmp_path / "mmcv" / "__init__.py").write_text(f"__path__ = [{folder!r}]\n__version__ = '2.2.0'\n")
     said = python(
         """
-        from bddzoo.engines.build import build_network
+        from bddzoo.engines.load import build_network
         from bddzoo.registry import load_registry
         registry = load_registry(None)
         for name in ("demo_semfpn_r18n_sem_seg", "demo_mask_rcnn_r18n_ins_seg"):

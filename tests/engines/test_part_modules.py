@@ -11,7 +11,7 @@ from tests.engines.test_ops import python
 BUILD = """
     import sys
     from bddzoo.registry import load_registry
-    from bddzoo.engines.build import build_network
+    from bddzoo.engines.load import build_network
     registry = load_registry(None)
     names = ["upernet_swin-t_512x1024_40k_sem_seg_bdd100k",
              "upernet_convnext-t_fp16_512x1024_40k_sem_seg_bdd100k",
@@ -149,7 +149,7 @@ def test_the_ordinary_import_happens_where_anything_is_unexpected(fault):
     said = python(
         """
     import sys
-    from bddzoo.engines.build import build_network
+    from bddzoo.engines.load import build_network
     from bddzoo.engines import part_modules
     from bddzoo.registry import load_registry
     registry = load_registry(None)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bddzoo.engines.precision import full_float32, use_full_float32
+from bddzoo.engines.load import full_float32, use_full_float32
 
 SWITCHES = [
     "cuda.matmul.allow_tf32",

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from bddzoo.engines.build import build_network
-from bddzoo.engines.load import make_runner
+from bddzoo.engines.load import build_network, make_runner
 from bddzoo.engines.semantic import SHORT_PX
 from tests.engines.models import registry
 

@@ -6,8 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bddzoo.engines.build import build_network
-from bddzoo.engines.load import load_model
+from bddzoo.engines.load import build_network, load_model
 from bddzoo.engines.recipe import recipe_state
 from bddzoo.engines.weights import from_vis4d, load_weights
 from bddzoo.errors import BddzooWarning, IntegrityError, MissingError, UsageError

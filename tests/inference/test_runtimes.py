@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from bddzoo.engines.build import build_network
+from bddzoo.engines.load import build_network
 from bddzoo.engines.recipe import GAIN, recipe_state
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.inference.load import load_runner

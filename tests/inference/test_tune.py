@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bddzoo.engines.build import build_network
-from bddzoo.engines.load import make_runner
+from bddzoo.engines.load import build_network, make_runner
 from bddzoo.engines.recipe import recipe_state
 from bddzoo.inference import cpu
 from bddzoo.inference.cpu import tune_for_cpu

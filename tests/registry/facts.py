@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import structs
 
-from bddzoo.registry.markdown.document import Document, Heading, row_of
+from bddzoo.registry.markdown.parse import Document, Heading, row_of
 from bddzoo.registry.model import Method, Section, TableStyle
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "registry"

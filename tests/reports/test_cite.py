@@ -14,8 +14,8 @@ from bddzoo.cli.app import App
 from bddzoo.cli.main import cli
 from bddzoo.registry import load_registry
 from bddzoo.registry.model import Model, Paper, Person
-from bddzoo.reports.cite import bibliography, bibtex, entries
 from bddzoo.reports.facts import steps
+from bddzoo.reports.info import bibliography, bibtex, entries
 from tests.cli.inprocess import Done, command
 
 REGISTRY = load_registry()

@@ -65,8 +65,7 @@ def test_three_images_take_longer_than_one(pair: list[Any]) -> None:
 def test_the_second_stage_does_the_same_work_whatever_is_seen() -> None:
     import torch
 
-    from bddzoo.engines.build import build_network
-    from bddzoo.engines.load import make_runner
+    from bddzoo.engines.load import build_network, make_runner
     from bddzoo.engines.recipe import GAIN, recipe_state
     from bddzoo.runs.bench import fix_second_stage
 
@@ -85,7 +84,7 @@ def test_the_second_stage_does_the_same_work_whatever_is_seen() -> None:
 
 
 def test_learnt_proposals_are_as_many_in_each_image() -> None:
-    from bddzoo.engines.build import build_network
+    from bddzoo.engines.load import build_network
     from bddzoo.runs.bench import fix_second_stage
 
     network: Any = build_network(load_registry(None).find("sparse_rcnn_r50_fpn_1x_det_bdd100k"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bddzoo.reports.cite import bibtex
 from bddzoo.reports.facts import steps
+from bddzoo.reports.info import bibtex
 from tests.site.conftest import Opener
 from tests.site.front import MEASURED, MODEL, TASK, ids
 

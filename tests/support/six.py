@@ -75,7 +75,7 @@ def write_weights(registry: Path, dataset: str, path: Path) -> Path:
     """Write deterministic weights of a data set's model."""
     import torch
 
-    from bddzoo.engines.build import build_network
+    from bddzoo.engines.load import build_network
     from bddzoo.engines.recipe import recipe_state
     from bddzoo.registry import load_registry
 

@@ -137,7 +137,7 @@ def make_weights(registry: Path, task: str, path: Path, gain: float = 1.0) -> by
     """Write a checkpoint as upstream does, with deterministic weights; returns its bytes."""
     import torch
 
-    from bddzoo.engines.build import build_network
+    from bddzoo.engines.load import build_network
     from bddzoo.engines.recipe import recipe_state
     from bddzoo.registry import load_registry
 

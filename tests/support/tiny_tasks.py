@@ -127,7 +127,7 @@ def make_tasks_weights(registry: Path, model: str, path: Path) -> Path:
     """Write a checkpoint with deterministic weights."""
     import torch
 
-    from bddzoo.engines.build import build_network
+    from bddzoo.engines.load import build_network
     from bddzoo.engines.recipe import recipe_state
     from bddzoo.registry import load_registry
 

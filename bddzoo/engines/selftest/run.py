@@ -9,10 +9,8 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.engines.build import build_network
-from bddzoo.engines.load import make_runner, put_on
+from bddzoo.engines.load import build_network, full_float32, make_runner, put_on
 from bddzoo.engines.ops import ensure_ops
-from bddzoo.engines.precision import full_float32
 from bddzoo.engines.recipe import recipe_state, state_sha256
 from bddzoo.engines.registry_config import expand, is_buildable
 from bddzoo.engines.selftest.arithmetic import Judge, judge

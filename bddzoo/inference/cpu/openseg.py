@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bddzoo.engines.openseg.backbones import WideBlock
-from bddzoo.engines.openseg.heads import ConvBlock
+from bddzoo.engines.openseg.heads import ConvBlock, WideBlock
 from bddzoo.engines.openseg.network import OpensegNetwork
 from bddzoo.inference.cpu.fuse import can_fold, fold, is_beyond, is_plain
 from bddzoo.inference.cpu.pyramid import PyramidConv

@@ -10,8 +10,19 @@ from decimal import Decimal
 from pathlib import PurePosixPath
 
 from bddzoo.errors import UsageError
-from bddzoo.registry.markdown.document import DIGEST_LINK, Document, Heading, Row
-from bddzoo.registry.markdown.parse import Block, Cell, Table, authors_of, blocks, code_of, paper_of
+from bddzoo.registry.markdown.parse import (
+    DIGEST_LINK,
+    Block,
+    Cell,
+    Document,
+    Heading,
+    Row,
+    Table,
+    authors_of,
+    blocks,
+    code_of,
+    paper_of,
+)
 from bddzoo.registry.model import Column, TableStyle
 from bddzoo.registry.tasks import COLUMNS, COUNTS
 from bddzoo.text import printable

@@ -11,7 +11,6 @@ from bddzoo.artifacts.probe import History
 from bddzoo.datasets.openseg import in_order
 from bddzoo.files import path_part
 from bddzoo.registry.model import Artifact, Model
-from bddzoo.reports.cite import bibtex
 from bddzoo.reports.facts import (
     UNKNOWN,
     Number,
@@ -22,6 +21,7 @@ from bddzoo.reports.facts import (
     steps,
     training_rows,
 )
+from bddzoo.reports.info import bibtex
 from bddzoo.reports.site.columns import Health, health_of
 from bddzoo.reports.site.evidence import Evidence
 from bddzoo.reports.site.render import PageBlock, template
