@@ -11,10 +11,9 @@ import msgspec
 
 from bddzoo.datasets.classes import BITMASK_TASKS, CLASS_SETS, IGNORED, INS_SEG, PAN_SEG, PAN_STUFF, TAGS
 from bddzoo.datasets.formats.boxes import CLASS_OF
-from bddzoo.datasets.formats.frames import JsonFrames, category_kinds
+from bddzoo.datasets.formats.frames import LOOKED_AT, JsonFrames, category_kinds
 from bddzoo.datasets.formats.mask import check_label, decode_bitmask, decode_mask
 from bddzoo.datasets.formats.png import GREY, PALETTE, RGBA
-from bddzoo.datasets.formats.readers import LOOKED_AT
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import words

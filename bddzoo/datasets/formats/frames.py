@@ -17,6 +17,8 @@ from bddzoo.reading import json_errors
 from bddzoo.text import printable
 
 CHUNK_BYTES = 1 << 22
+# Frames that are looked at to learn which task the labels of a file are of.
+LOOKED_AT = 50
 # So much between two frames is read, too, rather than skipped.
 GAP_BYTES = 256
 # Names that mean one of the eight instance classes, and names that mean an ignored one of them.

@@ -16,6 +16,7 @@ from bddzoo.datasets.formats.coco import read_coco, refuse_results
 from bddzoo.datasets.formats.frames import (
     INS_ALIASES,
     INS_IGNORED,
+    LOOKED_AT,
     JsonFrames,
     Label,
     coco_kind,
@@ -52,8 +53,6 @@ if TYPE_CHECKING:
     Plane = npt.NDArray[np.uint8]
 
 SCORES = "score.json"
-# Frames that are looked at to learn which task RLE labels are of.
-LOOKED_AT = 50
 # Classes of panoptic segmentation that no other task has; the rest may be semantic classes, too.
 ONLY_PANOPTIC = frozenset(PAN_SEG.names) - {*SEM_SEG.names, *INS_SEG.names, *INS_IGNORED, *INS_ALIASES}
 
