@@ -42,7 +42,10 @@ if TYPE_CHECKING or "--make" in sys.argv:
 HEIGHT, WIDTH = 720, 1280
 SCENES = 40
 JSON_TASKS = ("ins_seg RLE", "ins_seg COCO", "det boxes")
-TASKS = (*JSON_TASKS, "sem_seg masks", "pan_seg bitmasks", "ins_seg bitmasks", "sem_seg RLE")
+TRACKS = ("box_track boxes", "seg_track bitmasks")
+TASKS = (*JSON_TASKS, "sem_seg masks", "pan_seg bitmasks", "ins_seg bitmasks", "sem_seg RLE", *TRACKS)
+# Frames of a video.
+VIDEO = 200
 UNCOMPILED, DECODING, TOOLKIT_ROW = "bddzoo, no compiler", "bddzoo, only decoding", "bdd100k"
 # Not measured on more than MANY frames.
 MANY, SLOW = 1000, (UNCOMPILED, TOOLKIT_ROW, "pycocotools", "faster-coco-eval")
@@ -53,6 +56,8 @@ import sys
 from importlib import import_module
 if not import_module("pydantic").VERSION.startswith("1."):
     sys.modules["pydantic"] = import_module("pydantic.v1")
+numpy = import_module("numpy")
+numpy.asfarray = getattr(numpy, "asfarray", lambda values: numpy.asarray(values, float))
 from bdd100k.eval import run
 sys.argv = ["run", *sys.argv[1:], "--quiet"]
 run.run()
@@ -86,6 +91,41 @@ run.evaluate()
 run.accumulate()
 run.summarize()
 """
+# HOTA, CLEAR MOT and identities of boxes in Scalabel JSON, by class.
+TRACK_PEER = """
+import json, sys
+import numpy as np
+from trackeval.metrics import CLEAR, HOTA, Identity
+read = [json.load(open(path))["frames"] for path in sys.argv[1:]]
+frames = [{(f["videoName"], f["frameIndex"]): f["labels"] for f in found} for found in read]
+corners = lambda found: np.array([[*k["box2d"].values()] for k in found], float).reshape(-1, 4) + (0, 0, 1, 1)
+area = lambda boxes: (boxes[:, 2:] - boxes[:, :2]).prod(1)
+metrics = [HOTA(), CLEAR({"PRINT_CONFIG": False}), Identity({"PRINT_CONFIG": False})]
+results = {}
+for kind in sorted({k["category"] for side in frames for labels in side.values() for k in labels}):
+    for video in sorted({v for v, _ in frames[0]}):
+        sides = "gt", "tracker"
+        data = {side + "_ids": [] for side in sides} | {"similarity_scores": []}
+        known = {}, {}
+        for place in sorted(p for p in frames[0] if p[0] == video):
+            found = [[k for k in side[place] if k["category"] == kind] for side in frames]
+            for side, labels, numbers in zip(sides, found, known):
+                ids = [numbers.setdefault(k["id"], len(numbers)) for k in labels]
+                data[side + "_ids"].append(np.array(ids, int))
+            a, b = map(corners, found)
+            common = np.minimum(a[:, None, 2:], b[:, 2:]) - np.maximum(a[:, None, :2], b[:, :2])
+            common = np.maximum(common, 0).prod(2)
+            data["similarity_scores"].append(common / (area(a)[:, None] + area(b) - common))
+        for side, numbers in zip(sides, known):
+            data["num_" + side + "_dets"] = sum(map(len, data[side + "_ids"]))
+            data["num_" + side + "_ids"] = len(numbers)
+        data["num_timesteps"] = len(data["similarity_scores"])
+        for metric in metrics:
+            results.setdefault((kind, metric.get_name()), {})[video] = metric.eval_sequence(data)
+for (kind, name), found in results.items():
+    metric = next(m for m in metrics if m.get_name() == name)
+    print(kind, name, {k: float(np.mean(v)) for k, v in metric.combine_sequences(found).items()})
+"""
 # Distribution -> module of the evaluators of instances.
 COCO_PEERS = {
     "hotcoco": "hotcoco",
@@ -93,6 +133,7 @@ COCO_PEERS = {
     "faster-coco-eval": "faster_coco_eval",
     "pycocotools": "pycocotools",
 }
+PEERS = (*COCO_PEERS, "trackeval")
 
 
 @dataclass
@@ -293,6 +334,57 @@ def write_panoptic(root: Path, bitmasks: list, frames: int) -> None:
         (root / f"coco_pan_{side}.json").write_text(json.dumps(content))
 
 
+def write_tracks(root: Path, frames: int, seed: int) -> None:
+    """Objects that pass through videos, as boxes in JSON and as bitmasks; those found break off at times."""
+    from bddzoo.datasets.classes import INS_SEG
+    from bddzoo.datasets.formats.mask import write_rgba
+
+    rng = np.random.default_rng(seed)
+    sides: dict[str, list] = {"gt": [], "pred": []}
+    for at in range(frames):
+        video, index = f"v{at // VIDEO:03}", at % VIDEO
+        if index == 0:
+            objects, last = [], 0
+        objects = [o for o in objects if rng.random() > 0.02]
+        while len(objects) < 12 or rng.random() < 0.3:
+            last += 1
+            kind = int(rng.choice(8, p=[0.2, 0.03, 0.6, 0.06, 0.04, 0.01, 0.03, 0.03]))
+            place = rng.uniform((0, 250), (WIDTH - 100, HEIGHT - 100))
+            objects.append([last, kind, place, rng.uniform(15, 120, 2), rng.normal(0, 4, 2), last])
+        labels: dict[str, list] = {"gt": [], "pred": []}
+        for one in objects:
+            number, kind, place, size, speed, found = one
+            place += speed
+            if rng.random() < 0.01:
+                last += 1
+                one[5] = found = last
+            labels["gt"].append((number, kind, place, size))
+            if rng.random() < 0.85:
+                labels["pred"].append((found, kind, place + rng.normal(0, 2, 2), size + rng.normal(0, 2, 2)))
+        for _ in range(int(rng.integers(0, 4))):
+            last += 1
+            labels["pred"].append((last, 2, rng.uniform(0, 600, 2), rng.uniform(15, 60, 2)))
+        name = f"{video}-{index:07}"
+        for side, found in labels.items():
+            boxes, bitmask = [], np.zeros((HEIGHT, WIDTH, 4), np.uint8)
+            for number, kind, place, size in found:
+                (x1, y1), (x2, y2) = place.tolist(), (place + np.maximum(size, 4)).tolist()
+                corners = {"x1": x1, "y1": y1, "x2": x2, "y2": y2}
+                label = {"id": str(number), "category": INS_SEG.names[kind], "box2d": corners}
+                boxes.append(label | ({"score": 0.9} if side == "pred" else {}))
+                middle = (int(x1 + x2) // 2, int(y1 + y2) // 2)
+                half = (max(2, int(x2 - x1) // 2), max(2, int(y2 - y1) // 2))
+                colour = (kind + 1, 0, number >> 8, number & 255)
+                cv2.ellipse(bitmask, middle, half, 0, 0, 360, colour, -1)
+            head = {"name": f"{name}.jpg", "videoName": video, "frameIndex": index}
+            sides[side].append(head | {"labels": boxes})
+            if frames <= MANY:
+                (root / f"track_{side}" / video).mkdir(parents=True, exist_ok=True)
+                write_rgba(root / f"track_{side}" / video / f"{name}.png", bitmask)
+    for side, content in sides.items():
+        (root / f"track_{side}.json").write_text(json.dumps({"frames": content}))
+
+
 def make_corpus(root: Path, frames: int, seed: int = 0) -> None:
     """Write `frames` frames; there are `SCENES` different ones, taken in turn."""
     from bddzoo.datasets.classes import SEM_SEG
@@ -303,6 +395,7 @@ def make_corpus(root: Path, frames: int, seed: int = 0) -> None:
     root.mkdir(parents=True, exist_ok=True)
     instances = [(masks_of(bitmask), masks_of(found)) for bitmask, found in bitmasks]
     write_instances(root, instances, [scores for *_, scores in made], frames)
+    write_tracks(root, frames, seed)
     if frames > MANY:
         return
     write_panoptic(root, bitmasks, frames)
@@ -355,6 +448,9 @@ def peers(root: Path, python: str, known: set[str]) -> dict[str, dict[str, list[
             for task in ("ins_seg RLE", "ins_seg COCO"):
                 out[task][name] = [python, "-c", COCO_PEER, module, "segm", truth, found]
             out["det boxes"][name] = [python, "-c", COCO_PEER, module, "bbox", truth, boxes]
+    if "trackeval" in known:
+        files = [str(root / f"track_{side}.json") for side in ("gt", "pred")]
+        out["box_track boxes"]["trackeval"] = [python, "-c", TRACK_PEER, *files]
     if "hotcoco" in known:
         cli = [python, "-m", "hotcoco.cli"]
         folders = ["--gt", str(root / "sem_gt"), "--pred", str(root / "sem_pred"), "--classes", "19"]
@@ -374,6 +470,8 @@ def ours(root: Path, workers: int, oracle: str | None) -> dict[str, dict[str, li
         "sem_seg masks": ("sem_gt", "sem_pred"),
         "pan_seg bitmasks": ("pan_gt", "pan_pred"),
         "ins_seg bitmasks": ("ins_gt", "ins_pred"),
+        "box_track boxes": ("track_gt.json", "track_pred.json"),
+        "seg_track bitmasks": ("track_gt", "track_pred"),
     }
     out = {}
     for task, names in sides.items():
@@ -383,7 +481,7 @@ def ours(root: Path, workers: int, oracle: str | None) -> dict[str, dict[str, li
             argv += ["--score-file", str(root / "score.json")]
         command = [sys.executable, "-m", "bddzoo", "score", *argv, "-q"]
         out[task] = {"bddzoo": command, UNCOMPILED: command}
-        if task not in JSON_TASKS and task != "sem_seg RLE":
+        if task not in (*JSON_TASKS, *TRACKS, "sem_seg RLE"):
             decoder = "decode_mask" if task == "sem_seg masks" else "decode_bitmask"
             out[task][DECODING] = [sys.executable, "-c", DECODE, decoder, str(workers), gt, pred]
         if oracle and task != "ins_seg COCO":
@@ -397,7 +495,7 @@ def table(rows: list[Measurement]) -> str:
     lines.append("|---|---|---|---|---|---|---|---|")
     for row in rows:
         group = [r for r in rows if (r.task, r.frames) == (row.task, row.frames)]
-        others = [r.wall_s for r in group if r.evaluator in COCO_PEERS]
+        others = [r.wall_s for r in group if r.evaluator in PEERS]
         times = f"{row.wall_s / min(others):.2f}" if others else "-"
         lines.append(
             f"| {row.task} | {row.frames} | {row.workers} | {row.evaluator} | {row.wall_s:.2f} "
@@ -449,7 +547,7 @@ def main() -> None:
         return
     oracle = args.oracle_python or (sys.executable if find_spec("bdd100k") else None)
     oracle = None if args.without_toolkit else oracle
-    known = versions(args.peers_python, list(COCO_PEERS))
+    known = versions(args.peers_python, list(PEERS))
     rows: list[Measurement] = []
     before: dict[str, Any] = {}
     if args.out and args.out.exists():
