@@ -65,6 +65,7 @@ _MMSEG = {
         "APCHead": "apc_head",
         "ASPPHead": "aspp_head",
         "CCHead": "cc_head",
+        "DAHead": "da_head",
         "DMHead": "dm_head",
         "DNLHead": "dnl_head",
         "DPTHead": "dpt_head",
@@ -85,16 +86,40 @@ _MMSEG = {
 }
 
 _MMDET = {
-    "detectors": {"CascadeRCNN": "cascade_rcnn", "MaskRCNN": "mask_rcnn", "PanopticFPN": "panoptic_fpn"},
-    "backbones": {"HRNet": "hrnet", "ResNet": "resnet"},
-    "necks": {"FPN": "fpn", "HRFPN": "hrfpn"},
-    "dense_heads": {"RPNHead": "rpn_head"},
+    "detectors": {
+        "ATSS": "atss",
+        "CascadeRCNN": "cascade_rcnn",
+        "FCOS": "fcos",
+        "FasterRCNN": "faster_rcnn",
+        "MaskRCNN": "mask_rcnn",
+        "PanopticFPN": "panoptic_fpn",
+        "RetinaNet": "retinanet",
+        "SparseRCNN": "sparse_rcnn",
+    },
+    "backbones": {
+        "HRNet": "hrnet",
+        "PyramidVisionTransformer": "pvt",
+        "PyramidVisionTransformerV2": "pvt",
+        "ResNet": "resnet",
+        "SwinTransformer": "swin",
+    },
+    "necks": {"BFP": "bfp", "DyHead": "dyhead", "FPN": "fpn", "HRFPN": "hrfpn"},
+    "dense_heads": {
+        "ATSSHead": "atss_head",
+        "EmbeddingRPNHead": "embedding_rpn_head",
+        "FCOSHead": "fcos_head",
+        "RPNHead": "rpn_head",
+        "RetinaHead": "retina_head",
+    },
+    "layers": {"DynamicConv": "transformer.utils"},
     "roi_heads": {
         "CascadeRoIHead": "cascade_roi_head",
-        "StandardRoIHead": "standard_roi_head",
+        "DIIHead": "bbox_heads.dii_head",
         "FCNMaskHead": "mask_heads.fcn_mask_head",
         "Shared2FCBBoxHead": "bbox_heads.convfc_bbox_head",
         "SingleRoIExtractor": "roi_extractors.single_level_roi_extractor",
+        "SparseRoIHead": "sparse_roi_head",
+        "StandardRoIHead": "standard_roi_head",
     },
     "seg_heads": {
         "HeuristicFusionHead": "panoptic_fusion_heads.heuristic_fusion_head",
@@ -106,6 +131,8 @@ _MMDET = {
     },
     "losses": {
         "CrossEntropyLoss": "cross_entropy_loss",
+        "FocalLoss": "focal_loss",
+        "IoULoss": "iou_loss",
         "L1Loss": "smooth_l1_loss",
         "SmoothL1Loss": "smooth_l1_loss",
     },
@@ -120,12 +147,15 @@ _MMPRETRAIN = {
     "utils": {"ClsDataPreprocessor": "data_preprocessor"},
 }
 
-# What parts ask for without being told to: the plain linear layer of box heads, and losses.
+# What parts ask for without being told to: the plain linear layer of box heads, an activation, a coder of
+# boxes, and the losses that heads have by default.
 _ALSO = {
+    "DIIHead": "mmdet.models.layers.normed_predictor",
+    "DyHead": "mmcv.cnn.bricks.hsigmoid",
+    "FCOSHead": "mmdet.models.task_modules.coders.distance_point_bbox_coder",
     "Shared2FCBBoxHead": "mmdet.models.layers.normed_predictor",
-    "PanopticFPN": "mmdet.models.losses.smooth_l1_loss",
-    "PanopticFPNHead": "mmdet.models.losses.cross_entropy_loss",
 }
+_LOSSES = tuple(f"mmdet.models.losses.{module}" for module in dict.fromkeys(_MMDET["losses"].values()))
 
 _SCOPES = {"mmseg": _MMSEG, "mmdet": _MMDET, "mmpretrain": _MMPRETRAIN}
 
@@ -210,7 +240,7 @@ def modules_of(scope: str, config: dict[str, Any]) -> list[str] | None:
     known = dict(_COMMON)
     for package, parts in _SCOPES[scope].items():
         known.update({name: f"{scope}.models.{package}.{module}" for name, module in parts.items()})
-    modules: dict[str, None] = {}
+    modules = dict.fromkeys(_LOSSES if scope == "mmdet" else ())
     for name in types_of(config):
         if name in known:
             modules[known[name]] = None

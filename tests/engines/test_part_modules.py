@@ -7,6 +7,7 @@ import pytest
 
 from bddzoo.engines.part_modules import read_names
 from tests.engines.test_ops import python
+from tests.support.sampling import every, sampled
 
 BUILD = """
     import sys
@@ -29,6 +30,27 @@ def test_siblings_are_not_imported():
     """
     )
     assert said == "[]"
+
+
+KINDS = (
+    *("fcos_r50_fpn_1x", "sparse_rcnn_r50_fpn_1x", "atss_r50_fpn_dyhead_1x", "retinanet_pvtv2-b0_fpn_1x"),
+    *("libra_faster_rcnn_r50_fpn_1x", "cascade_rcnn_swin-t_fpn_3x", "faster_rcnn_hrnetv2p_w18_1x"),
+)
+
+
+@pytest.mark.parametrize("kind", sampled(KINDS, every(4)))
+def test_a_detector_is_built_from_its_own_modules(kind):
+    """In a process of its own, since what one network imports another would find."""
+    said = python(
+        f"""
+    import sys
+    from bddzoo.registry import load_registry
+    from bddzoo.engines.build import build_network
+    build_network(load_registry(None).find("{kind}_det_bdd100k"))
+    print("mmdet.models" in sys.modules)
+    """
+    )
+    assert said == "False"
 
 
 def test_a_later_import_is_whole():

@@ -280,18 +280,50 @@ def _compare_final(
     """Final detections at the configured threshold, at none, and how many pass one in between; on masks."""
     masks = MaskPairs()
     rles = json.loads(arrays["mask_rle_json"].tobytes()) if "mask_rle_json" in arrays else {}
-    for case, threshold in (("default", None), ("thr0", 0.0)):
-        if f"det_{case}_count" in arrays:
-            with _score_threshold(runner, threshold):
+    with _computed_once(runner.module):
+        for case, threshold in (("default", None), ("thr0", 0.0)):
+            if f"det_{case}_count" in arrays:
+                with _score_threshold(runner, threshold):
+                    found = runner.detect(x, *([size] for size in sizes))[0]
+                    partners = compare_detections(found, arrays, case, pairs, choice)
+                    if isinstance(found, Instances):
+                        _compare_masks(found, partners, arrays, case, rles.get(case, []), masks)
+        if "det_mid_count" in arrays:
+            with _score_threshold(runner, float(arrays["det_mid_score_thr"])):
                 found = runner.detect(x, *([size] for size in sizes))[0]
-                partners = compare_detections(found, arrays, case, pairs, choice)
-                if isinstance(found, Instances):
-                    _compare_masks(found, partners, arrays, case, rles.get(case, []), masks)
-    if "det_mid_count" in arrays:
-        with _score_threshold(runner, float(arrays["det_mid_score_thr"])):
-            found = runner.detect(x, *([size] for size in sizes))[0]
-            pairs.count += abs(len(found) - int(arrays["det_mid_count"]))
+                pairs.count += abs(len(found) - int(arrays["det_mid_count"]))
     return masks.measures() if any("mask" in name for name in arrays) else []
+
+
+@contextmanager
+def _computed_once(module: Any) -> Iterator[None]:
+    """Let what no threshold changes be computed once: the pyramid, and the box heads on given RoIs.
+
+    For one input only: of what a function is given, the stage and the RoIs count.
+    """
+    second_stage = getattr(module, "roi_head", None)
+    last = (module.bbox_head, "forward") if second_stage is None else (second_stage, "_bbox_forward")
+    places = [(module, "extract_feat"), last]
+    for owner, name in places:
+        setattr(owner, name, _remembering(getattr(owner, name)))
+    try:
+        yield
+    finally:
+        for owner, name in places:
+            delattr(owner, name)
+
+
+def _remembering(function: Callable[..., Any]) -> Callable[..., Any]:
+    known: dict[Any, Any] = {}
+
+    def call(*arguments: Any) -> Any:
+        rois = (to_numpy(a).tobytes() for a in arguments if isinstance(a, Tensor) and a.ndim == 2)
+        key = (*(a for a in arguments if isinstance(a, int)), *rois)
+        if key not in known:
+            known[key] = function(*arguments)
+        return known[key]
+
+    return call
 
 
 def _choice(runner: DetectionRunner, features: Any, sample: Any) -> Choice | None:
