@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.datasets.classes import DET, INS_SEG
-from bddzoo.datasets.formats.boxes import CLASS_OF, Kinds, boxes_of, class_of, open_boxes
+from bddzoo.datasets.formats.boxes import CLASS_OF, Kinds, boxes_of, class_of, open_boxes, refuse_masks
 from bddzoo.datasets.formats.frames import Frames, JsonFrames
 from bddzoo.datasets.formats.labels import FLAGS
 from bddzoo.datasets.formats.mask import decode_bitmask
@@ -83,13 +83,10 @@ def read_objects(
         known = [kinds[category] for category in found.categories]
     except KeyError:
         known = [class_of(category, frames.where(at), kinds) for category in found.categories]
-    for category, masked in found.boxless:
+    if found.boxless and not options.official:
+        refuse_masks(found, frames.where(at), kinds, f"masks are scored by -t {mask_task}")
+    for category, _ in found.boxless:
         class_of(category, frames.where(at), kinds)
-        if masked and not options.official:
-            raise MissingError(
-                f"{frames.where(at)}: a mask instead of a box (category {category})",
-                hint=f"masks are scored by -t {mask_task}",
-            )
     if known and not options.official and found.xywh[:, 2:].min() < 0:
         raise MissingError(
             f"{frames.where(at)}: a box whose second corner is left of or above its first",

@@ -145,6 +145,18 @@ def class_of(category: str | None, where: str, kinds: Kinds = CLASS_OF) -> tuple
     return found
 
 
+def refuse_masks(found: Boxes, where: str, kinds: Kinds, hint: str) -> None:
+    """Refuse labels that have a mask and no box, which would be as if they were not there.
+
+    Raises:
+        MissingError: There is one, or a label without a box is of a category that is not one of `kinds`.
+    """
+    for category, masked in found.boxless:
+        class_of(category, where, kinds)
+        if masked:
+            raise MissingError(f"{where}: a mask instead of a box (category {category})", hint=hint)
+
+
 def open_boxes(path: Path) -> Frames:
     """Frames of Scalabel JSON, or of a whole COCO file.
 
@@ -197,8 +209,7 @@ def _labelled(frames: Frames) -> Iterator[tuple[str, list[_Entry]]]:
     for at in range(len(frames)):
         found, where = boxes_of(frames, at), frames.where(at)
         entries: list[_Entry] = []
-        for category, _ in found.boxless:
-            class_of(category, where)
+        refuse_masks(found, where, CLASS_OF, "masks are labels of -t ins_seg")
         for category, xywh, flags, score in zip(
             found.categories, found.xywh.tolist(), found.flags, found.scores, strict=True
         ):

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from bddzoo.datasets.classes import DRIVABLE, IGNORED, INS_SEG, PAN_SEG, SEM_SEG, ClassSet
-from bddzoo.datasets.formats.boxes import boxes_of, class_of, open_boxes
+from bddzoo.datasets.formats.boxes import CLASS_OF, boxes_of, class_of, open_boxes, refuse_masks
 from bddzoo.datasets.formats.coco import read_coco, refuse_results
 from bddzoo.datasets.formats.frames import (
     INS_ALIASES,
@@ -244,6 +244,7 @@ class BoxLabels(LabelSet):
         """Boxes of one frame, whose size such files do not say."""
         where, found = self.where(key), boxes_of(self._frames, self._index[key])
         out = FrameLabels(PurePosixPath(key).name, self.task, where=where)
+        refuse_masks(found, where, CLASS_OF, "masks are labels of -t ins_seg")
         for category, (x, y, w, h), flags, score in zip(
             found.categories, found.xywh.tolist(), found.flags, found.scores, strict=True
         ):
@@ -430,7 +431,7 @@ def open_labels(
     if coco_kind(source, texts[0]) == "results":
         refuse_results(source.where(texts[0]))
     frames = JsonFrames(source, texts)
-    _require_masks(frames)
+    _require_masks(frames, task)
     return RleLabels(source, task or _task_of(frames), frames)
 
 
@@ -461,17 +462,24 @@ def _object_task(source: Source, member: str) -> str:
     return "ins_seg" if bitmask[..., 0].max(initial=0) <= len(INS_SEG) else "pan_seg"
 
 
-def _require_masks(frames: JsonFrames) -> None:
-    """Refuse boxes and scores: taken for masks they would be nothing at all.
+def _require_masks(frames: JsonFrames, task: str | None) -> None:
+    """Refuse boxes, scores and labels of another task: as masks of this one they would be nothing at all.
 
     Raises:
-        MissingError: The first frames with labels have not one mask.
+        MissingError: The first frames with labels have not one mask, or not one category of the task.
     """
     labels = [label for at in range(min(len(frames), LOOKED_AT)) for label in frames.frame(at).labels or []]
     if labels and not any(label.rle or label.poly2d for label in labels):
         raise MissingError(
             f"{frames.source.path} holds no masks",
             hint="boxes and scores alone are not enough; 'vis overlay -t det' draws boxes",
+        )
+    names = {label.category or "" for label in labels}
+    more = () if task in SEMANTIC else (*INS_ALIASES, *INS_IGNORED)
+    if task is not None and names and names.isdisjoint({*CLASSES[task].names, *more}):
+        raise MissingError(
+            f"{frames.source.path} has no category of {task}, but {', '.join(sorted(names)[:3])}",
+            hint="give another -t, or another file",
         )
 
 
