@@ -155,7 +155,6 @@ _complete_tasks = _completing(lambda m: m.task)
 
 # Which models.
 PATTERNS = argument(metavar="[MODEL|ZOO|PATTERN]...", nargs=-1, shell_complete=complete_models)
-MODEL = argument(metavar="MODEL", shell_complete=complete_models)
 ZOO = option(
     "--zoo",
     shell_complete=_completing(lambda m: m.zoo.id),

@@ -81,14 +81,6 @@ def luminance(colour: Colour) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def oklab(colours: npt.ArrayLike) -> Floats:
-    """Colours of sRGB 0..255, (N, 3), as OKLab: lightness 0..1, a, b."""
-    share = np.asarray(colours, np.float64) / 255
-    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
-    found: Floats = np.cbrt(linear @ _matrix("lms").T) @ _matrix("lab").T
-    return found
-
-
 def _in_gamut(lightness: Floats, chroma: float, hue: Floats) -> npt.NDArray[np.uint8]:
     """OKLCH colours as sRGB, (N, 3) uint8; chroma is lowered where sRGB cannot show it."""
     low, high = np.zeros_like(hue), np.full_like(hue, chroma)

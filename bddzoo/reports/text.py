@@ -39,10 +39,6 @@ def markdown_cell(text: str) -> str:
     return printable(text)
 
 
-def _printable(row: Row) -> list[str]:
-    return [printable(cell) for cell in row]
-
-
 def csv_table(headers: Row, rows: Sequence[Row]) -> str:
     """Comma-separated values as in RFC 4180, but with plain line ends.
 

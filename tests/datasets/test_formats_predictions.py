@@ -17,10 +17,10 @@ from bddzoo.datasets.formats.scalabel import (
     Instances,
     RleJsonWriter,
     ScoreJsonWriter,
-    no_instances,
 )
 from bddzoo.errors import MissingError
 from tests.shared import shared
+from tests.support.instances import no_instances
 
 CLI = Path(__file__).resolve().parents[1] / "data" / "cli"
 

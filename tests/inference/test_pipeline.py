@@ -9,12 +9,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bddzoo.datasets.formats.scalabel import Instances, no_instances
+from bddzoo.datasets.formats.scalabel import Instances
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.inference.batches import Events
 from bddzoo.inference.load import check_device_name, resolve_device
 from bddzoo.inference.pipeline import predict_frames
 from bddzoo.registry.model import Method, Model, Protocol, Zoo
+from tests.support.instances import no_instances
 
 SIZES = ((20, 30), (24, 16), (30, 20))
 

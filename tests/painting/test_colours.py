@@ -7,18 +7,25 @@ from bddzoo.painting.colours import (
     BLACK,
     COUNT,
     WHITE,
+    _matrix,
     contrast,
     ink,
     lighter,
     luminance,
     object_colour,
     object_palette,
-    oklab,
 )
 
 FIXED = [(0, 0, 0), (53, 191, 255), (199, 141, 0), (229, 100, 123), (0, 218, 232)]
 channel = st.integers(0, 255)
 colour = st.tuples(channel, channel, channel)
+
+
+def oklab(colours: object) -> np.ndarray:
+    """Colours of sRGB 0..255, (N, 3), as OKLab: lightness 0..1, a, b."""
+    share = np.asarray(colours, np.float64) / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    return np.cbrt(linear @ _matrix("lms").T) @ _matrix("lab").T
 
 
 def nearest(palette: np.ndarray, apart: int) -> float:

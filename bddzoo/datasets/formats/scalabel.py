@@ -85,16 +85,6 @@ class Instances(Detections):
         return int(height), int(width)
 
 
-def no_instances(height: int, width: int) -> Instances:
-    """An empty set for an image of that size."""
-    return Instances(
-        np.zeros((0, 4), np.float32),
-        np.zeros((0,), np.float32),
-        np.zeros((0,), np.int64),
-        np.zeros((0, height, width), np.bool_),
-    )
-
-
 THINGS = len(PAN_SEG) - PAN_STUFF
 # The number of a thing times this is added to its class.
 OFFSET = 1000
