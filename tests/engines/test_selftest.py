@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bddzoo.cli.main import run
+from bddzoo.engines.recipe import recipe_state
 from bddzoo.engines.selftest.arithmetic import float64
 from bddzoo.engines.selftest.folder import NOISE, GoldenFolder, packaged, read_json
 from bddzoo.engines.selftest.measures import limit_of, results
@@ -30,6 +31,24 @@ WITHOUT_GOLDEN = "demo_semfpn_r18n_sem_seg"
 
 def selftest(folder, models=None):
     return Selftest(GoldenFolder(folder), models or registry().models, CPU, prepare, tune_for_cpu)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _weights_made_once():
+    """The recipe's weights take half the time of a check, and most tests here are of one network."""
+    kept = {}
+
+    def keeping(module, gain, variant="base"):
+        key = (*(tuple(t.shape) for t in module.state_dict().values()), gain, variant)
+        if key not in kept:
+            if len(kept) > 1:
+                del kept[next(iter(kept))]
+            kept[key] = recipe_state(module, gain, variant)
+        return kept[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bddzoo.engines.selftest.run.recipe_state", keeping)
+        yield
 
 
 def statuses(findings):

@@ -26,6 +26,8 @@ from tests.registry.facts import rows
 from tests.support.server import Fault, Server
 
 TEXT = default_path().read_text(encoding="utf-8")
+LINES = TEXT.split("\n")
+REGISTRY = load_text(TEXT, "r")
 IDS = [row[3] for row in rows()]
 LIKE = "fpn_r50_512x1024_40k_sem_seg_bdd100k"
 
@@ -147,9 +149,9 @@ def test_comments_order_and_everything_else_survive(name: str, notes: list[str])
     assert load_text(editor.text, "r").find(name).notes == tuple(notes)
     gone, _ = changes(TEXT, editor.text)
     # Nothing is lost but the entry's own notes, or the one line of an entry in one line.
-    start = next(i for i, line in enumerate(TEXT.split("\n")) if f"id: {name}" in line)
-    assert len(gone) <= len(load_text(TEXT, "r").find(name).notes) + 1
-    assert all(line in TEXT.split("\n")[start : start + 40] for line in gone)
+    start = next(i for i, line in enumerate(LINES) if f"id: {name}" in line)
+    assert len(gone) <= len(REGISTRY.find(name).notes) + 1
+    assert all(line in LINES[start : start + 40] for line in gone)
     assert editor.text.count("#") == TEXT.count("#") + sum(note.count("#") for note in notes)
 
 
