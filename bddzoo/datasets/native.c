@@ -538,60 +538,6 @@ int64_t bz_word_pairs(const uint32_t *gt, const uint32_t *pred, int64_t total, u
     return found;
 }
 
-/* Objects of the outermost list in a piece of JSON: writes where each begins, as twice its position, and where it
- * ends, as twice the position of its last brace plus 1. Only braces outside of strings are looked at. `state`
- * goes from piece to piece: depth, whether inside a string, whether behind a backslash, the depth of the list, and
- * where to go on in this piece. Stops where there are `room` places. Returns how many there are. */
-int64_t bz_outline(const uint8_t *data, int64_t size, int64_t *state, int64_t *places, int64_t room)
-{
-    int64_t depth = state[0], base = state[3], found = 0, at = state[4];
-    int inside = state[1] != 0, escaped = state[2] != 0;
-    while (at < size && found < room) {
-        if (escaped && (data[at] == '"' || data[at] == '\\')) {
-            escaped = 0;
-            at++;
-            continue;
-        }
-        escaped = 0;
-        if (inside) {
-            /* Most of the file is strings of many bytes. */
-            const uint8_t *quote = memchr(data + at, '"', (size_t)(size - at));
-            int64_t stop = quote ? quote - data : size, back = 0;
-            while (back < stop - at && data[stop - 1 - back] == '\\')
-                back++;
-            escaped = (int)(back & 1);
-            at = stop;
-            if (quote && !escaped) {
-                inside = 0;
-                at++;
-            }
-            continue;
-        }
-        switch (data[at]) {
-        case '"':
-            inside = 1;
-            break;
-        case '\\':
-            escaped = 1;
-            break;
-        case '{':
-            if (++depth == base + 1)
-                places[found++] = 2 * at;
-            break;
-        case '}':
-            if (--depth == base)
-                places[found++] = 2 * at + 1;
-            break;
-        }
-        at++;
-    }
-    state[0] = depth;
-    state[1] = inside;
-    state[2] = escaped;
-    state[4] = at;
-    return found;
-}
-
 /* Frames of instances, read from their JSON, compared and matched without Python.
  *
  * What is read is what bddzoo/datasets/formats/frames.py takes of a frame. Whatever is unusual, and all that is
@@ -661,13 +607,29 @@ static int is_word(Word word, const char *wanted)
     return (size_t)word.size == strlen(wanted) && !memcmp(word.at, wanted, (size_t)word.size);
 }
 
+/* Whether eight bytes are printable ASCII without quotes and backslashes. */
+static int plain8(const uint8_t *at)
+{
+    const uint64_t ones = 0x0101010101010101ull;
+    uint64_t v, quote, back, del;
+    memcpy(&v, at, 8);
+    quote = v ^ ones * '"';
+    back = v ^ ones * '\\';
+    del = v ^ ones * 127;
+    return !((v | (v - ones * 32) | (quote - ones) | (back - ones) | (del - ones)) & ones * 128);
+}
+
 /* A string of printable ASCII; `plain`: without escapes. */
 static int string(Text *text, int plain, Word *out)
 {
     if (!pass(text, '"'))
         return 0;
     out->at = text->at;
-    for (; text->at < text->end && *text->at != '"'; text->at++) {
+    for (int at = 0; text->at < text->end && *text->at != '"'; text->at++, at++) {
+        while (at % 8 == 0 && text->end - text->at > 8 && plain8(text->at))
+            text->at += 8;
+        if (*text->at == '"')
+            break;
         if (*text->at < 32 || *text->at > 126)
             return 0;
         if (*text->at == '\\' && (plain || ++text->at >= text->end || !memchr("\"\\/bfnrt", *text->at, 8)))
@@ -749,9 +711,17 @@ static int skip(Text *text, int depth)
                 return 0;
         return !more;
     }
-    if (text->at < text->end && *text->at == '"')
+    switch (text->at < text->end ? *text->at : 0) {
+    case '"':
         return string(text, 0, &word);
-    return literal(text, "null") || literal(text, "true") || literal(text, "false") || number(text, 0, &word);
+    case 'n':
+        return literal(text, "null");
+    case 't':
+        return literal(text, "true");
+    case 'f':
+        return literal(text, "false");
+    }
+    return number(text, 0, &word);
 }
 
 static int flag(Text *text, int *out)
@@ -1100,37 +1070,103 @@ static int read_annotation(Text *text, const Side *known, Masks *masks, int scor
     return 1;
 }
 
-/* Annotations of a list in a COCO file, which began before `data`: of each run of those of one image that image, where
- * it begins and where it ends. `state`: whether the list has only begun, where to go on in `data`, whether the list has
- * ended. Stops there, at `room` runs, and before an annotation that is unusual or not there as a whole. Returns the
- * number of runs. */
-int64_t bz_annotations(const uint8_t *data, int64_t size, int64_t *state, int64_t *images, int64_t *starts,
-                       int64_t *ends, int64_t room)
+/* The next item of a list that began before `data`. `state`: whether the list has only begun, where to go on, whether it
+ * has ended. Returns 0 there, and before an item that is unusual or not there as a whole. */
+static int next_in_list(Text *text, const uint8_t *data, int64_t *state, int (*read)(Text *, int64_t *), int64_t *start,
+                        int64_t *out)
+{
+    const uint8_t *before = text->at;
+    int more = next_item(text, (int)state[0]);
+    pass_space(text);
+    *start = text->at - data;
+    if (more > 0 && read(text, out)) {
+        state[0] = 0;
+        return 1;
+    }
+    state[2] = !more;
+    if (more)
+        text->at = before;
+    return 0;
+}
+
+static int read_image(Text *text, int64_t *image)
+{
+    return read_annotation(text, NULL, NULL, 0, image);
+}
+
+/* Annotations of a list in a COCO file (see next_in_list): of each run of those of one image that image, where it begins
+ * and where it ends. Stops at `room` runs. Returns their number. */
+int64_t bz_annotations(const uint8_t *data, int64_t size, int64_t *state, int64_t *runs, int64_t room)
 {
     Text text = {data + state[1], data + size};
-    int64_t found = 0, image = 0;
-    for (;;) {
-        const uint8_t *before = text.at;
-        int more = next_item(&text, (int)state[0]);
-        if (!more)
-            state[2] = 1;
-        if (more > 0)
-            pass_space(&text);
-        int64_t start = text.at - data;
-        if (more > 0 && !read_annotation(&text, NULL, NULL, 0, &image))
-            more = -1;
-        if (more > 0 && found && images[found - 1] == image) {
-            ends[found - 1] = text.at - data;
-        } else if (more > 0 && found < room) {
-            images[found] = image;
-            starts[found] = start;
-            ends[found++] = text.at - data;
-        } else {
-            if (more)
-                text.at = before;
-            break;
+    int64_t found = 0, image, start;
+    while (found < room && next_in_list(&text, data, state, read_image, &start, &image)) {
+        if (!found || runs[3 * found - 3] != image) {
+            runs[3 * found] = image;
+            runs[3 * found + 1] = start;
+            found++;
         }
-        state[0] = 0;
+        runs[3 * found - 1] = text.at - data;
+    }
+    state[1] = text.at - data;
+    return found;
+}
+
+/* A string or whole number without sign, and how far behind `from` it begins; null as no place. */
+static int read_name(Text *text, const uint8_t *from, int64_t *out)
+{
+    Word word = {NULL, 0};
+    out[0] = -1;
+    if (literal(text, "null"))
+        return 1;
+    if (text->at < text->end && *text->at == '"' ? !string(text, 1, &word) : !number(text, 1, &word) || *word.at == '-')
+        return 0;
+    out[0] = word.at - from;
+    out[1] = word.size;
+    return 1;
+}
+
+/* A frame: its name, video name and number. */
+static int read_head(Text *text, int64_t *out)
+{
+    static const char *const names[] = {"name", "videoName", "frameIndex", "frames", "objects"};
+    const uint8_t *from = text->at;
+    Word key;
+    int more, first = 1, seen = 0;
+    out[0] = out[2] = out[4] = -1;
+    if (!pass(text, '{'))
+        return 0;
+    for (; (more = next_key(text, first, &key)) > 0; first = 0) {
+        int which = 0, quoted;
+        while (which < 5 && !is_word(key, names[which]))
+            which++;
+        pass_space(text);
+        quoted = text->at < text->end && *text->at == '"';
+        if (which < 5 && (seen >> which & 1 || which > 2))
+            return 0;
+        seen |= 1 << which;
+        if (which < 3 ? !read_name(text, from, out + 2 * which) : !skip(text, 0))
+            return 0;
+        /* Video names are strings, and numbers are not. */
+        if ((which == 1 || which == 2) && out[2 * which] >= 0 && quoted != (which == 1))
+            return 0;
+    }
+    return !more && out[0] >= 0;
+}
+
+/* Frames of a list (see next_in_list): where each begins and ends, and where its name, video name and number begin (or
+ * -1) and of how many bytes they are. Stops at `room` frames. Returns their number. */
+int64_t bz_frames(const uint8_t *data, int64_t size, int64_t *state, int64_t *frames, int64_t room)
+{
+    Text text = {data + state[1], data + size};
+    int64_t found = 0, start, *out = frames;
+    while (found < room && next_in_list(&text, data, state, read_head, &start, out + 2)) {
+        out[0] = start;
+        out[1] = text.at - data;
+        for (int k = 2; k < 8; k += 2)
+            out[k] += out[k] < 0 ? 0 : start;
+        out += 8;
+        found++;
     }
     state[1] = text.at - data;
     return found;

@@ -16,7 +16,7 @@ import threading
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bddzoo.lazy_numpy import np
 
@@ -47,8 +47,8 @@ def buffer(shape: tuple[int, ...], slot: str) -> NDArray[np.uint8]:
 _OUT_OF_MEMORY = -(1 << 63)
 # Different pairs of values that a table of two bitmasks has room for at first: 1 << bits.
 _PAIR_BITS = 12
-# Places of objects that `bz_outline` writes at a time.
-_PLACES = 4096
+# Items of a list that are found at a time.
+_ITEMS = 1024
 
 _pointer = ctypes.c_void_p
 _int = ctypes.c_int64
@@ -117,12 +117,10 @@ class Native:
             *(_int, _int, _pointer, _int, _pointer, _pointer, _pointer, _pointer, _pointer),
         )
         self._match_frame.restype = _int
-        self._outline = loaded.bz_outline
-        self._outline.argtypes = (ctypes.c_char_p, _int, _pointer, _pointer, _int)
-        self._outline.restype = _int
-        self._annotations = loaded.bz_annotations
-        self._annotations.argtypes = (ctypes.c_char_p, _int, *(_pointer,) * 4, _int)
-        self._annotations.restype = _int
+        self._annotations, self._frames = loaded.bz_annotations, loaded.bz_frames
+        for reader in (self._annotations, self._frames):
+            reader.argtypes = (ctypes.c_char_p, _int, _pointer, _pointer, _int)
+            reader.restype = _int
         self._match_frames = loaded.bz_match_frames
         self._match_frames.argtypes = (
             *(ctypes.POINTER(_Side), ctypes.POINTER(_Side), _int, _int, _int, _pointer, _int),
@@ -329,39 +327,23 @@ class Native:
             raise MemoryError
         return order[:found], bits[0, :, :found], bits[1, :, :found], positives, present.view(np.bool_)
 
-    def outline(self, piece: bytes, state: array[int]) -> array[int]:
-        """Where the outermost objects in a piece of JSON begin (2 * position) and end (2 * position + 1).
-
-        Args:
-            piece: The bytes.
-            state: Depth, whether inside a string, whether behind a backslash, the depth of the list that the
-                objects are in, and how far the piece was looked at: 0; brought up to its end.
-        """
-        out, places = array("q"), array("q", bytes(8 * _PLACES))
-        state[4] = 0
-        while state[4] < len(piece):
-            found = self._outline(piece, len(piece), _address(state), _address(places), _PLACES)
-            out += places[:found]
-        return out
-
-    def annotations(self, data: bytes, state: array[int]) -> tuple[array[int], array[int], array[int]]:
-        """Runs of annotations of one image each in a COCO file: the images, and where they begin and end.
+    def annotations(self, data: bytes, state: array[int]) -> array[int]:
+        """Runs of annotations of one image each in a COCO file: the image, and where they begin and end.
 
         Args:
             data: Bytes behind the beginning of the list, or behind where the last call went on.
             state: Whether the list has only begun, where to go on in `data`, whether the list has ended;
                 brought up to before the first annotation that is unusual or not there as a whole.
         """
-        images, starts, ends = array("q"), array("q"), array("q")
-        runs = [array("q", bytes(8 * _PLACES)) for _ in range(3)]
-        while True:
-            before = state[1]
-            found = self._annotations(data, len(data), _address(state), *map(_address, runs), _PLACES)
-            images += runs[0][:found]
-            starts += runs[1][:found]
-            ends += runs[2][:found]
-            if state[2] or state[1] == before:
-                return images, starts, ends
+        return _items(self._annotations, 3, data, state)
+
+    def frames(self, data: bytes, state: array[int]) -> array[int]:
+        """Frames of a list: where each begins and ends, and its name, video name and number.
+
+        Of each of these three there is where it begins, -1 where there is none, and of how many bytes it is.
+        See `annotations` for the rest.
+        """
+        return _items(self._frames, 8, data, state)
 
     def match_frames(
         self,
@@ -465,6 +447,17 @@ class Native:
         keys, counts = keys[full], counts[full]
         order = np.argsort(keys)
         return keys[order], counts[order]
+
+
+def _items(reader: Any, width: int, data: bytes, state: array[int]) -> array[int]:
+    """What a function finds of the items of a list, `width` numbers each."""
+    out, some = array("q"), array("q", bytes(8 * width * _ITEMS))
+    while True:
+        before = state[1]
+        found = reader(data, len(data), _address(state), _address(some), _ITEMS)
+        out += some[: width * found]
+        if state[2] or state[1] == before:
+            return out
 
 
 def _side(side: Side) -> _Side:

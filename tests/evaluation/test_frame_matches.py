@@ -10,8 +10,8 @@ from pycocotools import mask as coco
 
 from bddzoo.datasets import native
 from bddzoo.datasets.formats import coco as coco_files
-from bddzoo.datasets.formats import coco_index
-from bddzoo.datasets.formats.json_index import _edges, _Scan
+from bddzoo.datasets.formats import frames as frame_files
+from bddzoo.datasets.sources import open_source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.disk import evaluate
 from bddzoo.evaluation.options import Options
@@ -188,19 +188,6 @@ def test_damaged_files(compiled, folder, data, seed):
     assert outcome(compiled, gt, pred, folder) == outcome(None, gt, pred, folder)
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.lists(st.text('{}[]"\\a,', max_size=9), max_size=6), st.sampled_from([0, 1]))
-def test_objects_are_found_alike(compiled, pieces, base):
-    found = []
-    for loops in (None, compiled):
-        native._state["loaded"] = loops
-        scan = _Scan(base=base)
-        edges = [_edges(scan, piece.encode()) for piece in pieces if piece]
-        found.append((edges, scan.depth, bool(scan.in_string), scan.escaped))
-    native._state["loaded"] = None
-    assert found[0] == found[1]
-
-
 def as_coco(gt, pred):
     """The same frames as a COCO file and a list of results."""
     names = sorted(CATEGORIES)
@@ -287,7 +274,7 @@ def named_images(truth, results):
 @pytest.mark.parametrize("size", [7, 200, 1 << 22])
 def test_coco_files_of_other_kinds(compiled, folder, monkeypatch, change, size):
     """Whatever is around the annotations, and wherever they are cut into pieces."""
-    monkeypatch.setattr(coco_index, "CHUNK_BYTES", size)
+    monkeypatch.setattr(coco_files, "CHUNK_BYTES", size)
     made = change(*as_coco(*sides(8)))
     said = outcome(compiled, *made, folder)
     assert said == outcome(None, *made, folder)
@@ -324,3 +311,62 @@ def test_damaged_coco_files(compiled, folder, data, seed):
             side[at:at] = b'"score": 0.5, "image_id": 1, "iscrowd": 1, '
     gt, pred = map(bytes, made)
     assert outcome(compiled, gt, pred, folder) == outcome(None, gt, pred, folder)
+
+
+HEADS = [
+    {"name": "a.jpg"},
+    {"name": 7, "videoName": None, "frameIndex": None},
+    {"name": -7},
+    {"name": "a\\b.jpg"},
+    {"name": "é.jpg", "videoName": "v"},
+    {"name": ""},
+    {"name": None},
+    {"name": 1.5},
+    {"labels": []},
+    {"name": "a.jpg", "videoName": "", "frameIndex": 0},
+    {"name": "a.jpg", "videoName": "v", "frameIndex": 12},
+    {"name": "a.jpg", "videoName": 3, "frameIndex": "12"},
+    {"name": "a.jpg", "videoName": "v", "frameIndex": 1.5},
+    {"name": "a.jpg", "videoName": "v", "frameIndex": [1]},
+    {"name": "a.jpg", "frames": []},
+    {"name": "a.jpg", "frames": None, "objects": None},
+    {"frames": [{"name": "a.jpg"}], "name": "a.jpg"},
+]
+AROUND = [
+    lambda f: f,
+    lambda f: {"frames": f},
+    lambda f: {"config": {"imageSize": {"width": 40}}, "frames": f, "groups": [{"frames": 1}]},
+    lambda f: {"groups": {"frames": f[:1]}, "frames": f},
+    lambda f: {"note": '"frames": [{}]', "frames": f},
+    lambda f: {"frames": [*f, -1.5e300]},
+    lambda f: {"frames": [-1.5e300]},
+    lambda f: {"frames": [f]},
+    lambda f: [f],
+    lambda f: {"frame": f},
+    lambda f: f[0],
+]
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("size", [3, 64, 1 << 22])
+def test_frames_are_found_alike(compiled, folder, monkeypatch, around, size):
+    monkeypatch.setattr(frame_files, "CHUNK_BYTES", size)
+    path = folder / "frames.json"
+    for head in HEADS:
+        found = []
+        content = json.dumps(
+            around([{"name": "b.jpg", "labels": [{"id": "]}"}]}, head, {"name": "c"}]), indent=1
+        )
+        path.write_text(content)
+        for loops in (None, compiled):
+            native._state["loaded"] = loops
+            try:
+                frames = frame_files.JsonFrames(open_source(path), ["frames.json"])
+                data, bounds = frames.contents(range(len(frames)))
+                pieces = [json.loads(data[a:b]) for a, b in zip(bounds[::2], bounds[1::2], strict=True)]
+                found.append((frames.names, frames.videos, frames.positions, frames.bare, pieces))
+            except MissingError as error:
+                found.append(error.message)
+            finally:
+                native._state["loaded"] = None
+        assert found[0] == found[1], content

@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 import msgspec
 
 from bddzoo.datasets.classes import INS_SEG, ClassSet
-from bddzoo.datasets.formats.coco_index import Places, index_annotations
 from bddzoo.datasets.formats.frames import (
+    CHUNK_BYTES,
     INS_ALIASES,
     Frame,
     Label,
@@ -23,9 +23,11 @@ from bddzoo.datasets.formats.frames import (
     joined,
     read_places,
 )
+from bddzoo.datasets.formats.json_index import index_list
 from bddzoo.datasets.formats.labels import FLAGS, FrameLabels, Item
 from bddzoo.datasets.formats.polygons import coco_polygons
 from bddzoo.datasets.formats.rle import decode_rle
+from bddzoo.datasets.native import native
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
 from bddzoo.files import atomic_open, is_inside
@@ -163,7 +165,7 @@ class CocoFrames:
             )
         # Annotations by image, or only where in the file they lie.
         self._annotations: dict[int | str, list[_Annotation]] = {}
-        self._places: Places = {}
+        self._places: dict[int | str, list[tuple[int, int]]] = {}
         data = self._index(truth if results else None)
         if data is None:
             data = _decoded(source, member, list[_Annotation] if results else _Coco)
@@ -182,21 +184,36 @@ class CocoFrames:
 
     def _index(self, truth: CocoFrames | None) -> _Coco | None:
         """The file without its annotations, whose places are found; None where they have to be decoded."""
-        found = index_annotations(self.source, self._member, _STAND_IN)
-        if found is None:
+        loops = native()
+        if loops is None:
+            return None
+        places: dict[int | str, list[tuple[int, int]]] = defaultdict(list)
+        last: int | None = None
+
+        def read(held: bytes, state: array[int], offset: int) -> None:
+            nonlocal last
+            runs = loops.annotations(held, state)
+            for image, start, end in zip(runs[::3], runs[1::3], runs[2::3], strict=True):
+                begin = places[image].pop()[0] if image == last else offset + start
+                places[image].append((begin, offset + end))
+                last = image
+
+        chunks = self.source.chunks(self._member, CHUNK_BYTES)
+        around = index_list(chunks, "annotations", _STAND_IN, read)
+        if around is None:
             return None
         try:
             if truth:
-                data = _Coco(truth._images, _RESULTS.decode(found[0]), truth._categories)
+                data = _Coco(truth._images, _RESULTS.decode(around), truth._categories)
             else:
-                data = msgspec.json.decode(found[0], type=_Coco)
+                data = msgspec.json.decode(around, type=_Coco)
         except json_errors():
             return None
         # The stand-in is there once, so it was the list of annotations that it stands in for.
         known = {image.id for image in data.images}
-        if len(data.annotations) != 1 or data.annotations[0].score != _MARK or not found[1].keys() <= known:
+        if len(data.annotations) != 1 or data.annotations[0].score != _MARK or not places.keys() <= known:
             return None
-        self._places = found[1]
+        self._places = places
         return _Coco(data.images, [], data.categories)
 
     def __len__(self) -> int:

@@ -10,13 +10,14 @@ from typing import Any, NoReturn, Protocol
 
 import msgspec
 
-from bddzoo.datasets.formats.json_index import OutlineError, frame_regions
+from bddzoo.datasets.formats.json_index import MAX_FRAMES, OutlineError, frame_regions, index_list
+from bddzoo.datasets.native import native
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
 from bddzoo.reading import json_errors
 from bddzoo.text import printable
 
-CHUNK_BYTES = 1 << 22
+CHUNK_BYTES = 1 << 19
 # Frames that are looked at to learn which task the labels of a file are of.
 LOOKED_AT = 50
 # So much between two frames is read, too, rather than skipped.
@@ -208,7 +209,44 @@ class JsonFrames:
         for member in members:
             self._add(member)
 
+    def _index(self, member: str) -> bool:
+        """Find the frames of an everyday file in one go."""
+        loops = native()
+        if loops is None:
+            return False
+        places: list[tuple[str, int, int]] = []
+        heads: list[tuple[str, str | None, int | None]] = []
+
+        def read(held: bytes, state: array[int], offset: int) -> None:
+            items = iter(loops.frames(held, state))
+            for start, end, *words in zip(*[items] * 8, strict=True):
+                places.append((member, offset + start, offset + end))
+                name, video, number = (
+                    None if at < 0 else held[at : at + size].decode()
+                    for at, size in zip(words[::2], words[1::2], strict=True)
+                )
+                heads.append((name or "", video, None if number is None else int(number)))
+
+        try:
+            around = index_list(self.source.chunks(member, CHUNK_BYTES), "frames", b"-1.5e300", read)
+            outline = around and msgspec.json.decode(around)
+        except json_errors():
+            return False
+        bare = isinstance(outline, list)
+        frames = outline.get("frames") if isinstance(outline, dict) else outline
+        if frames != [-1.5e300] or len(places) > MAX_FRAMES:
+            return False
+        self.bare &= bare
+        self._places += places
+        for name, video, number in heads:
+            self.names.append(name)
+            self.videos.append(video)
+            self.positions.append(number)
+        return True
+
     def _add(self, member: str) -> None:
+        if self._index(member):
+            return
         where = self.source.where(member)
         heads: dict[int, _Head] = {}
 

@@ -8,6 +8,7 @@ ordinary JSON and says which of the numbers are frames.
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bddzoo.datasets.native import native
 from bddzoo.lazy_numpy import np
 from bddzoo.reading import json_errors
 
@@ -93,6 +93,47 @@ def frame_regions(
     return [(scan.starts[f], scan.ends[f]) for f in frames], bare
 
 
+def index_list(
+    chunks: Iterable[bytes], key: str, stand_in: bytes, read: Callable[[bytes, array[int], int], None]
+) -> bytes | None:
+    """Find the items of the list that a file is, or that it has below a key, without holding them.
+
+    Args:
+        chunks: The file's bytes, in pieces of any size.
+        key: Of the list, if the file is an object.
+        stand_in: Put into the list in place of its items.
+        read: Called with bytes of the list, a state (see `Native.annotations`) and their place in the file.
+
+    Returns:
+        The file with the stand-in; whoever decodes it sees whether it stands in the right list. None where an
+        item is unusual.
+    """
+    pattern = re.compile(rb'"%b"\s*:\s*\[' % key.encode())
+    around, held, begun = bytearray(), b"", False
+    offset, state = 0, array("q", [1, 0, 0])
+    for chunk in chunks:
+        held += chunk
+        if len(around) + len(held) > MAX_FRAME:
+            return None
+        if not begun:
+            text = held.lstrip(SPACE)
+            found = None if text.startswith(b"[") else pattern.search(held)
+            at = found.end() if found else len(held) - len(text) + 1
+            begun = found is not None or text.startswith(b"[")
+            if not begun:
+                continue
+            around += held[:at] + stand_in + b"]"
+            offset, held = at, held[at:]
+        if not state[2]:
+            state[1] = 0
+            read(held, state, offset)
+            offset, held = offset + state[1], held[state[1] :]
+        if state[2]:
+            around += held
+            held = b""
+    return bytes(around) if state[2] else None
+
+
 def _without_mark(head: bytes) -> bytes:
     """The start of a file with spaces in place of a byte order mark.
 
@@ -141,12 +182,6 @@ def _add(scan: _Scan, chunk: bytes) -> None:
 
 def _edges(scan: _Scan, chunk: bytes) -> tuple[list[int], list[int]]:
     """Where outermost objects begin and end in a chunk; carries the state over to the next one."""
-    loops = native()
-    if loops is not None:
-        state = array("q", [scan.depth, scan.in_string, scan.escaped, scan.base, 0])
-        places = loops.outline(chunk, state)
-        scan.depth, scan.in_string, scan.escaped = state[0], bool(state[1]), bool(state[2])
-        return [p >> 1 for p in places if not p & 1], [(p >> 1) + 1 for p in places if p & 1]
     data = np.frombuffer(chunk, np.uint8)
     quotes = _real_quotes(scan, data)
     braces = np.flatnonzero((data == OPEN) | (data == CLOSE))
