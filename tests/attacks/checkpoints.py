@@ -276,6 +276,68 @@ def _lies() -> Iterator[tuple[str, bytes]]:
     yield "bomb of opcodes", zipped(b"\x80\x02" + b"N0" * 30_000_000 + b"}.", packed=True)
 
 
+def _forms() -> Iterator[tuple[str, bytes]]:
+    """Pickles that lead in circles, rebuild by other ways, or lie in archives of odd forms."""
+    import torch
+
+    warnings.simplefilter("ignore", UserWarning)  # of names that are in an archive twice, which is meant
+
+    def state(value: bytes) -> bytes:
+        return zipped(b"\x80\x02}X\x0a\x00\x00\x00state_dict" + value + b"s.")
+
+    yield "circle dict", state(b"}q\x01X\x01\x00\x00\x00ah\x01s")
+    yield "circle list", state(b"}X\x01\x00\x00\x00a]q\x01h\x01as")
+    yield "circle root", zipped(b"\x80\x02}q\x00X\x0a\x00\x00\x00state_dicth\x00s.")
+    yield "name twice", state(b"}X\x01\x00\x00\x00aK\x01sX\x01\x00\x00\x00aK\x02s")
+    yield "name None", state(b"}NK\x01s")
+    yield "name bytes", state(b"}C\x01aK\x01s")
+    yield "frozenset", zipped(b"\x80\x04(K\x01K\x02\x91.")
+    yield "protocol 9", zipped(b"\x80\x09}.")
+    yield "no STOP", zipped(b"\x80\x02}")
+    yield "many STOP", zipped(b"\x80\x02}" + b"." * 5_000_000)
+    yield (
+        "many memos",
+        zipped(b"\x80\x02}" + b"".join(b"r" + struct.pack("<I", i) for i in range(400_000)) + b"."),
+    )
+    yield "many marks", zipped(b"\x80\x02" + b"(" * 5_000_000 + b"}.")
+    yield "many tuples", zipped(b"\x80\x02" + b")0" * 3_000_000 + b"}.")
+    yield "long names", state(b"}(" + b"".join(b"X" + struct.pack("<I", 50_000) + b"%05d" % i + b"a" * 49_995 + b"K\x01" for i in range(100)) + b"u")  # fmt: skip
+    for name, function, arguments in (
+        ("meta tensor", torch._utils._rebuild_meta_tensor_no_storage, (torch.float32, (2**40,), (1,), False)),
+        ("sparse", torch._utils._rebuild_sparse_tensor, (torch.sparse_coo, (None, None, (3,)))),
+        ("parameter of nothing", torch._utils._rebuild_parameter, (None, True, None)),
+        ("type of nothing", torch._tensor._rebuild_from_type_v2, (len, list, (), {})),
+        ("storage of text", torch._utils._rebuild_tensor_v2, ("x", 0, (4,), (1,), False, None)),
+        ("size of text", torch._utils._rebuild_tensor_v2, (Stored(), 0, ("4",), (1,), False, None)),
+        ("size of floats", torch._utils._rebuild_tensor_v2, (Stored(), 0, (4.5,), (1,), False, None)),
+        ("size of big integers", torch._utils._rebuild_tensor_v2, (Stored(), 2**70, (2**70,), (2**70,), False, None)),
+        ("stride missing", torch._utils._rebuild_tensor_v2, (Stored(), 0, (2, 2), (), False, None)),
+        ("hooks", torch._utils._rebuild_tensor_v2, (Stored(), 0, (4,), (1,), True, {"a": 1})),
+        ("wrong kind of storage", torch._utils._rebuild_tensor_v2, (Stored(kind=torch.BoolStorage), 0, (4,), (1,), False, None)),
+    ):  # fmt: skip
+        content = {"state_dict": collections.OrderedDict(a=Rebuilt(function, *arguments))}
+        yield f"rebuilt {name}", zipped(_dumped(content), (("0", FOUR),))
+    good = zipped(b"\x80\x02}.")
+    yield "zip behind noise", os.urandom(5000) + good
+    yield "zip before noise", good + os.urandom(5000)
+    yield "zip in a comment", good[:-2] + struct.pack("<H", len(good)) + good
+    yield "zip twice", good + good
+    yield "zip data twice", zipped(b"\x80\x02}.", more=[("archive/data.pkl", pickle.dumps(Runs(), 2))])
+    yield "zip of zips", zipped(good)
+    yield (
+        "zip names",
+        zipped(
+            b"\x80\x02}.", more=[(f"archive/{name}", b"") for name in ("../../x", "\x1b[2J", "a" * 60_000)]
+        ),
+    )
+    for at, name in ((6, "encrypted"), (8, "coding"), (22, "size"), (26, "name length")):
+        changed = bytearray(good)
+        changed[at] ^= 0xFF if at != 6 else 1
+        directory = changed.rindex(b"PK\1\2")
+        changed[directory + at + 2] ^= 0xFF if at != 6 else 1
+        yield f"zip with another {name}", bytes(changed)
+
+
 def _saved() -> Iterator[tuple[str, bytes]]:
     """What `torch.save` writes of odd things."""
     import torch
@@ -356,6 +418,7 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
     for name, data in (
         *_code(),
         *_lies(),
+        *_forms(),
         *_saved(),
         *_safe(),
         ("nothing", b""),

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a hostile thing a line
 """Hostile labels and predictions: sizes, counts, nesting, names, numbers, images, archives, devices."""
 
 from __future__ import annotations
@@ -89,6 +90,8 @@ def attacks(folder: Path) -> Iterator[Attack]:
             yield Attack(f"{name} ({path.name})", command, size_bytes=size)
     for name, root in _data_sets(inputs):
         yield Attack(name, ("data", "check", "--data", root))
+        overlay = ("vis", "overlay", "-t", "sem_seg", "-i", root / "images", "-l", root / "labels/sem_seg")
+        yield Attack(name, (*overlay, "-o", folder / f"out{next(number)}"))
 
 
 def _commands(path: Path, gt: Path, images: Path, out: Path) -> Iterator[tuple[object, ...]]:
@@ -126,6 +129,18 @@ def _json_files(folder: Path) -> Iterator[tuple[str, Path]]:
     for name, polygon in POLYGONS.items():
         outline = {"vertices": polygon, "types": "L" * len(polygon), "closed": True}
         bodies[f"polygon {name}"] = [_frame(label={"rle": None, "poly2d": [outline]})]
+    for name, value in {
+        **NUMBERS,
+        "dict": {"a": 1},
+        "nulls": [None],
+        "numbers": [1, 2],
+        "deep": [[[[]]]],
+    }.items():
+        bodies[f"labels {name}"] = [_frame(labels=value)]
+        bodies[f"flags {name}"] = [_frame(label={"attributes": {"crowd": value, "ignored": value}})]
+        bodies[f"video {name}"] = [_frame(videoName=value, frameIndex=value)]
+        bodies[f"frames {name}"] = {"frames": value, "groups": value, "config": value}
+    bodies["groups"] = {"groups": [{"name": "g"}] * 100_000, "frames": [_frame()]}
     bodies["frames twice"] = [_frame(), _frame()]
     bodies["many frames"] = [{"name": f"{i}", "labels": []} for i in range(2000)]
     bodies["many labels"] = [
@@ -248,8 +263,49 @@ def _other_files(folder: Path) -> Iterator[tuple[str, Path]]:
     yield "null device", Path("/dev/null")
 
 
+def _bombs() -> dict[str, bytes]:
+    """Images of few bytes that say they are huge, and chunks that unfold."""
+    frame = struct.pack(">BHHB", 8, 65_500, 65_500, 3) + b"\1\x22\0\2\x11\1\3\x11\1"
+    scan = b"\xff\xda\0\x0c\3\1\0\2\x11\3\x11\0\x3f\0" + bytes(3000) + b"\xff\xd9"
+    profile = zlib.compress(bytes(200_000_000), 9)
+
+    def with_chunk(kind: bytes, data: bytes) -> bytes:
+        good = png(64, 32, colour=2)
+        packed = struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return good[:33] + packed + good[33:]
+
+    tiff = b"".join(
+        struct.pack("<HHII", tag, 4, 1, value)
+        for tag, value in ((256, 60_000), (257, 60_000), (258, 8), (259, 1), (262, 1), (273, 200), (278, 60_000), (279, 1))
+    )  # fmt: skip
+    return {
+        "jpg": b"\xff\xd8\xff\xc0" + struct.pack(">H", len(frame) + 2) + frame + scan,
+        "gif": b"GIF89a" + struct.pack("<HHBBB", 65_500, 65_500, 0xF0, 0, 0) + bytes(6)
+        + b"," + struct.pack("<HHHHB", 0, 0, 65_500, 65_500, 0) + b"\2\2L\1\0;",
+        "bmp": b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0),
+        "bmp coded": b"BM" + struct.pack("<IHHI", 1000, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, 2**31 - 1, -2**31, 1, 8, 1, 0, 0, 0, 0, 0) + bytes(900),
+        "tif": b"II*\0" + struct.pack("<IH", 8, 8) + tiff + bytes(4),
+        "tif circle": b"II*\0" + struct.pack("<IH", 8, 0) + struct.pack("<I", 8) + bytes(100),
+        "webp": b"RIFF" + struct.pack("<I", 30) + b"WEBPVP8X" + struct.pack("<I", 10) + b"\0" * 4 + b"\xff\x3f\0\xff\x3f\0" + b"VP8L" + struct.pack("<I", 5) + b"\x2f\xff\xff\xff\x0f",
+        "unfolding profile": with_chunk(b"iCCP", b"x\0\0" + profile),
+        "unfolding text": with_chunk(b"zTXt", b"x\0\0" + profile),
+        "damaged exif": with_chunk(b"eXIf", b"II*\0" + struct.pack("<I", 8) + b"\xff" * 65_000),
+        "endless chunk": with_chunk(b"tEXt", b"") .replace(b"\0\0\0\0tEXt", b"\xff\xff\xff\xfftEXt"),
+        "pgm": b"P5\n60000 60000\n255\n" + bytes(100),
+        "hdr": b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 60000 +X 60000\n" + bytes(100),
+        "jp2": b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 \0\0\0\0jp2 " + bytes(100),
+        "exr": b"\x76\x2f\x31\x01\2\0\0\0" + bytes(200),
+    }  # fmt: skip
+
+
 def _data_sets(folder: Path) -> Iterator[tuple[str, Path]]:
     """Folders of BDD100K with a hostile image and label in them."""
+    for name, content in _bombs().items():
+        root = folder / f"image {name}"
+        for place, data in (("images/10k/val", content), ("labels/sem_seg/masks/val", png(64, 32))):
+            (root / place).mkdir(parents=True)
+            (root / place / "a.png").write_bytes(data)
+        yield f"data set of image {name}", root
     for label in sorted(folder.glob("png *")):
         root = folder / f"data {label.name}"
         images, masks = root / "images/10k/val", root / "labels/sem_seg/masks/val"

@@ -192,6 +192,9 @@ COCO = {
     "negative RLE": (coco({"counts": [-5, 5], "size": [3, -3]}), "do not describe"),
     "short RLE": (coco({"counts": [5], "size": [3, 3]}), "do not describe"),
     "no counts": (coco({"size": [3, 3]}), "not an RLE"),
+    "counts of a number": (coco({"counts": 4_000_000_000, "size": [3, 3]}), "not an RLE"),
+    "counts of a large number": (coco({"counts": 10**30, "size": [3, 3]}), "not an RLE"),
+    "endless size": (coco({"counts": "0", "size": [float("inf"), 3]}), "not a COCO file"),
     "category": (coco([TRIANGLE], categories=[{"id": 4, "name": "car"}]), "has category 3"),
     "category twice": (
         coco([TRIANGLE], categories=[{"id": 3, "name": "car"}, {"id": 3, "name": "bus"}]),

@@ -156,8 +156,10 @@ def _checked(rle: Mapping[str, Any], where: str) -> tuple[tuple[int, int], bytes
     try:
         height, width = (int(v) for v in rle["size"])
         counts = rle["counts"]
-        counts = counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
-    except (KeyError, TypeError, ValueError) as error:
+        counts = counts.encode("ascii") if isinstance(counts, str) else counts
+        if not isinstance(counts, bytes):  # of a number, bytes() would make as many zeros
+            raise TypeError
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise MissingError(f"{where}: not an RLE with 'counts' and 'size': {type(error).__name__}") from None
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
         raise MissingError(f"{where}: an RLE of size {[height, width]}, which can't be meant")
