@@ -78,7 +78,7 @@ def command(
 
 def _print(app: App, models: Sequence[Model], names: list[str]) -> None:
     from bddzoo.registry.query import column
-    from bddzoo.reports.text import csv_table, markdown_table
+    from bddzoo.text import csv_table, markdown_table
 
     form = app.format or "table"
     empty = "" if form == "csv" else "-"

@@ -14,8 +14,7 @@ import click
 
 from bddzoo.errors import UsageError
 from bddzoo.files import is_special
-from bddzoo.reports.text import width
-from bddzoo.text import picked, printable
+from bddzoo.text import picked, printable, width
 
 if TYPE_CHECKING:
     from bddzoo.results import VerdictReport

@@ -12,8 +12,7 @@ from bddzoo.cli.app import App, json_text
 from bddzoo.cli.output import number, table, wrapped
 from bddzoo.errors import MissingError, UsageError, install_hint
 from bddzoo.files import write_bytes
-from bddzoo.reports.text import csv_table
-from bddzoo.text import number_of
+from bddzoo.text import csv_table, number_of
 
 if TYPE_CHECKING:
     from bddzoo.evaluation.metrics.errors import ErrorAccumulator

@@ -13,7 +13,7 @@ from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, Named, global_options
 from bddzoo.cli.main import COMMANDS, LazyGroup
 from bddzoo.errors import ExitCode, MissingError, UsageError
-from bddzoo.reports.text import markdown_table
+from bddzoo.text import markdown_table
 
 if TYPE_CHECKING:
     from bddzoo.registry.model import Model, Section

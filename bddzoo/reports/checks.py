@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.reading import json_errors, read_limited
-from bddzoo.reports.text import markdown_table
+from bddzoo.text import markdown_table
 
 if TYPE_CHECKING:
     from bddzoo.results import MetricVerdict

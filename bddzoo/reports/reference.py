@@ -12,7 +12,7 @@ from bddzoo.config import SETTINGS
 from bddzoo.errors import MEANINGS
 from bddzoo.registry.model import Model
 from bddzoo.reports.facts import protocol_rows
-from bddzoo.reports.text import markdown_table
+from bddzoo.text import markdown_table
 
 
 def exit_codes() -> str:

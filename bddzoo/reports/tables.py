@@ -25,8 +25,7 @@ from bddzoo.reports.facts import (
     synthetic_mark,
     url_of,
 )
-from bddzoo.reports.text import markdown_table
-from bddzoo.text import number_of
+from bddzoo.text import markdown_table, number_of
 
 if TYPE_CHECKING:
     from bddzoo.errors import IntegrityError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bddzoo.reports.text import width
+from bddzoo.text import width
 from tests.cli.test_one_instrument import EVERY
 from tests.support.terminal import session
 

@@ -22,7 +22,7 @@ from bddzoo.reports.tables import (
     section_tables,
     settings_text,
 )
-from bddzoo.reports.text import csv_table, markdown_table
+from bddzoo.text import csv_table, markdown_table
 from tests.registry.facts import PUBLISHED
 
 REGISTRY = load_registry()

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from bddzoo.cli.app import json_text
 from bddzoo.cli.output import table
-from bddzoo.reports.text import csv_table, markdown_table, width
-from bddzoo.text import printable_lines
+from bddzoo.text import csv_table, markdown_table, printable_lines, width
 
 HOSTILE = [
     "<script>alert(1)</script>",
