@@ -13,7 +13,7 @@ from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
 from bddzoo.cli.output import field_text, number
 from bddzoo.cli.select import Selection
-from bddzoo.cli.weights import kind_of, obtain_or_recipe
+from bddzoo.cli.weights import kind_of, recipe_or_weights
 from bddzoo.errors import BddzooError, ExitCode, MissingError, UsageError
 from bddzoo.files import format_size
 from bddzoo.text import picked
@@ -151,8 +151,10 @@ def command(
     if kind == "file" and len(models) > 1:
         raise UsageError("--weights FILE is of one model", hint="name one model")
 
+    obtain = recipe_or_weights(app, weights, sources, offline=offline)
+
     def subject(model: Model) -> BenchTarget:
-        return BenchTarget(model, obtain_or_recipe(app, model, weights, sources, offline=offline), kind)
+        return BenchTarget(model, obtain(model), kind)
 
     groups = [models] if paired else [[model] for model in models]
     records: list[SpeedRecord] = []

@@ -83,7 +83,7 @@ def command(
     name what to look at says which. One that cannot be looked at is `missing`, never a pass.
     """
     from bddzoo.cli.progress import Bar
-    from bddzoo.cli.weights import obtain_weights
+    from bddzoo.cli.weights import weights_from
     from bddzoo.engines.ops import warn_of_mmcv
     from bddzoo.reports.checks import read_checks
     from bddzoo.results.links import LINKS, ModelCheck
@@ -116,7 +116,7 @@ def command(
             if dataset not in roots:
                 roots[dataset] = find_data(app, data, dataset)
             checker = EvidenceChecker(
-                weights=lambda model: obtain_weights(app, model, None, sources, offline=run.offline),
+                weights=weights_from(app, None, sources, offline=run.offline),
                 warn=bar.warn,
                 command=["bddzoo", *sys.argv[1:]],
                 data=roots[dataset],

@@ -11,6 +11,7 @@ from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
 from bddzoo.cli.output import check_target
 from bddzoo.cli.select import Selection
+from bddzoo.cli.weights import Obtain, weights_from
 from bddzoo.errors import UsageError
 from bddzoo.files import explain, format_size
 from bddzoo.version import __version__
@@ -49,23 +50,18 @@ def command(
     targets = [out or Path(f"{model.id}.{form}") for model in models]
     for target in targets:
         check_target(target, force)
-    rows = [
-        _convert(app, model, target, weights, sources, offline=offline)
-        for model, target in zip(models, targets, strict=True)
-    ]
+    obtain = weights_from(app, weights, sources, offline=offline)
+    rows = [_convert(app, model, target, obtain) for model, target in zip(models, targets, strict=True)]
     if app.json:
         app.data_json(rows[0] if len(rows) == 1 else rows)
 
 
-def _convert(
-    app: App, found: Model, target: Path, weights: Path | None, sources: tuple[str, ...], *, offline: bool
-) -> dict[str, Any]:
+def _convert(app: App, found: Model, target: Path, obtain: Obtain) -> dict[str, Any]:
     from bddzoo.artifacts.tensors import write_safetensors
     from bddzoo.cli.progress import Bar
-    from bddzoo.cli.weights import obtain_weights
     from bddzoo.engines.checkpoint import read_checkpoint
 
-    path, used = obtain_weights(app, found, weights, sources, offline=offline)
+    path, used = obtain(found)
     facts = {
         "format": "pt",
         "model": found.id,

@@ -11,6 +11,7 @@ from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
 from bddzoo.cli.output import describe_verdict, number, verdict_json
 from bddzoo.cli.select import Selection, dataset_of, need_data, under_protocol, with_runtime
+from bddzoo.cli.weights import Obtain, weights_from
 from bddzoo.errors import BddzooError, ExitCode, UsageError
 from bddzoo.text import number_of
 
@@ -70,6 +71,7 @@ def command(
     from bddzoo.inference.load import check_device_name
     from bddzoo.results import check_root, default_root
 
+    obtain = weights_from(app, weights, sources, offline=run.offline)
     models = [under_protocol(app, model, run.protocol) for model in selection.models(app)]
     if len(models) > 1 and weights is not None:
         raise UsageError("--weights are those of one model", hint="name one model")
@@ -83,9 +85,9 @@ def command(
         chosen = with_runtime(app, speedups, model, run.device, results)
         options = run.options(out=folder, overwrite=force, skip_bad=skip_bad, speedups=chosen)
         root = need_data(app, data, dataset_of(model))
-        job = EvalRun(app, model, root, options, results, resume, accept_prefix)
+        job = EvalRun(app, model, root, options, obtain, results, resume, accept_prefix)
         try:
-            row, code = job.run(weights, sources, offline=run.offline)
+            row, code = job.run()
         except BddzooError as error:
             if len(models) == 1:
                 raise
@@ -112,6 +114,7 @@ class EvalRun:
         model: The model, under the protocol that it is to be tested by.
         data: Root of the data set.
         options: How it is run.
+        obtain: Finds its weights.
         results: Folder of records; None for the default one.
         resume: Go on with predictions of an interrupted run, where nothing is scored.
         accept_prefix: The first digits of the weights' digest are enough, where no more are known.
@@ -121,22 +124,20 @@ class EvalRun:
     model: Model
     data: Path
     options: MeasureOptions
+    obtain: Obtain
     results: Path | None
     resume: bool
     accept_prefix: bool
 
-    def run(
-        self, weights: Path | None, sources: tuple[str, ...], *, offline: bool
-    ) -> tuple[dict[str, Any], ExitCode]:
+    def run(self) -> tuple[dict[str, Any], ExitCode]:
         """Measure, record and judge; returns the data for JSON and the exit status."""
         from bddzoo.cli.progress import Bar
-        from bddzoo.cli.weights import obtain_weights
         from bddzoo.results import default_root, judge, write_record
         from bddzoo.runs.measure import Watcher, check_data, measure
 
         app, model = self.app, self.model
         if (images := self._unlabelled()) is not None:
-            return self._predict(images, weights, sources, offline=offline)
+            return self._predict(images)
         if self.resume:
             raise UsageError(
                 f"--resume goes on with predictions, and split '{self.options.split}' is scored in one run",
@@ -144,7 +145,7 @@ class EvalRun:
             )
         # Looked at before anything is downloaded: a wrong folder should not cost a gigabyte.
         check_data(model, self.data, self.options, Watcher())
-        path, used = obtain_weights(app, model, weights, sources, offline=offline)
+        path, used = self.obtain(model)
         with Bar(app, model.id) as bar:
             watcher = Watcher(bar.step, bar.update, bar.warn)
             typed = ["bddzoo", *sys.argv[1:]]
@@ -194,9 +195,7 @@ class EvalRun:
             return None
         return {frame.name: frame.image for frame in frames[: self.options.limit]}
 
-    def _predict(
-        self, images: dict[str, Path], weights: Path | None, sources: tuple[str, ...], *, offline: bool
-    ) -> tuple[dict[str, Any], ExitCode]:
+    def _predict(self, images: dict[str, Path]) -> tuple[dict[str, Any], ExitCode]:
         """Write the predictions of a split without labels: nothing is scored or judged."""
         from bddzoo.cli.predict import run_prediction
         from bddzoo.evaluation.submission import PACKED
@@ -204,7 +203,7 @@ class EvalRun:
 
         app, split = self.app, self.options.split
         job = Prediction(self.model, images, self.options, resume=self.resume)
-        found = run_prediction(app, job, weights, sources, offline=offline)
+        found = run_prediction(app, job, self.obtain)
         said = f"{self.model.id}: split '{split}' has no labels, so nothing was scored or judged"
         if self.model.task in PACKED:
             command = f"bddzoo pack -t {self.model.task} -r {job.out} -o submission.zip"

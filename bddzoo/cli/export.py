@@ -12,7 +12,7 @@ from bddzoo.cli.app import App
 from bddzoo.cli.bench import Size
 from bddzoo.cli.output import check_target
 from bddzoo.cli.select import Selection
-from bddzoo.cli.weights import kind_of, obtain_or_recipe
+from bddzoo.cli.weights import kind_of, recipe_or_weights
 from bddzoo.errors import ExitCode, UsageError
 from bddzoo.files import explain, format_size
 
@@ -79,9 +79,10 @@ def command(
     need_packages(form)
     if not no_check:
         need_packages(_runtime_of(targets[0]))
+    obtain = recipe_or_weights(app, weights, sources, offline=offline)
     rows, codes = [], []
     for model, target in zip(models, targets, strict=True):
-        runner = _load(app, model, weights, sources, offline=offline)
+        runner = _load(model, obtain(model))
         row, code = _write(
             app, runner, target, size, None if batch == "dynamic" else int(batch), argmax, kind, not no_check
         )
@@ -96,11 +97,10 @@ def _runtime_of(path: Path) -> str:
     return "openvino" if path.suffix == ".xml" else "onnxruntime"
 
 
-def _load(app: App, model: Model, weights: Path, sources: tuple[str, ...], *, offline: bool) -> Runner:
+def _load(model: Model, path: Path | None) -> Runner:
     from bddzoo.engines.load import build_network, load_model, make_runner
     from bddzoo.engines.recipe import GAIN, recipe_state
 
-    path = obtain_or_recipe(app, model, weights, sources, offline=offline)
     if path is not None:
         return load_model(model, path)
     module = build_network(model)

@@ -283,7 +283,7 @@ WEIGHTS = _path("--weights", metavar="FILE", help="Weights to use instead of the
 
 
 def weights_or_recipe(default: str) -> Any:
-    """Weights for what needs no trained ones; see `bddzoo.cli.weights.obtain_or_recipe`."""
+    """Weights for what needs no trained ones; see `bddzoo.cli.weights.recipe_or_weights`."""
     return option(
         "--weights",
         type=Named(),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
 from bddzoo.cli.select import Selection, dataset_of, need_data, under_protocol, with_runtime
+from bddzoo.cli.weights import Obtain, weights_from
 from bddzoo.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def command(
         raise UsageError("--weights are those of one model", hint="name one model")
     check_device_name(run.device)
     warn_of_mmcv()
+    obtain = weights_from(app, weights, sources, offline=run.offline)
     rows, failed = [], False
     for model in models:
         folder = out / model.id if len(models) > 1 else out
@@ -85,7 +87,7 @@ def command(
         chosen = with_runtime(app, speedups, model, run.device, None)
         options = run.options(out=folder, overwrite=force, speedups=chosen)
         job = Prediction(model, found, options, Style(alpha=alpha, min_score=min_score), resume=resume)
-        row = run_prediction(app, job, weights, sources, offline=run.offline)
+        row = run_prediction(app, job, obtain)
         failed = failed or bool(row["failures"])
         rows.append(row)
     if app.json:
@@ -93,9 +95,7 @@ def command(
     return int(ExitCode.MISSING if failed else ExitCode.OK)
 
 
-def run_prediction(
-    app: App, job: Prediction, weights: Path | None, sources: tuple[str, ...], *, offline: bool
-) -> dict[str, Any]:
+def run_prediction(app: App, job: Prediction, obtain: Obtain) -> dict[str, Any]:
     """Fetch the weights, predict, and say what is in the images; returns the data for JSON.
 
     Raises:
@@ -103,10 +103,9 @@ def run_prediction(
         MissingError: A process died, likewise.
     """
     from bddzoo.cli.progress import Bar
-    from bddzoo.cli.weights import obtain_weights
     from bddzoo.runs.loop import Watcher
 
-    path, used = obtain_weights(app, job.model, weights, sources, offline=offline)
+    path, used = obtain(job.model)
     with Bar(app, job.model.id) as bar:
         found = job.run(path, used, Watcher(bar.step, bar.update, bar.warn))
     if found.trouble is not None:

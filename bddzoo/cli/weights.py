@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,51 +14,52 @@ if TYPE_CHECKING:
     from bddzoo.results import WeightsUsed
 
 
+Obtain = Callable[[Model], "tuple[Path, WeightsUsed]"]
+
+
 def kind_of(weights: Path) -> str:
     """What `--weights random|zoo|FILE` names: `random`, `zoo` or `file`."""
     return str(weights) if str(weights) in ("random", "zoo") else "file"
 
 
-def obtain_or_recipe(
-    app: App, model: Model, weights: Path, sources: Sequence[str], *, offline: bool = False
-) -> Path | None:
-    """Path of the weights that `--weights random|zoo|FILE` names; None for those by the recipe.
-
-    Raises:
-        BddzooError: See `obtain_weights`.
-    """
+def recipe_or_weights(
+    app: App, weights: Path, sources: Sequence[str], *, offline: bool = False
+) -> Callable[[Model], Path | None]:
+    """Finds the weights that `--weights random|zoo|FILE` names; None for those by the recipe."""
     kind = kind_of(weights)
     if kind == "random":
-        return None
-    return obtain_weights(app, model, weights if kind == "file" else None, sources, offline=offline)[0]
+        return lambda _: None
+    obtain = weights_from(app, weights if kind == "file" else None, sources, offline=offline)
+    return lambda model: obtain(model)[0]
 
 
-def obtain_weights(
-    app: App, model: Model, weights: Path | None, sources: Sequence[str], *, offline: bool = False
-) -> tuple[Path, WeightsUsed]:
-    """Path of the weights, and what is known of them.
+def weights_from(app: App, weights: Path | None, sources: Sequence[str], *, offline: bool = False) -> Obtain:
+    """Finds the path of a model's weights, and what is known of them.
 
     Args:
         app: Global options.
-        model: The model.
         weights: A file of the user; None to take the model's own from the cache or a source.
         sources: Folders or URLs that are asked before the registry's.
         offline: Open no connection.
 
-    Raises:
-        MissingError: No such file, or no source has it.
-        IntegrityError: A downloaded file is not the one that the registry means.
-        NetworkError: No source could be reached.
+    Returns:
+        A function of the model. It raises `MissingError` where there is no such file, or no source has it,
+        `IntegrityError` for a download that is not what the registry means, and `NetworkError` where no
+        source could be reached.
     """
-    from bddzoo.artifacts import Cache, Fetcher
-    from bddzoo.cli.progress import make_reporter
-    from bddzoo.runs.weights import fetched_weights, given_weights
 
-    if weights is not None:
-        return given_weights(model, weights, app.warn)
-    with make_reporter(app, 1) as reporter:
-        fetcher = Fetcher(Cache(app.cache_dir), sources, offline=offline, progress=reporter)
-        return fetched_weights(model, fetcher)
+    def obtain(model: Model) -> tuple[Path, WeightsUsed]:
+        from bddzoo.artifacts import Cache, Fetcher
+        from bddzoo.cli.progress import make_reporter
+        from bddzoo.runs.weights import fetched_weights, given_weights
+
+        if weights is not None:
+            return given_weights(model, weights, app.warn)
+        with make_reporter(app, 1) as reporter:
+            fetcher = Fetcher(Cache(app.cache_dir), sources, offline=offline, progress=reporter)
+            return fetched_weights(model, fetcher)
+
+    return obtain
 
 
 def digest_tensors(path: Path) -> str:
