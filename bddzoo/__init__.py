@@ -8,16 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bddzoo.version import __version__
 
 if TYPE_CHECKING:
-    from bddzoo.api import (
-        BddzooError,
-        LoadedModel,
-        evaluate,
-        fetch,
-        judge,
-        load_model,
-        load_registry,
-        score,
-    )
+    from bddzoo.api import BddzooError, LoadedModel, evaluate, fetch, judge, load_model, load_registry, score
 
 
 __all__ = [

@@ -22,16 +22,7 @@ if TYPE_CHECKING:
     from bddzoo.results import Record, VerdictReport, WeightsUsed
     from bddzoo.runs.measure import Measurement
 
-__all__ = [
-    "BddzooError",
-    "LoadedModel",
-    "evaluate",
-    "fetch",
-    "judge",
-    "load_model",
-    "load_registry",
-    "score",
-]
+__all__ = ["BddzooError", "LoadedModel", "evaluate", "fetch", "judge", "load_model", "load_registry", "score"]
 
 
 def fetch(
@@ -198,11 +189,7 @@ def evaluate(
 
 
 def score(
-    task: str,
-    ground_truth: str | Path,
-    predictions: str | Path,
-    *,
-    score_file: str | Path | None = None,
+    task: str, ground_truth: str | Path, predictions: str | Path, *, score_file: str | Path | None = None
 ) -> Scores:
     """Score predictions on disk as the official BDD100K toolkit does, and refuse what it scores wrong.
 

@@ -20,11 +20,7 @@ from bddzoo.artifacts.digests import (
     tensors_known,
 )
 from bddzoo.artifacts.tensors import TensorDigester
-from bddzoo.artifacts.verification import (
-    HEAD_BYTES,
-    cut_short,
-    wrong_content,
-)
+from bddzoo.artifacts.verification import HEAD_BYTES, cut_short, wrong_content
 from bddzoo.errors import BddzooError, IntegrityError, MissingError, UsageError
 from bddzoo.files import copy_whole, explain, link_or_copy
 from bddzoo.registry.model import Artifact, Digest, DigestState, Model

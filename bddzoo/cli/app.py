@@ -181,6 +181,10 @@ class App:
         shown = f"{self._mark('warning:', 'yellow')} {printable(text, 2 * LONGEST_MESSAGE)}"
         _echo(self._event("warning", text=text) if self.json else shown, err=True)
 
+    def warn_of(self, error: Exception) -> None:
+        """Print an error as a warning: of one thing among many, which go on."""
+        self.warn(str(error))
+
     def warn_unverified(self, files: Sequence[tuple[str, str]]) -> None:
         """Say which files no whole digest proves.
 

@@ -226,7 +226,7 @@ def _known(app: App, root: Path, model: Model, options: BenchOptions, weights: s
     wanted |= {("file to file", 1)} if options.with_io else set()
     return [
         item
-        for item in scan_speed(root, lambda error: app.warn(str(error)))
+        for item in scan_speed(root, app.warn_of)
         if item.record.model == model.id
         and item.record.setting == (device.label, options.size, options.precision, options.runtime, weights)
         and item.record.environment.packages == packages
@@ -329,7 +329,7 @@ def list_speed(app: App, root: Path, selection: Selection, *, latest: bool) -> N
     """`results ls --speed`: a row for each record, of one image through the network."""
     from bddzoo.results.speed import scan_speed
 
-    known = scan_speed(root, lambda error: app.warn(str(error)))
+    known = scan_speed(root, app.warn_of)
     stored = selection.items(app, known, lambda item: (item.record.model, item.record.zoo))
     stored.sort(key=lambda item: (item.record.model, item.record.started))
     if latest:

@@ -207,7 +207,7 @@ def latency(
     from bddzoo.results.speed import scan_speed
 
     chosen = numbers.models(app)
-    stored = [i.record for i in scan_speed(default_root(results), lambda error: app.warn(str(error)))]
+    stored = [i.record for i in scan_speed(default_root(results), app.warn_of)]
     records = records_of(app, results, chosen.models) if measured else None
     points = by_latency(chosen, split, stored, records, device)
     title = f"{chosen.metric} on {split} against latency"
@@ -521,7 +521,7 @@ def records_of(app: App, results: Path | None, models: Sequence[Model]) -> list[
     root = default_root(results)
     wanted, known = {m.id for m in models}, {m.id for m in app.registry.models}
     records, gone = [], dict[str, int]()
-    for stored in scan_records(root, on_error=lambda error: app.warn(str(error))):
+    for stored in scan_records(root, on_error=app.warn_of):
         record = stored.record
         if record.model in wanted:
             records.append(record)

@@ -143,7 +143,7 @@ def prune(
     from bddzoo.results.manage import leftovers, remove_file, remove_records, superseded
 
     root = default_root(results)
-    old = superseded(root, keep, lambda error: app.warn(str(error)))
+    old = superseded(root, keep, app.warn_of)
     rest = leftovers(root)
     if app.json:
         paths = [str(item.path) for item in old] + [str(path) for path in rest]
@@ -214,7 +214,7 @@ def ls(
 
         list_speed(app, root, selection, latest=latest)
         return
-    known = scan_records(root, on_error=lambda error: app.warn(str(error)))
+    known = scan_records(root, on_error=app.warn_of)
     stored = selection.items(app, known, lambda item: (item.record.model, item.record.zoo))
     stored.sort(key=lambda item: (item.record.zoo, item.record.task, item.record.model, recency(item.record)))
     if latest:

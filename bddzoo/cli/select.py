@@ -198,7 +198,7 @@ def with_runtime(app: App, speedups: Speedups, model: Model, device: str, result
     eager = replace(speedups, runtime=EAGER)
     if resolve_device(device).type != "cpu" or eager != Speedups():
         return eager  # the others run on a CPU, and with no other speedup
-    records = [i.record for i in scan_speed(default_root(results), lambda error: app.warn(str(error)))]
+    records = [i.record for i in scan_speed(default_root(results), app.warn_of)]
     times = runtime_times(records, model.id, cpu_model())
     usable = {}
     for name, ms in times.items():
@@ -245,7 +245,7 @@ def find_named(app: App, results: Path | None, reference: str) -> StoredRecord:
     from bddzoo.results import default_root, find_record
 
     root, model = default_root(results), app.registry.by_id.get(reference)
-    found = find_record(root, reference, lambda error: app.warn(str(error)), model)
+    found = find_record(root, reference, app.warn_of, model)
     if model is not None:
         date = found.record.run.started[:10]
         app.say(f"{reference}: by its best record, {found.id} of {date}; 'bddzoo results ls' has all")

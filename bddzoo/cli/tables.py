@@ -138,7 +138,7 @@ def _speeds(app: App, device: str | None, results: Path | None) -> Speeds | None
     from bddzoo.results.speed import newest_speeds, scan_speed
 
     root = default_root(results)
-    records = [stored.record for stored in scan_speed(root, lambda error: app.warn(str(error)))]
+    records = [stored.record for stored in scan_speed(root, app.warn_of)]
     found = newest_speeds(records, device)
     if not found:
         known = ", ".join(newest_speeds(records))
@@ -152,7 +152,7 @@ def _render(app: App, sections: list[Section], style: str, results: Path | None,
         from bddzoo.reports.tables import measured_tables
         from bddzoo.results import default_root
 
-        return measured_tables(sections, default_root(results), lambda error: app.warn(str(error)))
+        return measured_tables(sections, default_root(results), app.warn_of)
     if style == "full":
         from bddzoo.reports.tables import render_page
 

@@ -107,9 +107,7 @@ DET = ClassSet(
 """The 10 classes of object detection."""
 
 DRIVABLE = ClassSet(
-    "drivable",
-    ("direct", "alternative", "background"),
-    ((219, 94, 86), (86, 211, 219), (0, 0, 0)),
+    "drivable", ("direct", "alternative", "background"), ((219, 94, 86), (86, 211, 219), (0, 0, 0))
 )
 """The classes of drivable area; `background` is not counted."""
 

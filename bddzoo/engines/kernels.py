@@ -18,12 +18,7 @@ FEW = 32
 
 
 def roi_align(
-    features: Tensor,
-    rois: Tensor,
-    size: tuple[int, int],
-    scale: float,
-    sampling_ratio: int,
-    aligned: bool,
+    features: Tensor, rois: Tensor, size: tuple[int, int], scale: float, sampling_ratio: int, aligned: bool
 ) -> Tensor:
     """Average of sample points in each bin of each RoI (He et al., ICCV 2017), on all of the CPU's cores.
 

@@ -48,10 +48,7 @@ _COMMON = {
 }
 
 _MMSEG = {
-    "segmentors": {
-        "EncoderDecoder": "encoder_decoder",
-        "CascadeEncoderDecoder": "cascade_encoder_decoder",
-    },
+    "segmentors": {"EncoderDecoder": "encoder_decoder", "CascadeEncoderDecoder": "cascade_encoder_decoder"},
     "backbones": {
         "HRNet": "hrnet",
         "ResNet": "resnet",

@@ -37,8 +37,7 @@ def network_of(model: Model) -> Network:
         )
     if model.network is None:
         raise UsageError(
-            f"model {model.id}: the registry has no network for it",
-            hint="'bddzoo list' shows what can run",
+            f"model {model.id}: the registry has no network for it", hint="'bddzoo list' shows what can run"
         )
     return model.network
 

@@ -205,11 +205,7 @@ def frame_iou(
     if loops is not None and len(sizes) == 1:
         pixels = mask_pixels(sizes.pop(), pred_where or gt_where)
         found = loops.mask_iou(
-            [*_counts(pred), *_counts(gt)],
-            len(pred),
-            pixels,
-            np.concatenate((pred_class, gt_class)),
-            crowd,
+            [*_counts(pred), *_counts(gt)], len(pred), pixels, np.concatenate((pred_class, gt_class)), crowd
         )
         if not isinstance(found, int):
             return found

@@ -232,11 +232,7 @@ class TrackWork:
         return out
 
     def _put_together(
-        self,
-        shared: NDArray[np.float64],
-        gt: _Side,
-        pred: _Side,
-        where: tuple[str, str],
+        self, shared: NDArray[np.float64], gt: _Side, pred: _Side, where: tuple[str, str]
     ) -> TrackFrame:
         """A frame from (predictions, objects) IoU, over the prediction's area for objects to be ignored."""
         for side, place in ((gt, where[0]), (pred, where[1])) if not self.options.official else ():

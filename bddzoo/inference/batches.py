@@ -171,11 +171,7 @@ def _tags(runner: Any, model: Model, x: torch.Tensor, batch: list[Prepared]) -> 
 
 
 def _sizes(batch: list[Prepared]) -> tuple[list[Any], list[Any], list[Any]]:
-    return (
-        [p.image_size for p in batch],
-        [p.original_size for p in batch],
-        [p.scale_factor for p in batch],
-    )
+    return ([p.image_size for p in batch], [p.original_size for p in batch], [p.scale_factor for p in batch])
 
 
 # By what a runner gives.

@@ -69,11 +69,7 @@ class Sink(Generic[T]):
     """
 
     def __init__(
-        self,
-        consume: Callable[[T], None],
-        *,
-        depth: int = 2,
-        finish_on: tuple[type[BaseException], ...] = (),
+        self, consume: Callable[[T], None], *, depth: int = 2, finish_on: tuple[type[BaseException], ...] = ()
     ) -> None:
         self._consume = consume
         self._finish_on = finish_on

@@ -108,11 +108,7 @@ def _expand(pool: Mapping[str, dict[str, Any]], part: str | Mapping[str, Any]) -
 
 
 def build_network(
-    resolver: Resolver,
-    at: PathLike,
-    section: doc.SectionDoc,
-    row: doc.ModelDoc,
-    protocol: Protocol | None,
+    resolver: Resolver, at: PathLike, section: doc.SectionDoc, row: doc.ModelDoc, protocol: Protocol | None
 ) -> Network | None:
     """The network of a row; problems are noted with the resolver."""
     spec = row.network

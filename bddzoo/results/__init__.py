@@ -1,11 +1,7 @@
 """Records of measurements: writing, reading, comparing, and the verdict on a reported number."""
 
 from bddzoo.datasets.identity import digest_files, digest_names
-from bddzoo.results.environment import (
-    Environment,
-    collect_environment,
-    peak_memory_bytes,
-)
+from bddzoo.results.environment import Environment, collect_environment, peak_memory_bytes
 from bddzoo.results.record import Fingerprint, Record, RunInfo, WeightsUsed, new_record
 from bddzoo.results.store import (
     StoredRecord,

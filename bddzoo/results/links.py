@@ -40,10 +40,7 @@ Link = Literal["registry", "scores", "predictions", "weights"]
 LINKS: tuple[Link, ...] = ("registry", "scores", "predictions", "weights")
 
 # What went wrong with looking, and what that means for the link.
-_VERDICT_OF = {
-    ExitCode.INTEGRITY: Verdict.UNVERIFIED,
-    ExitCode.INCOMPARABLE: Verdict.INCOMPARABLE,
-}
+_VERDICT_OF = {ExitCode.INTEGRITY: Verdict.UNVERIFIED, ExitCode.INCOMPARABLE: Verdict.INCOMPARABLE}
 
 
 @dataclass(frozen=True)

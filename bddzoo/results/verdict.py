@@ -140,11 +140,7 @@ DEFAULT_TOLERANCE: Mapping[str, Decimal] = {
 OTHER_TOLERANCE = Decimal("0.10")
 
 # Which per-class table must be without gaps for the mean over classes to mean what was reported.
-CLASS_TABLES: Mapping[str, tuple[str, ...]] = {
-    "mIoU": ("IoU", "mIoU"),
-    "AP": ("AP",),
-    "box_AP": ("box_AP",),
-}
+CLASS_TABLES: Mapping[str, tuple[str, ...]] = {"mIoU": ("IoU", "mIoU"), "AP": ("AP",), "box_AP": ("box_AP",)}
 # Metrics that a class without ground truth leaves as they are by their own definition.
 _OF_WHAT_IS_THERE = ("accuracy", "PQ")
 # What a zoo's metric is called in the official summary, where the names differ.

@@ -106,11 +106,7 @@ class EvidenceChecker:
         root = default_root(self.results)
         if not self.from_weights:
             known = scan_records(
-                root,
-                zoo=model.zoo.id,
-                task=model.task,
-                model=model.id,
-                on_error=lambda e: self.warn(str(e)),
+                root, zoo=model.zoo.id, task=model.task, model=model.id, on_error=lambda e: self.warn(str(e))
             )
             own = [stored.record for stored in known if stored.record.protocol.source == "inference"]
             record = best_record(model, own, self.options.split)

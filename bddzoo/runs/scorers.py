@@ -11,15 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bddzoo.datasets.attributes import UNKNOWN, read_attribute_files
-from bddzoo.datasets.classes import (
-    DET,
-    DRIVABLE,
-    INS_SEG,
-    PAN_SEG,
-    SEM_SEG,
-    ClassSet,
-    values_of_no_class,
-)
+from bddzoo.datasets.classes import DET, DRIVABLE, INS_SEG, PAN_SEG, SEM_SEG, ClassSet, values_of_no_class
 from bddzoo.datasets.formats.boxes import open_boxes
 from bddzoo.datasets.formats.frames import Frames
 from bddzoo.datasets.formats.mask import paint_bitmask, read_bitmask, read_mask, score_entries

@@ -25,9 +25,7 @@ def fetched_weights(model: Model, fetcher: Fetcher) -> tuple[Path, WeightsUsed]:
     """
     result = fetcher.fetch(model, rehash=True)
     return result.path, WeightsUsed(
-        name=result.path.name,
-        **picked(result, "size_bytes md5 sha256 source"),
-        state=result.digest_state,
+        name=result.path.name, **picked(result, "size_bytes md5 sha256 source"), state=result.digest_state
     )
 
 

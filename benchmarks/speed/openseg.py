@@ -25,10 +25,7 @@ from typing import Any
 import numpy as np
 
 # Architecture, backbone and gain of the deterministic weights.
-NETWORKS = {
-    "isa": ("isanet", "deepbase_resnet101_dilated8", 0.6),
-    "ocr": ("hrnet_w48_ocr", "hrnet48", 0.6),
-}
+NETWORKS = {"isa": ("isanet", "deepbase_resnet101_dilated8", 0.6), "ocr": ("hrnet_w48_ocr", "hrnet48", 0.6)}
 SIDES = ("plain", "main", "ours")
 LIMIT = 3e-5
 

@@ -151,10 +151,7 @@ def test_probes_say_so_and_the_others_go_on(server):
     slow, good = server.put("slow.pth", DATA), server.put("good.pth", DATA)
     server.faults = [Fault("drip-header", delay=DRIP, pattern="slow")]
     found = {p.url: p for p in Prober(jobs=1, policy=SHORT).probe_all([slow, good])}
-    assert (found[slow].state, found[slow].note) == (
-        "unreachable",
-        "its header was not complete after 0.4 s",
-    )
+    assert (found[slow].state, found[slow].note) == ("unreachable", "its header was not complete after 0.4 s")
     assert found[good].state == "alive"
 
 

@@ -15,10 +15,7 @@ from tests.cli.test_one_instrument import EVERY
 from tests.surface.golden import SAMPLES
 
 # Global option -> its variable, the field it sets, and what is typed.
-SETTINGS = {
-    "--registry": ("BDDZOO_REGISTRY", "registry_path"),
-    "--cache": ("BDDZOO_CACHE", "cache_dir"),
-}
+SETTINGS = {"--registry": ("BDDZOO_REGISTRY", "registry_path"), "--cache": ("BDDZOO_CACHE", "cache_dir")}
 
 
 COMMANDS = [tuple(name.split()) for name in EVERY]

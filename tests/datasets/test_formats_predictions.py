@@ -12,12 +12,7 @@ from hypothesis import strategies as st
 from bddzoo.datasets.classes import INS_SEG, SEM_SEG
 from bddzoo.datasets.formats.mask import paint_bitmask, paint_ids, read_bitmask, score_entries, write_rgba
 from bddzoo.datasets.formats.rle import decode_rle, encode_rle
-from bddzoo.datasets.formats.scalabel import (
-    DetJsonWriter,
-    Instances,
-    RleJsonWriter,
-    ScoreJsonWriter,
-)
+from bddzoo.datasets.formats.scalabel import DetJsonWriter, Instances, RleJsonWriter, ScoreJsonWriter
 from bddzoo.errors import MissingError
 from tests.shared import shared
 from tests.support.instances import no_instances

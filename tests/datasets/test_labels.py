@@ -168,14 +168,8 @@ COCO = {
         coco([TRIANGLE], images=[{"id": "1", "file_name": "a.jpg", "height": 720, "width": 1280}]),
         "numbers on one side and text",
     ),
-    "same names": (
-        coco([TRIANGLE], images=images("1/a.jpg", "2/a.jpg")),
-        "two images are called a",
-    ),
-    "same ids": (
-        coco([TRIANGLE], images=images("1.jpg", "2.jpg", number=0)),
-        "id of another",
-    ),
+    "same names": (coco([TRIANGLE], images=images("1/a.jpg", "2/a.jpg")), "two images are called a"),
+    "same ids": (coco([TRIANGLE], images=images("1.jpg", "2.jpg", number=0)), "id of another"),
     "no segmentation": (coco([]), "no segmentation"),
     "null": (coco(None), "no segmentation"),
     "text": (coco("mask"), "no segmentation"),

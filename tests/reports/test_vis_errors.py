@@ -7,15 +7,7 @@ from hypothesis import strategies as st
 
 from bddzoo.datasets.classes import IGNORED
 from bddzoo.datasets.formats.labels import NOTHING
-from bddzoo.reports.vis.draw import (
-    COLOURS,
-    Outcome,
-    difference,
-    draw_errors,
-    outcomes,
-    rounded,
-    shares,
-)
+from bddzoo.reports.vis.draw import COLOURS, Outcome, difference, draw_errors, outcomes, rounded, shares
 
 VALUES = (0, 1, 2, NOTHING, IGNORED)
 

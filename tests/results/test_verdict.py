@@ -58,11 +58,7 @@ def test_the_registry_overrides_the_default() -> None:
     [
         ({"protocol": {"limit": 5, "images": 5}}, Verdict.INCOMPARABLE, "limited to 5 images"),
         ({"protocol": {"images": 999, "split_images": 999}}, Verdict.INCOMPARABLE, "999 of 1000"),
-        (
-            {"protocol": {"images": 999, "skipped": ("b1",)}},
-            Verdict.INCOMPARABLE,
-            "were skipped: b1",
-        ),
+        ({"protocol": {"images": 999, "skipped": ("b1",)}}, Verdict.INCOMPARABLE, "were skipped: b1"),
         ({"protocol": {"skipped": ("b1",)}}, Verdict.INCOMPARABLE, "skipped"),
         ({"protocol": {"partial": True}}, Verdict.INCOMPARABLE, "partial"),
         ({"protocol": {"dataset": "bddzoo-mini"}}, Verdict.INCOMPARABLE, "'dataset' differs"),
@@ -182,8 +178,7 @@ def test_a_record_is_immutable() -> None:
 def test_a_set_of_unknown_size_is_unverified() -> None:
     model = make_model()
     other = msgspec.structs.replace(
-        model,
-        protocol=msgspec.structs.replace(model.protocol, dataset="own-set"),
+        model, protocol=msgspec.structs.replace(model.protocol, dataset="own-set")
     )
     fields = {"dataset": "own-set", "images": 12, "split_images": None}
     assert judge(other, make_record(other, protocol=fields)).verdict is Verdict.UNVERIFIED

@@ -111,10 +111,7 @@ def write_registry(
         }
     document = {
         "schema": 1,
-        "protocols": {
-            "sem_seg": common,
-            "ins_seg": {**common, "float_resize": False, "pad_divisor": 32},
-        },
+        "protocols": {"sem_seg": common, "ins_seg": {**common, "float_resize": False, "pad_divisor": 32}},
         "zoos": [{"id": "tiny", "title": "Tiny networks", "tasks": tasks}],
     }
     path.write_text(yaml.dump(document, Dumper=_Dumper, sort_keys=False))

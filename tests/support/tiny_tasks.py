@@ -94,12 +94,7 @@ def write_tasks_registry(path: Path, reported: float | None = None) -> Path:
 
 
 def _task(
-    name: str,
-    engine: str,
-    classes: int,
-    methods: list[dict[str, Any]],
-    metric: str,
-    reported: float | None,
+    name: str, engine: str, classes: int, methods: list[dict[str, Any]], metric: str, reported: float | None
 ) -> dict[str, Any]:
     columns: dict[str, Any] = {"Backbone": {"backbone": True}}
     if reported is not None:

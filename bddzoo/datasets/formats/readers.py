@@ -24,15 +24,7 @@ from bddzoo.datasets.formats.frames import (
     refuse_without_mask,
 )
 from bddzoo.datasets.formats.json_index import OutlineError, frame_regions
-from bddzoo.datasets.formats.labels import (
-    CLASSES,
-    FLAGS,
-    SEMANTIC,
-    SIZE,
-    FrameLabels,
-    Item,
-    read_items,
-)
+from bddzoo.datasets.formats.labels import CLASSES, FLAGS, SEMANTIC, SIZE, FrameLabels, Item, read_items
 from bddzoo.datasets.formats.mask import check_label, decode_bitmask, decode_mask
 from bddzoo.datasets.formats.png import RGB, RGBA, decode_rgb
 from bddzoo.datasets.formats.polygons import draw_poly2d

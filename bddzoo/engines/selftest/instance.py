@@ -16,14 +16,7 @@ from bddzoo.datasets.formats.rle import decode_rle
 from bddzoo.datasets.formats.scalabel import Detections, Instances
 from bddzoo.engines.selftest import decisions
 from bddzoo.engines.selftest.folder import Arrays
-from bddzoo.engines.selftest.measures import (
-    MASK_IOU_LIMIT,
-    MASK_LIMIT_PX,
-    Measure,
-    Noise,
-    Stages,
-    limit_of,
-)
+from bddzoo.engines.selftest.measures import MASK_IOU_LIMIT, MASK_LIMIT_PX, Measure, Noise, Stages, limit_of
 from bddzoo.engines.selftest.semantic import Case, as_input, compare_input, flatten, normalise, to_numpy
 
 if TYPE_CHECKING:

@@ -18,10 +18,7 @@ DENSE_SHARE = 0.2
 
 
 def confusion(
-    gt: NDArray[np.uint8],
-    pred: NDArray[np.uint8] | None,
-    classes: int,
-    known: Collection[int] | None = None,
+    gt: NDArray[np.uint8], pred: NDArray[np.uint8] | None, classes: int, known: Collection[int] | None = None
 ) -> tuple[NDArray[np.int64], int]:
     """Confusion matrix of one frame, as the official toolkit counts it.
 

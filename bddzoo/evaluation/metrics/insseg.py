@@ -62,9 +62,7 @@ class MatchAccumulator(PerFrame[Packed]):
         row = {n: 0.0 if p else float("nan") for n, p in zip(self.class_names, present, strict=True)}
         total = 0.0 if any(present) else float("nan")
         return replace(
-            scores,
-            table=dict.fromkeys(scores.table, row),
-            summary=dict.fromkeys(scores.summary, total),
+            scores, table=dict.fromkeys(scores.table, row), summary=dict.fromkeys(scores.summary, total)
         )
 
 

@@ -104,7 +104,7 @@ DEFINITIONS: dict[str, str] = {
 # Where they mean something else in detection.
 DET_DEFINITIONS: dict[str, str] = {
     "box_AP": "average precision of boxes, mean over IoU .50:.05:.95, 101 recall points; "
-    "the official toolkit prints this under the name 'AP'",
+    "the official toolkit prints this under the name 'AP'"
 }
 
 # Where they are of frames, each of which is of one class.

@@ -168,10 +168,7 @@ def _run_uper(head: Any, inputs: Sequence[Tensor]) -> Tensor:
     levels = [*(conv(x) for conv, x in zip(head.lateral_convs, chosen[:-1], strict=True)), top]
     for index in range(len(levels) - 1, 0, -1):
         above = functional.interpolate(
-            levels[index],
-            size=_size(levels[index - 1]),
-            mode="bilinear",
-            align_corners=head.align_corners,
+            levels[index], size=_size(levels[index - 1]), mode="bilinear", align_corners=head.align_corners
         )
         levels[index - 1] = levels[index - 1] + above
     outputs = [*(conv(x) for conv, x in zip(head.fpn_convs, levels[:-1], strict=True)), levels[-1]]

@@ -128,10 +128,7 @@ def _heading(
     subject = Subject(f"{section.zoo.id} {section.task} {method.name}", at, known)
     entries = tuple(
         ModelEntry(
-            model,
-            section,
-            Subject(model.id, (*at, "models", index), {**known, **row.lint_ok}),
-            subject,
+            model, section, Subject(model.id, (*at, "models", index), {**known, **row.lint_ok}), subject
         )
         for index, (model, row) in enumerate(zip(section.models_of(method), spec.models, strict=True))
     )
