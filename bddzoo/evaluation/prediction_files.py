@@ -64,7 +64,9 @@ def prediction_files(
     if bool(pngs) == bool(texts):
         raise MissingError(
             f"{pred.path} holds neither only PNG files nor only JSON files: {listing((strays or texts), 3)}",
-            hint="move the other files elsewhere",
+            hint="the toolkit takes .png and .json in small letters"
+            if not pngs and not texts and (pred.with_suffix(".png") or pred.with_suffix(".json"))
+            else "move the other files elsewhere",
         )
     if strays:
         where = ", ".join(str(pred.where(m)) for m in strays[:3])
