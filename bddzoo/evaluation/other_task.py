@@ -32,7 +32,7 @@ _BOXED: dict[str, Collection[str | None]] = {"det": CLASS_OF.keys(), "box_track"
 _THINGS = frozenset(PAN_SEG.names[PAN_STUFF:])
 
 
-class _Label(msgspec.Struct, gc=False):
+class _AnyLabel(msgspec.Struct, gc=False):
     category: str | None = None
     rle: Any = None
     poly2d: Any = None
@@ -40,12 +40,12 @@ class _Label(msgspec.Struct, gc=False):
     graph: Any = None
 
 
-class _Frame(msgspec.Struct, gc=False):
-    labels: list[_Label] | None = None
+class _AnyFrame(msgspec.Struct, gc=False):
+    labels: list[_AnyLabel] | None = None
     attributes: dict[str, Any] | None = None
 
 
-_DECODER = msgspec.json.Decoder(_Frame)
+_DECODER = msgspec.json.Decoder(_AnyFrame)
 
 
 @dataclass
@@ -109,7 +109,7 @@ def _spread(count: int, most: int) -> Iterable[int]:
 
 
 def _of_frames(frames: JsonFrames) -> Held:
-    found: list[_Frame] = [frames.decode(at, _DECODER) for at in _spread(len(frames), LOOKED_AT)]
+    found: list[_AnyFrame] = [frames.decode(at, _DECODER) for at in _spread(len(frames), LOOKED_AT)]
     labels = [label for frame in found for label in frame.labels or ()]
     names = {label.category for label in labels}
     tasks: set[str] = set()

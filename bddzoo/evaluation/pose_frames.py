@@ -39,7 +39,7 @@ class _Graph(msgspec.Struct, gc=False):
     type: str | None = None
 
 
-class _Label(msgspec.Struct, gc=False):
+class _PoseLabel(msgspec.Struct, gc=False):
     category: str | None = None
     box2d: Box2d | None = None
     score: float | None = None
@@ -47,17 +47,10 @@ class _Label(msgspec.Struct, gc=False):
     graph: _Graph | None = None
 
 
-class _Frame(msgspec.Struct, gc=False):
-    labels: list[_Label] | None = None
-
-
-_DECODER = msgspec.json.Decoder(_Frame)
-
-
 def boxes_decide(frames: JsonFrames, pairs: Iterable[FramePair]) -> bool:
     """Whether predicted areas are those of boxes and not of the joints' extent: the first pose decides."""
     for pair in sorted(pairs, key=lambda p: p.name):
-        for label in [] if pair.pred is None else frames.decode(pair.pred, _DECODER).labels or []:
+        for label in [] if pair.pred is None else frames.labels(pair.pred, _PoseLabel):
             if label.graph is not None:
                 return label.box2d is not None
     return False
@@ -93,7 +86,7 @@ class PoseWork:
             )
         boxes = _xywh(people)
         ignored = np.array([_ignored(label) for label in people], np.bool_)
-        found: list[_Label] = []
+        found: list[_PoseLabel] = []
         moved = np.zeros((0, JOINTS, 3))
         if pair.pred is not None:
             found, moved = self._read(self.pred, pair.pred, "pred")
@@ -130,10 +123,10 @@ class PoseWork:
         if not self.options.official:
             check_reach(self._reach, self.gt, self.pred, "joint")
 
-    def _read(self, frames: JsonFrames, at: int, side: str) -> tuple[list[_Label], NDArray[np.float64]]:
+    def _read(self, frames: JsonFrames, at: int, side: str) -> tuple[list[_PoseLabel], NDArray[np.float64]]:
         """Labels with joints, and x, y and visibility of those (N, 18, 3)."""
         where = frames.where(at)
-        labels: list[_Label] = frames.decode(at, _DECODER).labels or []
+        labels = frames.labels(at, _PoseLabel)
         for label in labels:
             class_of(label.category, where, _KINDS)
             if label.graph is None and side == "pred" and not self.options.official:
@@ -171,7 +164,7 @@ class PoseWork:
                     )
         self._names.append(names)
 
-    def _check(self, found: list[_Label], where: str) -> None:
+    def _check(self, found: list[_PoseLabel], where: str) -> None:
         for label in found:
             if label.score is None or not np.isfinite(label.score):
                 raise MissingError(f"{where}: a pose without a score")
@@ -182,12 +175,12 @@ class PoseWork:
                 )
 
 
-def _xywh(labels: list[_Label]) -> NDArray[np.float64]:
+def _xywh(labels: list[_PoseLabel]) -> NDArray[np.float64]:
     corners = [(b.x1, b.y1, b.x2, b.y2) for label in labels if (b := label.box2d)]
     out = np.array(corners, np.float64).reshape(-1, 4)
     out[:, 2:] = out[:, 2:] - out[:, :2] + 1
     return out
 
 
-def _ignored(label: _Label) -> bool:
+def _ignored(label: _PoseLabel) -> bool:
     return label.attributes is not None and flag_bits(label.attributes) & _NEUTRAL > 0

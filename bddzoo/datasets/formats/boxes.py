@@ -49,7 +49,7 @@ class Flags(msgspec.Struct, gc=False):
     truncated: Any = None
 
 
-class _Label(msgspec.Struct, gc=False):
+class _BoxLabel(msgspec.Struct, gc=False):
     id: Any = None
     category: str | None = None
     box2d: Box2d | None = None
@@ -57,13 +57,6 @@ class _Label(msgspec.Struct, gc=False):
     attributes: Flags | None = None
     rle: Any = None
     poly2d: Any = None
-
-
-class _Frame(msgspec.Struct, gc=False):
-    labels: list[_Label] | None = None
-
-
-_DECODER = msgspec.json.Decoder(_Frame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +91,7 @@ def boxes_of(frames: Frames, index: int) -> Boxes:
         xywh = np.array([box for _, box, _, _ in found], np.float64).reshape(-1, 4)
         return Boxes([f[0] for f in found], xywh, [f[2] for f in found], [f[3] for f in found])
     assert isinstance(frames, JsonFrames)
-    labels: list[_Label] = frames.decode(index, _DECODER).labels or []
+    labels = frames.labels(index, _BoxLabel)
     boxless = [(k.category, bool(k.rle or k.poly2d)) for k in labels if k.box2d is None]
     if boxless:
         labels = [label for label in labels if label.box2d is not None]

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import accumulate
-from typing import Any, NoReturn, Protocol
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 import msgspec
 
@@ -17,6 +17,7 @@ from bddzoo.errors import MissingError
 from bddzoo.reading import json_errors
 from bddzoo.text import printable
 
+T = TypeVar("T")
 CHUNK_BYTES = 1 << 19
 # Frames that are looked at to learn which task the labels of a file are of.
 LOOKED_AT = 50
@@ -41,6 +42,12 @@ def category_kinds(names: Sequence[str]) -> dict[str | None, tuple[int, bool]]:
     for others, ignored in ((INS_ALIASES, False), (INS_IGNORED, True)):
         kinds |= {other: (index[name], ignored) for other, name in others.items() if name in index}
     return kinds
+
+
+class LabelledFrame(msgspec.Struct, Generic[T], gc=False):
+    """A frame whose labels are read as one type."""
+
+    labels: list[T] | None = None
 
 
 class Rle(msgspec.Struct, gc=False):
@@ -83,13 +90,6 @@ class ScoreEntry(msgspec.Struct, gc=False):
 
     index: int
     score: float
-
-
-class ScoreFrame(msgspec.Struct, gc=False):
-    """Scores of the instances of one bitmask."""
-
-    name: str | int
-    labels: list[ScoreEntry] | None = None
 
 
 class _Attributes(msgspec.Struct, gc=False):
@@ -302,11 +302,21 @@ class JsonFrames:
 
     def scores(self, index: int) -> list[ScoreEntry]:
         """Decode the score entries of one frame."""
-        return self.decode(index, _SCORES).labels or []
+        return self.labels(index, ScoreEntry)
 
     def attributes(self, index: int) -> dict[str, Any]:
         """Decode the attributes of one frame: weather and the like."""
         return self.decode(index, _ATTRIBUTES).attributes or {}
+
+    def labels(self, index: int, kind: type[T]) -> list[T]:
+        """Labels of one frame as another type of label.
+
+        Raises:
+            MissingError: They are not of that type; file and frame are named.
+        """
+        if kind not in _DECODERS:
+            _DECODERS[kind] = msgspec.json.Decoder(LabelledFrame[kind])  # type: ignore[valid-type]
+        return self.decode(index, _DECODERS[kind]).labels or []
 
     def decode(self, index: int, decoder: msgspec.json.Decoder[Any]) -> Any:
         """Decode one frame as another type.
@@ -340,7 +350,7 @@ def _refuse_head(content: bytes, where: str, number: int) -> NoReturn:
 
 encode_frame: Callable[[Frame], bytes] = msgspec.json.Encoder().encode
 _FRAME = msgspec.json.Decoder(Frame)
-_SCORES = msgspec.json.Decoder(ScoreFrame)
+_DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
 _ATTRIBUTES = msgspec.json.Decoder(_Attributes)
 _HEAD = msgspec.json.Decoder(_Head)
 
