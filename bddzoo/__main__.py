@@ -20,7 +20,29 @@ def main() -> None:
 
     if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, before)
-    sys.exit(run())
+    status = run()
+    if status == 0:
+        _end()
+    sys.exit(status)
+
+
+def _end() -> None:
+    """End the process at once: Python takes as long to take all modules apart as a small set to score.
+
+    Whatever was registered for the end is done. With other threads or a profiler, Python ends as always.
+    """
+    import atexit
+    import threading
+
+    if threading.active_count() > 1 or sys.getprofile() or sys.gettrace():
+        return
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return
+    os._exit(0)
 
 
 def _leave(number: int, frame: object) -> None:

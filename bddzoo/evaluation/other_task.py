@@ -32,12 +32,20 @@ _BOXED: dict[str, Collection[str | None]] = {"det": CLASS_OF.keys(), "box_track"
 _THINGS = frozenset(PAN_SEG.names[PAN_STUFF:])
 
 
+_NOTHING = msgspec.Raw(b"null")
+
+
 class _AnyLabel(msgspec.Struct, gc=False):
     category: str | None = None
-    rle: Any = None
-    poly2d: Any = None
-    box2d: Any = None
-    graph: Any = None
+    # Whether they are there is enough.
+    rle: msgspec.Raw = _NOTHING
+    poly2d: msgspec.Raw = _NOTHING
+    box2d: msgspec.Raw = _NOTHING
+    graph: msgspec.Raw = _NOTHING
+
+    def has(self, *keys: str) -> bool:
+        """Whether there is anything under one of these keys."""
+        return any(bytes(getattr(self, key)) not in (b"null", b"[]", b"{}") for key in keys)
 
 
 class _AnyFrame(msgspec.Struct, gc=False):
@@ -113,11 +121,11 @@ def _of_frames(frames: JsonFrames) -> Held:
     labels = [label for frame in found for label in frame.labels or ()]
     names = {label.category for label in labels}
     tasks: set[str] = set()
-    if any(label.graph for label in labels):
+    if any(label.has("graph") for label in labels):
         tasks = {"pose"}
     elif labels:
-        known = _MASKED if any(label.rle or label.poly2d for label in labels) else {}
-        known = known | (_BOXED if any(label.box2d for label in labels) else {})
+        known = _MASKED if any(label.has("rle", "poly2d") for label in labels) else {}
+        known = known | (_BOXED if any(label.has("box2d") for label in labels) else {})
         tasks = {task for task, theirs in known.items() if names <= set(theirs)}
     elif found and all(f.labels is None and TAGS.keys() & (f.attributes or {}).keys() for f in found):
         tasks = {"tagging"}

@@ -52,6 +52,15 @@ def test_a_reader_that_goes_away_changes_no_exit_status() -> None:
     assert unknown.stdout == "5\n"
 
 
+def test_what_is_to_be_done_at_the_end_is_done() -> None:
+    code = "import atexit, sys; from bddzoo.__main__ import main; atexit.register(print, 'the end')"
+    code += "; sys.argv = ['bddzoo', '--version']; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("the end\n")
+    assert done.stdout.startswith("bddzoo")
+
+
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
 def test_streams_that_are_closed(closed: str) -> None:
     done = shell(f"{MODULE} list {closed}")

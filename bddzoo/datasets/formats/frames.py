@@ -10,7 +10,8 @@ from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 import msgspec
 
-from bddzoo.datasets.formats.json_index import MAX_FRAMES, OutlineError, frame_regions, index_list
+from bddzoo.datasets.formats import json_index
+from bddzoo.datasets.formats.json_index import OutlineError, frame_regions, index_list
 from bddzoo.datasets.native import native
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
@@ -226,15 +227,17 @@ class JsonFrames:
                     for at, size in zip(words[::2], words[1::2], strict=True)
                 )
                 heads.append((name or "", video, None if number is None else int(number)))
+            if len(places) > json_index.MAX_FRAMES:
+                raise OutlineError
 
         try:
             around = index_list(self.source.chunks(member, CHUNK_BYTES), "frames", b"-1.5e300", read)
             outline = around and msgspec.json.decode(around)
-        except json_errors():
+        except json_errors(OutlineError):
             return False
         bare = isinstance(outline, list)
         frames = outline.get("frames") if isinstance(outline, dict) else outline
-        if frames != [-1.5e300] or len(places) > MAX_FRAMES:
+        if frames != [-1.5e300]:
             return False
         self.bare &= bare
         self._places += places
@@ -400,8 +403,8 @@ def is_true(value: Any) -> bool:
 
 
 def coco_kind(source: Source, member: str) -> str:
-    """What a JSON file looks like by its first megabyte: `coco`, `results`, or nothing of COCO's."""
-    head = next(iter(source.chunks(member, 1 << 20)), b"").removeprefix(b"\xef\xbb\xbf").lstrip()
+    """What a JSON file looks like by its first 64 KiB: `coco`, `results`, or nothing of COCO's."""
+    head = next(iter(source.chunks(member, 1 << 16)), b"").removeprefix(b"\xef\xbb\xbf").lstrip()
     if head.startswith(b"["):
         first = head[: head.find(b"}") + 1] if b"}" in head else head
         return "results" if b'"image_id"' in first else ""
