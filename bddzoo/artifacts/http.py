@@ -247,6 +247,10 @@ class HttpClient:
             SourceError: Its status says so.
         """
         status = response.status_code
+        framing = response.headers.get("Transfer-Encoding", "chunked").strip()
+        if framing.lower() not in ("chunked", "identity"):
+            # Nothing below us takes it off: the body would be taken as it is framed.
+            raise SourceError(f"sent transfer coding '{_cut(framing)}', which was not asked for")
         if status in _GIVEN:
             return
         wait_s = retry_after_s(response.headers.get("Retry-After"))
@@ -322,7 +326,9 @@ def _total(response: requests.Response) -> int | None:
     )
     if response.status_code == 206 and match is not None:
         return int(match[1])
-    length = response.headers.get("Content-Length", "").strip()
+    # Chunks outrank a length (RFC 9112, 6.3).
+    chunked = response.headers.get("Transfer-Encoding", "").strip().lower() == "chunked"
+    length = "" if chunked else response.headers.get("Content-Length", "").strip()
     return int(length) if response.status_code in (200, 203) and re.fullmatch(NUMBER, length) else None
 
 

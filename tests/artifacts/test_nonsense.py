@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - an answer a line
 """Answers that no server should give: the file, or one line that says what is wrong; never a bug."""
 
 from __future__ import annotations
@@ -53,7 +54,28 @@ ANSWERS = {
     "chunk-of-no-end": OK + b"Transfer-Encoding: chunked\r\n\r\n0;" + b"x" * 100_000,
     "two-codings": OK + b"Content-Encoding: gzip, br\r\n" + LENGTH,
     "no-gzip": OK + b"Content-Encoding: gzip\r\n" + LENGTH,
-}
+    "length-with-a-fraction": OK + b"Content-Length: 3000.0\r\n\r\n" + DATA,
+    "length-twice-alike": OK + b"Content-Length: 3000\r\n" + LENGTH,
+    "length-and-chunks": OK + b"Transfer-Encoding: chunked\r\nContent-Length: 10\r\n\r\nbb8\r\n" + DATA + b"\r\n0\r\n\r\n",
+    "length-of-nothing": OK + b"Content-Length: 0\r\n\r\n" + DATA,
+    "chunks-in-capitals": OK + b"TRANSFER-ENCODING: CHUNKED\r\n\r\nBB8;a=b\r\n" + DATA + b"\r\n0\r\nX: y\r\n\r\n",
+    "chunks-cut": OK + b"Transfer-Encoding: chunked\r\n\r\nbb8\r\n" + DATA,
+    "chunks-of-chunks": OK + b"Transfer-Encoding: chunked, chunked\r\n\r\nbb8\r\n" + DATA + b"\r\n0\r\n\r\n",
+    "chunks-in-gzip": OK + b"Transfer-Encoding: gzip, chunked\r\n\r\nbb8\r\n" + DATA + b"\r\n0\r\n\r\n",
+    "range-of-all": b"HTTP/1.1 206 P\r\nContent-Range: bytes 0-2999/3000\r\n" + LENGTH,
+    "range-of-the-middle": b"HTTP/1.1 206 P\r\nContent-Range: bytes 5-2999/3000\r\n" + LENGTH,
+    "ranges-in-parts": b"HTTP/1.1 206 P\r\nContent-Type: multipart/byteranges; boundary=x\r\n" + LENGTH,
+    "lines-of-unix": OK.replace(b"\r", b"") + b"Content-Length: 3000\n\n" + DATA,
+    "folded-header": OK + b"X: a\r\n b\r\n\tc\r\n" + LENGTH,
+    "http-1.0": b"HTTP/1.0 200 OK\r\n\r\n" + DATA,
+    "http-0.9": DATA[:40],
+    "202": b"HTTP/1.1 202 Accepted\r\nRetry-After: 1\r\n" + LENGTH,
+    "226": b"HTTP/1.1 226 IM Used\r\n" + LENGTH,
+    "coding-empty": OK + b"Content-Encoding: ,, ,\r\n" + LENGTH,
+    "coding-twice": OK + b"Content-Encoding: identity\r\nContent-Encoding: aws-chunked\r\n" + LENGTH,
+    "coding-zstd": OK + b"Content-Encoding: zstd\r\n" + LENGTH,
+    "type-of-a-page": OK + b"Content-Type: text/html\r\n" + LENGTH,
+}  # fmt: skip
 ONCE = NetworkPolicy(connect_s=5, read_s=5, header_s=5, stall_s=5, attempts=1, connect_attempts=2)
 
 
@@ -97,4 +119,4 @@ def test_probes_end_and_ask_the_rest(server):
         assert probe.note.isprintable()
         assert len(probe.note) < 300
         assert "not asked again" not in probe.note, "the host is there, whatever it says of one file"
-        assert probe.size_bytes in (None, 10, 3000, 10**15)
+        assert probe.size_bytes in (None, 0, 10, 3000, 10**15)
