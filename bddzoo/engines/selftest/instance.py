@@ -309,11 +309,12 @@ def _computed_once(module: Any) -> Iterator[None]:
 def _remembering(function: Callable[..., Any]) -> Callable[..., Any]:
     known: dict[Any, Any] = {}
 
-    def call(*arguments: Any) -> Any:
-        rois = (to_numpy(a).tobytes() for a in arguments if isinstance(a, Tensor) and a.ndim == 2)
-        key = (*(a for a in arguments if isinstance(a, int)), *rois)
+    def call(*arguments: Any, **named: Any) -> Any:
+        given = (*arguments, *named.values())
+        rois = (to_numpy(a).tobytes() for a in given if isinstance(a, Tensor) and a.ndim == 2)
+        key = (*(a for a in given if isinstance(a, int)), *rois)
         if key not in known:
-            known[key] = function(*arguments)
+            known[key] = function(*arguments, **named)
         return known[key]
 
     return call
