@@ -55,7 +55,6 @@ def build_network(model: Model, *, train: bool = False) -> nn.Module:
     # Advice to authors of networks, which would be repeated for each image.
     warnings.filterwarnings("ignore", message="When align_corners=True", module=r"mmseg\.models")
     warnings.filterwarnings("ignore", message="To copy construct from a tensor", module=r"mmdet\.models")
-    warnings.filterwarnings("ignore", message="torch.meshgrid")
     if train:
         module.train()
     else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
@@ -64,6 +65,8 @@ def ensure_ops() -> str:
     present = sys.modules.get(EXTENSION)
     if isinstance(present, StandIn):
         return "torchvision"
+    # PyTorch's advice to mmdet's authors, whose anchors and priors call it so.
+    warnings.filterwarnings("ignore", message="torch.meshgrid")
     check_one_line()
     if present is not None or _load_compiled():
         admit_mmcv_2_2()
