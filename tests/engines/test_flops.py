@@ -101,7 +101,9 @@ FIRST = {(m.task, m.network.arch): m for m in reversed(REGISTRY.models) if m.net
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("model", FIRST.values(), ids=lambda m: m.id)
 def test_every_kind_of_network_can_be_counted(model: Any) -> None:
-    assert count_flops(build_network(model), model, (736, 1280)) > 1e8
+    from bddzoo.cli.registry_edit import counts_of
+
+    assert float(counts_of(model)["gflops"]) > 0.1
 
 
 @pytest.mark.parametrize("model_id", ["demo_semfpn_r18n_sem_seg", "demo_mask_rcnn_r18n_ins_seg"])

@@ -45,7 +45,7 @@ def test_a_detector_is_built_from_its_own_modules(kind):
         f"""
     import sys
     from bddzoo.registry import load_registry
-    from bddzoo.engines.build import build_network
+    from bddzoo.engines.load import build_network
     build_network(load_registry(None).find("{kind}_det_bdd100k"))
     print("mmdet.models" in sys.modules)
     """

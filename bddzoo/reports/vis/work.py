@@ -328,6 +328,8 @@ def _ended(output: OutputFolder, tally: Tally, started: float, labels: LabelSet,
     note_unknown([labels], reports)
     if not tally.drawn and not tally.kept:
         output.discard()
+        if not tally.failed:
+            raise MissingError(f"{labels.path} has no frame to draw")
         raise MissingError(
             f"not one of {number_of(len(tally.failed), 'image')} could be drawn: {tally.failed[0][1]}"
         )
