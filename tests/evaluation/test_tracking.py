@@ -49,19 +49,24 @@ def test_hota_as_trackeval(case, tmp_path):
     assert scores.summary["mHOTA"] == pytest.approx(found["expected"]["AVERAGE"]["HOTA"], rel=1e-9)
 
 
+def paint_videos(root, rng):
+    """Bitmasks of some videos: of objects that move, and of what was found of them."""
+    for k in range(int(rng.integers(1, 4))):
+        truth = scenes.objects(rng, int(rng.integers(1, 9)), flags=(0, 0, 0, 1, 2, 4), classes=8)
+        for at in range(int(rng.integers(1, 5))):
+            truth = scenes.moved(rng, truth, classes=8) or truth
+            found = scenes.moved(rng, truth, classes=8) or truth
+            for side, objects in (("gt", truth), ("pred", found)):
+                write_png(root / side / f"v{k}/f{at}.png", scenes.paint(objects))
+
+
 @many
 @given(seeds)
 def test_bitmasks_as_the_toolkit(toolkit, seed):
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        for k in range(int(rng.integers(1, 4))):
-            truth = scenes.objects(rng, int(rng.integers(1, 9)), flags=(0, 0, 0, 1, 2, 4), classes=8)
-            for at in range(int(rng.integers(1, 5))):
-                truth = scenes.moved(rng, truth, classes=8) or truth
-                found = scenes.moved(rng, truth, classes=8) or truth
-                write_png(root / f"gt/v{k}/f{at}.png", scenes.paint(truth))
-                write_png(root / f"pred/v{k}/f{at}.png", scenes.paint(found))
+        paint_videos(root, rng)
         assert compare(toolkit, "seg_track", root / "gt", root / "pred")
 
 
@@ -211,13 +216,7 @@ def test_bitmasks_against_rle(seed):
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        for k in range(int(rng.integers(1, 4))):
-            truth = scenes.objects(rng, int(rng.integers(1, 9)), flags=(0, 0, 0, 1, 2, 4), classes=8)
-            for at in range(int(rng.integers(1, 5))):
-                truth = scenes.moved(rng, truth, classes=8) or truth
-                found = scenes.moved(rng, truth, classes=8) or truth
-                for side, objects in (("gt", truth), ("pred", found)):
-                    write_png(root / side / f"v{k}/f{at}.png", scenes.paint(objects))
+        paint_videos(root, rng)
         for side in ("gt", "pred"):
             (root / f"{side}.json").write_text(json.dumps(tracks.of_bitmasks(root / side)))
         plain = evaluate("seg_track", root / "gt", root / "pred")
