@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 Colour = tuple[int, int, int]
 
+TASKS = ("sem_seg", "drivable", "ins_seg", "pan_seg", "det", "tagging", "box_track", "seg_track", "pose")
+TRACKED = ("box_track", "seg_track")
+"""Tasks whose frames are of videos."""
+
 IGNORED = 255
 """Value of a label pixel that is not evaluated."""
 

@@ -19,12 +19,14 @@ import numpy as np
 from bddzoo.datasets.classes import BITMASK_TASKS, values_of_no_class
 from bddzoo.datasets.decode import read_image
 from bddzoo.datasets.formats.mask import read_bitmask, read_mask
+from bddzoo.datasets.formats.other_task import refuse_other_task
 from bddzoo.datasets.formats.readers import LabelSet, open_labels
 from bddzoo.datasets.identity import BDD100K, published_images
 from bddzoo.datasets.images import SPLITS, Listing, Sample
 from bddzoo.datasets.layouts import Layout, open_layout
 from bddzoo.datasets.mini import read_marker
 from bddzoo.datasets.openseg import DATA_SETS, DataSet
+from bddzoo.datasets.sources import open_source
 from bddzoo.errors import MissingError, UsageError
 
 TASKS = ("sem_seg", "ins_seg", "drivable", "det", "pan_seg", "tagging")
@@ -144,6 +146,13 @@ def examine(
         for split in splits:
             found.append(_list(layout, dataset, task, split, mini))
     if not quick:
+        for report, listing in found if labels is None else ():
+            folder = layout.labels(report.task, report.split)
+            if listing is not None and folder.is_dir():
+                try:
+                    refuse_other_task(report.task, open_source(folder), stills=True)
+                except MissingError as error:
+                    report.findings.append(Fault(error.message, 1))
         # Several tasks share their images.
         size_of = lru_cache(maxsize=None)(lambda path: read_image(path).size)
         jobs = [(report, frame) for report, listing in found if listing for frame in listing.frames]

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.datasets.classes import DET, DRIVABLE, INS_SEG, SEM_SEG
+from bddzoo.datasets.classes import DET, DRIVABLE, INS_SEG, SEM_SEG, TASKS, TRACKED
 from bddzoo.datasets.formats.frames import Frames, JsonFrames
 from bddzoo.datasets.native import native
 from bddzoo.datasets.sources import Source, open_source
@@ -17,7 +17,7 @@ from bddzoo.evaluation.frame_warnings import FrameResult, FrameWarnings
 from bddzoo.evaluation.jobs import listing, raise_all, run_batches, run_jobs
 from bddzoo.evaluation.metrics.insseg import InsSegAccumulator, MatchAccumulator
 from bddzoo.evaluation.metrics.scores import RLE_NAMES
-from bddzoo.evaluation.options import JSON_TASKS, TASKS, TRACKED, Accumulator, Evaluation, Options
+from bddzoo.evaluation.options import JSON_TASKS, Accumulator, Evaluation, Options
 from bddzoo.evaluation.pairing import pair_frames, pair_masks
 from bddzoo.evaluation.prediction_files import open_frames, prediction_files
 from bddzoo.evaluation.rle_frames import RleWork
@@ -295,7 +295,7 @@ class _Run:
         """Refuse files of another task; of COCO's the reader has done that."""
         if self.options.official or any(getattr(side, "kind", "") == "coco" for side in sides):
             return
-        from bddzoo.evaluation.other_task import refuse_other_task
+        from bddzoo.datasets.formats.other_task import refuse_other_task
 
         gt, pred = (side.source if getattr(side, "kind", "") == "masks" else side for side in sides)
         refuse_other_task(self.task, gt, pred)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bddzoo.datasets.classes import IGNORED, INS_SEG
+from bddzoo.datasets.classes import IGNORED, INS_SEG, TRACKED
 from bddzoo.datasets.formats.convert import scored_frame
 from bddzoo.datasets.formats.frames import Frame, Label, Rle, encode_frame, joined
 from bddzoo.datasets.formats.labels import FLAGS
@@ -15,7 +15,6 @@ from bddzoo.datasets.formats.readers import PngLabels, open_labels
 from bddzoo.datasets.formats.rle import encode_values
 from bddzoo.datasets.images import frame_stem
 from bddzoo.datasets.sources import Source
-from bddzoo.evaluation.options import TRACKED
 
 
 class MaskFrames:

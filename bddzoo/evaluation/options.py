@@ -16,10 +16,8 @@ if TYPE_CHECKING:
     from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
     from bddzoo.evaluation.metrics.tracking import TrackAccumulator
 
-TASKS = ("sem_seg", "drivable", "ins_seg", "pan_seg", "det", "tagging", "box_track", "seg_track", "pose")
 # Tasks that come as JSON alone.
 JSON_TASKS = ("det", "box_track", "pose")
-TRACKED = ("box_track", "seg_track")
 # Tasks whose predictions are single objects with scores.
 DETECTED = ("ins_seg", "det")
 MASK_HEIGHT, MASK_WIDTH = 720, 1280

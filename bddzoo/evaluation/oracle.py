@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from bddzoo.datasets.classes import TRACKED
 from bddzoo.errors import MissingError, install_hint
 from bddzoo.evaluation.metrics.scores import (
     OFFICIAL_METRICS,
@@ -20,7 +21,6 @@ from bddzoo.evaluation.metrics.scores import (
     SUMMARY_NAMES,
     Scores,
 )
-from bddzoo.evaluation.options import TRACKED
 
 SERVER = Path(__file__).with_name("toolkit_server.py")
 

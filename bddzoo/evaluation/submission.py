@@ -14,6 +14,7 @@ from bddzoo.datasets.classes import CLASS_SETS
 from bddzoo.datasets.formats.boxes import CLASS_OF, boxes_of
 from bddzoo.datasets.formats.frames import JsonFrames, coco_kind
 from bddzoo.datasets.formats.mask import decode_bitmask, decode_mask
+from bddzoo.datasets.formats.other_task import refuse_other_task
 from bddzoo.datasets.formats.png import PALETTE
 from bddzoo.datasets.identity import BDD100K, published_images
 from bddzoo.datasets.openseg import scheme_hint
@@ -94,11 +95,13 @@ def pack(
     files = [(f"{n}.png", source, m) for n, m in zip(names, pngs, strict=True)]
     if texts:
         frames = JsonFrames(source, texts)
+        refuse_other_task(task, frames, stills=True)
         names = [PurePosixPath(n).stem for n in frames.names]
         jobs = list(zip(names, range(len(frames)), strict=True))
         check = _json_check(_box_problem if task in JSON_TASKS else partial(prediction_problem, task), frames)
         files = [(PurePosixPath(m).name, source, m) for m in texts]
     else:
+        refuse_other_task(task, source, stills=True)
         scores = _scores(task, source, score_file, names, files)
         check = _png_check(task, source, scores)
     expected = published_images(BDD100K, task, "test") if count is None and not images else count

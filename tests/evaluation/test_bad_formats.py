@@ -5,7 +5,8 @@ import json
 import pytest
 
 from bddzoo.cli.main import run
-from bddzoo.evaluation.options import JSON_TASKS, TASKS, TRACKED
+from bddzoo.datasets.classes import TASKS, TRACKED
+from bddzoo.evaluation.options import JSON_TASKS
 from bddzoo.evaluation.prediction_files import COCO_TASKS
 from tests.evaluation.test_other_task import NAMES, PNG_TASKS, files, frame
 
@@ -108,21 +109,3 @@ def test_nothing_there(capsys, files, tmp_path, task):
     (tmp_path / "empty").mkdir()
     assert "empty" in refused(capsys, task, good, tmp_path / "empty")
     assert "nowhere" in refused(capsys, task, good, tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize(
-    ("task", "other"),
-    [
-        *(("det", other) for other in ("sem_seg", "drivable", "ins_seg", "pan_seg", "seg_track")),
-        *(("drivable", other) for other in TASKS if other not in ("drivable", "tagging")),
-        *(("sem_seg", other) for other in ("drivable", "det", "box_track", "pose")),
-        *(("ins_seg", other) for other in ("sem_seg", "drivable", "pan_seg", "det", "box_track", "pose")),
-    ],
-)
-def test_labels_of_another_task_are_not_converted(capsys, files, tmp_path, task, other):
-    source, target = files[0][other, "json"], tmp_path / "out.json"
-    to = "coco" if task == "det" else "rle"
-    assert run(["convert-labels", "-t", task, "-l", str(source), "--to", to, "-o", str(target)]) == 5
-    (line,) = capsys.readouterr().err.splitlines()
-    assert str(source) in line
-    assert not target.exists()

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from bddzoo.cli.main import run
-from bddzoo.datasets.classes import DRIVABLE, PAN_SEG, SEM_SEG
-from bddzoo.evaluation.options import TASKS, TRACKED
+from bddzoo.datasets.classes import DRIVABLE, PAN_SEG, SEM_SEG, TASKS, TRACKED
 from tests.evaluation.test_oracle import label
 
 SIZE = (720, 1280)
 NAMES = [f"v1-{at:07d}" for at in range(3)]
 OBJECTS = ("car", "car", "pedestrian", "bus")
+MAPS = ("sem_seg", "drivable")
 PNG_TASKS = ("sem_seg", "drivable", "ins_seg", "pan_seg", "seg_track")
 
 
@@ -157,8 +157,8 @@ KINDS = [(task, kind) for kind in ("json", "png") for task in TASKS if kind == "
 @pytest.mark.parametrize(("asked", "kind"), KINDS)
 def test_only_the_task_itself_is_scored(capsys, files, asked, kind):
     for other, other_kind in KINDS:
-        if other == asked or (asked, other, other_kind) == ("ins_seg", "seg_track", "png"):
-            continue  # bitmasks of both are the same
+        if other == asked:
+            continue
         turned = [((other, other_kind), (asked, kind))]
         if asked == "tagging" or "png" in (kind, other_kind):
             turned = []  # frames of all tasks may have attributes
@@ -177,6 +177,73 @@ def test_the_task_itself_is_scored(capsys, files, asked, kind):
     status, said = score(capsys, files, asked, (asked, kind), (asked, kind), (asked, kind))
     assert status == 0, said
     assert "another" not in said.err
+
+
+def of_one_side(command, asked):
+    """Arguments but for the path of labels or predictions, and whether objects of videos count."""
+    if command == "pack":
+        return ["pack", "-t", asked, "--count", str(len(NAMES)), "-o", "out", "-r"], False
+    if command == "vis":
+        return ["vis", "color", "-t", asked, "-o", "out", "-l"], True
+    return [
+        "convert-labels",
+        "-t",
+        asked,
+        "--to",
+        "coco" if asked == "det" else "rle",
+        "-o",
+        "out",
+        "-l",
+    ], True
+
+
+@pytest.mark.parametrize("asked", ["sem_seg", "drivable", "ins_seg", "pan_seg", "det"])
+@pytest.mark.parametrize("command", ["convert-labels", "pack", "vis"])
+def test_only_files_of_the_task_are_taken(capsys, files, tmp_path, monkeypatch, command, asked):
+    if (command, asked) in (("convert-labels", "pan_seg"), ("vis", "det")):
+        pytest.skip("the command does not have the task")
+    monkeypatch.chdir(tmp_path)
+    argv, of_videos = of_one_side(command, asked)
+    for other, kind in KINDS:
+        source, scores = files[0][other, kind], []
+        if kind == "png" and "ins_seg" in (asked, other) and command != "vis":
+            scores = ["--score-file", str(files[1])] if asked == "ins_seg" else []
+        capsys.readouterr()
+        status = run([*argv, str(source), *scores, "--force"])
+        case = f"{argv} {source}: {status} {capsys.readouterr()}"
+        told_apart = (asked, other, kind) != (
+            "sem_seg",
+            "drivable",
+            "png",
+        )  # their values are classes of both
+        if of_videos and (asked, other) in (("det", "box_track"), ("ins_seg", "seg_track")):
+            told_apart = False
+        if other == asked or not told_apart:
+            assert status == 0 or kind == "png", case
+            continue
+        assert status == 5, case
+        assert str(source) in case, case
+
+
+@pytest.mark.parametrize("asked", ["sem_seg", "drivable", "ins_seg", "pan_seg", "det"])
+def test_data_check_names_labels_of_another_task(capsys, files, tmp_path, asked):
+    root = tmp_path / "data"
+    (root / "images/10k/val").mkdir(parents=True)
+    for name in NAMES:
+        assert cv2.imwrite(str(root / f"images/10k/val/{name}.jpg"), np.zeros((*SIZE, 3), np.uint8))
+    asked_kind = "json" if asked == "det" else "png"
+    for other, kind in KINDS:
+        if kind != asked_kind or (asked, other) in (("sem_seg", "drivable"), ("det", "box_track")):
+            continue
+        labels = root / {"png": f"labels/{asked}/{'masks' if asked in MAPS else 'bitmasks'}/val"}.get(
+            kind, "labels/det_20/det_val.json"
+        )
+        labels.parent.mkdir(parents=True, exist_ok=True)
+        labels.unlink(missing_ok=True)
+        labels.symlink_to(files[0][other, kind])
+        capsys.readouterr()
+        status = run(["data", "check", "--data", str(root), "-t", asked, "--split", "val"])
+        assert status == (0 if asked == other else 5), (other, capsys.readouterr())
 
 
 def test_categories_of_nobody_are_refused_where_there_are_no_others(tmp_path, capsys, files):

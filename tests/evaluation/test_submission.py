@@ -139,7 +139,7 @@ def test_bitmask_submissions(tmp_path, capsys):
     assert "instances without a score: 300" in capsys.readouterr().err
     write_png(tmp_path / "pred/f.png", scenes.paint([(1, 9, 0, 2, 9, 2, 9)], SHAPE))
     assert pack(tmp_path, "ins_seg", *more) == 5
-    assert "category 9; known are 1 to 8" in capsys.readouterr().err
+    assert "holds labels of pan_seg, not of ins_seg" in capsys.readouterr().err
     assert pack(tmp_path, "pan_seg", "--count", "1", "--force") == 0
 
 

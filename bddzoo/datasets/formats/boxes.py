@@ -16,6 +16,7 @@ from bddzoo.datasets.classes import DET, ClassSet
 from bddzoo.datasets.formats.coco import CocoFrames, coco_keys, write_annotations
 from bddzoo.datasets.formats.frames import Frames, JsonFrames, category_kinds, coco_kind, is_true
 from bddzoo.datasets.formats.labels import FLAGS, SIZE
+from bddzoo.datasets.formats.other_task import refuse_other_task
 from bddzoo.datasets.formats.scalabel import FrameWriter, label_dict
 from bddzoo.datasets.sources import open_source
 from bddzoo.errors import MissingError
@@ -154,7 +155,7 @@ def open_boxes(path: Path) -> Frames:
     """Frames of Scalabel JSON, or of a whole COCO file.
 
     Raises:
-        MissingError: There is no JSON file, or it cannot be read.
+        MissingError: There is no JSON file, or it cannot be read, or is of another task.
     """
     source = open_source(path)
     members = source.with_suffix(".json")
@@ -162,7 +163,9 @@ def open_boxes(path: Path) -> Frames:
         raise MissingError(f"{path} has no JSON files", hint="boxes come as JSON")
     if len(members) == 1 and coco_kind(source, members[0]):
         return CocoFrames(source, members[0])
-    return JsonFrames(source, members)
+    frames = JsonFrames(source, members)
+    refuse_other_task("det", frames)
+    return frames
 
 
 def convert_boxes(frames: Frames, target: Path, to: str, classes: ClassSet = DET) -> int:

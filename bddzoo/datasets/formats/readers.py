@@ -10,13 +10,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from bddzoo.datasets.classes import DRIVABLE, IGNORED, INS_SEG, PAN_SEG, SEM_SEG, ClassSet
+from bddzoo.datasets.classes import IGNORED, TASKS, ClassSet
 from bddzoo.datasets.formats.boxes import CLASS_OF, boxes_of, class_of, open_boxes, refuse_masks
 from bddzoo.datasets.formats.coco import read_coco, refuse_results
 from bddzoo.datasets.formats.frames import (
     INS_ALIASES,
     INS_IGNORED,
-    LOOKED_AT,
     JsonFrames,
     Label,
     coco_kind,
@@ -26,6 +25,7 @@ from bddzoo.datasets.formats.frames import (
 from bddzoo.datasets.formats.json_index import OutlineError, frame_regions
 from bddzoo.datasets.formats.labels import CLASSES, FLAGS, SEMANTIC, SIZE, FrameLabels, Item, read_items
 from bddzoo.datasets.formats.mask import check_label, decode_bitmask, decode_mask
+from bddzoo.datasets.formats.other_task import held_by, refuse_other_task
 from bddzoo.datasets.formats.png import RGB, RGBA, decode_rgb
 from bddzoo.datasets.formats.polygons import draw_poly2d
 from bddzoo.datasets.formats.rle import encode_rle, paint_masks
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     Plane = npt.NDArray[np.uint8]
 
 SCORES = "score.json"
-# Classes of panoptic segmentation that no other task has; the rest may be semantic classes, too.
-ONLY_PANOPTIC = frozenset(PAN_SEG.names) - {*SEM_SEG.names, *INS_SEG.names, *INS_IGNORED, *INS_ALIASES}
 
 
 def frame_path(name: str) -> str:
@@ -397,12 +395,14 @@ def open_labels(
         header = check_label(source.read(pngs[0]), source.where(pngs[0]))
         objects = header.colour == RGBA and header.depth == 8
         if task is None:
-            task = _object_task(source, pngs[0]) if objects else "sem_seg"
+            task = _task_of(source) if objects else "sem_seg"
         looks = "color" if header.colour in (RGB, RGBA) else "masks"
         found = PngLabels(source, task, pngs, score_file, kind or (looks if task in SEMANTIC else "bitmasks"))
         if objects == (task in SEMANTIC):
             # The wrong kind of files is said once, not for each of them; colour maps may be RGBA.
             found.read(found.keys[0])
+        if found.kind != "color" and task in TASKS:
+            refuse_other_task(task, source)
         return found
     if not texts:
         raise MissingError(f"{path} has no labels: neither PNG nor JSON files")
@@ -423,8 +423,9 @@ def open_labels(
     if coco_kind(source, texts[0]) == "results":
         refuse_results(source.where(texts[0]))
     frames = JsonFrames(source, texts)
-    _require_masks(frames, task)
-    return RleLabels(source, task or _task_of(frames), frames)
+    task = task or _task_of(frames)
+    refuse_other_task(task, frames)
+    return RleLabels(source, task, frames)
 
 
 def _published(path: Path, pngs: list[str], task: str | None) -> tuple[list[str], str | None]:
@@ -449,44 +450,10 @@ def _published(path: Path, pngs: list[str], task: str | None) -> tuple[list[str]
     return pngs, task
 
 
-def _object_task(source: Source, member: str) -> str:
-    bitmask = decode_bitmask(source.read(member), source.where(member))
-    return "ins_seg" if bitmask[..., 0].max(initial=0) <= len(INS_SEG) else "pan_seg"
-
-
-def _require_masks(frames: JsonFrames, task: str | None) -> None:
-    """Refuse boxes, scores and labels of another task: as masks of this one they would be nothing at all.
-
-    Raises:
-        MissingError: The first frames with labels have not one mask, or not one category of the task.
-    """
-    labels = [label for at in range(min(len(frames), LOOKED_AT)) for label in frames.frame(at).labels or []]
-    if labels and not any(label.rle or label.poly2d for label in labels):
-        raise MissingError(
-            f"{frames.source.path} holds no masks",
-            hint="boxes and scores alone are not enough; 'vis overlay -t det' draws boxes",
-        )
-    names = {label.category or "" for label in labels}
-    more = () if task in SEMANTIC else (*INS_ALIASES, *INS_IGNORED)
-    if task is not None and names and names.isdisjoint({*CLASSES[task].names, *more}):
-        raise MissingError(
-            f"{frames.source.path} has no category of {task}, but {', '.join(sorted(names)[:3])}",
-            hint="give another -t, or another file",
-        )
-
-
-def _task_of(frames: JsonFrames) -> str:
-    """Task of RLE labels, by what their categories are called."""
-    found = "ins_seg"
-    for at in range(min(len(frames), LOOKED_AT)):
-        for label in frames.frame(at).labels or []:
-            if label.category in DRIVABLE.names:
-                return "drivable"
-            if label.category in ONLY_PANOPTIC:
-                return "pan_seg"
-            if label.category in SEM_SEG.names[:11]:
-                found = "sem_seg"
-    return found
+def _task_of(files: JsonFrames | Source) -> str:
+    """Task of RLE labels or bitmasks, by what they hold."""
+    held = held_by(files).tasks
+    return next((task for task in ("ins_seg", "drivable", "sem_seg", "pan_seg") if task in held), "ins_seg")
 
 
 def classes_of_labels(dataset: DataSet, pixels: Plane, path: Path) -> Plane:

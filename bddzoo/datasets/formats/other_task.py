@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -9,15 +10,23 @@ from typing import Any
 
 import msgspec
 
-from bddzoo.datasets.classes import BITMASK_TASKS, CLASS_SETS, IGNORED, INS_SEG, PAN_SEG, PAN_STUFF, TAGS
-from bddzoo.datasets.formats.boxes import CLASS_OF
+from bddzoo.datasets.classes import (
+    BITMASK_TASKS,
+    CLASS_SETS,
+    DET,
+    IGNORED,
+    INS_SEG,
+    PAN_SEG,
+    PAN_STUFF,
+    TAGS,
+    TASKS,
+    TRACKED,
+)
 from bddzoo.datasets.formats.frames import LOOKED_AT, JsonFrames, category_kinds
 from bddzoo.datasets.formats.mask import check_label, decode_bitmask, decode_mask
 from bddzoo.datasets.formats.png import GREY, PALETTE, RGBA
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.bitmask import words
-from bddzoo.evaluation.options import TASKS, TRACKED
 from bddzoo.lazy_numpy import np
 
 # Masks that are looked at, and frames that are enough to tell semantic from panoptic labels.
@@ -28,8 +37,10 @@ _MASKED: dict[str, Collection[str | None]] = {
     "ins_seg": _OBJECTS,
     "seg_track": _OBJECTS,
 }
-_BOXED: dict[str, Collection[str | None]] = {"det": CLASS_OF.keys(), "box_track": _OBJECTS}
+_BOXED: dict[str, Collection[str | None]] = {"det": category_kinds(DET.names).keys(), "box_track": _OBJECTS}
 _THINGS = frozenset(PAN_SEG.names[PAN_STUFF:])
+# Frames of videos lie in a folder of the video, and are called after it.
+_OF_VIDEO = re.compile(r"(?:^|/)([^/]+)/\1-[0-9]{7}\.png$", re.IGNORECASE)
 
 
 _NOTHING = msgspec.Raw(b"null")
@@ -64,32 +75,40 @@ class Held:
         tasks: Tasks that they can be of; empty where they do not tell.
         what: Values or categories.
         several: Number of frames that have several objects of one class.
+        objects: Number of frames that have an object at all.
         videos: Whether all frames are of a video, and numbered.
     """
 
     tasks: set[str]
     what: set[Any]
     several: int = 0
+    objects: int = 0
     videos: bool = False
 
 
-def refuse_other_task(task: str, gt: JsonFrames | Source, pred: JsonFrames | Source) -> None:
+def held_by(files: JsonFrames | Source) -> Held:
+    """What frames of JSON files, or PNG files, hold."""
+    return _of_frames(files) if isinstance(files, JsonFrames) else _of_masks(files)
+
+
+def refuse_other_task(task: str, *sides: JsonFrames | Source, stills: bool = False) -> None:
     """Refuse files that are of another task, where that can be told from some of them.
 
     Args:
         task: The task that is asked for.
-        gt: Ground truth: frames of JSON files, or PNG files.
-        pred: Predictions.
+        sides: Frames of JSON files, or PNG files; ground truth and predictions, or one of them.
+        stills: One side: frames of videos are of another task, too, although they hold what others do.
 
     Raises:
         MissingError: One side is of another task.
     """
-    sides = [
-        (side, _of_frames(side) if isinstance(side, JsonFrames) else _of_masks(side)) for side in (gt, pred)
-    ]
-    for (side, held), (_, other) in zip(sides, reversed(sides), strict=True):
+    found = [held_by(side) for side in sides]
+    if len(found) == 1:
+        # So many frames with objects, and never two of a class, are not panoptic.
+        found.append(Held(set(), set(), several=found[0].objects, videos=not stills))
+    for side, held, other in zip(sides, found, reversed(found), strict=False):
         tasks = held.tasks
-        if held.videos and not other.videos and isinstance(side, JsonFrames):
+        if held.videos and not other.videos:
             tasks = tasks & set(TRACKED)
         # Two tasks may share their classes; then the other side tells.
         if tasks >= {"sem_seg", "pan_seg"} and other.several >= _ENOUGH and not held.several:
@@ -102,12 +121,15 @@ def refuse_other_task(task: str, gt: JsonFrames | Source, pred: JsonFrames | Sou
             strange = sorted(map(str, held.what - set((_MASKED | _BOXED).get(task, held.what))))[:3]
             fitting += f" ({', '.join(strange)})" if strange and isinstance(side, JsonFrames) else ""
             raise MissingError(
-                f"{path} holds labels of {fitting}, not of {task}", hint="give another -t, or another file"
+                f"{path} holds labels of {fitting}, not of {task}",
+                hint="name its task with -t, or give another file",
             )
-        names = _MASKED.get(task)
+        names = (_MASKED | _BOXED).get(task)
         if held.what and not tasks and names and isinstance(side, JsonFrames) and not held.what & set(names):
+            others = ", ".join(sorted(map(str, held.what - {None}))[:3])
             raise MissingError(
-                f"{path} has no category of {task}, but {', '.join(sorted(map(str, held.what))[:3])}",
+                f"{path} has no category of {task}"
+                + (f", but {others}" if others else ": its labels have none"),
                 hint="known are " + ", ".join(CLASS_SETS.get(task, INS_SEG).names),
             )
 
@@ -130,13 +152,14 @@ def _of_frames(frames: JsonFrames) -> Held:
     elif found and all(f.labels is None and TAGS.keys() & (f.attributes or {}).keys() for f in found):
         tasks = {"tagging"}
     counts = [Counter(label.category for label in frame.labels or ()) for frame in found]
-    several = sum(any(count > 1 for name, count in each.items() if name in _THINGS) for each in counts)
+    most = [max((count for name, count in each.items() if name in _THINGS), default=0) for each in counts]
+    several = sum(count > 1 for count in most)
     # All classes of sem_seg are among the panoptic ones, so a stray category does not make it panoptic.
     semantic = sum(set(each) <= set(_MASKED["sem_seg"]) for each in counts)
     if "pan_seg" in tasks and several < _ENOUGH and 2 * semantic > len(counts):
         tasks.add("sem_seg")
     videos = bool(found) and None not in frames.videos and None not in frames.positions
-    return Held(tasks, names, several, videos)
+    return Held(tasks, names, several, sum(count > 0 for count in most), videos)
 
 
 def _of_masks(source: Source) -> Held:
@@ -152,8 +175,8 @@ def _of_masks(source: Source) -> Held:
                 return Held(set(), set())
             kinds.add(header.colour == RGBA)
             if header.colour == RGBA:
-                pixels = words(decode_bitmask(content, path)[::4, ::4]) & 0xFFFF00FF
-                objects = np.unique(pixels) & 0xFF
+                pixels = np.ascontiguousarray(decode_bitmask(content, path)[::4, ::4]).view("<u4")
+                objects = np.unique(pixels & 0xFFFF00FF) & 0xFF
                 several += bool((np.bincount(objects)[1:] > 1).any())
                 values.append(set(objects.tolist()))
             else:
@@ -177,4 +200,5 @@ def _of_masks(source: Source) -> Held:
         {task for task, theirs in allowed.items() if any(held <= set(theirs) for held in values)},
         what,
         several,
+        videos=all(_OF_VIDEO.search(member) for member in members),
     )
