@@ -161,9 +161,8 @@ def check_data(root: Path | None) -> Iterator[Check]:
         if mismatch:
             yield Check(f"data {task}", NOTE, f"{found}; {mismatch}", "bddzoo data check says more")
         elif whole is not None and count != whole:
-            yield Check(
-                f"data {task}", NOTE, f"{found}; the data set has {whole}", "numbers are of a partial set"
-            )
+            kind = "a partial" if count < whole else "another"
+            yield Check(f"data {task}", NOTE, f"{found}; the split has {whole}", f"numbers are of {kind} set")
         else:
             yield Check(f"data {task}", OK, found)
     if not usable:

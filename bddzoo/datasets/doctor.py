@@ -63,8 +63,9 @@ class SplitReport:
 
     Attributes:
         task, split: Which.
-        state: `complete` as published, `partial` (usable, but not all of the published images),
-            `broken` (a fault that stops an evaluation), or `absent`.
+        state: `complete` as published, `partial` (usable, but not all of the published images), `surplus`
+            (usable, but more images than were published), `broken` (a fault that stops an evaluation), or
+            `absent`.
         images, labels: Files found.
         expected: Images of the published data set, or of the mini set as it was made.
         attributes: Frames whose weather, scene and time of day are known.
@@ -87,7 +88,7 @@ class SplitReport:
     @property
     def usable(self) -> bool:
         """Whether an evaluation can run on it."""
-        return self.state in ("complete", "partial")
+        return self.state in ("complete", "partial", "surplus")
 
 
 @dataclass
@@ -171,7 +172,7 @@ def examine(
                     progress(done, len(jobs))
     for report, listing in found:
         if listing is not None:
-            report.state = _state(report)
+            report.state = _state(report, len(listing.frames))
     return DataReport(layout.root, mini, [report for report, _ in found], dataset)
 
 
@@ -210,9 +211,11 @@ def _list(
     return report, listing
 
 
-def _state(report: SplitReport) -> str:
+def _state(report: SplitReport, frames: int) -> str:
     if any(f.fatal for f in report.findings):
         return "broken"
+    if frames > report.expected > 0:
+        return "surplus"
     return "complete" if report.images >= report.expected and not report.findings else "partial"
 
 

@@ -131,7 +131,8 @@ def _names(names: list[str], source: Source, images: Path | None, count: int | N
     if count is not None and len(names) != count:
         raise MissingError(
             f"{source.path} has {len(names)} frames, the test set {count}",
-            hint="--images FOLDER says which are missing; --count N for another set",
+            hint=f"--images FOLDER says which are {'missing' if len(names) < count else 'too many'}; "
+            "--count N for another set",
         )
 
 

@@ -55,14 +55,16 @@ def differing_fields(model: Model, record: Record) -> list[tuple[str, object, ob
 
 
 def missing_images(record: Record) -> list[str]:
-    """What keeps the scored images from being the whole split, one sentence each."""
+    """What keeps the scored images from being the split, no less and no more, one sentence each."""
     run = record.protocol
     reasons = []
     expected = whole_split(record)
     if run.limit is not None:
         reasons.append(f"partial data set: limited to {run.limit} images")
-    elif expected is not None and run.images != expected:
+    elif expected is not None and run.images < expected:
         reasons.append(f"partial data set: {run.images} of {expected} images")
+    elif expected is not None and run.images > expected:
+        reasons.append(f"another data set: {run.images} images, and the split has {expected}")
     elif run.partial:
         reasons.append("partial data set")
     if run.skipped:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from bddzoo.cli.doctor import check_data
 from bddzoo.datasets.decode import read_image
 from bddzoo.datasets.doctor import SplitReport, examine
 from bddzoo.datasets.mini import MARKER, make_mini
@@ -54,6 +55,17 @@ def test_a_mini_set_is_complete(source):
 def test_a_part_of_the_published_set_is_usable(root):
     report = split_of(root, "sem_seg")
     assert (report.state, report.expected, report.usable) == ("partial", 1000, True)
+
+
+@pytest.mark.parametrize(
+    ("made", "state", "said"),
+    [(2, "surplus", "another set"), (3, "complete", ""), (4, "partial", "a partial set")],
+)
+def test_fewer_and_more_images_than_the_split_has(source, root, made, state, said):
+    (root / MARKER).write_text(json.dumps(json.loads((source / MARKER).read_text()) | {"val": made}))
+    report = split_of(root, "sem_seg")
+    assert (report.state, report.images, report.expected, report.usable) == (state, 3, made, True)
+    assert [said in check.advice for check in check_data(root)] == [True, True]
 
 
 def test_a_label_without_an_image_is_broken_and_an_image_without_a_label_a_note(root):

@@ -58,6 +58,7 @@ def test_the_registry_overrides_the_default() -> None:
     [
         ({"protocol": {"limit": 5, "images": 5}}, Verdict.INCOMPARABLE, "limited to 5 images"),
         ({"protocol": {"images": 999, "split_images": 999}}, Verdict.INCOMPARABLE, "999 of 1000"),
+        ({"protocol": {"images": 1001}}, Verdict.INCOMPARABLE, "another data set: 1001 images"),
         ({"protocol": {"images": 999, "skipped": ("b1",)}}, Verdict.INCOMPARABLE, "were skipped: b1"),
         ({"protocol": {"skipped": ("b1",)}}, Verdict.INCOMPARABLE, "skipped"),
         ({"protocol": {"partial": True}}, Verdict.INCOMPARABLE, "partial"),
