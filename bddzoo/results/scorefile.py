@@ -94,7 +94,9 @@ def _read_official(content: Mapping[str, Any], found: ScoreFile, prefix: str) ->
         for row in value:
             merged.update(_numbers(row) if isinstance(row, dict) else {})
         totals = [v for k, v in merged.items() if k in _TOTALS]
-        found.classes[name] = {k: v for k, v in merged.items() if k not in _TOTALS}
+        # What follows the classes are groups of them.
+        first = _numbers(value[0]) if value and isinstance(value[0], dict) else {}
+        found.classes[name] = {k: v for k, v in first.items() if k not in _TOTALS}
         found.summary.update({_OURS.get(name, name): v for v in totals[:1]})
 
 

@@ -20,6 +20,7 @@ import msgspec
 
 from bddzoo.datasets.identity import published_images
 from bddzoo.errors import ExitCode
+from bddzoo.evaluation.metrics.scores import contradictions
 from bddzoo.registry.model import Model, Reported
 from bddzoo.results.record import INFERENCE_FIELDS, Record
 
@@ -390,8 +391,8 @@ def _obstacles(model: Model, record: Record) -> tuple[str, ...]:
 
 
 def _doubts(model: Model, record: Record, proved: Collection[str]) -> tuple[str, ...]:
-    reasons = []
-    if record.protocol.source == "inference":
+    reasons, run = [], record.protocol
+    if run.source == "inference":
         if record.weights is None:
             reasons.append("the weights file is not recorded")
         elif record.weights.state == "prefix" and "prefix" not in proved:
@@ -402,6 +403,8 @@ def _doubts(model: Model, record: Record, proved: Collection[str]) -> tuple[str,
         reasons.append("the number of images of the whole split is unknown")
     if model.protocol is None:
         reasons.append("the zoo's test protocol is unknown")
+    parts, printed = (record.summary, record.per_class, record.absent_classes), run.source == "scores"
+    reasons += [f"contradicts itself: {text}" for text in contradictions(*parts, printed=printed)]
     return tuple(reasons)
 
 

@@ -69,6 +69,7 @@ def test_the_registry_overrides_the_default() -> None:
         ({"protocol": {"precision": "amp-fp16"}}, Verdict.INCOMPARABLE, "'precision' differs"),
         ({"protocol": {"options": {"score-threshold": "0.3"}}}, Verdict.INCOMPARABLE, "score-threshold"),
         ({"protocol": {"evaluator": "mmseg"}}, Verdict.INCOMPARABLE, "'evaluator' differs"),
+        ({"per_class": {"IoU": {"road": 61.5, "car": 61.5}}}, Verdict.UNVERIFIED, "contradicts itself: mIoU is"),
         ({"absent_classes": ("train",)}, Verdict.INCOMPARABLE, "without a value: train"),
         ({"per_class": {"IoU": {"car": float("nan")}}}, Verdict.INCOMPARABLE, "without a value: car"),
         ({"summary": {"mIoU": float("nan")}}, Verdict.MISSING, "not a number"),
@@ -140,29 +141,28 @@ def test_exit_codes() -> None:
     assert worst([Verdict.REPRODUCED, Verdict.MISSING]) is Verdict.MISSING
 
 
-MAYBE = st.one_of(st.none(), st.floats(min_value=0, max_value=100))
-
-
 @given(
     value=st.floats(min_value=0, max_value=100),
-    classes=st.lists(MAYBE, min_size=1, max_size=4),
+    there=st.lists(st.booleans(), min_size=1, max_size=4),
+    edited=st.sampled_from([0.0, 0.0, 2.0]),
     limit=st.one_of(st.none(), st.integers(1, 1000)),
     images=st.sampled_from([0, 1, 999, 1000]),
     skipped=st.sampled_from([(), ("a",)]),
     state=st.sampled_from(["verified", "observed", "unknown"]),
 )
 def test_reproduced_means_that_nothing_stands_in_the_way(
-    value: float, classes: list, limit: int | None, images: int, skipped: tuple, state: str
+    value: float, there: list, edited: float, limit: int | None, images: int, skipped: tuple, state: str
 ) -> None:
     model = make_model({"mIoU": "50.00"})
     record = make_record(
         model,
         value,
-        per_class={"IoU": {str(i): v for i, v in enumerate(classes)}},
+        per_class={"IoU": {str(i): value + edited if here else None for i, here in enumerate(there)}},
         protocol={"limit": limit, "images": images, "skipped": skipped},
         weights=WeightsUsed(name="w", state=state),  # type: ignore[arg-type]
     )
-    whole = None not in classes and limit is None and images == 1000 and not skipped and state == "verified"
+    whole = all(there) and limit is None and images == 1000 and not skipped
+    whole = whole and state == "verified" and not edited
     near = abs(Decimal(repr(value)) - 50) <= Decimal("0.005") + DEFAULT_TOLERANCE["mIoU"]
     report = judge(model, record)
     assert (report.verdict is Verdict.REPRODUCED) == (whole and near)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 
 _AP = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -42,6 +43,9 @@ OFFICIAL_PLAIN = {
 }
 # The summary name of a metric that has a table.
 SUMMARY_NAMES = {"IoU": "mIoU", "Precision": "mPrecision", "Recall": "mRecall", "F1": "mF1"}
+
+# Tables whose value over all classes is no mean over them: of tracking, where all objects count, and counts.
+_NOT_MEANS = frozenset((*_TRACK, "HOTA", "DetA", "AssA", "N", RLE_NAMES["N"]))
 
 # What is shown first of a task's metrics, over all classes and of each; and in one line.
 SHOWN = {
@@ -228,6 +232,39 @@ class Scores:
     def with_scores(self, other: Scores) -> Scores:
         """These scores plus the metrics of another evaluation of the same frames (box AP)."""
         return replace(self, table={**self.table, **other.table}, summary={**self.summary, **other.summary})
+
+
+def contradictions(
+    summary: Mapping[str, float | None],
+    table: Mapping[str, Mapping[str, float | None]],
+    absent: Collection[str] = (),
+    *,
+    printed: bool = False,
+) -> Iterator[str]:
+    """Values over all classes that are not the mean of the classes' own, one sentence each.
+
+    Args:
+        summary: See `Scores`; None for what is not a number.
+        table: See `Scores`.
+        absent: See `Scores`.
+        printed: They are from a file that rounds, and gives 0 to classes that do not occur.
+    """
+    counted = table.get("N") or table.get(RLE_NAMES["N"]) or {}
+    for name, row in table.items():
+        metric = SUMMARY_NAMES.get(name, name)
+        total = summary.get(metric)
+        values = [v for c, v in row.items() if v is not None and counted.get(c, c not in absent)]
+        if name in _NOT_MEANS or total is None or not values:
+            continue
+        whole, most, step = sum(values), len(values), 1e-6
+        fewest = most
+        if printed:
+            fewest = sum(v != 0 for v in values) or 1
+            digits = (Decimal(repr(v)).normalize().as_tuple().exponent for v in (total, *values))
+            # Two numbers that were rounded to the same digit are off by one of it together.
+            step = max(step, 1.001 * 10.0 ** min(0, *(d for d in digits if isinstance(d, int))))
+        if all(abs(whole / count - total) > step for count in range(fewest, most + 1)):
+            yield f"{metric} is {total:.2f}, and the mean of its classes {whole / most:.2f}"
 
 
 def _nulls(values: Mapping[str, float]) -> dict[str, float | None]:
