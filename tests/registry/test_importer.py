@@ -6,7 +6,7 @@ import contextlib
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bddzoo.errors import BddzooError, ExitCode, UsageError
@@ -233,3 +233,19 @@ def test_documents_are_read_in_time_that_grows_with_their_length():
         with contextlib.suppress(UsageError):
             import_markdown(text, name)
         assert time.process_time() - start < 5, name
+
+
+@given(st.from_regex(r"([0-9]{1,2}(\.[0-9]{0,4})?|\.[0-9]{1,4}|100(\.0{0,4})?|0[0-9]{1,2})", fullmatch=True))
+@example("59.80")
+@example("010")
+@example("59.")
+@example(".5")
+def test_a_printed_number_is_kept_or_said_to_be_another(text: str) -> None:
+    """As text of a setting whatever it is; as a metric where YAML and JSON have such a number."""
+    head = "### FCN\n\n| Backbone | Batch | mIoU-val |\n| :-: | :-: | :-: |\n"
+    document = import_markdown(f"{head}| R-50 | {text} | {text} |\n", "d.md")
+    (model,) = load_text(entries_yaml(document, "z", "z", "sem_seg", None), "d.md").models
+    assert str(model.settings["Batch"]) == text
+    kept = f"{model.reported[0].value:f}"
+    assert (kept == text) == (not document.warnings)
+    assert all(f"'{text}' is kept as {kept}" in line for line in document.warnings)

@@ -64,6 +64,7 @@ def import_markdown(text: str, name: str) -> Document:
     headings = tuple(_heading(b, columns, name) for b in found)
     for block, heading in zip(found, headings, strict=True):
         warnings += _mojibake(heading, f"{name}:{block.table.line if block.table else 1}")
+        warnings += _reprinted(block, heading, name)
     layout = "list" if all(b.caption is not None for b in found) else "headings"
     seen = Counter(row.id for heading in headings for row in heading.rows)
     doubled = [i for i, n in seen.items() if n > 1]
@@ -146,6 +147,19 @@ def _mojibake(heading: Heading, where: str) -> list[str]:
                 )
                 break
     return found
+
+
+def _reprinted(block: Block, heading: Heading, name: str) -> list[str]:
+    """Numbers that are not kept as they are printed: no number of YAML or JSON is `010`, `.5` or `59.`."""
+    assert block.table is not None
+    metrics = [(at, column) for at, column in enumerate(heading.style.columns) if column.metric]
+    return [
+        f"{name}:{row.line}: {column.name}: '{cells[at].text}' is kept as {value:f}"
+        for row, cells in zip(heading.rows, block.table.rows, strict=True)
+        for at, column in metrics
+        if column.metric and (value := row.numbers[column.metric]) is not None
+        if f"{value:f}" != cells[at].text
+    ]
 
 
 def _heading(block: Block, columns: Mapping[str, Column], name: str) -> Heading:
