@@ -134,17 +134,22 @@ def prune(
     dry_run: bool = opt.DRY_RUN,
     yes: bool = opt.YES,
     results: Path | None = opt.RESULTS,
-) -> None:
+) -> int:
     """Delete records of which newer ones of the same model, weights and protocol exist.
 
-    Asks first on a terminal; without one, --yes is needed.
+    Asks first on a terminal; without one, --yes is needed. A damaged record is reported and left alone; the
+    others are deleted, and the status is 6.
     """
     from bddzoo.results import default_root
     from bddzoo.results.manage import leftovers, remove_file, remove_records, superseded
 
     root = default_root(results)
-    old = superseded(root, keep, app.warn_of)
+    errors: list[BddzooError] = []
+    old = superseded(root, keep, errors.append)
     rest = leftovers(root)
+    for error in errors:
+        app.warn_of(error)
+    code = int(ExitCode.INTEGRITY if errors else ExitCode.OK)
     if app.json:
         paths = [str(item.path) for item in old] + [str(path) for path in rest]
         app.data_json({"deleted": not dry_run, "files": paths})
@@ -156,12 +161,13 @@ def prune(
     what = f"{number_of(len(old), 'record')} and {number_of(len(rest), 'leftover')}"
     if dry_run or not (old or rest):
         app.say(f"{what} to delete")
-        return
+        return code
     app.confirm(f"delete {what}", yes=yes)
     remove_records(old)
     for path in rest:
         remove_file(path)
     app.say(f"{what} deleted")
+    return code
 
 
 COMMANDS = (compare, import_, prune)

@@ -140,9 +140,15 @@ def test_a_damaged_record_is_a_warning_in_every_command(tmp_path: Path) -> None:
     model = make_model(id="demo_semfpn_r18n_sem_seg")
     path = write_record(make_record(model), tmp_path)
     path.write_bytes(path.read_bytes()[:200])
-    for arguments in (("results", "ls"), ("tables", "--measured"), ("results", "prune")):
+    for arguments, code in (
+        (("results", "ls"), 0),
+        (("tables", "--measured"), 0),
+        (("results", "prune"), 6),
+        (("results", "import", tmp_path), 6),
+        (("site", "build", "-o", tmp_path / "site"), 6),
+    ):
         done = bddzoo(*arguments, "--results", tmp_path)
-        assert done.returncode == 0
+        assert done.returncode == code
         assert f"warning: {path}" in done.stderr, done.stderr
     assert_one_line(bddzoo("results", "show", model.id, "--results", tmp_path), 6, path.name)
 
