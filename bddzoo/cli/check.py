@@ -116,7 +116,7 @@ def command(
             if dataset not in roots:
                 roots[dataset] = find_data(app, data, dataset)
             checker = EvidenceChecker(
-                weights=weights_from(app, None, sources, offline=run.offline),
+                weights=weights_from(app, None, sources, offline=run.offline, accept_prefix=accept_prefix),
                 warn=bar.warn,
                 command=["bddzoo", *sys.argv[1:]],
                 data=roots[dataset],

@@ -71,7 +71,7 @@ def command(
     from bddzoo.inference.load import check_device_name
     from bddzoo.results import check_root, default_root
 
-    obtain = weights_from(app, weights, sources, offline=run.offline)
+    obtain = weights_from(app, weights, sources, offline=run.offline, accept_prefix=accept_prefix)
     models = [under_protocol(app, model, run.protocol) for model in selection.models(app)]
     if len(models) > 1 and weights is not None:
         raise UsageError("--weights are those of one model", hint="name one model")
@@ -85,7 +85,7 @@ def command(
         chosen = with_runtime(app, speedups, model, run.device, results)
         options = run.options(out=folder, overwrite=force, skip_bad=skip_bad, speedups=chosen)
         root = need_data(app, data, dataset_of(model))
-        job = EvalRun(app, model, root, options, obtain, results, resume, accept_prefix)
+        job = EvalRun(app, model, root, options, obtain, results, resume)
         try:
             row, code = job.run()
         except BddzooError as error:
@@ -117,7 +117,6 @@ class EvalRun:
         obtain: Finds its weights.
         results: Folder of records; None for the default one.
         resume: Go on with predictions of an interrupted run, where nothing is scored.
-        accept_prefix: The first digits of the weights' digest are enough, where no more are known.
     """
 
     app: App
@@ -127,7 +126,6 @@ class EvalRun:
     obtain: Obtain
     results: Path | None
     resume: bool
-    accept_prefix: bool
 
     def run(self) -> tuple[dict[str, Any], ExitCode]:
         """Measure, record and judge; returns the data for JSON and the exit status."""
@@ -152,7 +150,7 @@ class EvalRun:
             outcome = measure(model, self.data, path, used, self.options, watcher, command=typed)
         report = record_path = unwritten = None
         if outcome.record is not None:
-            report = judge(model, outcome.record, accept_prefix=self.accept_prefix)
+            report = judge(model, outcome.record)
             try:
                 record_path = write_record(outcome.record, default_root(self.results), outcome.statistics)
             except BddzooError as error:  # the numbers are shown all the same: they may have taken hours

@@ -101,6 +101,7 @@ def command(
     for name, value in (("batch-size", run.batch_size), ("limit", run.limit), ("protocol", run.protocol)):
         options += [f"--{name}", str(value)] if value else []
     options += ["--offline"] if run.offline else []
+    options += ["--accept-prefix"] if accept_prefix else []
     options += [part for source in sources for part in ("--from", source)]
     if executor != "ray" and (address or cpus):
         raise UsageError("--address and --cpus are for --executor ray")
@@ -118,7 +119,6 @@ def command(
         more += ["--time-limit", f"{time_limit:g}"] if time_limit else []
         more += ["--gpus", str(run.gpus)] if run.gpus else []
         more += ["--tag", tag] if tag else []
-        more += ["--accept-prefix"] if accept_prefix else []
         app.data(slurm_script(models, [*options, *more], 0 if device == "cpu" else run.gpus or 1))
         return int(ExitCode.OK)
     program = (sys.executable, "-m", "bddzoo", *_global_options(app))
@@ -147,7 +147,7 @@ def command(
     app.detail(f"sweep {settings.id} in {settings.folder}")
     with SweepView(app) as view:
         finished = Sweep(models, settings, make, view.update).run()
-    return _report(app, finished, settings, accept_prefix)
+    return _report(app, finished, settings)
 
 
 def local_executor(
@@ -189,7 +189,7 @@ def _global_options(app: App) -> list[str]:
     return options
 
 
-def _report(app: App, jobs: Sequence[JobStatus], settings: Settings, accept_prefix: bool) -> int:
+def _report(app: App, jobs: Sequence[JobStatus], settings: Settings) -> int:
     from bddzoo.cli.output import number
     from bddzoo.results import Verdict, judge
     from bddzoo.results.verdict import worst
@@ -197,7 +197,7 @@ def _report(app: App, jobs: Sequence[JobStatus], settings: Settings, accept_pref
     rows, verdicts, crashed = [], [], False
     for job in sorted(jobs, key=lambda job: job.model.id):
         record = job.record
-        report = judge(job.model, record, accept_prefix=accept_prefix) if record is not None else None
+        report = judge(job.model, record) if record is not None else None
         lost = Verdict.UNVERIFIED if job.exit_code == ExitCode.INTEGRITY else Verdict.MISSING
         verdicts.append(report.verdict if report else lost)
         crashed = crashed or (report is None and job.exit_code == ExitCode.BUG)

@@ -33,7 +33,14 @@ def recipe_or_weights(
     return lambda model: obtain(model)[0]
 
 
-def weights_from(app: App, weights: Path | None, sources: Sequence[str], *, offline: bool = False) -> Obtain:
+def weights_from(
+    app: App,
+    weights: Path | None,
+    sources: Sequence[str],
+    *,
+    offline: bool = False,
+    accept_prefix: bool = False,
+) -> Obtain:
     """Finds the path of a model's weights, and what is known of them.
 
     Args:
@@ -41,6 +48,7 @@ def weights_from(app: App, weights: Path | None, sources: Sequence[str], *, offl
         weights: A file of the user; None to take the model's own from the cache or a source.
         sources: Folders or URLs that are asked before the registry's.
         offline: Open no connection.
+        accept_prefix: The first digits of a digest are enough, where no more are known; a record keeps that.
 
     Returns:
         A function of the model. It raises `MissingError` where there is no such file, or no source has it,
@@ -54,10 +62,12 @@ def weights_from(app: App, weights: Path | None, sources: Sequence[str], *, offl
         from bddzoo.runs.weights import fetched_weights, given_weights
 
         if weights is not None:
-            return given_weights(model, weights, app.warn)
-        with make_reporter(app, 1) as reporter:
-            fetcher = Fetcher(Cache(app.cache_dir), sources, offline=offline, progress=reporter)
-            return fetched_weights(model, fetcher)
+            path, used = given_weights(model, weights, app.warn)
+        else:
+            with make_reporter(app, 1) as reporter:
+                fetcher = Fetcher(Cache(app.cache_dir), sources, offline=offline, progress=reporter)
+                path, used = fetched_weights(model, fetcher)
+        return path, used.with_accepted_prefix() if accept_prefix else used
 
     return obtain
 

@@ -149,7 +149,9 @@ def _require_same_images(a: StoredRecord, b: StoredRecord) -> None:
 
 # Fields that explain no difference: the digest tells whether weights differ, whatever they are called, and of
 # a protocol its fields count, not its name.
-_INCIDENTAL = frozenset({"weights.name", "weights.source", "weights.state", "weights", "protocol.id"})
+_INCIDENTAL = frozenset(
+    {"weights.name", "weights.source", "weights.state", "weights.accepted", "weights", "protocol.id"}
+)
 # Of the circumstances of a run only the seed can change a number. The number of processes cannot: frames are
 # divided so that the result is that of one process, bit for bit.
 _SEED = "run.seed"

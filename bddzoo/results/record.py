@@ -128,8 +128,10 @@ class WeightsUsed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         size_bytes: Size.
         md5: 32 hexadecimal digits.
         sha256: 64 hexadecimal digits.
-        state: `verified` against a digest of the registry, `observed` only, or `unknown`.
+        state: `verified` against a digest of the registry, `prefix` against its first digits, `observed`
+            only, or `unknown`.
         source: Where the file came from: a URL, or None for a local file.
+        accepted: Whether the user took the first digits of a digest for enough; unset where nobody was asked.
     """
 
     name: str
@@ -138,6 +140,17 @@ class WeightsUsed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     sha256: str | None = None
     state: DigestState = "unknown"
     source: str | None = None
+    # Unset fields are not written, so a record of an earlier version stays the same file.
+    accepted: bool | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def proved(self) -> bool:
+        """Whether a whole digest agrees, or as much of it as the user finds enough."""
+        return self.state == "verified" or (self.state == "prefix" and self.accepted is True)
+
+    def with_accepted_prefix(self) -> WeightsUsed:
+        """The same, where the first digits of a digest are enough."""
+        return msgspec.structs.replace(self, accepted=True) if self.state == "prefix" else self
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

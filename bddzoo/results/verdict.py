@@ -10,7 +10,7 @@ tolerance. The report says what was compared and what was not.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
@@ -22,7 +22,7 @@ from bddzoo.datasets.identity import published_images
 from bddzoo.errors import ExitCode
 from bddzoo.evaluation.metrics.scores import contradictions
 from bddzoo.registry.model import Model, Reported
-from bddzoo.results.record import INFERENCE_FIELDS, Record
+from bddzoo.results.record import INFERENCE_FIELDS, Record, WeightsUsed
 
 # Fields of `Fingerprint` that move a number within the tolerance at most: shown by `diff`, not an obstacle.
 HARMLESS_FIELDS = frozenset({"device", "batch_size"})
@@ -242,7 +242,7 @@ def describe_scope(compared: Sequence[str], not_compared: Sequence[str]) -> str:
     return "; ".join(parts)
 
 
-def judge(model: Model, record: Record, *, accept_prefix: bool = False) -> VerdictReport:
+def judge(model: Model, record: Record) -> VerdictReport:
     """Compare a record with what the zoo reports for the model.
 
     The order of the checks is: nothing to compare (`missing`); another protocol, a partial or skipped set or
@@ -252,7 +252,6 @@ def judge(model: Model, record: Record, *, accept_prefix: bool = False) -> Verdi
     Args:
         model: The model, as the registry has it.
         record: A measurement of it.
-        accept_prefix: The first digits of the weights' digest are enough, where no more are known.
     """
     split = record.protocol.split
     row, model = model, as_measured(model, record)
@@ -266,10 +265,9 @@ def judge(model: Model, record: Record, *, accept_prefix: bool = False) -> Verdi
         other = "" if model is row else f" for protocol '{protocol}'"
         reason = f"the zoo reports no number on split '{split}'{other}"
         return VerdictReport(model.id, split, Verdict.MISSING, (), (reason,), protocol)
-    proved = ("verified", "prefix") if accept_prefix else ("verified",)
-    different, compared, unknown = _compare_inputs(model, record, proved)
+    different, compared, unknown = _compare_inputs(model, record)
     shared = (*_obstacles(model, record), *different)
-    doubts = _doubts(model, record, proved)
+    doubts = _doubts(model, record)
     metrics = tuple(_judge_metric(model, record, number, shared, doubts) for number in reported)
     verdict = worst(m.verdict for m in metrics)
     reasons = tuple(dict.fromkeys(reason for m in metrics for reason in m.reasons))
@@ -293,9 +291,7 @@ def as_measured(model: Model, record: Record) -> Model:
     return agreeing[0] if len(agreeing) == 1 else model
 
 
-def _compare_inputs(
-    model: Model, record: Record, proved: Collection[str]
-) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+def _compare_inputs(model: Model, record: Record) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """What of a measurement differs from what is published, in sentences; what agrees; what is unknown."""
     run = record.protocol
     truth = model.protocol.ground_truth.get(run.split) if model.protocol else None
@@ -316,9 +312,11 @@ def _compare_inputs(
         else:
             different.append(f"the {what} is not the one that the number was published for")
     if own:
-        state = record.weights.state if record.weights is not None else "unknown"
-        what = "weights (first digits of the digest)" if state in proved and state == "prefix" else "weights"
-        (compared if state in proved else unknown).append(what)
+        used = record.weights
+        if used is None or not used.proved:
+            unknown.append("weights")
+        else:
+            compared.append("weights" if used.state == "verified" else "weights (first digits of the digest)")
     return tuple(different), tuple(compared), tuple(unknown)
 
 
@@ -390,14 +388,16 @@ def _obstacles(model: Model, record: Record) -> tuple[str, ...]:
     return (*reasons, *missing_images(record))
 
 
-def _doubts(model: Model, record: Record, proved: Collection[str]) -> tuple[str, ...]:
+def _doubts(model: Model, record: Record) -> tuple[str, ...]:
     reasons, run = [], record.protocol
     if run.source == "inference":
         if record.weights is None:
             reasons.append("the weights file is not recorded")
-        elif record.weights.state == "prefix" and "prefix" not in proved:
+        elif record.weights.proved:
+            reasons += _other_digests(model, record.weights)
+        elif record.weights.state == "prefix":
             reasons.append("only the first digits of the digest of the weights are known")
-        elif record.weights.state not in proved:
+        else:
             reasons.append(f"the digest of the weights is {record.weights.state}, not verified")
     if whole_split(record) is None:
         reasons.append("the number of images of the whole split is unknown")
@@ -406,6 +406,20 @@ def _doubts(model: Model, record: Record, proved: Collection[str]) -> tuple[str,
     parts, printed = (record.summary, record.per_class, record.absent_classes), run.source == "scores"
     reasons += [f"contradicts itself: {text}" for text in contradictions(*parts, printed=printed)]
     return tuple(reasons)
+
+
+def _other_digests(model: Model, used: WeightsUsed) -> list[str]:
+    """Digests of verified weights that are not the registry's: it was changed since, or the record was."""
+    artifact = model.artifact("weights")
+    known = artifact.digests if artifact is not None else ()
+    if any(digest.algorithm == "tensors" for digest in known):
+        return []  # a copy in another container has other bytes
+    own = {"md5": used.md5 or "", "sha256": used.sha256 or ""}
+    return [
+        f"the {d.algorithm} of the weights is not the one that the registry has"
+        for d in known
+        if own[d.algorithm] and not own[d.algorithm].startswith(d.hex.lower())
+    ]
 
 
 def _absent(record: Record, metric: str) -> tuple[str, ...]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from msgspec.structs import replace
+
 from bddzoo.errors import BddzooError, MissingError
 from bddzoo.registry.model import ArtifactKind, Model
 from bddzoo.results.links import (
@@ -50,7 +52,7 @@ class EvidenceChecker:
         cache: Cache folder; None for the default one.
         options: How a network is run; its split is the one whose numbers are checked.
         results: Results folder; None for the default one.
-        accept_prefix: The first digits of the weights' digest are enough, where no more are known.
+        accept_prefix: The first digits of the weights' digest are enough, even where a record says nothing.
     """
 
     weights: Callable[[Model], tuple[Path, WeightsUsed]]
@@ -135,8 +137,9 @@ class EvidenceChecker:
         return self._judged(model, outcome.record, str(self.data))
 
     def _judged(self, model: Model, record: Record, source: str) -> LinkResult:
-        report = judge(model, record, accept_prefix=self.accept_prefix)
-        return from_report("weights", report, source, record)
+        if self.accept_prefix and record.weights is not None:
+            record = replace(record, weights=record.weights.with_accepted_prefix())
+        return from_report("weights", judge(model, record), source, record)
 
     def _fetch(self, model: Model, kind: str) -> Path:
         wanted = cast(ArtifactKind, kind)

@@ -43,7 +43,7 @@ def registry(tiny: TinyZoo, tmp_path: Path) -> Path:
 def test_every_command_that_verifies_or_judges_takes_the_option(
     tiny: TinyZoo, registry: Path, tmp_path: Path
 ) -> None:
-    run = ("--data", tiny.data, "--results", tmp_path / "results", "--device", "cpu")
+    run = ("--data", tiny.data, "--device", "cpu")
     commands = {
         "fetch": ("--verify",),
         "bundle": ("--verify", "--what", "weights", "-o", tmp_path / "b.zip", "--force"),
@@ -54,11 +54,33 @@ def test_every_command_that_verifies_or_judges_takes_the_option(
     codes = {}
     for name, options in commands.items():
         common = ("--registry", registry, "--cache", tmp_path / "c", "--from", tiny.folder)
-        plain = bddzoo(name, SEM_SEG, *common, *options)
-        told = bddzoo(name, SEM_SEG, *common, *options, "--accept-prefix")
+        env = {"BDDZOO_RESULTS": str(tmp_path / name)}  # a record that another accepted is accepted
+        plain = bddzoo(name, SEM_SEG, *common, *options, env=env)
+        told = bddzoo(name, SEM_SEG, *common, *options, "--accept-prefix", env=env)
         codes[name] = plain.returncode, told.returncode
         assert "Traceback" not in plain.stderr + told.stderr
     assert codes == dict.fromkeys(commands, (6, 0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("option", "verdict"), [((), "unverified"), (("--accept-prefix",), "reproduced")])
+def test_a_record_has_one_verdict_in_every_command(
+    tiny: TinyZoo, registry: Path, tmp_path: Path, option: tuple[str, ...], verdict: str
+) -> None:
+    common = ("--registry", registry, "--results", tmp_path / "results")
+    where = ("--data", tiny.data, "--device", "cpu", "--from", tiny.folder, "--cache", tmp_path / "c")
+    bddzoo("eval", SEM_SEG, *common, *where, *option)
+    for command in (
+        ("results", "ls", SEM_SEG),
+        ("results", "show", SEM_SEG),
+        ("tables", "--measured", "--task", "sem_seg"),
+        ("check", SEM_SEG, "--link", "weights"),
+    ):
+        found = re.findall("unverified|reproduced", bddzoo(*command, *common).stdout)
+        assert set(found) == {verdict}, command
+    assert bddzoo("site", "build", "-o", tmp_path / "site", *common).returncode == 0
+    page = (tmp_path / f"site/models/{SEM_SEG}.html").read_text()
+    assert set(re.findall('class="v (unverified|reproduced)"', page)) == {verdict}
 
 
 @pytest.mark.parametrize("command", [("fetch",), ("bundle", "-o", "b.zip")], ids=["fetch", "bundle"])

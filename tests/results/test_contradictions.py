@@ -131,3 +131,15 @@ def test_a_record_with_an_edited_class_is_unverified(record) -> None:
         report = judge(model, replace(record, per_class=edited))
         assert report.verdict is Verdict.UNVERIFIED
         assert any("contradicts itself" in reason for reason in report.reasons), report.reasons
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.task)
+def test_a_record_of_other_weights_than_the_registrys_is_unverified(record) -> None:
+    model = load_registry(None).find(record.model)
+    known = {d.algorithm for d in model.artifact("weights").digests}
+    assert known & {"md5", "sha256"}
+    for algorithm in known:
+        other = replace(record.weights, **{algorithm: "f" * len(getattr(record.weights, algorithm))})
+        report = judge(model, replace(record, weights=other))
+        assert report.verdict is Verdict.UNVERIFIED
+        assert f"the {algorithm} of the weights is not the one" in report.reasons[0]

@@ -69,7 +69,11 @@ def test_the_registry_overrides_the_default() -> None:
         ({"protocol": {"precision": "amp-fp16"}}, Verdict.INCOMPARABLE, "'precision' differs"),
         ({"protocol": {"options": {"score-threshold": "0.3"}}}, Verdict.INCOMPARABLE, "score-threshold"),
         ({"protocol": {"evaluator": "mmseg"}}, Verdict.INCOMPARABLE, "'evaluator' differs"),
-        ({"per_class": {"IoU": {"road": 61.5, "car": 61.5}}}, Verdict.UNVERIFIED, "contradicts itself: mIoU is"),
+        (
+            {"per_class": {"IoU": {"road": 61.5, "car": 61.5}}},
+            Verdict.UNVERIFIED,
+            "contradicts itself: mIoU is",
+        ),
         ({"absent_classes": ("train",)}, Verdict.INCOMPARABLE, "without a value: train"),
         ({"per_class": {"IoU": {"car": float("nan")}}}, Verdict.INCOMPARABLE, "without a value: car"),
         ({"summary": {"mIoU": float("nan")}}, Verdict.MISSING, "not a number"),
@@ -118,6 +122,7 @@ def test_the_worst_metric_decides() -> None:
     tables = {"AP": {"car": 20.5}, "box_AP": {"car": 24.2}}
     good = make_record(model, summary={"AP": 20.5, "box_AP": 24.2}, per_class=tables)
     assert judge(model, good).verdict is Verdict.REPRODUCED
+    tables = {"AP": {"car": 20.5}, "box_AP": {"car": 22.0}}
     bad = make_record(model, summary={"AP": 20.5, "box_AP": 22.0}, per_class=tables)
     report = judge(model, bad)
     assert report.verdict is Verdict.DRIFTED
@@ -288,8 +293,9 @@ def test_first_digits_of_a_digest_are_enough_where_that_is_asked_for():
     report = judge(make_model(), record)
     assert report.verdict is Verdict.UNVERIFIED
     assert "weights" in report.not_compared
-    accepted = judge(make_model(), record, accept_prefix=True)
+    accepted = judge(make_model(), make_record(weights=record.weights.with_accepted_prefix()))
     assert accepted.verdict is Verdict.REPRODUCED
     assert "weights (first digits of the digest)" in accepted.compared
-    unknown = make_record(weights=WeightsUsed(name="w", state="observed"))
-    assert judge(make_model(), unknown, accept_prefix=True).verdict is Verdict.UNVERIFIED
+    for state in ("observed", "unknown"):
+        claimed = make_record(weights=WeightsUsed(name="w", state=state, accepted=True))
+        assert judge(make_model(), claimed).verdict is Verdict.UNVERIFIED
