@@ -33,6 +33,8 @@ WARM_UP_RUNS = (3, 20)
 STEADY = 0.05
 NETWORK, FILES = "network", "file to file"
 INTERRUPTED = "interrupted"
+# What a measuring process gets to end by itself.
+PATIENCE_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,9 @@ class _Process:
         return answer
 
     def close(self) -> None:
-        """End it, whatever it does."""
+        """End it: by itself, so that nothing of it is left behind, or else whatever it does."""
         self._pipe.close()
+        self._process.join(PATIENCE_S)
         self._process.kill()
         self._process.join()
 
