@@ -14,6 +14,7 @@ import fcntl
 import json
 import sys
 from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
@@ -250,6 +251,7 @@ def find(mistake: Mistake, folder: GoldenFolder) -> dict[str, Any]:
     worst = max(finding.measures, key=lambda m: m.value / m.limit if m.limit else m.value)
     return {
         "model": MODELS[mistake.model],
+        "made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M"),
         "status": finding.status,
         "note": finding.note,
         **{key: getattr(worst, key) for key in ("name", "value", "limit", "unit")},

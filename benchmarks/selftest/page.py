@@ -58,7 +58,8 @@ def main() -> int:
     print(tabulate(rows, headers=("golden", "limit", *settings), tablefmt="github", disable_numparse=True))
     found = [mistake_row(name, facts) for name, facts in mistakes.items()]
     missed = sum(facts["status"] != "differs" for facts in mistakes.values())
-    print(MISTAKES.format(count=len(found), missed=missed))
+    made = [facts["made"] for facts in mistakes.values()]
+    print(MISTAKES.format(count=len(found), missed=missed, first=min(made), last=max(made)))
     print(tabulate(found, headers=("mistake", "worst", "off by", "limit"), tablefmt="github"))
     return 0
 
@@ -134,9 +135,9 @@ many SSE4.1) and is in the indexes next to their goldens; what it lacks counts a
 MISTAKES = """
 ## Mistakes
 
-Made by `python benchmarks/selftest/mistakes.py` in networks with a golden that ships: {count}, of which
-{missed} pass as equal. The worst measure of each, in float32 or float64 (`std`: units of the golden's
-deviation).
+Made by `python benchmarks/selftest/mistakes.py` in networks with a golden that ships, from {first} to
+{last} UTC: {count}, of which {missed} pass as equal. The worst measure of each, in float32 or float64
+(`std`: units of the golden's deviation).
 """
 
 if __name__ == "__main__":
