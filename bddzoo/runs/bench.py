@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from multiprocessing.connection import Connection
@@ -315,20 +315,20 @@ def serve(subject: BenchTarget, options: BenchOptions, pipe: Connection) -> None
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     network: _Network | None = None
-    while True:
-        try:
+    with suppress(EOFError, BrokenPipeError):
+        while True:
             question = pipe.recv()
-        except EOFError:
-            return
-        try:
-            if question[0] == "load":
-                network = _Network(subject, options)
-                pipe.send(network.loaded)
-            else:
-                assert network is not None
-                pipe.send(network.answer(*question))
-        except BddzooError as error:
-            pipe.send(error)
+            found: Any
+            try:
+                if question[0] == "load":
+                    network = _Network(subject, options)
+                    found = network.loaded
+                else:
+                    assert network is not None
+                    found = network.answer(*question)
+            except BddzooError as error:
+                found = error
+            pipe.send(found)
 
 
 class _Network:
