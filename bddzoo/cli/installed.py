@@ -122,6 +122,13 @@ OPENCV_WHEELS = (
 EXTRAS_FOR = {
     "score": "scoring predictions",
     **{line.extra: f"running networks: eval, predict, demo; {line.name} packages" for line in LINES},
+    "onnx": "files for other programs, and ONNX Runtime on a CPU ('bddzoo bench MODEL --runtime "
+    "eager,onnxruntime' says whether it is faster there)",
+    "openvino": "the same with OpenVINO",
+    "fast": "labels are decoded faster",
+    "plots": "bddzoo plot",
+    "site": "bddzoo site build",
+    "remote": "sources such as s3:// and hf://",
     "oracle": "the official toolkit, to compare scores with",
     "ray": "sweeps over several machines",
 }

@@ -72,7 +72,7 @@ class Side(NamedTuple):
     numbers: array[int] | None = None
 
 
-class _Side(ctypes.Structure):
+class _PackedSide(ctypes.Structure):
     _fields_ = (
         *(("data", ctypes.c_char_p), ("bounds", _pointer), ("names", ctypes.c_char_p)),
         *(("numbers", _pointer), ("kinds", _pointer), ("count", _int)),
@@ -123,7 +123,7 @@ class Native:
             reader.restype = _int
         self._match_frames = loaded.bz_match_frames
         self._match_frames.argtypes = (
-            *(ctypes.POINTER(_Side), ctypes.POINTER(_Side), _int, _int, _int, _pointer, _int),
+            *(ctypes.POINTER(_PackedSide), ctypes.POINTER(_PackedSide), _int, _int, _int, _pointer, _int),
             *(_pointer, _int, _pointer, ctypes.c_double, _pointer, _pointer),
         )
         self._match_frames.restype = _int
@@ -460,13 +460,13 @@ def _items(reader: Any, width: int, data: bytes, state: array[int]) -> array[int
             return out
 
 
-def _side(side: Side) -> _Side:
+def _side(side: Side) -> _PackedSide:
     numbers = side.numbers and _address(side.numbers)
     if (len(side.numbers) if side.numbers else side.names.count(b"\0")) != len(side.kinds):
         raise ValueError(f"{len(side.kinds)} kinds of other categories")
     if max(side.bounds, default=0) > len(side.data):
         raise ValueError(f"frames end behind their {len(side.data)} bytes")
-    return _Side(
+    return _PackedSide(
         *(side.data, _address(side.bounds), side.names, numbers, _address(side.kinds), len(side.kinds))
     )
 

@@ -145,11 +145,11 @@ class RleWork:
         """Matches of everyday frames, from their JSON in one go; None for the others."""
         found, _ = match_batch(self.gt, self.pred, pairs, self._instance_kinds, len(self.class_names))
         return [
-            None if r is None else FrameResult(r, self._remarks(p, remarkable(r)))
+            None if r is None else FrameResult(r, self._warnings(p, remarkable(r)))
             for p, r in zip(pairs, found, strict=True)
         ]
 
-    def _remarks(self, pair: FramePair, said: int) -> list[tuple[str, str]]:
+    def _warnings(self, pair: FramePair, said: int) -> list[tuple[str, str]]:
         remarks = []
         if said & CROWD:
             remarks.append(("crowd", self.gt.where(pair.gt)))
