@@ -18,8 +18,9 @@ from bddzoo.reading import read_limited
 MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 64
 
-_INT = re.compile(r"[-+]?[0-9]+\Z")
-_FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?\Z")
+# With a zero or a plus in front it is text, and stays as printed; YAML 1.1 would have 010 as 8.
+_INT = re.compile(r"-?(?:0|[1-9][0-9]*)\Z")
+_FLOAT = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*|(?=[eE]))|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z")
 _MAYBE_NUMBER = frozenset("0123456789+-.")
 _WORDS: dict[str, Any] = {
     "null": None, "Null": None, "NULL": None, "~": None, "": None,

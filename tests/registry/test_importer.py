@@ -249,3 +249,13 @@ def test_a_printed_number_is_kept_or_said_to_be_another(text: str) -> None:
     kept = f"{model.reported[0].value:f}"
     assert (kept == text) == (not document.warnings)
     assert all(f"'{text}' is kept as {kept}" in line for line in document.warnings)
+
+
+@pytest.mark.parametrize("text", ["0", "7", "12", "010", "007", "00", "+5"])
+def test_a_setting_is_kept_as_it_stands_in_the_registry(text: str) -> None:
+    document = import_markdown(
+        "### FCN\n\n| Backbone | Batch | mIoU-val |\n| :-: | :-: | :-: |\n| R-50 | BATCH | 50.10 |\n", "d.md"
+    )
+    yaml = entries_yaml(document, "z", "z", "sem_seg", None)
+    (model,) = load_text(yaml.replace("BATCH", text), "d.yaml").models
+    assert str(model.settings["Batch"]) == text
