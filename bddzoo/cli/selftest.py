@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +13,10 @@ from bddzoo.cli.app import App, Named
 from bddzoo.cli.progress import Bar
 from bddzoo.cli.select import Selection
 from bddzoo.errors import ExitCode, MissingError, UsageError
+from bddzoo.registry.tasks import TASKS
 
 if TYPE_CHECKING:
     from bddzoo.engines.selftest.measures import CheckResult
-    from bddzoo.engines.selftest.openseg import OpensegTest
     from bddzoo.engines.selftest.run import Selftest
     from bddzoo.registry.model import Model
 
@@ -47,45 +47,15 @@ def command(
 
     Networks are filled with deterministic weights, run on stored images, and compared with what the zoo's
     own configurations gave on the software they were written for; on a CPU also as 'eval' and 'predict'
-    tune them for it. Without models, --all or --golden: the operators and one small model a task. Exits
-    with 3 if anything differs, and with 6 if a model is unverified: there is no golden to compare it with.
+    tune them for it. Without models, --all or --golden: the operators and the smallest network of each
+    kind. Exits with 3 if anything differs, and with 6 if a model is unverified: there is no golden to
+    compare it with.
     """
-    patterns, everything = selection.patterns, selection.everything
-    if patterns and everything:
+    if selection.patterns and selection.everything:
         raise UsageError("name models or give --all, not both")
-    if selection.filtered:
-        patterns = tuple(model.id for model in selection.models(app))
-    from bddzoo.engines.load import find_device
-    from bddzoo.engines.selftest.folder import GoldenFolder, packaged
-    from bddzoo.engines.selftest.openseg import OpensegTest, find_folder
-    from bddzoo.engines.selftest.run import Selftest
-    from bddzoo.evaluation.openseg_golden import check_metrics, score_map
-    from bddzoo.inference.cpu import tune_for_cpu
-    from bddzoo.inference.preprocess import prepare
-
-    place = find_device(device)
-    findings: list[CheckResult] = []
-    with packaged() as own:
-        root, settings = golden or own, (app.registry.models, place, prepare, tune_for_cpu)
-        home = find_folder(root)
-        zoo = OpensegTest(home, *settings, score=score_map) if home is not None else None
-        rest = [p for p in patterns if zoo is None or not zoo.names([p])]
-        if home == root and rest:
-            raise MissingError(f"{root} has no network like {rest[0]}", hint="leave it out to check all")
-        folder = None if home == root else GoldenFolder(root, may_be_empty=home is not None)
-        if folder is not None and (rest or not patterns):
-            test = Selftest(folder, *settings)
-            models = _chosen(app, test, rest, everything, golden is not None)
-            strays = golden is not None and not patterns
-            findings += _run(app, test, zoo, models, operators=not patterns, strays=strays)
-        if zoo is not None:
-            names = zoo.names(patterns) if patterns or everything or golden is not None else zoo.smallest()
-            findings += _run_openseg(app, zoo, names, operators=not patterns)
-            if not patterns:
-                metrics = check_metrics(zoo.root)
-                for finding in metrics:
-                    _warn(app, finding)
-                findings += metrics
+    with Bar(app, "self-test") as bar:
+        bar.step("loading PyTorch")
+        findings = list(_findings(app, bar, selection, golden, device))
     _show(app, findings)
     from bddzoo.engines.selftest.measures import UNVERIFIED, results
 
@@ -97,6 +67,56 @@ def command(
         UNVERIFIED: ExitCode.INTEGRITY,
     }
     return int(next((code for result, code in codes.items() if result in found), ExitCode.OK))
+
+
+def _findings(
+    app: App, bar: Bar, selection: Selection, golden: Path | None, device: str
+) -> Iterator[CheckResult]:
+    """Make all checks that are asked for, and say at once what is not as it should be."""
+    patterns, everything = selection.patterns, selection.everything
+    if selection.filtered:
+        patterns = tuple(model.id for model in selection.models(app))
+    from bddzoo.engines.load import find_device
+    from bddzoo.engines.selftest.folder import GoldenFolder, packaged
+    from bddzoo.engines.selftest.openseg import OpensegTest, find_folder
+    from bddzoo.engines.selftest.run import Selftest
+    from bddzoo.evaluation.openseg_golden import check_metrics, score_map
+    from bddzoo.inference.cpu import tune_for_cpu
+    from bddzoo.inference.preprocess import prepare
+
+    place = find_device(device)
+    with packaged() as own:
+        root, settings = golden or own, (app.registry.models, place, prepare, tune_for_cpu)
+        home = find_folder(root)
+        zoo = OpensegTest(home, *settings, score=score_map) if home is not None else None
+        rest = [p for p in patterns if zoo is None or not zoo.names([p])]
+        if home == root and rest:
+            raise MissingError(f"{root} has no network like {rest[0]}", hint="leave it out to check all")
+        folder = None if home == root else GoldenFolder(root, may_be_empty=home is not None)
+        checks: dict[str, Callable[[], Iterable[CheckResult]]] = {}
+        if folder is not None and (rest or not patterns):
+            test = Selftest(folder, *settings)
+            if not patterns:
+                checks["operators"] = test.operators
+            if golden is not None and not patterns:
+                checks["goldens"] = test.strays
+            for model in _chosen(app, test, rest, everything, golden is not None):
+                named = zoo is not None and zoo.name_of(model)
+                checks[model.id] = partial(zoo.model if zoo is not None and named else test.model, model)
+        if zoo is not None:
+            if not patterns:
+                checks["openseg's operators"] = zoo.operators
+            names = zoo.names(patterns) if patterns or everything or golden is not None else zoo.smallest()
+            checks |= {f"openseg/{name}": partial(zoo.network, name) for name in names}
+            if not patterns:
+                checks["openseg's metrics"] = partial(check_metrics, zoo.root)
+        for number, (name, check) in enumerate(checks.items(), start=1):
+            bar.step(name)
+            for finding in check():
+                if finding.status in ("differs", "damaged", "unknown"):
+                    bar.warn(f"{finding.subject}: {finding.check}: {finding.status}: {finding.note}")
+                yield finding
+            bar.update(number, len(checks))
 
 
 def _chosen(
@@ -120,66 +140,14 @@ def _chosen(
     known = test.known()
     if in_folder:
         return known
-    sizes = {m.id: (m.network.params or 0) if m.network else 0 for m in known}
-    smallest = [
-        min((m for m in known if m.task == task), key=lambda m: sizes[m.id], default=None)
-        for task in dict.fromkeys(m.task for m in known)
-    ]
-    return [m for m in smallest if m is not None]
-
-
-def _run(
-    app: App,
-    test: Selftest,
-    zoo: OpensegTest | None,
-    models: Sequence[Model],
-    *,
-    operators: bool,
-    strays: bool,
-) -> list[CheckResult]:
-    findings: list[CheckResult] = []
-    if operators:
-        findings += test.operators()
-    if strays:
-        findings += test.strays()
-    for finding in findings:
-        _warn(app, finding)
-
-    def check(model: Model) -> list[CheckResult]:
-        return zoo.model(model) if zoo is not None and zoo.name_of(model) else test.model(model)
-
-    return findings + _each(app, {m.id: partial(check, m) for m in models})
-
-
-def _each(app: App, checks: Mapping[str, Callable[[], list[CheckResult]]]) -> list[CheckResult]:
-    """Make checks one after the other, and say at once what is not as it should be."""
-    findings: list[CheckResult] = []
-    with Bar(app, "networks") as bar:
-        for number, (name, check) in enumerate(checks.items(), start=1):
-            bar.step(name)
-            found = check()
-            findings += found
-            for finding in found:
-                _warn(bar, finding)
-            bar.update(number, len(checks))
-    return findings
-
-
-def _warn(app: App | Bar, finding: CheckResult) -> None:
-    """Say at once what is not as it should be, and why."""
-    if finding.status in ("differs", "damaged", "unknown"):
-        app.warn(f"{finding.subject}: {finding.check}: {finding.status}: {finding.note}")
-
-
-def _run_openseg(app: App, zoo: OpensegTest, names: Sequence[str], *, operators: bool) -> list[CheckResult]:
-    findings = list(zoo.operators()) if operators else []
-    for finding in findings:
-        _warn(app, finding)
-    return findings + _each(app, {f"openseg/{name}": partial(zoo.network, name) for name in names})
+    smallest: dict[str, Model] = {}
+    for model in sorted(known, key=lambda m: (m.network and m.network.params) or 0):
+        # Tasks that are scored alike have the same kind of network.
+        smallest.setdefault(TASKS[model.task].metric, model)
+    return list(smallest.values())
 
 
 def _show(app: App, findings: Sequence[CheckResult]) -> None:
-
     from bddzoo.engines.openmmlab import DISTRIBUTIONS
     from bddzoo.engines.ops import ops_in_use
     from bddzoo.engines.selftest import measures

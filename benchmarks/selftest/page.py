@@ -102,7 +102,8 @@ TEXT = """# Selftest: equal to upstream, on any processor
 Each network is filled with deterministic weights and compared with what the zoo's own, unmodified code
 computed on the software it was written for: the zoo's configurations with PyTorch 1.13.1, mmcv-full
 1.7.2, mmsegmentation 0.30.0 and mmdet 2.28.2; openseg's own code at aefc755 with PyTorch 1.13.1. `bddzoo
-selftest` does that with the goldens that ship, `bddzoo selftest --golden DIR` with those of a folder, and
+selftest --all` does that with the goldens that ship, `bddzoo selftest` with the smallest network of each kind
+(half a minute on one core), `bddzoo selftest --golden DIR` with those of a folder, and
 `--format md` prints the values of a run. Of the models that can run, {verified} have a golden of their
 network; {unverified} have none and stay unverified.
 

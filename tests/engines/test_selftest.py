@@ -11,7 +11,9 @@ import torch
 from msgspec.structs import replace
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bddzoo.cli.app import App
 from bddzoo.cli.main import run
+from bddzoo.cli.selftest import _chosen
 from bddzoo.engines.recipe import recipe_state
 from bddzoo.engines.selftest.arithmetic import float64
 from bddzoo.engines.selftest.folder import NOISE, GoldenFolder, packaged, read_json
@@ -21,6 +23,7 @@ from bddzoo.engines.selftest.run import Selftest
 from bddzoo.errors import ExitCode, MissingError
 from bddzoo.inference.cpu import tune_for_cpu
 from bddzoo.inference.preprocess import prepare
+from bddzoo.registry.tasks import TASKS
 from tests.engines.models import registry, with_parts
 from tests.support.sampling import every, sampled
 
@@ -371,6 +374,16 @@ def test_a_folder_that_is_not_there(folder, capsys):
 def test_an_empty_folder(tmp_path):
     with pytest.raises(MissingError, match="no golden data"):
         GoldenFolder(tmp_path)
+
+
+def test_each_kind_of_network_is_checked_once_by_default():
+    with packaged() as root:
+        test = selftest(root)
+        chosen = _chosen(App(), test, (), False, False)
+        known = test.known()
+    kinds = [TASKS[model.task].metric for model in chosen]
+    assert sorted(kinds) == sorted({TASKS[model.task].metric for model in known})
+    assert {"mIoU", "AP", "box_AP", "PQ", "accuracy"} <= set(kinds)
 
 
 def test_models_or_all_not_both(capsys):
