@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from bddzoo.datasets.classes import PAN_SEG as PAN_SEG_CLASSES
 from bddzoo.datasets.formats.mask import read_bitmask
 from bddzoo.datasets.formats.rle import decode_rle
+from bddzoo.datasets.mini import make_mini
 from tests.cli.command import assert_one_line, run_here
 from tests.support.tiny_tasks import (
     PAN_SEG,
@@ -85,6 +87,19 @@ def test_eval_gives_what_score_gives_of_its_files(zoo, call, tmp_path, capsys):
         record = json.loads(Path(found["record"]).read_text())
         assert record["task"] == task
         assert record["protocol"].get("center_crop") == ([32, 32] if task == "tagging" else None)
+
+
+def test_a_network_is_scored_on_the_classes_of_the_mini_set(zoo, call, tmp_path, capsys):
+    make_mini(tmp_path / "mini", val=2)
+    labels = tmp_path / "mini/labels/pan_seg/bitmasks/val"
+    done = call("eval", PAN_SEG, "--data", tmp_path / "mini", "-o", tmp_path / "out", "--format", "json")
+    assert done.returncode == 5, done.stderr  # the zoo reports no number
+    found = json.loads(done.stdout)
+    painted = np.unique(np.concatenate([read_bitmask(path)[..., 0].ravel() for path in labels.iterdir()]))
+    counted = set(found["scores"]["per_class"]["PQ"]) - set(found["scores"]["absent_classes"])
+    assert counted == {PAN_SEG_CLASSES.names[value - 1] for value in painted if value}
+    again = scores(score(capsys, "pan_seg", labels, tmp_path / "out"))
+    assert again["summary"] == pytest.approx(found["scores"]["summary"], abs=1e-9)
 
 
 def test_what_predict_writes_of_a_panoptic_network(zoo, call, tmp_path, capsys):
