@@ -256,7 +256,7 @@ class Fetcher:
             raise IntegrityError(
                 f"model {model.id}: the cached {artifact.name} has {digest.algorithm} "
                 f"{entry.hashes.get(digest.algorithm)}, but {found.published_at} says {digest.hex}",
-                hint="fetch it from another source with --force --from SOURCE",
+                hint="fetch it from another source: bddzoo fetch --force --from SOURCE",
             )
         self.cache.write_entry(found)
         return found

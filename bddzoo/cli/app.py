@@ -342,6 +342,7 @@ def global_options(formats: Sequence[str] = FORMATS) -> list[click.Option]:
         GlobalOption(
             ["--registry", "_registry"],
             type=path,
+            metavar="FILE",
             envvar="BDDZOO_REGISTRY",
             callback=_store("registry_path"),
             help="Registry file to use instead of the one that ships with bddzoo.",
@@ -349,9 +350,10 @@ def global_options(formats: Sequence[str] = FORMATS) -> list[click.Option]:
         GlobalOption(
             ["--cache", "_cache"],
             type=folder,
+            metavar="DIR",
             envvar="BDDZOO_CACHE",
             callback=_store("cache_dir"),
-            help="Cache folder.",
+            help="Folder of downloaded files.",
         ),
         GlobalOption(
             ["--format", "_format"],

@@ -171,7 +171,9 @@ Examples:
   bddzoo cache verify --jobs 8 --format json
 """,
 )
-def verify(app: App, *, jobs: int | None = opt.jobs("Files at the same time. [default: processors]")) -> int:
+def verify(
+    app: App, *, jobs: int | None = opt.jobs("Files at the same time. [default: one for each core]")
+) -> int:
     """Hash every file again. Exits 6 if one was changed, is gone, or cannot be read.
 
     Size and time of a file prove nothing and are not looked at. Files that no entry names are listed

@@ -32,7 +32,9 @@ def command(
     app: App,
     *,
     selection: Selection = opt.SELECTION,
-    form: str = opt.option("--to", type=click.Choice(["safetensors"]), required=True, help="The container."),
+    form: str = opt.option(
+        "--to", type=click.Choice(["safetensors"]), required=True, help="Format to write."
+    ),
     out: Path | None = opt.out_file("File to write. Default: MODEL.safetensors.", required=False),
     weights: Path | None = opt.WEIGHTS,
     sources: tuple[str, ...] = opt.FROM,

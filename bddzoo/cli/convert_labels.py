@@ -29,7 +29,7 @@ def command(
     *,
     task: str = opt.task_of("sem_seg", "drivable", "ins_seg", "det"),
     labels: Path = opt.LABELS,
-    to: str = opt.option("--to", type=FORMAT, required=True, help="Format to make."),
+    to: str = opt.option("--to", type=FORMAT, required=True, help="Format to write."),
     out: Path = opt.out_either("Folder (PNGs) or file (JSON) to write."),
     force: bool = opt.FORCE,
     input_format: str | None = opt.option(

@@ -37,14 +37,14 @@ Examples:
   bddzoo doctor --data /data/bdd100k --format json
 """
 )
-def command(app: App, *, data: Path | None = opt.DATA) -> int:
+def command(app: App, *, data: Path | None = opt.DATA, results: Path | None = opt.RESULTS) -> int:
     """Report what this machine has, and what to do about the rest.
 
     The exit status is 0 where `list` and `fetch` can work (and the data set was found, if --data was given);
     what else is missing is only reported.
     """
     checks = []
-    for check in all_checks(app, find_data(app, data)):
+    for check in all_checks(app, find_data(app, data), results):
         checks.append(check)
         if not app.json:
             colour = COLOURS.get(check.state) if app.colours(sys.stdout) else None
@@ -61,12 +61,12 @@ def command(app: App, *, data: Path | None = opt.DATA) -> int:
     return code
 
 
-def all_checks(app: App, data: Path | None) -> Iterator[Check]:
+def all_checks(app: App, data: Path | None, results: Path | None) -> Iterator[Check]:
     """Every check, in the order in which it is shown."""
     yield check_python()
     yield check_registry(app)
     yield check_cache(app)
-    yield check_results()
+    yield check_results(results)
     yield from check_extras()
     yield from check_torch()
     yield from check_engines()
@@ -116,13 +116,13 @@ def check_cache(app: App) -> Check:
     return Check("cache", OK, found)
 
 
-def check_results() -> Check:
+def check_results(folder: Path | None) -> Check:
     """Where records go."""
     from bddzoo.results.store import default_root
 
     advice = "choose one with --results DIR or BDDZOO_RESULTS"
     try:
-        root = default_root()
+        root = default_root(folder)
     except BddzooError as error:
         return Check("results", BROKEN, error.message, error.hint or advice)
     reason = not_writable(root)

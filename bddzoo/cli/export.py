@@ -37,7 +37,7 @@ Examples:
   bddzoo export demo_semfpn_r18n_sem_seg --to onnx
   bddzoo export fcn_hr48_512x1024_40k_sem_seg_bdd100k --to openvino --argmax
   bddzoo export demo_semfpn_r18n_sem_seg --to onnx \\
-      --size 512x512 --batch dynamic
+      --size 512x512 --batch-size dynamic
 """
 )
 def command(
@@ -45,10 +45,12 @@ def command(
     *,
     selection: Selection = opt.SELECTION,
     form: str = opt.option(
-        "--to", type=click.Choice(["onnx", "openvino"]), required=True, help="The format."
+        "--to", type=click.Choice(["onnx", "openvino"]), required=True, help="Format to write."
     ),
     out: Path | None = opt.out_file("File to write. Default: MODEL.onnx or MODEL.xml.", required=False),
-    batch: str = opt.option("--batch", default="1", metavar="N|dynamic", help="Images of one run."),
+    batch: str = opt.option(
+        "--batch-size", default="1", metavar="N|dynamic", help="Images per forward pass."
+    ),
     size: tuple[int, int] | None = opt.option(
         "--size",
         type=Size(),
@@ -70,7 +72,7 @@ def command(
     if len(models) > 1 and (out is not None or kind == "file"):
         raise UsageError("--out and --weights FILE are those of one model", hint="name one model")
     if batch != "dynamic" and not (batch.isascii() and batch.isdigit() and 0 < int(batch) <= 1024):
-        raise UsageError(f"--batch: '{batch}' is neither 'dynamic' nor a number from 1 to 1024")
+        raise UsageError(f"--batch-size: '{batch}' is neither 'dynamic' nor a number from 1 to 1024")
     if out is not None and out.suffix != FORMATS[form]:
         raise UsageError(f"--out: a file of {form} is called NAME{FORMATS[form]}", hint="or leave it out")
     targets = [out or Path(f"{model.id}{FORMATS[form]}") for model in models]

@@ -181,11 +181,13 @@ SELECTION_OR_ALL = gathered(Selection, patterns=PATTERNS, everything=ALL, task=T
 METHOD = option(
     "--method",
     shell_complete=_completing(lambda m: m.method.name),
+    metavar="NAME",
     help="Method, or a pattern; case is ignored.",
 )
 BACKBONE = option(
     "--backbone",
     shell_complete=_completing(lambda m: m.backbone),
+    metavar="NAME",
     help="Backbone, or a pattern; case is ignored.",
 )
 
@@ -248,7 +250,7 @@ RETRIES = option("--retries", type=click.IntRange(0, 100), metavar="N", help="Tr
 SEED = option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, metavar="N", help="Seed of what is random."
 )
-METRIC = option("--metric", metavar="NAME", help="Default: mIoU for class maps, AP for instances.")
+METRIC = option("--metric", metavar="NAME", help="Default: the one that stands first for the task.")
 NAME = option("--name", multiple=True, metavar="NAME", help="What each is called, in order; repeatable.")
 BY = option(
     "--by",
@@ -259,9 +261,11 @@ BY = option(
 )
 ATTRIBUTES = _path("--attributes", help="Label JSON, or a folder of them, with the frames' attributes.")
 WORST = _count("--worst", help="The N worst frames.")
-ALPHA = option("--alpha", type=Amount(0, 1), default=0.5, help="How much colour covers the image.")
+ALPHA = option(
+    "--alpha", type=Amount(0, 1), default=0.5, metavar="X", help="How much colour covers the image."
+)
 MIN_SCORE = option(
-    "--min-score", type=Amount(0, 1), default=0.3, help="Detections below this score are not drawn."
+    "--min-score", type=Amount(0, 1), default=0.3, metavar="X", help="Detections below it are not drawn."
 )
 
 # What is read.
@@ -298,12 +302,15 @@ IMAGES_NEEDED = _path("-i", "--images", help="Images: folder, zip or one file.",
 IMAGES_MANY = _path("-i", "--images", help="Image or folder of images; repeatable.", multiple=True)
 LABELS = _path("-l", "--labels", help="Labels: folder, zip or JSON file.", required=True)
 PREDICTIONS_OF_CHECK = _path("-r", "--predictions", help="Predictions instead of the published ones.")
-PREDICTIONS = _path(
-    "-r",
-    "--predictions",
-    help="Predictions: folder, zip or JSON file; also what predict wrote.",
-    required=True,
-)
+
+
+def predictions(*more: str) -> Any:
+    """The predictions."""
+    told = "Predictions: folder, zip or JSON file; also what predict wrote."
+    return _path("-r", "--predictions", *more, help=told, required=True)
+
+
+PREDICTIONS = predictions()
 PREDICTIONS_MANY = _path(
     "-r", "--predictions", help="Predictions, alike; repeatable.", multiple=True, required=True
 )

@@ -30,7 +30,7 @@ def command(
         "sem_seg", "drivable", "ins_seg", "pan_seg", "det", "tagging", help="What was predicted."
     ),
     predictions: Path = opt.PREDICTIONS,
-    out: Path = opt.out_file("Archive to write."),
+    out: Path = opt.out_file("Zip file to write."),
     force: bool = opt.FORCE,
     score_file: Path | None = opt.SCORE_FILE,
     images: Path | None = opt.IMAGES,
@@ -38,9 +38,9 @@ def command(
         "--count",
         type=click.IntRange(1),
         metavar="N",
-        help="Frames expected; BDD100K's test set when not given.",
+        help="Frames expected. Default: those of BDD100K's test set.",
     ),
-    jobs: int | None = opt.jobs("Threads; all cores (at most 4) when not given."),
+    jobs: int | None = opt.jobs("Threads. [default: one for each core, at most 4]"),
 ) -> None:
     """Check predictions of a test set as the server would, and pack them.
 

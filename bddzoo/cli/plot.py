@@ -371,7 +371,7 @@ def precision(
     *,
     reference: str = RECORD,
     iou: float = opt.option(
-        "--iou", type=click.FloatRange(0.5, 0.95), default=0.5, help="0.50, 0.55, ... 0.95."
+        "--iou", type=click.FloatRange(0.5, 0.95), default=0.5, metavar="X", help="0.50, 0.55, ... 0.95."
     ),
     metric: str | None = opt.METRIC,
     results: Path | None = opt.RESULTS,

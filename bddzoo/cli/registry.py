@@ -176,7 +176,11 @@ def health(
         "--per-host", type=click.IntRange(1, 16), default=2, metavar="N", help="... of one host."
     ),
     timeout: float = opt.option(
-        "--timeout", type=opt.Amount(0.1), default=10.0, metavar="S", help="Seconds without an answer."
+        "--timeout",
+        type=opt.Amount(0.1),
+        default=10.0,
+        metavar="S",
+        help="Seconds without an answer or a byte.",
     ),
 ) -> int:
     """Probe every file's URL without downloading it; exits 7 where something that was alive has died."""

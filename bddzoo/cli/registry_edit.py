@@ -174,8 +174,8 @@ def add(
         ),
         zoo=opt.option("--zoo", metavar="ZOO", help="Zoo."),
         task=opt.option("-t", "--task", metavar="TASK", help="Task."),
-        method=opt.METHOD,
-        backbone=opt.BACKBONE,
+        method=opt.option("--method", metavar="NAME", help="Method."),
+        backbone=opt.option("--backbone", metavar="NAME", help="Backbone."),
         settings=opt.option(
             "--setting", multiple=True, metavar=_PAIR, help="A column: Iters=40K; repeatable."
         ),

@@ -13,6 +13,7 @@ import click
 from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, Named
 from bddzoo.cli.output import check_target
+from bddzoo.datasets.classes import TASKS
 from bddzoo.datasets.sources import find_predictions
 from bddzoo.errors import UsageError
 from bddzoo.text import number_of
@@ -42,33 +43,14 @@ Examples:
 def command(
     app: App,
     *,
-    task: str = opt.task_of(
-        "sem_seg",
-        "drivable",
-        "ins_seg",
-        "pan_seg",
-        "det",
-        "tagging",
-        "box_track",
-        "seg_track",
-        "pose",
-        help="What was predicted.",
-    ),
+    task: str = opt.task_of(*TASKS, help="What was predicted."),
     gt: Path = opt.GT,
-    predictions: Path = opt.option(
-        "-r",
-        "--predictions",
-        "--result",
-        type=Named(),
-        required=True,
-        metavar="PATH",
-        help="Predictions: folder, zip or JSON file; also the folder that predict wrote.",
-    ),
+    predictions: Path = opt.predictions("--result"),
     dataset: str | None = opt.DATASET,
     score_file: Path | None = opt.SCORE_FILE,
     out: Path | None = opt.out_file("Write the result there as JSON.", "--out-file", required=False),
     force: bool = opt.FORCE,
-    jobs: int | None = opt.jobs("Threads; all cores (at most 4) when not given.", None, 256, "--nproc"),
+    jobs: int | None = opt.jobs("Threads. [default: one for each core, at most 4]", None, 256, "--nproc"),
     attribute: str | None = opt.option(
         "--attribute",
         type=click.Choice(("weather", "scene", "timeofday")),

@@ -42,7 +42,7 @@ def _switch(name: str, default: bool, help: str) -> Any:
 
 
 OUT = opt.out_folder("Where to; what is finished there is kept, and --force draws it again.")
-JOBS = opt.jobs("Threads. Default: one for each core.")
+JOBS = opt.jobs("Threads. [default: one for each core]")
 EFFORT = opt.gathered(_effort, force=opt.FORCE, jobs=JOBS)
 EFFORT_OF_IMAGES = opt.gathered(
     _effort,

@@ -213,7 +213,7 @@ def _convert(
         except Exception as error:  # the exporter has a dozen kinds, none of them documented
             raise UsageError(
                 f"model {model.id} cannot be written as ONNX: {_reason(error)}",
-                hint="try --batch 1" if batch is None else "run it with PyTorch",
+                hint="try --batch-size 1" if batch is None else "run it with PyTorch",
             ) from error
 
 

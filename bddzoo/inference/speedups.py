@@ -6,7 +6,7 @@ Whoever measures with one of them writes it down as a protocol field: see `Speed
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.errors import MissingError, UsageError
@@ -27,12 +27,14 @@ class Speedups:
             by it have it anyway; see `bddzoo.inference.cpu`.)
         compile: Backbone and neck through `torch.compile`.
         runtime: `eager` (PyTorch), or another of `bddzoo.inference.runtimes`; `auto` until one is chosen.
+        amp: How the command's user asks for `amp-fp16`, for messages.
     """
 
     precision: str = "fp32"
     channels_last: bool = False
     compile: bool = False
     runtime: str = "eager"
+    amp: str = field(default="--amp", compare=False)
 
     @property
     def options(self) -> dict[str, str]:
@@ -56,7 +58,9 @@ class Speedups:
             MissingError: `torch.compile` does not work on this machine.
         """
         if self.precision == "amp-fp16" and device.type != "cuda":
-            raise UsageError("--amp needs a GPU: on a CPU half precision is slower", hint="leave it out")
+            raise UsageError(
+                f"{self.amp} needs a GPU: on a CPU half precision is slower", hint="leave it out"
+            )
         if self.compile:
             _check_compiler(device)
         if self.runtime != "eager":
@@ -113,5 +117,5 @@ def _check_compiler(device: torch.device) -> None:
         reason = text.splitlines()[0][:150] if text else type(error).__name__
         raise MissingError(
             f"torch.compile does not work on this machine: {reason}",
-            hint="it needs a C++ compiler, and triton for a GPU; or leave out --compile",
+            hint="it needs a C++ compiler, and triton for a GPU; or run without it",
         ) from error

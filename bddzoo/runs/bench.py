@@ -364,6 +364,7 @@ class _Network:
             precision=options.precision,
             compile=options.runtime == "compile",
             runtime="eager" if options.runtime == "compile" else options.runtime,
+            amp="--precision amp",
         )
         self.runner, self.device = load_runner(model, weights, options.device, speedups)
         load_s = time.perf_counter() - begun

@@ -210,13 +210,13 @@ def check_listing(listing: Listing, options: MeasureOptions, watcher: Watcher) -
     if listing.frames and listing.frames[0].label is None:
         raise MissingError(
             f"split '{options.split}' has no labels, so there is nothing to score against",
-            hint="with -o DIR the predictions are written, for a test server",
+            hint="'bddzoo eval -o DIR' writes the predictions, for a test server",
         )
     if listing.without_image:
         if not options.skip_bad:
             raise MissingError(
                 f"the data set is incomplete: {listing.mismatch()}",
-                hint="complete it, or leave those out with --skip-bad",
+                hint="complete it; 'bddzoo eval --skip-bad' leaves those out",
             )
         watcher.warn(f"{listing.mismatch()}; left out")
     elif listing.without_label:

@@ -33,7 +33,7 @@ def test_models_are_written_and_compared(tmp_path: Path) -> None:
     ("arguments", "code", "words"),
     [
         ((MODEL, *SMALL, "-o", "net.pb"), 2, ("NAME.onnx",)),
-        ((MODEL, *SMALL, "--batch", "many"), 2, ("neither 'dynamic'",)),
+        ((MODEL, *SMALL, "--batch-size", "many"), 2, ("neither 'dynamic'",)),
         ((DETECTOR, *SMALL, "--argmax"), 2, ("class maps",)),
         ((MODEL, "--to", "onnx", "--size", "1x"), 2, ("HEIGHTxWIDTH",)),
         ((MODEL, *SMALL, "--weights", "none.pth"), 5, ("no such weights file",)),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -94,6 +97,79 @@ def test_a_name_takes_the_same_kind_of_value_everywhere() -> None:
     # several batch sizes and runtimes, which are given as lists.
     allowed = {"--out", "-o", "--batch-size", "--runtime"}
     assert set(several) <= allowed, several
+
+
+# What these mean depends on the command.
+EXPLAINED_BY_COMMAND = {
+    "--all", "--backbone", "--batch-size", "--dataset", "--device", "--images", "--jobs", "--like",
+    "--measured", "--method", "--metric", "--out", "--predictions", "--runtime", "--score-file", "--size",
+    "--split", "--task", "--title", "--weights", "--what", "--zoo",
+}  # fmt: skip
+
+
+def test_an_option_is_explained_alike_everywhere() -> None:
+    told: dict[str, dict[str, set[str]]] = {}
+    for name, leaf in EVERY.items():
+        for param in leaf.params:
+            if isinstance(param, click.Option):
+                told.setdefault(param.opts[-1], {}).setdefault(param.help or "", set()).add(name)
+    several = {opt: found for opt, found in told.items() if len(found) > 1}
+    assert set(several) == EXPLAINED_BY_COMMAND, several
+
+
+# What a message says about other programs and commands.
+QUOTED = re.compile(r"'?(bddzoo [a-z]|ray start|pip install)[^';,]*")
+RUNNING = {
+    "eval": "--data DATA", "predict": "-i DATA/images/10k/val -o OUT", "check": "--data DATA --run",
+    "bench": "--size 90x160",
+}  # fmt: skip
+FAULTS = [
+    *(f"{name} DEMO {more} --device cuda:99" for name, more in RUNNING.items()),
+    *(f"{name} DEMO {more} --gpus 2 --device cuda:1" for name, more in RUNNING.items() if name != "bench"),
+    *(f"{name} DEMO {RUNNING[name]} --amp --device cpu" for name in ("eval", "predict")),
+    *(f"{name} DEMO {RUNNING[name]} --runtime openvino --device cuda:99" for name in ("eval", "predict")),
+    *(f"{name} DEMO --data DATA --split test" for name in ("eval", "check --run")),
+    *(f"{name} ABSENT {more} --offline --cache OUT/none" for name, more in (
+        *RUNNING.items(), ("fetch", ""), ("fetch", "--verify"), ("bundle", "-o OUT.zip"),
+        ("convert", "--to safetensors"), ("export", "--to onnx"), ("bench", "--weights zoo"))
+        if (name, more) != ("bench", RUNNING["bench"])),
+    "bench DEMO --device cpu --precision amp --size 90x160",
+    "bench DEMO --device cpu --runtime onnxruntime --precision bf16 --size 90x160",
+    "selftest --device cuda:99",
+    *(f"{name} DATA/labels/ins_seg/bitmasks/val -t ins_seg -o OUT" for name in (
+        "pack -r", "convert-labels --to rle --score-file OUT.json -l",
+        "score -g DATA/labels/ins_seg/bitmasks/val -r")),
+    *(f"plot {kind} -o OUT" for kind in ("params", "splits", "latency", "speed")),
+    "plot params --where 'dataset != bdd100k' -t sem_seg -o OUT",
+    "results show DEMO",
+    "data mini -o OUT --val 0",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from bddzoo.datasets.mini import make_mini
+
+    root = tmp_path_factory.mktemp("mini") / "data"
+    make_mini(root, val=1)
+    return root
+
+
+@pytest.mark.parametrize("line", FAULTS)
+def test_a_message_names_options_that_the_command_has(
+    line: str, mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = {"DATA": mini, "OUT": tmp_path / "out", "DEMO": "demo_semfpn_r18n_sem_seg"}
+    words["ABSENT"] = "fpn_r50_512x1024_40k_sem_seg_bdd100k"
+    line = re.sub(r"\b(DATA|OUT|DEMO|ABSENT)\b", lambda found: str(words[found[0]]), line)
+    name = max((name for name in EVERY if line.startswith(name)), key=len)
+    kept = ("--results", tmp_path / "results") if "--results" in long_names(name) else ()
+    done = command(*shlex.split(line), *kept)
+    assert done.code, line
+    has = {opt for p in EVERY[name].params for opt in (*p.opts, *p.secondary_opts)}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", QUOTED.sub("", done.err)))
+    assert named <= has, done.err
 
 
 @pytest.mark.parametrize("name", EVERY)
