@@ -84,6 +84,8 @@ class Bundle:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if is_special(path):  # its end would be looked for for ever
+            raise self._no_bundle("it is not a regular file")
         try:
             with zipfile.ZipFile(path) as archive:
                 self._check_members(archive)

@@ -129,6 +129,14 @@ def test_a_pipe_among_checks_is_not_waited_for(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["/dev/zero", "/dev/null", "pipe"])
+def test_a_bundle_is_a_regular_file(tmp_path: Path, name: str) -> None:
+    """The end of another, where the list is, would be looked for for ever, with all memory."""
+    os.mkfifo(tmp_path / "pipe")
+    done = bddzoo("cache", "import", tmp_path / name, timeout=20)
+    assert_one_line(done, 2, name, "not a regular file")
+
+
 def test_checks_are_read_the_same_without_asserts(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}")
     for level in ("0", "2"):
