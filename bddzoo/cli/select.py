@@ -115,7 +115,11 @@ class Selection:
         if self.task is not None:
             known = sorted({m.task for m in app.registry.models})
             if self.task not in known:
-                raise UsageError(f"no models of task '{self.task}'", hint=f"known: {', '.join(known)}")
+                # A task of `score` that the zoo calls otherwise; its protocol is called after it.
+                protocol = f"bdd100k-{self.task}"
+                called = {m.task for m in app.registry.models if m.protocol and m.protocol.id == protocol}
+                hint = f"the zoo calls it {called.pop()}" if called else f"known: {', '.join(known)}"
+                raise UsageError(f"no models of task '{self.task}'", hint=hint)
         zoos = [z.id for z in app.registry.zoos]
         if self.zoo is not None and not any(matches(self.zoo, zoo) for zoo in zoos):
             near = did_you_mean(self.zoo, zoos)

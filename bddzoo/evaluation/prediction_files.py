@@ -62,12 +62,15 @@ def prediction_files(
         scores = _scores_among(texts)
         texts = [] if scores else texts
     if bool(pngs) == bool(texts):
-        raise MissingError(
-            f"{pred.path} holds neither only PNG files nor only JSON files: {listing((strays or texts), 3)}",
-            hint="the toolkit takes .png and .json in small letters"
-            if not pngs and not texts and (pred.with_suffix(".png") or pred.with_suffix(".json"))
-            else "move the other files elsewhere",
+        hint = (
+            "move the other files elsewhere"
+            if pngs
+            else f"{task} comes as {'JSON' if task in JSON_TASKS else 'PNG or JSON'}"
         )
+        if not pngs and (pred.with_suffix(".png") or pred.with_suffix(".json")):
+            hint = "the toolkit takes .png and .json in small letters"
+        what = "both PNG and" if pngs else "neither PNG nor"
+        raise MissingError(f"{pred.path} holds {what} JSON files: {listing((strays or texts), 3)}", hint=hint)
     if strays:
         where = ", ".join(str(pred.where(m)) for m in strays[:3])
         for kind, place in options.crashes("junk", where, "not a label file; remove it"):

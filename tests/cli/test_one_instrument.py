@@ -275,6 +275,8 @@ def test_a_near_miss_names_what_is_near() -> None:
     assert done.code == 5
     assert "did you mean fcn_r50-d8_" in done.err
     assert "'*fcn*'" in done.err
+    done = command("list", "-t", "box_track")
+    assert (done.code, "the zoo calls it mot" in done.err) == (2, True)
 
 
 def test_nothing_is_deleted_without_being_asked(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

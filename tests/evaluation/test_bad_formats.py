@@ -109,3 +109,8 @@ def test_nothing_there(capsys, files, tmp_path, task):
     (tmp_path / "empty").mkdir()
     assert "empty" in refused(capsys, task, good, tmp_path / "empty")
     assert "nowhere" in refused(capsys, task, good, tmp_path / "nowhere")
+    (tmp_path / "yolo").mkdir()
+    (tmp_path / "yolo/a.txt").write_text("0 0.5 0.5 0.1 0.1")
+    line = refused(capsys, task, good, tmp_path / "yolo")
+    assert str(tmp_path / "yolo") in line
+    assert "JSON" in line
