@@ -300,7 +300,9 @@ def weights_or_recipe(default: str) -> Any:
 IMAGES = _path("-i", "--images", help="Images: folder, zip or one file.")
 IMAGES_NEEDED = _path("-i", "--images", help="Images: folder, zip or one file.", required=True)
 IMAGES_MANY = _path("-i", "--images", help="Image or folder of images; repeatable.", multiple=True)
-LABELS = _path("-l", "--labels", help="Labels: folder, zip or JSON file.", required=True)
+LABELS = _path(
+    "-l", "--labels", help="Labels: folder, zip or JSON file; also what predict wrote.", required=True
+)
 PREDICTIONS_OF_CHECK = _path("-r", "--predictions", help="Predictions instead of the published ones.")
 
 

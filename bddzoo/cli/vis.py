@@ -11,8 +11,8 @@ import click
 from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, CommandGroup
 from bddzoo.cli.progress import Bar
-from bddzoo.datasets.sources import find_predictions
 from bddzoo.errors import ExitCode, UsageError
+from bddzoo.text import number_of
 
 if TYPE_CHECKING:
     from bddzoo.painting.class_map import Style
@@ -117,8 +117,8 @@ def color(
     from bddzoo.datasets.formats.readers import open_labels
     from bddzoo.reports.vis.work import draw_colours
 
-    found = open_labels(find_predictions(labels, task, None)[0], task)
-    return _run(app, "colour maps", lambda reports: draw_colours(found, out, seed, effort, reports))
+    found = open_labels(labels, task)
+    return _run(app, "colour map", lambda reports: draw_colours(found, out, seed, effort, reports))
 
 
 @opt.command(
@@ -152,13 +152,13 @@ def overlay(
     from bddzoo.reports.vis.work import draw_overlays
 
     given, found = ImageSet(images), open_labels(labels, task, score_file)
-    return _run(app, "overlays", lambda reports: draw_overlays(given, found, out, style, effort, reports))
+    return _run(app, "overlay", lambda reports: draw_overlays(given, found, out, style, effort, reports))
 
 
 def _run(app: App, what: str, work: Callable[[Reports], Tally]) -> int:
     from bddzoo.reports.vis.work import Reports
 
-    with Bar(app, what) as bar:
+    with Bar(app, f"{what}s") as bar:
         lines = FirstWarnings(bar.warn)
         tally = work(Reports(bar.update, lines))
     lines.end()
@@ -229,7 +229,7 @@ def compare(
     if page or embed:
         written.append(comparison.write_page(found, embed=embed))
     code = show(
-        app, "frames", tally, {"files": [str(path) for path in written], "frames": comparison.summary(found)}
+        app, "frame", tally, {"files": [str(path) for path in written], "frames": comparison.summary(found)}
     )
     for path in written[1:]:
         app.say(f"open {path}")
@@ -298,5 +298,5 @@ def show(app: App, what: str, tally: Tally, extra: dict[str, Any] | None = None)
         )
         kept = f"; {tally.kept} were there already" if tally.kept else ""
         failed = f"; {len(tally.failed)} could not be drawn" if tally.failed else ""
-        app.say(f"{tally.drawn} {what}{speed} in {tally.out}{kept}{failed}")
+        app.say(f"{number_of(tally.drawn, what)}{speed} in {tally.out}{kept}{failed}")
     return int(ExitCode.MISSING if tally.failed else ExitCode.OK)

@@ -225,6 +225,19 @@ def test_only_files_of_the_task_are_taken(capsys, files, tmp_path, monkeypatch, 
         assert str(source) in case, case
 
 
+@pytest.mark.parametrize(("task", "kind", "to"), [("det", "boxes", "coco"), ("ins_seg", "bitmasks", "rle")])
+def test_what_predict_wrote_of_one_task_is_found_among_the_rest(capsys, files, tmp_path, task, kind, to):
+    found, scores = files
+    out = tmp_path / "out"
+    out.mkdir()
+    parts = {"det.json": found["det", "json"], "ins_seg.json": found["ins_seg", "json"], "score.json": scores}
+    for name, part in {**parts, "bitmasks": found["ins_seg", "png"]}.items():
+        (out / name).symlink_to(part)
+    said = ["convert-labels", "-t", task, "-l", str(out), "--to", to, "-o", str(tmp_path / "x.json")]
+    assert run(said) == 0
+    assert f"{len(NAMES)} frames from {kind} to {to}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("asked", ["sem_seg", "drivable", "ins_seg", "pan_seg", "det"])
 def test_data_check_names_labels_of_another_task(capsys, files, tmp_path, asked):
     root = tmp_path / "data"

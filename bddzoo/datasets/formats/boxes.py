@@ -18,7 +18,7 @@ from bddzoo.datasets.formats.frames import Frames, JsonFrames, category_kinds, c
 from bddzoo.datasets.formats.labels import FLAGS, SIZE
 from bddzoo.datasets.formats.other_task import refuse_other_task
 from bddzoo.datasets.formats.scalabel import FrameWriter, label_dict
-from bddzoo.datasets.sources import open_source
+from bddzoo.datasets.sources import find_predictions, open_source
 from bddzoo.errors import MissingError
 from bddzoo.lazy_numpy import np
 
@@ -157,7 +157,7 @@ def open_boxes(path: Path) -> Frames:
     Raises:
         MissingError: There is no JSON file, or it cannot be read, or is of another task.
     """
-    source = open_source(path)
+    source = open_source(find_predictions(path, "det", None)[0])
     members = source.with_suffix(".json")
     if not members:
         raise MissingError(f"{path} has no JSON files", hint="boxes come as JSON")

@@ -31,7 +31,7 @@ from bddzoo.datasets.formats.polygons import draw_poly2d
 from bddzoo.datasets.formats.rle import encode_rle, paint_masks
 from bddzoo.datasets.images import LABEL_IDS, TRAIN_IDS, frame_stem, of_kind
 from bddzoo.datasets.openseg import DATA_SETS, could_be
-from bddzoo.datasets.sources import Source, open_source
+from bddzoo.datasets.sources import Source, find_predictions, open_source
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.files import is_inside
 from bddzoo.lazy_numpy import np
@@ -374,7 +374,8 @@ def open_labels(
     """Open labels or predictions.
 
     Args:
-        path: Folder or archive of PNGs (class maps, colour maps, bitmasks), or JSON (RLE, COCO).
+        path: Folder or archive of PNGs (class maps, colour maps, bitmasks), JSON (RLE, COCO), or of a task
+            that is given what `predict` wrote.
         task: A task, or one of openseg.pytorch's data sets, whose label files hold its own ids. Told by the
             files where None; class maps of others than BDD100K's sem_seg cannot be told.
         score_file: Scores of the instances of bitmasks; looked for next to them where None.
@@ -386,6 +387,8 @@ def open_labels(
     """
     if task == "det":
         return BoxLabels(path)
+    if task is not None:
+        path = find_predictions(path, task, score_file)[0]
     source = open_source(path)
     pngs, texts = source.with_suffix(".png"), source.with_suffix(".json")
     if kind in ("rle", "coco"):
