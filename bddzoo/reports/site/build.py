@@ -39,7 +39,8 @@ VERDICTS = {
     "drifted": "Measured lower than reported, by more than the tolerance.",
     "better-than-reported": "Measured higher than reported, by more than the tolerance.",
     "incomparable": "Measured, but under another protocol or on a part of the set.",
-    "unverified": "The number agrees, but nobody could verify the weights or the protocol.",
+    "unverified": "The number agrees, but nobody could verify the weights or the protocol, or the record "
+    "contradicts itself.",
     "missing": "Nothing was measured, or nothing was reported. Never a pass.",
 }
 
