@@ -38,7 +38,7 @@ VERDICTS = {
     "within the tolerance.",
     "drifted": "Measured lower than reported, by more than the tolerance.",
     "better-than-reported": "Measured higher than reported, by more than the tolerance.",
-    "incomparable": "Measured, but under another protocol or on a part of the set.",
+    "incomparable": "Measured, but under another protocol, on another set, or on a part of it.",
     "unverified": "The number agrees, but nobody could verify the weights or the protocol, or the record "
     "contradicts itself.",
     "missing": "Nothing was measured, or nothing was reported. Never a pass.",
