@@ -16,9 +16,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bddzoo.datasets.formats.other_task import refuse_other_task
 from bddzoo.datasets.identity import dataset_id, digest_files, digest_labels, digest_names, split_size
 from bddzoo.datasets.images import Listing
 from bddzoo.datasets.layouts import dataset_of, labels_of, layout_of
+from bddzoo.datasets.sources import open_source
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry.model import Model
 from bddzoo.results.environment import collect_environment
@@ -178,16 +180,18 @@ def check_data(model: Model, data: Path, options: MeasureOptions, watcher: Watch
 
     protocol_of(model)
     make_scorer(model)
-    listing = layout_of(model, data).listing(model.task, options.split, attributes=False)
-    checked = check_listing(listing, options, watcher)
-    _check_labels(model, checked)
+    layout = layout_of(model, data)
+    checked = check_listing(layout.listing(model.task, options.split, attributes=False), options, watcher)
+    _check_labels(model, checked, layout.labels(model.task, options.split))
     return checked
 
 
-def _check_labels(model: Model, listing: Listing) -> None:
-    """Refuse a set whose first labels hold values of another: nothing else in the folder says so."""
+def _check_labels(model: Model, listing: Listing, place: Path) -> None:
+    """Refuse labels of another task or set, where the first say so: nothing else in the folder does."""
     labels = labels_of(model)
     if labels is None:
+        if place.is_dir():  # who opens a file of labels looks at what it holds
+            refuse_other_task(model.task, open_source(place), stills=True)
         return
     from bddzoo.datasets.formats.mask import read_mask
     from bddzoo.evaluation.labelled import count_labels, foreign_labels

@@ -1,6 +1,7 @@
 """A file of one task given to the scoring of another is refused in one line, whichever two they are."""
 
 import json
+from contextlib import nullcontext
 
 import cv2
 import numpy as np
@@ -8,6 +9,10 @@ import pytest
 
 from bddzoo.cli.main import run
 from bddzoo.datasets.classes import DRIVABLE, PAN_SEG, SEM_SEG, TASKS, TRACKED
+from bddzoo.engines.registry_config import is_buildable
+from bddzoo.errors import MissingError
+from bddzoo.registry import load_registry
+from bddzoo.runs.measure import MeasureOptions, Watcher, check_data
 from tests.evaluation.test_oracle import label
 
 SIZE = (720, 1280)
@@ -239,12 +244,13 @@ def test_what_predict_wrote_of_one_task_is_found_among_the_rest(capsys, files, t
 
 
 @pytest.mark.parametrize("asked", ["sem_seg", "drivable", "ins_seg", "pan_seg", "det"])
-def test_data_check_names_labels_of_another_task(capsys, files, tmp_path, asked):
+def test_data_check_and_eval_refuse_labels_of_another_task(capsys, files, tmp_path, asked):
     root = tmp_path / "data"
     (root / "images/10k/val").mkdir(parents=True)
     for name in NAMES:
         assert cv2.imwrite(str(root / f"images/10k/val/{name}.jpg"), np.zeros((*SIZE, 3), np.uint8))
     asked_kind = "json" if asked == "det" else "png"
+    model = next(m for m in load_registry().models if m.task == asked and is_buildable(m))
     for other, kind in KINDS:
         if kind != asked_kind or (asked, other) in (("sem_seg", "drivable"), ("det", "box_track")):
             continue
@@ -257,6 +263,8 @@ def test_data_check_names_labels_of_another_task(capsys, files, tmp_path, asked)
         capsys.readouterr()
         status = run(["data", "check", "--data", str(root), "-t", asked, "--split", "val"])
         assert status == (0 if asked == other else 5), (other, capsys.readouterr())
+        with nullcontext() if asked == other else pytest.raises(MissingError):
+            check_data(model, root, MeasureOptions(), Watcher())
 
 
 def test_categories_of_nobody_are_refused_where_there_are_no_others(tmp_path, capsys, files):
