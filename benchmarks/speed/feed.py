@@ -27,6 +27,8 @@ MODEL = "fpn_r50_512x1024_40k_sem_seg_bdd100k"
 class Nothing:
     """A network without work: one channel of zeros."""
 
+    gives = "class map"
+
     def logits(self, x: Any, out_size: tuple[int, int]) -> Any:
         """(N, 1, *out_size)."""
         return x.new_zeros((len(x), 1, *out_size))
