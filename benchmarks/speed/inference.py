@@ -45,6 +45,7 @@ MODELS = (
     "upernet_swin-t_512x1024_40k_sem_seg_bdd100k",
 )
 DEMO = "demo_semfpn_r18n_sem_seg"
+CLASS_MAPS = ("sem_seg", "drivable")
 GAIN = 0.7
 WARM_UP = {"cpu": 1, "cuda": 8}
 
@@ -110,12 +111,12 @@ class Peer:
 
         ensure_ops()
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-        self.task = model.task
+        self.maps = model.task in CLASS_MAPS
         protocol = model.protocol
         normalise = {"mean": list(protocol.mean), "std": list(protocol.std), "bgr_to_rgb": True}
         resize = {"type": "Resize", "scale": tuple(protocol.scale), "keep_ratio": True}
         place = "cuda:0" if device == "cuda" else device
-        if self.task == "sem_seg":
+        if self.maps:
             from mmseg.apis import inference_model, init_model
 
             pre = {"type": "SegDataPreProcessor", **normalise}
@@ -136,17 +137,18 @@ class Peer:
 
     def run(self, frames: list[Any], scorer: Any) -> list[Any]:
         """Predict and score."""
-        from bddzoo.datasets.formats.scalabel import Instances
+        from bddzoo.datasets.formats.scalabel import Detections, Instances
 
         results: list[Any] = []
         for frame in frames:
             found = self.call(self.net, str(frame.image))
-            if self.task == "sem_seg":
+            if self.maps:
                 result: Any = found.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8)
             else:
                 got = found.pred_instances.cpu()
-                parts = (got.bboxes.numpy(), got.scores.numpy(), got.labels.numpy(), got.masks.numpy())
-                result = Instances(*parts).by_class()
+                parts = (got.bboxes.numpy(), got.scores.numpy(), got.labels.numpy())
+                found = Instances(*parts, got.masks.numpy()) if "masks" in got else Detections(*parts)
+                result = found.by_class()
             scorer.consume(frame, result, None)
             results.append(result)
         return results
@@ -218,12 +220,13 @@ def worker(side: str, arguments: argparse.Namespace) -> None:
 
 def pack(task: str, results: list[Any]) -> dict[str, Any]:
     """Results as arrays."""
-    if task == "sem_seg":
+    if task in CLASS_MAPS:
         return {str(i): result for i, result in enumerate(results)}
     packed: dict[str, Any] = {}
     for i, found in enumerate(results):
         packed |= {f"{i}-labels": found.labels, f"{i}-scores": found.scores, f"{i}-boxes": found.boxes}
-        packed[f"{i}-masks"] = np.packbits(found.masks)
+        if hasattr(found, "masks"):
+            packed[f"{i}-masks"] = np.packbits(found.masks)
     return packed
 
 
@@ -284,7 +287,7 @@ def others(model: Any, device: str) -> tuple[str, ...]:
 
     if device != "cpu":
         return ("amp",)
-    return tuple(n for n in RUNTIMES[1:] if find_spec(n)) if model.task in ("sem_seg", "drivable") else ()
+    return tuple(n for n in RUNTIMES[1:] if find_spec(n)) if model.task in CLASS_MAPS else ()
 
 
 def measure(model_id: str, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
