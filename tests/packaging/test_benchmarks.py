@@ -24,13 +24,13 @@ SLOW = ("first_prediction", "inference", "fetch")
 
 
 @pytest.mark.parametrize("command", sampled(COMMANDS, lambda c: not any(name in c for name in SLOW)))
-def test_a_benchmark_runs(command):
+def test_a_benchmark_runs(command, tmp_path):
     """How fast it is, is not asked: scripts that nothing runs break when what they measure grows."""
     script, *arguments = shlex.split(command)
     if "fetch" in script and shutil.which("nginx") is None:
         pytest.skip("nginx, next to which fetching is measured, is not installed")
     done = subprocess.run(
-        [sys.executable, FOLDER / script, *arguments],
+        [sys.executable, FOLDER / script, *arguments, "--out", tmp_path / "out.json"],
         capture_output=True,
         text=True,
         timeout=300,
