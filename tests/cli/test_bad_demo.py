@@ -190,5 +190,5 @@ def test_a_compiler_that_is_not_there(image: Path, tmp_path: Path) -> None:
     cache = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor"), "CXX": "/no/such/compiler"}
     options = ("--out", tmp_path / "out", "--cache", tmp_path / "cache", "--device", "cpu", "--compile")
     done = bddzoo("predict", SEM_SEG, "-i", image, *options, env=cache)
-    assert_one_line(done, 5, "torch.compile does not work", "leave out --compile")
+    assert_one_line(done, 5, "torch.compile does not work", "run without it")
     assert nothing_left(tmp_path)
