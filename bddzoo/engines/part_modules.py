@@ -434,6 +434,8 @@ def registries_import_nothing(packages: Iterable[str]) -> Iterator[None]:
     """Keep the model registries of those packages from importing everything at the first look-up.
 
     A registry remembers whether it has imported its packages; what it remembers is put back afterwards.
+    mmengine's names no package, since the ordinary import always runs those of mmcv; it is told them here, so
+    that a part of mmcv that no network needed so far is found later.
     """
     found = [
         getattr(import_module(f"{package}.registry"), name, None)
@@ -441,6 +443,9 @@ def registries_import_nothing(packages: Iterable[str]) -> Iterator[None]:
         for name in ("MODELS", "TASK_UTILS")
     ]
     registries = [registry for registry in found if registry is not None]
+    root = import_module("mmengine.registry").MODELS
+    if not root._locations:
+        root._locations, root._imported = ["mmcv.cnn", "mmcv.ops"], False
     before = [registry._imported for registry in registries]
     try:
         for registry in registries:
