@@ -15,9 +15,10 @@ from bddzoo.cli.select import Selection
 from bddzoo.cli.weights import kind_of, recipe_or_weights
 from bddzoo.errors import ExitCode, UsageError
 from bddzoo.files import explain, format_size
+from bddzoo.text import number_of, picked
 
 if TYPE_CHECKING:
-    from bddzoo.engines.export import Exported
+    from bddzoo.engines.export import Exported, Session
     from bddzoo.engines.load import Runner
     from bddzoo.registry.model import Model
 
@@ -27,11 +28,13 @@ LIMIT = 1e-4
 
 @opt.command(
     epilog="""\b
-The file takes normalised images, (N, 3, H, W) float32, and gives logits. What
-belongs around it is in its metadata: channel order, mean, std, windows. Of
-detectors the dense part is written: features and the first stage.
+The file takes normalised images, (N, 3, H, W) float32, and gives logits, or of
+a detector, for one image, boxes, scores, labels and masks. What belongs around
+it is in its metadata: channel order, mean, std, windows. For more images than
+one, and where an operator is in the way, a detector's dense part is written.
 \b
-Exit status: 3 where the file computes something else.
+Exit status: 3 where the file computes something else, 4 where a detector finds
+nothing in the test images, so that nothing is compared.
 \b
 Examples:
   bddzoo export demo_semfpn_r18n_sem_seg --to onnx
@@ -128,9 +131,9 @@ def _write(
     with Bar(app, f"writing {target.name}") as bar:
         bar.step(f"{model.id}: converting")
         facts = {"weights": kind, "weights_sha256": state_sha256(runner.module.state_dict())}
-        shape = size or input_size(model)
+        shape, image = input_sizes(model, size)
         try:
-            done = export(runner, target, shape, batch=batch, argmax=argmax, facts=facts)
+            done = export(runner, target, shape, batch=batch, argmax=argmax, image_size=image, facts=facts)
         except OSError as error:
             raise explain(error, f"writing {target}", "choose another -o FILE") from error
         row: dict[str, Any] = {
@@ -144,44 +147,67 @@ def _write(
         if check:
             bar.step(f"{model.id}: running the file")
             row |= check_file(runner, done)
-    same = not check or row["same"]
+    if done.left_out:
+        app.say(f"{model.id}: left out is the {done.left_out}")
+    same = row["same"] if check else True
     if not app.json:
         app.data(f"{target}\n  {format_size(row['size_bytes'])}  input {'x'.join(map(str, done.inputs))}")
-        if done.left_out:
-            app.prose(f"left out: {done.left_out}", "  ")
         if check:
-            unlike = row["pixels_of_another_class"]
-            text = f"deviation {row['deviation_std']:.1e} of the outputs' standard deviation"
-            text = f"{'same' if same else 'differs'}: {text}, {unlike} pixels of another class"
-            app.prose(text, "  ")
+            word = "unverified" if same is None else "same" if same else "differs"
+            app.prose(f"{word}: {_comparison(row)}", "  ")
+    if same is None:
+        return row, ExitCode.INCOMPARABLE
     return row, ExitCode.OK if same else ExitCode.NOT_REPRODUCED
 
 
-def input_size(model: Model) -> tuple[int, int]:
-    """Height and width that a network is run with: its window, or what a frame of BDD100K is resized to."""
+def _comparison(row: dict[str, Any]) -> str:
+    """What `check_file` found, in words."""
+    if "detections" not in row:
+        text = f"deviation {row['deviation_std']:.1e} of the outputs' standard deviation"
+        return f"{text}, {row['pixels_of_another_class']} pixels of another class"
+    if not row["detections"]:
+        return "nothing was detected in the test images"
+    measures = dict(row["measures"])
+    unpaired = measures.pop("unpaired")["value"]
+    apart = ", ".join(f"{name} {m['value']:.1e} {m['unit']}" for name, m in measures.items())
+    return f"{number_of(row['detections'], 'detection')}, {unpaired} unpaired; deviations: {apart}"
+
+
+def input_sizes(model: Model, size: tuple[int, int] | None) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Heights and widths of a network's input, and of the image in it, where the rest is padding.
+
+    Args:
+        model: The model.
+        size: The input's; None for the protocol's window, or for what a frame of BDD100K is resized to.
+    """
     from bddzoo.inference.pipeline import protocol_of
-    from bddzoo.inference.preprocess import frame_input_size
+    from bddzoo.inference.preprocess import frame_image_size, frame_input_size
 
     protocol = protocol_of(model)
     if protocol.mode == "slide" and protocol.crop is not None:
-        return protocol.crop
-    return frame_input_size(protocol)
+        return size or protocol.crop, size or protocol.crop
+    usual = frame_input_size(protocol)
+    return size or usual, frame_image_size(protocol) if size in (None, usual) else size
 
 
 def check_file(runner: Runner, done: Exported) -> dict[str, Any]:
-    """Run a written file on random input, and compare with PyTorch.
+    """Run a written file, and compare with PyTorch: on random input, or a whole detector on `trial_inputs`.
 
     Returns:
         `deviation_std`: see `bddzoo.engines.export.compare_outputs`; `pixels_of_another_class`: those whose
-        class is not a tie; `same`: neither is more than rounding explains.
+        class is not a tie; `same`: neither is more than rounding explains. Of a whole detector: `detections`,
+        how many there are; `measures`, as `selftest` has them; `same`, None where there are none.
     """
     import torch
 
     from bddzoo.engines.export import Session, compare_outputs, expected_outputs
 
+    session = Session(done.path, _runtime_of(done.path), torch.get_num_threads())
+    if done.image_size is not None:
+        return _check_detector(runner, done, done.image_size, session)
     shape = [n if isinstance(n, int) else 2 for n in done.inputs]
     x = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
-    found = Session(done.path, _runtime_of(done.path), torch.get_num_threads())(x.numpy())
+    found = session(x.numpy())
     pairs = list(zip(found, expected_outputs(runner, x), strict=True))
     if done.outputs == ("classes",):
         logits = pairs[0][1]
@@ -196,4 +222,24 @@ def check_file(runner: Runner, done: Exported) -> dict[str, Any]:
         "deviation_std": deviation,
         "pixels_of_another_class": wrong,
         "same": deviation <= LIMIT and wrong == 0,
+    }
+
+
+def _check_detector(
+    runner: Any, done: Exported, image_size: tuple[int, int], session: Session
+) -> dict[str, Any]:
+    from bddzoo.engines.instance import read_outputs
+    from bddzoo.engines.selftest.instance import compare_with_runner, trial_inputs
+
+    height, width = (int(side) for side in done.inputs[2:])
+    for x in trial_inputs(runner, (height, width), image_size):
+        found = read_outputs(runner.module, session(x.numpy()), image_size, (1.0, 1.0))
+        count, measures = compare_with_runner(runner, x, image_size, found)
+        if count or len(found):
+            break
+    same = all(m.ok for m in measures)
+    return {
+        "detections": count,
+        "measures": {m.name: picked(m, "value limit unit where") for m in measures},
+        "same": same if count or not same else None,
     }

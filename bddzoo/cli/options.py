@@ -415,7 +415,7 @@ SPEEDUPS = gathered(
         "--runtime",
         type=click.Choice(["eager", "onnxruntime", "openvino", "auto"]),
         default="eager",
-        help="What computes class maps on a CPU; others change last bits. auto: what 'bench' measured as "
+        help="What computes networks on a CPU; others change last bits. auto: what 'bench' measured as "
         "fastest.",
     ),
 )

@@ -1,9 +1,9 @@
 """Write networks as ONNX or OpenVINO files, with what a program needs to know to use them.
 
-The file takes normalised images and gives logits at the size of its input. Reading, resizing, normalising,
-sliding windows and resizing the logits stay outside: what they need is in the file's metadata. Of detectors
-the dense part is written: features, and the scores and boxes of the first stage for every anchor. What
-follows chooses boxes, so that its shapes depend on the image.
+The file takes normalised images and gives logits at the size of its input, or detections. Reading, resizing,
+normalising, sliding windows, resizing the logits and pasting masks stay outside: what they need is in the
+file's metadata. A detector that cannot be written whole is written as its dense part: features, and the
+scores and boxes of the first stage for every anchor.
 """
 
 from __future__ import annotations
@@ -67,13 +67,29 @@ class Exported:
         path: Where.
         inputs: Shape of the input; `batch` where it is free.
         outputs: Names of the outputs, in order.
-        left_out: What is not in the file, in words; empty for a whole network.
+        left_out: What is not in the file and why, in words; empty for a whole network.
+        image_size: Of a whole detector: height and width of the image in the input, which ends its boxes.
     """
 
     path: Path
     inputs: tuple[int | str, ...]
     outputs: tuple[str, ...]
     left_out: str = ""
+    image_size: tuple[int, int] | None = None
+
+
+class _InTheWay(Exception):
+    """Why a network cannot be written, in words."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What is written: a module, and of the file what `Exported` says."""
+
+    module: Any
+    outputs: tuple[str, ...]
+    left_out: str = ""
+    image_size: tuple[int, int] | None = None
 
 
 def export(
@@ -83,6 +99,7 @@ def export(
     *,
     batch: int | None = 1,
     argmax: bool = False,
+    image_size: tuple[int, int] | None = None,
     facts: dict[str, str] | None = None,
 ) -> Exported:
     """Write a runner's network as ONNX, or as OpenVINO where the path ends in `.xml`.
@@ -91,8 +108,9 @@ def export(
         runner: A runner as `load_model` makes it: its network not tuned for a CPU.
         path: File to write; it appears whole or not at all.
         size: Height and width of the input in pixels.
-        batch: Images of one run; None for any number.
+        batch: Images of one run; None for any number. Detectors are whole for one image only.
         argmax: Give classes, (N, H, W) uint8, in place of logits.
+        image_size: Of a detector: height and width of the image where the input is padded.
         facts: Further metadata.
 
     Raises:
@@ -100,10 +118,34 @@ def export(
         UsageError: The network holds an operator that cannot be written; names it.
     """
     need_packages("openvino" if path.suffix == ".xml" else "onnx")
-    model = runner.model
-    part, outputs, left_out = _part_of(runner, argmax)
-    metadata = {**describe(model), **(facts or {}), "left_out": left_out}
-    program = _convert(part, model, size, batch, outputs)
+    model, facts = runner.model, facts or {}
+    if argmax and runner.gives not in _WHOLE:
+        raise UsageError("--argmax is for class maps and tags", hint="leave it out")
+    try:
+        try:
+            part = _whole(runner, argmax, batch, image_size or size)
+            _write(part, model, path, size, batch, facts)
+        except _InTheWay as reason:
+            if runner.gives in _WHOLE:
+                raise
+            part = _dense(runner, str(reason))
+            _write(part, model, path, size, batch, facts)
+    except _InTheWay as error:
+        form = "OpenVINO" if path.suffix == ".xml" else "ONNX"
+        raise UsageError(
+            f"model {model.id} cannot be written for {form}: {error}",
+            hint="try --batch-size 1" if batch is None else "run it with PyTorch",
+        ) from error
+    return Exported(path, (batch or "batch", 3, *size), part.outputs, part.left_out, part.image_size)
+
+
+def _write(
+    part: _Part, model: Model, path: Path, size: tuple[int, int], batch: int | None, facts: dict[str, str]
+) -> None:
+    metadata = {**describe(model), **facts, "left_out": part.left_out}
+    if part.image_size is not None:
+        metadata["image_size"] = json.dumps(part.image_size)
+    program = _convert(part, size, batch)
     for name, value in metadata.items():
         program.model.metadata_props[name] = value
     with replacing(path.resolve()) as draft:
@@ -111,11 +153,13 @@ def export(
             _write_openvino(program, draft, path.resolve(), metadata)
         else:
             program.save(str(draft))
-    return Exported(path, (batch or "batch", 3, *size), outputs, left_out)
 
 
 def expected_outputs(runner: Runner, x: Tensor) -> list[Tensor]:
-    """What PyTorch computes for the outputs of a file (logits for classes), for (N, 3, h, w) float32."""
+    """What PyTorch computes for the outputs of a file, for (N, 3, h, w) float32.
+
+    Logits for classes; of a detector the outputs of its dense part.
+    """
     import torch
 
     with torch.no_grad():
@@ -146,27 +190,40 @@ def describe(model: Model) -> dict[str, str]:
     return {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
 
 
-def _part_of(runner: Runner, argmax: bool) -> tuple[Any, tuple[str, ...], str]:
-    """The module that is written, names of its outputs, and what is left out."""
-    import torch
+def _whole(runner: Runner, argmax: bool, batch: int | None, image_size: tuple[int, int]) -> _Part:
+    """The whole network; raises `_InTheWay` where it cannot be one file."""
     from torch import nn
 
-    if runner.gives in _WHOLE:
+    if runner.gives not in _WHOLE:
+        from bddzoo.engines.fixed_shapes import FixedShapeDetector
 
-        class Dense(nn.Module):
-            """Image to logits or classes."""
+        if runner.gives != "detections":
+            raise _InTheWay("panoptic fusion lays things over each other one by one, with the semantic head")
+        if batch != 1:
+            raise _InTheWay("whole detectors take one image, which is --batch-size 1")
+        try:
+            detector = FixedShapeDetector(runner.module, image_size)
+        except UsageError as error:
+            raise _InTheWay(str(error)) from error
+        return _Part(detector, detector.outputs, image_size=image_size)
 
-            def __init__(self) -> None:
-                super().__init__()
-                self.network = runner.module
+    class Dense(nn.Module):
+        """Image to logits or classes."""
 
-            def forward(self, image: Tensor) -> Tensor:
-                logits: Tensor = runner.run_module(image)  # type: ignore[union-attr]
-                return logits.argmax(1).byte() if argmax else logits
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = runner.module
 
-        return Dense(), ("classes" if argmax else "logits",), ""
-    if argmax:
-        raise UsageError("--argmax is for class maps and tags", hint="leave it out")
+        def forward(self, image: Tensor) -> Tensor:
+            logits: Tensor = runner.run_module(image)  # type: ignore[union-attr]
+            return logits.argmax(1).byte() if argmax else logits
+
+    return _Part(Dense(), ("classes" if argmax else "logits",))
+
+
+def _dense(runner: Runner, reason: str) -> _Part:
+    import torch
+    from torch import nn
 
     class DensePart(nn.Module):
         """Image to features, and what the dense head gives for every anchor."""
@@ -180,18 +237,11 @@ def _part_of(runner: Runner, argmax: bool) -> tuple[Any, tuple[str, ...], str]:
 
     with torch.no_grad():  # the least that every network takes; only its names are looked at
         names = tuple(_dense_part(runner.module, torch.zeros(1, 3, LEAST, LEAST)))
-    if hasattr(runner.module, "roi_head"):
-        left_out = "second stage: NMS and RoIAlign choose boxes, so that shapes depend on the image"
-    else:
-        left_out = "boxes and NMS: they choose, so that shapes depend on the image"
-    if runner.gives == "panoptic map":
-        left_out += "; semantic head and fusion go with it"
-    return DensePart(), names, left_out
+    missing = "second stage" if hasattr(runner.module, "roi_head") else "choice of boxes"
+    return _Part(DensePart(), names, f"{missing}: {reason}")
 
 
-def _convert(
-    part: Any, model: Model, size: tuple[int, int], batch: int | None, outputs: tuple[str, ...]
-) -> Any:
+def _convert(part: _Part, size: tuple[int, int], batch: int | None) -> Any:
     import torch
 
     count = 2 if batch is None else batch
@@ -200,21 +250,18 @@ def _convert(
     with torch.no_grad(), _quiet():
         try:
             return torch.onnx.export(
-                part.eval(),
+                part.module.eval(),
                 (x,),
                 dynamo=True,
                 verbose=False,
                 opset_version=OPSET,
                 input_names=["image"],
-                output_names=list(outputs),
+                output_names=list(part.outputs),
                 dynamic_shapes=shapes,
                 custom_translation_table=_translations(),
             )
         except Exception as error:  # the exporter has a dozen kinds, none of them documented
-            raise UsageError(
-                f"model {model.id} cannot be written as ONNX: {_reason(error)}",
-                hint="try --batch-size 1" if batch is None else "run it with PyTorch",
-            ) from error
+            raise _InTheWay(_reason(error)) from error
 
 
 def _translations() -> dict[Any, Any]:
@@ -283,9 +330,7 @@ def _write_openvino(program: Any, draft: Path, target: Path, metadata: dict[str,
         try:
             converted = openvino.convert_model(str(onnx_file))
         except Exception as error:
-            raise UsageError(
-                f"OpenVINO cannot read the network: {_reason(error)}", hint="write it with --to onnx"
-            ) from error
+            raise _InTheWay(_reason(error)) from error
         for name, value in metadata.items():
             converted.set_rt_info(value, ["bddzoo", name])
         openvino.save_model(converted, str(xml), compress_to_fp16=False)
@@ -328,7 +373,12 @@ def _openvino(path: Path, threads: int) -> Any:
     openvino = import_module("openvino")
     # The same numbers as elsewhere, not bfloat16 where the processor has it.
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
-    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+    try:
+        compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+    except Exception as error:  # it has one kind for everything
+        raise UsageError(
+            f"OpenVINO cannot run the network: {_reason(error)}", hint="take onnxruntime"
+        ) from error
     return lambda x: list(compiled(x).values())
 
 

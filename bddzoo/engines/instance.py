@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bddzoo.datasets.formats.scalabel import Detections, Instances
 from bddzoo.engines.semantic import NetworkRunner
+from bddzoo.registry.model import Model
 
 Size = tuple[int, int]
 
@@ -19,9 +22,17 @@ class DetectionRunner(NetworkRunner):
 
     Follows `predict` of mmdet's detectors (mmdet/models/detectors/two_stage.py, single_stage.py, 3.3.0; 2.28
     computes the same).
+
+    Attributes:
+        network: A runtime that computes a whole detector's outputs, from the input of one image and the
+            image's size in it; None for PyTorch.
     """
 
     gives = "detections"
+
+    def __init__(self, module: nn.Module, model: Model) -> None:
+        super().__init__(module, model)
+        self.network: Callable[[Tensor, Size], list[npt.NDArray[Any]]] | None = None
 
     @torch.no_grad()
     def detect(
@@ -44,6 +55,12 @@ class DetectionRunner(NetworkRunner):
             For each image its detections, best first, in pixels of the original; `Instances` where the
             network gives masks.
         """
+        if self.network is not None:
+            each = zip(x[:, None], img_shapes, ori_shapes, scale_factors, strict=True)
+            return [
+                read_outputs(self.module, self.network(image, size), original, scale)
+                for image, size, original, scale in each
+            ]
         samples = self.samples(x, img_shapes, ori_shapes, scale_factors)
         return [as_detections(s.pred_instances) for s in self.module.predict(x, samples, rescale=True)]
 
@@ -96,6 +113,40 @@ class PanopticRunner(DetectionRunner):
         """
         found = self.module.predict(x, self.samples(x, img_shapes, ori_shapes, scale_factors), rescale=True)
         return [one.pred_panoptic_seg.sem_seg[0].int().cpu().numpy() for one in found]
+
+
+def stage_parts(roi_head: Any, name: str) -> list[Any]:
+    """The parts of that name of all stages; one of a head without stages."""
+    part = getattr(roi_head, name)
+    return list(part) if isinstance(part, nn.ModuleList) else [part]
+
+
+def read_outputs(
+    module: Any, outputs: Sequence[npt.NDArray[Any]], original: Size, scale_factor: tuple[float, float]
+) -> Detections:
+    """Detections, at the original image's size, from the outputs of a whole detector in a file.
+
+    Args:
+        module: The detector, whose own code pastes its masks.
+        outputs: The outputs, in order.
+        original: Height and width of the original image in pixels.
+        scale_factor: Input by original size, of width and height.
+    """
+    from mmengine.structures import InstanceData
+
+    boxes, scores, labels, *masks = (torch.from_numpy(np.ascontiguousarray(array)) for array in outputs)
+    there = scores > 0
+    found = InstanceData(bboxes=boxes[there], scores=scores[there], labels=labels[there].long())
+    if not masks:
+        found.bboxes = found.bboxes / found.bboxes.new_tensor(scale_factor).repeat(2)
+        return as_detections(found)
+    head = stage_parts(module.roi_head, "mask_head")[-1]
+    probabilities = masks[0][there][:, None].expand(
+        -1, 1 if head.class_agnostic else head.num_classes, -1, -1
+    )
+    sizes = {"ori_shape": original, "scale_factor": scale_factor}
+    settings = {"rcnn_test_cfg": module.roi_head.test_cfg, "rescale": True, "activate_map": True}
+    return as_detections(head.predict_by_feat([probabilities], [found], [sizes], **settings)[0])
 
 
 def learnt_proposals(module: Any) -> int | None:

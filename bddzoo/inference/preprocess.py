@@ -115,11 +115,17 @@ def middle(length: int, wanted: int) -> slice:
     return slice(start, min(length, start + wanted))
 
 
-def frame_input_size(protocol: Protocol) -> tuple[int, int]:
-    """Height and width of the network's input for a frame of BDD100K, 1280x720."""
+def frame_image_size(protocol: Protocol) -> tuple[int, int]:
+    """Height and width of a frame of BDD100K, 1280x720, in the network's input."""
     width, height = resized_size(1280, 720, protocol)
     if protocol.center_crop is not None:
         height, width = min(height, protocol.center_crop[0]), min(width, protocol.center_crop[1])
+    return height, width
+
+
+def frame_input_size(protocol: Protocol) -> tuple[int, int]:
+    """Height and width of the network's input for a frame of BDD100K, 1280x720, with its padding."""
+    height, width = frame_image_size(protocol)
     return padded_size(width, height, protocol)
 
 

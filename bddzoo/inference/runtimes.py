@@ -1,4 +1,4 @@
-"""Run a semantic segmentation network in another runtime than PyTorch, on the CPU.
+"""Run a network of semantic segmentation, or a detector, in another runtime than PyTorch, on the CPU.
 
 The network is converted once for each shape of its input. What was converted is kept in the user's cache
 folder, under a name that holds the digest of everything that it depends on and of its own content: another
@@ -20,6 +20,7 @@ from bddzoo.files import user_folder
 from bddzoo.version import __version__
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import torch
     from torch import Tensor
 
@@ -51,20 +52,21 @@ def check_runtime(name: str, device: torch.device) -> None:
 
 
 def use_runtime(runner: Any, name: str) -> None:
-    """Let a runner's network be computed by a runtime; its windows and resizing stay as they are.
+    """Let a runner's network be computed by a runtime; windows, resizing and masks stay as they are.
 
     Raises:
-        UsageError: It is not a network of semantic segmentation.
+        UsageError: It is neither a network of semantic segmentation nor a detector.
     """
-    if runner.gives != "class map":
+    if runner.gives not in ("class map", "detections"):
         raise UsageError(
-            f"--runtime {name} runs networks of semantic segmentation; {runner.model.id} is not one",
+            f"--runtime {name} runs semantic segmentation and detectors; {runner.model.id} is neither",
             hint="leave it out",
         )
-    runner.network = RuntimeRunner(runner, name)
+    network = RuntimeNetwork(runner, name)
+    runner.network = network.logits if runner.gives == "class map" else network
 
 
-class RuntimeRunner:
+class RuntimeNetwork:
     """A runner's network in another runtime.
 
     Args:
@@ -78,31 +80,55 @@ class RuntimeRunner:
         self._runner = runner
         self._name = name
         self._weights = state_sha256(runner.module.state_dict())
-        self._sessions: dict[tuple[int, ...], Session] = {}
+        self._sessions: dict[tuple[Any, ...], Session] = {}
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor) -> Tensor:
         """Logits (N, C, h, w) float32 for (N, 3, h, w) float32."""
         import torch
 
-        shape = tuple(x.shape)
-        if shape not in self._sessions:
-            path = self._file(shape)
-            self._sessions[shape] = Session(path, self._name, torch.get_num_threads())
-        return torch.from_numpy(self._sessions[shape](x.contiguous().numpy())[0])
+        return torch.from_numpy(self(x)[0])
 
-    def _file(self, shape: tuple[int, ...]) -> Path:
-        folder = user_folder("cache") / "converted"
-        versions = {name: metadata.version(name) for name in ("torch", *PACKAGES["onnx"])}
-        versions["bddzoo"] = __version__
-        basis = [self._weights, self._runner.model.id, shape, OPSET, versions]
-        key = hashlib.sha256(json.dumps(basis).encode()).hexdigest()[:DIGITS]
+    def __call__(self, x: Tensor, image_size: tuple[int, int] | None = None) -> list[npt.NDArray[Any]]:
+        """The outputs for (N, 3, h, w) float32.
+
+        Args:
+            x: The input; of a detector that of one image.
+            image_size: Of a detector: height and width of the image in it, without padding.
+
+        Raises:
+            UsageError: It cannot be converted whole.
+        """
+        import torch
+
+        key = (tuple(x.shape), image_size)
+        if key not in self._sessions:
+            self._sessions[key] = Session(self._file(*key), self._name, torch.get_num_threads())
+        return self._sessions[key](x.contiguous().numpy())
+
+    def _file(self, shape: tuple[int, ...], image_size: tuple[int, int] | None) -> Path:
+        folder, key = user_folder("cache") / "converted", self._key(shape, image_size)
         for path in folder.glob(f"{key}-*.onnx"):
             if _digest(path) == path.stem.partition("-")[2]:
                 return path
             path.unlink(missing_ok=True)
         draft = folder / f"{key}.onnx"
-        export(self._runner, draft, shape[2:], batch=shape[0])  # type: ignore[arg-type]
+        done = export(self._runner, draft, shape[2:], batch=shape[0], image_size=image_size)  # type: ignore[arg-type]
+        if done.left_out:
+            draft.unlink()
+            raise UsageError(
+                f"--runtime {self._name} cannot run {self._runner.model.id}: left out is the {done.left_out}",
+                hint="leave it out",
+            )
         return draft.replace(folder / f"{key}-{_digest(draft)}.onnx")
+
+    def _key(self, shape: tuple[int, ...], image_size: tuple[int, int] | None) -> str:
+        versions = {name: metadata.version(name) for name in ("torch", *PACKAGES["onnx"])}
+        versions["bddzoo"] = __version__
+        # Thresholds of detectors are in the file, too.
+        parts = self._runner.module.modules()
+        settings = [str(part.test_cfg) for part in parts if hasattr(part, "test_cfg")]
+        basis = [self._weights, self._runner.model.id, shape, image_size, settings, OPSET, versions]
+        return hashlib.sha256(json.dumps(basis).encode()).hexdigest()[:DIGITS]
 
 
 def _digest(path: Path) -> str:

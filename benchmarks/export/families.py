@@ -22,7 +22,7 @@ from bddzoo.registry import load_registry
 from bddzoo.registry.model import Model
 
 BEGIN, END = "<!-- families -->\n", "<!-- /families -->\n"
-HEAD = "| network | written | deviation | pixels of another class |\n| :-- | :-- | --: | --: |\n"
+HEAD = "| network | written | deviation | unlike |\n| :-- | :-- | --: | --: |\n"
 
 
 # Tasks whose networks are exported; of drivable area those that semantic segmentation does not have.
@@ -53,8 +53,14 @@ def row(model: Model, size: str) -> str:
         reason = json.loads(done.stderr.splitlines()[-1])["text"]
         return f"| {model.id} | no: {reason} | | |\n"
     found = json.loads(done.stdout)
-    written = "dense part" if found["left_out"] else "whole"
-    return f"| {model.id} | {written} | {found['deviation_std']:.1e} | {found['pixels_of_another_class']} |\n"
+    if "detections" in found:
+        values = {name: measure["value"] for name, measure in found["measures"].items()}
+        deviation = f"{values['boxes']:.1e} px, {values['scores']:.1e}"
+        unlike = f"{values['unpaired']} of {found['detections']} detections"
+        return f"| {model.id} | whole | {deviation} | {unlike} |\n"
+    written = f"dense part; {found['left_out']}" if found["left_out"] else "whole"
+    unlike = f"{found['pixels_of_another_class']} pixels"
+    return f"| {model.id} | {written} | {found['deviation_std']:.1e} | {unlike} |\n"
 
 
 def main() -> None:

@@ -22,11 +22,22 @@ def test_models_are_written_and_compared(tmp_path: Path) -> None:
     semantic, detector = json.loads(done.stdout)
     assert semantic["same"] is detector["same"] is True
     assert semantic["deviation_std"] < 2e-5
-    assert semantic["left_out"] is None
-    assert "second stage" in detector["left_out"]
+    assert semantic["left_out"] is detector["left_out"] is None
+    assert detector["outputs"] == ["boxes", "scores", "labels", "masks"]
+    assert detector["detections"] > 0
+    assert detector["measures"]["unpaired"]["value"] == 0
+    assert detector["measures"]["boxes"]["value"] < 0.01
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"{DETECTOR}.onnx", f"{MODEL}.onnx"]
     again = bddzoo("export", MODEL, *SMALL, cwd=tmp_path)
     assert_one_line(again, 2, "--force")
+
+
+def test_what_is_left_out_is_told_where_data_is_not(tmp_path: Path) -> None:
+    done = bddzoo("export", DETECTOR, *SMALL, "--batch-size", "dynamic", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "left out is the second stage: whole detectors take one image" in done.stderr
+    assert "left out" not in done.stdout
+    assert "same: deviation" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from bddzoo.engines.export import Session, compare_outputs, expected_outputs, export
-from bddzoo.engines.instance import dense_outputs
+from bddzoo.engines.export import Exported, Session, compare_outputs, expected_outputs, export
+from bddzoo.engines.instance import dense_outputs, read_outputs
 from bddzoo.engines.load import build_network, make_runner
 from bddzoo.engines.recipe import GAIN, recipe_state
+from bddzoo.engines.selftest.instance import compare_with_runner
 from bddzoo.errors import BddzooError, UsageError
 from bddzoo.registry import load_registry
 
@@ -36,6 +37,10 @@ def runner_of(model_id: str) -> Any:
 
 def image(count: int = 1, height: int = 96, width: int = 160) -> torch.Tensor:
     return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(count))
+
+
+def facts_of(done: Exported) -> dict[str, str]:
+    return {entry.key: entry.value for entry in onnx.load(str(done.path)).metadata_props}
 
 
 @pytest.fixture(scope="module")
@@ -80,17 +85,56 @@ def test_classes_in_place_of_logits(semantic: Any, tmp_path: Path) -> None:
     assert (found == expected_outputs(semantic, image())[0].argmax(1).numpy()).mean() > 0.9999
 
 
-def test_a_detectors_dense_part(tmp_path: Path) -> None:
+def test_a_detectors_dense_part_for_more_images(tmp_path: Path) -> None:
     runner = runner_of(INSTANCE)
-    done = export(runner, tmp_path / "net.onnx", (96, 160))
-    assert "second stage" in done.left_out
-    found = Session(done.path, "onnxruntime", 1)(image().numpy())
-    wanted = expected_outputs(runner, image())
+    done = export(runner, tmp_path / "net.onnx", (96, 160), batch=None)
+    assert done.left_out.startswith("second stage: whole detectors take one image")
+    assert facts_of(done)["left_out"] == done.left_out
+    found = Session(done.path, "onnxruntime", 1)(image(3).numpy())
+    wanted = expected_outputs(runner, image(3))
     assert len(found) == len(wanted) == len(done.outputs)
     for ours, theirs in zip(found, wanted, strict=True):
         assert compare_outputs(ours, theirs.numpy())[0] < 2e-5
+    runner.module.roi_head.test_cfg.nms.type = "soft_nms"
+    done = export(runner, tmp_path / "other.onnx", (96, 160))
+    assert done.left_out == "second stage: suppression of kind soft_nms is in the way"
     with pytest.raises(UsageError, match="class maps"):
         export(runner, tmp_path / "other.onnx", (96, 160), argmax=True)
+
+
+def check_whole(runner: Any, done: Any) -> None:
+    """Run a whole detector's file at a size with padding, and compare."""
+    x = image(1, 96, 160)
+    x[:, :, 90:] = 0
+    found = read_outputs(
+        runner.module, Session(done.path, "onnxruntime", 1)(x.numpy()), (90, 160), (1.0, 1.0)
+    )
+    count, measures = compare_with_runner(runner, x, (90, 160), found)
+    assert count == len(found) == 100
+    assert all(measure.ok for measure in measures), measures
+
+
+def test_a_whole_detector(tmp_path: Path) -> None:
+    runner = runner_of("retinanet_r50_fpn_1x_det_bdd100k")
+    done = export(runner, tmp_path / "net.onnx", (96, 160), image_size=(90, 160))
+    assert (done.left_out, done.outputs) == ("", ("boxes", "scores", "labels"))
+    check_whole(runner, done)
+    assert (facts_of(done)["image_size"], facts_of(done)["left_out"]) == ("[90, 160]", "")
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cascade_mask_rcnn_r50_fpn_dconv_1x_ins_seg",
+        "fcos_r50_fpn_1x_det",
+        "atss_r50_fpn_dyhead_1x_det",
+        "sparse_rcnn_r50_fpn_1x_det",
+    ],
+)
+def test_whole_detectors(name: str, tmp_path: Path) -> None:
+    runner = runner_of(f"{name}_bdd100k")
+    check_whole(runner, export(runner, tmp_path / "net.onnx", (96, 160), image_size=(90, 160)))
 
 
 @pytest.mark.parametrize(
@@ -124,11 +168,11 @@ def test_an_operator_in_the_way_is_named(tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="extra openvino is not installed")
     runner = runner_of("mask_rcnn_r50_fpn_dconv_1x_ins_seg_bdd100k")
     with pytest.raises(BddzooError, match="operator DeformConv is in the way"):
-        export(runner, tmp_path / "net.xml", (64, 64))
+        export(runner, tmp_path / "net.xml", (64, 64), batch=2)
     assert list(tmp_path.iterdir()) == []
-    done = export(runner, tmp_path / "net.onnx", (64, 64))
-    found = Session(done.path, "onnxruntime", 1)(image(1, 64, 64).numpy())
-    for ours, theirs in zip(found, expected_outputs(runner, image(1, 64, 64)), strict=True):
+    done = export(runner, tmp_path / "net.onnx", (64, 64), batch=2)
+    found = Session(done.path, "onnxruntime", 1)(image(2, 64, 64).numpy())
+    for ours, theirs in zip(found, expected_outputs(runner, image(2, 64, 64)), strict=True):
         assert compare_outputs(ours, theirs.numpy())[0] < 2e-5
 
 

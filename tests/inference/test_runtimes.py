@@ -12,6 +12,7 @@ import torch
 
 from bddzoo.engines.load import build_network
 from bddzoo.engines.recipe import GAIN, recipe_state
+from bddzoo.engines.selftest.instance import compare_with_runner
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.inference.load import load_runner
 from bddzoo.inference.runtimes import RUNTIMES
@@ -83,8 +84,28 @@ def test_a_runtime_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
             ask()
 
 
-def test_detectors_are_refused() -> None:
+def test_detections_are_pytorchs(folder: Path) -> None:
+    """One image at a time, and a file with one threshold or padding is not taken for another."""
     model = load_registry(None).find("demo_mask_rcnn_r18n_ins_seg")
     state = recipe_state(build_network(model), GAIN)
-    with pytest.raises(UsageError, match="semantic segmentation"):
+    wanted, runner = (load_runner(model, state, "cpu", Speedups(runtime=name))[0] for name in RUNTIMES[:2])
+    size, x = (90, 160), torch.randn(2, 3, 96, 160, generator=torch.Generator().manual_seed(0))
+    x[:, :, 90:] = 0
+    found = runner.detect(x, [size] * 2, [size] * 2, [(1.0, 1.0)] * 2)
+    for number in (0, 1):
+        count, measures = compare_with_runner(wanted, x[number, None], size, found[number])
+        assert count == 100
+        assert all(measure.ok for measure in measures), measures
+    assert len(list(folder.iterdir())) == 1
+    network = runner.network
+    key = network._key((1, 3, 96, 160), size)
+    assert key != network._key((1, 3, 96, 160), (96, 160))
+    runner.module.roi_head.test_cfg.score_thr = 0.5
+    assert key != network._key((1, 3, 96, 160), size)
+
+
+def test_networks_of_other_tasks_are_refused() -> None:
+    model = next(m for m in load_registry(None).models if m.task == "tagging" and m.network)
+    state = recipe_state(build_network(model), GAIN)
+    with pytest.raises(UsageError, match="semantic segmentation and detectors"):
         load_runner(model, state, "cpu", Speedups(runtime="onnxruntime"))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,13 +17,21 @@ from bddzoo.datasets.formats.rle import decode_rle
 from bddzoo.datasets.formats.scalabel import Detections, Instances
 from bddzoo.engines.selftest import decisions
 from bddzoo.engines.selftest.folder import Arrays
-from bddzoo.engines.selftest.measures import MASK_IOU_LIMIT, MASK_LIMIT_PX, Measure, Noise, Stages, limit_of
+from bddzoo.engines.selftest.measures import (
+    MASK_IOU_LIMIT,
+    MASK_LIMIT_PX,
+    USUAL_NOISE,
+    Measure,
+    Noise,
+    Stages,
+    limit_of,
+)
 from bddzoo.engines.selftest.semantic import Case, as_input, compare_input, flatten, normalise, to_numpy
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from bddzoo.engines.instance import DetectionRunner
+    from bddzoo.engines.instance import DetectionRunner, Size
 
 Choice = Callable[[], decisions.NmsBoxes]
 
@@ -67,6 +76,58 @@ def check_full(runner: DetectionRunner, case: Case) -> list[Measure]:
     sizes = (ready.image_size, ready.original_size, ready.scale_factor)
     masks = _compare_final(runner, x, sizes, arrays, pairs, _choice(runner, features, sample))
     return [*stages.measures(), *pairs.measures(), *masks]
+
+
+def trial_inputs(runner: DetectionRunner, size: Size, image_size: Size) -> Iterator[Tensor]:
+    """Inputs (1, 3, h, w), padded as `detect` wants it: a frame of the mini set, stretched, and noise."""
+    from bddzoo.datasets.mini.frame import render
+
+    height, width = image_size
+    image = cv2.resize(render(0, "val", 0).image[:, :, ::-1], (width, height)).astype(np.uint8)
+    noise = np.random.default_rng(0).standard_normal((3, height, width)).astype(np.float32)
+    for pixels in (normalise(image, runner.model.protocol), noise):
+        x = np.zeros((3, *size), np.float32)
+        x[:, :height, :width] = pixels
+        yield as_input(x, runner.module)
+
+
+@torch.no_grad()
+def compare_with_runner(
+    runner: DetectionRunner, x: Tensor, image_size: Size, found: Detections
+) -> tuple[int, list[Measure]]:
+    """Compare another program's detections with a runner's own, as those of goldens are compared.
+
+    Args:
+        runner: The runner.
+        x: (1, 3, h, w), the input.
+        image_size: Height and width of the image in it, without padding.
+        found: What the other program found, in pixels of the input.
+
+    Returns:
+        How many detections the runner has, and the measures.
+    """
+    wanted = runner.detect(x, [image_size], [image_size], [(1.0, 1.0)])[0]
+    # Boxes are as uncertain as they are large.
+    pairs = Pairs(
+        {"boxes": USUAL_NOISE["px"] * max(1.0, image_size[1] / 256), "scores": USUAL_NOISE["score"]}
+    )
+    arrays = {
+        "det_own_boxes": np.concatenate([wanted.boxes, wanted.scores[:, None]], axis=1),
+        "det_own_labels": wanted.labels,
+        "det_own_scores_all": wanted.scores,
+        "det_own_count": np.array(len(wanted)),
+    }
+    sample = runner.sample((int(x.shape[2]), int(x.shape[3])), image_size, image_size, (1.0, 1.0))
+    choice = _choice(runner, runner.module.extract_feat(x), sample)
+    partners = compare_detections(found, arrays, "own", pairs, choice)
+    if not isinstance(wanted, Instances) or not isinstance(found, Instances):
+        return len(wanted), pairs.measures()
+    masks = MaskPairs()
+    for partner, mask in zip(partners, wanted.masks, strict=True):
+        if partner >= 0:
+            masks.compare_area(int(found.masks[partner].sum()), int(mask.sum()))
+            masks.compare(found.masks[partner], mask)
+    return len(wanted), [*pairs.measures(), *masks.measures()]
 
 
 class Pairs:

@@ -1,0 +1,95 @@
+"""Detectors of fixed shapes: in PyTorch the same numbers as mmdet's own prediction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bddzoo.datasets.formats.scalabel import Detections, Instances
+from bddzoo.engines.fixed_shapes import FixedShapeDetector
+from bddzoo.engines.instance import read_outputs
+from bddzoo.engines.load import build_network, make_runner
+from bddzoo.engines.recipe import GAIN, recipe_state
+from bddzoo.errors import UsageError
+from bddzoo.registry import load_registry
+
+REGISTRY = load_registry(None)
+# One of each kind: points with centerness, two stages with masks; anchors, a cascade, learnt boxes.
+KINDS = (
+    "fcos_r50_fpn_1x_det_bdd100k",
+    "demo_mask_rcnn_r18n_ins_seg",
+    *(
+        pytest.param(f"{name}_bdd100k", marks=pytest.mark.exhaustive)
+        for name in (
+            "retinanet_r50_fpn_1x_det",
+            "cascade_mask_rcnn_r50_fpn_1x_ins_seg",
+            "sparse_rcnn_r50_fpn_1x_det",
+        )
+    ),
+)
+SIZE = (90, 160)
+
+
+def runner_of(model_id: str) -> Any:
+    model = REGISTRY.find(model_id)
+    module = build_network(model)
+    module.load_state_dict(recipe_state(module, GAIN))
+    return make_runner(module, model)
+
+
+def outputs_of(runner: Any, x: torch.Tensor) -> list[Any]:
+    with torch.no_grad():
+        return [values.numpy() for values in FixedShapeDetector(runner.module, SIZE)(x)]
+
+
+def assert_equal(found: Detections, wanted: Detections) -> None:
+    assert len(found) == len(wanted)
+    assert np.array_equal(found.labels, wanted.labels)
+    assert np.allclose(found.boxes, wanted.boxes, atol=1e-3)
+    assert np.allclose(found.scores, wanted.scores, atol=1e-6)
+    assert isinstance(found, Instances) == isinstance(wanted, Instances)
+    if isinstance(wanted, Instances):
+        assert found.masks.shape == wanted.masks.shape
+        assert (found.masks != wanted.masks).sum() <= len(wanted)
+
+
+def padded_noise() -> torch.Tensor:
+    x = torch.randn(1, 3, 96, 160, generator=torch.Generator().manual_seed(0))
+    x[:, :, SIZE[0] :] = 0
+    return x
+
+
+@pytest.mark.parametrize("model_id", KINDS)
+def test_detections_are_mmdets(model_id: str) -> None:
+    runner, x = runner_of(model_id), padded_noise()
+    (wanted,) = runner.detect(x, [SIZE], [(180, 320)], [(0.5, 0.5)])
+    found = read_outputs(runner.module, outputs_of(runner, x), (180, 320), (0.5, 0.5))
+    assert len(wanted) == 100
+    assert_equal(found, wanted)
+
+
+def test_what_is_not_there_is_zero() -> None:
+    """Few or no detections leave rows of score 0 at the end; those in front are mmdet's."""
+    runner, x = runner_of("demo_mask_rcnn_r18n_ins_seg"), padded_noise()
+    settings = runner.module.roi_head.test_cfg
+    best = runner.detect(x, [SIZE], [SIZE], [(1.0, 1.0)])[0].scores
+    for threshold, count in ((float(best[2]), 2), (0.999, 0)):
+        settings.score_thr = threshold
+        boxes, scores, labels, masks = outputs_of(runner, x)
+        assert len(boxes) == len(scores) == len(labels) == len(masks) == settings.max_per_img
+        assert int((scores > 0).sum()) == count
+        assert not boxes[count:].any()
+        assert (labels[count:] == -1).all()
+        (wanted,) = runner.detect(x, [SIZE], [SIZE], [(1.0, 1.0)])
+        found = read_outputs(runner.module, [boxes, scores, labels, masks], SIZE, (1.0, 1.0))
+        assert_equal(found, wanted)
+
+
+def test_another_kind_of_suppression_is_named() -> None:
+    runner = runner_of("demo_mask_rcnn_r18n_ins_seg")
+    runner.module.roi_head.test_cfg.nms.type = "soft_nms"
+    with pytest.raises(UsageError, match="soft_nms"):
+        FixedShapeDetector(runner.module, SIZE)
