@@ -131,10 +131,10 @@ def export(
             part = _dense(runner, str(reason))
             _write(part, model, path, size, batch, facts)
     except _InTheWay as error:
-        form = "OpenVINO" if path.suffix == ".xml" else "ONNX"
+        other = "--to onnx" if path.suffix == ".xml" else "--batch-size 1" if batch is None else ""
         raise UsageError(
-            f"model {model.id} cannot be written for {form}: {error}",
-            hint="try --batch-size 1" if batch is None else "run it with PyTorch",
+            f"model {model.id} cannot be written as {path.suffix}: {error}",
+            hint=f"try {other}" if other else "run it with PyTorch",
         ) from error
     return Exported(path, (batch or "batch", 3, *size), part.outputs, part.left_out, part.image_size)
 

@@ -46,18 +46,24 @@ def narrow_vis4d() -> Model:
     return replace(model, network=replace(model.network, parts=network.parts, params=None, entries=None))
 
 
-def narrow_detector() -> Model:
-    """Mask R-CNN on a ResNet-18 of 8 channels."""
-    model = registry().find("mask_rcnn_r50_fpn_1x_ins_seg_bdd100k")
+def narrow_detector(model_id: str = "mask_rcnn_r50_fpn_1x_ins_seg_bdd100k") -> Model:
+    """A detector of one stage, of two, or a cascade, on a ResNet-18 of 8 channels."""
+    model = registry().find(model_id)
     assert model.network is not None
-    head = copy.deepcopy(model.network.parts["roi_head"])
-    head["bbox_roi_extractor"]["out_channels"] = head["mask_roi_extractor"]["out_channels"] = 16
-    head["bbox_head"].update(in_channels=16, fc_out_channels=32)
-    head["mask_head"].update(in_channels=16, conv_out_channels=16, num_convs=1)
+    heads = {"bbox_head": {"in_channels": 16, "feat_channels": 16, "stacked_convs": 1}}
+    if "roi_head" in model.network.parts:
+        second = copy.deepcopy(model.network.parts["roi_head"])
+        for name in ("bbox", "mask") if "mask_head" in second else ("bbox",):
+            second[f"{name}_roi_extractor"]["out_channels"] = 16
+        stages = second["bbox_head"]
+        for head in stages if isinstance(stages, list) else [stages]:
+            head.update(in_channels=16, fc_out_channels=32)
+        if "mask_head" in second:
+            second["mask_head"].update(in_channels=16, conv_out_channels=16, num_convs=1)
+        heads = {"rpn_head": {"in_channels": 16, "feat_channels": 16}, "roi_head": second}
     return with_parts(
         model,
         backbone={"depth": 18, "base_channels": 8},
         neck={"in_channels": [8, 16, 32, 64], "out_channels": 16},
-        rpn_head={"in_channels": 16, "feat_channels": 16},
-        roi_head=head,
+        **heads,
     )

@@ -17,6 +17,8 @@ from bddzoo.engines.recipe import GAIN, recipe_state
 from bddzoo.engines.selftest.instance import compare_with_runner
 from bddzoo.errors import BddzooError, UsageError
 from bddzoo.registry import load_registry
+from bddzoo.registry.model import Model
+from tests.engines.models import narrow_detector
 
 onnx = pytest.importorskip("onnx", reason="extra onnx is not installed")
 pytest.importorskip("onnxruntime", reason="extra onnx is not installed")
@@ -29,7 +31,10 @@ FAMILIES = ("psanet_r50-d8_512x1024_40k", "pointrend_r50_512x1024_40k", "upernet
 
 
 def runner_of(model_id: str) -> Any:
-    model = REGISTRY.find(model_id)
+    return recipe_runner(REGISTRY.find(model_id))
+
+
+def recipe_runner(model: Model) -> Any:
     module = build_network(model)
     module.load_state_dict(recipe_state(module, GAIN))
     return make_runner(module, model)
@@ -115,7 +120,7 @@ def check_whole(runner: Any, done: Any) -> None:
 
 
 def test_a_whole_detector(tmp_path: Path) -> None:
-    runner = runner_of("retinanet_r50_fpn_1x_det_bdd100k")
+    runner = recipe_runner(narrow_detector("retinanet_r50_fpn_1x_det_bdd100k"))
     done = export(runner, tmp_path / "net.onnx", (96, 160), image_size=(90, 160))
     assert (done.left_out, done.outputs) == ("", ("boxes", "scores", "labels"))
     check_whole(runner, done)

@@ -14,27 +14,16 @@ from bddzoo.engines.instance import read_outputs
 from bddzoo.engines.load import build_network, make_runner
 from bddzoo.engines.recipe import GAIN, recipe_state
 from bddzoo.errors import UsageError
-from bddzoo.registry import load_registry
+from bddzoo.registry.model import Model
+from tests.engines.models import narrow_detector, registry
 
-REGISTRY = load_registry(None)
-# One of each kind: points with centerness, two stages with masks; anchors, a cascade, learnt boxes.
-KINDS = (
-    "fcos_r50_fpn_1x_det_bdd100k",
-    "demo_mask_rcnn_r18n_ins_seg",
-    *(
-        pytest.param(f"{name}_bdd100k", marks=pytest.mark.exhaustive)
-        for name in (
-            "retinanet_r50_fpn_1x_det",
-            "cascade_mask_rcnn_r50_fpn_1x_ins_seg",
-            "sparse_rcnn_r50_fpn_1x_det",
-        )
-    ),
-)
+# One of each kind: anchors, two stages, a cascade; points with centerness, boxes that are learnt.
+NARROW = ("retinanet_r50_fpn_1x_det", "mask_rcnn_r50_fpn_1x_ins_seg", "cascade_mask_rcnn_r50_fpn_1x_ins_seg")
+AS_THEY_ARE = ("fcos_r50_fpn_1x_det", "sparse_rcnn_r50_fpn_1x_det")
 SIZE = (90, 160)
 
 
-def runner_of(model_id: str) -> Any:
-    model = REGISTRY.find(model_id)
+def runner_of(model: Model) -> Any:
     module = build_network(model)
     module.load_state_dict(recipe_state(module, GAIN))
     return make_runner(module, model)
@@ -62,9 +51,16 @@ def padded_noise() -> torch.Tensor:
     return x
 
 
-@pytest.mark.parametrize("model_id", KINDS)
-def test_detections_are_mmdets(model_id: str) -> None:
-    runner, x = runner_of(model_id), padded_noise()
+@pytest.mark.parametrize(
+    "model",
+    [
+        *(narrow_detector(f"{name}_bdd100k") for name in NARROW),
+        *(registry().find(f"{name}_bdd100k") for name in AS_THEY_ARE),
+    ],
+    ids=lambda model: model.id,
+)
+def test_detections_are_mmdets(model: Model) -> None:
+    runner, x = runner_of(model), padded_noise()
     (wanted,) = runner.detect(x, [SIZE], [(180, 320)], [(0.5, 0.5)])
     found = read_outputs(runner.module, outputs_of(runner, x), (180, 320), (0.5, 0.5))
     assert len(wanted) == 100
@@ -73,7 +69,7 @@ def test_detections_are_mmdets(model_id: str) -> None:
 
 def test_what_is_not_there_is_zero() -> None:
     """Few or no detections leave rows of score 0 at the end; those in front are mmdet's."""
-    runner, x = runner_of("demo_mask_rcnn_r18n_ins_seg"), padded_noise()
+    runner, x = runner_of(narrow_detector()), padded_noise()
     settings = runner.module.roi_head.test_cfg
     best = runner.detect(x, [SIZE], [SIZE], [(1.0, 1.0)])[0].scores
     for threshold, count in ((float(best[2]), 2), (0.999, 0)):
@@ -89,7 +85,7 @@ def test_what_is_not_there_is_zero() -> None:
 
 
 def test_another_kind_of_suppression_is_named() -> None:
-    runner = runner_of("demo_mask_rcnn_r18n_ins_seg")
+    runner = runner_of(narrow_detector())
     runner.module.roi_head.test_cfg.nms.type = "soft_nms"
     with pytest.raises(UsageError, match="soft_nms"):
         FixedShapeDetector(runner.module, SIZE)
