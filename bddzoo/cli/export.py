@@ -28,13 +28,13 @@ LIMIT = 1e-4
 
 @opt.command(
     epilog="""\b
-The file takes normalised images, (N, 3, H, W) float32, and gives logits, or of
-a detector, for one image, boxes, scores, labels and masks. What belongs around
-it is in its metadata: channel order, mean, std, windows. For more images than
-one, and where an operator is in the way, a detector's dense part is written.
+The file takes normalised images, (N, 3, H, W) float32, and gives logits. That
+of a detector takes one image and gives boxes, scores, labels and masks; where
+an operator is in the way, and for more images, its dense part is written.
+What belongs around it is in its metadata: channel order, mean, std, windows.
 \b
-Exit status: 3 where the file computes something else, 4 where a detector finds
-nothing in the test images, so that nothing is compared.
+Exit status: 3 where the file computes something else, 4 where nothing is
+detected in the test images, so that nothing can be compared.
 \b
 Examples:
   bddzoo export demo_semfpn_r18n_sem_seg --to onnx
