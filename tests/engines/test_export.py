@@ -131,7 +131,8 @@ def test_a_whole_detector(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "cascade_mask_rcnn_r50_fpn_dconv_1x_ins_seg",
+        "cascade_mask_rcnn_r50_fpn_1x_ins_seg",
+        "mask_rcnn_r50_fpn_dconv_1x_ins_seg",
         "fcos_r50_fpn_1x_det",
         "atss_r50_fpn_dyhead_1x_det",
         "sparse_rcnn_r50_fpn_1x_det",
