@@ -20,11 +20,16 @@ from bddzoo.datasets.native import native
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.frame_batches import match_batch
 from bddzoo.evaluation.frame_warnings import FrameResult, matched
-from bddzoo.evaluation.metrics.confusion import spills
+from bddzoo.evaluation.metrics.confusion import (
+    ClassRuns,
+    class_runs,
+    decode_class_runs,
+    runs_confusion,
+    spills,
+)
 from bddzoo.evaluation.metrics.matching import CROWD, SHARING, Candidates, remarkable
 from bddzoo.evaluation.options import MASK_HEIGHT, MASK_WIDTH, Options
 from bddzoo.evaluation.pairing import FramePair
-from bddzoo.evaluation.rle import ClassRuns, class_runs, decode_class_runs, runs_confusion
 from bddzoo.lazy_numpy import np
 
 if TYPE_CHECKING:
