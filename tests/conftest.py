@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -46,3 +48,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in set(left)]
+
+
+@pytest.fixture(scope="session")
+def mini_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole mini set, made by the first worker that needs it; to be read only, or copied."""
+    from bddzoo.datasets.mini import make_mini
+
+    own = tmp_path_factory.getbasetemp()
+    folder = own.parent if _WORKERS > 1 else own
+    with (folder / "mini.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return make_mini(folder / "mini").root

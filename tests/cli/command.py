@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import json
-import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +16,7 @@ from typing import Any
 import pytest
 
 from bddzoo.__main__ import main
+from tests.support.forked import can_fork, run_forked
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,54 +34,19 @@ def bddzoo(
     command = [*before, sys.executable, "-m", "bddzoo", *map(str, arguments)]
     changed = environment(**(env or {}))
     options.setdefault("timeout", 300)
-    if NETWORKS & set(map(str, arguments)) and not before and set(options) <= {"timeout", "cwd"}:
-        if all(changed.get(name) == os.environ.get(name) for name in AT_START):
-            return _forked(command[3:], changed, options.get("cwd"), options["timeout"])
+    plainly = not before and set(options) <= {"timeout", "cwd"}
+    if plainly and NETWORKS & set(command) and can_fork(changed):
+        return run_forked(_command_line, command[3:], env=changed, **options)
     return subprocess.run(command, capture_output=True, text=True, check=False, env=changed, **options)
 
 
-# Commands that import torch, which takes two seconds of CPU: they are forked from a process that has done so.
+# Commands that import torch.
 NETWORKS = {"bench", "check", "convert", "demo", "eval", "export", "predict", "selftest"}
-# What Python and torch read when they are imported.
-AT_START = ("OMP_NUM_THREADS", "PYTHONPATH", "PATH", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
 
 
-def _forked(
-    arguments: list[str], env: dict[str, str], cwd: str | Path | None, timeout: float
-) -> subprocess.CompletedProcess[str]:
-    """The same in a process with its own environment, folder and streams, in which torch is imported already."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "cv2"])
-    with tempfile.TemporaryDirectory() as folder:
-        streams = [Path(folder, name) for name in ("out", "err")]
-        process = context.Process(target=_as_command, args=(arguments, env, str(cwd or Path.cwd()), streams))
-        process.start()
-        process.join(timeout)
-        if process.is_alive():
-            process.kill()
-            raise subprocess.TimeoutExpired(arguments, timeout)
-        out, err = (stream.read_text() for stream in streams)
-    return subprocess.CompletedProcess(arguments, process.exitcode or 0, out, err)
-
-
-def _as_command(arguments: list[str], env: dict[str, str], cwd: str, streams: list[Path]) -> None:
-    os.environ.clear()
-    os.environ.update(env)
-    os.chdir(cwd)
-    for number, path in enumerate(streams, 1):
-        with path.open("wb") as stream:
-            os.dup2(stream.fileno(), number)
+def _command_line(arguments: list[str]) -> None:
     sys.argv = ["bddzoo", *arguments]
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    status: object = 1
-    try:
-        main()
-    except SystemExit as ended:
-        status = ended.code
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status if isinstance(status, int) else 0)
+    main()
 
 
 def without_privileges() -> list[str]:

@@ -17,17 +17,9 @@ LINKS = ("registry", "scores", "predictions", "weights")
 DOCUMENT = ROOT / "docs" / "demo.md"
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("demo") / "mini"
-    done = bddzoo("data", "mini", "--out", folder)
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
 @pytest.mark.slow
 def test_every_link_of_every_demo_model_holds(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mini_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = [m for m in load_registry(None).models if m.zoo.id == DEMO_ZOO]
     asked: list[str] = []
@@ -44,7 +36,7 @@ def test_every_link_of_every_demo_model_holds(
             "--document",
             DOCUMENT,
             "--data",
-            data,
+            mini_set,
             "--from",
             server.url,
             "--results",
@@ -69,7 +61,7 @@ def test_every_link_of_every_demo_model_holds(
     assert all(r["weights"]["source"].startswith("http://127.0.0.1:") for r in records)
 
 
-def test_a_published_file_that_was_changed_is_never_used(data: Path, tmp_path: Path) -> None:
+def test_a_published_file_that_was_changed_is_never_used(mini_set: Path, tmp_path: Path) -> None:
     """A digest that differs breaks the link, whatever the number in the file would say."""
     model = next(m for m in load_registry(None).models if m.zoo.id == DEMO_ZOO and m.task == "sem_seg")
     changed = tmp_path / "changed"
@@ -83,7 +75,7 @@ def test_a_published_file_that_was_changed_is_never_used(data: Path, tmp_path: P
     with serve({p.name: p for p in changed.iterdir()}) as server:
         with urllib.request.urlopen(server.url + scores.name, timeout=10) as reply:
             assert b"77.6" in reply.read()
-        where = ("--data", data, "--from", server.url, "--link", "scores", "--format", "json")
+        where = ("--data", mini_set, "--from", server.url, "--link", "scores", "--format", "json")
         done = bddzoo("check", model.id, *where, env={"BDDZOO_CACHE": str(tmp_path / "c")})
     (link,) = json.loads(done.stdout)[0]["links"]
     assert "77.6" not in json.dumps(link["metrics"], default=str)

@@ -243,17 +243,11 @@ def test_command_imports_no_torch():
     assert done.stdout.strip().endswith("False")
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
-    """The set that the demo's numbers were measured on."""
-    return make_mini(tmp_path_factory.mktemp("mini") / "whole").root
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("task", DEMO)
-def test_the_registry_has_the_digest_of_its_labels(whole, task):
+def test_the_registry_has_the_digest_of_its_labels(mini_set, task):
     known = load_registry(None).find(DEMO[task]).protocol.ground_truth["val"]
-    frames = BddLayout(whole).frames(task, "val")
+    frames = BddLayout(mini_set).frames(task, "val")
     labels = [(f.name, f.label) for f in frames]
     digest = digest_box_labels(labels) if task == "det" else digest_label_files(task, labels)
     assert digest == f"{known.labels.algorithm}:{known.labels.hex}", (

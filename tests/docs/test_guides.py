@@ -15,27 +15,17 @@ ROOT = Path(__file__).resolve().parents[2]
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 
 
-@pytest.fixture(scope="session")
-def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The mini set, made once: `bddzoo data mini --out bdd` then finds it there."""
-    from bddzoo.datasets.mini import make_mini
-
-    root = tmp_path_factory.mktemp("guides") / "bdd"
-    make_mini(root)
-    return root
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.stem)
-def test_guide(guide: Path, tmp_path: Path, mini: Path) -> None:
+def test_guide(guide: Path, tmp_path: Path, mini_set: Path) -> None:
     text = guide.read_text(encoding="utf-8")
     blocks = blocks_of(text)
     assert blocks, "a guide without a command"
     folder, home = tmp_path / "work", tmp_path / "home"
     folder.mkdir()
     home.mkdir()
-    if "--out bdd" in text:
-        shutil.copytree(mini, folder / "bdd")
+    if "bddzoo data mini -o bdd" in text:  # which finds it there
+        shutil.copytree(mini_set, folder / "bdd")
     kept = ("LANG", "LC_ALL", "TMPDIR", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     environment = {k: os.environ[k] for k in kept if k in os.environ}
     # The interpreter that runs the tests first: `bddzoo` and `python` are those of this environment.

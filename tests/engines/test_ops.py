@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import textwrap
@@ -17,6 +18,7 @@ from bddzoo.engines.selftest.operators import CHECKS, check_operator
 from bddzoo.errors import MissingError
 from bddzoo.inference.preprocess import prepare
 from tests.shared import shared
+from tests.support.forked import run_forked
 
 CPU = torch.device("cpu")
 # Too large to ship for what they test.
@@ -159,15 +161,9 @@ def test_other_operators_say_what_they_need():
 
 
 def python(script, **environment):
-    import os
-
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        check=False,
-    )
+    """What a script prints in a process of its own, in which nothing but torch has been imported."""
+    env = {**os.environ, **environment}
+    done = run_forked(exec, textwrap.dedent(script), {"__name__": "__main__"}, env=env)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -294,14 +290,8 @@ def test_ops_in_use_names_every_operator():
 
 
 def test_engines_import_no_torch():
-    assert (
-        python("""
-        import sys
-        import bddzoo.engines
-        print("torch" in sys.modules, "numpy" in sys.modules)
-        """)
-        == "False False"
-    )
+    script = "import sys, bddzoo.engines; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", script], text=True) == "False False\n"
 
 
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 101])

@@ -18,13 +18,14 @@ from bddzoo.errors import MissingError
 from bddzoo.evaluation.disk import evaluate
 from bddzoo.evaluation.options import Options
 from bddzoo.evaluation.oracle import Toolkit
+from tests.conftest import ALL
 from tests.evaluation import scenes
 from tests.evaluation.cases import assert_same
 
 seeds = st.integers(0, 2**32 - 1)
 OFFICIAL = Options(official=True)
-# More are worth a run now and then.
-EXAMPLES = int(os.environ.get("BDDZOO_ORACLE_EXAMPLES", "60"))
+# The toolkit takes long; more are worth a run now and then.
+EXAMPLES = int(os.environ.get("BDDZOO_ORACLE_EXAMPLES", "60" if ALL else "20"))
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
