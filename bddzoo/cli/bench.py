@@ -213,24 +213,32 @@ def _measure(app: App, root: Path, subjects: list[BenchTarget], options: BenchOp
 
 def _known(app: App, root: Path, model: Model, options: BenchOptions, weights: str) -> list[StoredSpeed]:
     """Records of the same measurement: model, settings, device and versions."""
+    from bddzoo.results.speed import scan_speed
+
+    wanted = {("network", size) for size in options.batch_sizes}
+    wanted |= {("file to file", 1)} if options.with_io else set()
+    setting = (options.size, options.precision, options.runtime, weights)
+    found = [
+        item
+        for item in scan_speed(root, app.warn_of)
+        if item.record.model == model.id
+        and item.record.setting[1:] == setting
+        and wanted <= {(t.what, t.batch_size) for t in item.record.timings}
+    ]
+    if not found:  # torch is imported by the process that measures; here only where it must be
+        return []
     import torch
 
     from bddzoo.engines.load import find_device
     from bddzoo.results.environment import collect_environment
-    from bddzoo.results.speed import scan_speed
     from bddzoo.runs.machine import describe_device
 
     device = describe_device(find_device(options.device), torch.get_num_threads())
     packages = collect_environment().packages
-    wanted = {("network", size) for size in options.batch_sizes}
-    wanted |= {("file to file", 1)} if options.with_io else set()
     return [
         item
-        for item in scan_speed(root, app.warn_of)
-        if item.record.model == model.id
-        and item.record.setting == (device.label, options.size, options.precision, options.runtime, weights)
-        and item.record.environment.packages == packages
-        and wanted <= {(t.what, t.batch_size) for t in item.record.timings}
+        for item in found
+        if item.record.setting[0] == device.label and item.record.environment.packages == packages
     ]
 
 

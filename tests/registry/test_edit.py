@@ -141,7 +141,7 @@ def test_a_change_that_breaks_the_registry_is_not_taken(call: Callable, error: t
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(name=st.sampled_from(IDS), notes=st.lists(WORDS, min_size=1, max_size=3))
 def test_comments_order_and_everything_else_survive(name: str, notes: list[str]) -> None:
     editor = Editor(TEXT, "r")
