@@ -8,7 +8,7 @@ the same checkpoint file, the same images and the same scoring. Both sides run i
 own, in turns; the first images of each are not counted. Wall time decides; CPU time is shown next to it,
 because it is what remains comparable on a machine that does something else too.
 
-On a CPU, networks of semantic segmentation run once more in each other runtime that is installed
+On a CPU, class maps and detections are computed once more in each other runtime that is installed
 (`bddzoo eval --runtime`), in a process of its own and in the same turns.
 
 Outputs are compared as well: class maps pixel by pixel; instances by label, score and mask. Exits 1 when
@@ -287,7 +287,8 @@ def others(model: Any, device: str) -> tuple[str, ...]:
 
     if device != "cpu":
         return ("amp",)
-    return tuple(n for n in RUNTIMES[1:] if find_spec(n)) if model.task in CLASS_MAPS else ()
+    able = model.task in (*CLASS_MAPS, "det", "ins_seg")
+    return tuple(n for n in RUNTIMES[1:] if find_spec(n)) if able else ()
 
 
 def measure(model_id: str, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
