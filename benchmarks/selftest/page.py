@@ -125,12 +125,12 @@ A network must be told from another processor, so every comparison knows how far
 
 ## Noise
 
-Measured by `python benchmarks/selftest/noise.py` over {goldens} goldens ({counts}): the largest
-deviation, of the network as it is and as `eval` and `predict` tune it for a CPU. AVX2, SSE4.1: what
+Measured by `python benchmarks/selftest/noise.py` over {goldens} goldens
+({counts}): the largest deviation, of the network as it is and as `eval` and `predict` tune it for a CPU. AVX2, SSE4.1: what
 oneDNN, PyTorch and, for SSE4.1, MKL may use. TF32 and bfloat16: the operands of all products rounded; the
-verdict is that of float64. Decisions that differ without a near-tie: {flips}. Of detection, drivable area,
-panoptic segmentation and tagging the noise was measured on the software of that time (oneDNN off, for
-many SSE4.1) and is in the indexes next to their goldens; what it lacks counts as {usual}.
+verdict is that of float64. Decisions that differ without a near-tie: {flips}. Goldens of a
+folder that were not measured so have the noise of their index, which was measured on the software of that
+time; what it lacks counts as {usual}.
 """
 
 MISTAKES = """
