@@ -128,8 +128,8 @@ A network must be told from another processor, so every comparison knows how far
 Measured by `python benchmarks/selftest/noise.py` over {goldens} goldens
 ({counts}):
 the largest deviation, of the network as it is and as `eval` and `predict` tune it for a CPU. AVX2, SSE4.1,
-AVX-512: what oneDNN, PyTorch and, for SSE4.1, MKL may use. TF32 and bfloat16: the operands of all products rounded; the
-verdict is that of float64. Decisions that differ without a near-tie: {flips}. Goldens of a
+AVX-512: what oneDNN, PyTorch and, for SSE4.1, MKL may use. TF32 and bfloat16: the operands of all products
+rounded; the verdict is that of float64. Decisions that differ without a near-tie: {flips}. Goldens of a
 folder that were not measured so have the noise of their index, which was measured on the software of that
 time; what it lacks counts as {usual}.
 """
