@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -11,6 +12,7 @@ from queue import Queue
 from threading import Thread
 from typing import Any, Literal
 
+from bddzoo.files import is_special
 from bddzoo.registry.model import Artifact, Digest
 
 Algorithm = Literal["md5", "sha256"]
@@ -110,8 +112,10 @@ def hash_file(
         Lower-case hexadecimal digests by algorithm.
 
     Raises:
-        OSError: The file cannot be read.
+        OSError: The file cannot be read, or is a device or pipe, which may have no end.
     """
+    if is_special(path):
+        raise OSError(errno.EINVAL, "it is not a plain file", str(path))
     states = {name: new_hash(name) for name in algorithms}
     buffer = bytearray(CHUNK_BYTES)
     view = memoryview(buffer)

@@ -132,7 +132,7 @@ class App:
             optional: Columns left out where there is no room, first ones first; it is said which.
             stacked: Columns that do not fit come below the others, in tables that all begin with the first.
         """
-        from bddzoo.cli.output import fitting, table
+        from bddzoo.cli.output import fitting, table, wrapped
 
         if not rows:
             return
@@ -151,7 +151,7 @@ class App:
         self.data(table(columns, shown, total=total, colour=self.colours(sys.stdout)), safe=True)
         left_out = [name for i, name in enumerate(headers) if i not in keep]
         if left_out:
-            self.say(f"columns that do not fit: {', '.join(left_out)}; --format json has all")
+            self.say(wrapped(f"columns that do not fit: {', '.join(left_out)}; --format json has all"))
 
     def prose(self, text: str, indent: str = "") -> None:
         """Print sentences to stdout, in lines that fit the terminal."""
@@ -162,7 +162,7 @@ class App:
     def say(self, text: str) -> None:
         """Print a message to stderr, unless quiet."""
         if not self.quiet:
-            shown = self._event("message", text=text) if self.json else printable_lines(text)
+            shown = self._event("message", text=text) if self.json else _fitting(printable_lines(text))
             _echo(shown, err=True)
 
     def event(self, name: str, /, **fields: object) -> None:
@@ -178,8 +178,8 @@ class App:
     def warn(self, text: str) -> None:
         """Print a warning to stderr, even when quiet."""
         text = shortened(text)
-        shown = f"{self._mark('warning:', 'yellow')} {printable(text, 2 * LONGEST_MESSAGE)}"
-        _echo(self._event("warning", text=text) if self.json else shown, err=True)
+        shown = self._event("warning", text=text) if self.json else self._marked("warning:", "yellow", text)
+        _echo(shown, err=True)
 
     def warn_of(self, error: Exception) -> None:
         """Print an error as a warning: of one thing among many, which go on."""
@@ -233,7 +233,7 @@ class App:
             _echo(self._event("error", text=text, hint=advice, **status), err=True)
         else:
             line = f"{text}; {advice}" if advice else text
-            _echo(f"{self._mark('error:', 'red')} {printable(line, 2 * LONGEST_MESSAGE)}", err=True)
+            _echo(self._marked("error:", "red", line), err=True)
 
     def colours(self, stream: TextIO) -> bool:
         """Whether text on a standard stream may be coloured."""
@@ -242,8 +242,16 @@ class App:
     def _event(self, name: str, /, **fields: object) -> str:
         return _compact({"event": name, **fields})
 
-    def _mark(self, word: str, colour: str) -> str:
-        return click.style(word, fg=colour) if self.colours(sys.stderr) else word
+    def _marked(self, word: str, colour: str, text: str) -> str:
+        line = _fitting(f"{word} {printable(text, 2 * LONGEST_MESSAGE)}")
+        return click.style(word, fg=colour) + line[len(word) :] if self.colours(sys.stderr) else line
+
+
+def _fitting(text: str) -> str:
+    """Words for stderr in lines that fit the terminal; elsewhere a message is one line."""
+    from bddzoo.cli.output import wrapped
+
+    return wrapped(text, whole_words=True) if sys.stderr.isatty() else text
 
 
 def _echo(text: str, *, err: bool = False) -> None:

@@ -153,7 +153,8 @@ def _show(app: App, report: DataReport) -> None:
     for split in report.splits:
         for finding in split.findings:
             mark = "broken" if finding.fatal else "note"
-            app.prose(f"\n{split.task} {split.split}: {mark}: {finding.count} {finding.what}")
+            count = f": {finding.count}" if finding.examples else ""
+            app.prose(f"\n{split.task} {split.split}: {mark}: {finding.what}{count}")
             for example in finding.examples:
                 app.prose(f"  {example}")
             if finding.count > len(finding.examples) > 0:

@@ -27,11 +27,11 @@ Function = Callable[..., Any]
 
 
 class Amount(click.FloatRange):
-    """A number in a range. For click `nan` is in every range: it is not less than anything."""
+    """A number in a range. For click `nan` and `inf` are in one without an end."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         found = super().convert(value, param, ctx)
-        if math.isnan(found):
+        if not math.isfinite(found):
             self.fail(f"{value!r} is not a number.", param, ctx)
         return found
 

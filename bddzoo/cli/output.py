@@ -174,13 +174,14 @@ def painted(text: str, colour: str | None) -> str:
     return click.style(text, fg=colour) if colour else text
 
 
-def wrapped(text: str, indent: str = "", further: str | None = None) -> str:
+def wrapped(text: str, indent: str = "", further: str | None = None, *, whole_words: bool = False) -> str:
     """Prose in lines that fit the terminal; each line of it by itself.
 
     Args:
         text: One or more lines.
         indent: Before each of them.
         further: Before their continuation lines; `indent` where None.
+        whole_words: Leave what is longer than a line whole: a path, which is to be copied.
     """
     room = terminal_width()
     lines = []
@@ -192,6 +193,7 @@ def wrapped(text: str, indent: str = "", further: str | None = None) -> str:
             initial_indent=indent + own,
             subsequent_indent=(indent if further is None else further) + own,
             break_on_hyphens=False,
+            break_long_words=not whole_words,
         ) or [""]
     return "\n".join(lines)
 

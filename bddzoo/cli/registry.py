@@ -201,7 +201,7 @@ def health(
     from bddzoo.artifacts.streams import NetworkPolicy
     from bddzoo.cli.progress import Bar
     from bddzoo.reports.blocks import write_document
-    from bddzoo.reports.tables import hosts_table
+    from bddzoo.reports.tables import HOST_HEADERS, host_rows
 
     models = selection.models(app, needed=False)
     urls = urls_of(models)
@@ -234,7 +234,7 @@ def health(
             }
         )
     else:
-        app.data(hosts_table(new, models))
+        app.table(HOST_HEADERS, host_rows(new, models))
     for probe in dead:
         app.error(f"was alive, and is not: {probe.url} ({probe.note})")
     if history is not None:

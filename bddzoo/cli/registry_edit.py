@@ -89,8 +89,8 @@ def finish(app: App, editor: Editor, path: Path, dry_run: bool) -> None:
 
 
 _PAIR = "NAME=VALUE"
-_WHOLE = re.compile(r"[0-9]+")
-_PRINTED = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?")
+_WHOLE = re.compile(r"0|[1-9][0-9]*")
+_PRINTED = re.compile(r"(0|[1-9][0-9]{0,2})(\.[0-9]{1,9})?")
 
 
 @opt.command(
@@ -357,6 +357,8 @@ def _entry(editor: Editor, model_id: str, like: Model | None, given: Mapping[str
     reported: dict[str, dict[str, Any]] = {}
     for name, text in _pairs(given["reported"], "--reported").items():
         metric, _, split = _full(name).rpartition("-")
+        if metric in reported.get(split, {}):
+            raise UsageError(f"--reported {_full(name)} is given twice")
         reported.setdefault(split, {})[metric] = _number(text, f"--reported {name}")
     if reported:
         entry["reported"] = reported
@@ -378,6 +380,8 @@ def _pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not equals or not name.strip() or not value.strip():
             raise UsageError(f"cannot read {option} '{text}'", hint=f"write it as {_PAIR}")
+        if name.strip() in found:
+            raise UsageError(f"{option} {name.strip()} is given twice")
         found[name.strip()] = value.strip()
     return found
 

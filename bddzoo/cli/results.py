@@ -257,12 +257,14 @@ def show(
     from bddzoo.cli.bench import show_speed
     from bddzoo.results import default_root
     from bddzoo.results.speed import find_speed
+    from bddzoo.results.store import check_statistics
 
     speed = find_speed(default_root(results), record)
     if speed is not None:
         show_speed(app, speed)
         return
     stored = find_named(app, results, record)
+    check_statistics(stored)
     report = _judge_all(app, [stored.record])[0]
     if app.json:
         value = msgspec.to_builtins(stored.record)

@@ -66,8 +66,8 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 def csv_of(scores: Scores) -> str:
     """Values of each class and over all of them, with all their digits."""
     head, rows = _rows(scores)
+    rows += [[name, scores.summary[name]] for name in _plain(scores)]
     cells = [[str(row[0]), *("" if math.isnan(v) else repr(v) for v in row[1:])] for row in rows]
-    cells += [[name, repr(scores.summary[name])] for name in _plain(scores)]
     return csv_table(head, cells)
 
 

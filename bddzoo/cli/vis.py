@@ -136,7 +136,7 @@ def overlay(
     *,
     images: Path = opt.IMAGES_NEEDED,
     labels: Path = opt.LABELS,
-    task: str | None = _task(DRAWN, TOLD + " Boxes are drawn with det."),
+    task: str | None = _task(DRAWN, TOLD),
     score_file: Path | None = opt.SCORE_FILE,
     style: Style = STYLE,
     out: Path = OUT,

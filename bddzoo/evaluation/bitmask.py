@@ -93,7 +93,12 @@ def word_pairs(
 
 
 def overlaps(
-    gt: NDArray[np.uint8], pred: NDArray[np.uint8], name: str, *, pred_attributes: bool = False
+    gt: NDArray[np.uint8],
+    pred: NDArray[np.uint8],
+    name: str,
+    *,
+    pred_attributes: bool = False,
+    truth: str | None = None,
 ) -> Overlaps:
     """Instances of both bitmasks and their common pixels.
 
@@ -102,6 +107,7 @@ def overlaps(
         pred: Prediction (H, W, 4) uint8.
         name: Name of the frame, for messages.
         pred_attributes: Whether the G channel of a prediction means something (pan_seg).
+        truth: Name of the ground truth, for messages; `name` where None.
 
     Raises:
         MissingError: Sizes differ, or an instance has pixels of two categories (or, in the ground
@@ -116,15 +122,15 @@ def overlaps(
     unique, counts = word_pairs(words(gt), words(pred))
     gt_word = (unique >> np.uint64(32)).astype(np.int64)
     pred_word = (unique & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    truth, gt_index = _segments(gt_word, counts, name, "ground truth")
+    objects, gt_index = _segments(gt_word, counts, truth or name, "ground truth")
     if not pred_attributes:
         # They mean nothing; two sets of them in one instance do not contradict each other.
         pred_word &= ~0xFF00
     found, pred_index = _segments(pred_word, counts, name, "prediction")
-    pixels = np.zeros((found.ids.size + 1, truth.ids.size + 1), np.int64)
+    pixels = np.zeros((found.ids.size + 1, objects.ids.size + 1), np.int64)
     np.add.at(pixels, (pred_index, gt_index), counts)
     return Overlaps(
-        truth, found, pixels[1:, 1:], (gt.shape[0], gt.shape[1]), np.unique(gt_word & 0xFF).astype(np.uint8)
+        objects, found, pixels[1:, 1:], (gt.shape[0], gt.shape[1]), np.unique(gt_word & 0xFF).astype(np.uint8)
     )
 
 

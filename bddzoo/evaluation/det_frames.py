@@ -63,7 +63,12 @@ class BoxObjects:
 
 
 def read_objects(
-    frames: Frames, at: int, kinds: Kinds, options: Options, mask_task: str = INS_SEG.task
+    frames: Frames,
+    at: int,
+    kinds: Kinds,
+    options: Options,
+    mask_task: str = INS_SEG.task,
+    remarks: list[tuple[str, str]] | None = None,
 ) -> BoxObjects:
     """Boxes of one frame of JSON.
 
@@ -73,6 +78,7 @@ def read_objects(
         kinds: What the categories of the task are.
         options: How strictly.
         mask_task: The task of masks of the same objects, for messages.
+        remarks: A label with nothing at all is noted here.
 
     Raises:
         MissingError: A category that the task does not have; unless official, masks in the place of boxes,
@@ -87,6 +93,8 @@ def read_objects(
         refuse_masks(found, frames.where(at), kinds, f"masks are scored by -t {mask_task}")
     for category, _ in found.boxless:
         class_of(category, frames.where(at), kinds)
+    if found.boxless and remarks is not None:
+        remarks.append(("shapeless", frames.where(at)))
     if known and not options.official and found.xywh[:, 2:].min() < 0:
         raise MissingError(
             f"{frames.where(at)}: a box whose second corner is left of or above its first",
@@ -141,10 +149,10 @@ class DetWork:
     def boxes(self, pair: FramePair) -> FrameResult:
         """`FrameMatches` of two frames, as COCO matches boxes."""
         remarks: list[tuple[str, str]] = []
-        gt = self._objects(self.gt, pair.gt, "gt")
+        gt = self._objects(self.gt, pair.gt, "gt", remarks)
         pred = BoxObjects(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, np.bool_), ())
         if pair.pred is not None:
-            pred = self._objects(self.pred, pair.pred, "pred")
+            pred = self._objects(self.pred, pair.pred, "pred", remarks)
             where = self.pred.where(pair.pred)
             if None in pred.scores:
                 raise MissingError(f"{where}: a box without a score")
@@ -168,8 +176,10 @@ class DetWork:
                 self._reach[side].append(float("inf"))
         return [None if packed is None else FrameResult(packed) for packed in found]
 
-    def _objects(self, frames: Frames, at: int, side: str) -> BoxObjects:
-        found = read_objects(frames, at, CLASS_OF, self.options)
+    def _objects(
+        self, frames: Frames, at: int, side: str, remarks: list[tuple[str, str]] | None = None
+    ) -> BoxObjects:
+        found = read_objects(frames, at, CLASS_OF, self.options, remarks=remarks)
         if found.reach is not None and not self.options.official:
             self._reach[side].append(found.reach)
         return found

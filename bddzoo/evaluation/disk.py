@@ -339,11 +339,18 @@ class _Run:
 
     def _without(self, pairs: list[Any], missing: list[str]) -> list[Any]:
         """The pairs that have a prediction."""
-        if not self.options.allow_partial:
+        alien = len(missing) == len(pairs)
+        if alien or not self.options.allow_partial:
+            hint = "--allow-partial scores the rest and says so"
+            if alien:
+                others = self.remarks.places.get("extra", [])[:1]
+                hint = f"{self.unit}s are matched by name" + "".join(
+                    f", here they are like {o}" for o in others
+                )
             raise MissingError(
                 f"{self.pred.path} has no prediction for {len(missing)} of {len(pairs)} {self.unit}s: "
                 f"{listing(missing)}",
-                hint="--allow-partial scores the rest and says so",
+                hint=hint,
             )
         self.skipped += missing
         return [p for p in pairs if p.pred is not None]

@@ -18,6 +18,7 @@ KINDS: dict[str, str] = {
     " task",
     "nothing-true": "not one frame of the ground truth has a label, so there was nothing to find",
     "palette": "palette PNGs are counted by index, whatever their colours look like",
+    "shapeless": "labels with neither a mask nor a box are passed over",
     "unscored": "predicted instances without an entry in the score file are not counted",
     "crowd": "crowd objects are there: from bitmasks the official evaluation counts them as ordinary "
     "objects, from RLE it ignores them, so the two inputs give different numbers",
@@ -47,6 +48,7 @@ KINDS: dict[str, str] = {
     " count what the ground truth calls background",
     "value": "ground-truth pixels whose value is not a class are not counted; the official toolkit crashes "
     "or ignores the value after the last class",
+    "class-predicted": "predicted objects of values that are not a class count for nothing",
     "value-predicted": "predicted values that are not a class are counted as wrong",
     "track-id": "tracks are not numbered by 32-bit integers, where the official toolkit crashes",
     "frames-key": "the score file has a 'frames' key, which the official toolkit refuses",

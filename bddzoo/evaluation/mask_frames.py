@@ -129,7 +129,13 @@ class MaskWork:
         pred = decode_bitmask(self.pred.read(pair.pred), path, "pred")
         if gt.shape != pred.shape:
             raise _sizes(self.pred, pair, gt.shape, pred.shape)
-        both = overlaps(gt, pred, str(path), pred_attributes=pred_attributes)
+        both = overlaps(
+            gt, pred, str(path), pred_attributes=pred_attributes, truth=str(self.gt.where(pair.gt))
+        )
+        if not self.options.official:
+            odd = np.unique(both.pred.categories)
+            if not both.pred.categories.all() or values_of_no_class(self.task, odd.astype(np.uint8)):
+                remarks.append(("class-predicted", str(path)))
         strange = [] if self.options.official else values_of_no_class(self.task, both.values)
         if strange:
             values = ", ".join(map(str, strange[:6]))

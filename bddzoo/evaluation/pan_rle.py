@@ -80,7 +80,7 @@ class PanRleWork:
 
     def _segments(self, frames: Frames, at: int, remarks: list[tuple[str, str]]) -> _Segments:
         where = frames.where(at)
-        labels = masked_labels(frames.frame(at), where)
+        labels = masked_labels(frames.frame(at), where, remarks)
         known = [label for label in labels if label.category in self._index]
         for label in labels:
             if label.category not in self._index:

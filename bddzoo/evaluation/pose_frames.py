@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bddzoo.datasets.formats.boxes import Box2d, Flags, class_of, flag_bits
-from bddzoo.datasets.formats.frames import JsonFrames
+from bddzoo.datasets.formats.frames import JsonFrames, Pixel
 from bddzoo.datasets.formats.labels import FLAGS
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.det_frames import check_reach
@@ -28,7 +28,7 @@ _VISIBLE = {"V": 2.0, "N": 1.0}
 
 
 class _Node(msgspec.Struct, gc=False):
-    location: Annotated[list[float], msgspec.Meta(min_length=2, max_length=3)]
+    location: Annotated[list[Pixel], msgspec.Meta(min_length=2, max_length=3)]
     category: str = ""
     visibility: str | None = None
     score: float | None = None

@@ -89,7 +89,7 @@ class RleWork:
         """Class map of a frame, and its size as text ("" without labels)."""
         where = frames.where(at)
         labels, classes = [], []
-        for label in masked_labels(frames.frame(at), where):
+        for label in masked_labels(frames.frame(at), where, remarks):
             if label.category in self._index:
                 labels.append(label)
                 classes.append(self._index[label.category])
@@ -189,7 +189,7 @@ class RleWork:
             classes.append(index)
             ignored.append(crowd or neutral)
         if len(labels) < len(frame.labels or ()):
-            masked_labels(frame, where)
+            masked_labels(frame, where, remarks)
         if crowd_only and frames is self.gt:
             remarks.append(("crowd", where))
         return labels, np.array(classes, np.int64), np.array(ignored, np.bool_)
@@ -297,7 +297,7 @@ def prediction_problem(task: str, frames: Frames, at: int) -> str | None:
     """
     where = frames.where(at)
     frame = frames.frame(at)
-    labels = masked_labels(frame, where)
+    labels = masked_labels(frame, where, [])
     if len(labels) < len(frame.labels or []):
         return "a label without a mask"
     known = {*CLASS_SETS[task].names, *(INS_ALIASES if task == "ins_seg" else ())}

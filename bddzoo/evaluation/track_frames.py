@@ -273,7 +273,7 @@ class BoxTracks(TrackWork):
         if slot is None:
             return np.zeros((0, 4)), _NO_SIDE, ""
         where = frames.where(slot.at)
-        found = read_objects(frames, slot.at, _KINDS, self.options, "seg_track")
+        found = read_objects(frames, slot.at, _KINDS, self.options, "seg_track", remarks)
         if found.reach is not None:
             self._reach[side].append(found.reach)
         counted = [
@@ -332,7 +332,7 @@ class RleTracks(TrackWork):
         frame = frames.frame(slot.at)
         for label in frame.labels or []:
             class_of(label.category, where, _KINDS)
-        labels = masked_labels(frame, where)
+        labels = masked_labels(frame, where, remarks)
         kinds = [class_of(label.category, where, _KINDS) for label in labels]
         ignored = [
             neutral or label_flag(label, "crowd") or label_flag(label, "ignored")

@@ -95,15 +95,20 @@ def _artifact(
     url = fill(base.url, name)
     sources = tuple(own.sources) if own and own.sources is not None else ((url,) if url else ())
     size, origin, date = _size(checker, at, own.size if own else None, owner, depth)
+    digests = tuple(
+        parse_digest(checker, (*at, "digests", i), d, owner, depth)
+        for i, d in enumerate(own.digests if own else ())
+    )
+    for i, one in enumerate(digests):
+        for other in digests[:i]:
+            if one.algorithm == other.algorithm and not _agree(one.hex.lower(), other.hex.lower()):
+                message = f"no file has this {one.algorithm} and {other.algorithm}:{other.hex}"
+                checker.note((*at, "digests", i), message, owner, depth)
     return Artifact(
         kind=kind,
         name=name,
         sources=sources,
-        digests=tuple(
-            parse_digest(checker, (*at, "digests", i), d, owner, depth) for i, d in enumerate(own.digests)
-        )
-        if own
-        else (),
+        digests=digests,
         # The template's MD5 is that of the template's file, not of one from another place.
         digest_url=(own and own.md5) or (fill(base.md5, name) if url in sources else None),
         size_bytes=size,
@@ -114,6 +119,11 @@ def _artifact(
         licence=own.licence if own else None,
         problem=own.problem if own else None,
     )
+
+
+def _agree(one: str, other: str) -> bool:
+    """Whether one of two digests is the other, or its first digits."""
+    return one.startswith(other) or other.startswith(one)
 
 
 def _size(

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -190,7 +191,8 @@ def _load(text: str, name: str, path: Path | None) -> Registry:
 def _read_document(text: str, name: str) -> RegistryDoc:
     data = parse(text, name)
     try:
-        document = msgspec.convert(data, RegistryDoc)
+        # Numbers are numbers already: 010, which some take for 8, is text here and no 10.
+        document = msgspec.convert(data, RegistryDoc, builtin_types=(Decimal,))
     except msgspec.ValidationError:
         from bddzoo.registry.explain import explain
 

@@ -108,7 +108,7 @@ class _Walker:
 
     def _convert(self, value: Any, kind: Any, path: PathLike) -> None:
         try:
-            msgspec.convert(value, kind)
+            msgspec.convert(value, kind, builtin_types=(Decimal,))
         except msgspec.ValidationError as error:
             self.note(path, _message(error, kind, value))
 

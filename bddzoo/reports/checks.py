@@ -80,7 +80,7 @@ def from_json(rows: object, where: str) -> list[ModelCheck]:
 
     try:
         if not isinstance(rows, list):
-            raise TypeError("no list")
+            raise TypeError("it is not a list")
         if not all(row["links"] for row in rows):
             raise ValueError("a model without links")
         checks = [
@@ -104,8 +104,9 @@ def from_json(rows: object, where: str) -> list[ModelCheck]:
             for row in rows
         ]
     except (KeyError, TypeError, ValueError) as error:
+        what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise UsageError(
-            f"{where} is not what 'bddzoo check --format json' prints: {error!r}",
+            f"{where} is not what 'bddzoo check --format json' prints: {what}",
             hint="write it with: bddzoo check ... --format json > FILE",
         ) from error
     return checks

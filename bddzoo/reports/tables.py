@@ -214,8 +214,11 @@ def measured_tables(
     return "\n\n".join(blocks)
 
 
-def hosts_table(history: History, models: Iterable[Model]) -> str:
-    """Every host that the registry's files are on, and what is known of it."""
+HOST_HEADERS = ("Host", "Files", "State", "Last seen alive", "Probed")
+
+
+def host_rows(history: History, models: Iterable[Model]) -> list[tuple[str, str, str, str, str]]:
+    """Every host that the registry's files are on, and what is known of it; see `HOST_HEADERS`."""
     counts: dict[str, int] = {}
     for url in urls_of(models):
         host = urlsplit(url).netloc
@@ -224,13 +227,18 @@ def hosts_table(history: History, models: Iterable[Model]) -> str:
     for host in sorted(counts, key=lambda h: (-counts[h], h)):
         seen = history.hosts.get(host)
         if seen is None:
-            rows.append((f"`{host}`", str(counts[host]), "not probed yet", UNKNOWN, UNKNOWN))
+            rows.append((host, str(counts[host]), "not probed yet", UNKNOWN, UNKNOWN))
             continue
         state = "dead" if seen.alive == 0 else ("alive" if seen.alive == seen.files else "partly alive")
         text = f"{state}, {seen.alive} of {seen.files}" + (f" ({seen.note})" if seen.note else "")
-        rows.append((f"`{host}`", str(counts[host]), text, seen.last_seen or UNKNOWN, seen.probed))
-    headers = ("Host", "Files", "State", "Last seen alive", "Probed")
-    return markdown_table(headers, rows, [False, True, False, False, False])
+        rows.append((host, str(counts[host]), text, seen.last_seen or UNKNOWN, seen.probed))
+    return rows
+
+
+def hosts_table(history: History, models: Iterable[Model]) -> str:
+    """`host_rows` as Markdown."""
+    rows = [(f"`{host}`", *rest) for host, *rest in host_rows(history, models)]
+    return markdown_table(HOST_HEADERS, rows, [False, True, False, False, False])
 
 
 def render_page(section: Section) -> str:

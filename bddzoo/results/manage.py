@@ -12,6 +12,7 @@ from bddzoo.files import files_below
 from bddzoo.results.record import Record, decode_record, recency
 from bddzoo.results.store import (
     StoredRecord,
+    check_statistics,
     read_record,
     read_statistics,
     record_path,
@@ -51,6 +52,7 @@ def import_records(
             try:
                 stored = StoredRecord(file, read_record(file))
                 statistics = {name: read_statistics(stored, name) for name in stored.record.statistics}
+                check_statistics(stored)
             except BddzooError as error:
                 on_error(error)
                 continue

@@ -279,6 +279,30 @@ def read_statistics(stored: StoredRecord, name: str) -> bytes:
     return data
 
 
+def check_statistics(stored: StoredRecord) -> None:
+    """Compare a record's numbers with those that the statistics next to it give, where they are there.
+
+    Raises:
+        IntegrityError: They give other numbers, or are damaged.
+    """
+    from bddzoo.evaluation import statistics  # not before it is needed: it brings NumPy
+
+    record = stored.record
+    for name in record.statistics:
+        with contextlib.suppress(MissingError):
+            scores = statistics.load(read_statistics(stored, name)).compute()
+            tables = [(record.summary, scores.summary)]
+            tables += [(record.per_class.get(m, {}), row) for m, row in scores.table.items()]
+            for given, found in tables:
+                for key, value in found.items():
+                    said = given.get(key)
+                    if said is not None and not abs(said - value) < 1e-6:
+                        raise IntegrityError(
+                            f"{stored.path}: {key} is {said:.2f}, by its statistics of '{name}' {value:.2f}",
+                            hint="restore the file or remove it",
+                        )
+
+
 def write_once(target: Path, data: bytes) -> None:
     """Write a file whose name stands for its content: whole, and never over another."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")

@@ -18,7 +18,9 @@ from typing import Any
 
 import msgspec
 
+from bddzoo.datasets.classes import CLASS_SETS
 from bddzoo.datasets.identity import published_images
+from bddzoo.datasets.openseg import DATA_SETS, class_set
 from bddzoo.errors import ExitCode
 from bddzoo.evaluation.metrics.scores import contradictions
 from bddzoo.registry.model import Model, Reported
@@ -393,6 +395,8 @@ def _doubts(model: Model, record: Record) -> tuple[str, ...]:
     if run.source == "inference":
         if record.weights is None:
             reasons.append("the weights file is not recorded")
+        elif record.weights.proved and not (record.weights.md5 or record.weights.sha256):
+            reasons.append("no digest of the weights is recorded")
         elif record.weights.proved:
             reasons += _other_digests(model, record.weights)
         elif record.weights.state == "prefix":
@@ -422,12 +426,24 @@ def _other_digests(model: Model, used: WeightsUsed) -> list[str]:
     ]
 
 
+def _class_names(record: Record) -> Iterable[str]:
+    """Classes that a table of the record's data set has a row for: none is left out silently."""
+    dataset = record.protocol.dataset
+    if dataset in DATA_SETS:
+        return class_set(dataset).names
+    classes = CLASS_SETS.get(record.task) if dataset in ("bdd100k", "bddzoo-mini") else None
+    return (name for name in classes.names if name != "background") if classes else ()
+
+
 def _absent(record: Record, metric: str) -> tuple[str, ...]:
     if metric in _OF_WHAT_IS_THERE:
         return ()
     absent = list(record.absent_classes)
     for table in CLASS_TABLES.get(metric, ()):
-        absent += [name for name, value in record.per_class.get(table, {}).items() if value is None]
+        row = record.per_class.get(table)
+        if row is not None:
+            names = dict.fromkeys((*_class_names(record), *row))
+            absent += [name for name in names if row.get(name) is None]
     if not absent:
         return ()
     return (f"classes without a value: {', '.join(dict.fromkeys(absent))}",)

@@ -26,7 +26,14 @@ from bddzoo.results.links import (
     from_report,
 )
 from bddzoo.results.record import Record, WeightsUsed
-from bddzoo.results.store import best_record, check_root, default_root, scan_records, write_record
+from bddzoo.results.store import (
+    best_record,
+    check_root,
+    check_statistics,
+    default_root,
+    scan_records,
+    write_record,
+)
 from bddzoo.results.verdict import Verdict, judge
 from bddzoo.runs.loop import MeasureOptions
 
@@ -110,9 +117,10 @@ class EvidenceChecker:
             known = scan_records(
                 root, zoo=model.zoo.id, task=model.task, model=model.id, on_error=lambda e: self.warn(str(e))
             )
-            own = [stored.record for stored in known if stored.record.protocol.source == "inference"]
-            record = best_record(model, own, self.options.split)
+            own = [stored for stored in known if stored.record.protocol.source == "inference"]
+            record = best_record(model, [stored.record for stored in own], self.options.split)
             if record is not None:
+                check_statistics(next(stored for stored in own if stored.record is record))
                 found = self._judged(model, record, f"record of {record.run.started}")
                 # One that cannot be compared, as of another set, says nothing where this one can be run.
                 if self.data is None or found.verdict is not Verdict.INCOMPARABLE:

@@ -39,10 +39,15 @@ def counted(error: float, frames: int = 40, shift: int = 0) -> bytes:
     return statistics.dump(found)
 
 
-def stored(root: Path, model: str, error: float, **protocol: object) -> Path:
+def stored(root: Path, model: str, error: float, lie: float = 0.0, **protocol: object) -> Path:
+    """A record of what its statistics give, or of more than that."""
     content = {"masks": counted(error)}
+    scores = statistics.load(content["masks"]).compute()
+    numbers = {"summary": {m: v + lie for m, v in scores.summary.items()}}
+    numbers["per_class"] = {m: {c: v + lie for c, v in row.items()} for m, row in scores.table.items()}
     fields = {"image_list": "sha256:1", "ground_truth": "sha256:2", **protocol}
-    return write_record(make_record(make_model(id=model), protocol=fields, statistics=content), root, content)
+    record = make_record(make_model(id=model), protocol=fields, statistics=content, **numbers)
+    return write_record(record, root, content)
 
 
 def test_a_better_model_is_said_to_be_better(run: Run, tmp_path: Path) -> None:
@@ -118,6 +123,15 @@ def test_import_takes_what_is_whole(run: Run, tmp_path: Path) -> None:
     assert {r.model for r in load_records(default_root())} == {"one", "two"}
     assert run("results", "compare", "one", "two").returncode == 0
     assert_one_line(run("results", "import", tmp_path / "absent"), 5, "absent")
+
+
+def test_a_record_that_its_statistics_belie_is_not_taken_nor_shown(run: Run, tmp_path: Path) -> None:
+    path = stored(tmp_path / "theirs", "one", 0.3, lie=0.01)
+    done = run("results", "import", tmp_path / "theirs")
+    assert done.returncode == 6
+    assert "by its statistics of 'masks'" in done.stderr
+    assert not list(default_root().rglob("*.json"))
+    assert_one_line(run("results", "show", path), 6, "by its statistics of 'masks'")
 
 
 def test_prune_deletes_only_what_newer_ones_replace(run: Run) -> None:

@@ -175,6 +175,7 @@ def test_an_empty_name_is_not_the_current_folder(arguments: tuple[str, ...]) -> 
     [
         ("sweep", "--all", "--data", ".", "--time-limit", "nan"),
         ("fetch", "--all", "--timeout", "nan"),
+        ("fetch", "--all", "--timeout", "inf"),
         ("cache", "gc", "--older-than", "NaN"),
     ],
 )

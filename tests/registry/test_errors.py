@@ -90,7 +90,9 @@ def test_the_good_one_loads() -> None:
     [
         ("59.80", "59.8o", "59.80",
          'one: reported.val.mIoU: expected a number between 0 and 100, got "59.8o"'),
-        ("59.80", "nan", "59.80", "one: reported.val.mIoU: expected a number between 0 and 100, got NaN"),
+        *(("59.80", text, "59.80",
+           f'one: reported.val.mIoU: expected a number between 0 and 100, got "{text}"')
+          for text in ("nan", "010", "059.80", "00")),
         ("59.80", "100.1", "59.80", "one: reported.val.mIoU: expected a number between 0 and 100, got 100.1"),
         ("59.80", "-1", "59.80", "one: reported.val.mIoU: expected a number between 0 and 100, got -1"),
         ("59.80", "true", "59.80", "one: reported.val.mIoU: expected a number between 0 and 100, got true"),
@@ -131,6 +133,9 @@ def test_the_good_one_loads() -> None:
          "- id: two", "one: artifacts.weights.digests[0]: expected ALGORITHM:HEX ORIGIN [DATE]"),
         (TWO, "          artifacts: {weights: {digests: ['md5:0123456789 observed']}}\n" + TWO,
          "- id: two", "one: artifacts.weights.digests[0]: a md5 has 32 hex digits, got 10"),
+        (TWO, "          artifacts: {weights: {digests: ["
+         f"'md5:{'0' * 32} published', 'md5:{'1' * 32} observed']}}}}\n" + TWO,
+         "- id: two", "one: artifacts.weights.digests[1]: no file has this md5 and md5:000"),
         (TWO, "          artifacts: {masks: true}\n" + TWO, "- id: two",
          "one: artifacts.masks: the task has no template for this kind of file"),
         (TWO, "          artifacts: {weights: {name: a/b.pth}}\n" + TWO, "- id: two",

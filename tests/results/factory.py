@@ -7,10 +7,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from bddzoo.datasets.classes import CLASS_SETS
 from bddzoo.registry.model import Method, Model, Protocol, Reported, Zoo
 from bddzoo.results import Environment, Fingerprint, Record, RunInfo, WeightsUsed, new_record, scan_records
 
 CLASSES = ("road", "car", "sky")
+MD5 = "0" * 32
 ENVIRONMENT = Environment(
     bddzoo="0.1.0",
     python="3.11.7",
@@ -57,12 +59,12 @@ def make_model(
 def make_record(model: Model | None = None, value: float = 61.592, **changes: Any) -> Record:
     """A whole, verified record of `model` whose mIoU is `value`."""
     model = model or make_model()
-    spread = changes.pop("per_class", {"IoU": dict.fromkeys(CLASSES, value)})
+    spread = changes.pop("per_class", {"IoU": dict.fromkeys(CLASS_SETS[model.task].names, value)})
     run = {"started": "2026-01-02T03:04:05Z", "duration_s": 10.0, "images_per_s": 100.0, "seed": 0}
     run.update(changes.pop("run", {}))
     fields: dict[str, Any] = {"dataset": "bdd100k", "split": "val", "images": 1000, "split_images": 1000}
     fields.update(changes.pop("protocol", {}))
-    weights = changes.pop("weights", WeightsUsed(name="w.pth", size_bytes=3, state="verified"))
+    weights = changes.pop("weights", WeightsUsed(name="w.pth", size_bytes=3, md5=MD5, state="verified"))
     return new_record(
         model,
         summary=changes.pop("summary", {"mIoU": value}),

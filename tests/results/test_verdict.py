@@ -9,14 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from bddzoo.datasets.classes import INS_SEG, SEM_SEG
 from bddzoo.errors import ExitCode
 from bddzoo.registry.model import Digest, Elsewhere, GroundTruth, Model, Reported
 from bddzoo.results import Verdict, WeightsUsed, best_record, judge
 from bddzoo.results.record import decode_record, encode_record
 from bddzoo.results.verdict import DEFAULT_TOLERANCE, tolerance_of, worst
-from tests.results.factory import make_model, make_record
+from tests.results.factory import MD5, make_model, make_record
 
 ROOT = Path(__file__).resolve().parents[2]
+ALL = dict.fromkeys(SEM_SEG.names, 61.592)
 
 
 @pytest.mark.parametrize(
@@ -69,13 +71,19 @@ def test_the_registry_overrides_the_default() -> None:
         ({"protocol": {"precision": "amp-fp16"}}, Verdict.INCOMPARABLE, "'precision' differs"),
         ({"protocol": {"options": {"score-threshold": "0.3"}}}, Verdict.INCOMPARABLE, "score-threshold"),
         ({"protocol": {"evaluator": "mmseg"}}, Verdict.INCOMPARABLE, "'evaluator' differs"),
-        (
-            {"per_class": {"IoU": {"road": 61.5, "car": 61.5}}},
-            Verdict.UNVERIFIED,
-            "contradicts itself: mIoU is",
-        ),
+        ({"per_class": {"IoU": {**ALL, "car": 61.5}}}, Verdict.UNVERIFIED, "contradicts itself: mIoU is"),
         ({"absent_classes": ("train",)}, Verdict.INCOMPARABLE, "without a value: train"),
-        ({"per_class": {"IoU": {"car": float("nan")}}}, Verdict.INCOMPARABLE, "without a value: car"),
+        ({"per_class": {"IoU": {**ALL, "car": float("nan")}}}, Verdict.INCOMPARABLE, "without a value: car"),
+        (
+            {"per_class": {"IoU": {n: v for n, v in ALL.items() if n != "train"}}},
+            Verdict.INCOMPARABLE,
+            "without a value: train",
+        ),
+        (
+            {"weights": WeightsUsed(name="w", state="verified")},
+            Verdict.UNVERIFIED,
+            "no digest of the weights is recorded",
+        ),
         ({"summary": {"mIoU": float("nan")}}, Verdict.MISSING, "not a number"),
         ({"summary": {"fIoU": 61.59}}, Verdict.MISSING, "was not measured"),
         ({"weights": WeightsUsed(name="w", state="observed")}, Verdict.UNVERIFIED, "observed, not verified"),
@@ -119,16 +127,16 @@ def test_published_predictions_need_no_weights_nor_inference_fields() -> None:
 
 def test_the_worst_metric_decides() -> None:
     model = make_model({"AP": "20.5", "box_AP": "24.2"}, task="ins_seg")
-    tables = {"AP": {"car": 20.5}, "box_AP": {"car": 24.2}}
+    tables = {"AP": dict.fromkeys(INS_SEG.names, 20.5), "box_AP": dict.fromkeys(INS_SEG.names, 24.2)}
     good = make_record(model, summary={"AP": 20.5, "box_AP": 24.2}, per_class=tables)
     assert judge(model, good).verdict is Verdict.REPRODUCED
-    tables = {"AP": {"car": 20.5}, "box_AP": {"car": 22.0}}
+    tables["box_AP"] = dict.fromkeys(INS_SEG.names, 22.0)
     bad = make_record(model, summary={"AP": 20.5, "box_AP": 22.0}, per_class=tables)
     report = judge(model, bad)
     assert report.verdict is Verdict.DRIFTED
     assert [m.verdict for m in report.metrics] == [Verdict.REPRODUCED, Verdict.DRIFTED]
     assert report.worst is report.metrics[1]
-    part = make_record(model, summary={"AP": 20.5}, per_class={"AP": {"car": 20.5}})
+    part = make_record(model, summary={"AP": 20.5}, per_class={"AP": tables["AP"]})
     assert judge(model, part).verdict is Verdict.MISSING
 
 
@@ -159,12 +167,14 @@ def test_reproduced_means_that_nothing_stands_in_the_way(
     value: float, there: list, edited: float, limit: int | None, images: int, skipped: tuple, state: str
 ) -> None:
     model = make_model({"mIoU": "50.00"})
+    spread = dict.fromkeys(SEM_SEG.names, value)
+    spread |= {n: value if here else None for n, here in zip(SEM_SEG.names, there, strict=False)}
     record = make_record(
         model,
         value,
-        per_class={"IoU": {str(i): value + edited if here else None for i, here in enumerate(there)}},
+        per_class={"IoU": {n: v + edited if v is not None else None for n, v in spread.items()}},
         protocol={"limit": limit, "images": images, "skipped": skipped},
-        weights=WeightsUsed(name="w", state=state),  # type: ignore[arg-type]
+        weights=WeightsUsed(name="w", md5=MD5, state=state),  # type: ignore[arg-type]
     )
     whole = all(there) and limit is None and images == 1000 and not skipped
     whole = whole and state == "verified" and not edited
@@ -289,7 +299,7 @@ def test_records_of_earlier_versions_keep_their_names() -> None:
 
 
 def test_first_digits_of_a_digest_are_enough_where_that_is_asked_for():
-    record = make_record(weights=WeightsUsed(name="w", state="prefix"))
+    record = make_record(weights=WeightsUsed(name="w", md5=MD5, state="prefix"))
     report = judge(make_model(), record)
     assert report.verdict is Verdict.UNVERIFIED
     assert "weights" in report.not_compared

@@ -14,7 +14,7 @@ import msgspec
 
 from bddzoo.datasets.classes import DET, ClassSet
 from bddzoo.datasets.formats.coco import CocoFrames, coco_keys, write_annotations
-from bddzoo.datasets.formats.frames import Frames, JsonFrames, category_kinds, coco_kind, is_true
+from bddzoo.datasets.formats.frames import Frames, JsonFrames, Pixel, category_kinds, coco_kind, is_true
 from bddzoo.datasets.formats.labels import FLAGS, SIZE
 from bddzoo.datasets.formats.other_task import refuse_other_task
 from bddzoo.datasets.formats.scalabel import FrameWriter, label_dict
@@ -35,10 +35,10 @@ _OF_2018 = frozenset({"lane", "drivable area"})
 class Box2d(msgspec.Struct, gc=False):
     """Corners in pixels; x2 and y2 are the last pixels inside."""
 
-    x1: float
-    y1: float
-    x2: float
-    y2: float
+    x1: Pixel
+    y1: Pixel
+    x2: Pixel
+    y2: Pixel
 
 
 class Flags(msgspec.Struct, gc=False):

@@ -18,6 +18,7 @@ from bddzoo.datasets.formats.frames import (
     INS_ALIASES,
     Frame,
     Label,
+    Pixel,
     Rle,
     coco_kind,
     joined,
@@ -40,7 +41,7 @@ class _Annotation(msgspec.Struct, gc=False):
     category_id: int
     # As it stands in the file: most of its bytes, which are read image by image.
     segmentation: msgspec.Raw = msgspec.Raw()
-    bbox: list[float] | None = None
+    bbox: list[Pixel] | None = None
     iscrowd: int | bool = 0
     ignore: int | bool = 0
     score: float | None = None

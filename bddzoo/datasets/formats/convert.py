@@ -15,8 +15,10 @@ import numpy as np
 from bddzoo.datasets.classes import CLASS_SETS, ClassSet
 from bddzoo.datasets.formats.boxes import convert_boxes, open_boxes
 from bddzoo.datasets.formats.coco import CocoFrames, write_coco
+from bddzoo.datasets.formats.frames import JsonFrames
 from bddzoo.datasets.formats.labels import FLAGS, MAX_ID, FrameLabels, Item
 from bddzoo.datasets.formats.mask import write_mask, write_rgba
+from bddzoo.datasets.formats.other_task import TRACKS_LOST, are_videos
 from bddzoo.datasets.formats.png import encode_palette, encode_png
 from bddzoo.datasets.formats.readers import LabelSet, PngLabels, open_labels
 from bddzoo.datasets.formats.rle import encode_values
@@ -87,7 +89,8 @@ def convert(
         kind = "coco" if isinstance(boxes, CocoFrames) else "boxes"
         if origin not in (None, kind):
             raise UsageError(f"{source} holds {kind}, not {origin}", hint="leave out --input-format")
-        return Converted(kind, convert_boxes(boxes, target, to))
+        lost = isinstance(boxes, JsonFrames) and are_videos(boxes)
+        return Converted(kind, convert_boxes(boxes, target, to), (TRACKS_LOST,) * lost)
     labels = open_labels(source, task, score_file, origin)
     if score_file and "bitmasks" not in (labels.kind, to):
         raise UsageError("--score-file belongs to bitmasks")

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import accumulate
-from typing import Any, Generic, NoReturn, Protocol, TypeVar
+from typing import Annotated, Any, Generic, NoReturn, Protocol, TypeVar
 
 import msgspec
 
@@ -33,6 +33,8 @@ INS_ALIASES = {
     "van": "car",
 }
 INS_IGNORED = {"other person": "pedestrian", "other vehicle": "car", "trailer": "truck"}
+# A place in an image, in pixels: no image is so large, and its square is still a number.
+Pixel = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 _FALSE_WORDS = {"", "0", "off", "f", "false", "n", "no"}
 
 
@@ -358,17 +360,24 @@ _ATTRIBUTES = msgspec.json.Decoder(_Attributes)
 _HEAD = msgspec.json.Decoder(_Head)
 
 
-def masked_labels(frame: Frame, where: str) -> list[Label]:
+def masked_labels(frame: Frame, where: str, remarks: list[tuple[str, str]]) -> list[Label]:
     """Labels of a frame that have a mask.
+
+    Args:
+        frame: The frame.
+        where: Its file and name, for messages.
+        remarks: A label with nothing at all is noted here: the toolkit passes over it, and so does a score.
 
     Raises:
         MissingError: One is a polygon or a box, which would be scored as if it were not there.
     """
     for label in frame.labels or []:
-        # The toolkit passes over a label with nothing at all, and so does a score.
         if label.rle is None and (label.poly2d or label.box2d):
             refuse_without_mask(label, where)
-    return [label for label in frame.labels or [] if label.rle is not None]
+    masked = [label for label in frame.labels or [] if label.rle is not None]
+    if len(masked) < len(frame.labels or []):
+        remarks.append(("shapeless", where))
+    return masked
 
 
 def refuse_without_mask(label: Label, where: str) -> NoReturn:

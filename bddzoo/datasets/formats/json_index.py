@@ -82,7 +82,8 @@ def frame_regions(
     try:
         outline = msgspec.json.decode(scan.remainder)
     except json_errors() as error:
-        raise OutlineError(str(error)) from None
+        # A place in the outline is not one in the file.
+        raise OutlineError(str(error).partition(" (byte")[0]) from None
     bare = isinstance(outline, list)
     frames = outline if bare else outline.get("frames") if isinstance(outline, dict) else None
     if not isinstance(frames, list) or not all(type(f) is int for f in frames):

@@ -77,6 +77,7 @@ class Held:
         several: Number of frames that have several objects of one class.
         objects: Number of frames that have an object at all.
         videos: Whether all frames are of a video, and numbered.
+        masks: Number of class maps that were looked at.
     """
 
     tasks: set[str]
@@ -84,6 +85,19 @@ class Held:
     several: int = 0
     objects: int = 0
     videos: bool = False
+    masks: int = 0
+
+
+# What conversions and drawings lose of them.
+TRACKS_LOST = "frames of videos are taken one by one: what belongs to one track is not kept"
+
+
+def are_videos(files: JsonFrames | Source) -> bool:
+    """Whether all frames are of a video, and numbered."""
+    if isinstance(files, JsonFrames):
+        return len(files) > 0 and None not in files.videos and None not in files.positions
+    members = files.with_suffix(".png")
+    return bool(members) and all(_OF_VIDEO.search(member) for member in members)
 
 
 def held_by(files: JsonFrames | Source) -> Held:
@@ -113,7 +127,9 @@ def refuse_other_task(task: str, *sides: JsonFrames | Source, stills: bool = Fal
         # Two tasks may share their classes; then the other side tells.
         if tasks >= {"sem_seg", "pan_seg"} and other.several >= _ENOUGH and not held.several:
             tasks = tasks - {"pan_seg"}
-        if held.what == set(range(len(CLASS_SETS["drivable"]))) and other.what - held.what:
+        # Nothing but road, sidewalk and building would be seen.
+        alone = len(sides) == 1 and held.masks >= _ENOUGH
+        if held.what == set(range(len(CLASS_SETS["drivable"]))) and (other.what - held.what or alone):
             tasks = tasks - {"sem_seg"}
         path = side.source.path if isinstance(side, JsonFrames) else side.path
         if tasks and task not in tasks:
@@ -158,8 +174,7 @@ def _of_frames(frames: JsonFrames) -> Held:
     semantic = sum(set(each) <= set(_MASKED["sem_seg"]) for each in counts)
     if "pan_seg" in tasks and several < _ENOUGH and 2 * semantic > len(counts):
         tasks.add("sem_seg")
-    videos = bool(found) and None not in frames.videos and None not in frames.positions
-    return Held(tasks, names, several, sum(count > 0 for count in most), videos)
+    return Held(tasks, names, several, sum(count > 0 for count in most), are_videos(frames))
 
 
 def _of_masks(source: Source) -> Held:
@@ -200,5 +215,6 @@ def _of_masks(source: Source) -> Held:
         {task for task, theirs in allowed.items() if any(held <= set(theirs) for held in values)},
         what,
         several,
-        videos=all(_OF_VIDEO.search(member) for member in members),
+        videos=are_videos(source),
+        masks=len(values) if False in kinds else 0,
     )

@@ -25,7 +25,7 @@ from bddzoo.datasets.formats.frames import (
 from bddzoo.datasets.formats.json_index import OutlineError, frame_regions
 from bddzoo.datasets.formats.labels import CLASSES, FLAGS, SEMANTIC, SIZE, FrameLabels, Item, read_items
 from bddzoo.datasets.formats.mask import check_label, decode_bitmask, decode_mask
-from bddzoo.datasets.formats.other_task import held_by, refuse_other_task
+from bddzoo.datasets.formats.other_task import TRACKS_LOST, are_videos, held_by, refuse_other_task
 from bddzoo.datasets.formats.png import RGB, RGBA, decode_rgb
 from bddzoo.datasets.formats.polygons import draw_poly2d
 from bddzoo.datasets.formats.rle import encode_rle, paint_masks
@@ -84,9 +84,11 @@ class LabelSet:
         kind: `masks`, `color`, `bitmasks`, `rle` or `coco`.
         keys: Name of each frame, without suffix, with its folders.
         unknown: Categories that are not a class of the task, with the number of their labels that were read.
+        videos: Whether they are frames of videos, each of which is taken by itself.
     """
 
     kind = ""
+    videos = False
 
     def __init__(self, path: Path, task: str, keys: list[str]) -> None:
         self.path, self.task, self.keys = path, task, keys
@@ -144,11 +146,12 @@ class LabelSet:
         return (self.read(key) for key in self.keys)
 
     def warnings(self) -> list[str]:
-        """A line about the labels of unknown categories that were read, if there were any."""
+        """A line each about what is lost: tracks, and labels of unknown categories that were read."""
+        lost = [TRACKS_LOST] if self.videos else []
         if not self.unknown:
-            return []
+            return lost
         names = ", ".join(f"{name} ({count})" for name, count in sorted(self.unknown.items()))
-        return [f"labels of unknown categories are left out: {names}"]
+        return [*lost, f"labels of unknown categories are left out: {names}"]
 
 
 class RleLabels(LabelSet):
@@ -158,6 +161,7 @@ class RleLabels(LabelSet):
 
     def __init__(self, source: Source, task: str, frames: JsonFrames) -> None:
         self._frames = frames
+        self.videos = are_videos(frames)
         self._index: dict[str, int] = {}
         for i, name in enumerate(frames.names):
             if not is_inside(bare_name(name)):
@@ -223,6 +227,7 @@ class BoxLabels(LabelSet):
 
     def __init__(self, path: Path) -> None:
         self._frames = open_boxes(path)
+        self.videos = isinstance(self._frames, JsonFrames) and are_videos(self._frames)
         self._index = {bare_name(name): at for at, name in enumerate(self._frames.names)}
         super().__init__(path, "det", list(self._index))
 
@@ -268,6 +273,7 @@ class PngLabels(LabelSet):
     ) -> None:
         self._source = source
         self.kind = kind
+        self.videos = are_videos(source)
         top = common_folder(members)
         self._members = {m[len(top) : -len(".png")]: m for m in members}
         super().__init__(source.path, task, list(self._members))
@@ -415,6 +421,9 @@ def open_labels(
         except OutlineError:
             kind = "coco"
     if kind == "coco":
+        head = next(iter(source.chunks(texts[0], 1 << 16)), b"")
+        if task is None and b'"bbox"' in head and b'"segmentation"' not in head:
+            return BoxLabels(path)
         try:
             return CocoLabels(source, task or "ins_seg")
         except MissingError as error:
@@ -427,6 +436,8 @@ def open_labels(
         refuse_results(source.where(texts[0]))
     frames = JsonFrames(source, texts)
     task = task or _task_of(frames)
+    if task == "det":
+        return BoxLabels(path)
     refuse_other_task(task, frames)
     return RleLabels(source, task, frames)
 
@@ -454,9 +465,11 @@ def _published(path: Path, pngs: list[str], task: str | None) -> tuple[list[str]
 
 
 def _task_of(files: JsonFrames | Source) -> str:
-    """Task of RLE labels or bitmasks, by what they hold."""
+    """Task of JSON labels or bitmasks, by what they hold."""
     held = held_by(files).tasks
-    return next((task for task in ("ins_seg", "drivable", "sem_seg", "pan_seg") if task in held), "ins_seg")
+    return next(
+        (task for task in ("ins_seg", "drivable", "sem_seg", "pan_seg", "det") if task in held), "ins_seg"
+    )
 
 
 def classes_of_labels(dataset: DataSet, pixels: Plane, path: Path) -> Plane:
