@@ -83,6 +83,9 @@ def _convert(app: App, found: Model, target: Path, obtain: Obtain) -> dict[str, 
             tensors = write_safetensors(state, target, metadata)
     except OSError as error:
         raise explain(error, f"writing {target}", "choose another -o FILE") from error
+    strange = [name for name, tensor in state.items() if not bool(tensor.float().isfinite().all())]
+    if strange:
+        app.warn(f"{path}: NaN or infinity in the weights: {', '.join(strange[:3])}")
     size = target.stat().st_size
     if not app.json:
         app.data(f"{target}\n  {format_size(size)}  {len(state)} entries\n  tensors:{tensors}")

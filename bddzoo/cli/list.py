@@ -9,6 +9,7 @@ from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
 from bddzoo.cli.select import Selection
 from bddzoo.errors import MissingError
+from bddzoo.text import number_of
 
 if TYPE_CHECKING:
     from bddzoo.registry.model import Model
@@ -72,7 +73,7 @@ def command(
         return 0
     _print(app, models, [check_column(n, registry.models) for n in columns])
     if app.format in (None, "table"):
-        app.say(f"{len(models)} of {len(registry.models)} models")
+        app.say(f"{len(models)} of {number_of(len(registry.models), 'model')}")
     return 0
 
 

@@ -61,7 +61,10 @@ def check(app: App, *, file: Path | None = opt.argument(type=_FILE, required=Fal
     if app.json:
         app.data_json({"file": str(registry.path), **counts})
     else:
-        app.prose(f"{registry.path}: " + ", ".join(f"{n} {what}" for what, n in counts.items()))
+        app.prose(
+            f"{registry.path}: "
+            + ", ".join(number_of(n, what.removesuffix("s")) for what, n in counts.items())
+        )
     return 0
 
 

@@ -122,6 +122,8 @@ def command(
         raise UsageError(
             "--errors and --calibration are about detections", hint="they go with -t " + " or ".join(DETECTED)
         )
+    if score_file and task not in ("ins_seg", "tagging"):
+        raise UsageError("--score-file goes with -t ins_seg: scores of bitmasks", hint="leave it out")
     if attribute and task != "tagging":
         raise UsageError("--attribute goes with -t tagging")
     if task == "tagging" and (score_file or compat == "official" or evaluator == "official"):

@@ -816,6 +816,12 @@ static int real(Text *text, double *out)
     return (const uint8_t *)behind == text->at;
 }
 
+/* A place in an image: as `Pixel` of frames.py has it. */
+static int pixel(Text *text, double *out)
+{
+    return real(text, out) && *out >= -1e6 && *out <= 1e6;
+}
+
 /* {"x1": ..., "y1": ..., "x2": ..., "y2": ...}, the last two inside of the box. */
 static int read_box(Text *text, double *box)
 {
@@ -826,7 +832,7 @@ static int read_box(Text *text, double *box)
         return 0;
     for (; (more = next_key(text, first, &key)) > 0; first = 0) {
         int which = is_word(key, "x1") ? 0 : is_word(key, "y1") ? 1 : is_word(key, "x2") ? 2 : is_word(key, "y2") ? 3 : 4;
-        if (which == 4 ? !skip(text, 0) : seen & 1 << which || !real(text, corners + which))
+        if (which == 4 ? !skip(text, 0) : seen & 1 << which || !pixel(text, corners + which))
             return 0;
         seen |= 1 << which;
     }
@@ -985,7 +991,7 @@ static int read_bbox(Text *text, double *box)
     if (!pass(text, '['))
         return 0;
     for (; (more = next_item(text, !count)) > 0; count++) {
-        if (!real(text, &value) || (box && count == 4))
+        if (!(box ? pixel(text, &value) : real(text, &value)) || (box && count == 4))
             return 0;
         if (box)
             box[count] = value;

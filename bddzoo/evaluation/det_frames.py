@@ -89,7 +89,7 @@ def read_objects(
         known = [kinds[category] for category in found.categories]
     except KeyError:
         known = [class_of(category, frames.where(at), kinds) for category in found.categories]
-    if found.boxless and not options.official:
+    if not options.official:
         refuse_masks(found, frames.where(at), kinds, f"masks are scored by -t {mask_task}")
     for category, _ in found.boxless:
         class_of(category, frames.where(at), kinds)

@@ -120,7 +120,8 @@ def evaluate_official(
         outcome = toolkit.evaluate(task, gt.absolute(), pred.absolute(), score_file and score_file.absolute())
         if outcome["status"] != "ok":
             raise MissingError(
-                f"the official toolkit fails on {pred}: {outcome['exception']}: {outcome['message']}",
+                f"the official toolkit fails on {pred}: {outcome['exception']}: "
+                + " ".join(outcome["message"].split()),
                 hint="bddzoo's own evaluation says what is wrong",
             )
         return scores_of(task, outcome["result"]), toolkit.versions

@@ -14,6 +14,7 @@ from bddzoo.evaluation.options import JSON_TASKS, Options
 
 # The zoo's own script writes boxes next to bitmasks and their scores.
 DETECTIONS = "det.json"
+_PACKED = (".gz", ".tgz", ".tar", ".xz", ".bz2", ".zst", ".7z", ".rar")
 # Tasks that come in COCO's form, too.
 COCO_TASKS = ("ins_seg", "det")
 
@@ -69,6 +70,8 @@ def prediction_files(
         )
         if not pngs and (pred.with_suffix(".png") or pred.with_suffix(".json")):
             hint = "the toolkit takes .png and .json in small letters"
+        if not pngs and any(m.lower().endswith(_PACKED) for m in strays):
+            hint = "unpack it: only zip archives are read as they are"
         what = "both PNG and" if pngs else "neither PNG nor"
         raise MissingError(f"{pred.path} holds {what} JSON files: {listing((strays or texts), 3)}", hint=hint)
     if strays:

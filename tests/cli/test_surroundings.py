@@ -245,3 +245,20 @@ def test_errors_are_coloured_where_that_can_be_seen(changes: dict[str, str], col
     assert status == 5
     assert "no-such-model" in shown
     assert ("\x1b[" in shown) is colours
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("info", "fcn_r50"), "error: "),
+        (("score", "-t", "semseg", "-g", "a", "-r", "b"), "error: "),
+        (("list", "--where", "mIoU > 62"), "columns that do not fit"),
+    ],
+)
+def test_what_is_said_fits_the_terminal(arguments: tuple[str, ...], said: str) -> None:
+    _, shown = on_a_terminal(*arguments, stream="stderr", COLUMNS="80", TERM="dumb")
+    assert said in shown
+    wide = [line for line in shown.splitlines() if len(line) > 80 and " " in line.strip()]
+    assert wide == []
+    if said == "error: ":
+        assert bddzoo(*arguments).stderr.count("\n") == 1, "elsewhere it is one line"

@@ -96,3 +96,54 @@ def test_the_file_that_is_broken_is_named(capsys, files, tmp_path):
         assert run(["score", "-t", "seg_track", "-g", str(gt), "-r", str(pred)]) == 5
         said = capsys.readouterr().err
         assert f"{folder}/v1/{NAMES[0]}.png: instance 1 of the {which}" in said
+
+
+def twice(frames):
+    frames.append(frames[0])
+
+
+def in_shares(frames):
+    for at in frames[0]["labels"]:
+        at["box2d"] = {key: value / 1280 for key, value in at["box2d"].items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [(twice, "more than once"), (in_shares, "not one box reaches beyond the first")]
+)
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["score", "-t", "det", "-g", "good", "-r"],
+        ["score", "-t", "det", "-r", "good", "-g"],
+        ["convert-labels", "-t", "det", "--to", "coco", "-o", "out", "-l"],
+        ["pack", "-t", "det", "--count", "3", "-o", "out", "-r"],
+        ["vis", "overlay", "-i", ".", "-o", "out", "-l"],
+        ["data", "check", "-t", "det", "--split", "val", "--data"],
+    ],
+    ids=lambda argv: " ".join(argv[:2]),
+)
+def test_a_file_of_boxes_is_judged_alike(capsys, files, tmp_path, monkeypatch, argv, change, words):
+    monkeypatch.chdir(tmp_path)
+    frames = [frame("det", at) for at in range(len(NAMES))]
+    change(frames)
+    bad = tmp_path / "root/labels/det_20/det_val.json"
+    bad.parent.mkdir(parents=True)
+    bad.write_text(json.dumps(frames))
+    images = tmp_path / "root/images/100k/val"
+    images.mkdir(parents=True)
+    for name in NAMES:
+        assert cv2.imwrite(str(images / f"{name}.jpg"), cv2.UMat(720, 1280, cv2.CV_8UC3).get())
+    paths = {"good": str(files[0]["det", "json"]), ".": str(images)}
+    argv = [paths.get(word, word) for word in argv]
+    assert run([*argv, str(tmp_path / "root") if argv[0] == "data" else str(bad)]) == 5
+    said = capsys.readouterr()
+    assert words in " ".join((said.out + said.err).split()), said
+
+
+def test_the_toolkits_own_words_are_one_line(capsys, files, tmp_path):
+    pytest.importorskip("bdd100k")
+    bad = tmp_path / "bad.json"
+    bad.write_text(json.dumps([{**frame("det", 0), "labels": [{"category": "car", "score": 0.5}]}]))
+    argv = ["score", "-t", "det", "-g", str(files[0]["det", "json"]), "-r", str(bad)]
+    assert run([*argv, "--evaluator", "official"]) in (0, 5)
+    assert len(capsys.readouterr().err.splitlines()) <= 1

@@ -140,11 +140,18 @@ def class_of(category: str | None, where: str, kinds: Kinds = CLASS_OF) -> tuple
 
 
 def refuse_masks(found: Boxes, where: str, kinds: Kinds, hint: str) -> None:
-    """Refuse labels that have a mask and no box, which would be as if they were not there.
+    """Refuse labels that have a mask and no box, which would be as if they were not there, and no pixels.
 
     Raises:
-        MissingError: There is one, or a label without a box is of a category that is not one of `kinds`.
+        MissingError: There is one, or a label without a box is of a category that is not one of `kinds`, or
+            all of several boxes are in shares of the image.
     """
+    # A box of the whole image in shares of it is 1 + 1 wide.
+    if len(found.xywh) > 2 and found.xywh.max() <= 2:
+        raise MissingError(
+            f"{where}: not one box reaches beyond the first pixel",
+            hint="coordinates are in pixels, not in shares of the image",
+        )
     for category, masked in found.boxless:
         class_of(category, where, kinds)
         if masked:
@@ -164,6 +171,11 @@ def open_boxes(path: Path) -> Frames:
     if len(members) == 1 and coco_kind(source, members[0]):
         return CocoFrames(source, members[0])
     frames = JsonFrames(source, members)
+    seen: set[tuple[str | None, str]] = set()
+    for key in zip(frames.videos, frames.names, strict=True):
+        if key in seen:
+            raise MissingError(f"{path} has frame {key[1]} more than once", hint="keep one of them")
+        seen.add(key)
     refuse_other_task("det", frames)
     return frames
 
