@@ -147,3 +147,14 @@ def test_the_toolkits_own_words_are_one_line(capsys, files, tmp_path):
     argv = ["score", "-t", "det", "-g", str(files[0]["det", "json"]), "-r", str(bad)]
     assert run([*argv, "--evaluator", "official"]) in (0, 5)
     assert len(capsys.readouterr().err.splitlines()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("task", "kind"), [("sem_seg", "masks"), ("ins_seg", "bitmasks"), ("ins_seg", "coco")]
+)
+def test_the_format_that_was_typed_is_not_passed_over(capsys, files, tmp_path, task, kind):
+    argv = ["convert-labels", "-t", task, "-l", str(files[0][task, "json"]), "--input-format", kind]
+    assert run([*argv, "--to", "rle", "-o", str(tmp_path / "out.json")]) in (2, 5)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "holds rle, not" in line or "COCO" in line
+    assert not list(tmp_path.iterdir())

@@ -87,11 +87,11 @@ def convert(
     if task == "det":
         boxes = open_boxes(source)
         kind = "coco" if isinstance(boxes, CocoFrames) else "boxes"
-        if origin not in (None, kind):
-            raise UsageError(f"{source} holds {kind}, not {origin}", hint="leave out --input-format")
+        _refuse_other_format(source, kind, origin)
         lost = isinstance(boxes, JsonFrames) and are_videos(boxes)
         return Converted(kind, convert_boxes(boxes, target, to), (TRACKS_LOST,) * lost)
     labels = open_labels(source, task, score_file, origin)
+    _refuse_other_format(source, labels.kind, origin)
     if score_file and "bitmasks" not in (labels.kind, to):
         raise UsageError("--score-file belongs to bitmasks")
     classes = CLASS_SETS[task]
@@ -112,6 +112,11 @@ def convert(
     else:
         count = write_rle(frames, target, classes)
     return Converted(labels.kind, count, (*labels.warnings(), *said))
+
+
+def _refuse_other_format(source: Path, kind: str, origin: str | None) -> None:
+    if origin not in (None, kind):
+        raise UsageError(f"{source} holds {kind}, not {origin}", hint="leave out --input-format")
 
 
 def _scored(labels: LabelSet, score_file: Path | None) -> Iterator[FrameLabels]:

@@ -343,8 +343,8 @@ def _refuse_head(content: bytes, where: str, number: int) -> NoReturn:
     """
     if b'"objects"' in content:
         raise MissingError(
-            f"{where} holds the labels of one image as published in 2018, which have no masks",
-            hint="give today's masks, bitmasks or rles",
+            f"{where} holds the labels of one image as published in 2018",
+            hint="give today's masks, bitmasks, rles or det_20",
         )
     try:
         _HEAD.decode(content)
