@@ -130,6 +130,8 @@ def _run(attack: Attack, folder: Path, tally: Tally) -> Iterator[str]:
         yield f"dies of {signal.Signals(-code).name}"
     elif code == 1 or (attack.codes and code not in attack.codes):
         yield f"status {code}: {said.strip()[-300:]!r}"
+    if re.search(r"\.py:\d+: \w*Warning: ", said):
+        yield f"a warning of Python's own: {said.strip()[-300:]!r}"
     if "Traceback (most recent" in said or "bug: " in said:
         yield f"a bug: {said.strip()[-300:]!r}"
     if "github" in attack.arguments:

@@ -88,6 +88,18 @@ def attacks(folder: Path) -> Iterator[Attack]:
         size = path.stat().st_size if path.is_file() else 0
         for command in _commands(path, gt, images, folder / f"out{next(number)}"):
             yield Attack(f"{name} ({path.name})", command, size_bytes=size)
+    for name, body in _object_bodies():
+        out = folder / f"out{next(number)}"
+        for task in ("det", "box_track", "pose"):
+            good, path = inputs / f"{task}.json", inputs / f"{task} {name}.json"
+            for file, frames in ((good, [_object()]), (path, body)):
+                _write(file, json.dumps(frames if task == "pose" else _without_joints(frames)).encode())
+            yield Attack(name, ("score", "-t", task, "-g", good, "-r", path), size_bytes=path.stat().st_size)
+            yield Attack(name, ("score", "-t", task, "-g", path, "-r", good), size_bytes=path.stat().st_size)
+        path = inputs / f"det {name}.json"
+        yield Attack(name, ("convert-labels", "-t", "det", "-l", path, "--to", "coco", "-o", out / "c.json"))
+        yield Attack(name, ("pack", "-t", "det", "-r", path, "--count", 1, "-o", out / "pack.zip"))
+        yield Attack(name, ("vis", "overlay", "-i", images, "-l", path, "-o", out / "overlay"))
     for name, root in _data_sets(inputs):
         yield Attack(name, ("data", "check", "--data", root))
         overlay = ("vis", "overlay", "-t", "sem_seg", "-i", root / "images", "-l", root / "labels/sem_seg")
@@ -110,6 +122,41 @@ def _commands(path: Path, gt: Path, images: Path, out: Path) -> Iterator[tuple[o
 def _frame(**changes: Any) -> dict[str, Any]:
     label = {"id": "1", "category": "car", "rle": GOOD, "score": 0.5, **changes.pop("label", {})}
     return {"name": "a.jpg", "labels": [label], **changes}
+
+
+def _object(label: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """A frame with a person in a box, with joints, in a video."""
+    nodes = [
+        {"id": str(k), "category": f"j{k}", "location": [k + 1.0, 9.0], "visibility": "V"} for k in range(18)
+    ]
+    found = {
+        "id": "1", "category": "pedestrian", "score": 0.5,
+        "box2d": {"x1": 1.0, "y1": 2.0, "x2": 30.0, "y2": 31.0},
+        "graph": {"type": "Pose2D-18Joints", "nodes": nodes, "edges": []}, **(label or {}),
+    }  # fmt: skip
+    return {"name": "a.jpg", "videoName": "v", "frameIndex": 0, "labels": [found], **changes}
+
+
+def _without_joints(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {**f, "labels": [{k: v for k, v in label.items() if k != "graph"} for label in f["labels"]]}
+        for f in frames
+    ]
+
+
+def _object_bodies() -> Iterator[tuple[str, Any]]:
+    box, graph = (_object()["labels"][0][key] for key in ("box2d", "graph"))
+    for name, value in {**NUMBERS, "tiny": -1e308, "zero": 0, "far": 2e8}.items():
+        yield f"corner {name}", [_object({"box2d": {**box, "x2": value}})]
+        yield f"first corner {name}", [_object({"box2d": {**box, "x1": value}})]
+        joint = {**graph["nodes"][0], "location": [value, 9.0]}
+        yield f"joint {name}", [_object({"graph": {**graph, "nodes": [joint, *graph["nodes"][1:]]}})]
+        yield f"track {name}", [_object({"id": value})]
+        yield f"place {name}", [_object(frameIndex=value)]
+    for name, value in {"null": None, "list": [], "text": "x", "empty": {}}.items():
+        yield f"box {name}", [_object({"box2d": value})]
+        yield f"graph {name}", [_object({"graph": value})]
+    yield "many people", [_object(labels=_object()["labels"] * 3000)]
 
 
 def _json_files(folder: Path) -> Iterator[tuple[str, Path]]:

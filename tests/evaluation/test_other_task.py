@@ -226,6 +226,25 @@ def test_only_files_of_the_task_are_taken(capsys, files, tmp_path, monkeypatch, 
         assert str(source) in case, case
 
 
+@pytest.mark.parametrize("other", ["pose", "tagging", "sem_seg"])
+def test_frames_of_a_video_are_of_their_task_all_the_same(capsys, tmp_path, other):
+    frames = [{**frame(other, at), "videoName": "v1", "frameIndex": at} for at in range(len(NAMES))]
+    (tmp_path / "videos.json").write_text(json.dumps(frames))
+    argv = [
+        "pack",
+        "-t",
+        "det",
+        "--count",
+        "3",
+        "-o",
+        str(tmp_path / "out"),
+        "-r",
+        str(tmp_path / "videos.json"),
+    ]
+    assert run(argv) == 5
+    assert f"holds labels of {other}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("task", "kind", "to"), [("det", "boxes", "coco"), ("ins_seg", "bitmasks", "rle")])
 def test_what_predict_wrote_of_one_task_is_found_among_the_rest(capsys, files, tmp_path, task, kind, to):
     found, scores = files

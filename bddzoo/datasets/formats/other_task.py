@@ -123,7 +123,7 @@ def refuse_other_task(task: str, *sides: JsonFrames | Source, stills: bool = Fal
     for side, held, other in zip(sides, found, reversed(found), strict=False):
         tasks = held.tasks
         if held.videos and not other.videos:
-            tasks = tasks & set(TRACKED)
+            tasks = tasks & set(TRACKED) or tasks
         # Two tasks may share their classes; then the other side tells.
         if tasks >= {"sem_seg", "pan_seg"} and other.several >= _ENOUGH and not held.several:
             tasks = tasks - {"pan_seg"}
