@@ -28,7 +28,8 @@ WIDTH = 112
 _PLAIN = re.compile(r"[A-Za-z0-9_./✓(][^\x00-\x1f\"'`#:,\[\]{}&!|>%@\\]*\Z")
 _URL = re.compile(r"https?://[^\s,\[\]{}\"'#]+(#[^\s,\[\]{}\"']*)?\Z")
 _READS_ELSE = re.compile(
-    r"(?:[-+.]?[0-9][0-9_.eE+-]*|null|true|false|yes|no|on|off|~|\.|.*\s)\Z", re.IGNORECASE | re.DOTALL
+    r"(?:[-+.]?[0-9][0-9_.eE+-]*|null|true|false|yes|no|on|off|~|\.|\.{3}.*|.*\s)\Z",
+    re.IGNORECASE | re.DOTALL,
 )
 
 

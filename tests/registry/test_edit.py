@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bddzoo.errors import MissingError, UsageError
@@ -163,6 +163,7 @@ VALUES = st.recursive(
 
 
 @settings(max_examples=300, deadline=None)
+@example(key="... 0", value=None)  # the end of a document
 @given(key=WORDS, value=VALUES)
 def test_what_is_written_reads_the_same(key: str, value: object) -> None:
     lines: list[str] = []
