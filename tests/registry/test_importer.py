@@ -103,6 +103,11 @@ def test_a_small_document() -> None:
     assert [str(v) for r in heading.rows for v in r.numbers.values()] == ["59.80", "None"]
 
 
+def test_a_document_of_windows_is_read() -> None:
+    for text in (TABLE.replace("\n", "\r\n"), "\ufeff" + TABLE):
+        assert import_markdown(text, "t").headings == import_markdown(TABLE, "t").headings
+
+
 def test_tables_in_code_fences_are_examples() -> None:
     with pytest.raises(UsageError, match="no table found"):
         import_markdown("```\n" + TABLE + "```\n", "t")

@@ -170,3 +170,18 @@ def test_an_interrupted_run_is_taken_up_again(vis, tmp_path):
     told = json.loads(vis(*command[1:], "--format", "json").stdout)
     assert told["drawn"] + told["kept"] == 20
     assert told["kept"] == len([name for name in before if name < "020"])
+
+
+def test_images_of_ones_own_are_not_drawn_over(vis, tmp_path):
+    """The folder of the sources is never written to, and one that holds something only with --force."""
+    for i in range(2):
+        write_mask(tmp_path / f"in/{i}.png", np.full((4, 4), i, np.uint8))
+    before = {p.name: p.read_bytes() for p in (tmp_path / "in").iterdir()}
+    color = ("color", "-t", "sem_seg", "-l", tmp_path / "in")
+    for more in ((), ("--force",)):
+        assert_one_line(vis(*color, "-o", tmp_path / "in", *more), 2, "holds what is to be drawn")
+    shutil.copytree(tmp_path / "in", tmp_path / "mine")
+    assert_one_line(vis(*color, "-o", tmp_path / "mine"), 2, "was not drawn by bddzoo", "--force")
+    for folder in ("in", "mine"):
+        assert {p.name: p.read_bytes() for p in (tmp_path / folder).iterdir()} == before
+    assert vis(*color, "-o", tmp_path / "mine", "--force").returncode == 0

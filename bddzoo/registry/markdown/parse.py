@@ -157,7 +157,7 @@ def cell(raw: str) -> Cell:
 
 def blocks(text: str) -> Iterator[Block]:
     """Headings and list items that have a table under them, in order."""
-    lines = text.split("\n")
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
     current: Block | None = None
     parent: Block | None = None
     fence: str | None = None

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 import cv2
 
 from bddzoo.datasets.formats.readers import LabelSet
-from bddzoo.errors import BddzooError, ExitCode, MissingError
+from bddzoo.errors import BddzooError, ExitCode, MissingError, UsageError
 from bddzoo.evaluation.jobs import listing, run_jobs
 from bddzoo.files import cannot_write, write_bytes
 from bddzoo.painting.class_map import Style
@@ -88,9 +88,18 @@ class OutputFolder:
             force: Draw everything again.
 
         Raises:
+            UsageError: The folder holds something else, which would be replaced, or the sources themselves.
             MissingError: The folder cannot be written to.
         """
         note = folder / SETTINGS
+        if folder.is_dir():
+            if any(source.is_dir() and folder.samefile(source) for source in sources):
+                raise UsageError(f"{folder} holds what is to be drawn", hint="name another folder with -o")
+            if not force and not note.exists() and any(folder.iterdir()):
+                raise UsageError(
+                    f"{folder} is not empty and was not drawn by bddzoo",
+                    hint="name another folder with -o, or replace what is there with --force",
+                )
         text = json.dumps(settings, sort_keys=True, default=str).encode()
         made = tuple(path for path in (folder, *folder.parents) if not path.exists())
         try:
