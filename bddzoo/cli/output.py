@@ -243,7 +243,7 @@ def verdict_json(report: VerdictReport | None) -> dict[str, Any] | None:
     }
 
 
-def check_target(path: Path, force: bool) -> None:
+def check_target(path: Path, force: bool, option: str = "-o") -> None:
     """Refuse to replace a file or a folder that holds something, unless that is asked for.
 
     Raises:
@@ -255,7 +255,9 @@ def check_target(path: Path, force: bool) -> None:
     elif there and path.is_file():
         there = path.stat().st_size > 0  # as `mktemp` makes them
     if there and not force and not is_special(path):
-        raise UsageError(f"{path} exists", hint="give --force to replace it, or choose another with -o")
+        raise UsageError(
+            f"{path} exists", hint=f"give --force to replace it, or choose another with {option}"
+        )
 
 
 def field_text(value: Any, width: int = 40) -> str:

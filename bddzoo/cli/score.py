@@ -152,6 +152,8 @@ def command(
     check_targets(out, plots)
     if out:
         check_target(out, force)
+    if plots:
+        check_target(plots, force, "--plots")
     known: dict[str, dict[str, str]] = {}
     if attributes:
         from bddzoo.datasets.attributes import predicted, read_attribute_files

@@ -158,3 +158,13 @@ def test_the_format_that_was_typed_is_not_passed_over(capsys, files, tmp_path, t
     (line,) = capsys.readouterr().err.splitlines()
     assert "holds rle, not" in line or "COCO" in line
     assert not list(tmp_path.iterdir())
+
+
+def test_plots_of_before_are_replaced_only_when_asked(capsys, files, tmp_path):
+    masks = str(files[0]["sem_seg", "png"])
+    argv = ["score", "-t", "sem_seg", "-g", masks, "-r", masks, "--plots", str(tmp_path / "plots")]
+    assert run(argv) == 0
+    capsys.readouterr()
+    assert run(argv) == 2
+    assert "exists; give --force to replace it, or choose another with --plots" in capsys.readouterr().err
+    assert run([*argv, "--force"]) == 0
