@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 # What Python and torch read when they start; a process with others cannot be forked.
-AT_START = ("OMP_NUM_THREADS", "PATH", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
+AT_START = (
+    *("PATH", "PYTHONPATH", "PYTHONIOENCODING", "LANG", "LC_ALL"),
+    *("OMP_NUM_THREADS", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"),
+)
 
 
 def can_fork(env: Mapping[str, str]) -> bool:
