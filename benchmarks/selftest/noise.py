@@ -47,6 +47,8 @@ _PRODUCTS = ("convolution", "mm", "bmm", "addmm", "baddbmm", "linear", "pointwis
 # Bits of the fraction that are left: TF32 and bfloat16.
 ROUNDED = {"TF32": 10, "bfloat16": 7}
 CONTINUOUS = ("std", "px", "score")
+# Measures whose limits do not depend on noise.
+FIXED = ("class map", "unpaired", "input", "mask areas", "panoptic map")
 
 
 class Rounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -170,7 +172,7 @@ def noise_of(found: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[st
             own = noise.setdefault(key, {})
             for measure, value in measures.items():
                 name = measure.removeprefix("tuned ")
-                if name not in ("class map", "unpaired", "input") and value > own.get(name, 0.0):
+                if name not in FIXED and value > own.get(name, 0.0):
                     own[name] = float(f"{value * 1.05:.1e}")
     return noise
 
