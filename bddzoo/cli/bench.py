@@ -247,10 +247,16 @@ def _show(app: App, records: list[SpeedRecord], *, paired: bool) -> None:
         app.data_json([brief(record) for record in records])
         return
     rows = [row for record in records for row in speed_rows(record)]
-    app.table(SPEED_HEADER, rows, optional=("p99", "p90", "memory", "runtime", "precision"))
+    same = _alike(SPEED_HEADER, rows, ("runtime", "precision", "batch", "what"))
+    app.table(SPEED_HEADER, rows, optional=("p99", "p90", "memory", *same, "images/s"))
     if paired and len(records) > 1:
         app.data("")
         ratios(app, records[0], records[1:], paired=True)
+
+
+def _alike(head: Sequence[str], rows: Sequence[Sequence[object]], names: Sequence[str]) -> list[str]:
+    """Those columns that say the same in every row: what tells rows apart stays on a narrow terminal."""
+    return [name for name in names if len({str(row[head.index(name)]) for row in rows}) == 1]
 
 
 SPEED_HEADER = (
@@ -360,7 +366,7 @@ def list_speed(app: App, root: Path, selection: Selection, *, latest: bool) -> N
             ]
         )
     head = ["record", "date", "model", "device", "precision", "runtime", "ms", "images/s", "disturbed"]
-    app.table(head, rows, optional=("disturbed", "date", "runtime", "precision"))
+    app.table(head, rows, optional=("disturbed", "date", *_alike(head, rows, ("runtime", "precision"))))
 
 
 def show_speed(app: App, stored: StoredSpeed) -> None:

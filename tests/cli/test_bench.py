@@ -50,6 +50,17 @@ def test_what_was_measured_is_listed_shown_and_compared(measured: Path) -> None:
     assert json.loads(bddzoo("results", "ls", "--results", measured, "--format", "json").stdout) == []
 
 
+def test_what_tells_rows_apart_stays_on_a_narrow_terminal(tmp_path: Path) -> None:
+    options = ("--size", "64x96", "--device", "cpu", "--seconds", "0.1", "--no-io", "--results", tmp_path)
+    narrow = {"COLUMNS": "80"}
+    done = bddzoo("bench", MODEL, "--precision", "fp32,bf16", *options, env=narrow)
+    listed = bddzoo("results", "ls", "--speed", "--results", tmp_path, env=narrow)
+    for shown in (done.stdout, listed.stdout):
+        assert "bf16" in shown
+        assert "fp32" in shown
+        assert max(map(len, shown.splitlines())) <= 80
+
+
 def test_a_measurement_is_not_made_twice(measured: Path) -> None:
     again = bddzoo("bench", MODEL, *FAST, "--results", measured)
     assert again.returncode == 0
