@@ -62,6 +62,7 @@ def _convert(app: App, found: Model, target: Path, obtain: Obtain) -> dict[str, 
     from bddzoo.artifacts.tensors import write_safetensors
     from bddzoo.cli.progress import Bar
     from bddzoo.engines.checkpoint import read_checkpoint
+    from bddzoo.engines.weights import entries_not_finite, not_finite_warning
 
     path, used = obtain(found)
     facts = {
@@ -83,9 +84,9 @@ def _convert(app: App, found: Model, target: Path, obtain: Obtain) -> dict[str, 
             tensors = write_safetensors(state, target, metadata)
     except OSError as error:
         raise explain(error, f"writing {target}", "choose another -o FILE") from error
-    strange = [name for name, tensor in state.items() if not bool(tensor.float().isfinite().all())]
+    strange = entries_not_finite(state)
     if strange:
-        app.warn(f"{path}: NaN or infinity in the weights: {', '.join(strange[:3])}")
+        app.warn(f"{path}: {not_finite_warning(strange)}")
     size = target.stat().st_size
     if not app.json:
         app.data(f"{target}\n  {format_size(size)}  {len(state)} entries\n  tensors:{tensors}")

@@ -60,7 +60,7 @@ def count_flops(module: nn.Module, model: Model, size: tuple[int, int]) -> int:
 
 
 def _detector(module: Any, x: Any) -> None:
-    from bddzoo.engines.instance import dense_outputs, learnt_proposals
+    from bddzoo.engines.instance import dense_outputs, learnt_proposals, stage_parts
 
     features = module.extract_feat(x)
     dense_outputs(module, features)
@@ -73,20 +73,12 @@ def _detector(module: Any, x: Any) -> None:
     for name, count in (("bbox", learnt or PROPOSALS), ("mask", DETECTIONS)):
         if getattr(heads, f"{name}_head", None) is None:
             continue
-        extractors, stages = getattr(heads, f"{name}_roi_extractor"), getattr(heads, f"{name}_head")
-        if not isinstance(stages, list | _module_list()):
-            extractors, stages = [extractors], [stages]
+        extractors, stages = (stage_parts(heads, f"{name}_{part}") for part in ("roi_extractor", "head"))
         for extractor, head in zip(extractors, stages, strict=True):
             side = extractor.roi_layers[0].output_size
             regions = x.new_zeros(count, extractor.out_channels, *side)
             more = (x.new_zeros(1, count, extractor.out_channels),) if learnt else ()
             head(regions, *more)
-
-
-def _module_list() -> type[Any]:
-    from torch import nn
-
-    return nn.ModuleList
 
 
 @cache

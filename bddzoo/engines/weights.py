@@ -94,7 +94,7 @@ class LoadReport:
         if self.unused:
             found.append(f"not loaded, inference does not use them: {_listed(self.unused)}")
         if self.not_finite:
-            found.append(f"NaN or infinity in the weights: {_listed(self.not_finite)}")
+            found.append(not_finite_warning(self.not_finite))
         return found
 
 
@@ -145,10 +145,9 @@ def load_weights(module: nn.Module, weights: str | Path | Mapping[str, Tensor], 
     cast = [n for n, t in state.items() if t.dtype != own[n].dtype]
     module.load_state_dict({**{n: own[n] for n in defaulted}, **state}, strict=True)
     params = sum(p.numel() for p in module.parameters())
-    not_finite = [n for n, t in state.items() if t.is_floating_point() and not bool(t.isfinite().all())]
     report = LoadReport(
         len(own), params, form, renamed, tuple(cast), tuple(defaulted),
-        tuple(wrappers), tuple(averaged), tuple(unused), tuple(not_finite),
+        tuple(wrappers), tuple(averaged), tuple(unused), entries_not_finite(state),
     )  # fmt: skip
     for line in report.warnings():
         warnings.warn(f"{source}: {line}", BddzooWarning, stacklevel=2)
@@ -167,6 +166,16 @@ def _wrapper(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
 def _stem(names: Iterable[str]) -> str:
     """The parts that all names begin with, with their dots."""
     return "".join(f"{part}." for part in os.path.commonprefix([n.split(".")[:-1] for n in names]))  # noqa: RUF071
+
+
+def entries_not_finite(state: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Entries that hold NaN or infinity."""
+    return tuple(n for n, t in state.items() if t.is_floating_point() and not bool(t.isfinite().all()))
+
+
+def not_finite_warning(names: Sequence[str]) -> str:
+    """What is said of them, by every command that reads weights."""
+    return f"NaN or infinity in the weights: {_listed(names)}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.datasets.classes import DET, INS_SEG
-from bddzoo.datasets.formats.boxes import CLASS_OF, Kinds, boxes_of, class_of, open_boxes, refuse_masks
+from bddzoo.datasets.formats.boxes import CLASS_OF, Kinds, boxes_of, check_boxes, class_of, open_boxes
 from bddzoo.datasets.formats.frames import Frames, JsonFrames
 from bddzoo.datasets.formats.labels import FLAGS
 from bddzoo.datasets.formats.mask import decode_bitmask
@@ -90,7 +90,7 @@ def read_objects(
     except KeyError:
         known = [class_of(category, frames.where(at), kinds) for category in found.categories]
     if not options.official:
-        refuse_masks(found, frames.where(at), kinds, f"masks are scored by -t {mask_task}")
+        check_boxes(found, frames.where(at), kinds, f"masks are scored by -t {mask_task}")
     for category, _ in found.boxless:
         class_of(category, frames.where(at), kinds)
     if found.boxless and remarks is not None:

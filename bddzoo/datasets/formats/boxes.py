@@ -139,12 +139,12 @@ def class_of(category: str | None, where: str, kinds: Kinds = CLASS_OF) -> tuple
     return found
 
 
-def refuse_masks(found: Boxes, where: str, kinds: Kinds, hint: str) -> None:
-    """Refuse labels that have a mask and no box, which would be as if they were not there, and no pixels.
+def check_boxes(found: Boxes, where: str, kinds: Kinds, hint: str) -> None:
+    """Refuse what would be scored or drawn as if it were not there.
 
     Raises:
-        MissingError: There is one, or a label without a box is of a category that is not one of `kinds`, or
-            all of several boxes are in shares of the image.
+        MissingError: A label has a mask and no box, or no box and a category that is not one of `kinds`; or
+            all of several boxes are in shares of the image, not in pixels.
     """
     # A box of the whole image in shares of it is 1 + 1 wide.
     if len(found.xywh) > 2 and found.xywh.max() <= 2:
@@ -217,7 +217,7 @@ def _labelled(frames: Frames) -> Iterator[tuple[str, list[_Entry]]]:
     for at in range(len(frames)):
         found, where = boxes_of(frames, at), frames.where(at)
         entries: list[_Entry] = []
-        refuse_masks(found, where, CLASS_OF, "masks are labels of -t ins_seg")
+        check_boxes(found, where, CLASS_OF, "masks are labels of -t ins_seg")
         for category, xywh, flags, score in zip(
             found.categories, found.xywh.tolist(), found.flags, found.scores, strict=True
         ):

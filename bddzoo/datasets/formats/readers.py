@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from bddzoo.datasets.classes import IGNORED, TASKS, ClassSet
-from bddzoo.datasets.formats.boxes import CLASS_OF, boxes_of, class_of, open_boxes, refuse_masks
+from bddzoo.datasets.formats.boxes import CLASS_OF, boxes_of, check_boxes, class_of, open_boxes
 from bddzoo.datasets.formats.coco import read_coco, refuse_results
 from bddzoo.datasets.formats.frames import (
     INS_ALIASES,
@@ -239,7 +239,7 @@ class BoxLabels(LabelSet):
         """Boxes of one frame, whose size such files do not say."""
         where, found = self.where(key), boxes_of(self._frames, self._index[key])
         out = FrameLabels(PurePosixPath(key).name, self.task, where=where)
-        refuse_masks(found, where, CLASS_OF, "masks are labels of -t ins_seg")
+        check_boxes(found, where, CLASS_OF, "masks are labels of -t ins_seg")
         for category, (x, y, w, h), flags, score in zip(
             found.categories, found.xywh.tolist(), found.flags, found.scores, strict=True
         ):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bddzoo.datasets.formats.rle import decode_rle
 from bddzoo.datasets.formats.scalabel import Detections, Instances
+from bddzoo.engines.instance import stage_parts
 from bddzoo.engines.selftest import decisions
 from bddzoo.engines.selftest.folder import Arrays
 from bddzoo.engines.selftest.measures import (
@@ -278,13 +279,11 @@ def _compare_heads(
     """Box and mask heads of every stage on the same RoIs, (K, 5) with the image's number first."""
     head = runner.module.roi_head
     rois = torch.from_numpy(regions).to(features[0].device, features[0].dtype)
-    cascade = isinstance(head.bbox_head, torch.nn.ModuleList)
 
     def part(name: str, stage: int) -> Any:
-        found = getattr(head, name)
-        return found[stage] if cascade else found
+        return stage_parts(head, name)[stage]
 
-    for stage in range(len(head.bbox_head) if cascade else 1):
+    for stage in range(len(stage_parts(head, "bbox_head"))):
         extractor = part("bbox_roi_extractor", stage)
         pooled = extractor(features[: extractor.num_inputs], rois)
         scores, deltas = part("bbox_head", stage)(pooled)
