@@ -195,6 +195,19 @@ def test_convert_writes_a_twin(checkpoint, run, tmp_path):
     assert_one_line(run(*arguments), 2, "exists")
 
 
+def test_convert_says_what_is_not_finite(checkpoint, run, tmp_path):
+    wild = {
+        **STATE,
+        "wild": torch.tensor([1.0, float("nan")]),
+        "large": torch.tensor([1e300], dtype=torch.float64),
+    }
+    torch.save({"state_dict": wild}, tmp_path / "wild.pth")
+    arguments = ["--to", "safetensors", "-o", tmp_path / "x.safetensors", "--weights", tmp_path / "wild.pth"]
+    done = run("convert", "net_a", *arguments)
+    assert done.returncode == 0
+    assert "NaN or infinity in the weights: head.größe; wild\n" in done.stderr
+
+
 def test_convert_refuses_a_file_that_would_run_code(checkpoint, run, tmp_path):
     class Evil:
         def __reduce__(self):
