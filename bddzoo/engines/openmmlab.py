@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module, metadata
+from types import ModuleType
 from typing import Any
 
 from bddzoo.errors import MissingError, install_hint
@@ -131,6 +132,17 @@ def admit_mmcv_2_2() -> None:
                 import_module(package)
     finally:
         mmcv.__version__ = version
+
+
+def leave_out_language_models() -> None:
+    """Import mmpretrain, which all of mmdet's models import, beside transformers 5.
+
+    Its language models are written for transformers 4: beside 5 their import fails, and with it mmdet's.
+    No network of a zoo has one.
+    """
+    version = distribution_version("transformers")
+    if version and int(version.partition(".")[0]) >= 5:
+        sys.modules.setdefault("mmpretrain.models.multimodal", ModuleType("mmpretrain.models.multimodal"))
 
 
 def _print_extra() -> int:

@@ -25,6 +25,7 @@ from bddzoo.engines.openmmlab import (
     distribution_version,
     install_engines_hint,
     installed_packages,
+    leave_out_language_models,
     line_in_use,
 )
 from bddzoo.errors import MissingError
@@ -68,6 +69,7 @@ def ensure_ops() -> str:
     # PyTorch's advice to mmdet's authors, whose anchors and priors call it so.
     warnings.filterwarnings("ignore", message="torch.meshgrid")
     check_one_line()
+    leave_out_language_models()
     if present is not None or _load_compiled():
         admit_mmcv_2_2()
         return "mmcv"

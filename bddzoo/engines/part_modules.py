@@ -207,15 +207,24 @@ def _build_from_library(scope: str, config: dict[str, Any]) -> nn.Module:
     if any(name.startswith("mmpretrain.") for name in types_of(config)):
         libraries.append("mmpretrain")
     for library in libraries:
-        try:
-            import_module(f"{library}.models")
-        except (
-            ImportError,
-            AssertionError,
-        ) as error:  # OpenMMLab's own packages assert each other's versions
-            text = " ".join(str(error).split())
-            raise MissingError(f"cannot import {library}: {text}", hint=install_engines_hint()) from error
+        import_models(library)
     return _from_registry(scope, config)
+
+
+def import_models(library: str) -> None:
+    """Import all models of mmseg, mmdet or mmpretrain, as upstream does.
+
+    Raises:
+        MissingError: The import fails.
+    """
+    ensure_ops()
+    try:
+        import_module(f"{library}.models")
+    except (
+        Exception
+    ) as error:  # they assert each other's versions, and meet releases they were not written for
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise MissingError(f"cannot import {library}: {text}", hint=install_engines_hint()) from error
 
 
 def _from_registry(scope: str, config: dict[str, Any]) -> nn.Module:

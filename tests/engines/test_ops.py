@@ -240,15 +240,20 @@ def test_compiled_mmcv_goes_first_if_it_works(tmp_path, body, reason):
         assert warning == "None"
 
 
+def write_package(folder, name, version, body=""):
+    """A package as pip leaves it: code and metadata."""
+    info = folder / f"{name}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (folder / name).mkdir()
+    (folder / name / "__init__.py").write_text(body)
+
+
 @pytest.mark.skipif(line_in_use() is not OPENMMLAB, reason="only OpenMMLab's own packages refuse mmcv 2.2")
 def test_mmcv_2_2_is_not_refused(tmp_path):
     """A later mmcv over the installed one: its metadata, and the version that it says."""
-    info = tmp_path / "mmcv-2.2.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mmcv\nVersion: 2.2.0\n")
-    (tmp_path / "mmcv").mkdir()
     folder = find_spec("mmcv").submodule_search_locations[0]
-    (tmp_path / "mmcv" / "__init__.py").write_text(f"__path__ = [{folder!r}]\n__version__ = '2.2.0'\n")
+    write_package(tmp_path, "mmcv", "2.2.0", f"__path__ = [{folder!r}]\n__version__ = '2.2.0'\n")
     said = python(
         """
         from bddzoo.engines.load import build_network
@@ -263,6 +268,52 @@ def test_mmcv_2_2_is_not_refused(tmp_path):
         PYTHONPATH=str(tmp_path),
     )
     assert said.split() == ["True", "True", "2.2.0"]
+
+
+def test_mmdet_is_imported_beside_transformers_5(tmp_path):
+    """mmpretrain's language models look for names in transformers that its fifth release no longer has."""
+    any_class = """
+        class PreTrainedModel: from_pretrained = _from_config = print
+        PreTrainedModel.config_class = PreTrainedModel
+        def __getattr__(name):
+            if name == "__path__": raise AttributeError
+            return type(name, (PreTrainedModel,), {})
+        """
+    write_package(tmp_path, "transformers", "5.17.0", textwrap.dedent(any_class))
+    auto = tmp_path / "transformers" / "models" / "auto"
+    auto.mkdir(parents=True)
+    (auto / "auto_factory.py").write_text("class _BaseAutoModelClass: pass")
+    said = python(
+        """
+        from bddzoo.engines.part_modules import import_models
+        for library in ("mmdet", "mmseg", "mmpretrain"):
+            import_models(library)
+        from mmpretrain.registry import MODELS
+        print(MODELS.get("mmpretrain.ConvNeXt").__name__)
+        """,
+        PYTHONPATH=str(tmp_path),
+    )
+    assert said == "ConvNeXt"
+
+
+@pytest.mark.parametrize("error", ["TypeError('of another release')", "ImportError('of another release')"])
+def test_a_library_that_cannot_be_imported_is_no_damaged_golden(tmp_path, error):
+    write_package(tmp_path, "shapely", "9.0.0", f"raise {error}")
+    said = python(
+        """
+        from bddzoo.engines.selftest.folder import GoldenFolder, packaged
+        from bddzoo.engines.selftest.run import Selftest
+        from bddzoo.errors import MissingError
+        import torch
+        with packaged() as folder:
+            try:
+                list(Selftest(GoldenFolder(folder), [], torch.device("cpu"), None).operators())
+            except MissingError as error:
+                print(error.message)
+        """,
+        PYTHONPATH=str(tmp_path),
+    )
+    assert said == "cannot import mmdet: of another release"
 
 
 def test_compiled_mmcv_gets_features_as_it_reads_them(tmp_path):

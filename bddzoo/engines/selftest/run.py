@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.engines.load import build_network, full_float32, make_runner, put_on
-from bddzoo.engines.ops import ensure_ops
+from bddzoo.engines.part_modules import import_models
 from bddzoo.engines.recipe import recipe_state, state_sha256
 from bddzoo.engines.registry_config import expand, is_buildable
 from bddzoo.engines.selftest.arithmetic import Judge, judge
@@ -77,7 +77,7 @@ class Selftest:
 
     def operators(self) -> Iterator[CheckResult]:
         """Check every operator golden of the folder."""
-        ensure_ops()
+        import_models("mmdet")
         from bddzoo.engines.selftest.operators import check_operator
 
         for name, path in self.folder.operators().items():
