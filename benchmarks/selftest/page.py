@@ -22,10 +22,13 @@ from bddzoo.inference.preprocess import prepare
 from bddzoo.registry import load_registry
 
 RESULTS = Path(__file__).parent / "results"
-ORDER = ("default", "AVX2", "SSE4.1", "AVX-512", "oneDNN off", "2 threads", "float64", "TF32", "bfloat16")
+ORDER = (
+    *("default", "AVX2", "SSE4.1", "AVX-512", "oneDNN off", "2 threads"),
+    *("float64", "TF32", "bfloat16", "NVIDIA H200"),
+)
 DISCRETE = ("class map", "unpaired")
 # Of a kind of its own, with limits of their own.
-OTHER_UNITS = ("boxes", "scores", "float32", "equal", "differs")
+OTHER_UNITS = ("boxes", "scores", "mask areas", "panoptic map", "float32", "equal", "differs")
 
 
 def main() -> int:
@@ -129,9 +132,11 @@ Measured by `python benchmarks/selftest/noise.py` over {goldens} goldens
 ({counts}):
 the largest deviation, of the network as it is and as `eval` and `predict` tune it for a CPU. AVX2, SSE4.1,
 AVX-512: what oneDNN, PyTorch and, for SSE4.1, MKL may use. TF32 and bfloat16: the operands of all products
-rounded; the verdict is that of float64. Decisions that differ without a near-tie: {flips}. Goldens of a
-folder that were not measured so have the noise of their index, which was measured on the software of that
-time; what it lacks counts as {usual}.
+rounded; the verdict is that of float64. NVIDIA H200: `bddzoo selftest --golden bddzoo/engines/golden
+--device cuda --format json` in float32, with PyTorch 2.11.0, CUDA 13.0 and torchvision 0.26.0; nothing had
+to be compared again in float64, and the limits are those of CPUs. Decisions that differ without a
+near-tie: {flips}. Goldens of a folder that were not measured so have the noise of their index, which was
+measured on the software of that time; what it lacks counts as {usual}.
 """
 
 MISTAKES = """
