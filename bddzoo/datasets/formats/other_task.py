@@ -138,7 +138,7 @@ def refuse_other_task(task: str, *sides: JsonFrames | Source, stills: bool = Fal
             fitting += f" ({', '.join(strange)})" if strange and isinstance(side, JsonFrames) else ""
             raise MissingError(
                 f"{path} holds labels of {fitting}, not of {task}",
-                hint="name its task with -t, or give another file",
+                hint="give another file, or its task with -t where this command has it",
             )
         names = (_MASKED | _BOXED).get(task)
         if held.what and not tasks and names and isinstance(side, JsonFrames) and not held.what & set(names):
