@@ -12,8 +12,7 @@ import click
 from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
 from bddzoo.cli.output import field_text, number
-from bddzoo.cli.select import Selection
-from bddzoo.cli.weights import kind_of, recipe_or_weights
+from bddzoo.cli.select import Selection, kind_of, recipe_or_weights
 from bddzoo.errors import BddzooError, ExitCode, MissingError, UsageError
 from bddzoo.files import format_size
 from bddzoo.text import picked
@@ -121,20 +120,13 @@ def command(
     time is up. Detectors' second stage gets the largest number of proposals, whatever the image shows.
     What disturbed the machine is named in the record.
     """
-    from bddzoo.engines.registry_config import is_buildable, network_of
     from bddzoo.inference.load import check_device_name
     from bddzoo.inference.runtimes import RUNTIMES
     from bddzoo.results import check_root, default_root
     from bddzoo.runs.bench import BenchOptions, BenchTarget
 
     check_device_name(device)
-    chosen = selection.models(app)
-    models = [model for model in chosen if is_buildable(model) and model.protocol is not None]
-    if not models:
-        network_of(chosen[0])
-        raise UsageError("none of these models can be run", hint="'bddzoo info MODEL' says why")
-    if len(models) < len(chosen):
-        app.warn(f"{len(chosen) - len(models)} models cannot be run and are left out")
+    models = _runnable(app, selection.models(app))
     if paired and len(models) < 2:
         raise UsageError("--paired compares models", hint="name two")
     root = default_root(results)
@@ -153,24 +145,21 @@ def command(
 
     obtain = recipe_or_weights(app, weights, sources, offline=offline)
 
-    def subject(model: Model) -> BenchTarget:
-        return BenchTarget(model, obtain(model), kind)
-
     groups = [models] if paired else [[model] for model in models]
     records: list[SpeedRecord] = []
     failed: list[BddzooError] = []
     try:
         for group in groups:
             for options in planned:
-                known = (
-                    [] if force or paired or kind == "file" else _known(app, root, group[0], options, kind)
-                )
+                again = force or paired or kind == "file"
+                known = [] if again else _known(app, root, group[0], options, kind)
                 if known:
                     app.say(f"{group[0].id}: measured before: {known[-1].path}")
                     records.append(known[-1].record)
                     continue
                 try:
-                    records += _measure(app, root, [subject(model) for model in group], options)
+                    subjects = [BenchTarget(model, obtain(model), kind) for model in group]
+                    records += _measure(app, root, subjects, options)
                 except BddzooError as error:
                     if len(groups) * len(planned) == 1:
                         raise
@@ -179,6 +168,23 @@ def command(
     finally:  # after Ctrl-C, too
         _show(app, records, paired=paired)
     return int(failed[0].exit_code if failed else ExitCode.OK)
+
+
+def _runnable(app: App, chosen: Sequence[Model]) -> list[Model]:
+    """The models that can be run; says how many cannot.
+
+    Raises:
+        BddzooError: None can; it says why.
+    """
+    from bddzoo.engines.registry_config import is_buildable, network_of
+
+    models = [model for model in chosen if is_buildable(model) and model.protocol is not None]
+    if not models:
+        network_of(chosen[0])
+        raise UsageError("none of these models can be run", hint="'bddzoo info MODEL' says why")
+    if len(models) < len(chosen):
+        app.warn(f"{len(chosen) - len(models)} models cannot be run and are left out")
+    return models
 
 
 def _check_words(option: str, words: Sequence[str], known: Collection[str]) -> None:

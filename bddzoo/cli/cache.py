@@ -1,30 +1,26 @@
-"""`bddzoo cache`: list, verify and clean the cache; move it between machines."""
+"""`bddzoo cache` and `bundle`: list, verify and clean the cache; files for other machines."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from bddzoo.artifacts import Cache
+from bddzoo.artifacts import Cache, Fetcher
 from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, CommandGroup
 from bddzoo.cli.output import check_target
 from bddzoo.cli.progress import Bar
-from bddzoo.cli.select import Selection, parse_kinds
-from bddzoo.errors import ExitCode, MissingError, UsageError
+from bddzoo.cli.select import Selection, check_prefix, files_of, parse_kinds
+from bddzoo.errors import BddzooError, ExitCode, MissingError, UsageError
 from bddzoo.files import explain, format_size
-from bddzoo.text import number_of
+from bddzoo.text import number_of, picked
 
 if TYPE_CHECKING:
-    from bddzoo.artifacts import Cache, Entry
-
-
-def open_cache(app: App) -> Cache:
-    """The cache of this run."""
-    return Cache(app.cache_dir)
+    from bddzoo.artifacts import Entry
 
 
 def select_entries(app: App, cache: Cache, selection: Selection, *, needed: bool = True) -> list[Entry]:
@@ -59,20 +55,12 @@ def export(
 
     Every file is hashed on the way. 'bddzoo bundle' also adds the registry's part and licence notes.
     """
-    from bddzoo.artifacts.bundle import check_target as check_bundle_target
-    from bddzoo.artifacts.bundle import write_bundle
-
-    cache = open_cache(app)
+    cache = Cache(app.cache_dir)
     entries = select_entries(app, cache, selection)
     if not entries:
         raise MissingError(f"the cache {cache.root} is empty", hint="fetch something first")
-    check_bundle_target(out)
-    check_target(out, force)
-    try:
-        with Bar(app, "writing", sum(e.size_bytes for e in entries)) as bar:
-            size = write_bundle(out, cache, entries, each=bar.advance)
-    except OSError as error:
-        raise explain(error, f"writing {out}", "choose another FILE") from error
+    _check_bundle(out, force)
+    size = _write_bundle(app, out, cache, entries)
     if app.json:
         app.data_json({"file": out, "size_bytes": size, "files": len(entries)})
     else:
@@ -95,7 +83,7 @@ def import_(
     """Take the files of exports or bundles into the cache; each is hashed before it gets its name."""
     from bddzoo.artifacts.bundle import Bundle, import_file
 
-    cache = open_cache(app)
+    cache = Cache(app.cache_dir)
     taken: list[Entry] = []
     for file in files:
         bundle = Bundle(file)
@@ -136,7 +124,7 @@ Examples:
 )
 def ls(app: App, *, selection: Selection = opt.SELECTION) -> None:
     """List what the cache holds."""
-    cache = open_cache(app)
+    cache = Cache(app.cache_dir)
     rows = []
     for entry in select_entries(app, cache, selection, needed=False):
         path = cache.path_of(entry)
@@ -181,7 +169,7 @@ def verify(
     """
     from bddzoo.artifacts.maintain import check_cache
 
-    cache = open_cache(app)
+    cache = Cache(app.cache_dir)
     total = sum({cache.path_of(e): e.size_bytes for e in cache.entries()}.values())
     with Bar(app, "verifying", total) as bar:
         findings = check_cache(cache, jobs, bar.advance)
@@ -233,7 +221,7 @@ def rm(
     """Remove files of models. Asks first on a terminal; without one, --yes is needed."""
     from bddzoo.artifacts.maintain import remove_all, remove_entries
 
-    cache = open_cache(app)
+    cache = Cache(app.cache_dir)
     if not selection.given:
         raise UsageError("no model given", hint="name a model or pattern, or give --all")
     whole = selection.everything and not selection.patterns and not selection.filtered and not what
@@ -289,7 +277,7 @@ def gc(
     """
     from bddzoo.artifacts.maintain import DAY_S, collect_garbage
 
-    cache = open_cache(app)
+    cache = Cache(app.cache_dir)
     try:
         removed = collect_garbage(cache, older_than * DAY_S, dry_run=True)
         if removed and not dry_run:
@@ -308,3 +296,86 @@ def gc(
 
 command.add_command(export)
 command.add_command(import_)
+
+
+@opt.command(
+    epilog="""\b
+Examples:
+  bddzoo bundle fcn_r50-d8_512x1024_40k_sem_seg_bdd100k -o fcn.zip
+  bddzoo bundle 'mask_rcnn*' --what weights,config -o mask_rcnn.zip
+  bddzoo fetch 'mask_rcnn*' --from mask_rcnn.zip --offline --verify
+"""
+)
+def bundle(
+    app: App,
+    *,
+    selection: Selection = opt.SELECTION_OR_ALL,
+    out: Path = opt.out_file("Zip file to write."),
+    force: bool = opt.FORCE,
+    what: tuple[str, ...] = opt.WHAT,
+    sources: tuple[str, ...] = opt.FROM,
+    offline: bool = opt.OFFLINE,
+    verify: bool = opt.VERIFY,
+    accept_prefix: bool = opt.ACCEPT_PREFIX,
+    jobs: int = opt.jobs("Files at the same time.", default=4, most=64),
+) -> None:
+    """Write models into one FILE for machines without a network.
+
+    It holds the files, their digests, the part of the registry that they need, and what is known of
+    their licences. What the cache lacks is fetched first. On the other machine:
+    'bddzoo fetch MODEL --from FILE --offline'.
+    """
+    from bddzoo.artifacts.fetcher import fetch_all
+    from bddzoo.cli.progress import make_reporter
+    from bddzoo.registry.edit import licence_notes, slice_registry
+    from bddzoo.registry.reader import read_text
+
+    check_prefix(verify, accept_prefix)
+    models = selection.models(app)
+    todo = files_of(models, parse_kinds(what))
+    _check_bundle(out, force)
+    cache = Cache(app.cache_dir)
+    reporter = make_reporter(app, len(todo))
+    fetcher = Fetcher(
+        cache, sources, offline=offline, jobs=jobs, progress=reporter, accept_prefix=accept_prefix
+    )
+    with reporter:
+        outcomes = fetch_all(fetcher, todo, verify)
+    errors: list[BddzooError] = [o.error for o in outcomes if o.error is not None]
+    for error in errors[:-1]:
+        app.error(error.message, hint=error.hint)
+    if errors:
+        raise errors[-1]
+    entries = [e for job in todo if (e := cache.entry(job.model.id, job.kind)) is not None]
+    held = {e.model for e in entries}
+    texts = {"LICENCES.txt": licence_notes(m for m in models if m.id in held)}
+    if app.registry.path is not None:
+        texts["registry.yaml"] = slice_registry(read_text(app.registry.path), held)
+    size = _write_bundle(app, out, cache, entries, texts)
+    if app.json:
+        files = [picked(e, "model kind name sha256") for e in entries]
+        app.data_json({"path": out, "size_bytes": size, "files": files})
+    else:
+        count = f"{number_of(len(entries), 'file')} of {number_of(len(held), 'model')}"
+        app.data(f"{out}  {format_size(size)}  {count}")
+
+
+def _check_bundle(out: Path, force: bool) -> None:
+    """Refuse a file that cannot be written to, or is to stay, before anything is fetched."""
+    from bddzoo.artifacts.bundle import check_target as check_kind
+
+    check_kind(out)
+    check_target(out, force)
+
+
+def _write_bundle(
+    app: App, out: Path, cache: Cache, entries: Sequence[Entry], texts: Mapping[str, str] | None = None
+) -> int:
+    """Write files of the cache into one; returns its size in bytes."""
+    from bddzoo.artifacts.bundle import write_bundle
+
+    try:
+        with Bar(app, "writing", sum(e.size_bytes for e in entries)) as bar:
+            return write_bundle(out, cache, entries, texts, each=bar.advance)
+    except OSError as error:
+        raise explain(error, f"writing {out}", "choose another -o FILE") from error

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,14 @@ import click
 
 from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, Folder, Named
-from bddzoo.cli.select import Selection, dataset_of, find_data, under_protocol
+from bddzoo.cli.progress import Bar
+from bddzoo.cli.select import Selection, dataset_of, find_data, under_protocol, weights_from
 from bddzoo.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
     from bddzoo.registry.model import Model
     from bddzoo.results.links import Link, ModelCheck
+    from bddzoo.runs.evidence import EvidenceChecker
 
 LINK_NAMES = ("registry", "scores", "predictions", "weights")
 MATRIX_LIMIT = 256
@@ -82,11 +85,8 @@ def command(
     All links that the zoo has published something for are tested, unless --link or one of the options that
     name what to look at says which. One that cannot be looked at is `missing`, never a pass.
     """
-    from bddzoo.cli.progress import Bar
-    from bddzoo.cli.weights import weights_from
     from bddzoo.engines.ops import warn_of_mmcv
     from bddzoo.reports.checks import read_checks
-    from bddzoo.results.links import LINKS, ModelCheck
     from bddzoo.runs.evidence import EvidenceChecker
 
     if merge is not None:
@@ -100,45 +100,59 @@ def command(
         raise UsageError("--from-scores and --predictions are files of one model", hint="name one model")
     if run_now:
         warn_of_mmcv()
-    given: dict[Link, object] = {
-        "registry": documents,
-        "scores": from_scores,
-        "predictions": predictions,
-        "weights": run_now,
-    }
-    asked = links or (tuple(n for n in LINKS if given[n]) if from_scores or predictions or run_now else LINKS)
-    options = run.options()
-    checks: list[ModelCheck] = []
-    roots: dict[str, Path | None] = {}
     with Bar(app, "checking") as bar:
-        for number, model in enumerate(models, start=1):
-            dataset = dataset_of(model)
-            if dataset not in roots:
-                roots[dataset] = find_data(app, data, dataset)
-            checker = EvidenceChecker(
-                weights=weights_from(app, None, sources, offline=run.offline, accept_prefix=accept_prefix),
-                warn=bar.warn,
-                command=["bddzoo", *sys.argv[1:]],
-                data=roots[dataset],
-                documents=documents,
-                from_scores=from_scores,
-                from_preds=predictions,
-                from_weights=run_now,
-                sources=sources,
-                offline=run.offline,
-                cache=app.cache_dir,
-                options=options,
-                results=results,
-                accept_prefix=accept_prefix,
-            )
-            bar.step(f"checking {model.id}")
-            tested = under_protocol(app, model, run.protocol)
-            found = tuple(checker.check(tested, n) for n in LINKS if n in asked)
-            if not links:  # nobody asked for a link that the zoo gives nothing for
-                found = tuple(link for link in found if link.published) or found
-            checks.append(ModelCheck(model.id, model.zoo.id, found))
-            bar.update(number, len(models))
+        checker = EvidenceChecker(
+            weights=weights_from(app, None, sources, offline=run.offline, accept_prefix=accept_prefix),
+            warn=bar.warn,
+            command=["bddzoo", *sys.argv[1:]],
+            documents=documents,
+            from_scores=from_scores,
+            from_preds=predictions,
+            from_weights=run_now,
+            sources=sources,
+            offline=run.offline,
+            cache=app.cache_dir,
+            options=run.options(),
+            results=results,
+            accept_prefix=accept_prefix,
+        )
+        checks = list(_check_all(app, bar, models, checker, links, data, run.protocol))
     return _report(app, checks)
+
+
+def _check_all(
+    app: App,
+    bar: Bar,
+    models: Sequence[Model],
+    checker: EvidenceChecker,
+    links: tuple[Link, ...],
+    data: Path | None,
+    protocol: str | None,
+) -> Iterator[ModelCheck]:
+    """Check the models, each on its own data set."""
+    from bddzoo.results.links import LINKS, ModelCheck
+
+    given: dict[Link, object] = {
+        "registry": checker.documents,
+        "scores": checker.from_scores,
+        "predictions": checker.from_preds,
+        "weights": checker.from_weights,
+    }
+    one_named = checker.from_scores or checker.from_preds or checker.from_weights
+    asked = links or (tuple(n for n in LINKS if given[n]) if one_named else LINKS)
+    roots: dict[str, Path | None] = {}
+    for number, model in enumerate(models, start=1):
+        dataset = dataset_of(model)
+        if dataset not in roots:
+            roots[dataset] = find_data(app, data, dataset)
+        bar.step(f"checking {model.id}")
+        tested = under_protocol(app, model, protocol)
+        own = replace(checker, data=roots[dataset])
+        found = tuple(own.check(tested, n) for n in LINKS if n in asked)
+        if not links:  # nobody asked for a link that the zoo gives nothing for
+            found = tuple(link for link in found if link.published) or found
+        yield ModelCheck(model.id, model.zoo.id, found)
+        bar.update(number, len(models))
 
 
 def _print_matrix(app: App, models: Sequence[Model]) -> int:

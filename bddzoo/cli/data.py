@@ -1,4 +1,4 @@
-"""`bddzoo data`: make the synthetic mini set; check a data set."""
+"""`bddzoo data` and `convert-labels`: make the synthetic mini set, check a data set, convert labels."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bddzoo.cli import options as opt
-from bddzoo.cli.app import App, CommandGroup
+from bddzoo.cli.app import App, CommandGroup, Named
+from bddzoo.cli.output import check_target
 from bddzoo.cli.select import need_data
 from bddzoo.errors import ExitCode, MissingError, UsageError, install_hint
-from bddzoo.text import picked
+from bddzoo.text import number_of, picked
 
 if TYPE_CHECKING:
     from bddzoo.datasets.doctor import DataReport, SplitReport
+
 
 TASKS = ("sem_seg", "ins_seg", "drivable", "det", "pan_seg", "tagging")
 SPLITS = ("train", "val", "test")
@@ -180,3 +182,53 @@ def _cells(split: SplitReport) -> tuple[object, ...]:
         split.attributes,
         sizes or "-",
     )
+
+
+FORMAT = click.Choice(("masks", "bitmasks", "rle", "boxes", "coco", "color"))
+
+
+@opt.command(
+    epilog="""\b
+Examples:
+  bddzoo convert-labels -t sem_seg -l masks/val --to rle -o val.json
+  bddzoo convert-labels -t ins_seg -l out/bitmasks --to coco -o ins.json \\
+      --score-file out/score.json
+  bddzoo convert-labels -t sem_seg -l val.json --to color -o colormaps
+  bddzoo convert-labels -t det -l det_val.json --to coco -o det_coco.json
+"""
+)
+def convert_labels(
+    app: App,
+    *,
+    task: str = opt.task_of("sem_seg", "drivable", "ins_seg", "det"),
+    labels: Path = opt.LABELS,
+    to: str = opt.option("--to", type=FORMAT, required=True, help="Format to write."),
+    out: Path = opt.out_either("Folder (PNGs) or file (JSON) to write."),
+    force: bool = opt.FORCE,
+    input_format: str | None = opt.option(
+        "--input-format", type=FORMAT, help="Format of the labels, where it cannot be guessed."
+    ),
+    score_file: Path | None = opt.option(
+        "--score-file",
+        type=Named(),
+        metavar="FILE",
+        help="Scores of bitmasks of detections: read with bitmasks, written when bitmasks are made.",
+    ),
+) -> None:
+    """Convert labels between masks, bitmasks, RLE JSON, boxes, COCO JSON and colour maps.
+
+    Bitmasks keep instance ids up to 65535 and all four attributes; in COCO files, crowd or ignored objects
+    are iscrowd and the attributes are kept next to it.
+    """
+    from bddzoo.cli.progress import Bar
+    from bddzoo.datasets.formats.convert import convert
+
+    check_target(out, force)
+    with Bar(app, "converting"):
+        done = convert(task, labels, out, to, origin=input_format, score_file=score_file)
+    for remark in done.remarks:
+        app.warn(remark)
+    if app.json:
+        app.data_json({"task": task, "from": done.kind, "to": to, "out": str(out), "frames": done.frames})
+    else:
+        app.say(f"{number_of(done.frames, 'frame')} from {done.kind} to {to}: {out}")

@@ -56,26 +56,27 @@ def keep_interrupts() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-# Group -> name -> (module, one line of help). A command's module is imported only when it runs.
+# Group -> name -> (module, one line of help). A command's module is imported only when it runs. It is called
+# `command` there, unless a name follows the module's.
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Start here": {
         "demo": ("bddzoo.cli.demo", "See the main job happen, without a GPU, weights or data."),
         "doctor": ("bddzoo.cli.doctor", "Report what this machine has, and what to do about the rest."),
-        "config": ("bddzoo.cli.config", "Show every setting, its value, and where it is from."),
+        "config": ("bddzoo.cli.doctor:config", "Show every setting, its value, and where it is from."),
     },
     "Choose and fetch": {
-        "list": ("bddzoo.cli.list", "List models: filter, sort, export."),
-        "info": ("bddzoo.cli.info", "Show everything that is known about models."),
+        "list": ("bddzoo.cli.models:list_", "List models: filter, sort, export."),
+        "info": ("bddzoo.cli.models:info", "Show everything that is known about models."),
         "fetch": ("bddzoo.cli.fetch", "Download and verify the files of models."),
-        "adopt": ("bddzoo.cli.adopt", "Take files that are on this machine already into the cache."),
-        "bundle": ("bddzoo.cli.bundle", "Write models into one file for machines without a network."),
+        "adopt": ("bddzoo.cli.fetch:adopt", "Take files that are on this machine already into the cache."),
+        "bundle": ("bddzoo.cli.cache:bundle", "Write models into one file for machines without a network."),
         "cache": ("bddzoo.cli.cache", "List, verify and clean the cache; move it."),
-        "convert": ("bddzoo.cli.convert", "Write weights as safetensors files."),
+        "convert": ("bddzoo.cli.export:convert", "Write weights as safetensors files."),
         "export": ("bddzoo.cli.export", "Write networks as ONNX or OpenVINO files, and prove them."),
     },
     "Run": {
         "eval": ("bddzoo.cli.eval", "Run models on their data sets, score them, judge the numbers."),
-        "predict": ("bddzoo.cli.predict", "Run models on your own images."),
+        "predict": ("bddzoo.cli.eval:predict", "Run models on your own images."),
         "bench": ("bddzoo.cli.bench", "Measure how fast models are on this device."),
         "sweep": ("bddzoo.cli.sweep", "Measure many models, one process each; resumable."),
         "selftest": ("bddzoo.cli.selftest", "Check that networks compute what upstream's software computed."),
@@ -84,7 +85,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "score": ("bddzoo.cli.score", "Score predictions on disk, as the official toolkit does."),
         "check": ("bddzoo.cli.check", "Test what stands behind reported numbers, link by link."),
         "results": ("bddzoo.cli.results", "Look at and compare the records of measurements."),
-        "pack": ("bddzoo.cli.pack", "Check and pack a test-set submission."),
+        "pack": ("bddzoo.cli.score:pack", "Check and pack a test-set submission."),
     },
     "Show": {
         "tables": ("bddzoo.cli.tables", "Render result tables, or check them for drift."),
@@ -95,7 +96,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Maintain": {
         "registry": ("bddzoo.cli.registry", "Check, edit, import and probe the registry."),
         "data": ("bddzoo.cli.data", "Make the synthetic mini data set; check a data set."),
-        "convert-labels": ("bddzoo.cli.convert_labels", "Convert labels from one format to another."),
+        "convert-labels": ("bddzoo.cli.data:convert_labels", "Convert labels from one format to another."),
     },
 }
 COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
@@ -124,7 +125,8 @@ class LazyGroup(click.Group):
         """Import and return a command, or None."""
         if cmd_name not in COMMANDS:
             return None
-        command = import_module(COMMANDS[cmd_name][0]).command
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(import_module(module), name or "command")
         assert isinstance(command, click.Command)
         return command
 

@@ -287,7 +287,7 @@ WEIGHTS = _path("--weights", metavar="FILE", help="Weights to use instead of the
 
 
 def weights_or_recipe(default: str) -> Any:
-    """Weights for what needs no trained ones; see `bddzoo.cli.weights.recipe_or_weights`."""
+    """Weights for what needs no trained ones; see `bddzoo.cli.select.recipe_or_weights`."""
     return option(
         "--weights",
         type=Named(),

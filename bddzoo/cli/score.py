@@ -1,4 +1,4 @@
-"""`bddzoo score`: predictions on disk against ground truth on disk."""
+"""`bddzoo score` and `pack`: predictions on disk, against ground truth or for a test server."""
 
 from __future__ import annotations
 
@@ -13,13 +13,56 @@ import click
 from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, Named
 from bddzoo.cli.output import check_target
+from bddzoo.cli.score_output import (
+    Extras,
+    check_targets,
+    compare_with,
+    csv_of,
+    headline,
+    json_of,
+    show,
+    write_json,
+)
 from bddzoo.datasets.classes import TASKS
 from bddzoo.datasets.sources import find_predictions
 from bddzoo.errors import UsageError
+from bddzoo.files import format_size
 from bddzoo.text import number_of
 
 if TYPE_CHECKING:
     from bddzoo.evaluation.options import Evaluation, Options
+
+
+EXTRAS = opt.gathered(
+    Extras,
+    by=opt.BY,
+    attributes=opt.ATTRIBUTES,
+    ci=opt.flag("--ci", help="Bootstrap 95% intervals over images."),
+    seed=opt.SEED,
+    against=opt.option(
+        "--against",
+        type=Named(),
+        metavar="PATH",
+        help="Say whether the predictions are better than these: paired bootstrap.",
+    ),
+    against_score_file=opt.option(
+        "--against-score-file",
+        type=Named(),
+        metavar="FILE",
+        help="Scores of the bitmasks in --against (ins_seg).",
+    ),
+    worst=opt.WORST,
+    errors=opt.flag("--errors", help="Say what is wrong with detections, and what each kind costs (TIDE)."),
+    calibration=opt.flag(
+        "--calibration", help="Say whether scores of detections are the share that is right (ECE)."
+    ),
+    plots=opt.option(
+        "--plots",
+        type=Named(),
+        metavar="DIR",
+        help="Draw confusion matrix, or precision-recall curves and reliability diagram.",
+    ),
+)
 
 
 @opt.command(
@@ -68,35 +111,7 @@ def command(
         default="bddzoo",
         help="official runs the installed bdd100k toolkit itself (the oracle extra).",
     ),
-    by: tuple[tuple[str, ...], ...] = opt.BY,
-    attributes: Path | None = opt.ATTRIBUTES,
-    ci: bool = opt.flag("--ci", help="Bootstrap 95% intervals over images."),
-    seed: int = opt.SEED,
-    against: Path | None = opt.option(
-        "--against",
-        type=Named(),
-        metavar="PATH",
-        help="Say whether the predictions are better than these: paired bootstrap.",
-    ),
-    against_score_file: Path | None = opt.option(
-        "--against-score-file",
-        type=Named(),
-        metavar="FILE",
-        help="Scores of the bitmasks in --against (ins_seg).",
-    ),
-    worst: int | None = opt.WORST,
-    errors: bool = opt.flag(
-        "--errors", help="Say what is wrong with detections, and what each kind costs (TIDE)."
-    ),
-    calibration: bool = opt.flag(
-        "--calibration", help="Say whether scores of detections are the share that is right (ECE)."
-    ),
-    plots: Path | None = opt.option(
-        "--plots",
-        type=Named(),
-        metavar="DIR",
-        help="Draw confusion matrix, or precision-recall curves and reliability diagram.",
-    ),
+    extras: Extras = EXTRAS,
     allow_partial: bool = opt.flag(
         "--allow-partial", help="Score the frames that can be scored; marks the result."
     ),
@@ -109,84 +124,43 @@ def command(
     """
     # Scoring multiplies no large matrices, and a pool of threads for it takes longer to start than NumPy.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from bddzoo.cli.score_output import Extras, check_targets, csv_of, json_of, show, write_json
-    from bddzoo.evaluation.options import DETECTED, Options
+    from bddzoo.evaluation.options import Options
 
-    keys = [key for names in by for key in names]
-    if bool(keys) != bool(attributes):
-        raise UsageError("--by and --attributes go together")
-    more_asked = keys or ci or worst or errors or calibration or plots or against or allow_partial or lenient
-    if evaluator == "official" and more_asked:
-        raise UsageError("--evaluator official gives no more than its result", hint="leave it out")
-    if (errors or calibration) and task not in DETECTED:
-        raise UsageError(
-            "--errors and --calibration are about detections", hint="they go with -t " + " or ".join(DETECTED)
-        )
-    if score_file and task not in ("ins_seg", "tagging"):
-        raise UsageError("--score-file goes with -t ins_seg: scores of bitmasks", hint="leave it out")
-    if attribute and task != "tagging":
-        raise UsageError("--attribute goes with -t tagging")
-    if task == "tagging" and (score_file or compat == "official" or evaluator == "official"):
-        raise UsageError(
-            "the official toolkit has no evaluation of tagging",
-            hint="leave out --score-file, --compat and --evaluator",
-        )
-    if dataset and (task != "sem_seg" or score_file or compat == "official" or evaluator == "official"):
-        raise UsageError(
-            "--dataset scores label PNGs of sem_seg by openseg.pytorch's definition",
-            hint="leave out --score-file, --compat and --evaluator, which are about BDD100K",
-        )
-    if against_score_file and not against:
-        raise UsageError("--against-score-file goes with --against")
+    bare = extras == Extras(seed=extras.seed) and not allow_partial and not lenient
+    _refuse(task, dataset, score_file, attribute, compat == "official", evaluator == "official", bare)
+    extras.check(task)
     options = Options(
         official=compat == "official",
         allow_partial=allow_partial,
         lenient=lenient,
         workers=jobs or min(4, os.cpu_count() or 1),
-        errors=errors,
+        errors=extras.errors,
         attribute=attribute,
     )
     result, score_file = find_predictions(predictions, task, score_file)
-    extras: dict[str, Any] = {}
     # Before the long work: a mistake in it should not cost a whole evaluation.
-    check_targets(out, plots)
-    if out:
-        check_target(out, force)
-    if plots:
-        check_target(plots, force, "--plots")
-    known: dict[str, dict[str, str]] = {}
-    if attributes:
-        from bddzoo.datasets.attributes import predicted, read_attribute_files
-        from bddzoo.evaluation.slices import check_keys
-
-        known = read_attribute_files(attributes)
-        check_keys(known, keys)
-        if marked := predicted(known, keys):
-            extras["predicted_attributes"] = marked
+    check_targets(out, extras.plots, force)
+    more: dict[str, Any] = {}
+    known = extras.read_attributes(app, more)
     if evaluator == "official":
-        found = _ask_toolkit(task, gt, result, score_file, extras)
+        found = _ask_toolkit(task, gt, result, score_file, more)
     else:
         found = _evaluate(app, task, dataset, gt, result, score_file, options)
     for line in found.warnings:
         app.warn(line)
-    for key in extras.get("predicted_attributes", ()):
-        app.warn(f"{key} of {attributes} is what a network predicted, not a label")
-    more = Extras(keys, known, ci, seed, worst, calibration, plots)
-    blocks = more.add(found, extras)
-    if against:
-        from bddzoo.cli.score_output import compare_with
-
-        their_result, their_scores = find_predictions(against, task, against_score_file)
+    blocks = extras.add(found, known, more)
+    if extras.against:
+        their_result, their_scores = find_predictions(extras.against, task, extras.against_score_file)
         plain = replace(options, errors=False)
         other = _evaluate(app, task, dataset, gt, their_result, their_scores, plain)
         for line in other.warnings:
             app.warn(f"--against: {line}")
-        blocks.append(compare_with(found, other, against, seed, extras))
+        blocks.append(compare_with(found, other, extras.against, extras.seed, more))
     if out:
-        write_json(out, json_of(found, options, extras))
+        write_json(out, json_of(found, options, more))
         app.say(f"wrote {out}")
     if app.json:
-        app.data_json(json_of(found, options, extras))
+        app.data_json(json_of(found, options, more))
     elif app.format == "csv":
         app.data(csv_of(found.scores))
     else:
@@ -194,6 +168,35 @@ def command(
         for block in blocks:
             app.data(block)
     _tell_differences(app, found)
+
+
+def _refuse(
+    task: str,
+    dataset: str | None,
+    score_file: Path | None,
+    attribute: str | None,
+    compat_official: bool,
+    toolkit: bool,
+    bare: bool,
+) -> None:
+    """Say which options do not go together; `bare` is a result without anything more."""
+    if toolkit and not bare:
+        raise UsageError("--evaluator official gives no more than its result", hint="leave it out")
+    if score_file and task not in ("ins_seg", "tagging"):
+        raise UsageError("--score-file goes with -t ins_seg: scores of bitmasks", hint="leave it out")
+    if attribute and task != "tagging":
+        raise UsageError("--attribute goes with -t tagging")
+    about_bdd100k = score_file or compat_official or toolkit
+    if task == "tagging" and about_bdd100k:
+        raise UsageError(
+            "the official toolkit has no evaluation of tagging",
+            hint="leave out --score-file, --compat and --evaluator",
+        )
+    if dataset and (task != "sem_seg" or about_bdd100k):
+        raise UsageError(
+            "--dataset scores label PNGs of sem_seg by openseg.pytorch's definition",
+            hint="leave out --score-file, --compat and --evaluator, which are about BDD100K",
+        )
 
 
 def _evaluate(
@@ -245,8 +248,64 @@ def _tell_differences(app: App, found: Evaluation) -> None:
             "this is not a score of the whole set"
         )
     if found.official is not None:
-        from bddzoo.cli.score_output import headline
-
         app.warn(f"--compat official would give {headline(found.official)}: {found.official_note}")
     elif found.official_note:
         app.warn(found.official_note)
+
+
+@opt.command(
+    epilog="""\b
+Examples:
+  bddzoo pack -t sem_seg -r predictions/ -i images/10k/test -o submission.zip
+  bddzoo pack -t ins_seg -r predictions/ins_seg.json -o submission.zip
+  bddzoo pack -t det -r predictions/ -i images/100k/test -o submission.zip
+"""
+)
+def pack(
+    app: App,
+    *,
+    task: str = opt.task_of(
+        "sem_seg", "drivable", "ins_seg", "pan_seg", "det", "tagging", help="What was predicted."
+    ),
+    predictions: Path = opt.PREDICTIONS,
+    out: Path = opt.out_file("Zip file to write."),
+    force: bool = opt.FORCE,
+    score_file: Path | None = opt.SCORE_FILE,
+    images: Path | None = opt.IMAGES,
+    count: int | None = opt.option(
+        "--count",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Frames expected. Default: those of BDD100K's test set.",
+    ),
+    jobs: int | None = opt.jobs("Threads. [default: one for each core, at most 4]"),
+) -> None:
+    """Check predictions of a test set as the server would, and pack them.
+
+    Names, number of frames, sizes, values and categories, scores, and overlaps are checked before anything
+    is written. Where to submit it is said.
+    """
+    from bddzoo.evaluation.submission import pack
+
+    check_target(out, force)
+    predictions, score_file = find_predictions(predictions, task, score_file)
+    workers = jobs or min(4, os.cpu_count() or 1)
+    packed = pack(task, predictions, out, score_file=score_file, images=images, count=count, workers=workers)
+    servers = list(dict.fromkeys(s.server for s in app.registry.sections if s.task == task and s.server))
+    if app.json:
+        app.data_json(
+            {
+                "task": task,
+                "out": str(out),
+                "frames": packed.frames,
+                "size_bytes": packed.size_bytes,
+                "servers": servers,
+            }
+        )
+    else:
+        size = format_size(packed.size_bytes)
+        app.say(f"{number_of(packed.frames, 'frame')} in {number_of(packed.files, 'file')}, {size}: {out}")
+        for server in servers:
+            app.say(f"submit it at {server}")
+        if not servers:
+            app.say(f"no zoo names a server for {task}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.cli.app import App, json_text
-from bddzoo.cli.output import number, table, wrapped
+from bddzoo.cli.output import check_target, number, table, wrapped
 from bddzoo.errors import MissingError, UsageError, install_hint
 from bddzoo.files import write_bytes
 from bddzoo.text import csv_table, number_of
@@ -41,12 +41,12 @@ def json_of(found: Evaluation, options: Options, extras: dict[str, Any]) -> dict
     return out
 
 
-def check_targets(out_file: Path | None, plots: Path | None) -> None:
+def check_targets(out_file: Path | None, plots: Path | None, force: bool) -> None:
     """Refuse places that cannot be written to, before the long work.
 
     Raises:
         MissingError: A folder where a file should be written, or the reverse.
-        UsageError: There is nothing to draw with.
+        UsageError: There is nothing to draw with, or what is there is to stay.
     """
     from importlib.util import find_spec
 
@@ -56,6 +56,10 @@ def check_targets(out_file: Path | None, plots: Path | None) -> None:
         raise MissingError(f"cannot write into {plots}: it is not a folder")
     if plots and find_spec("matplotlib") is None:
         raise UsageError("--plots needs matplotlib", hint=install_hint("plots"))
+    if out_file:
+        check_target(out_file, force)
+    if plots:
+        check_target(plots, force, "--plots")
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -132,33 +136,72 @@ def headline(scores: Scores) -> str:
 
 @dataclass(frozen=True)
 class Extras:
-    """Which of them were asked for.
+    """What was asked for besides the scores; see the options."""
 
-    Attributes:
-        by: Frame attributes to slice by.
-        attributes: Attributes of each frame.
-        ci: Whether to give intervals.
-        seed: Of the bootstrap.
-        worst: How many of the worst frames to list.
-        calibration: Whether to say how right the scores of detections are.
-        plots: Folder for images.
-    """
+    by: tuple[tuple[str, ...], ...] = ()
+    attributes: Path | None = None
+    ci: bool = False
+    seed: int = 0
+    against: Path | None = None
+    against_score_file: Path | None = None
+    worst: int | None = None
+    errors: bool = False
+    calibration: bool = False
+    plots: Path | None = None
 
-    by: list[str]
-    attributes: Mapping[str, Mapping[str, str]]
-    ci: bool
-    seed: int
-    worst: int | None
-    calibration: bool
-    plots: Path | None
+    @property
+    def keys(self) -> list[str]:
+        """Attributes of frames to slice by."""
+        return [key for names in self.by for key in names]
 
-    def add(self, found: Evaluation, out: dict[str, Any]) -> list[str]:
-        """Compute them, put them into `out` for JSON, and return blocks of text."""
+    def check(self, task: str) -> None:
+        """Refuse what does not go together.
+
+        Raises:
+            UsageError: An option without the one that it belongs to, or for another task.
+        """
+        from bddzoo.evaluation.options import DETECTED
+
+        if bool(self.keys) != bool(self.attributes):
+            raise UsageError("--by and --attributes go together")
+        if (self.errors or self.calibration) and task not in DETECTED:
+            raise UsageError(
+                "--errors and --calibration are about detections",
+                hint="they go with -t " + " or ".join(DETECTED),
+            )
+        if self.against_score_file and not self.against:
+            raise UsageError("--against-score-file goes with --against")
+
+    def read_attributes(self, app: App, out: dict[str, Any]) -> dict[str, dict[str, str]]:
+        """The attributes of each frame; says, also in `out` for JSON, which are a network's."""
+        if self.attributes is None:
+            return {}
+        from bddzoo.datasets.attributes import predicted, read_attribute_files
+        from bddzoo.evaluation.slices import check_keys
+
+        known = read_attribute_files(self.attributes)
+        check_keys(known, self.keys)
+        if marked := predicted(known, self.keys):
+            out["predicted_attributes"] = marked
+            for key in marked:
+                app.warn(f"{key} of {self.attributes} is what a network predicted, not a label")
+        return known
+
+    def add(
+        self, found: Evaluation, attributes: Mapping[str, Mapping[str, str]], out: dict[str, Any]
+    ) -> list[str]:
+        """Compute them, put them into `out` for JSON, and return blocks of text.
+
+        Args:
+            found: The scores, with what they were computed from.
+            attributes: Attributes of each frame.
+            out: Gets a key for each of them.
+        """
         blocks = []
         if self.ci:
             blocks.append(self._intervals(found, out))
-        if self.by:
-            blocks.append(self._slices(found, out))
+        if self.keys:
+            blocks.append(self._slices(found, attributes, out))
         if self.worst:
             blocks.append(self._worst(found, out, self.worst))
         if found.errors is not None:
@@ -191,11 +234,13 @@ class Extras:
             )
         return "\n" + "\n".join(lines)
 
-    def _slices(self, found: Evaluation, out: dict[str, Any]) -> str:
+    def _slices(
+        self, found: Evaluation, attributes: Mapping[str, Mapping[str, str]], out: dict[str, Any]
+    ) -> str:
         from bddzoo.evaluation.metrics.scores import HEADLINES
         from bddzoo.evaluation.slices import slice_scores
 
-        slices = slice_scores(found.accumulator, self.attributes, self.by)
+        slices = slice_scores(found.accumulator, attributes, self.keys)
         out["slices"] = {
             key: {
                 value: {"frames": s.frames, "summary": dict(s.summary), "per_class": dict(s.table)}

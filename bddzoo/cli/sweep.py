@@ -97,12 +97,7 @@ def command(
     root = default_root(results).resolve()
     folder = need_data(app, data, dataset_of(models[0]))
     split, device, tries = run.split or "val", run.device, 1 if retries is None else retries
-    options = ["--data", str(folder.resolve()), "--split", split, "--device", device]
-    for name, value in (("batch-size", run.batch_size), ("limit", run.limit), ("protocol", run.protocol)):
-        options += [f"--{name}", str(value)] if value else []
-    options += ["--offline"] if run.offline else []
-    options += ["--accept-prefix"] if accept_prefix else []
-    options += [part for source in sources for part in ("--from", source)]
+    options = _eval_options(run, folder, split, sources, accept_prefix)
     if executor != "ray" and (address or cpus):
         raise UsageError("--address and --cpus are for --executor ray")
     if folder.is_dir() or not print_slurm:  # a script may be for another machine's folder
@@ -178,6 +173,18 @@ def ray_executor(
         return RayExecutor(address, gpus, cpus, jobs, fetch)
 
     return make
+
+
+def _eval_options(
+    run: opt.Run, folder: Path, split: str, sources: Sequence[str], accept_prefix: bool
+) -> list[str]:
+    """What `bddzoo eval` is told of each model, besides its name."""
+    options = ["--data", str(folder.resolve()), "--split", split, "--device", run.device]
+    for name, value in (("batch-size", run.batch_size), ("limit", run.limit), ("protocol", run.protocol)):
+        options += [f"--{name}", str(value)] if value else []
+    options += ["--offline"] if run.offline else []
+    options += ["--accept-prefix"] if accept_prefix else []
+    return options + [part for source in sources for part in ("--from", source)]
 
 
 def _global_options(app: App) -> list[str]:

@@ -14,11 +14,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bddzoo.datasets.formats.other_task import refuse_other_task
 from bddzoo.datasets.identity import dataset_id, digest_files, digest_labels, digest_names, split_size
-from bddzoo.datasets.images import Listing
+from bddzoo.datasets.images import Listing, Sample
 from bddzoo.datasets.layouts import dataset_of, labels_of, layout_of
 from bddzoo.datasets.sources import open_source
 from bddzoo.errors import MissingError, UsageError
@@ -116,34 +116,24 @@ def measure(
     if not failures or options.skip_bad:
         scored = set(run.done)
         counted = [frame for frame in frames if frame.name in scored]
-        layout = dataset_of(model)
-        dataset = dataset_id(data, layout)
-        on_disk = len(listing.frames) + len(listing.without_image)
-        fingerprint = Fingerprint.of(
-            model,
-            dataset=dataset,
-            split=options.split,
-            images=len(counted),
-            split_images=split_size(data, model.task, options.split, layout) or on_disk,
-            limit=limit,
-            partial=bool(failures) or limit is not None,
-            skipped=tuple(sorted(name for name, _ in failures)),
-            image_list=digest_names(frame.name for frame in counted),
-            ground_truth=digest_files((frame.name, frame.label) for frame in counted),
-            labels=digest_labels(run.consumer.labels),
-            device=device.type,
-            precision=options.speedups.precision,
-            options=options.speedups.options,
-            batch_size=run.batch_size or batch_size,
-            evaluator=LABELS_EVALUATOR if labels_of(model) else EVALUATOR,
-        )
         statistics = run.consumer.statistics()
         record = new_record(
             model,
             summary=scores.summary,
             per_class=scores.table,
             absent_classes=scores.absent,
-            protocol=fingerprint,
+            protocol=_fingerprint(
+                model,
+                data,
+                options,
+                listing,
+                counted,
+                failures,
+                limit=limit,
+                labels=digest_labels(run.consumer.labels),
+                device=device.type,
+                batch_size=run.batch_size or batch_size,
+            ),
             weights=used,
             environment=collect_environment(ops),
             statistics=statistics,
@@ -160,6 +150,35 @@ def measure(
         )
     total = len(frames) + len(listing.without_image)
     return Measurement(scores, record, tuple(failures), total, statistics)
+
+
+def _fingerprint(
+    model: Model,
+    data: Path,
+    options: MeasureOptions,
+    listing: Listing,
+    counted: Sequence[Sample],
+    failures: Sequence[tuple[str, str]],
+    **more: Any,
+) -> Fingerprint:
+    """What a number depends on besides the weights."""
+    layout = dataset_of(model)
+    on_disk = len(listing.frames) + len(listing.without_image)
+    return Fingerprint.of(
+        model,
+        dataset=dataset_id(data, layout),
+        split=options.split,
+        images=len(counted),
+        split_images=split_size(data, model.task, options.split, layout) or on_disk,
+        partial=bool(failures) or more["limit"] is not None,
+        skipped=tuple(sorted(name for name, _ in failures)),
+        image_list=digest_names(frame.name for frame in counted),
+        ground_truth=digest_files((frame.name, frame.label) for frame in counted),
+        precision=options.speedups.precision,
+        options=options.speedups.options,
+        evaluator=LABELS_EVALUATOR if labels_of(model) else EVALUATOR,
+        **more,
+    )
 
 
 def check_data(model: Model, data: Path, options: MeasureOptions, watcher: Watcher) -> Listing:

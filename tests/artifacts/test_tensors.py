@@ -18,7 +18,7 @@ from bddzoo.artifacts.tensors import (
     read_safetensors,
     write_safetensors,
 )
-from bddzoo.cli.weights import digest_tensors
+from bddzoo.cli.select import digest_tensors
 from bddzoo.errors import IntegrityError, MissingError, UsageError
 from tests.artifacts.registry import weights, write_registry
 from tests.cli.command import assert_one_line
