@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from bddzoo.evaluation.metrics.insseg import MatchAccumulator
-    from bddzoo.evaluation.options import Accumulator
     from bddzoo.registry.model import Model
     from bddzoo.reports.plots.points import ComparableModels, Point
     from bddzoo.results import Record, StoredRecord
@@ -335,6 +334,7 @@ def slices(
     """Scores by weather and time of day, from the statistics that records keep of every image."""
     from bddzoo.evaluation.slices import slice_scores
     from bddzoo.reports.plots.charts import slice_bars
+    from bddzoo.reports.plots.points import attributes_of, statistics_of
 
     _count(references, called)
     keys = [key for names in by for key in names] or ["weather", "timeofday"]
@@ -348,8 +348,8 @@ def slices(
     names = called or _unlike([one.record.model for one in stored], references)
     found: dict[str, dict[str, dict[str, tuple[float, int]]]] = {key: {} for key in keys}
     for name, one in zip(names, stored, strict=True):
-        accumulator, chosen = _accumulator(one, metric)
-        values = _attributes(one, accumulator, data, attributes)
+        accumulator, chosen = statistics_of(one, metric)
+        values = attributes_of(one, accumulator, data, attributes)
         for key, parts in slice_scores(accumulator, values, keys).items():
             found[key][name] = {
                 part: (scores.summary[chosen], scores.frames) for part, scores in parts.items()
@@ -420,9 +420,10 @@ def _detections(
         UsageError: It is of a task without detections.
     """
     from bddzoo.evaluation.metrics.insseg import MatchAccumulator
+    from bddzoo.reports.plots.points import statistics_of
 
     stored = find_named(app, results, reference)
-    accumulator, _ = _accumulator(stored, metric)
+    accumulator, _ = statistics_of(stored, metric)
     if not isinstance(accumulator, MatchAccumulator):
         raise UsageError(f"record {stored.id} is of {stored.record.task}, which has no detections")
     return stored, accumulator
@@ -466,52 +467,6 @@ def _tables(
         tables: dict[str, dict[str, float | None]] = {metric: dict(row) for metric, row in found.items()}
         return path.stem, "", tables
     return record.model, record.task, record.per_class
-
-
-def _accumulator(stored: StoredRecord, metric: str | None) -> tuple[Accumulator, str]:
-    """Statistics of a record's images that hold a metric, and the metric.
-
-    Raises:
-        MissingError: It kept none that do.
-    """
-    from bddzoo.evaluation import statistics
-    from bddzoo.evaluation.metrics.scores import MAIN_TABLE, SUMMARY_NAMES
-    from bddzoo.results.store import read_statistics
-
-    record = stored.record
-    table = MAIN_TABLE.get(record.task, "IoU")
-    chosen = metric or SUMMARY_NAMES.get(table, table)
-    known: list[str] = []
-    for name in record.statistics:
-        accumulator = statistics.load(read_statistics(stored, name))
-        summary = accumulator.compute().summary
-        if chosen in summary:
-            return accumulator, chosen
-        known += summary
-    if not record.statistics:
-        raise MissingError(
-            f"record {stored.id} of {record.model} kept no statistics of its images", hint="measure it again"
-        )
-    raise MissingError(f"record {stored.id} has no metric '{chosen}'", hint="it has " + ", ".join(known))
-
-
-def _attributes(
-    stored: StoredRecord, accumulator: Accumulator, data: Path | None, file: Path | None
-) -> dict[str, dict[str, str]]:
-    from bddzoo.datasets import attributes
-
-    if file is not None:
-        return attributes.read_attribute_files(file)
-    assert data is not None
-    record = stored.record
-    stems = [Path(name.split("\0", maxsplit=1)[0]).stem for name in accumulator.names]
-    found = attributes.read_attributes(data, record.task, record.protocol.split, stems)
-    if not found:
-        raise MissingError(
-            f"{data} does not tell the attributes of the frames of record {stored.id}",
-            hint="name a label JSON with --attributes",
-        )
-    return found
 
 
 def records_of(app: App, results: Path | None, models: Sequence[Model]) -> list[Record]:

@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-    from bddzoo.artifacts import Fetcher
     from bddzoo.registry.model import Model
-    from bddzoo.runs.plan import Executor, ExecutorFactory, JobStatus
+    from bddzoo.runs.plan import ExecutorFactory, JobStatus
     from bddzoo.runs.sweep import Settings
 
 
@@ -127,52 +126,51 @@ def command(
         time_limit_s=time_limit,
         name=tag,
     )
-    make: ExecutorFactory
+    gpus = 0 if device == "cpu" else run.gpus
     if executor == "ray":
-        fetch = (*program, "fetch", *(part for source in sources for part in ("--from", source)))
-        fetch += ("--offline",) if run.offline else ()
-        make = ray_executor(address, 0 if device == "cpu" else run.gpus, cpus, jobs, fetch)
+        make = _ray_executor(address, gpus, cpus, jobs, program, sources, run.offline)
     else:
-        from bddzoo.artifacts import Cache, Fetcher
-        from bddzoo.runs.local import gpu_groups
-
-        devices = gpu_groups(run.gpus or 1) if device in ("auto", "cuda") else ()
-        fetcher = Fetcher(Cache(app.cache_dir), sources, offline=run.offline)
-        make = local_executor(fetcher, models, jobs or max(1, len(devices)), devices)
+        make = _local_executor(app, models, run, jobs, sources)
     app.detail(f"sweep {settings.id} in {settings.folder}")
     with SweepView(app) as view:
         finished = Sweep(models, settings, make, view.update).run()
     return _report(app, finished, settings)
 
 
-def local_executor(
-    fetcher: Fetcher, models: Sequence[Model], jobs: int, devices: tuple[str, ...]
+def _local_executor(
+    app: App, models: Sequence[Model], run: opt.Run, jobs: int | None, sources: Sequence[str]
 ) -> ExecutorFactory:
     """Processes on this machine, and weights that are fetched while they run."""
-    from bddzoo.runs.local import LocalExecutor
+    from bddzoo.artifacts import Cache, Fetcher
+    from bddzoo.runs.local import LocalExecutor, gpu_groups
 
+    devices = gpu_groups(run.gpus or 1) if run.device in ("auto", "cuda") else ()
+    fetcher = Fetcher(Cache(app.cache_dir), sources, offline=run.offline)
     by_id = {model.id: model for model in models}
-    return lambda: LocalExecutor(jobs, devices, lambda name: fetcher.fetch(by_id[name]))
+    count = jobs or max(1, len(devices))
+    return lambda: LocalExecutor(count, devices, lambda name: fetcher.fetch(by_id[name]))
 
 
-def ray_executor(
-    address: str | None, gpus: int | None, cpus: int | None, jobs: int | None, fetch: tuple[str, ...]
+def _ray_executor(
+    address: str | None,
+    gpus: int | None,
+    cpus: int | None,
+    jobs: int | None,
+    program: Sequence[str],
+    sources: Sequence[str],
+    offline: bool,
 ) -> ExecutorFactory:
     """A Ray cluster.
 
     Raises:
         ImportError: Ray is not installed; said before anything is done.
     """
-    from bddzoo.runs.ray import require_ray
+    from bddzoo.runs.ray import RayExecutor, require_ray
 
     require_ray()
-
-    def make() -> Executor:
-        from bddzoo.runs.ray import RayExecutor
-
-        return RayExecutor(address, gpus, cpus, jobs, fetch)
-
-    return make
+    fetch = (*program, "fetch", *(part for source in sources for part in ("--from", source)))
+    fetch += ("--offline",) if offline else ()
+    return lambda: RayExecutor(address, gpus, cpus, jobs, fetch)
 
 
 def _eval_options(

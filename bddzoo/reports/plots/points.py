@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry.model import Model
 from bddzoo.registry.tasks import TASKS
-from bddzoo.results import Record, best_record
+from bddzoo.results import Record, StoredRecord, best_record
 from bddzoo.results.speed import SpeedRecord, newest_speeds
 from bddzoo.results.verdict import MetricVerdict, judge, measured_value
+
+if TYPE_CHECKING:
+    from bddzoo.evaluation.options import Accumulator
 
 DATASET = "bdd100k"
 
@@ -211,6 +216,57 @@ def front(points: Sequence[Point], *, small_x: bool) -> list[Point]:
             best = point.y
             kept.append(point)
     return kept[:: 1 if small_x else -1]
+
+
+def statistics_of(stored: StoredRecord, metric: str | None) -> tuple[Accumulator, str]:
+    """Statistics of a record's images that hold a metric, and the metric.
+
+    Raises:
+        MissingError: It kept none that do.
+    """
+    from bddzoo.evaluation import statistics
+    from bddzoo.evaluation.metrics.scores import MAIN_TABLE, SUMMARY_NAMES
+    from bddzoo.results.store import read_statistics
+
+    record = stored.record
+    table = MAIN_TABLE.get(record.task, "IoU")
+    chosen = metric or SUMMARY_NAMES.get(table, table)
+    known: list[str] = []
+    for name in record.statistics:
+        accumulator = statistics.load(read_statistics(stored, name))
+        summary = accumulator.compute().summary
+        if chosen in summary:
+            return accumulator, chosen
+        known += summary
+    if not record.statistics:
+        raise MissingError(
+            f"record {stored.id} of {record.model} kept no statistics of its images", hint="measure it again"
+        )
+    raise MissingError(f"record {stored.id} has no metric '{chosen}'", hint="it has " + ", ".join(known))
+
+
+def attributes_of(
+    stored: StoredRecord, accumulator: Accumulator, data: Path | None, file: Path | None
+) -> dict[str, dict[str, str]]:
+    """Attributes of a record's frames, from a file of labels, otherwise from the data set.
+
+    Raises:
+        MissingError: The data set does not tell them.
+    """
+    from bddzoo.datasets import attributes
+
+    if file is not None:
+        return attributes.read_attribute_files(file)
+    assert data is not None
+    record = stored.record
+    stems = [Path(name.split("\0", maxsplit=1)[0]).stem for name in accumulator.names]
+    found = attributes.read_attributes(data, record.task, record.protocol.split, stems)
+    if not found:
+        raise MissingError(
+            f"{data} does not tell the attributes of the frames of record {stored.id}",
+            hint="name a label JSON with --attributes",
+        )
+    return found
 
 
 def _value(model: Model, metric: str, split: str, records: Sequence[Record] | None) -> float | None:
