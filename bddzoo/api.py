@@ -245,7 +245,7 @@ def _fetcher(sources: Sequence[str], offline: bool, cache: str | Path | None) ->
 def _weights(
     model: Model, given: str | Path | None, sources: Sequence[str], offline: bool, cache: Any
 ) -> tuple[Path, WeightsUsed]:
-    from bddzoo.runs.weights import fetched_weights, given_weights
+    from bddzoo.runs.measure import fetched_weights, given_weights
 
     if given is not None:
         return given_weights(model, Path(given), _warn)

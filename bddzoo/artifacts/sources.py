@@ -22,7 +22,7 @@ from bddzoo.registry.model import Artifact, Model
 if TYPE_CHECKING:
     from bddzoo.artifacts.bundle import Bundle, BundleFile
     from bddzoo.artifacts.http import HttpClient
-    from bddzoo.artifacts.remote import RemoteClient
+    from bddzoo.artifacts.streams import RemoteClient
 
 SCHEMES = ("http", "https", "file", "s3", "gs", "hf")
 
@@ -291,7 +291,7 @@ class Openers:
     def _remote_client(self) -> RemoteClient:
         with self._lock:
             if self._remote is None:
-                from bddzoo.artifacts.remote import RemoteClient
+                from bddzoo.artifacts.streams import RemoteClient
 
                 self._remote = RemoteClient(self._policy, self._stop)
             return self._remote

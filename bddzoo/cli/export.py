@@ -181,8 +181,8 @@ def input_sizes(model: Model, size: tuple[int, int] | None) -> tuple[tuple[int, 
         model: The model.
         size: The input's; None for the protocol's window, or for what a frame of BDD100K is resized to.
     """
+    from bddzoo.inference.batches import frame_image_size, frame_input_size
     from bddzoo.inference.pipeline import protocol_of
-    from bddzoo.inference.preprocess import frame_image_size, frame_input_size
 
     protocol = protocol_of(model)
     if protocol.mode == "slide" and protocol.crop is not None:

@@ -20,7 +20,7 @@ from bddzoo.text import number_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bddzoo.evaluation.metrics.insseg import MatchAccumulator
+    from bddzoo.evaluation.metrics.detection import MatchAccumulator
     from bddzoo.registry.model import Model
     from bddzoo.reports.plots.points import ComparableModels, Point
     from bddzoo.results import Record, StoredRecord
@@ -379,7 +379,7 @@ def precision(
 ) -> int:
     """Precision over recall of each class, from the statistics that a record keeps of every image."""
     from bddzoo.evaluation.metrics.matching import IOU_THRESHOLDS
-    from bddzoo.reports.plots.curves import curves
+    from bddzoo.reports.plots.charts import curves
 
     near = [abs(threshold - iou) for threshold in IOU_THRESHOLDS]
     if min(near) > 1e-9:
@@ -405,7 +405,7 @@ def reliability_(
     target: Target = TARGET,
 ) -> int:
     """Share of detections that are right over their score, from the statistics that a record keeps."""
-    from bddzoo.reports.plots.curves import reliability
+    from bddzoo.reports.plots.charts import reliability
 
     stored, matches = _detections(app, reference, metric, results)
     return target.draw(app, f"Reliability of scores: {stored.record.model}", lambda: reliability(matches))
@@ -419,7 +419,7 @@ def _detections(
     Raises:
         UsageError: It is of a task without detections.
     """
-    from bddzoo.evaluation.metrics.insseg import MatchAccumulator
+    from bddzoo.evaluation.metrics.detection import MatchAccumulator
     from bddzoo.reports.plots.points import statistics_of
 
     stored = find_named(app, results, reference)

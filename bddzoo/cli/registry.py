@@ -203,7 +203,7 @@ def health(
     )
     from bddzoo.artifacts.streams import NetworkPolicy
     from bddzoo.cli.progress import Bar
-    from bddzoo.reports.blocks import write_document
+    from bddzoo.reports.documents import write_document
     from bddzoo.reports.tables import HOST_HEADERS, host_rows
 
     models = selection.models(app, needed=False)
@@ -259,7 +259,7 @@ Examples:
 )
 def schema(app: App) -> int:
     """Print the registry's JSON Schema, for editors that complete and check YAML."""
-    from bddzoo.registry.explain import schema_text
+    from bddzoo.registry.problems import schema_text
 
     app.data(schema_text().rstrip("\n"))
     return 0

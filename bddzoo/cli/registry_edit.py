@@ -74,7 +74,7 @@ def finish(app: App, editor: Editor, path: Path, dry_run: bool) -> None:
         UsageError: Somebody has written it since it was read; a download takes its time.
     """
     from bddzoo.registry.reader import read_text
-    from bddzoo.reports.blocks import diff, write_document
+    from bddzoo.reports.documents import diff, write_document
 
     old = editor.original
     if editor.text == old:
@@ -141,8 +141,8 @@ def counts_of(model: Model) -> dict[str, Any]:
 
     from bddzoo.engines.flops import count_flops
     from bddzoo.engines.load import build_network
+    from bddzoo.inference.batches import frame_input_size
     from bddzoo.inference.pipeline import protocol_of
-    from bddzoo.inference.preprocess import frame_input_size
 
     protocol = protocol_of(model)
     module = build_network(model)

@@ -209,7 +209,7 @@ class Extras:
         if self.calibration:
             blocks.append(_calibration(found, out))
         if self.plots:
-            from bddzoo.reports.plots.curves import plot
+            from bddzoo.reports.plots.charts import plot
 
             paths = plot(found.accumulator, self.plots, found.errors)
             out["plots"] = [str(p) for p in paths]
@@ -217,7 +217,7 @@ class Extras:
         return blocks
 
     def _intervals(self, found: Evaluation, out: dict[str, Any]) -> str:
-        from bddzoo.evaluation.bootstrap import LEVEL, RESAMPLES, intervals
+        from bddzoo.evaluation.slices import LEVEL, RESAMPLES, intervals
 
         values = intervals(found.accumulator, seed=self.seed)
         images = "videos" if found.scores.unit == "video" else "images"
@@ -294,8 +294,8 @@ def _errors(errors: ErrorAccumulator, out: dict[str, Any]) -> str:
 
 def _calibration(found: Evaluation, out: dict[str, Any]) -> str:
     """How the scores of detections compare with the share that is right."""
-    from bddzoo.evaluation.metrics.calibration import calibration
-    from bddzoo.evaluation.metrics.insseg import MatchAccumulator
+    from bddzoo.evaluation.metrics.detection import MatchAccumulator
+    from bddzoo.evaluation.metrics.errors import calibration
 
     assert isinstance(found.accumulator, MatchAccumulator)
     values = calibration(found.accumulator)

@@ -345,7 +345,7 @@ def weights_from(
     def obtain(model: Model) -> tuple[Path, WeightsUsed]:
         from bddzoo.artifacts import Cache, Fetcher
         from bddzoo.cli.progress import make_reporter
-        from bddzoo.runs.weights import fetched_weights, given_weights
+        from bddzoo.runs.measure import fetched_weights, given_weights
 
         if weights is not None:
             path, used = given_weights(model, weights, app.warn)

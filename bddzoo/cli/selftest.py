@@ -84,8 +84,8 @@ def _findings(
     from bddzoo.engines.selftest.openseg import OpensegTest, find_folder
     from bddzoo.engines.selftest.run import Selftest
     from bddzoo.evaluation.openseg_golden import check_metrics, score_map
+    from bddzoo.inference.batches import prepare
     from bddzoo.inference.cpu import tune_for_cpu
-    from bddzoo.inference.preprocess import prepare
 
     place = find_device(device)
     with packaged() as own:

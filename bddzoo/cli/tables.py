@@ -17,7 +17,7 @@ from bddzoo.text import markdown_table
 
 if TYPE_CHECKING:
     from bddzoo.registry.model import Model, Section
-    from bddzoo.reports.blocks import MarkedBlock
+    from bddzoo.reports.documents import MarkedBlock
     from bddzoo.reports.tables import Speeds
 
 STYLES = ("compact", "full", "measured")
@@ -168,7 +168,7 @@ def _render(app: App, sections: list[Section], style: str, results: Path | None,
 def _document(app: App, path: Path, results: Path | None, *, write: bool) -> bool:
     """Whether the document's blocks had drifted; writes them anew if asked to."""
     from bddzoo.reading import read_text
-    from bddzoo.reports.blocks import diff, fill, find_blocks, write_document
+    from bddzoo.reports.documents import diff, fill, find_blocks, write_document
 
     old = read_text(path, "the document")
     blocks = find_blocks(old, str(path), BLOCKS)
@@ -212,17 +212,17 @@ def _document(app: App, path: Path, results: Path | None, *, write: bool) -> boo
 
 def _reference(app: App, name: str) -> str:
     """A block of a reference page."""
-    from bddzoo.reports import reference
+    from bddzoo.reports import documents
 
     if name == "commands":
         return commands()
     if name == "protocols":
-        return reference.protocols(app.registry.models)
+        return documents.protocols(app.registry.models)
     return {
-        "exit-codes": reference.exit_codes,
-        "operators": reference.operators,
-        "schema": reference.schema,
-        "settings": reference.settings,
+        "exit-codes": documents.exit_codes,
+        "operators": documents.operators,
+        "schema": documents.schema,
+        "settings": documents.settings,
     }[name]()
 
 

@@ -92,7 +92,7 @@ _RUNNERS = {
     "mmdet": ("instance", "DetectionRunner"),
     "PanopticFPN": ("instance", "PanopticRunner"),
     "mmpretrain": ("classify", "TagRunner"),
-    "openseg": ("openseg.runner", "OpensegRunner"),
+    "openseg": ("openseg.network", "OpensegRunner"),
 }
 
 # How PyTorch, the libraries that it calls and NumPy say that there is too little memory.

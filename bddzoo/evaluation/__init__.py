@@ -12,8 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bddzoo.evaluation.metrics.boxes import BoxAccumulator
-    from bddzoo.evaluation.metrics.insseg import InsSegAccumulator
+    from bddzoo.evaluation.metrics.detection import BoxAccumulator, InsSegAccumulator
     from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
     from bddzoo.evaluation.metrics.scores import DEFINITIONS, Scores
     from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
@@ -28,8 +27,8 @@ __all__ = [
 ]
 
 _MODULES = {
-    "BoxAccumulator": "boxes",
-    "InsSegAccumulator": "insseg",
+    "BoxAccumulator": "detection",
+    "InsSegAccumulator": "detection",
     "PanSegAccumulator": "panseg",
     "DEFINITIONS": "scores",
     "Scores": "scores",

@@ -16,10 +16,8 @@ from bddzoo.datasets.formats.mask import decode_bitmask
 from bddzoo.datasets.formats.scalabel import Detections
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.frame_batches import match_batch
-from bddzoo.evaluation.frame_warnings import FrameResult, matched
-from bddzoo.evaluation.jobs import listing
-from bddzoo.evaluation.metrics.boxes import BoxAccumulator, box_candidates
+from bddzoo.evaluation.jobs import FrameResult, listing, matched
+from bddzoo.evaluation.metrics.detection import BoxAccumulator, box_candidates
 from bddzoo.evaluation.metrics.matching import (
     DETECTIONS,
     MAX_DETECTIONS,
@@ -30,7 +28,7 @@ from bddzoo.evaluation.metrics.matching import (
 )
 from bddzoo.evaluation.metrics.scores import Scores
 from bddzoo.evaluation.options import Options
-from bddzoo.evaluation.pairing import FramePair
+from bddzoo.evaluation.pairing import FramePair, match_batch
 from bddzoo.lazy_numpy import np
 
 if TYPE_CHECKING:

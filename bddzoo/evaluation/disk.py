@@ -13,9 +13,8 @@ from bddzoo.datasets.formats.frames import Frames, JsonFrames
 from bddzoo.datasets.native import native
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError, UsageError
-from bddzoo.evaluation.frame_warnings import FrameResult, FrameWarnings
-from bddzoo.evaluation.jobs import listing, raise_all, run_batches, run_jobs
-from bddzoo.evaluation.metrics.insseg import InsSegAccumulator, MatchAccumulator
+from bddzoo.evaluation.jobs import FrameResult, FrameWarnings, listing, raise_all, run_batches, run_jobs
+from bddzoo.evaluation.metrics.detection import InsSegAccumulator, MatchAccumulator
 from bddzoo.evaluation.metrics.scores import RLE_NAMES
 from bddzoo.evaluation.options import JSON_TASKS, Accumulator, Evaluation, Options
 from bddzoo.evaluation.pairing import pair_frames, pair_masks
@@ -236,7 +235,7 @@ class _Run:
         self._empty(gt, pred)
         if self.task == "pan_seg":
             from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
-            from bddzoo.evaluation.pan_rle import PanRleWork
+            from bddzoo.evaluation.rle_frames import PanRleWork
 
             panoptic = PanSegAccumulator()
             self._collect(PanRleWork(gt, pred, self.options).panoptic, pairs, panoptic.add)
@@ -264,7 +263,7 @@ class _Run:
 
     def _boxes(self, gt: Frames, pred: Frames, pairs: list[Any], source: str) -> Evaluation:
         from bddzoo.evaluation.det_frames import DetWork
-        from bddzoo.evaluation.metrics.boxes import DetAccumulator
+        from bddzoo.evaluation.metrics.detection import DetAccumulator
 
         work, boxes = DetWork(gt, pred, self.options), DetAccumulator(DET.names)
         self._collect(work.boxes, pairs, boxes.add, work.batch)
@@ -274,7 +273,7 @@ class _Run:
         return result
 
     def _poses(self, gt: Any, pred: Any, pairs: list[Any]) -> Evaluation:
-        from bddzoo.evaluation.metrics.pose import PoseAccumulator
+        from bddzoo.evaluation.metrics.detection import PoseAccumulator
         from bddzoo.evaluation.pose_frames import CLASSES, PoseWork, boxes_decide
 
         work = PoseWork(gt, pred, self.options, boxes_decide(pred, pairs))

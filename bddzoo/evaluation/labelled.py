@@ -18,10 +18,8 @@ from bddzoo.datasets.images import LABEL_IDS, frame_stem, of_kind
 from bddzoo.datasets.openseg import DataSet
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.frame_warnings import FrameWarnings
-from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
-from bddzoo.evaluation.metrics.confusion import pair_counts
-from bddzoo.evaluation.metrics.semseg import Rule, SemSegAccumulator, shape_text
+from bddzoo.evaluation.jobs import FrameWarnings, listing, raise_all, run_jobs
+from bddzoo.evaluation.metrics.semseg import Rule, SemSegAccumulator, pair_counts, shape_text
 from bddzoo.evaluation.options import Evaluation, Options
 from bddzoo.evaluation.pairing import MaskPair
 

@@ -14,11 +14,10 @@ from bddzoo.datasets.formats.png import GREY, PALETTE
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps
-from bddzoo.evaluation.frame_warnings import FrameResult, matched
-from bddzoo.evaluation.metrics.confusion import confusion, spills
-from bddzoo.evaluation.metrics.insseg import instances, score_entries
+from bddzoo.evaluation.jobs import FrameResult, matched
+from bddzoo.evaluation.metrics.detection import instances, score_entries
 from bddzoo.evaluation.metrics.panseg import match_panoptic, pan_counts
-from bddzoo.evaluation.metrics.semseg import shape_text
+from bddzoo.evaluation.metrics.semseg import confusion, shape_text, spills
 from bddzoo.evaluation.options import TOOLKIT_LIMIT, Options
 from bddzoo.evaluation.pairing import MaskPair
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from bddzoo.errors import MissingError
 
 if TYPE_CHECKING:
-    from bddzoo.evaluation.metrics.boxes import BoxAccumulator
+    from bddzoo.evaluation.metrics.detection import BoxAccumulator, InsSegAccumulator, MatchAccumulator
     from bddzoo.evaluation.metrics.errors import ErrorAccumulator
-    from bddzoo.evaluation.metrics.insseg import InsSegAccumulator, MatchAccumulator
     from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
     from bddzoo.evaluation.metrics.scores import Scores
     from bddzoo.evaluation.metrics.semseg import SemSegAccumulator

@@ -15,9 +15,9 @@ from bddzoo.datasets.formats.frames import JsonFrames, Pixel
 from bddzoo.datasets.formats.labels import FLAGS
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.det_frames import check_reach
-from bddzoo.evaluation.frame_warnings import FrameResult
+from bddzoo.evaluation.jobs import FrameResult
+from bddzoo.evaluation.metrics.detection import JOINTS, MOST_PEOPLE, oks
 from bddzoo.evaluation.metrics.matching import Candidates, match_frame
-from bddzoo.evaluation.metrics.pose import JOINTS, MOST_PEOPLE, oks
 from bddzoo.evaluation.options import Options
 from bddzoo.evaluation.pairing import FramePair
 

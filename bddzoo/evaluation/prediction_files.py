@@ -8,8 +8,7 @@ from pathlib import Path, PurePosixPath
 from bddzoo.datasets.formats.frames import Frames, JsonFrames, coco_kind
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.frame_warnings import FrameWarnings
-from bddzoo.evaluation.jobs import listing
+from bddzoo.evaluation.jobs import FrameWarnings, listing
 from bddzoo.evaluation.options import JSON_TASKS, Options
 
 # The zoo's own script writes boxes next to bitmasks and their scores.

@@ -1,8 +1,12 @@
-"""Scores of some of the frames: by attribute, and of single frames."""
+"""Scores of some of the frames: by attribute, of single ones, and of bootstrap draws of all.
+
+For intervals, images are drawn with replacement; a draw is a weight for each frame, so that no frame is
+scored again: counts are weighted sums, precision-recall curves weighted cumulative sums.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -10,12 +14,20 @@ from numpy.typing import NDArray
 
 from bddzoo.datasets.attributes import UNKNOWN
 from bddzoo.errors import UsageError
-from bddzoo.evaluation.metrics.average_precision import ap_scores, by_class, precision_recall
-from bddzoo.evaluation.metrics.matching import FrameMatches
+from bddzoo.evaluation.metrics.average_precision import (
+    RECALL_POINTS,
+    ClassDetections,
+    ap_scores,
+    by_class,
+    precision_recall,
+    unpack,
+)
+from bddzoo.evaluation.metrics.detection import MatchAccumulator
+from bddzoo.evaluation.metrics.matching import IOU_THRESHOLDS, FrameMatches
 from bddzoo.evaluation.metrics.panseg import PanSegAccumulator, pan_scores
 from bddzoo.evaluation.metrics.scores import Scores
 from bddzoo.evaluation.metrics.semseg import SemSegAccumulator, semseg_scores
-from bddzoo.evaluation.metrics.tracking import TrackAccumulator, track_scores, track_values
+from bddzoo.evaluation.metrics.tracking import TrackAccumulator, class_means, track_scores, track_values
 from bddzoo.evaluation.options import Accumulator
 
 
@@ -108,3 +120,189 @@ def worst_frames(accumulator: Accumulator, count: int) -> tuple[str, list[tuple[
 
 def _stem(name: str) -> str:
     return PurePosixPath(name.split("\0", maxsplit=1)[0]).stem
+
+
+RESAMPLES = 1000
+LEVEL = 0.95
+# Weights of so many resamples are held at a time.
+CHUNK = 100
+
+
+def intervals(
+    accumulator: Accumulator, *, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL
+) -> dict[str, tuple[float, float]]:
+    """Percentile intervals of the summary metrics, in percent.
+
+    Args:
+        accumulator: Statistics of each frame.
+        resamples: Number of draws.
+        seed: Of the draws; the same seed gives the same interval.
+        level: Share of the draws that lie inside.
+
+    Returns:
+        Metric -> (low, high); nothing without frames. A class that a draw does not have is left out of
+        that draw's mean, so with classes that only a few frames have, an interval can lie next to the
+        score.
+    """
+    values = resampled(accumulator, resamples=resamples, seed=seed)
+    tail = 100 * (1 - level) / 2
+    out = {}
+    for metric, draws in values.items():
+        known = draws[~np.isnan(draws)]
+        low, high = np.percentile(known, [tail, 100 - tail]) if known.size else (np.nan, np.nan)
+        out[metric] = (float(low), float(high))
+    return out
+
+
+def resampled(
+    accumulator: Accumulator, *, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, NDArray[np.float64]]:
+    """Summary metrics of each draw: metric -> (resamples,) float64, percent.
+
+    Two prediction sets of the same frames get the same draws from the same seed, so that their
+    differences can be compared draw by draw.
+    """
+    draws = weights(len(accumulator), resamples, seed)
+    if isinstance(accumulator, SemSegAccumulator):
+        semantic = {"bdd100k": _semseg, "openseg": _openseg, "tagging": _tagging}[accumulator.rule]
+        parts = [semantic(accumulator.per_frame(), w) for w in draws]
+    elif isinstance(accumulator, PanSegAccumulator):
+        parts = [_panseg(accumulator.per_frame(), w) for w in draws]
+    elif isinstance(accumulator, TrackAccumulator):
+        parts = [_tracks(accumulator.per_frame(), w) for w in draws]
+    else:
+        found = by_class(accumulator.per_frame(), len(accumulator.class_names))
+        parts = [_ap(accumulator, found, w) for w in draws]
+    if not parts:
+        return {}
+    return {metric: np.concatenate([p[metric] for p in parts]) for metric in parts[0]}
+
+
+def weights(frames: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """How often each frame is drawn: (up to `CHUNK`, frames) float64 at a time."""
+    rng = np.random.default_rng(seed)
+    if not frames:
+        return
+    for start in range(0, resamples, CHUNK):
+        rows = min(CHUNK, resamples - start)
+        picks = rng.integers(0, frames, (rows, frames))
+        picks += np.arange(rows)[:, None] * frames
+        counts = np.bincount(picks.reshape(-1), minlength=rows * frames)
+        yield counts.reshape(rows, frames).astype(np.float64)
+
+
+def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+
+
+def _semseg(frames: NDArray[np.int64], w: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    sums = (w @ frames.reshape(len(frames), -1)).reshape(len(w), 3, -1)
+    found, actual, predicted = sums[:, 0], sums[:, 1], sums[:, 2]
+    iou = _share(found, actual + predicted - found)
+    present = actual > 0
+    classes = present.sum(axis=1)
+    total = actual.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "mIoU": 100 * (iou * present).sum(axis=1) / classes,
+            "fIoU": 100 * (iou * actual).sum(axis=1) / total,
+            "pAcc": 100 * found.sum(axis=1) / total,
+            "mPrecision": 100 * (_share(found, predicted) * present).sum(axis=1) / classes,
+            "mRecall": 100 * (_share(found, actual) * present).sum(axis=1) / classes,
+        }
+
+
+def _openseg(frames: NDArray[np.int64], w: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    sums = (w @ frames.reshape(len(frames), -1)).reshape(len(w), 3, -1)
+    found, actual, predicted = sums[:, 0], sums[:, 1], sums[:, 2]
+    union = actual + predicted - found
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "mIoU": 100 * _share(found, union).sum(axis=1) / (union > 0).sum(axis=1),
+            "PixelACC": 100 * found.sum(axis=1) / actual.sum(axis=1),
+            "mRecall": 100 * _share(found, actual).sum(axis=1) / (actual > 0).sum(axis=1),
+        }
+
+
+def _tagging(frames: NDArray[np.int64], w: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    sums = (w @ frames.reshape(len(frames), -1)).reshape(len(w), 3, -1)
+    found, actual, predicted = sums[:, 0], sums[:, 1], sums[:, 2]
+    seen = (actual + predicted > 0).sum(axis=1)
+    return {
+        "accuracy": 100 * found.sum(axis=1) / actual.sum(axis=1),
+        "mPrecision": 100 * _share(found, predicted).sum(axis=1) / seen,
+        "mRecall": 100 * _share(found, actual).sum(axis=1) / seen,
+        "mF1": 100 * _share(2 * found, actual + predicted).sum(axis=1) / seen,
+    }
+
+
+def _panseg(frames: NDArray[np.float64], w: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    sums = (w @ frames.reshape(len(frames), -1)).reshape(len(w), 4, -1)
+    iou, tp, fp, fn = (sums[:, k] for k in range(4))
+    half = tp + 0.5 * fp + 0.5 * fn
+    seen = (half > 0).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "PQ": 100 * _share(iou, half).sum(axis=1) / seen,
+            "SQ": 100 * _share(iou, tp).sum(axis=1) / seen,
+            "RQ": 100 * _share(tp, half).sum(axis=1) / seen,
+        }
+
+
+def _tracks(videos: NDArray[np.float64], w: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    sums = (w @ videos.reshape(len(videos), -1)).reshape(len(w), *videos.shape[1:])
+    means, whole = class_means(track_values(sums)), track_values(sums.sum(axis=1))
+    shares = ("MOTA", "IDF1", "HOTA")
+    return {**{f"m{m}": means[m] for m in shares}, **{m: whole[m] for m in shares}}
+
+
+def _ap(
+    accumulator: MatchAccumulator, classes: list[ClassDetections], w: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
+    frames = accumulator.per_frame()
+    positives = np.stack([f.positives[:, 0] for f in frames]).astype(np.float64)
+    counted = w @ positives
+    values = np.full((len(w), len(classes), len(IOU_THRESHOLDS)), np.nan)
+    for c, found in enumerate(classes):
+        keep = found.ranks < 100
+        hits = unpack(found.hits[0][keep])
+        ignored = unpack(found.ignored[0][keep])
+        true = (hits & ~ignored).astype(np.float64)
+        false = (~hits & ~ignored).astype(np.float64)
+        where = found.frames[keep]
+        for r in np.flatnonzero(counted[:, c]).tolist():
+            values[r, c] = _weighted_ap(true, false, w[r, where], counted[r, c])
+    prefix = accumulator.prefix
+
+    def mean(part: NDArray[np.float64]) -> NDArray[np.float64]:
+        per_class = part.reshape(len(w), len(classes), -1).mean(axis=2)
+        known = ~np.isnan(per_class)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            out: NDArray[np.float64] = 100 * np.where(known, per_class, 0).sum(axis=1) / known.sum(axis=1)
+        return out
+
+    return {
+        f"{prefix}AP": mean(values),
+        f"{prefix}AP50": mean(values[..., 0]),
+        f"{prefix}AP75": mean(values[..., 5]),
+    }
+
+
+def _weighted_ap(
+    true: NDArray[np.float64], false: NDArray[np.float64], w: NDArray[np.float64], positives: float
+) -> NDArray[np.float64]:
+    """AP of one class at each threshold (thresholds,), every detection counted `w` times."""
+    drawn = w > 0
+    w = w[drawn]
+    out = np.zeros(len(true))
+    if not w.size:
+        return out
+    hit = np.cumsum(true[:, drawn] * w, axis=1)
+    miss = np.cumsum(false[:, drawn] * w, axis=1)
+    precision = hit / (hit + miss + np.spacing(1))
+    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    recall = hit / positives
+    for t in range(len(true)):
+        at = np.searchsorted(recall[t], RECALL_POINTS, side="left")
+        out[t] = envelope[t, at[at < w.size]].sum() / len(RECALL_POINTS)
+    return out

@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.metrics.boxes import BoxAccumulator, DetAccumulator
-from bddzoo.evaluation.metrics.insseg import InsSegAccumulator, MatchAccumulator
+from bddzoo.evaluation.metrics.detection import (
+    BoxAccumulator,
+    DetAccumulator,
+    InsSegAccumulator,
+    MatchAccumulator,
+    PoseAccumulator,
+)
 from bddzoo.evaluation.metrics.matching import FrameMatches
 from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
-from bddzoo.evaluation.metrics.pose import PoseAccumulator
 from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
 from bddzoo.evaluation.metrics.tracking import TrackAccumulator
 from bddzoo.evaluation.options import Accumulator

@@ -23,7 +23,7 @@ from bddzoo.errors import MissingError, UsageError
 from bddzoo.evaluation.bitmask import segments
 from bddzoo.evaluation.det_frames import read_objects
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
-from bddzoo.evaluation.metrics.insseg import score_entries
+from bddzoo.evaluation.metrics.detection import score_entries
 from bddzoo.evaluation.options import JSON_TASKS, MASK_HEIGHT, MASK_WIDTH, Options
 from bddzoo.evaluation.rle_frames import prediction_problem
 from bddzoo.files import atomic_open

@@ -19,8 +19,7 @@ from bddzoo.datasets.attributes import UNKNOWN, read_attribute_files
 from bddzoo.datasets.classes import TAGS
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError, UsageError
-from bddzoo.evaluation.frame_warnings import FrameWarnings
-from bddzoo.evaluation.jobs import listing
+from bddzoo.evaluation.jobs import FrameWarnings, listing
 from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
 from bddzoo.evaluation.options import Evaluation, Options
 from bddzoo.reading import json_errors

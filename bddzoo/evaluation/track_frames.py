@@ -24,8 +24,7 @@ from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT
 from bddzoo.evaluation.det_frames import check_reach, read_objects
-from bddzoo.evaluation.frame_warnings import FrameResult, FrameWarnings
-from bddzoo.evaluation.jobs import listing
+from bddzoo.evaluation.jobs import FrameResult, FrameWarnings, listing
 from bddzoo.evaluation.label_frames import MaskFrames
 from bddzoo.evaluation.mask_frames import MaskWork
 from bddzoo.evaluation.metrics.tracking import TrackFrame, video_counts

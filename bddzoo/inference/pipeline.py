@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from bddzoo.datasets.decode import read_image
 from bddzoo.engines.registry_config import network_of
 from bddzoo.errors import BddzooError, MissingError, UsageError
-from bddzoo.inference.batches import Batches, Events, LoadedImage, whole_protocol
+from bddzoo.inference.batches import Batches, Events, LoadedImage, prepare, whole_protocol
 from bddzoo.inference.load import default_batch_size
-from bddzoo.inference.preprocess import prepare
 from bddzoo.registry.model import Model
 from bddzoo.registry.model import Protocol as TestProtocol
 

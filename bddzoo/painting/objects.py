@@ -11,8 +11,16 @@ import numpy.typing as npt
 
 from bddzoo.datasets.classes import INS_SEG, PAN_SEG, ClassSet, Colour
 from bddzoo.datasets.formats.scalabel import Detections, Instances, PanopticMap
-from bddzoo.painting.class_map import PLAIN, Box, Style, draw_class_map, write_plate
-from bddzoo.painting.colours import COUNT, lighter, object_colour
+from bddzoo.painting.class_map import (
+    COUNT,
+    PLAIN,
+    Box,
+    Style,
+    draw_class_map,
+    lighter,
+    object_colour,
+    write_plate,
+)
 
 Image = npt.NDArray[np.uint8]
 Ids = npt.NDArray[np.uint16]

@@ -194,7 +194,7 @@ def _read_document(text: str, name: str) -> RegistryDoc:
         # Numbers are numbers already: 010, which some take for 8, is text here and no 10.
         document = msgspec.convert(data, RegistryDoc, builtin_types=(Decimal,))
     except msgspec.ValidationError:
-        from bddzoo.registry.explain import explain
+        from bddzoo.registry.problems import explain
 
         raise RegistryError(name, explain(data), _lines(text, name)) from None
     # Numbers in free form, which msgpack has no decimals for; those of the schema keep their digits.

@@ -108,7 +108,7 @@ def compare_statistics(
     """
     import numpy as np
 
-    from bddzoo.evaluation.bootstrap import resampled
+    from bddzoo.evaluation.slices import resampled
 
     # Frames of masks are called as their PNGs, those of JSON as their images.
     left, right = ([PurePath(name).stem for name in one.names] for one in (first, second))

@@ -24,7 +24,7 @@ from bddzoo.results.environment import Environment, collect_environment, peak_me
 from bddzoo.results.record import TIME_FORMAT
 from bddzoo.results.speed import Device, SpeedRecord, Timing, median, median_interval
 from bddzoo.runs.machine import Watch, describe_device, static_warnings
-from bddzoo.signals import no_interrupts
+from bddzoo.runs.workers import no_interrupts
 
 # A median's 95 % interval within 2 % ends a measurement.
 PRECISION = 0.02
@@ -342,9 +342,9 @@ class _Network:
         from bddzoo.engines.flops import count_flops
         from bddzoo.engines.load import build_network
         from bddzoo.engines.recipe import GAIN, recipe_state
+        from bddzoo.inference.batches import prepare
         from bddzoo.inference.load import load_runner
         from bddzoo.inference.pipeline import protocol_of
-        from bddzoo.inference.preprocess import prepare
         from bddzoo.inference.speedups import Speedups
 
         self.model = model = subject.model
@@ -416,9 +416,8 @@ class _Network:
         from bddzoo.datasets.formats.mask import paint_bitmask
         from bddzoo.datasets.formats.png import encode_png
         from bddzoo.datasets.formats.scalabel import Detections, Instances, PanopticMap, Tag
-        from bddzoo.inference.batches import start_batch
+        from bddzoo.inference.batches import prepare, start_batch
         from bddzoo.inference.pipeline import protocol_of
-        from bddzoo.inference.preprocess import prepare
 
         name = Path("scene.jpg")
         prepared = prepare(decode_image(self.jpeg, name).pixels, protocol_of(self.model))

@@ -2,14 +2,14 @@
 
 Nothing is held that grows with the number of images but a few hundred bytes of counts for each:
 images are read ahead of the network, and a thread behind it scores and writes predictions as
-they come.
+they come. The weights are a file of the user's, or one that is fetched.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -21,14 +21,17 @@ from bddzoo.datasets.identity import dataset_id, digest_files, digest_labels, di
 from bddzoo.datasets.images import Listing, Sample
 from bddzoo.datasets.layouts import dataset_of, labels_of, layout_of
 from bddzoo.datasets.sources import open_source
-from bddzoo.errors import MissingError, UsageError
-from bddzoo.registry.model import Model
+from bddzoo.errors import IntegrityError, MissingError, UsageError
+from bddzoo.registry.model import DigestState, Model
 from bddzoo.results.environment import collect_environment
 from bddzoo.results.record import TIME_FORMAT, Fingerprint, Record, RunInfo, WeightsUsed, new_record
 from bddzoo.runs.loop import MeasureOptions, Watcher
+from bddzoo.text import picked
 
 if TYPE_CHECKING:
+    from bddzoo.artifacts import Fetcher
     from bddzoo.evaluation import Scores
+
 
 __all__ = ["MeasureOptions", "Measurement", "Watcher", "check_listing", "measure"]
 
@@ -245,3 +248,45 @@ def check_listing(listing: Listing, options: MeasureOptions, watcher: Watcher) -
     elif listing.without_label:
         watcher.warn(f"{listing.mismatch()}; not used")
     return listing
+
+
+def fetched_weights(model: Model, fetcher: Fetcher) -> tuple[Path, WeightsUsed]:
+    """A model's own weights, from the cache or a source.
+
+    Raises:
+        MissingError: No source has them.
+        IntegrityError: The file is not the one that the registry means.
+        NetworkError: No source could be reached.
+    """
+    result = fetcher.fetch(model, rehash=True)
+    return result.path, WeightsUsed(
+        name=result.path.name, **picked(result, "size_bytes md5 sha256 source"), state=result.digest_state
+    )
+
+
+def given_weights(model: Model, path: Path, warn: Callable[[str], None]) -> tuple[Path, WeightsUsed]:
+    """A file that the user names; one that is not the zoo's is welcome, but warned of.
+
+    Raises:
+        MissingError: There is no such file.
+    """
+    from bddzoo.artifacts import hash_file, verify_file
+
+    if not path.is_file():
+        raise MissingError(f"no such weights file: {path}")
+    state: DigestState = "unknown"
+    artifact = model.artifact("weights")
+    if artifact is not None:
+        try:
+            state = verify_file(path, artifact)
+        except IntegrityError as error:
+            # The number is then not the zoo's.
+            warn(f"not the zoo's file: {error.message}")
+    hashes = hash_file(path)
+    return path, WeightsUsed(
+        name=path.name,
+        size_bytes=path.stat().st_size,
+        md5=hashes["md5"],
+        sha256=hashes["sha256"],
+        state=state,
+    )

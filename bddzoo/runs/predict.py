@@ -24,7 +24,7 @@ from bddzoo.painting.objects import draw_instances, draw_panoptic
 from bddzoo.registry.model import Model
 from bddzoo.results.record import WeightsUsed
 from bddzoo.runs.loop import MeasureOptions, Watcher
-from bddzoo.signals import no_interrupts
+from bddzoo.runs.workers import no_interrupts
 from bddzoo.text import number_of
 
 

@@ -25,7 +25,7 @@ from bddzoo.evaluation import BoxAccumulator, InsSegAccumulator, Scores, SemSegA
 from bddzoo.evaluation.det_frames import match_detections
 from bddzoo.evaluation.disk import SILENT
 from bddzoo.evaluation.labelled import accumulator_of, count_labels, foreign_labels
-from bddzoo.evaluation.metrics.boxes import DetAccumulator
+from bddzoo.evaluation.metrics.detection import DetAccumulator
 from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
 from bddzoo.evaluation.statistics import dump
 from bddzoo.evaluation.tagging import tag_counts

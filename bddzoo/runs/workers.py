@@ -12,14 +12,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 import traceback
-from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.datasets.images import Sample
@@ -27,11 +29,11 @@ from bddzoo.errors import BddzooError, IntegrityError, MissingError, NetworkErro
 from bddzoo.registry.model import Model
 from bddzoo.results.environment import peak_memory_bytes
 from bddzoo.runs.loop import Consumer, Loop, MeasureOptions, Watcher, peak_device_memory
-from bddzoo.signals import no_interrupts, on_interrupt
 from bddzoo.text import number_of
 
 if TYPE_CHECKING:
     from bddzoo.inference.outputs import PredictionSet
+
 
 _KINDS: tuple[type[BddzooError], ...] = (UsageError, MissingError, IntegrityError, NetworkError)
 
@@ -362,3 +364,42 @@ class _Team:
                 process.join(5)
         for pipe in self.pipes:
             pipe.close()
+
+
+@contextmanager
+def no_interrupts() -> Iterator[None]:
+    """Ignore Ctrl-C meanwhile, in processes started meanwhile too; does nothing outside of the main thread.
+
+    For the short time in which results are put in their place, or in which workers are started whose parent
+    gets the signal too and ends them in order.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
+    """Meanwhile the first Ctrl-C calls `stop`, and only a second one raises KeyboardInterrupt.
+
+    For a process that listens to others: an exception in the middle of a message would cost the message. Does
+    nothing outside of the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def press(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        stop()
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

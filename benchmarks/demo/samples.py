@@ -17,7 +17,7 @@ import torch
 from bddzoo.datasets.classes import DET
 from bddzoo.datasets.formats.mask import read_bitmask, read_mask
 from bddzoo.datasets.layouts import BddLayout
-from bddzoo.inference.preprocess import rescaled_size
+from bddzoo.inference.batches import rescaled_size
 from bddzoo.registry.model import Protocol
 
 

@@ -31,7 +31,7 @@ from bddzoo.engines.selftest.arithmetic import Check, judge
 from bddzoo.engines.selftest.folder import GoldenFolder, packaged
 from bddzoo.engines.selftest.measures import CheckResult
 from bddzoo.engines.selftest.run import Selftest
-from bddzoo.inference.preprocess import prepare
+from bddzoo.inference.batches import prepare
 from bddzoo.registry import load_registry
 from bddzoo.registry.model import Model
 

@@ -32,8 +32,8 @@ from bddzoo.engines.selftest.folder import NOISE, GoldenFolder, packaged
 from bddzoo.engines.selftest.measures import CheckResult, Measure
 from bddzoo.engines.selftest.openseg import OpensegTest, find_folder
 from bddzoo.engines.selftest.run import Selftest
+from bddzoo.inference.batches import prepare
 from bddzoo.inference.cpu import tune_for_cpu
-from bddzoo.inference.preprocess import prepare
 from bddzoo.registry import load_registry
 
 RESULTS = Path(__file__).parent / "results/noise.json"

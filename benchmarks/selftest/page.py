@@ -18,7 +18,7 @@ from bddzoo.engines.selftest.arithmetic import SLACK
 from bddzoo.engines.selftest.folder import NOISE, GoldenFolder, packaged, read_json
 from bddzoo.engines.selftest.measures import FACTOR, FLOORS, MASK_LIMIT_PX, USUAL_NOISE, limit_of
 from bddzoo.engines.selftest.openseg import OpensegTest, find_folder
-from bddzoo.inference.preprocess import prepare
+from bddzoo.inference.batches import prepare
 from bddzoo.registry import load_registry
 
 RESULTS = Path(__file__).parent / "results"

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from bddzoo.cli.main import run
 from bddzoo.datasets.formats.convert import convert
 from bddzoo.datasets.formats.mask import read_bitmask, read_mask, write_mask
-from bddzoo.datasets.formats.polygons import MAX_OUTSIDE, coco_polygons, draw_poly2d
-from bddzoo.datasets.formats.rle import decode_rle, encode_rle
+from bddzoo.datasets.formats.rle import MAX_OUTSIDE, coco_polygons, decode_rle, draw_poly2d, encode_rle
 from bddzoo.errors import MissingError
 
 SQUARE = [[200, 280], [399, 280], [399, 419], [200, 419]]

@@ -13,7 +13,7 @@ import pytest
 from bddzoo.cli.main import COMMANDS, run
 from bddzoo.cli.tables import commands
 from bddzoo.errors import MEANINGS, ExitCode
-from bddzoo.reports import reference
+from bddzoo.reports import documents
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs" / "reference").glob("*.md"))
@@ -43,11 +43,11 @@ def test_every_command_and_subcommand_is_there() -> None:
 
 def test_every_exit_status_has_a_meaning() -> None:
     assert set(MEANINGS) == set(ExitCode)
-    assert reference.exit_codes().count("\n") == len(ExitCode) + 1
+    assert documents.exit_codes().count("\n") == len(ExitCode) + 1
 
 
 def test_every_link_of_the_schema_has_its_section() -> None:
-    text = reference.schema()
+    text = documents.schema()
     sections = {line.removeprefix("## ").lower() for line in text.splitlines() if line.startswith("## ")}
     links = set(re.findall(r"\(#([a-z]+)\)", text))
     assert links
@@ -57,7 +57,7 @@ def test_every_link_of_the_schema_has_its_section() -> None:
 def test_every_operator_is_described() -> None:
     from bddzoo.engines.kernels import NAMES
 
-    rows = reference.operators().splitlines()[2:]
+    rows = documents.operators().splitlines()[2:]
     assert [row.split("`")[1] for row in rows] == list(NAMES)
     assert all(len(row.split("|")[2]) > 10 for row in rows)
 

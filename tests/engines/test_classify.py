@@ -10,8 +10,8 @@ from bddzoo.engines.recipe import recipe_state
 from bddzoo.engines.selftest.folder import GoldenFolder, packaged
 from bddzoo.engines.selftest.run import Selftest
 from bddzoo.errors import IntegrityError, UsageError
+from bddzoo.inference.batches import prepare
 from bddzoo.inference.cpu import tune_for_cpu
-from bddzoo.inference.preprocess import prepare
 from tests.engines.models import registry, with_parts
 from tests.shared import shared
 

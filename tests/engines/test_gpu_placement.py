@@ -10,7 +10,7 @@ from bddzoo.engines.recipe import recipe_state
 from bddzoo.engines.selftest.folder import GoldenFolder, packaged, read_arrays
 from bddzoo.engines.selftest.operators import CHECKS, check_operator
 from bddzoo.engines.selftest.run import Selftest
-from bddzoo.inference.preprocess import prepare
+from bddzoo.inference.batches import prepare
 from bddzoo.inference.speedups import Speedups
 from tests.engines.models import registry
 from tests.support.pretend import DEVICE, OnDevice, pretend_gpu

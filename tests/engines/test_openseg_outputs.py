@@ -13,15 +13,14 @@ from torch import Tensor, nn
 
 from bddzoo.engines.load import make_runner
 from bddzoo.engines.openseg.heads import PositionAttention, rows
-from bddzoo.engines.openseg.network import EPS, OpensegNetwork
-from bddzoo.engines.openseg.runner import OpensegRunner, resize_cubic
+from bddzoo.engines.openseg.network import EPS, OpensegNetwork, OpensegRunner, resize_cubic
 from bddzoo.engines.openseg.spec import Spec
 from bddzoo.engines.recipe import recipe_state
 from bddzoo.engines.selftest.folder import packaged, read_arrays
 from bddzoo.engines.selftest.openseg import OpensegTest, find_folder
 from bddzoo.errors import UsageError
+from bddzoo.inference.batches import prepare
 from bddzoo.inference.cpu import tune_for_cpu
-from bddzoo.inference.preprocess import prepare
 from tests.engines.openseg_models import model_of
 from tests.shared import shared
 from tests.support.sampling import sampled

@@ -16,7 +16,7 @@ from bddzoo.engines.ops import EXTENSION, StandIn, ensure_ops, load_torchvision,
 from bddzoo.engines.selftest.folder import GoldenFolder, packaged, read_arrays
 from bddzoo.engines.selftest.operators import CHECKS, check_operator
 from bddzoo.errors import MissingError
-from bddzoo.inference.preprocess import prepare
+from bddzoo.inference.batches import prepare
 from tests.shared import shared
 from tests.support.forked import run_forked
 

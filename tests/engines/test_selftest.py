@@ -21,8 +21,8 @@ from bddzoo.engines.selftest.measures import limit_of, results
 from bddzoo.engines.selftest.openseg import OpensegTest
 from bddzoo.engines.selftest.run import Selftest
 from bddzoo.errors import ExitCode, MissingError
+from bddzoo.inference.batches import prepare
 from bddzoo.inference.cpu import tune_for_cpu
-from bddzoo.inference.preprocess import prepare
 from bddzoo.registry.tasks import TASKS
 from tests.cli.command import ROOT
 from tests.engines.models import registry, with_parts

@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 from bddzoo.cli.main import run
 from bddzoo.datasets.classes import INS_SEG
 from bddzoo.errors import UsageError
-from bddzoo.evaluation.metrics.boxes import box_iou
-from bddzoo.evaluation.metrics.calibration import calibration
-from bddzoo.evaluation.metrics.errors import IGNORED, RIGHT, ErrorAccumulator, frame_errors
-from bddzoo.evaluation.metrics.insseg import MatchAccumulator
+from bddzoo.evaluation.metrics.detection import MatchAccumulator, box_iou
+from bddzoo.evaluation.metrics.errors import IGNORED, RIGHT, ErrorAccumulator, calibration, frame_errors
 from bddzoo.evaluation.metrics.matching import Candidates, match_frame
 
 DATA = Path(__file__).parents[1] / "data"

@@ -8,9 +8,9 @@ import pytest
 @pytest.mark.parametrize(
     "code",
     [
-        "from bddzoo.evaluation import bootstrap, disk, oracle, statistics, submission",
+        "from bddzoo.evaluation import disk, oracle, slices, statistics, submission",
         "from bddzoo.datasets.formats import convert",
-        "from bddzoo.reports.plots import curves",
+        "from bddzoo.reports.plots import charts",
         "from bddzoo.cli.main import run; assert run(['score', '--help']) == 0",
     ],
 )

@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 
 from bddzoo.datasets.openseg import DATA_SETS, data_set
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.bootstrap import intervals
 from bddzoo.evaluation.labelled import accumulator_of, count_labels, evaluate_labels
 from bddzoo.evaluation.openseg_golden import check_metrics
 from bddzoo.evaluation.options import Options
-from bddzoo.evaluation.slices import subset_scores
+from bddzoo.evaluation.slices import intervals, subset_scores
 from bddzoo.evaluation.statistics import dump, load
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "openseg"

@@ -11,9 +11,16 @@ from bddzoo.cli.main import run
 from bddzoo.datasets.classes import INS_SEG, SEM_SEG
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.evaluation import BoxAccumulator, InsSegAccumulator, SemSegAccumulator
-from bddzoo.evaluation.bootstrap import intervals, resampled, weights
 from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
-from bddzoo.evaluation.slices import frame_scores, slice_scores, subset_scores, worst_frames
+from bddzoo.evaluation.slices import (
+    frame_scores,
+    intervals,
+    resampled,
+    slice_scores,
+    subset_scores,
+    weights,
+    worst_frames,
+)
 from bddzoo.evaluation.statistics import dump, load
 from tests.evaluation import scenes
 from tests.evaluation.test_oracle import write_png

@@ -20,8 +20,8 @@ from bddzoo.datasets.formats.rle import RleError, decode_runs
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import word_pairs
 from bddzoo.evaluation.metrics.average_precision import RECALL_POINTS, ap_scores
-from bddzoo.evaluation.metrics.confusion import class_runs, confusion, decode_class_runs, runs_confusion
 from bddzoo.evaluation.metrics.matching import IOU_THRESHOLDS, Candidates, FrameMatches, match_frame, unpacked
+from bddzoo.evaluation.metrics.semseg import class_runs, confusion, decode_class_runs, runs_confusion
 from hatch_build import compile_loops
 from tests.evaluation import scenes
 

@@ -15,7 +15,7 @@ from bddzoo.datasets.formats.mask import read_bitmask
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.det_frames import score_detections
 from bddzoo.evaluation.disk import evaluate
-from bddzoo.evaluation.metrics.boxes import boxes_of_bitmask
+from bddzoo.evaluation.metrics.detection import boxes_of_bitmask
 from bddzoo.evaluation.prediction_files import find_detections
 from tests.support.tiny import make_data
 

@@ -8,10 +8,10 @@ import pytest
 
 from bddzoo.cli.main import run
 from bddzoo.datasets.classes import TAGS
-from bddzoo.evaluation.bootstrap import intervals
 from bddzoo.evaluation.disk import evaluate
 from bddzoo.evaluation.options import Options
 from bddzoo.evaluation.oracle import toolkit_python
+from bddzoo.evaluation.slices import intervals
 from bddzoo.evaluation.statistics import dump, load
 
 # Evaluates pairs of files of frames as Scalabel does; one tag, whose classes are given.

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bddzoo.errors import UsageError
+from bddzoo.inference.batches import prepare, resized_size
 from bddzoo.inference.pipeline import protocol_of
-from bddzoo.inference.preprocess import prepare, resized_size
 from bddzoo.registry import load_registry
 from bddzoo.registry.model import Protocol
 from tests.shared import shared

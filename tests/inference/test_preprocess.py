@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bddzoo.inference.preprocess import frame_input_size, prepare, rescaled_size, resized_size
+from bddzoo.inference.batches import frame_input_size, prepare, rescaled_size, resized_size
 from bddzoo.registry.model import Protocol
 from tests.shared import shared
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bddzoo.painting.colours import (
+from bddzoo.painting.class_map import (
     BLACK,
     COUNT,
     WHITE,

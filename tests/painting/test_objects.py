@@ -4,8 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bddzoo.datasets.classes import DRIVABLE, SEM_SEG
-from bddzoo.painting.class_map import Style, draw_class_map, plate_size, write_plate
-from bddzoo.painting.colours import contrast, object_colour
+from bddzoo.painting.class_map import Style, contrast, draw_class_map, object_colour, plate_size, write_plate
 from bddzoo.painting.objects import Shown, bounds, draw_objects
 
 

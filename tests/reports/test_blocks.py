@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bddzoo.errors import BddzooError, MissingError, UsageError
 from bddzoo.reading import read_text
-from bddzoo.reports.blocks import MarkedBlock, diff, fill, find_blocks, write_document
+from bddzoo.reports.documents import MarkedBlock, diff, fill, find_blocks, write_document
 
 KNOWN = {"tables": ("zoo", "task")}
 TEXT = """\

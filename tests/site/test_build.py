@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from bddzoo.datasets.classes import SEM_SEG
-from bddzoo.reports.site.model import page_names
+from bddzoo.reports.site.values import page_names
 from tests.cli.command import ROOT
 from tests.cli.inprocess import Done
 from tests.site.front import MEASURED, REGISTRY

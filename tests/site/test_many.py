@@ -12,7 +12,7 @@ from bddzoo.artifacts.probe import History
 from bddzoo.registry import Registry, load_registry
 from bddzoo.reports.site.build import front_files
 from bddzoo.reports.site.evidence import gather
-from bddzoo.reports.site.model import page_names
+from bddzoo.reports.site.values import page_names
 from tests.site.conftest import Opener
 
 COUNT = 5000

@@ -26,8 +26,7 @@ from bddzoo.datasets.formats.frames import (
 )
 from bddzoo.datasets.formats.json_index import index_list
 from bddzoo.datasets.formats.labels import FLAGS, FrameLabels, Item
-from bddzoo.datasets.formats.polygons import coco_polygons
-from bddzoo.datasets.formats.rle import decode_rle
+from bddzoo.datasets.formats.rle import coco_polygons, decode_rle
 from bddzoo.datasets.native import native
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError

@@ -27,8 +27,7 @@ from bddzoo.datasets.formats.labels import CLASSES, FLAGS, SEMANTIC, SIZE, Frame
 from bddzoo.datasets.formats.mask import check_label, decode_bitmask, decode_mask
 from bddzoo.datasets.formats.other_task import TRACKS_LOST, are_videos, held_by, refuse_other_task
 from bddzoo.datasets.formats.png import RGB, RGBA, decode_rgb
-from bddzoo.datasets.formats.polygons import draw_poly2d
-from bddzoo.datasets.formats.rle import encode_rle, paint_masks
+from bddzoo.datasets.formats.rle import draw_poly2d, encode_rle, paint_masks
 from bddzoo.datasets.images import LABEL_IDS, TRAIN_IDS, frame_stem, of_kind
 from bddzoo.datasets.openseg import DATA_SETS, could_be
 from bddzoo.datasets.sources import Source, find_predictions, open_source

@@ -25,8 +25,7 @@ from bddzoo.engines.checkpoint import open_checkpoint
 from bddzoo.engines.load import full_float32, put_on
 from bddzoo.engines.openseg.heads import SLOPE
 from bddzoo.engines.openseg.layout import Norm
-from bddzoo.engines.openseg.network import FoldedState, OpensegNetwork
-from bddzoo.engines.openseg.runner import OpensegRunner
+from bddzoo.engines.openseg.network import FoldedState, OpensegNetwork, OpensegRunner
 from bddzoo.engines.openseg.spec import Spec, is_spec, spec_of, why_not
 from bddzoo.engines.openseg.training_facts import read_training_facts
 from bddzoo.engines.recipe import recipe_state, state_sha256

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from bddzoo.datasets.classes import PAN_SEG, PAN_STUFF
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps, segments
-from bddzoo.evaluation.metrics.per_frame import PerFrame
-from bddzoo.evaluation.metrics.scores import Scores
+from bddzoo.evaluation.metrics.scores import PerFrame, Scores
+from bddzoo.lazy_numpy import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # Label ids 1 to 40 of BDD100K, in order; the first 30 are stuff, the rest things.
 PAN_CLASSES = PAN_SEG.names
@@ -20,7 +21,7 @@ STUFF_COUNT = PAN_STUFF
 IOU, TP, FP, FN = range(4)
 
 
-class PanSegAccumulator(PerFrame[NDArray[np.float64]]):
+class PanSegAccumulator(PerFrame["NDArray[np.float64]"]):
     """Panoptic quality as the official toolkit computes it (`bdd100k.eval.pan_seg`).
 
     Keeps four numbers for each frame and class: summed IoU of matches, TP, FP, FN.

@@ -1,12 +1,21 @@
-"""The result of an evaluation: per-class tables, summaries, and the official toolkit's JSON shape."""
+"""The result of an evaluation: per-class tables, summaries, and the official toolkit's JSON shape.
+
+Until then statistics are kept by frame, see `PerFrame`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from bddzoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 
 _AP = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 _TRACK = ("MOTA", "MOTP", "IDF1", "FP", "FN", "IDSw", "MT", "PT", "ML", "FM")
@@ -279,3 +288,47 @@ def shown_summary(scores: Scores) -> list[str]:
 def shown_classes(scores: Scores) -> list[str]:
     """Names of the metrics of single classes that are shown first, as far as they were measured."""
     return [name for name in SHOWN_OF_CLASSES.get(scores.task, tuple(scores.table)) if name in scores.table]
+
+
+Stats = TypeVar("Stats")
+
+
+class PerFrame(Generic[Stats]):
+    """Statistics of single frames (of tracking: of single videos), by name.
+
+    Args:
+        class_names: Names of the classes 0, 1, ...
+    """
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self.class_names = tuple(class_names)
+        self._frames: dict[str, Stats] = {}
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def add(self, name: str, stats: Stats) -> None:
+        """Add the statistics of one frame.
+
+        Raises:
+            UsageError: It was given before.
+        """
+        if name in self._frames:
+            raise UsageError(f"frame {name} was given twice")
+        self._frames[name] = stats
+
+    def merge(self, other: Self) -> None:
+        """Add the frames of another accumulator (another worker's)."""
+        both = self._frames.keys() & other._frames.keys()
+        if both:
+            raise UsageError(f"frame {min(both)} was given twice")
+        self._frames.update(other._frames)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the frames, sorted."""
+        return sorted(self._frames)
+
+    def in_order(self) -> list[Stats]:
+        """Statistics of each frame, in the order of `names`."""
+        return [self._frames[name] for name in self.names]

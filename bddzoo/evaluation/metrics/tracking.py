@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bddzoo.errors import MissingError, install_hint
-from bddzoo.evaluation.metrics.per_frame import PerFrame
-from bddzoo.evaluation.metrics.scores import AVERAGE, Scores
+from bddzoo.evaluation.metrics.scores import AVERAGE, PerFrame, Scores
 
 Floats = NDArray[np.float64]
 

@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from bddzoo.registry.catalog import Registry
-from bddzoo.registry.lint import files, networks, numbers, rows
+from bddzoo.registry.lint import entries, numbers, rows
 from bddzoo.registry.lint.findings import Finding, Rule, Subject, acknowledgements, world_of
 from bddzoo.registry.problems import PathLike, did_you_mean, line_of
 from bddzoo.registry.reader import parse, read_text
 from bddzoo.text import printable
 
 STALE = "ACK01"
-_CHECKS: tuple[Rule, ...] = (*rows.RULES, *numbers.RULES, *files.RULES, *networks.RULES)
+_CHECKS: tuple[Rule, ...] = (*rows.RULES, *numbers.RULES, *entries.RULES)
 RULES: dict[str, str] = {
     **{rule.code: rule.title for rule in _CHECKS},
     STALE: "an acknowledgement of something that is not found, or of no known code",

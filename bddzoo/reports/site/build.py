@@ -17,11 +17,15 @@ from bddzoo.registry import Registry
 from bddzoo.registry.model import Model, Section
 from bddzoo.registry.tasks import TASKS
 from bddzoo.reports.facts import UNKNOWN, params_text, settings_text
-from bddzoo.reports.site.columns import SiteColumn, columns, dataset, method_name
 from bddzoo.reports.site.evidence import Evidence, Report
 from bddzoo.reports.site.folder import whole_folder
-from bddzoo.reports.site.model import (
+from bddzoo.reports.site.render import MARK, SharedBlocks, asset, front_script, render, share
+from bddzoo.reports.site.values import (
+    SiteColumn,
     class_table,
+    columns,
+    dataset,
+    method_name,
     model_blocks,
     numbers,
     other_metrics,
@@ -29,7 +33,6 @@ from bddzoo.reports.site.model import (
     provenance,
     speeds,
 )
-from bddzoo.reports.site.render import MARK, SharedBlocks, asset, front_script, render, share
 from bddzoo.results.verdict import Verdict
 
 # In the order in which the page explains them.

@@ -150,7 +150,7 @@ def _intervals(stored: StoredRecord, report: Report) -> dict[str, tuple[float, f
     if not stored.record.statistics:
         return {}
     from bddzoo.evaluation import statistics
-    from bddzoo.evaluation.bootstrap import intervals
+    from bddzoo.evaluation.slices import intervals
 
     found: dict[str, tuple[float, float]] = {}
     for name in stored.record.statistics:
