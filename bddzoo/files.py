@@ -140,6 +140,33 @@ def files_below(
     )
 
 
+def walk_once(
+    folder: Path, onerror: Callable[[OSError], None], *, hidden: bool = True
+) -> Iterator[tuple[str, list[str]]]:
+    """Each folder below one, and the names of its files; in a fixed order.
+
+    Links are followed, and each folder is entered once, however many lead to it: they may go in circles.
+
+    Args:
+        folder: Where to begin.
+        onerror: Called for each folder that cannot be read.
+        hidden: Enter hidden folders, too.
+    """
+    entered: set[tuple[int, int]] = set()
+    for top, folders, names in os.walk(folder, onerror=onerror, followlinks=True):
+        try:
+            place = os.stat(top)  # noqa: PTH116
+        except OSError as error:  # it was there a moment ago
+            onerror(error)
+            continue
+        if (place.st_dev, place.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((place.st_dev, place.st_ino))
+        folders[:] = sorted(f for f in folders if hidden or not f.startswith("."))
+        yield top, names
+
+
 def user_folder(kind: Literal["cache", "config", "data"]) -> Path:
     """This program's own folder for a kind of files: `bddzoo` in `XDG_CACHE_HOME`, or `~/.cache`, and so on.
 

@@ -5,13 +5,12 @@ Also the names of Cityscapes' and of BDD100K's older published files.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from bddzoo.errors import MissingError
-from bddzoo.files import cannot_read
+from bddzoo.files import cannot_read, walk_once
 from bddzoo.text import number_of
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
@@ -76,9 +75,7 @@ class Listing:
 
 
 def walk(folder: Path, suffixes: Iterable[str]) -> list[Path]:
-    """Files with one of those suffixes, at any depth, in a fixed order; hidden ones are passed over.
-
-    Links are followed, and each folder is entered once, however many lead to it: they may go in circles.
+    """Files with one of those suffixes, as `walk_once` finds them; hidden ones are passed over.
 
     Raises:
         MissingError: A folder below it cannot be read: its files would be taken for absent.
@@ -89,24 +86,12 @@ def walk(folder: Path, suffixes: Iterable[str]) -> list[Path]:
             raise cannot_read(folder, error) from error
 
     wanted = frozenset(suffixes)
-    paths: list[Path] = []
-    entered: set[tuple[int, int]] = set()
-    for top, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        try:
-            place = Path(top).stat()
-        except OSError as error:  # it was there a moment ago
-            refuse(error)
-            continue
-        if (place.st_dev, place.st_ino) in entered:
-            folders.clear()
-            continue
-        entered.add((place.st_dev, place.st_ino))
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        here = Path(top)
-        paths += [
-            here / n for n in sorted(names) if not n.startswith(".") and Path(n).suffix.lower() in wanted
-        ]
-    return paths
+    return [
+        Path(top, name)
+        for top, names in walk_once(folder, refuse, hidden=False)
+        for name in sorted(names)
+        if not name.startswith(".") and Path(name).suffix.lower() in wanted
+    ]
 
 
 def files_by_stem(
@@ -194,6 +179,34 @@ def frame_stem(stem: str) -> str:
         if stem.endswith(tail):
             return stem[: -len(tail)]
     return stem
+
+
+def frame_path(name: str) -> str:
+    """Path of a frame: that of its image, labels or prediction, without what tells these apart.
+
+    Args:
+        name: Path of the file without suffix, with `/`.
+    """
+    path = PurePosixPath(name)
+    return str(path.with_name(frame_stem(path.name))) if path.name else name
+
+
+def common_folder(members: Sequence[str]) -> str:
+    """Folder, with its slash, that all members are in; empty where they are not in one."""
+    folder = ""
+    first, last = min(members), max(members)
+    for part in PurePosixPath(first).parent.parts:
+        if not last.startswith(f"{folder}{part}/"):
+            break
+        folder += part + "/"
+    return folder
+
+
+def bare_name(name: str) -> str:
+    """A frame's name without the suffix of an image, which frames of JSON files have."""
+    path = PurePosixPath(name.replace("\\", "/").lstrip("/"))
+    known = (".jpg", ".jpeg", ".png")
+    return str(path.with_suffix("")) if path.suffix.lower() in known else str(path)
 
 
 def of_kind(paths: Iterable[str], tail: str) -> list[str]:

@@ -50,9 +50,6 @@ _PAIR_BITS = 12
 # Items of a list that are found at a time.
 _ITEMS = 1024
 
-_pointer = ctypes.c_void_p
-_int = ctypes.c_int64
-
 
 class Side(NamedTuple):
     """One side of a batch of frames, and what its categories mean.
@@ -74,9 +71,27 @@ class Side(NamedTuple):
 
 class _PackedSide(ctypes.Structure):
     _fields_ = (
-        *(("data", ctypes.c_char_p), ("bounds", _pointer), ("names", ctypes.c_char_p)),
-        *(("numbers", _pointer), ("kinds", _pointer), ("count", _int)),
+        *(("data", ctypes.c_char_p), ("bounds", ctypes.c_void_p), ("names", ctypes.c_char_p)),
+        *(("numbers", ctypes.c_void_p), ("kinds", ctypes.c_void_p), ("count", ctypes.c_int64)),
     )
+
+
+# Functions of `native.c`: what they return and take; a pointer, a number, bytes, a double.
+_P, _N, _B, _D = ctypes.c_void_p, ctypes.c_int64, ctypes.c_char_p, ctypes.c_double
+_FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "unfilter": (ctypes.c_int, (_P, _P, _N, _N, _N)),
+    "count_pairs": (None, (_P, _P, _N, _N, _P, _P)),
+    "rle_runs": (_N, (_B, _P, _N, _N, _P, _P, _P)),
+    "class_runs": (_N, (_B, _P, _N, _N, _P, _P, _N, _P, _P)),
+    "merge_runs": (None, (_P, _P, _N, _P, _P, _N, _N, _N, _P)),
+    "mask_iou": (_N, (_B, _P, _N, _N, _N, _P, _P, _P, _P)),
+    "match_frame": (_N, (_P, _N, _N, *(_P,) * 7, _N, _N, _P, _N, *(_P,) * 5)),
+    "annotations": (_N, (_B, _N, _P, _P, _N)),
+    "frames": (_N, (_B, _N, _P, _P, _N)),
+    "match_frames": (_N, (_P, _P, _N, _N, _N, _P, _N, _P, _N, _P, _D, _P, _P)),
+    "average_precision": (_N, (_B, _N, _N, _P, _N, _P, _N, _P, _P, _P)),
+    "word_pairs": (_N, (_P, _P, _N, _P, _P, _N)),
+}
 
 
 class Native:
@@ -85,57 +100,11 @@ class Native:
     def __init__(self, library: Path) -> None:
         self.library = library
         loaded = ctypes.CDLL(str(library))
-        self._unfilter = loaded.bz_unfilter
-        self._unfilter.argtypes = (_pointer, _pointer, _int, _int, _int)
-        self._count_pairs = loaded.bz_count_pairs
-        self._count_pairs.argtypes = (_pointer, _pointer, _int, _int, _pointer, _pointer)
-        self._count_pairs.restype = None
-        self._rle_runs = loaded.bz_rle_runs
-        self._rle_runs.argtypes = (ctypes.c_char_p, _pointer, _int, _int, _pointer, _pointer, _pointer)
-        self._rle_runs.restype = _int
-        self._class_runs = loaded.bz_class_runs
-        self._class_runs.argtypes = (
-            *(ctypes.c_char_p, _pointer, _int, _int, _pointer),
-            *(_pointer, _int, _pointer, _pointer),
-        )
-        self._class_runs.restype = _int
-        self._merge_runs = loaded.bz_merge_runs
-        self._merge_runs.argtypes = (
-            *(_pointer, _pointer, _int, _pointer, _pointer, _int),
-            *(_int, _int, _pointer),
-        )
-        self._merge_runs.restype = None
-        self._mask_iou = loaded.bz_mask_iou
-        self._mask_iou.argtypes = (
-            *(ctypes.c_char_p, _pointer, _int, _int, _int),
-            *(_pointer, _pointer, _pointer, _pointer),
-        )
-        self._mask_iou.restype = _int
-        self._match_frame = loaded.bz_match_frame
-        self._match_frame.argtypes = (
-            *(_pointer, _int, _int, _pointer, _pointer, _pointer, _pointer, _pointer, _pointer, _pointer),
-            *(_int, _int, _pointer, _int, _pointer, _pointer, _pointer, _pointer, _pointer),
-        )
-        self._match_frame.restype = _int
-        self._annotations, self._frames = loaded.bz_annotations, loaded.bz_frames
-        for reader in (self._annotations, self._frames):
-            reader.argtypes = (ctypes.c_char_p, _int, _pointer, _pointer, _int)
-            reader.restype = _int
-        self._match_frames = loaded.bz_match_frames
-        self._match_frames.argtypes = (
-            *(ctypes.POINTER(_PackedSide), ctypes.POINTER(_PackedSide), _int, _int, _int, _pointer, _int),
-            *(_pointer, _int, _pointer, ctypes.c_double, _pointer, _pointer),
-        )
-        self._match_frames.restype = _int
-        self._average_precision = loaded.bz_average_precision
-        self._average_precision.argtypes = (
-            *(ctypes.c_char_p, _int, _int, _pointer, _int, _pointer, _int),
-            *(_pointer, _pointer, _pointer),
-        )
-        self._average_precision.restype = _int
-        self._word_pairs = loaded.bz_word_pairs
-        self._word_pairs.argtypes = (_pointer, _pointer, _int, _pointer, _pointer, _int)
-        self._word_pairs.restype = _int
+        self._call: dict[str, Any] = {}
+        for name, (result, arguments) in _FUNCTIONS.items():
+            function = getattr(loaded, f"bz_{name}")
+            function.restype, function.argtypes = result, arguments
+            self._call[name] = function
 
     def unfilter(self, raw: NDArray[np.uint8], out: NDArray[np.uint8], step: int) -> bool:
         """Undo PNG's row filters.
@@ -151,7 +120,7 @@ class Native:
         rows, width = out.shape
         if raw.shape != (rows, width + 1):
             raise ValueError(f"{raw.shape} does not belong to {out.shape}")
-        return int(self._unfilter(_bytes(raw), _bytes(out), rows, width, step)) == 0
+        return int(self._call["unfilter"](_bytes(raw), _bytes(out), rows, width, step)) == 0
 
     def count_pairs(
         self, gt: NDArray[np.uint8], pred: NDArray[np.uint8], classes: int, known: NDArray[np.bool_]
@@ -162,7 +131,7 @@ class Native:
         out = np.zeros((classes + 2, classes + 1), np.int64)
         gt, pred = np.ascontiguousarray(gt), np.ascontiguousarray(pred)
         flags = known.view(np.uint8)
-        self._count_pairs(_bytes(gt), _bytes(pred), gt.size, classes, _bytes(flags), _ints(out))
+        self._call["count_pairs"](_bytes(gt), _bytes(pred), gt.size, classes, _bytes(flags), _ints(out))
         return out[:classes], int(out[-1].sum())
 
     def rle_runs(
@@ -181,7 +150,7 @@ class Native:
         sizes = np.array([len(c) for c in counts], np.int64)
         starts, ends, masks = np.empty((3, len(joined) + 1), np.int64)
         found = int(
-            self._rle_runs(
+            self._call["rle_runs"](
                 *(joined, _ints(sizes), len(counts), pixels), *(_ints(starts), _ints(ends), _ints(masks))
             )
         )
@@ -211,7 +180,7 @@ class Native:
         starts = scratch[room * 40 : room * 56 + 8].view(np.int64)
         values = buffer((2 * room + 1,), "run values")
         found = int(
-            self._class_runs(
+            self._call["class_runs"](
                 *(joined, _ints(sizes), len(counts), pixels, _bytes(classes)),
                 *(_ints(places), room, _ints(starts), _bytes(values)),
             )
@@ -229,7 +198,7 @@ class Native:
     ) -> NDArray[np.int64]:
         """Confusion matrix (classes, classes + 1) int64 of two maps given as runs, each starting at 0."""
         out = np.zeros((classes + 2, classes + 1), np.int64)
-        self._merge_runs(
+        self._call["merge_runs"](
             *(_ints(gt_starts), _bytes(gt), gt.size, _ints(pred_starts), _bytes(pred), pred.size),
             *(pixels, classes, _ints(out)),
         )
@@ -264,7 +233,7 @@ class Native:
             )
         areas, iou = np.empty(sizes.size), np.zeros((detections, objects))
         found = int(
-            self._mask_iou(
+            self._call["mask_iou"](
                 *(b"".join(counts), _ints(sizes), sizes.size, detections, pixels),
                 *(_ints(classes), _bytes(crowd.view(np.uint8)), areas.ctypes.data, iou.ctypes.data),
             )
@@ -309,7 +278,7 @@ class Native:
         bits = np.zeros((2, 4, detections), np.uint16)
         positives, present = np.zeros((classes, 4), np.int64), np.zeros(classes, np.uint8)
         found = int(
-            self._match_frame(
+            self._call["match_frame"](
                 *(
                     _doubles(iou),
                     detections,
@@ -335,7 +304,7 @@ class Native:
             state: Whether the list has only begun, where to go on in `data`, whether the list has ended;
                 brought up to before the first annotation that is unusual or not there as a whole.
         """
-        return _items(self._annotations, 3, data, state)
+        return _items(self._call["annotations"], 3, data, state)
 
     def frames(self, data: bytes, state: array[int]) -> array[int]:
         """Frames of a list: where each begins and ends, and its name, video name and number.
@@ -343,7 +312,7 @@ class Native:
         Of each of these three there is where it begins, -1 where there is none, and of how many bytes it is.
         See `annotations` for the rest.
         """
-        return _items(self._frames, 8, data, state)
+        return _items(self._call["frames"], 8, data, state)
 
     def match_frames(
         self,
@@ -380,8 +349,16 @@ class Native:
         out = bytearray(len(pred.data) + count * (classes * 33 + 64))
         sizes, rows = array("q", bytes(8 * count)), array("q", [leading])
         shifts = array("d", bytes(len(pred.data) // 8 * 8 if leading else 0))
-        failed = self._match_frames(
-            *(_side(gt), _side(pred), count, classes, limit, _address(settings), int(boxes)),
+        failed = self._call["match_frames"](
+            *(
+                ctypes.byref(_side(gt)),
+                ctypes.byref(_side(pred)),
+                count,
+                classes,
+                limit,
+                _address(settings),
+                int(boxes),
+            ),
             *(ctypes.addressof(ctypes.c_char.from_buffer(out)), len(out), _address(sizes)),
             *(near, _address(shifts), _address(rows)),
         )
@@ -414,7 +391,7 @@ class Native:
         positives = array("q", bytes(8 * cells))
         precision = array("d", bytes(8 * cells * 10 * len(points)))
         recall = array("d", bytes(8 * cells * 10 * len(limits)))
-        failed = self._average_precision(
+        failed = self._call["average_precision"](
             *(records, len(records), classes, _address(points), len(points), _address(limits), len(limits)),
             *(_address(positives), _address(precision), _address(recall)),
         )
@@ -437,7 +414,7 @@ class Native:
         bits = _PAIR_BITS
         while True:
             keys, counts = np.empty(1 << bits, np.uint64), np.zeros(1 << bits, np.int64)
-            found = self._word_pairs(
+            found = self._call["word_pairs"](
                 gt.ctypes.data, pred.ctypes.data, gt.size, keys.ctypes.data, _ints(counts), bits
             )
             if found >= 0:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from bddzoo.errors import MissingError
-from bddzoo.files import is_inside
+from bddzoo.files import is_inside, walk_once
 from bddzoo.reading import MAX_PACKING, archive_errors
 from bddzoo.text import printable
 
@@ -93,15 +93,7 @@ class FolderSource(Source):
             self._base = path.parent
         else:
             self._base = path
-            entered: set[tuple[int, int]] = set()
-            for root, folders, names in os.walk(path, onerror=_refuse, followlinks=True):
-                # Links may go in circles: each folder is entered once.
-                folder = Path(root).stat()
-                if (folder.st_dev, folder.st_ino) in entered:
-                    folders.clear()
-                    continue
-                entered.add((folder.st_dev, folder.st_ino))
-                folders.sort()
+            for root, names in walk_once(path, _refuse):
                 inner = os.path.relpath(root, path).replace(os.sep, "/")
                 prefix = "" if inner == "." else inner + "/"
                 for name in names:

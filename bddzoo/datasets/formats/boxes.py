@@ -195,7 +195,7 @@ def convert_boxes(frames: Frames, target: Path, to: str, classes: ClassSet = DET
     if to == "coco":
         return write_annotations(_annotations(frames), target, classes)
     with FrameWriter(target) as writer:
-        for name, entries in _labelled(frames):
+        for at, name in enumerate(frames.names):
             labels = [
                 label_dict(
                     score=score,
@@ -203,35 +203,35 @@ def convert_boxes(frames: Frames, target: Path, to: str, classes: ClassSet = DET
                     attributes={k: bool(flags & bit) for k, bit in FLAGS.items()} if flags else None,
                     box2d={"x1": x, "y1": y, "x2": x + w - 1, "y2": y + h - 1},
                 )
-                for category, (x, y, w, h), flags, score in entries
+                for category, (x, y, w, h), flags, score in labelled_boxes(frames, at)
             ]
             writer.add(name, labels)
     return writer.frames
 
 
-_Entry = tuple[int, list[float], int, float | None]
+def labelled_boxes(frames: Frames, index: int) -> list[tuple[int, list[float], int, float | None]]:
+    """Class, x, y, w, h, flags and score of each box of a frame.
 
-
-def _labelled(frames: Frames) -> Iterator[tuple[str, list[_Entry]]]:
-    """Name of each frame, and class, x, y, w, h, flags and score of its boxes."""
-    for at in range(len(frames)):
-        found, where = boxes_of(frames, at), frames.where(at)
-        entries: list[_Entry] = []
-        check_boxes(found, where, CLASS_OF, "masks are labels of -t ins_seg")
-        for category, xywh, flags, score in zip(
-            found.categories, found.xywh.tolist(), found.flags, found.scores, strict=True
-        ):
-            index, ignored = class_of(category, where)
-            entries.append((index, xywh, flags | FLAGS["ignored"] * ignored, score))
-        yield frames.names[at], entries
+    Raises:
+        MissingError: The frame cannot be read, or a label is not one of detection.
+    """
+    found, where = boxes_of(frames, index), frames.where(index)
+    check_boxes(found, where, CLASS_OF, "masks are labels of -t ins_seg")
+    entries = []
+    for category, xywh, flags, score in zip(
+        found.categories, found.xywh.tolist(), found.flags, found.scores, strict=True
+    ):
+        kind, ignored = class_of(category, where)
+        entries.append((kind, xywh, flags | FLAGS["ignored"] * ignored, score))
+    return entries
 
 
 def _annotations(frames: Frames) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """COCO's image and annotations of each frame, without their ids."""
     height, width = SIZE
-    for name, entries in _labelled(frames):
+    for at, name in enumerate(frames.names):
         annotations = [
             {**coco_keys(category, flags, score), "bbox": xywh, "area": xywh[2] * xywh[3]}
-            for category, xywh, flags, score in entries
+            for category, xywh, flags, score in labelled_boxes(frames, at)
         ]
         yield {"file_name": name, "height": height, "width": width}, annotations

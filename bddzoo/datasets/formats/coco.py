@@ -158,11 +158,7 @@ class CocoFrames:
         self._where = str(source.where(member))
         results = coco_kind(source, member) == "results"
         if results and truth is None:
-            raise MissingError(
-                f"{self._where} is a list of results, which names images by number",
-                hint="give the COCO file that it belongs to as ground truth, or a whole COCO file "
-                "('bddzoo convert-labels --to coco' makes one)",
-            )
+            refuse_results(self._where)
         # Annotations by image, or only where in the file they lie.
         self._annotations: dict[int | str, list[_Annotation]] = {}
         self._places: dict[int | str, list[tuple[int, int]]] = {}

@@ -6,12 +6,12 @@ What the files are is told by what they look like: class maps, colour maps, bitm
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from bddzoo.datasets.classes import IGNORED, TASKS, ClassSet
-from bddzoo.datasets.formats.boxes import CLASS_OF, boxes_of, check_boxes, class_of, open_boxes
+from bddzoo.datasets.formats.boxes import labelled_boxes, open_boxes
 from bddzoo.datasets.formats.coco import read_coco, refuse_results
 from bddzoo.datasets.formats.frames import (
     INS_ALIASES,
@@ -28,7 +28,15 @@ from bddzoo.datasets.formats.mask import check_label, decode_bitmask, decode_mas
 from bddzoo.datasets.formats.other_task import TRACKS_LOST, are_videos, held_by, refuse_other_task
 from bddzoo.datasets.formats.png import RGB, RGBA, decode_rgb
 from bddzoo.datasets.formats.rle import draw_poly2d, encode_rle, paint_masks
-from bddzoo.datasets.images import LABEL_IDS, TRAIN_IDS, frame_stem, of_kind
+from bddzoo.datasets.images import (
+    LABEL_IDS,
+    TRAIN_IDS,
+    bare_name,
+    common_folder,
+    frame_path,
+    frame_stem,
+    of_kind,
+)
 from bddzoo.datasets.openseg import DATA_SETS, could_be
 from bddzoo.datasets.sources import Source, find_predictions, open_source
 from bddzoo.errors import MissingError, UsageError
@@ -44,34 +52,6 @@ if TYPE_CHECKING:
     Plane = npt.NDArray[np.uint8]
 
 SCORES = "score.json"
-
-
-def frame_path(name: str) -> str:
-    """Path of a frame: that of its image, labels or prediction, without what tells these apart.
-
-    Args:
-        name: Path of the file without suffix, with `/`.
-    """
-    path = PurePosixPath(name)
-    return str(path.with_name(frame_stem(path.name))) if path.name else name
-
-
-def common_folder(members: Sequence[str]) -> str:
-    """Folder, with its slash, that all members are in; empty where they are not in one."""
-    folder = ""
-    first, last = min(members), max(members)
-    for part in PurePosixPath(first).parent.parts:
-        if not last.startswith(f"{folder}{part}/"):
-            break
-        folder += part + "/"
-    return folder
-
-
-def bare_name(name: str) -> str:
-    """A frame's name without the suffix of an image, which frames of JSON files have."""
-    path = PurePosixPath(name.replace("\\", "/").lstrip("/"))
-    known = (".jpg", ".jpeg", ".png")
-    return str(path.with_suffix("")) if path.suffix.lower() in known else str(path)
 
 
 class LabelSet:
@@ -236,15 +216,9 @@ class BoxLabels(LabelSet):
 
     def read(self, key: str) -> FrameLabels:
         """Boxes of one frame, whose size such files do not say."""
-        where, found = self.where(key), boxes_of(self._frames, self._index[key])
-        out = FrameLabels(PurePosixPath(key).name, self.task, where=where)
-        check_boxes(found, where, CLASS_OF, "masks are labels of -t ins_seg")
-        for category, (x, y, w, h), flags, score in zip(
-            found.categories, found.xywh.tolist(), found.flags, found.scores, strict=True
-        ):
-            index, ignored = class_of(category, where)
-            all_flags = flags | FLAGS["ignored"] * ignored
-            out.items.append(Item(0, index, all_flags, score, box=(x, y, x + w, y + h)))
+        out = FrameLabels(PurePosixPath(key).name, self.task, where=self.where(key))
+        for category, (x, y, w, h), flags, score in labelled_boxes(self._frames, self._index[key]):
+            out.items.append(Item(0, category, flags, score, box=(x, y, x + w, y + h)))
         return out
 
 

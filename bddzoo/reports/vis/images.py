@@ -11,8 +11,15 @@ import numpy.typing as npt
 
 from bddzoo.datasets.decode import decode_image
 from bddzoo.datasets.formats.labels import FrameLabels
-from bddzoo.datasets.formats.readers import LabelSet, common_folder, frame_path
-from bddzoo.datasets.images import IMAGE_SUFFIXES, LISTED_SUFFIXES, need_pairs, without_truth
+from bddzoo.datasets.formats.readers import LabelSet
+from bddzoo.datasets.images import (
+    IMAGE_SUFFIXES,
+    LISTED_SUFFIXES,
+    common_folder,
+    frame_path,
+    need_pairs,
+    without_truth,
+)
 from bddzoo.datasets.sources import open_source
 from bddzoo.errors import MissingError
 
