@@ -10,7 +10,6 @@ from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
 from bddzoo.cli.select import Selection
 from bddzoo.errors import BddzooError, MissingError, UsageError
-from bddzoo.registry.model import Model
 from bddzoo.text import number_of
 
 if TYPE_CHECKING:

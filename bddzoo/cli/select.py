@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar, get_args
 import click
 from click.core import ParameterSource
 
-from bddzoo.cli.app import App
 from bddzoo.errors import MissingError, UsageError
 
 if TYPE_CHECKING:

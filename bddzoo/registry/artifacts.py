@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from bddzoo.registry import structs as doc
 from bddzoo.registry.model import Artifact, ArtifactKind, Digest, DigestOrigin, Zoo
@@ -34,7 +34,9 @@ def build_document(checker: Checker, at: PathLike, section: doc.SectionDoc) -> A
         checker.url((*path, "sources", index), url, source=True)
     if spec.name is None:
         checker.note(path, "a document needs a name, as files of the cache and of mirrors have it")
-    return _artifact(checker, path, "document", None, spec, spec.name or "document", (), len(at))
+    name = spec.name or "document"
+    with checker.of(name, at):
+        return _artifact(checker, path, "document", None, spec, name, ())
 
 
 def build_artifacts(
@@ -57,15 +59,15 @@ def build_artifacts(
             continue
         path: PathLike = (*at, "artifacts", kind)
         if template is None and not isinstance(own, doc.ArtifactDoc):
-            checker.note(path, "the task has no template for this kind of file", row.id, len(at))
+            checker.note(path, "the task has no template for this kind of file")
             continue
         spec = own if isinstance(own, doc.ArtifactDoc) else None
         if spec is not None:
             for key in ("page", "md5"):
-                checker.url((*path, key), getattr(spec, key), row.id, len(at))
+                checker.url((*path, key), getattr(spec, key))
             for index, url in enumerate(spec.sources or ()):
-                checker.url((*path, "sources", index), url, row.id, len(at), source=True)
-        found.append(_artifact(checker, path, kind, template, spec, row.id, fields, len(at)))
+                checker.url((*path, "sources", index), url, source=True)
+        found.append(_artifact(checker, path, kind, template, spec, row.id, fields))
     return tuple(found)
 
 
@@ -77,7 +79,6 @@ def _artifact(
     own: doc.ArtifactDoc | None,
     owner: str,
     fields: Sequence[tuple[str, str]],
-    depth: int,
 ) -> Artifact:
     def fill(text: str | None, name: str = "") -> str | None:
         if text is None or "{" not in text:
@@ -91,19 +92,18 @@ def _artifact(
     # A name that comes from a bad id is one mistake, not one per file.
     derived = not (own and own.name) and not _IDENT.fullmatch(owner)
     if (doc.unsafe(name) or "/" in name) and not derived:
-        checker.note((*at, "name"), f'expected a plain file name, got "{name}"', owner, depth)
+        checker.note((*at, "name"), f'expected a plain file name, got "{name}"')
     url = fill(base.url, name)
     sources = tuple(own.sources) if own and own.sources is not None else ((url,) if url else ())
-    size, origin, date = _size(checker, at, own.size if own else None, owner, depth)
+    size, origin, date = _size(checker, at, own.size if own else None)
     digests = tuple(
-        parse_digest(checker, (*at, "digests", i), d, owner, depth)
-        for i, d in enumerate(own.digests if own else ())
+        parse_digest(checker, (*at, "digests", i), d) for i, d in enumerate(own.digests if own else ())
     )
     for i, one in enumerate(digests):
         for other in digests[:i]:
             if one.algorithm == other.algorithm and not _agree(one.hex.lower(), other.hex.lower()):
                 message = f"no file has this {one.algorithm} and {other.algorithm}:{other.hex}"
-                checker.note((*at, "digests", i), message, owner, depth)
+                checker.note((*at, "digests", i), message)
     return Artifact(
         kind=kind,
         name=name,
@@ -127,35 +127,34 @@ def _agree(one: str, other: str) -> bool:
 
 
 def _size(
-    checker: Checker, at: PathLike, given: int | str | None, owner: str, depth: int
+    checker: Checker, at: PathLike, given: int | str | None
 ) -> tuple[int | None, DigestOrigin | None, str | None]:
     """Size in bytes, where it is from, and the date."""
     if given is None or isinstance(given, int):
         return given, None, None
     match = _SIZE.fullmatch(given)
     if match is None:
-        checker.note((*at, "size"), f'expected {doc.SIZE_WORDS}; got "{given}"', owner, depth)
+        checker.note((*at, "size"), f'expected {doc.SIZE_WORDS}; got "{given}"')
         return None, None, None
     return int(match[1]), match[2], match[3].strip() if match[3] else None  # type: ignore[return-value]
 
 
-def parse_digest(checker: Checker, at: PathLike, text: str, *where: Any) -> Digest:
+def parse_digest(checker: Checker, at: PathLike, text: str) -> Digest:
     """A digest as it is written in the registry; problems are noted.
 
     Args:
         checker: Notes problems.
         at: Where the text is.
         text: See `structs.DIGEST_WORDS`.
-        where: Further arguments of `Checker.note`: a model's id and its depth.
     """
     if not _DIGEST.fullmatch(text):
         message = f'expected {doc.DIGEST_WORDS}; got "{text}"'
-        checker.note(at, message, *where)
+        checker.note(at, message)
         return Digest("md5", "", "observed")
     value, origin, *date = text.split(" ")
     algorithm, hexadecimal = value.split(":")
     full = 32 if algorithm == "md5" else 64
     if len(hexadecimal) != full and origin != "filename":
         message = f"a {algorithm} has {full} hex digits, got {len(hexadecimal)}"
-        checker.note(at, message, *where)
+        checker.note(at, message)
     return Digest(algorithm, hexadecimal, origin, date[0] if date else None)  # type: ignore[arg-type]

@@ -9,7 +9,8 @@ import json
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -54,33 +55,40 @@ class Checker:
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
+        self._owner: tuple[str | None, int] = (None, 0)
 
-    def note(self, at: PathLike, message: str, model: str | None = None, depth: int = 0) -> None:
-        """Remember a problem; `depth` is how much of the path leads to the model."""
+    @contextmanager
+    def of(self, model: str, at: PathLike) -> Iterator[None]:
+        """What is noted in the block belongs to a model, to which the path leads."""
+        self._owner = (model, len(at))
+        yield
+        self._owner = (None, 0)
+
+    def note(self, at: PathLike, message: str) -> None:
+        """Remember a problem."""
+        model, depth = self._owner
         self.problems.append(Problem(at, message, model, dotted(at[depth:])))
 
-    def ident(self, at: PathLike, text: str, model: str | None = None, depth: int = 0) -> None:
+    def ident(self, at: PathLike, text: str) -> None:
         """Note a name that is not plain."""
         if not _IDENT.fullmatch(text):
-            self.note(at, f'expected {IDENT_WORDS}; got "{text}"', model, depth)
+            self.note(at, f'expected {IDENT_WORDS}; got "{text}"')
 
-    def url(
-        self, at: PathLike, url: str | None, model: str | None = None, depth: int = 0, *, source: bool = False
-    ) -> None:
+    def url(self, at: PathLike, url: str | None, *, source: bool = False) -> None:
         """Note a URL that is not one we follow; `source`: a file is read from it."""
         problem = url_problem(url, source=source) if url is not None else None
         if problem:
-            self.note(at, problem, model, depth)
+            self.note(at, problem)
 
-    def number(self, at: PathLike, metric: str, value: int | Decimal | None, model: str, depth: int) -> None:
+    def number(self, at: PathLike, metric: str, value: int | Decimal | None) -> None:
         """Note a reported number that is not what its metric is: a percentage, or a count."""
         if value is None:
             return
         if metric in COUNTS:
             if not (isinstance(value, int) and value >= 0):
-                self.note(at, f"expected a whole number from 0, got {value}", model, depth)
+                self.note(at, f"expected a whole number from 0, got {value}")
         elif not (Decimal(value).is_finite() and 0 <= value <= 100):
-            self.note(at, f"expected a number between 0 and 100, got {value}", model, depth)
+            self.note(at, f"expected a number between 0 and 100, got {value}")
 
 
 class RegistryError(UsageError):

@@ -113,7 +113,6 @@ def build_network(
     """The network of a row; problems are noted with the resolver."""
     spec = row.network
     assert spec is not None
-    depth = len(at)
     parts: dict[str, Any] = {}
     pools = resolver.doc.parts
 
@@ -123,7 +122,7 @@ def build_network(
         try:
             return copied(_expand(getattr(pools, _POOLS[role]), value))
         except _PartError as error:
-            resolver.note(path, str(error), row.id, depth)
+            resolver.note(path, str(error))
             return {}
 
     arch = spec.arch or section.arch
@@ -151,9 +150,9 @@ def build_network(
     for what, value in (("engine", engine), ("arch", arch), ("num_classes", classes)):
         if value is None:
             message = f"needs {what}: neither the model nor its task says"
-            resolver.note((*at, "network"), message, row.id, depth)
+            resolver.note((*at, "network"), message)
     if "backbone" not in parts:
-        resolver.note((*at, "network"), "needs a backbone", row.id, depth)
+        resolver.note((*at, "network"), "needs a backbone")
     if engine is None or arch is None or classes is None:
         return None
     counts = row.counts
@@ -272,10 +271,12 @@ class Resolver(Checker):
         for name, row in self.former.items():
             if name in self.ids:
                 at = self.ids[row]
-                self.note((*at, "former_ids"), f'"{name}" is the id of a model', row, len(at))
+                with self.of(row, at):
+                    self.note((*at, "former_ids"), f'"{name}" is the id of a model')
         for path, name, row in self.mentioned:
             if name not in self.ids:
-                self.note(path, unknown("model", name, self.ids), row, len(self.ids[row]))
+                with self.of(row, self.ids[row]):
+                    self.note(path, unknown("model", name, self.ids))
         return tuple(zoos), tuple(sections)
 
     # -- pools -------------------------------------------------------------------------------------
@@ -319,7 +320,8 @@ class Resolver(Checker):
                 self.note((*here, "table"), unknown("table style", entry.table, styles))
             for number, row in enumerate(entry.models):
                 path: PathLike = (*here, "models", number)
-                models.append(self._model(path, zoo, task, spec, entry, method, row, styles, document))
+                with self.of(row.id, path):
+                    models.append(self._model(path, zoo, task, spec, entry, method, row, styles, document))
         own = {"columns": columns, "styles": styles, "methods": tuple(methods), "models": tuple(models)}
         return Section(**{**shared(spec, Section), **own, "zoo": zoo, "task": task})
 
@@ -367,17 +369,16 @@ class Resolver(Checker):
         styles: Mapping[str, TableStyle],
         document: Artifact | None,
     ) -> Model:
-        depth = len(at)
-        self.ident((*at, "id"), row.id, row.id, depth)
+        self.ident((*at, "id"), row.id)
         if row.id in self.ids:
-            self.note((*at, "id"), "another model has the same id", row.id, depth)
+            self.note((*at, "id"), "another model has the same id")
         self.ids[row.id] = at
         protocol = row.protocol or heading.protocol or section.protocol
         if row.protocol is not None and row.protocol not in self.protocols:
             message = unknown("protocol", row.protocol, self.protocols)
-            self.note((*at, "protocol"), message, row.id, depth)
+            self.note((*at, "protocol"), message)
         if row.paper is not None and row.paper not in self.doc.papers:
-            self.note((*at, "paper"), unknown("paper", row.paper, self.doc.papers), row.id, depth)
+            self.note((*at, "paper"), unknown("paper", row.paper, self.doc.papers))
         paper_id = row.paper or method.paper_id
         found = self.doc.papers.get(paper_id or "")
         authors = self.authors.get(paper_id or "", ())
@@ -424,14 +425,14 @@ class Resolver(Checker):
                 settings[column.name] = given.pop(column.name, missing)
         for name in given:
             message = f'the table has no column "{name}"{did_you_mean(name, settings)}'
-            self.note((*at, "settings", name), message, row.id, len(at))
+            self.note((*at, "settings", name), message)
         return settings
 
     def _reported(self, at: PathLike, row: doc.ModelDoc, style: TableStyle | None) -> tuple[Reported, ...]:
         for split, numbers in row.reported.items():
             for metric, value in numbers.items():
                 path: PathLike = (*at, "reported", split, metric)
-                self.number(path, metric, value, row.id, len(at))
+                self.number(path, metric, value)
         if style is None:
             return numbers_of(row.reported)
         given: dict[tuple[str, str], int | Decimal | None]
@@ -447,7 +448,7 @@ class Resolver(Checker):
             for name in values:
                 if (part, name) not in known:
                     path = (*at, "reported", part, name)
-                    self.note(path, f"the table has no column for {name} on {part}", row.id, len(at))
+                    self.note(path, f"the table has no column for {name} on {part}")
         return tuple(found)
 
     def _training(self, at: PathLike, row: doc.ModelDoc) -> Training | None:
@@ -457,7 +458,7 @@ class Resolver(Checker):
         schedule = self.doc.schedules.get(spec.schedule or "")
         if spec.schedule is not None and schedule is None:
             message = unknown("schedule", spec.schedule, self.doc.schedules)
-            self.note((*at, "training", "schedule"), message, row.id, len(at))
+            self.note((*at, "training", "schedule"), message)
         return Training(**shared(spec, Training), optimizer=plain(schedule) if schedule else {})
 
     def _fills(self, at: PathLike, row: doc.ModelDoc) -> Fills | None:
@@ -470,10 +471,10 @@ class Resolver(Checker):
     def _former_ids(self, at: PathLike, row: doc.ModelDoc) -> tuple[str, ...]:
         """Names that a row's files had; one that another row has, or had, is noted."""
         for index, name in enumerate(row.former_ids):
-            self.ident((*at, "former_ids", index), name, row.id, len(at))
+            self.ident((*at, "former_ids", index), name)
             if self.former.setdefault(name, row.id) != row.id:
                 message = f"{self.former[name]} had the same id"
-                self.note((*at, "former_ids", index), message, row.id, len(at))
+                self.note((*at, "former_ids", index), message)
         return row.former_ids
 
     def _not_buildable(self, at: PathLike, row: doc.ModelDoc, code: str | None) -> NotBuildable | None:
@@ -482,24 +483,24 @@ class Resolver(Checker):
             return None
         here: PathLike = (*at, "not_buildable")
         if code not in REASONS:
-            self.note(here, unknown("reason", code, REASONS), row.id, len(at))
+            self.note(here, unknown("reason", code, REASONS))
         if row.network is not None and row.not_buildable is not None:
-            self.note(here, "a row with a network can be built", row.id, len(at))
+            self.note(here, "a row with a network can be built")
         return NotBuildable(code, REASONS.get(code, ""))
 
     def _elsewhere(self, at: PathLike, index: int, spec: doc.ElsewhereDoc, row: doc.ModelDoc) -> Elsewhere:
         """Numbers that were published in another place."""
         here: PathLike = (*at, "elsewhere", index)
         for key in ("url", "weights"):
-            self.url((*here, key), getattr(spec, key), row.id, len(at))
+            self.url((*here, key), getattr(spec, key))
         if spec.model is not None:
             self.mentioned.append(((*here, "model"), spec.model, row.id))
         if spec.protocol is not None and spec.protocol not in self.protocols:
             message = unknown("protocol", spec.protocol, self.protocols)
-            self.note((*here, "protocol"), message, row.id, len(at))
+            self.note((*here, "protocol"), message)
         for split, numbers in spec.reported.items():
             for metric, value in numbers.items():
-                self.number((*here, "reported", split, metric), metric, value, row.id, len(at))
+                self.number((*here, "reported", split, metric), metric, value)
         return Elsewhere(**{**shared(spec, Elsewhere), "reported": numbers_of(spec.reported)})
 
 

@@ -24,8 +24,6 @@ from bddzoo.engines.semantic import SemSegRunner
 from bddzoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from bddzoo.registry.model import Model
 
 

@@ -49,7 +49,6 @@ from bddzoo.registry.model import Model
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from bddzoo.engines.openseg.network import OpensegNetwork
     from bddzoo.engines.recipe import Variant
 
 _AGAIN = "copy the folder again, whole"
