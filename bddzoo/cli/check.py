@@ -15,7 +15,7 @@ import click
 from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, Folder, Named
 from bddzoo.cli.progress import Bar
-from bddzoo.cli.select import Selection, dataset_of, find_data, under_protocol, weights_from
+from bddzoo.cli.select import Selection, find_data, under_protocol, weights_from
 from bddzoo.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _check_all(
     asked = links or (tuple(n for n in LINKS if given[n]) if one_named else LINKS)
     roots: dict[str, Path | None] = {}
     for number, model in enumerate(models, start=1):
-        dataset = dataset_of(model)
+        dataset = model.dataset
         if dataset not in roots:
             roots[dataset] = find_data(app, data, dataset)
         bar.step(f"checking {model.id}")

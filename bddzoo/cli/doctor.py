@@ -140,8 +140,9 @@ def check_data(root: Path | None) -> Iterator[Check]:
             "data", NOTE, "no folder given", "bddzoo doctor --data ROOT, or make one: bddzoo data mini"
         )
         return
+    from bddzoo.datasets.classes import BDD_LAYOUT
     from bddzoo.datasets.identity import split_size
-    from bddzoo.datasets.layouts import BDD_LAYOUT, guess_dataset, open_layout
+    from bddzoo.datasets.layouts import guess_dataset, open_layout
 
     dataset = guess_dataset(root)
     try:

@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
 from bddzoo.cli.output import describe_verdict, number, verdict_json
-from bddzoo.cli.select import (
-    Obtain,
-    Selection,
-    dataset_of,
-    need_data,
-    under_protocol,
-    weights_from,
-    with_runtime,
-)
+from bddzoo.cli.select import Obtain, Selection, need_data, under_protocol, weights_from, with_runtime
 from bddzoo.errors import BddzooError, ExitCode, UsageError
 from bddzoo.text import number_of
 
@@ -92,7 +84,7 @@ def command(
         folder = out / model.id if out is not None and len(models) > 1 else out
         chosen = with_runtime(app, speedups, model, run.device, results)
         options = run.options(out=folder, overwrite=force, skip_bad=skip_bad, speedups=chosen)
-        root = need_data(app, data, dataset_of(model))
+        root = need_data(app, data, model.dataset)
         job = EvalRun(app, model, root, options, obtain, results, resume)
         try:
             row, code = job.run()
@@ -318,7 +310,7 @@ def predict(
         if run.split is None:
             found = find_images(images, folder)
         else:
-            layout = layout_of(model, need_data(app, data, dataset_of(model)))
+            layout = layout_of(model, need_data(app, data, model.dataset))
             frames = layout.listing(model.task, run.split, attributes=False).frames
             found = {frame.name: frame.image for frame in frames}
         found = dict(list(found.items())[: run.limit])

@@ -240,11 +240,6 @@ def need_data(app: App, typed: Path | None, dataset: str = "bdd100k") -> Path:
     return root
 
 
-def dataset_of(model: Model) -> str:
-    """Id of the data set that a model is tested on."""
-    return model.protocol.dataset if model.protocol is not None else "bdd100k"
-
-
 def find_named(app: App, results: Path | None, reference: str) -> StoredRecord:
     """The record that a user names, with a warning for each that is damaged; see `find_record`."""
     from bddzoo.results import default_root, find_record

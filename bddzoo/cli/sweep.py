@@ -12,7 +12,7 @@ import click
 
 from bddzoo.cli import options as opt
 from bddzoo.cli.app import App
-from bddzoo.cli.select import Selection, dataset_of, need_data
+from bddzoo.cli.select import Selection, need_data
 from bddzoo.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def command(
     if not models:
         raise UsageError("none of these models has a network that could be run", hint="see 'bddzoo list'")
     root = default_root(results).resolve()
-    folder = need_data(app, data, dataset_of(models[0]))
+    folder = need_data(app, data, models[0].dataset)
     split, device, tries = run.split or "val", run.device, 1 if retries is None else retries
     options = _eval_options(run, folder, split, sources, accept_prefix)
     if executor != "ray" and (address or cpus):

@@ -19,6 +19,10 @@ TASKS = ("sem_seg", "drivable", "ins_seg", "pan_seg", "det", "tagging", "box_tra
 TRACKED = ("box_track", "seg_track")
 """Tasks whose frames are of videos."""
 
+BDD100K, MINI = "bdd100k", "bddzoo-mini"
+BDD_LAYOUT = (BDD100K, MINI)
+"""How the ids of data sets in BDD100K's layout begin: a mini set's id ends with its splits and sizes."""
+
 IGNORED = 255
 """Value of a label pixel that is not evaluated."""
 

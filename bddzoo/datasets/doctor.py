@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from bddzoo.datasets.classes import BITMASK_TASKS, values_of_no_class
+from bddzoo.datasets.classes import BDD100K, BITMASK_TASKS, values_of_no_class
 from bddzoo.datasets.decode import read_image
 from bddzoo.datasets.formats.mask import read_bitmask, read_mask
 from bddzoo.datasets.formats.other_task import refuse_other_task
 from bddzoo.datasets.formats.readers import LabelSet, open_labels
-from bddzoo.datasets.identity import BDD100K, published_images
+from bddzoo.datasets.identity import published_images
 from bddzoo.datasets.images import SPLITS, Listing, Sample
 from bddzoo.datasets.layouts import Layout, open_layout
 from bddzoo.datasets.mini import read_marker

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bddzoo.datasets.classes import BITMASK_TASKS
+from bddzoo.datasets.classes import BDD100K, BITMASK_TASKS, MINI
 from bddzoo.datasets.layouts import OFFICIAL_COUNTS
 from bddzoo.datasets.mini.writer import DEFAULT_VAL, VERSION, read_marker
 from bddzoo.datasets.openseg import DATA_SETS
@@ -16,9 +16,6 @@ from bddzoo.errors import MissingError
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-BDD100K = "bdd100k"
-MINI = "bddzoo-mini"
 
 
 def dataset_id(root: Path, layout: str = BDD100K) -> str:

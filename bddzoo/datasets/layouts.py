@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bddzoo.datasets.attributes import read_attribute_files, read_attributes
-from bddzoo.datasets.classes import BITMASK_TASKS
+from bddzoo.datasets.classes import BDD_LAYOUT, BITMASK_TASKS
 from bddzoo.datasets.images import (
     IMAGE_SUFFIXES,
     LISTED_SUFFIXES,
@@ -216,9 +216,6 @@ def _known(table: Mapping[str, str], task: str) -> str:
 
 Layout = BddLayout | OpensegLayout
 
-BDD_LAYOUT = ("bdd100k", "bddzoo-mini")
-"""How the ids of data sets in BDD100K's layout begin: a mini set's id ends with its splits and sizes."""
-
 
 def open_layout(root: Path, dataset: str = "bdd100k") -> Layout:
     """The folder of a data set.
@@ -246,17 +243,12 @@ def guess_dataset(root: Path) -> str:
 
 def layout_of(model: Model, root: Path) -> Layout:
     """The folder of the data set that a model is tested on; see `open_layout`."""
-    return open_layout(root, dataset_of(model))
-
-
-def dataset_of(model: Model) -> str:
-    """Id of the data set that a model is tested on; BDD100K's where its protocol is unknown."""
-    return model.protocol.dataset if model.protocol else "bdd100k"
+    return open_layout(root, model.dataset)
 
 
 def labels_of(model: Model) -> DataSet | None:
     """What a model's label files hold if it is of one of openseg.pytorch's six data sets, or None."""
-    return DATA_SETS.get(dataset_of(model))
+    return DATA_SETS.get(model.dataset)
 
 
 def find_images(inputs: Sequence[Path], out: Path) -> dict[str, Path]:

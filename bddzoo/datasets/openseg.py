@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.datasets.classes import CLASS_SETS, IGNORED, SEM_SEG, ClassSet
+from bddzoo.datasets.classes import BDD_LAYOUT, CLASS_SETS, IGNORED, SEM_SEG, ClassSet
 from bddzoo.datasets.images import (
     LABEL_IDS,
     LISTED_SUFFIXES,
@@ -32,9 +32,6 @@ from bddzoo.datasets.images import (
 from bddzoo.errors import MissingError, UsageError
 
 _FILE = Path(__file__).with_name("openseg_classes.json")
-# BDD100K's classes and their order are Cityscapes'; the synthetic street scenes, whose ids go on with their
-# sizes, take them, too.
-_STREET = ("bdd100k", "bddzoo-mini")
 
 
 def class_set(dataset: str) -> ClassSet:
@@ -64,11 +61,12 @@ def class_set_of(model: Model) -> ClassSet:
         UsageError: Its protocol names a data set whose classes are not known, or its network
             predicts another number of classes.
     """
-    dataset = model.protocol.dataset if model.protocol else "bdd100k"
+    dataset = model.dataset
     what = model.method.attribute or model.task
     if what not in CLASS_SETS:
         raise UsageError(f"model {model.id}: no image is labelled for {what} here")
-    street = what != SEM_SEG.task or dataset.startswith(_STREET)
+    # Synthetic street scenes have BDD100K's classes, which in their order are Cityscapes'.
+    street = what != SEM_SEG.task or dataset.startswith(BDD_LAYOUT)
     classes = CLASS_SETS[what] if street else class_set(dataset)
     if model.network is not None and model.network.num_classes != len(classes):
         raise UsageError(

@@ -10,13 +10,13 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from bddzoo.datasets.classes import CLASS_SETS
+from bddzoo.datasets.classes import BDD100K, CLASS_SETS
 from bddzoo.datasets.formats.boxes import CLASS_OF, boxes_of
 from bddzoo.datasets.formats.frames import JsonFrames, coco_kind
 from bddzoo.datasets.formats.mask import decode_bitmask, decode_mask
 from bddzoo.datasets.formats.other_task import refuse_other_task
 from bddzoo.datasets.formats.png import PALETTE
-from bddzoo.datasets.identity import BDD100K, published_images
+from bddzoo.datasets.identity import published_images
 from bddzoo.datasets.openseg import scheme_hint
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError, UsageError

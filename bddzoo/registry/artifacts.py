@@ -148,13 +148,11 @@ def parse_digest(checker: Checker, at: PathLike, text: str) -> Digest:
         text: See `structs.DIGEST_WORDS`.
     """
     if not _DIGEST.fullmatch(text):
-        message = f'expected {doc.DIGEST_WORDS}; got "{text}"'
-        checker.note(at, message)
+        checker.note(at, f'expected {doc.DIGEST_WORDS}; got "{text}"')
         return Digest("md5", "", "observed")
     value, origin, *date = text.split(" ")
     algorithm, hexadecimal = value.split(":")
     full = 32 if algorithm == "md5" else 64
     if len(hexadecimal) != full and origin != "filename":
-        message = f"a {algorithm} has {full} hex digits, got {len(hexadecimal)}"
-        checker.note(at, message)
+        checker.note(at, f"a {algorithm} has {full} hex digits, got {len(hexadecimal)}")
     return Digest(algorithm, hexadecimal, origin, date[0] if date else None)  # type: ignore[arg-type]

@@ -378,6 +378,11 @@ class Model(Struct, frozen=True):
         """Whether its network is known, and nothing is in the way of running it."""
         return self.network is not None and self.not_buildable is None
 
+    @property
+    def dataset(self) -> str:
+        """Id of the data set that it is tested on; BDD100K's where its protocol is unknown."""
+        return self.protocol.dataset if self.protocol else "bdd100k"
+
     def tested_by(self, name: str, protocol: Protocol | None = None) -> Model:
         """The same model under another protocol, with the numbers that were published for it.
 

@@ -149,8 +149,7 @@ def build_network(
     classes = spec.num_classes or section.num_classes
     for what, value in (("engine", engine), ("arch", arch), ("num_classes", classes)):
         if value is None:
-            message = f"needs {what}: neither the model nor its task says"
-            resolver.note((*at, "network"), message)
+            resolver.note((*at, "network"), f"needs {what}: neither the model nor its task says")
     if "backbone" not in parts:
         resolver.note((*at, "network"), "needs a backbone")
     if engine is None or arch is None or classes is None:
@@ -375,8 +374,7 @@ class Resolver(Checker):
         self.ids[row.id] = at
         protocol = row.protocol or heading.protocol or section.protocol
         if row.protocol is not None and row.protocol not in self.protocols:
-            message = unknown("protocol", row.protocol, self.protocols)
-            self.note((*at, "protocol"), message)
+            self.note((*at, "protocol"), unknown("protocol", row.protocol, self.protocols))
         if row.paper is not None and row.paper not in self.doc.papers:
             self.note((*at, "paper"), unknown("paper", row.paper, self.doc.papers))
         paper_id = row.paper or method.paper_id
@@ -457,8 +455,7 @@ class Resolver(Checker):
             return None
         schedule = self.doc.schedules.get(spec.schedule or "")
         if spec.schedule is not None and schedule is None:
-            message = unknown("schedule", spec.schedule, self.doc.schedules)
-            self.note((*at, "training", "schedule"), message)
+            self.note((*at, "training", "schedule"), unknown("schedule", spec.schedule, self.doc.schedules))
         return Training(**shared(spec, Training), optimizer=plain(schedule) if schedule else {})
 
     def _fills(self, at: PathLike, row: doc.ModelDoc) -> Fills | None:
@@ -473,8 +470,7 @@ class Resolver(Checker):
         for index, name in enumerate(row.former_ids):
             self.ident((*at, "former_ids", index), name)
             if self.former.setdefault(name, row.id) != row.id:
-                message = f"{self.former[name]} had the same id"
-                self.note((*at, "former_ids", index), message)
+                self.note((*at, "former_ids", index), f"{self.former[name]} had the same id")
         return row.former_ids
 
     def _not_buildable(self, at: PathLike, row: doc.ModelDoc, code: str | None) -> NotBuildable | None:
@@ -496,8 +492,7 @@ class Resolver(Checker):
         if spec.model is not None:
             self.mentioned.append(((*here, "model"), spec.model, row.id))
         if spec.protocol is not None and spec.protocol not in self.protocols:
-            message = unknown("protocol", spec.protocol, self.protocols)
-            self.note((*here, "protocol"), message)
+            self.note((*here, "protocol"), unknown("protocol", spec.protocol, self.protocols))
         for split, numbers in spec.reported.items():
             for metric, value in numbers.items():
                 self.number((*here, "reported", split, metric), metric, value)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING, Any
 
+from bddzoo.datasets.classes import MINI
 from bddzoo.registry.model import Artifact, Digest, Model, Protocol, Reported, Zoo
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 UNKNOWN = "–"
 TICK = "✓"
-# The synthetic set, which anybody can make.
-MINI = "bddzoo-mini"
 _ORIGINS = {
     "published": "published by the zoo",
     "filename": "read off the file name",
@@ -33,6 +32,11 @@ _QUIET = ("type", "init_cfg", "loss_cls", "loss_bbox", "loss_mask", "loss_decode
 def synthetic_mark(zoo: Zoo) -> str:
     """What is written behind the title of a zoo of synthetic data that does not say so itself."""
     return " (synthetic)" if zoo.synthetic and "synthetic" not in zoo.title.lower() else ""
+
+
+def dataset_name(model: Model) -> str:
+    """The data set that a model's numbers are for."""
+    return model.protocol.dataset if model.protocol else "unknown"
 
 
 def number_text(model: Model, split: str, metric: str) -> str:

@@ -254,11 +254,11 @@ def check_predictions(
     Raises:
         MissingError: Something cannot be scored.
     """
-    from bddzoo.datasets.layouts import dataset_of, labels_of
+    from bddzoo.datasets.layouts import labels_of
 
     result = _score(model, truth, predictions, workers)
     scores = result.scores
-    layout = dataset_of(model)
+    layout = model.dataset
     protocol = Fingerprint(
         dataset=dataset_id(data, layout),
         split=split,

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from bddzoo.datasets.classes import CLASS_SETS
+from bddzoo.datasets.classes import BDD_LAYOUT, CLASS_SETS
 from bddzoo.datasets.identity import published_images
 from bddzoo.datasets.openseg import DATA_SETS, class_set
 from bddzoo.errors import ExitCode
@@ -431,7 +431,7 @@ def _class_names(record: Record) -> Iterable[str]:
     dataset = record.protocol.dataset
     if dataset in DATA_SETS:
         return class_set(dataset).names
-    classes = CLASS_SETS.get(record.task) if dataset in ("bdd100k", "bddzoo-mini") else None
+    classes = CLASS_SETS.get(record.task) if dataset in BDD_LAYOUT else None
     return (name for name in classes.names if name != "background") if classes else ()
 
 

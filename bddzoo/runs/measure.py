@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from bddzoo.datasets.formats.other_task import refuse_other_task
 from bddzoo.datasets.identity import dataset_id, digest_files, digest_labels, digest_names, split_size
 from bddzoo.datasets.images import Listing, Sample
-from bddzoo.datasets.layouts import dataset_of, labels_of, layout_of
+from bddzoo.datasets.layouts import labels_of, layout_of
 from bddzoo.datasets.sources import open_source
 from bddzoo.errors import IntegrityError, MissingError, UsageError
 from bddzoo.registry.model import DigestState, Model
@@ -165,7 +165,7 @@ def _fingerprint(
     **more: Any,
 ) -> Fingerprint:
     """What a number depends on besides the weights."""
-    layout = dataset_of(model)
+    layout = model.dataset
     on_disk = len(listing.frames) + len(listing.without_image)
     return Fingerprint.of(
         model,

@@ -62,21 +62,21 @@ def tested_on(
     Raises:
         BddzooError: The folder fits no model, or not one that was named.
     """
-    from bddzoo.datasets.layouts import dataset_of, open_layout
+    from bddzoo.datasets.layouts import open_layout
 
     reasons: dict[tuple[str, str], BddzooError] = {}
-    for wanted, dataset in sorted({(m.task, dataset_of(m)) for m in models}):
+    for wanted, dataset in sorted({(m.task, m.dataset) for m in models}):
         try:
             open_layout(data, dataset).listing(wanted, split, attributes=False)
         except BddzooError as error:
             reasons[wanted, dataset] = error
-    fitting = [m for m in models if (m.task, dataset_of(m)) not in reasons]
-    held = {dataset_of(m) for m in fitting}
+    fitting = [m for m in models if (m.task, m.dataset) not in reasons]
+    held = {m.dataset for m in fitting}
     for (_, dataset), reason in reasons.items():
         if named or dataset in held:
             raise reason
     if not fitting:
-        raise reasons[models[0].task, dataset_of(models[0])]
+        raise reasons[models[0].task, models[0].dataset]
     return fitting, sorted({dataset for _, dataset in reasons})
 
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from bddzoo.engines.selftest.semantic import to_numpy
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -152,10 +154,10 @@ def proposals(runner: DetectionRunner, features: Any, sample: Any) -> NmsBoxes:
             head.predict(features, [sample], rescale=False)
         finally:
             settings.nms_pre = taken
-        every = [_numpy(level.sigmoid()).ravel() for level in head(features)[0]]
+        every = [to_numpy(level.sigmoid()).ravel() for level in head(features)[0]]
     corners, scores, levels, nms = calls[0]
-    boxes = _numpy(torch.cat([corners, scores[:, None]], dim=1))
-    level = _numpy(levels).astype(np.int64)
+    boxes = to_numpy(torch.cat([corners, scores[:, None]], dim=1))
+    level = to_numpy(levels).astype(np.int64)
     there, doubtful = np.ones(len(boxes), bool), (boxes[:, 2:4] - boxes[:, :2]).min(axis=1) <= PX
     for at, found in enumerate(every):
         if len(found) > taken:
@@ -177,19 +179,14 @@ def detections(runner: DetectionRunner, features: Any, sample: Any) -> NmsBoxes:
     with _recorded("mmdet.models.roi_heads.bbox_heads.bbox_head", "multiclass_nms") as calls, torch.no_grad():
         runner.module.roi_head.predict(features, [regions.to(rows.device)], [sample], rescale=True)
     corners, scores, least, nms, most = calls[0][:5]
-    score = _numpy(scores)[:, :-1]
-    box = _numpy(corners).reshape(len(score), -1, 4)
+    score = to_numpy(scores)[:, :-1]
+    box = to_numpy(corners).reshape(len(score), -1, 4)
     box = np.broadcast_to(box, (*score.shape, 4))
     label = np.broadcast_to(np.arange(score.shape[1]), score.shape)
     there = score > least - SCORE
     doubtful = (found.fates[possible] == DOUBTFUL)[:, None] | (score <= least + SCORE)
     boxes = np.concatenate([box[there], score[there][:, None]], axis=1)
     return suppress(boxes, label[there].astype(np.int64), nms["iou_threshold"], most, doubtful[there])
-
-
-def _numpy(tensor: torch.Tensor) -> Floats:
-    array: Floats = tensor.detach().cpu().numpy()
-    return array
 
 
 @contextmanager

@@ -135,12 +135,7 @@ class GoldenFolder:
 
     def image(self, variant: Variant) -> npt.NDArray[np.uint8] | None:
         """The (H, W, 3) uint8 BGR image of a variant, or None when the folder has crops only."""
-        name = "input_b_600x1000.png" if variant == "b" else IMAGE
-        for folder in (self.root, self.root.parent):
-            found = _read_image(folder / name)
-            if found is not None:
-                return _of_its_name(folder / name, found)
-        return None
+        return _image_above(self.root, "input_b_600x1000.png" if variant == "b" else IMAGE)
 
     def sampled_image(self, arrays: Arrays) -> npt.NDArray[np.uint8]:
         """The first image, or where the folder has only some of its pixels those, and zeros elsewhere.
@@ -300,10 +295,9 @@ def read_crop(root: Path, name: str) -> npt.NDArray[np.uint8]:
     Raises:
         MissingError: Neither the image nor the crop is there.
     """
-    for folder in (root, root.parent):
-        image = _read_image(folder / IMAGE)
-        if image is not None:
-            return _of_its_name(folder / IMAGE, image)[CROPS[name]]
+    image = _image_above(root)
+    if image is not None:
+        return image[CROPS[name]]
     path = root / f"crop_{name}.png"
     found = _read_image(path)
     if found is None:
@@ -321,21 +315,20 @@ def read_image_above(root: Path) -> npt.NDArray[np.uint8]:
     Raises:
         MissingError: It is not there.
     """
+    image = _image_above(root)
+    if image is None:
+        raise MissingError(f"{root} has no {IMAGE}", hint="copy the folder again, whole")
+    return image
+
+
+def _image_above(root: Path, name: str = IMAGE) -> npt.NDArray[np.uint8] | None:
+    """An image of a folder or of the one above, as large as its name says; None where there is none."""
+    height, width = (int(n) for n in Path(name).stem.rpartition("_")[2].split("x"))
     for folder in (root, root.parent):
-        image = _read_image(folder / IMAGE)
+        image = _read_image(folder / name)
         if image is not None:
-            return _of_its_name(folder / IMAGE, image)
-    raise MissingError(f"{root} has no {IMAGE}", hint="copy the folder again, whole")
-
-
-def _of_its_name(path: Path, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """An image that is as large as its name says, in colour.
-
-    Raises:
-        IntegrityError: It is not.
-    """
-    height, width = (int(n) for n in path.stem.rpartition("_")[2].split("x"))
-    return _of_size(path, image, height, width)
+            return _of_size(folder / name, image, height, width)
+    return None
 
 
 def _of_size(path: Path, image: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:

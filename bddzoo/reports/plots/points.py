@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry.model import Model
 from bddzoo.registry.tasks import TASKS
+from bddzoo.reports.facts import dataset_name
 from bddzoo.results import Record, StoredRecord, best_record
 from bddzoo.results.speed import SpeedRecord, newest_speeds
 from bddzoo.results.verdict import MetricVerdict, judge, measured_value
@@ -82,21 +83,17 @@ def select(
         raise MissingError("no model to plot", hint="see 'bddzoo list'")
     if len(tasks) > 1:
         raise UsageError(f"models of several tasks: {', '.join(tasks)}", hint="choose one with --task")
-    sets = list(dict.fromkeys(_dataset(m) for m in left))
+    sets = list(dict.fromkeys(dataset_name(m) for m in left))
     if dataset is None:
         dataset = DATASET if DATASET in sets else sets[0]
         if dataset != DATASET and len(sets) > 1:
             raise UsageError(
                 f"models of several data sets: {', '.join(sets)}", hint="choose one with --dataset"
             )
-    left = [m for m in left if _dataset(m) == dataset]
+    left = [m for m in left if dataset_name(m) == dataset]
     if not left:
         raise MissingError(f"no model of data set '{dataset}'", hint="there are " + ", ".join(sets))
     return ComparableModels(tuple(left), tasks[0], dataset, metric or TASKS[tasks[0]].metric)
-
-
-def _dataset(model: Model) -> str:
-    return model.protocol.dataset if model.protocol else "unknown"
 
 
 def by_parameters(chosen: ComparableModels, split: str, records: Sequence[Record] | None) -> list[Point]:

@@ -16,7 +16,7 @@ from bddzoo.errors import BddzooError, IntegrityError, MissingError
 from bddzoo.registry import Registry
 from bddzoo.registry.model import Model, Section
 from bddzoo.registry.tasks import TASKS
-from bddzoo.reports.facts import UNKNOWN, params_text, settings_text
+from bddzoo.reports.facts import UNKNOWN, dataset_name, params_text, settings_text
 from bddzoo.reports.site.evidence import Evidence, Report
 from bddzoo.reports.site.folder import whole_folder
 from bddzoo.reports.site.render import MARK, SharedBlocks, asset, front_script, render, share
@@ -24,7 +24,6 @@ from bddzoo.reports.site.values import (
     SiteColumn,
     class_table,
     columns,
-    dataset,
     method_name,
     model_blocks,
     numbers,
@@ -100,7 +99,7 @@ def counts(registry: Registry, evidence: Mapping[str, Evidence]) -> dict[str, in
     return {
         "models": len(real),
         "zoos": len({m.zoo.id for m in real}),
-        "datasets": len({dataset(m) for m in real}),
+        "datasets": len({dataset_name(m) for m in real}),
         "measured": sum(evidence[m.id].stored is not None for m in real),
         "reproduced": sum(str(evidence[m.id].verdict) == "reproduced" for m in real),
     }

@@ -19,6 +19,7 @@ from bddzoo.reports.facts import (
     TICK,
     UNKNOWN,
     Number,
+    dataset_name,
     digest_text,
     gflops_text,
     judged_number,
@@ -165,7 +166,7 @@ def columns(
             help="Whether the weights can be had",
         ),
         SiteColumn("zoo", "Zoo", "text", lambda m: m.zoo.id, facet=True, shown=False),
-        SiteColumn("data", "Data set", "text", dataset, facet=True, shown=False),
+        SiteColumn("data", "Data set", "text", dataset_name, facet=True, shown=False),
     ]
     return [c for c in found if any(c.cell(m) not in ("", UNKNOWN) for m in models)]
 
@@ -179,11 +180,6 @@ def method_name(model: Model) -> str:
     """The method: the heading, or the row's own where headings are data sets."""
     own = next((model.settings[name] for name in METHOD_COLUMNS if model.settings.get(name)), None)
     return own or model.method.name
-
-
-def dataset(model: Model) -> str:
-    """The data set that the model's numbers are for."""
-    return model.protocol.dataset if model.protocol else "unknown"
 
 
 def _reach(model: Model, history: History) -> str:
