@@ -453,7 +453,7 @@ def _tables(
     app: App, reference: str, results: Path | None
 ) -> tuple[str, str, dict[str, dict[str, float | None]]]:
     """Name, task ("" if unknown) and per-class tables of a record or a scores file."""
-    from bddzoo.results.scorefile import read_scores
+    from bddzoo.results.scorefile import read_score_file
 
     path = Path(reference)
     try:
@@ -461,7 +461,7 @@ def _tables(
     except IntegrityError:
         if not path.is_file():
             raise
-        _, found = read_scores(path)
+        found = read_score_file(path).classes
         if not found:
             raise MissingError(f"{path} has no values of single classes") from None
         tables: dict[str, dict[str, float | None]] = {metric: dict(row) for metric, row in found.items()}

@@ -332,7 +332,8 @@ def compare_with(found: Evaluation, other: Evaluation, path: Path, seed: int, ou
     Raises:
         IncomparableError: The two were not scored on the same frames.
     """
-    from bddzoo.results.compare import LEVEL, compare_statistics
+    from bddzoo.evaluation.slices import LEVEL
+    from bddzoo.results.compare import compare_statistics
 
     rows = compare_statistics(other.accumulator, found.accumulator, seed=seed)
     out["against"] = {

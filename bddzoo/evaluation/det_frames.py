@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bddzoo.datasets.classes import DET, INS_SEG
 from bddzoo.datasets.formats.boxes import CLASS_OF, Kinds, boxes_of, check_boxes, class_of, open_boxes
 from bddzoo.datasets.formats.frames import Frames, JsonFrames
-from bddzoo.datasets.formats.labels import FLAGS
+from bddzoo.datasets.formats.labels import NEUTRAL
 from bddzoo.datasets.formats.mask import decode_bitmask
 from bddzoo.datasets.formats.scalabel import Detections
 from bddzoo.datasets.sources import Source, open_source
@@ -34,7 +34,6 @@ from bddzoo.lazy_numpy import np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_NEUTRAL = FLAGS["crowd"] | FLAGS["ignored"]
 # Corners in the first frames are compared, of pairs of at least this IoU; so many pairs tell of half a pixel.
 _FRAMES, _IOU, _PAIRS = 100, 0.75, 20
 
@@ -98,9 +97,7 @@ def read_objects(
             f"{frames.where(at)}: a box whose second corner is left of or above its first",
             hint="corners are x1, y1 (left, top) and x2, y2 (right, bottom), in pixels",
         )
-    ignored = [
-        neutral or flags & _NEUTRAL > 0 for (_, neutral), flags in zip(known, found.flags, strict=True)
-    ]
+    ignored = [neutral or flags & NEUTRAL > 0 for (_, neutral), flags in zip(known, found.flags, strict=True)]
     return BoxObjects(
         found.xywh,
         np.array([index for index, _ in known], np.int64),

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bddzoo.datasets.formats.boxes import Box2d, Flags, class_of, flag_bits
+from bddzoo.datasets.formats.boxes import Box2d, Flags, class_of, flag_bits, xywh_of
 from bddzoo.datasets.formats.frames import JsonFrames, Pixel
-from bddzoo.datasets.formats.labels import FLAGS
+from bddzoo.datasets.formats.labels import NEUTRAL
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.det_frames import check_reach
 from bddzoo.evaluation.jobs import FrameResult
@@ -23,7 +23,6 @@ from bddzoo.evaluation.pairing import FramePair
 
 CLASSES = ("pedestrian",)
 _KINDS: dict[str | None, tuple[int, bool]] = {CLASSES[0]: (0, False)}
-_NEUTRAL = FLAGS["crowd"] | FLAGS["ignored"]
 _VISIBLE = {"V": 2.0, "N": 1.0}
 
 
@@ -84,7 +83,7 @@ class PoseWork:
             raise MissingError(
                 f"{where}: a person without a box2d", hint="its area says how near joints must be"
             )
-        boxes = _xywh(people)
+        boxes = xywh_of(label.box2d for label in people)
         ignored = np.array([_ignored(label) for label in people], np.bool_)
         found: list[_PoseLabel] = []
         moved = np.zeros((0, JOINTS, 3))
@@ -97,7 +96,7 @@ class PoseWork:
         if len(scores) > MOST_PEOPLE:
             remarks.append(("cut-people", where))
         if self.boxed:
-            areas = _xywh(found)[:, 2:].prod(axis=1)
+            areas = xywh_of(label.box2d for label in found)[:, 2:].prod(axis=1)
         else:
             areas = (
                 moved[..., :2].max(axis=1, initial=-np.inf) - moved[..., :2].min(axis=1, initial=np.inf)
@@ -175,12 +174,5 @@ class PoseWork:
                 )
 
 
-def _xywh(labels: list[_PoseLabel]) -> NDArray[np.float64]:
-    corners = [(b.x1, b.y1, b.x2, b.y2) for label in labels if (b := label.box2d)]
-    out = np.array(corners, np.float64).reshape(-1, 4)
-    out[:, 2:] = out[:, 2:] - out[:, :2] + 1
-    return out
-
-
 def _ignored(label: _PoseLabel) -> bool:
-    return label.attributes is not None and flag_bits(label.attributes) & _NEUTRAL > 0
+    return label.attributes is not None and flag_bits(label.attributes) & NEUTRAL > 0

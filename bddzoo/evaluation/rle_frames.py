@@ -21,7 +21,14 @@ from bddzoo.errors import MissingError
 from bddzoo.evaluation.jobs import FrameResult, matched
 from bddzoo.evaluation.metrics.matching import CROWD, SHARING, Candidates, remarkable
 from bddzoo.evaluation.metrics.panseg import FN, FP, IOU, PAN_CLASSES, STUFF_COUNT, TP
-from bddzoo.evaluation.metrics.semseg import ClassRuns, class_runs, decode_class_runs, runs_confusion, spills
+from bddzoo.evaluation.metrics.semseg import (
+    ClassRuns,
+    class_runs,
+    decode_class_runs,
+    runs_confusion,
+    shape_text,
+    spills,
+)
 from bddzoo.evaluation.options import MASK_HEIGHT, MASK_WIDTH, Options
 from bddzoo.evaluation.pairing import FramePair, match_batch
 from bddzoo.lazy_numpy import np
@@ -227,8 +234,7 @@ def mask_iou(
     out = np.zeros((len(pred), len(gt)))
 
     def objects(labels: Sequence[Label], which: NDArray[np.int64]) -> list[dict[str, object]]:
-        found = [labels[i].rle for i in which.tolist()]
-        return [{"size": list(r.size), "counts": r.counts.encode()} for r in found if r]
+        return [_plain(labels[i]) for i in which.tolist()]
 
     for c in np.unique(pred_class).tolist():
         rows, columns = np.flatnonzero(pred_class == c), np.flatnonzero(gt_class == c)
@@ -361,7 +367,9 @@ class PanRleWork:
             np.add.at(out[FN], truth.classes, 1)
             return FrameResult(out, remarks)
         if truth.size and pred.size and pred.size != truth.size and not self.options.official:
-            raise MissingError(f"{where}: {_text(pred.size)}, the ground truth is {_text(truth.size)}")
+            raise MissingError(
+                f"{where}: {shape_text(pred.size)}, the ground truth is {shape_text(truth.size)}"
+            )
         if not truth.rles:
             remarks += self.options.crashes("bare", self.gt.where(pair.gt), "no segment that counts")
         _match(out, truth, pred)
@@ -436,7 +444,3 @@ def _match(out: NDArray[np.float64], truth: _Segments, pred: _Segments) -> None:
 def _plain(label: Label) -> dict[str, Any]:
     assert label.rle
     return {"size": list(label.rle.size), "counts": label.rle.counts.encode()}
-
-
-def _text(size: tuple[int, int]) -> str:
-    return f"{size[1]}x{size[0]}"

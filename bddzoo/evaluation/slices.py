@@ -145,13 +145,15 @@ def intervals(
         score.
     """
     values = resampled(accumulator, resamples=resamples, seed=seed)
+    return {metric: interval(draws, level) for metric, draws in values.items()}
+
+
+def interval(draws: NDArray[np.float64], level: float = LEVEL) -> tuple[float, float]:
+    """Ends of the interval that holds so large a share of the draws; NaN without any."""
+    known = draws[~np.isnan(draws)]
     tail = 100 * (1 - level) / 2
-    out = {}
-    for metric, draws in values.items():
-        known = draws[~np.isnan(draws)]
-        low, high = np.percentile(known, [tail, 100 - tail]) if known.size else (np.nan, np.nan)
-        out[metric] = (float(low), float(high))
-    return out
+    low, high = np.percentile(known, [tail, 100 - tail]) if known.size else (np.nan, np.nan)
+    return float(low), float(high)
 
 
 def resampled(
@@ -163,16 +165,15 @@ def resampled(
     differences can be compared draw by draw.
     """
     draws = weights(len(accumulator), resamples, seed)
-    if isinstance(accumulator, SemSegAccumulator):
-        semantic = {"bdd100k": _semseg, "openseg": _openseg, "tagging": _tagging}[accumulator.rule]
-        parts = [semantic(accumulator.per_frame(), w) for w in draws]
-    elif isinstance(accumulator, PanSegAccumulator):
-        parts = [_panseg(accumulator.per_frame(), w) for w in draws]
-    elif isinstance(accumulator, TrackAccumulator):
-        parts = [_tracks(accumulator.per_frame(), w) for w in draws]
-    else:
+    if isinstance(accumulator, MatchAccumulator):
         found = by_class(accumulator.per_frame(), len(accumulator.class_names))
         parts = [_ap(accumulator, found, w) for w in draws]
+    else:
+        frames = accumulator.per_frame()
+        flat = frames.reshape(len(frames), -1)
+        kind = accumulator.rule if isinstance(accumulator, SemSegAccumulator) else type(accumulator)
+        values = _VALUES[kind]
+        parts = [values((w @ flat).reshape(len(w), *frames.shape[1:])) for w in draws]
     if not parts:
         return {}
     return {metric: np.concatenate([p[metric] for p in parts]) for metric in parts[0]}
@@ -195,8 +196,8 @@ def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.
     return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
-def _semseg(frames: NDArray[np.int64], w: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    sums = (w @ frames.reshape(len(frames), -1)).reshape(len(w), 3, -1)
+def _semseg(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Metrics of each draw from its sums, (draws, 3, classes); likewise below."""
     found, actual, predicted = sums[:, 0], sums[:, 1], sums[:, 2]
     iou = _share(found, actual + predicted - found)
     present = actual > 0
@@ -212,8 +213,7 @@ def _semseg(frames: NDArray[np.int64], w: NDArray[np.float64]) -> dict[str, NDAr
         }
 
 
-def _openseg(frames: NDArray[np.int64], w: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    sums = (w @ frames.reshape(len(frames), -1)).reshape(len(w), 3, -1)
+def _openseg(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     found, actual, predicted = sums[:, 0], sums[:, 1], sums[:, 2]
     union = actual + predicted - found
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -224,8 +224,7 @@ def _openseg(frames: NDArray[np.int64], w: NDArray[np.float64]) -> dict[str, NDA
         }
 
 
-def _tagging(frames: NDArray[np.int64], w: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    sums = (w @ frames.reshape(len(frames), -1)).reshape(len(w), 3, -1)
+def _tagging(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     found, actual, predicted = sums[:, 0], sums[:, 1], sums[:, 2]
     seen = (actual + predicted > 0).sum(axis=1)
     return {
@@ -236,8 +235,7 @@ def _tagging(frames: NDArray[np.int64], w: NDArray[np.float64]) -> dict[str, NDA
     }
 
 
-def _panseg(frames: NDArray[np.float64], w: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    sums = (w @ frames.reshape(len(frames), -1)).reshape(len(w), 4, -1)
+def _panseg(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     iou, tp, fp, fn = (sums[:, k] for k in range(4))
     half = tp + 0.5 * fp + 0.5 * fn
     seen = (half > 0).sum(axis=1)
@@ -249,11 +247,19 @@ def _panseg(frames: NDArray[np.float64], w: NDArray[np.float64]) -> dict[str, ND
         }
 
 
-def _tracks(videos: NDArray[np.float64], w: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    sums = (w @ videos.reshape(len(videos), -1)).reshape(len(w), *videos.shape[1:])
+def _tracks(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     means, whole = class_means(track_values(sums)), track_values(sums.sum(axis=1))
     shares = ("MOTA", "IDF1", "HOTA")
     return {**{f"m{m}": means[m] for m in shares}, **{m: whole[m] for m in shares}}
+
+
+_VALUES = {
+    "bdd100k": _semseg,
+    "openseg": _openseg,
+    "tagging": _tagging,
+    PanSegAccumulator: _panseg,
+    TrackAccumulator: _tracks,
+}
 
 
 def _ap(

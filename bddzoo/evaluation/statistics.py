@@ -91,16 +91,15 @@ def _restore(head: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Ac
         semantic = SemSegAccumulator(classes, head["task"], head.get("rule", "bdd100k"))
         semantic.restore(names, arrays["counts"].astype(np.int64), arrays["matrix"])
         return semantic
-    if head["kind"] == "panseg":
-        panoptic = PanSegAccumulator(classes, head["stuff"])
+    if head["kind"] in ("panseg", "tracks"):
+        summed: PanSegAccumulator | TrackAccumulator
+        panoptic = head["kind"] == "panseg"
+        summed = (
+            PanSegAccumulator(classes, head["stuff"]) if panoptic else TrackAccumulator(classes, head["task"])
+        )
         for name, counts in zip(names, arrays["counts"], strict=True):
-            panoptic.add(name, counts)
-        return panoptic
-    if head["kind"] == "tracks":
-        tracks = TrackAccumulator(classes, head["task"])
-        for name, counts in zip(names, arrays["counts"], strict=True):
-            tracks.add(name, counts)
-        return tracks
+            summed.add(name, counts)
+        return summed
     kind = _BOXES.get(head.get("task", ""), BoxAccumulator)
     out: MatchAccumulator = (kind if head["kind"] == "boxes" else InsSegAccumulator)(classes)
     end = 0

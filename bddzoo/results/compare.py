@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from math import isnan
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,6 @@ from bddzoo.results.verdict import HARMLESS_FIELDS
 
 if TYPE_CHECKING:
     from bddzoo.evaluation.options import Accumulator
-
-
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -106,9 +104,7 @@ def compare_statistics(
     Raises:
         IncomparableError: The images differ.
     """
-    import numpy as np
-
-    from bddzoo.evaluation.slices import resampled
+    from bddzoo.evaluation.slices import LEVEL, interval, resampled
 
     # Frames of masks are called as their PNGs, those of JSON as their images.
     left, right = ([PurePath(name).stem for name in one.names] for one in (first, second))
@@ -121,12 +117,9 @@ def compare_statistics(
     totals = (first.compute().summary, second.compute().summary)
     found = []
     for metric in (m for m in ours if m in theirs):
-        change = theirs[metric] - ours[metric]
-        change = change[~np.isnan(change)]
-        if not change.size:
+        low, high = interval(theirs[metric] - ours[metric])
+        if isnan(low):  # not one draw has the metric
             continue
-        tail = 100 * (1 - LEVEL) / 2
-        low, high = (float(v) for v in np.percentile(change, [tail, 100 - tail]))
         a, b = float(totals[0][metric]), float(totals[1][metric])
         found.append(Comparison(metric, a, b, b - a, low, high, LEVEL, resamples, len(first.names)))
     return found

@@ -38,16 +38,6 @@ class ScoreFile:
     absent: tuple[str, ...] = ()
 
 
-def read_scores(file: Path) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """The numbers of a scores file: `summary` and `classes` of `ScoreFile`.
-
-    Raises:
-        MissingError: The file cannot be read, or holds no metric.
-    """
-    found = read_score_file(file)
-    return found.summary, found.classes
-
-
 def read_score_file(file: Path, task: str = "") -> ScoreFile:
     """Read a scores file.
 

@@ -5,7 +5,7 @@ Scalabel's `box2d` has inclusive corners: x2 and y2 are the last pixels inside, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,17 +96,21 @@ def boxes_of(frames: Frames, index: int) -> Boxes:
     boxless = [(k.category, bool(k.rle or k.poly2d)) for k in labels if k.box2d is None]
     if boxless:
         labels = [label for label in labels if label.box2d is not None]
-    corners = [(b.x1, b.y1, b.x2, b.y2) for label in labels if (b := label.box2d)]
-    xywh = np.array(corners, np.float64).reshape(-1, 4)
-    xywh[:, 2:] = xywh[:, 2:] - xywh[:, :2] + 1
     return Boxes(
         [label.category for label in labels],
-        xywh,
+        xywh_of(label.box2d for label in labels),
         [0 if label.attributes is None else flag_bits(label.attributes) for label in labels],
         [label.score for label in labels],
         boxless,
         [label.id for label in labels],
     )
+
+
+def xywh_of(boxes: Iterable[Box2d | None]) -> NDArray[np.float64]:
+    """(N, 4) left, top, width and height in pixels, of those that there are."""
+    xywh = np.array([(b.x1, b.y1, b.x2, b.y2) for b in boxes if b], np.float64).reshape(-1, 4)
+    xywh[:, 2:] = xywh[:, 2:] - xywh[:, :2] + 1
+    return xywh
 
 
 def flag_bits(flags: Flags) -> int:

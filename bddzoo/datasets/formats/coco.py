@@ -25,7 +25,7 @@ from bddzoo.datasets.formats.frames import (
     read_places,
 )
 from bddzoo.datasets.formats.json_index import index_list
-from bddzoo.datasets.formats.labels import FLAGS, FrameLabels, Item
+from bddzoo.datasets.formats.labels import FLAGS, NEUTRAL, FrameLabels, Item
 from bddzoo.datasets.formats.rle import coco_polygons, decode_rle
 from bddzoo.datasets.native import native
 from bddzoo.datasets.sources import Source
@@ -406,7 +406,7 @@ def coco_keys(category: int, flags: int, score: float | None) -> dict[str, Any]:
     """What COCO says of an object besides its shape."""
     return {
         "category_id": category + 1,
-        "iscrowd": int(bool(flags & (FLAGS["crowd"] | FLAGS["ignored"]))),
+        "iscrowd": int(bool(flags & NEUTRAL)),
         "ignore": int(bool(flags & FLAGS["ignored"])),
         "attributes": {k: bool(flags & bit) for k, bit in FLAGS.items()},
         **({} if score is None else {"score": score}),

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Attribute of a label -> its bit in the G channel of a bitmask.
 FLAGS = {"ignored": 1, "crowd": 2, "occluded": 4, "truncated": 8}
+NEUTRAL = FLAGS["ignored"] | FLAGS["crowd"]
+"""Of an object with one of these bits nothing is counted."""
 MAX_ID = 0xFFFF
 # Value of `FrameLabels.classes` where there is neither a class nor `IGNORED`.
 NOTHING = 254
@@ -58,7 +60,7 @@ class Item:
     @property
     def counts(self) -> bool:
         """Whether it is scored: it is neither ignored nor a crowd."""
-        return not self.flags & (FLAGS["ignored"] | FLAGS["crowd"])
+        return not self.flags & NEUTRAL
 
 
 @dataclass
