@@ -9,11 +9,11 @@ from typing import Any
 from urllib.parse import urljoin
 
 from bddzoo.errors import UsageError
-from bddzoo.registry.artifacts import KINDS
 from bddzoo.registry.catalog import Registry, load_text
 from bddzoo.registry.edit import emit, emit_items
 from bddzoo.registry.markdown.parse import DIGEST_LINK, Document, Heading, Row
 from bddzoo.registry.model import Column, Person, TableStyle
+from bddzoo.registry.parts import KINDS
 from bddzoo.registry.problems import MAX_SHOWN, RegistryError
 
 _SUFFIX = {"weights": ".pth", "config": ".py", "visuals": ".zip", "masks": ".zip"}

@@ -13,11 +13,9 @@ from functools import cache
 from math import isfinite
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from bddzoo.registry import structs as doc
-from bddzoo.registry.artifacts import build_artifacts, build_document, parse_digest
 from bddzoo.registry.model import (
     REASONS,
     Artifact,
@@ -28,7 +26,6 @@ from bddzoo.registry.model import (
     Link,
     Method,
     Model,
-    Network,
     NotBuildable,
     Paper,
     Person,
@@ -39,19 +36,9 @@ from bddzoo.registry.model import (
     Training,
     Zoo,
 )
+from bddzoo.registry.parts import build_artifacts, build_document, build_network, parse_digest
 from bddzoo.registry.problems import Checker, PathLike, did_you_mean, unknown
 from bddzoo.registry.tasks import Task
-
-# Role in a network -> pool of `parts`.
-_POOLS = {
-    "detector": "detectors",
-    "backbone": "backbones",
-    "neck": "necks",
-    "decode_head": "heads",
-    "auxiliary_head": "heads",
-    "head": "heads",
-}
-_MAX_BASES = 16
 
 
 def plain(value: Any) -> Any:
@@ -65,11 +52,6 @@ def plain(value: Any) -> Any:
     return value
 
 
-def copied(value: Any) -> Any:
-    """A deep copy of numbers, texts, lists and dicts, several times as fast as `copy.deepcopy`."""
-    return msgspec.msgpack.decode(msgspec.msgpack.encode(value))
-
-
 @cache
 def _shared_fields(written: type[Struct], kind: type[Struct]) -> tuple[str, ...]:
     return tuple(name for name in kind.__struct_fields__ if name in written.__struct_fields__)
@@ -78,93 +60,6 @@ def _shared_fields(written: type[Struct], kind: type[Struct]) -> tuple[str, ...]
 def shared(written: Struct, kind: type[Struct]) -> dict[str, Any]:
     """The fields that an entry of the file and a type of `bddzoo.registry.model` have in common."""
     return {name: getattr(written, name) for name in _shared_fields(type(written), kind)}
-
-
-class _PartError(ValueError):
-    pass
-
-
-def _expand(pool: Mapping[str, dict[str, Any]], part: str | Mapping[str, Any]) -> dict[str, Any]:
-    """The part's own arguments over those of its bases; nothing is copied deeply."""
-    layers: list[Mapping[str, Any]] = []
-    current: str | Mapping[str, Any] | None = part
-    while current is not None:
-        if isinstance(current, str):
-            if current not in pool:
-                raise _PartError(unknown("part", current, pool))
-            current = pool[current]
-        layers.append(current)
-        if len(layers) > _MAX_BASES:
-            raise _PartError("its bases go round in circles")
-        base = current.get("base")
-        if base is not None and not isinstance(base, str):
-            raise _PartError("base: expected the name of a part")
-        current = base
-    merged: dict[str, Any] = {}
-    for layer in reversed(layers):
-        merged.update(layer)
-    merged.pop("base", None)
-    return merged
-
-
-def build_network(
-    resolver: Resolver, at: PathLike, section: doc.SectionDoc, row: doc.ModelDoc, protocol: Protocol | None
-) -> Network | None:
-    """The network of a row; problems are noted with the resolver."""
-    spec = row.network
-    assert spec is not None
-    parts: dict[str, Any] = {}
-    pools = resolver.doc.parts
-
-    def part(role: str, value: Any, path: PathLike) -> Any:
-        if isinstance(value, list):
-            return [part(role, v, (*path, i)) for i, v in enumerate(value)]
-        try:
-            return copied(_expand(getattr(pools, _POOLS[role]), value))
-        except _PartError as error:
-            resolver.note(path, str(error))
-            return {}
-
-    arch = spec.arch or section.arch
-    if spec.detector is not None:
-        detector = part("detector", spec.detector, (*at, "network", "detector"))
-        arch = spec.arch or detector.pop("type", arch)
-        detector.pop("type", None)
-        parts.update(detector)
-    for role in ("backbone", "neck", "decode_head", "auxiliary_head", "head"):
-        value = getattr(spec, role)
-        if value is not None:
-            parts[role] = part(role, value, (*at, "network", role))
-    for role in ("rpn_head", "roi_head", "train_cfg", "test_cfg"):
-        value = getattr(spec, role)
-        if value is not None:
-            parts[role] = {**parts.get(role, {}), **copied(value)}
-    if "decode_head" in parts and protocol is not None:
-        window: dict[str, Any] = {"mode": protocol.mode}
-        if protocol.mode == "slide" and protocol.crop and protocol.stride:
-            window.update(crop_size=list(protocol.crop), stride=list(protocol.stride))
-        parts["test_cfg"] = {**window, **parts.get("test_cfg", {})}
-
-    engine = spec.engine or section.engine
-    classes = spec.num_classes or section.num_classes
-    for what, value in (("engine", engine), ("arch", arch), ("num_classes", classes)):
-        if value is None:
-            resolver.note((*at, "network"), f"needs {what}: neither the model nor its task says")
-    if "backbone" not in parts:
-        resolver.note((*at, "network"), "needs a backbone")
-    if engine is None or arch is None or classes is None:
-        return None
-    counts = row.counts
-    return Network(
-        engine=engine,
-        arch=arch,
-        parts=parts,
-        num_classes=classes,
-        align_corners=spec.align_corners,
-        params=counts.params if counts else None,
-        entries=counts.entries if counts else None,
-        gflops=counts.gflops if counts else None,
-    )
 
 
 def build_protocol(resolver: Resolver, name: str, spec: doc.ProtocolDoc) -> Protocol:
@@ -385,7 +280,7 @@ class Resolver(Checker):
         resolved = self.protocols.get(protocol) if protocol else None
         network = None
         if row.network is not None:
-            network = build_network(self, at, section, row, resolved)
+            network = build_network(self, self.doc.parts, at, section, row, resolved)
         return Model(
             id=row.id,
             zoo=zoo,
