@@ -148,8 +148,7 @@ def overlay(
     bitmasks, colour maps, RLE and COCO JSON are told apart by themselves; archives are not unpacked.
     """
     from bddzoo.datasets.formats.readers import open_labels
-    from bddzoo.reports.vis.images import ImageSet
-    from bddzoo.reports.vis.work import draw_overlays
+    from bddzoo.reports.vis.work import ImageSet, draw_overlays
 
     given, found = ImageSet(images), open_labels(labels, task, score_file)
     return _run(app, "overlay", lambda reports: draw_overlays(given, found, out, style, effort, reports))
@@ -203,8 +202,7 @@ def compare(
     """
     from bddzoo.datasets.formats.readers import open_labels
     from bddzoo.reports.vis.compare import ImageComparison, short_names
-    from bddzoo.reports.vis.images import ImageSet
-    from bddzoo.reports.vis.work import Reports
+    from bddzoo.reports.vis.work import ImageSet, Reports
 
     if score_file is not None and len(predictions) > 1:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""What a row is made of: files, from templates, their names, digests and URLs checked; a network, from parts."""
+"""What a row is made of: its files, from templates, with names, digests and URLs; its network, from parts."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from bddzoo.datasets.formats.labels import NOTHING
 from bddzoo.datasets.formats.mask import write_mask, write_rgba
 from bddzoo.datasets.formats.readers import open_labels
 from bddzoo.errors import MissingError, UsageError
-from bddzoo.reports.vis.images import ImageSet, pair
+from bddzoo.reports.vis.work import ImageSet, pair
 from tests.cli.command import run_here
 from tests.reports.vis_data import NAMES, bitmask, class_map
 

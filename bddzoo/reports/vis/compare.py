@@ -35,16 +35,19 @@ from bddzoo.reports.vis.draw import (
     rounded,
     shares,
 )
-from bddzoo.reports.vis.images import ImageSet, Pair, pair, same_size
 from bddzoo.reports.vis.work import (
     Effort,
+    ImageSet,
     OutputFolder,
+    Pair,
     Reports,
     Runner,
     Tally,
     encode,
     note_lacking,
     note_unknown,
+    pair,
+    same_size,
 )
 from bddzoo.text import number_of
 
