@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +121,6 @@ def command(
     What disturbed the machine is named in the record.
     """
     from bddzoo.inference.load import check_device_name
-    from bddzoo.inference.runtimes import RUNTIMES
     from bddzoo.results import check_root, default_root
     from bddzoo.runs.bench import BenchOptions, BenchTarget
 
@@ -131,12 +130,9 @@ def command(
         raise UsageError("--paired compares models", hint="name two")
     root = default_root(results)
     check_root(root)
-    _check_words("--precision", precisions, PRECISIONS)
-    _check_words("--runtime", runtimes, (*RUNTIMES, "compile"))
     planned = [
-        BenchOptions(device, batch_sizes, PRECISIONS[precision], runtime, size, not no_io, seconds)
-        for precision in dict.fromkeys(precisions)
-        for runtime in dict.fromkeys(runtimes)
+        BenchOptions(device, batch_sizes, precision, runtime, size, not no_io, seconds)
+        for precision, runtime in _settings(precisions, runtimes)
     ]
 
     kind = kind_of(weights)
@@ -187,10 +183,20 @@ def _runnable(app: App, chosen: Sequence[Model]) -> list[Model]:
     return models
 
 
-def _check_words(option: str, words: Sequence[str], known: Collection[str]) -> None:
-    for word in words or ("",):
-        if word not in known:
-            raise UsageError(f"{option}: no '{word}'", hint=f"known: {', '.join(known)}")
+def _settings(precisions: Sequence[str], runtimes: Sequence[str]) -> list[tuple[str, str]]:
+    """Every precision with every runtime, each once.
+
+    Raises:
+        UsageError: A word that is neither.
+    """
+    from bddzoo.inference.runtimes import RUNTIMES
+
+    given = (("--precision", precisions, tuple(PRECISIONS)), ("--runtime", runtimes, (*RUNTIMES, "compile")))
+    for option, words, known in given:
+        for word in words or ("",):
+            if word not in known:
+                raise UsageError(f"{option}: no '{word}'", hint=f"known: {', '.join(known)}")
+    return list(dict.fromkeys((PRECISIONS[p], runtime) for p in precisions for runtime in runtimes))
 
 
 def _measure(app: App, root: Path, subjects: list[BenchTarget], options: BenchOptions) -> list[SpeedRecord]:

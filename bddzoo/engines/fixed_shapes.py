@@ -91,7 +91,7 @@ class FixedShapeDetector(nn.Module):
     def _of_one_stage(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         head = self.network.bbox_head
         boxes, scores, labels, _ = self._candidates(head, features)
-        scores, chosen = _best(boxes, scores, labels, head.test_cfg)
+        scores, chosen = _strongest(boxes, scores, labels, head.test_cfg)
         return boxes[chosen], scores, labels[chosen]
 
     def _proposals(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -100,7 +100,7 @@ class FixedShapeDetector(nn.Module):
         boxes, scores, _, levels = self._candidates(head, features)
         smallest = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1)
         scores = torch.where(smallest > head.test_cfg.get("min_bbox_size", DROPPED), scores, DROPPED)
-        scores, chosen = _best(boxes, scores, levels, head.test_cfg)
+        scores, chosen = _strongest(boxes, scores, levels, head.test_cfg)
         there = scores > DROPPED
         return torch.where(there[:, None], boxes[chosen], 0.0), there
 
@@ -128,7 +128,7 @@ class FixedShapeDetector(nn.Module):
         there = there[:, None] & (every > settings.score_thr)
         scores = torch.where(there, every, DROPPED).flatten()
         labels = torch.arange(classes, device=boxes.device).expand(count, classes).flatten()
-        scores, chosen = _best(boxes, scores, labels, settings)
+        scores, chosen = _strongest(boxes, scores, labels, settings)
         return boxes[chosen], scores, labels[chosen]
 
     def _refined(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -174,7 +174,7 @@ def _rows(values: Tensor, width: int) -> Tensor:
     return values[0].permute(1, 2, 0).reshape(-1, width)
 
 
-def _best(boxes: Tensor, scores: Tensor, groups: Tensor, settings: Any) -> tuple[Tensor, Tensor]:
+def _strongest(boxes: Tensor, scores: Tensor, groups: Tensor, settings: Any) -> tuple[Tensor, Tensor]:
     """Suppression within each group, as mmcv's `batched_nms` does it, and the best of what it keeps.
 
     Args:

@@ -386,9 +386,7 @@ class Model(Struct, frozen=True):
     def tested_by(self, name: str, protocol: Protocol | None = None) -> Model:
         """The same model under another protocol, with the numbers that were published for it.
 
-        Args:
-            name: Id of the protocol.
-            protocol: The protocol, if it may be none of `protocols`.
+        The protocol itself is needed where it may be none of `protocols`.
         """
         if self.protocol is not None and name == self.protocol.id:
             return self

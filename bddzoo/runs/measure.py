@@ -31,6 +31,7 @@ from bddzoo.text import picked
 if TYPE_CHECKING:
     from bddzoo.artifacts import Fetcher
     from bddzoo.evaluation import Scores
+    from bddzoo.runs.workers import Shared
 
 
 __all__ = ["MeasureOptions", "Measurement", "Watcher", "check_listing", "measure"]
@@ -140,19 +141,26 @@ def measure(
             weights=used,
             environment=collect_environment(ops),
             statistics=statistics,
-            run=RunInfo(
-                started=started.strftime(TIME_FORMAT),
-                duration_s=round(time.monotonic() - clock, 3),
-                command=tuple(command),
-                images_per_s=round(len(counted) / run.seconds, 4) if run.seconds > 0 else None,
-                peak_memory_bytes=run.peak_memory,
-                peak_device_memory_bytes=run.peak_device,
-                processes=run.processes,
-                sweep=os.environ.get("BDDZOO_SWEEP"),
-            ),
+            run=_run_info(run, len(counted), started, round(time.monotonic() - clock, 3), command),
         )
     total = len(frames) + len(listing.without_image)
     return Measurement(scores, record, tuple(failures), total, statistics)
+
+
+def _run_info(
+    run: Shared, images: int, started: datetime, duration_s: float, command: Sequence[str]
+) -> RunInfo:
+    """The circumstances of a run, none of which changes a number."""
+    return RunInfo(
+        started=started.strftime(TIME_FORMAT),
+        duration_s=duration_s,
+        command=tuple(command),
+        images_per_s=round(images / run.seconds, 4) if run.seconds > 0 else None,
+        peak_memory_bytes=run.peak_memory,
+        peak_device_memory_bytes=run.peak_device,
+        processes=run.processes,
+        sweep=os.environ.get("BDDZOO_SWEEP"),
+    )
 
 
 def _fingerprint(

@@ -1,7 +1,7 @@
 """Drawing many images: in threads, resumable, with every failure told and the rest done.
 
-`vis color` and `vis overlay`: an image for every frame. Images of folders and archives are found here, and the
-labels that belong to each.
+`vis color` and `vis overlay`: an image for every frame. Images of folders and archives, and the labels that
+belong to each, are found here.
 """
 
 from __future__ import annotations
