@@ -73,9 +73,6 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Bundle:
     """An opened bundle.
 
-    Args:
-        path: The archive.
-
     Raises:
         MissingError: It cannot be read.
         IntegrityError: It is damaged, or its names would leave a folder.

@@ -135,14 +135,7 @@ class Entry:
 
 
 def new_entry(model: Model, artifact: Artifact, hashes: Hashes, source: str) -> Entry:
-    """The entry of a file of a model that has just come in.
-
-    Args:
-        model: The model.
-        artifact: Which of its files.
-        hashes: Of its content.
-        source: Where the bytes came from.
-    """
+    """The entry of a file of a model that has just come in."""
     return Entry(
         model=model.id,
         kind=artifact.kind,

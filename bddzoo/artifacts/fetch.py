@@ -99,14 +99,7 @@ class Failure:
 
 
 def result_of(entry: Entry, artifact: Artifact, path: Path, *, cached: bool) -> FetchResult:
-    """A file of the cache as a result.
-
-    Args:
-        entry: What the cache knows about it.
-        artifact: What the registry knows about it.
-        path: Where it is.
-        cached: Whether it was in the cache already.
-    """
+    """A file of the cache as a result."""
     state, evidence = entry.evidence(artifact)
     return FetchResult(
         path=path,
@@ -147,14 +140,7 @@ def require_digest(result: FetchResult, *, accept_prefix: bool) -> None:
 
 
 def no_source(model: Model, artifact: Artifact, failures: Sequence[Failure], *, offline: bool) -> BddzooError:
-    """The error where no source gave a file.
-
-    Args:
-        model: The model.
-        artifact: Which of its files.
-        failures: How each source failed that was asked.
-        offline: Whether no connection may be opened.
-    """
+    """The error where no source gave a file."""
     what = f"model {model.id}: {artifact.name}"
     if not failures and offline:
         hint = "fetch it while online, or give --from FOLDER"

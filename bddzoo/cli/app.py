@@ -186,11 +186,7 @@ class App:
         self.warn(str(error))
 
     def warn_unverified(self, files: Sequence[tuple[str, str]]) -> None:
-        """Say which files no whole digest proves.
-
-        Args:
-            files: Model and digest state of each.
-        """
+        """Say which files no whole digest proves."""
         reasons = {
             "prefix": "only the first digits of a digest are known; they fit",
             "observed": "no digest is known to compare with; observed ones were recorded",

@@ -187,12 +187,7 @@ def sample_images(data: Path) -> list[Path]:
 
 
 class Shell:
-    """Runs `bddzoo` commands in processes of their own.
-
-    Args:
-        app: Global options, which are passed on.
-        environment: Variables to set for the commands.
-    """
+    """Runs `bddzoo` commands in processes of their own."""
 
     def __init__(self, app: App, environment: Mapping[str, str]) -> None:
         self.environment = {**os.environ, **environment}

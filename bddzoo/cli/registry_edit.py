@@ -273,11 +273,6 @@ def _ask_row(section: Section, method: str, given: Mapping[str, Any]) -> dict[st
 def pin_entry(editor: Editor, model: Model, entry: Entry) -> bool:
     """Fill in the digests and size of a file of the cache.
 
-    Args:
-        editor: The registry's file.
-        model: The model that the file is of.
-        entry: The file.
-
     Returns:
         Whether anything was new.
 

@@ -319,13 +319,6 @@ def _calibration(found: Evaluation, out: dict[str, Any]) -> str:
 def compare_with(found: Evaluation, other: Evaluation, path: Path, seed: int, out: dict[str, Any]) -> str:
     """Compare a prediction set with another of the same ground truth.
 
-    Args:
-        found: The set in question.
-        other: The one that it is held against.
-        path: Where the other one lies.
-        seed: Of the bootstrap.
-        out: Gets `against`, for JSON.
-
     Returns:
         A block of text.
 

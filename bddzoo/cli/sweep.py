@@ -241,11 +241,7 @@ ROWS = 20
 
 
 class SweepView:
-    """Shows the jobs of a sweep on stderr; a context manager.
-
-    Args:
-        app: Global options.
-    """
+    """Shows the jobs of a sweep on stderr; a context manager."""
 
     def __init__(self, app: App) -> None:
         self._app = app

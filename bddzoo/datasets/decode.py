@@ -76,12 +76,7 @@ def read_image(path: Path) -> Image:
 
 
 def decode_image(content: bytes, path: Path) -> Image:
-    """Decode the bytes of an image file; see `read_image`.
-
-    Args:
-        content: The file.
-        path: Its name, for messages.
-    """
+    """Decode the bytes of an image file; see `read_image`."""
     import cv2
 
     if not content:

@@ -131,12 +131,6 @@ def need_pairs(
 ) -> None:
     """Refuse images of which none has a label.
 
-    Args:
-        images: Stems of images, at least one.
-        labels: Stems of label files, at least one.
-        image_folder: Where the images lie.
-        label_folder: Where the labels lie.
-
     Raises:
         MissingError: No stem is in both.
     """

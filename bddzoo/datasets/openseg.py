@@ -132,11 +132,7 @@ class DataSet:
         return sorted({int(v) for v in values} - known)
 
     def explain(self, values: Iterable[int]) -> str:
-        """Whose label files hold such values, in words; empty when nobody's do.
-
-        Args:
-            values: All the values of a label file.
-        """
+        """Whose label files hold such values, in words; empty when nobody's do."""
         seen = {int(v) for v in values}
         if self.id == "cityscapes" and IGNORED in seen and seen <= {*range(19), IGNORED}:
             return "it looks like labelTrainIds; openseg reads labelIds"

@@ -118,9 +118,6 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     without `module.`, with optimizer state and metadata or without. Read through `weights_only`:
     a file never executes code.
 
-    Args:
-        path: The file.
-
     Returns:
         Entry name to tensor, on the CPU, in the order of the file.
 

@@ -237,12 +237,7 @@ def _from_registry(scope: str, config: dict[str, Any]) -> nn.Module:
 
 
 def modules_of(scope: str, config: dict[str, Any]) -> list[str] | None:
-    """The modules that a configuration's parts are in, or None if one is not known.
-
-    Args:
-        scope: `mmseg`, `mmdet` or `mmpretrain`.
-        config: A network's configuration.
-    """
+    """The modules that a configuration's parts are in, or None if one is not known."""
     known = dict(_COMMON)
     for package, parts in _SCOPES[scope].items():
         known.update({name: f"{scope}.models.{package}.{module}" for name, module in parts.items()})

@@ -126,13 +126,7 @@ def check_reach(reach: Mapping[str, list[float]], gt: Frames, pred: Frames, what
 
 @dataclass(frozen=True)
 class DetWork:
-    """Scores pairs of frames with boxes.
-
-    Attributes:
-        gt: Ground truth.
-        pred: Predictions.
-        options: How strictly.
-    """
+    """Scores pairs of frames with boxes."""
 
     gt: Frames
     pred: Frames

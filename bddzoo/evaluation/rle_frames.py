@@ -338,11 +338,6 @@ class PanRleWork:
 
     Other than from bitmasks, crowd and ignored segments are left out on both sides, and so are labels of
     unknown categories.
-
-    Attributes:
-        gt: Ground truth.
-        pred: Predictions.
-        options: How strictly.
     """
 
     gt: Frames

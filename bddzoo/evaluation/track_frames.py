@@ -140,13 +140,7 @@ class _Side:
 
 @dataclass(frozen=True)
 class TrackWork:
-    """Follows pairs of videos; what is common to boxes and masks.
-
-    Attributes:
-        gt: Ground truth.
-        pred: Predictions.
-        options: How strictly.
-    """
+    """Follows pairs of videos; what is common to boxes and masks."""
 
     gt: Any
     pred: Any

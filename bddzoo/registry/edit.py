@@ -183,11 +183,6 @@ class Editor:
     def add_model(self, section: PathLike, method: str, entry: Mapping[str, Any]) -> None:
         """Append a model to a heading.
 
-        Args:
-            section: Path of the zoo's task.
-            method: The heading.
-            entry: The model's entry.
-
         Raises:
             MissingError: There is no such heading.
             UsageError: What would come out is not a valid registry.

@@ -61,12 +61,6 @@ def compare_records(
     Percentile intervals of the difference, as in Efron and Tibshirani, An Introduction to the Bootstrap
     (1993), chapter 13; pairing takes out what makes an image hard for both.
 
-    Args:
-        a: The first record.
-        b: The second record.
-        resamples: Number of draws.
-        seed: Of the draws.
-
     Raises:
         IncomparableError: They were not measured on the same images and labels.
         MissingError: A record kept no statistics of its images.
@@ -250,13 +244,7 @@ def diff_records(a: Record, b: Record) -> RecordDiff:
 def field_changes(
     a: msgspec.Struct, b: msgspec.Struct, left_out: Collection[str]
 ) -> dict[str, tuple[Any, Any]]:
-    """Dotted names of the fields that differ, and their values in both; None where there is none.
-
-    Args:
-        a: A record of any kind.
-        b: Another of the same kind.
-        left_out: Fields that are not compared.
-    """
+    """Dotted names of the fields that differ, and their values in both; None where there is none."""
     left, right = (
         _flat({k: v for k, v in msgspec.to_builtins(record).items() if k not in left_out})
         for record in (a, b)

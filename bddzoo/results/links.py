@@ -243,14 +243,6 @@ def check_predictions(
 ) -> LinkResult:
     """Score published predictions and compare with the reported numbers.
 
-    Args:
-        model: The model.
-        truth: Ground-truth labels of the split.
-        predictions: Folder, JSON file or archive.
-        data: Data set that the labels are of.
-        split: Split.
-        workers: Threads.
-
     Raises:
         MissingError: Something cannot be scored.
     """

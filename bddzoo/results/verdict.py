@@ -250,10 +250,6 @@ def judge(model: Model, record: Record) -> VerdictReport:
     The order of the checks is: nothing to compare (`missing`); another protocol, a partial or skipped set or
     an absent class (`incomparable`); outside of the tolerance (`drifted`, `better-than-reported`); weights
     that were not verified or a protocol that is unknown (`unverified`); `reproduced`.
-
-    Args:
-        model: The model, as the registry has it.
-        record: A measurement of it.
     """
     split = record.protocol.split
     row, model = model, as_measured(model, record)

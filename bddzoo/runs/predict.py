@@ -35,7 +35,7 @@ class Describer:
     Attributes:
         model: The model.
         drawing: How overlays are drawn; None for predictions alone, for which no image is read again.
-        rows: See `bddzoo.runs.describe.describe`.
+        rows: See `describe`.
     """
 
     model: Model

@@ -83,14 +83,7 @@ class Settings:
 
 @dataclass
 class Sweep:
-    """Runs the jobs of a sweep.
-
-    Args:
-        models: The models.
-        settings: See `Settings`.
-        executor: Makes the executor that runs them.
-        watch: Called at every poll.
-    """
+    """Runs the jobs of a sweep."""
 
     models: Sequence[Model]
     settings: Settings

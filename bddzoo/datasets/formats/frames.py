@@ -155,10 +155,6 @@ def joined(pieces: Iterable[bytes]) -> tuple[bytes, array[int]]:
 def read_places(source: Source, places: Sequence[tuple[str, int, int] | None]) -> tuple[bytes, array[int]]:
     """Pieces of files; those that lie close together are read at once.
 
-    Args:
-        source: The files.
-        places: Member, start and end of each piece.
-
     Returns:
         The bytes, and where each piece begins and ends in them.
 

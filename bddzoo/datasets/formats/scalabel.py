@@ -304,12 +304,7 @@ class FrameWriter:
 
 
 class RleJsonWriter(FrameWriter):
-    """Masks as RLE labels: `sem_seg.json`, or an instance file.
-
-    Args:
-        path: Target file.
-        classes: Class names.
-    """
+    """Masks as RLE labels: `sem_seg.json`, or an instance file."""
 
     def __init__(self, path: Path, classes: ClassSet = SEM_SEG) -> None:
         super().__init__(path)
@@ -366,12 +361,7 @@ class ScoreJsonWriter(FrameWriter):
 
 
 class DetJsonWriter(FrameWriter):
-    """`det.json`: boxes, with x2 and y2 one pixel smaller than the detector's (inclusive corners).
-
-    Args:
-        path: Target file.
-        classes: Class names.
-    """
+    """`det.json`: boxes, with x2 and y2 one pixel smaller than the detector's (inclusive corners)."""
 
     def __init__(self, path: Path, classes: ClassSet = INS_SEG) -> None:
         super().__init__(path)

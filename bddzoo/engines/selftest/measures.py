@@ -209,10 +209,6 @@ def judged(finding: CheckResult, path: Path) -> Iterator[None]:
     A folder is checked to its end, so no file of it may end the run. What cannot be read, lacks an array
     or holds it in another form is `damaged`; what needs another file that is missing, or more memory, is
     `unknown`; a network that fails for another reason `differs`.
-
-    Args:
-        finding: Its measures are taken in the block.
-        path: The golden file.
     """
     start = time.perf_counter()
     try:

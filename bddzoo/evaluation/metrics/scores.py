@@ -294,11 +294,7 @@ Stats = TypeVar("Stats")
 
 
 class PerFrame(Generic[Stats]):
-    """Statistics of single frames (of tracking: of single videos), by name.
-
-    Args:
-        class_names: Names of the classes 0, 1, ...
-    """
+    """Statistics of single frames (of tracking: of single videos), by name."""
 
     def __init__(self, class_names: Sequence[str]) -> None:
         self.class_names = tuple(class_names)

@@ -52,12 +52,7 @@ VERDICTS = {
 
 
 def reported_against_measured(rows: Sequence[tuple[Model, MetricVerdict]], title: str) -> Figure:
-    """Measured minus reported for each number, with the band that counts as equal.
-
-    Args:
-        rows: Reported numbers that were measured.
-        title: Of the plot.
-    """
+    """Measured minus reported for each number, with the band that counts as equal."""
     figure, (axes,) = new_figure(WIDTH_IN, 1.5 + ROW_IN * len(rows))
     for y, (_, row) in enumerate(rows):
         assert row.difference is not None

@@ -116,13 +116,7 @@ class SiteColumn:
 def columns(
     sections: Sequence[Section], evidence: Mapping[str, Evidence], history: History
 ) -> list[SiteColumn]:
-    """Columns of one task's table, over all zoos; those that nothing stands in are left out.
-
-    Args:
-        sections: Sections of one task.
-        evidence: By model id.
-        history: What is known of the files' health.
-    """
+    """Columns of one task's table, over all zoos; those that nothing stands in are left out."""
     models = [m for s in sections for m in s.models]
     metrics = list(dict.fromkeys(key for s in sections for key in metric_columns(s)))
     metrics.sort(key=lambda key: {"val": 0, "test": 1}.get(key[0], 2))
