@@ -35,13 +35,9 @@ def bddzoo(
     changed = environment(**(env or {}))
     options.setdefault("timeout", 300)
     plainly = not before and set(options) <= {"timeout", "cwd"}
-    if plainly and arguments[:1] and arguments[0] in NETWORKS and can_fork(changed):
+    if plainly and can_fork(changed):
         return run_forked(_command_line, command[3:], env=changed, **options)
     return subprocess.run(command, capture_output=True, text=True, check=False, env=changed, **options)
-
-
-# Commands that import torch.
-NETWORKS = {"bench", "check", "convert", "demo", "eval", "export", "predict", "selftest"}
 
 
 def _command_line(arguments: list[str]) -> None:

@@ -18,7 +18,6 @@ from bddzoo.engines.selftest.operators import CHECKS, check_operator
 from bddzoo.errors import MissingError
 from bddzoo.inference.batches import prepare
 from tests.shared import shared
-from tests.support.forked import run_forked
 
 CPU = torch.device("cpu")
 # Too large to ship for what they test.
@@ -161,9 +160,10 @@ def test_other_operators_say_what_they_need():
 
 
 def python(script, **environment):
-    """What a script prints in a process of its own, in which nothing but torch has been imported."""
+    """What a script prints in a process of its own, in which nothing has been imported."""
+    command = [sys.executable, "-c", textwrap.dedent(script)]
     env = {**os.environ, **environment}
-    done = run_forked(exec, textwrap.dedent(script), {"__name__": "__main__"}, env=env)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

@@ -1,29 +1,54 @@
-"""Processes that do not import torch, which takes two seconds of CPU: forked from one that has done so."""
+"""Commands in processes that need not start Python and import PyTorch, which takes seconds of CPU.
+
+They are forked from a server, one for each process that runs tests, in which all of that has been done. What
+is about starting (imports, signals, terminals, an environment that Python reads when it starts) is tested
+with processes that really start.
+"""
 
 from __future__ import annotations
 
 import atexit
-import multiprocessing
+import contextlib
+import functools
+import gc
 import os
+import pickle
+import select
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-# What Python and torch read when they start; a process with others cannot be forked.
+ROOT = Path(__file__).resolve().parents[2]
+# What Python, its libraries and torch read when they start; a process with others cannot be forked.
 AT_START = (
-    *("PATH", "PYTHONPATH", "PYTHONIOENCODING", "LANG", "LC_ALL"),
-    *("OMP_NUM_THREADS", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"),
+    "PATH",
+    "PYTHON",
+    "LANG",
+    "LC_",
+    "LD_",
+    "TZ",
+    "OMP_",
+    "GOMP_",
+    "MKL_",
+    "ATEN_",
+    "ONEDNN_",
+    "TORCH",
 )
 
 
 def can_fork(env: Mapping[str, str]) -> bool:
     """Whether a process with that environment can be forked."""
-    return all(env.get(name) == os.environ.get(name) for name in AT_START)
+    ours = _environment()
+    return all(env.get(name) == ours.get(name) for name in {*env, *ours} if name.startswith(AT_START))
 
 
 def run_forked(
@@ -34,42 +59,151 @@ def run_forked(
     timeout: float = 300,
 ) -> subprocess.CompletedProcess[str]:
     """Call a function in a process with its own environment, folder and streams, and return how it ended."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch"])
-    with tempfile.TemporaryDirectory() as folder:
-        streams = [Path(folder, name) for name in ("out", "err")]
-        inside = (call, arguments, dict(env), str(cwd or Path.cwd()), streams)
-        process = context.Process(target=_inside, args=inside)
-        process.start()
-        process.join(timeout)
-        if process.is_alive():
-            process.kill()
-            process.join()
-            raise subprocess.TimeoutExpired([str(a) for a in arguments], timeout)
-        out, err = (stream.read_text() for stream in streams)
-    return subprocess.CompletedProcess(list(arguments), process.exitcode or 0, out, err)
+    null = Path(os.devnull)
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, null.open("rb") as none:
+        streams = [none.fileno(), out.fileno(), err.fileno()]
+        status = ask(server(), call, arguments, env, str(cwd or Path.cwd()), streams, timeout)
+        said = []
+        for stream in (out, err):
+            stream.seek(0)
+            said.append(stream.read().decode().replace("\r\n", "\n"))
+    return subprocess.CompletedProcess(list(arguments), status, *said)
 
 
-def _inside(
-    call: Callable[..., object], arguments: Any, env: dict[str, str], cwd: str, streams: list[Path]
-) -> None:
-    os.environ.clear()
-    os.environ.update(env)
-    sys.path[:0] = filter(None, env.get("PYTHONPATH", "").split(os.pathsep))
-    os.chdir(cwd)
-    for number, path in enumerate(streams, 1):
-        with path.open("wb") as stream:
-            os.dup2(stream.fileno(), number)
+def ask(
+    address: str,
+    call: Callable[..., object],
+    arguments: Any,
+    env: Mapping[str, str],
+    cwd: str,
+    streams: list[int],
+    timeout: float,
+) -> int:
+    """Let the server at an address call a function; the exit status, negative after a signal.
+
+    Raises:
+        TimeoutExpired: It took longer. The server ends the process.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(address)
+        request = pickle.dumps((call, arguments, dict(env), cwd))
+        socket.send_fds(connection, [len(request).to_bytes(8, "big")], streams)
+        connection.sendall(request)
+        connection.settimeout(timeout)
+        try:
+            answer = connection.recv(8)
+        except TimeoutError:
+            raise subprocess.TimeoutExpired([str(a) for a in arguments], timeout) from None
+    assert answer, "the server has ended"
+    return int.from_bytes(answer, "big", signed=True)
+
+
+@functools.cache
+def server() -> str:
+    """Address of this process's server, started when it is first asked for."""
+    folder = tempfile.mkdtemp(prefix="forked-")
+    address = f"{folder}/socket"
+    code = f"from tests.support.forked import serve; serve({address!r})"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        env=_environment(),
+    )
+    assert process.stdin
+    assert process.stdout
+
+    def end() -> None:
+        process.stdin.close()
+        process.wait()
+        shutil.rmtree(folder)
+
+    atexit.register(end)
+    assert process.stdout.readline() == b"ready\n", "the server did not start"
+    return address
+
+
+@functools.cache
+def _environment() -> dict[str, str]:
+    """The server's; several threads cannot be forked."""
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def serve(address: str) -> None:
+    """Answer requests until stdin is closed."""
+    import tests.support.preloaded  # noqa: F401
+
+    # Collecting, and finalizing what libraries hold, would touch and so copy all pages in each process.
+    gc.freeze()
+    weakref.finalize._registry.clear()
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ended, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wakeup)
+    running: dict[int, socket.socket] = {}
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+        print("ready", flush=True)
+        while True:
+            ready = select.select([0, ended, listener, *running.values()], [], [])[0]
+            if 0 in ready:
+                return
+            if ended in ready:
+                os.read(ended, 1 << 10)
+            for pid, connection in list(running.items()):
+                if connection in ready:  # who asked has gone
+                    os.kill(pid, signal.SIGKILL)
+                found, status = os.waitpid(pid, os.WNOHANG)
+                if found:
+                    with running.pop(pid), contextlib.suppress(OSError):
+                        connection.sendall(os.waitstatus_to_exitcode(status).to_bytes(8, "big", signed=True))
+            if listener in ready:
+                connection, _ = listener.accept()
+                request, streams = _receive(connection)
+                pid = os.fork()
+                if pid == 0:
+                    _inside(request, streams)
+                running[pid] = connection
+                for stream in streams:
+                    os.close(stream)
+
+
+def _receive(connection: socket.socket) -> tuple[bytes, list[int]]:
+    head, streams, _, _ = socket.recv_fds(connection, 8, 3)
+    data = bytearray()
+    while len(data) < int.from_bytes(head, "big"):
+        data += connection.recv(1 << 16)
+    return bytes(data), streams
+
+
+def _inside(request: bytes, streams: list[int]) -> None:
+    """What a forked process does, as Python's own start and end do it."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
     status: object = 0
     try:
+        call, arguments, env, cwd = pickle.loads(request)
+        os.environ.clear()
+        os.environ.update(env)
+        os.chdir(cwd)
         call(*arguments)
     except SystemExit as ended:
         status = ended.code
+        if isinstance(status, str):
+            print(status, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
         status = 1
+    threading._shutdown()
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status if isinstance(status, int) else 0)
+    os._exit(status if isinstance(status, int) else int(status is not None))
