@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 
-from bddzoo.__main__ import main
-from tests.support.forked import can_fork, run_forked
+from tests.support.forked import can_fork, command_line, run_forked
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,13 +35,8 @@ def bddzoo(
     options.setdefault("timeout", 300)
     plainly = not before and set(options) <= {"timeout", "cwd"}
     if plainly and can_fork(changed):
-        return run_forked(_command_line, command[3:], env=changed, **options)
+        return run_forked(command_line, command[3:], env=changed, **options)
     return subprocess.run(command, capture_output=True, text=True, check=False, env=changed, **options)
-
-
-def _command_line(arguments: list[str]) -> None:
-    sys.argv = ["bddzoo", *arguments]
-    main()
 
 
 def without_privileges() -> list[str]:

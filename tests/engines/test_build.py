@@ -23,7 +23,7 @@ def test_all_networks_of_the_tasks_that_run_are_here():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", sampled(MODELS, every(4)), ids=lambda m: m.id)
+@pytest.mark.parametrize("model", sampled(MODELS, every(8)), ids=lambda m: m.id)
 def test_keys_shapes_types(model):
     module = build_network(model)
     parameters = dict(module.named_parameters())

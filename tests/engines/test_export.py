@@ -18,7 +18,7 @@ from bddzoo.engines.selftest.instance import compare_with_runner
 from bddzoo.errors import BddzooError, UsageError
 from bddzoo.registry import load_registry
 from bddzoo.registry.model import Model
-from tests.engines.models import narrow_detector
+from tests.engines.models import narrow_detector, with_parts
 
 onnx = pytest.importorskip("onnx", reason="extra onnx is not installed")
 pytest.importorskip("onnxruntime", reason="extra onnx is not installed")
@@ -172,7 +172,10 @@ def test_openvino_computes_the_same(semantic: Any, tmp_path: Path) -> None:
 
 def test_an_operator_in_the_way_is_named(tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="extra openvino is not installed")
-    runner = runner_of("mask_rcnn_r50_fpn_dconv_1x_ins_seg_bdd100k")
+    narrow = narrow_detector("mask_rcnn_r50_fpn_dconv_1x_ins_seg_bdd100k")
+    runner = recipe_runner(
+        with_parts(narrow, backbone={"depth": 50}, neck={"in_channels": [32, 64, 128, 256]})
+    )
     with pytest.raises(BddzooError, match="operator DeformConv is in the way"):
         export(runner, tmp_path / "net.xml", (64, 64), batch=2)
     assert list(tmp_path.iterdir()) == []

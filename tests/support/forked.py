@@ -98,6 +98,27 @@ def ask(
     return int.from_bytes(answer, "big", signed=True)
 
 
+def command_line(arguments: list[str]) -> None:
+    """What `python -m bddzoo ARGUMENTS` does."""
+    from bddzoo.__main__ import main
+
+    sys.argv = ["bddzoo", *arguments]
+    main()
+
+
+def write_program(path: Path) -> None:
+    """Write a program that does what `bddzoo` does, in a forked process with its own streams."""
+    path.write_text(
+        f"#!{sys.executable} -S\n"
+        "import os, sys\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "from tests.support.forked import ask, command_line\n"
+        f"status = ask({server()!r}, command_line, [sys.argv[1:]], os.environ, os.getcwd(), [0, 1, 2], 300)\n"
+        "sys.exit(status if status >= 0 else 128 - status)\n"
+    )
+    path.chmod(0o755)
+
+
 @functools.cache
 def server() -> str:
     """Address of this process's server, started when it is first asked for."""
