@@ -6,20 +6,21 @@ The inputs are large or hostile and do not travel; the kinds that they are of ar
 
 from __future__ import annotations
 
+import resource
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.cli.command import bddzoo
+from tests.cli.command import environment
 from tests.shared import shared
+from tests.support.forked import command_line, run_forked
 
 DEMO = "demo_semfpn_r18n_sem_seg"
 CONVERT = ("convert", DEMO, "--to", "safetensors", "-o", "out.safetensors", "--weights")
 LABELS = ("convert-labels", "-o", "out")
 SCORE = ("score", "-t", "sem_seg")
 CHECK = ("data", "check", "--task", "sem_seg", "--split", "val", "--data")
-MEMORY = ("sh", "-c", 'ulimit -v 6000000; exec "$@"', "sh")
 
 # Folder, command, exit status, and words of what is said.
 CASES: list[tuple[str, tuple[str, ...], int, str]] = [
@@ -58,13 +59,19 @@ CASES: list[tuple[str, tuple[str, ...], int, str]] = [
 ]  # fmt: skip
 
 
+def within_memory(arguments: list[str]) -> None:
+    """`bddzoo ARGUMENTS` in an address space of 6 GB."""
+    resource.setrlimit(resource.RLIMIT_AS, (6_000_000_000, 6_000_000_000))
+    command_line(arguments)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "command", "code", "words"), CASES, ids=[f"{c[0][:14]} {c[1][-1]}" for c in CASES]
 )
 def test_kept_case(tmp_path: Path, case: str, command: tuple[str, ...], code: int, words: str) -> None:
     folder = Path(shutil.copytree(shared(case), tmp_path / "case"))
-    done = bddzoo(*command, cwd=folder, before=MEMORY, timeout=60)
+    done = run_forked(within_memory, [*command], env=environment(), cwd=folder, timeout=60)
     said = done.stdout + done.stderr
     assert done.returncode == code, said
     assert words in said

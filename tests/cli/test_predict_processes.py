@@ -15,6 +15,7 @@ from bddzoo.runs.predict import Prediction
 from tests.cli.command import assert_one_line, bddzoo
 from tests.cli.conftest import COUNT, TinyZoo
 from tests.cli.test_eval_processes import MODELS, files, interrupt_all, kill_one
+from tests.support.sampling import sampled
 from tests.support.tiny import make_data
 
 MANY = 1200
@@ -51,7 +52,7 @@ def named(path: Path) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", MODELS)
+@pytest.mark.parametrize("task", sampled(MODELS, "ins_seg".__eq__))
 def test_several_processes_write_what_one_writes(tiny: TinyZoo, tmp_path: Path, task: str) -> None:
     images = tiny.data / "images/10k/val"
     told = []
@@ -75,7 +76,7 @@ def test_more_processes_than_images(tiny: TinyZoo, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", MODELS)
+@pytest.mark.parametrize("task", sampled(MODELS, "sem_seg".__eq__))
 def test_a_split_without_labels_is_predicted_and_not_judged(
     tiny: TinyZoo, tmp_path: Path, test_set: Path, task: str
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from bddzoo.text import width
 from tests.cli.test_one_instrument import EVERY
+from tests.support.sampling import sampled
 from tests.support.terminal import session
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,7 +136,7 @@ def test_output_fits_the_terminal(columns: int, tmp_path: Path, mini_set: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("columns", [80, 200])
+@pytest.mark.parametrize("columns", sampled([80, 200], (80).__eq__))
 def test_output_of_networks_fits_the_terminal(columns: int, tmp_path: Path, mini_set: Path) -> None:
     shutil.copytree(mini_set, tmp_path / "bdd")
     lines = {"results import": LINES["results import"], **RUN}

@@ -15,6 +15,11 @@ def sampled(values: Iterable[Value], chosen: Callable[[Value], bool]) -> list[An
     return [v if chosen(v) else pytest.param(v, marks=pytest.mark.exhaustive) for v in values]
 
 
+def sampled_rows(rows: Iterable[tuple[Any, ...]], chosen: Callable[[object], bool]) -> list[Any]:
+    """The same where a test has several parameters."""
+    return [pytest.param(*row, marks=() if chosen(row) else pytest.mark.exhaustive) for row in rows]
+
+
 def every(step: int) -> Callable[[object], bool]:
     """Chooses the first of each `step` values."""
     count = iter(range(1 << 30))
