@@ -12,7 +12,7 @@ from bddzoo.cli.main import COMMANDS
 from bddzoo.registry import load_registry
 
 for module, _ in COMMANDS.values():
-    import_module(module)
+    import_module(module.partition(":")[0])
 
 with suppress(ImportError), tempfile.TemporaryDirectory() as folder:
     for module in ("runs.measure", "inference.load", "inference.pipeline"):
