@@ -18,6 +18,7 @@ from bddzoo.engines.selftest.operators import CHECKS, check_operator
 from bddzoo.errors import MissingError
 from bddzoo.inference.batches import prepare
 from tests.shared import shared
+from tests.support.forked import run_forked
 
 CPU = torch.device("cpu")
 # Too large to ship for what they test.
@@ -160,10 +161,10 @@ def test_other_operators_say_what_they_need():
 
 
 def python(script, **environment):
-    """What a script prints in a process of its own, in which nothing has been imported."""
-    command = [sys.executable, "-c", textwrap.dedent(script)]
+    """What a script prints in a process of its own, in which nothing but torch has been imported."""
     env = {**os.environ, **environment}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    code = textwrap.dedent(script)
+    done = run_forked(exec, code, {"__name__": "__main__"}, env=env, imported="torch")
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

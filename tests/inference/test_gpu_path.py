@@ -28,7 +28,7 @@ def weights(task: str) -> Path:
 
 @pytest.fixture(scope="module")
 def images(mini_set) -> list[tuple[str, Path]]:
-    return [(p.name, p) for p in sorted((mini_set / "images").rglob("val/*.jpg"))[:5]]
+    return [(p.name, p) for p in sorted((mini_set / "images").rglob("val/*.jpg"))[:4]]
 
 
 def predictions(task, device, images, *, speedups=None, **options):

@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import functools
 import gc
+import multiprocessing.util
 import os
 import pickle
 import select
@@ -23,11 +24,14 @@ import tempfile
 import threading
 import traceback
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
+EVERYTHING = "tests.support.preloaded"
 # What Python, its libraries and torch read when they start; a process with others cannot be forked.
 AT_START = (
     "PATH",
@@ -57,12 +61,13 @@ def run_forked(
     env: Mapping[str, str],
     cwd: str | Path | None = None,
     timeout: float = 300,
+    imported: str = EVERYTHING,
 ) -> subprocess.CompletedProcess[str]:
     """Call a function in a process with its own environment, folder and streams, and return how it ended."""
     null = Path(os.devnull)
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, null.open("rb") as none:
         streams = [none.fileno(), out.fileno(), err.fileno()]
-        status = ask(server(), call, arguments, env, str(cwd or Path.cwd()), streams, timeout)
+        status = ask(server(imported), call, arguments, env, str(cwd or Path.cwd()), streams, timeout)
         said = []
         for stream in (out, err):
             stream.seek(0)
@@ -106,25 +111,36 @@ def command_line(arguments: list[str]) -> None:
     main()
 
 
-def write_program(path: Path) -> None:
-    """Write a program that does what `bddzoo` does, in a forked process with its own streams."""
-    path.write_text(
-        f"#!{sys.executable} -S\n"
-        "import os, sys\n"
-        f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "from tests.support.forked import ask, command_line\n"
-        f"status = ask({server()!r}, command_line, [sys.argv[1:]], os.environ, os.getcwd(), [0, 1, 2], 300)\n"
-        "sys.exit(status if status >= 0 else 128 - status)\n"
-    )
+_PROGRAM = """#!{python} -S
+import os, sys
+arguments = sys.argv[1:]
+if sys.argv[0].endswith("python"):
+    if arguments[:2] != ["-m", "bddzoo"]:
+        os.execv({python!r}, [{python!r}, *arguments])
+    del arguments[:2]
+sys.path.insert(0, {root!r})
+from tests.support.forked import ask, command_line
+status = ask({address!r}, command_line, [arguments], os.environ, os.getcwd(), [0, 1, 2], 600)
+sys.exit(status if status >= 0 else 128 - status)
+"""
+
+
+def write_program(path: Path, address: str = "") -> None:
+    """Write a program that does what `bddzoo` does, in a forked process with its own streams.
+
+    If it is called `python`, it does so for `python -m bddzoo`, and else what Python does.
+    """
+    facts = {"python": sys.executable, "root": str(ROOT), "address": address or server()}
+    path.write_text(_PROGRAM.format(**facts))
     path.chmod(0o755)
 
 
 @functools.cache
-def server() -> str:
-    """Address of this process's server, started when it is first asked for."""
+def server(imported: str = EVERYTHING) -> str:
+    """Address of this process's server that has imported a module, started when it is first asked for."""
     folder = tempfile.mkdtemp(prefix="forked-")
     address = f"{folder}/socket"
-    code = f"from tests.support.forked import serve; serve({address!r})"
+    code = f"from tests.support.forked import serve; serve({address!r}, {imported!r})"
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         stdin=subprocess.PIPE,
@@ -151,14 +167,18 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def serve(address: str) -> None:
+def serve(address: str, imported: str) -> None:
     """Answer requests until stdin is closed."""
-    import tests.support.preloaded  # noqa: F401
-
+    import_module(imported)
     # Collecting, and finalizing what libraries hold, would touch and so copy all pages in each process.
     gc.freeze()
     weakref.finalize._registry.clear()
 
+    # Commands that commands start are forked as well.
+    python = Path(address).with_name("python")
+    write_program(python, address)
+    sys.executable = str(python)
+    multiprocessing.util.spawnv_passfds = _fork_in_place_of_spawning
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ended, wakeup = os.pipe()
     os.set_blocking(wakeup, False)
@@ -193,6 +213,22 @@ def serve(address: str) -> None:
                     os.close(stream)
 
 
+def _fork_in_place_of_spawning(path: str, arguments: list[bytes], streams: Sequence[int]) -> int:
+    """What multiprocessing starts by `python -c CODE`: with the streams that it passes on, and no others."""
+    pid = os.fork()
+    if pid:
+        return pid
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a new program does not have the handlers of the old one
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    kept = sorted({2, *streams, multiprocessing.util.MAXFD})
+    for below, above in pairwise(kept):
+        os.closerange(below + 1, above)
+    words = [os.fsdecode(word) for word in arguments]
+    sys.argv = ["-c", *words[words.index("-c") + 2 :]]
+    _run_to_end(exec, words[words.index("-c") + 1], {})
+
+
 def _receive(connection: socket.socket) -> tuple[bytes, list[int]]:
     head, streams, _, _ = socket.recv_fds(connection, 8, 3)
     data = bytearray()
@@ -209,12 +245,17 @@ def _inside(request: bytes, streams: list[int]) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
+    call, arguments, env, cwd = pickle.loads(request)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.path[:0] = filter(None, env.get("PYTHONPATH", "").split(os.pathsep))
+    os.chdir(cwd)
+    _run_to_end(call, *arguments)
+
+
+def _run_to_end(call: Callable[..., object], *arguments: Any) -> NoReturn:
     status: object = 0
     try:
-        call, arguments, env, cwd = pickle.loads(request)
-        os.environ.clear()
-        os.environ.update(env)
-        os.chdir(cwd)
         call(*arguments)
     except SystemExit as ended:
         status = ended.code
@@ -223,8 +264,9 @@ def _inside(request: bytes, streams: list[int]) -> None:
     except BaseException:
         traceback.print_exc()
         status = 1
-    threading._shutdown()
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(BaseException):  # a signal while it ends
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(status if isinstance(status, int) else int(status is not None))
