@@ -29,6 +29,7 @@ from bddzoo.text import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bddzoo.artifacts import Cache
     from bddzoo.registry import Registry
 
 
@@ -81,6 +82,13 @@ class App:
 
             self._registry = load_registry(self.registry_path)
         return self._registry
+
+    @property
+    def cache(self) -> Cache:
+        """The folder of downloaded files."""
+        from bddzoo.artifacts import Cache
+
+        return Cache(self.cache_dir)
 
     @property
     def json(self) -> bool:

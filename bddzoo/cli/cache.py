@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bddzoo.artifacts import Cache, Fetcher
 from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, CommandGroup
 from bddzoo.cli.output import check_target
@@ -20,7 +19,7 @@ from bddzoo.files import explain, format_size
 from bddzoo.text import number_of, picked
 
 if TYPE_CHECKING:
-    from bddzoo.artifacts import Entry
+    from bddzoo.artifacts import Cache, Entry
 
 
 def select_entries(app: App, cache: Cache, selection: Selection, *, needed: bool = True) -> list[Entry]:
@@ -55,7 +54,7 @@ def export(
 
     Every file is hashed on the way. 'bddzoo bundle' also adds the registry's part and licence notes.
     """
-    cache = Cache(app.cache_dir)
+    cache = app.cache
     entries = select_entries(app, cache, selection)
     if not entries:
         raise MissingError(f"the cache {cache.root} is empty", hint="fetch something first")
@@ -83,7 +82,7 @@ def import_(
     """Take the files of exports or bundles into the cache; each is hashed before it gets its name."""
     from bddzoo.artifacts.bundle import Bundle, import_file
 
-    cache = Cache(app.cache_dir)
+    cache = app.cache
     taken: list[Entry] = []
     for file in files:
         bundle = Bundle(file)
@@ -124,7 +123,7 @@ Examples:
 )
 def ls(app: App, *, selection: Selection = opt.SELECTION) -> None:
     """List what the cache holds."""
-    cache = Cache(app.cache_dir)
+    cache = app.cache
     rows = []
     for entry in select_entries(app, cache, selection, needed=False):
         path = cache.path_of(entry)
@@ -169,7 +168,7 @@ def verify(
     """
     from bddzoo.artifacts.maintain import check_cache
 
-    cache = Cache(app.cache_dir)
+    cache = app.cache
     total = sum({cache.path_of(e): e.size_bytes for e in cache.entries()}.values())
     with Bar(app, "verifying", total) as bar:
         findings = check_cache(cache, jobs, bar.advance)
@@ -221,7 +220,7 @@ def rm(
     """Remove files of models. Asks first on a terminal; without one, --yes is needed."""
     from bddzoo.artifacts.maintain import remove_all, remove_entries
 
-    cache = Cache(app.cache_dir)
+    cache = app.cache
     if not selection.given:
         raise UsageError("no model given", hint="name a model or pattern, or give --all")
     whole = selection.everything and not selection.patterns and not selection.filtered and not what
@@ -277,7 +276,7 @@ def gc(
     """
     from bddzoo.artifacts.maintain import DAY_S, collect_garbage
 
-    cache = Cache(app.cache_dir)
+    cache = app.cache
     try:
         removed = collect_garbage(cache, older_than * DAY_S, dry_run=True)
         if removed and not dry_run:
@@ -325,6 +324,7 @@ def bundle(
     their licences. What the cache lacks is fetched first. On the other machine:
     'bddzoo fetch MODEL --from FILE --offline'.
     """
+    from bddzoo.artifacts import Fetcher
     from bddzoo.artifacts.fetcher import fetch_all
     from bddzoo.cli.progress import make_reporter
     from bddzoo.registry.edit import licence_notes, slice_registry
@@ -334,7 +334,7 @@ def bundle(
     models = selection.models(app)
     todo = files_of(models, parse_kinds(what))
     _check_bundle(out, force)
-    cache = Cache(app.cache_dir)
+    cache = app.cache
     reporter = make_reporter(app, len(todo))
     fetcher = Fetcher(
         cache, sources, offline=offline, jobs=jobs, progress=reporter, accept_prefix=accept_prefix

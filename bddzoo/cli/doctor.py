@@ -103,9 +103,7 @@ def check_cache(app: App) -> Check:
     """The cache folder can be written to, and has room."""
     advice = "choose one with --cache DIR or BDDZOO_CACHE"
     try:
-        from bddzoo.artifacts import Cache
-
-        root = Path(Cache(app.cache_dir).root)
+        root = Path(app.cache.root)
     except BddzooError as error:
         return Check("cache", BROKEN, error.message, error.hint or advice, error.exit_code)
     reason = not_writable(root)
@@ -249,9 +247,7 @@ def _value(app: App, setting: Setting) -> tuple[str, str]:
 
 
 def _cache(app: App) -> str:
-    from bddzoo.artifacts import Cache
-
-    return str(Cache(app.cache_dir).root)
+    return str(app.cache.root)
 
 
 def _registry(app: App) -> str:

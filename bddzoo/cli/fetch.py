@@ -49,7 +49,7 @@ def command(
     Sources are asked in turn: the cache, --from, BDDZOO_MIRRORS, the mirrors of the config file, and
     the URLs of the registry. --force fetches again what the cache has, and replaces files in --out.
     """
-    from bddzoo.artifacts import Cache, Fetcher, NetworkPolicy
+    from bddzoo.artifacts import Fetcher, NetworkPolicy
     from bddzoo.artifacts.fetcher import fetch_all
     from bddzoo.cli.progress import make_reporter
     from bddzoo.cli.select import digest_tensors
@@ -63,7 +63,7 @@ def command(
     if retries is not None:
         patience.update(attempts=retries + 1, connect_attempts=min(retries + 1, 2))
     fetcher = Fetcher(
-        Cache(app.cache_dir),
+        app.cache,
         sources,
         offline=offline,
         jobs=jobs,
@@ -332,12 +332,11 @@ def adopt(
     are searched. Files are linked where the file system can, so that they take no room twice; they
     are left where they are.
     """
-    from bddzoo.artifacts import Cache
     from bddzoo.artifacts.adopt import Adopter, explain_error, walk_files
     from bddzoo.cli.select import digest_tensors
     from bddzoo.files import format_size
 
-    cache = Cache(app.cache_dir)
+    cache = app.cache
     adopter = Adopter(cache, app.registry.models, copy=copy, verify=verify, tensors=digest_tensors)
     taken, failed, others = [], [], 0
     for path in walk_files(paths, cache.root):

@@ -182,10 +182,9 @@ def claim_of(app: App, model: Model) -> TrainingFacts | None:
     artifact = model.artifact("weights")
     if artifact is None or model.network is None or model.network.engine != "openseg":
         return None
-    from bddzoo.artifacts import Cache
     from bddzoo.engines.openseg.training_facts import read_training_facts
 
-    cache = Cache(app.cache_dir)
+    cache = app.cache
     try:
         entry = cache.find(model, artifact)
     except BddzooError:

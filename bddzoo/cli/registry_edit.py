@@ -31,11 +31,9 @@ Examples:
 )
 def pin(app: App, *, selection: Selection = opt.SELECTION, dry_run: bool = opt.DRY_RUN) -> int:
     """Fill in digests and sizes that were observed, from files that are in the cache."""
-    from bddzoo.artifacts import Cache
-
     editor, path = open_editor(app)
     chosen = {m.id: m for m in selection.models(app, needed=False)}
-    entries = [e for e in Cache(app.cache_dir).entries() if e.model in chosen]
+    entries = [e for e in app.cache.entries() if e.model in chosen]
     if not entries:
         raise MissingError(
             "no file of these models is in the cache", hint="download some with 'bddzoo fetch'"

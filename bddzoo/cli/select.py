@@ -337,7 +337,7 @@ def weights_from(
     """
 
     def obtain(model: Model) -> tuple[Path, WeightsUsed]:
-        from bddzoo.artifacts import Cache, Fetcher
+        from bddzoo.artifacts import Fetcher
         from bddzoo.cli.progress import make_reporter
         from bddzoo.runs.measure import fetched_weights, given_weights
 
@@ -345,7 +345,7 @@ def weights_from(
             path, used = given_weights(model, weights, app.warn)
         else:
             with make_reporter(app, 1) as reporter:
-                fetcher = Fetcher(Cache(app.cache_dir), sources, offline=offline, progress=reporter)
+                fetcher = Fetcher(app.cache, sources, offline=offline, progress=reporter)
                 path, used = fetched_weights(model, fetcher)
         return path, used.with_accepted_prefix() if accept_prefix else used
 

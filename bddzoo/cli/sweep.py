@@ -141,11 +141,11 @@ def _local_executor(
     app: App, models: Sequence[Model], run: opt.Run, jobs: int | None, sources: Sequence[str]
 ) -> ExecutorFactory:
     """Processes on this machine, and weights that are fetched while they run."""
-    from bddzoo.artifacts import Cache, Fetcher
+    from bddzoo.artifacts import Fetcher
     from bddzoo.runs.local import LocalExecutor, gpu_groups
 
     devices = gpu_groups(run.gpus or 1) if run.device in ("auto", "cuda") else ()
-    fetcher = Fetcher(Cache(app.cache_dir), sources, offline=run.offline)
+    fetcher = Fetcher(app.cache, sources, offline=run.offline)
     by_id = {model.id: model for model in models}
     count = jobs or max(1, len(devices))
     return lambda: LocalExecutor(count, devices, lambda name: fetcher.fetch(by_id[name]))
