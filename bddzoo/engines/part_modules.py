@@ -4,14 +4,14 @@
 modules, and through them scipy, torchvision and torch's distributed training. That takes longer than
 everything else up to a first prediction: 3.6 s with it, 1.4 s without. So:
 
-- a table says which module registers which part;
+- the `__init__` files of the libraries' packages say which module has which part;
 - while these modules are imported, a package whose `__init__` does nothing but import is replaced by a
   `LazyPackage`, which looks a name up when it is asked for. Afterwards the replacements leave `sys.modules`:
   a later ordinary import runs the real `__init__`, which meets the modules that are already there.
 
-None of this is needed for a correct network. Where anything is not as expected (a part that the table lacks,
-a module that has moved, an `__init__` in a new form, any error), what the attempt left behind is taken back,
-and the network is built after the ordinary import. One table serves both lines of OpenMMLab's libraries.
+None of this is needed for a correct network. Where anything is not as expected (a part that is not found, a
+package that has moved, an `__init__` in a new form, any error), what the attempt left behind is taken back,
+and the network is built after the ordinary import. Both lines of OpenMMLab's libraries are served.
 """
 
 from __future__ import annotations
@@ -40,108 +40,21 @@ _EVERYWHERE = frozenset(
     {"BN", "GN", "LN", "GELU", "LeakyReLU", "ReLU", "RoIAlign", "nms", "BaseDataPreprocessor"}
 )
 
-_COMMON = {
+# Registered under names that no class has.
+_RENAMED = {
     "ContextBlock": "mmcv.cnn.bricks.context_block",
     "DCN": "mmcv.ops.deform_conv",
     "DCNv2": "mmcv.ops.modulated_deform_conv",
-    "mmpretrain.ConvNeXt": "mmpretrain.models.backbones.convnext",
 }
 
-_MMSEG = {
-    "segmentors": {"EncoderDecoder": "encoder_decoder", "CascadeEncoderDecoder": "cascade_encoder_decoder"},
-    "backbones": {
-        "HRNet": "hrnet",
-        "ResNet": "resnet",
-        "ResNetV1c": "resnet",
-        "ResNetV1d": "resnet",
-        "SwinTransformer": "swin",
-        "VisionTransformer": "vit",
-    },
-    "necks": {"FPN": "fpn", "MultiLevelNeck": "multilevel_neck"},
-    "decode_heads": {
-        "APCHead": "apc_head",
-        "ASPPHead": "aspp_head",
-        "CCHead": "cc_head",
-        "DAHead": "da_head",
-        "DMHead": "dm_head",
-        "DNLHead": "dnl_head",
-        "DPTHead": "dpt_head",
-        "DepthwiseSeparableASPPHead": "sep_aspp_head",
-        "EMAHead": "ema_head",
-        "FCNHead": "fcn_head",
-        "FPNHead": "fpn_head",
-        "GCHead": "gc_head",
-        "ISAHead": "isa_head",
-        "NLHead": "nl_head",
-        "OCRHead": "ocr_head",
-        "PSAHead": "psa_head",
-        "PSPHead": "psp_head",
-        "PointHead": "point_head",
-        "UPerHead": "uper_head",
-    },
-    "losses": {"CrossEntropyLoss": "cross_entropy_loss"},
-}
-
-_MMDET = {
-    "detectors": {
-        "ATSS": "atss",
-        "CascadeRCNN": "cascade_rcnn",
-        "FCOS": "fcos",
-        "FasterRCNN": "faster_rcnn",
-        "MaskRCNN": "mask_rcnn",
-        "PanopticFPN": "panoptic_fpn",
-        "RetinaNet": "retinanet",
-        "SparseRCNN": "sparse_rcnn",
-    },
-    "backbones": {
-        "HRNet": "hrnet",
-        "PyramidVisionTransformer": "pvt",
-        "PyramidVisionTransformerV2": "pvt",
-        "ResNet": "resnet",
-        "SwinTransformer": "swin",
-    },
-    "necks": {"BFP": "bfp", "DyHead": "dyhead", "FPN": "fpn", "HRFPN": "hrfpn"},
-    "dense_heads": {
-        "ATSSHead": "atss_head",
-        "EmbeddingRPNHead": "embedding_rpn_head",
-        "FCOSHead": "fcos_head",
-        "RPNHead": "rpn_head",
-        "RetinaHead": "retina_head",
-    },
-    "layers": {"DynamicConv": "transformer.utils"},
-    "roi_heads": {
-        "CascadeRoIHead": "cascade_roi_head",
-        "DIIHead": "bbox_heads.dii_head",
-        "FCNMaskHead": "mask_heads.fcn_mask_head",
-        "Shared2FCBBoxHead": "bbox_heads.convfc_bbox_head",
-        "SingleRoIExtractor": "roi_extractors.single_level_roi_extractor",
-        "SparseRoIHead": "sparse_roi_head",
-        "StandardRoIHead": "standard_roi_head",
-    },
-    "seg_heads": {
-        "HeuristicFusionHead": "panoptic_fusion_heads.heuristic_fusion_head",
-        "PanopticFPNHead": "panoptic_fpn_head",
-    },
-    "task_modules": {
-        "AnchorGenerator": "prior_generators.anchor_generator",
-        "DeltaXYWHBBoxCoder": "coders.delta_xywh_bbox_coder",
-    },
-    "losses": {
-        "CrossEntropyLoss": "cross_entropy_loss",
-        "FocalLoss": "focal_loss",
-        "IoULoss": "iou_loss",
-        "L1Loss": "smooth_l1_loss",
-        "SmoothL1Loss": "smooth_l1_loss",
-    },
-}
-
-_MMPRETRAIN = {
-    "classifiers": {"ImageClassifier": "image"},
-    "backbones": {"ResNet": "resnet", "VGG": "vgg"},
-    "necks": {"GlobalAveragePooling": "gap"},
-    "heads": {"ClsHead": "cls_head", "LinearClsHead": "linear_head"},
-    "losses": {"CrossEntropyLoss": "cross_entropy_loss"},
-    "utils": {"ClsDataPreprocessor": "data_preprocessor"},
+# Where the libraries have their parts: the `__init__` files of these packages say which module has which.
+_PACKAGES = {
+    "mmseg": ("segmentors", "backbones", "necks", "decode_heads", "losses"),
+    "mmdet": (
+        *("detectors", "backbones", "necks", "dense_heads", "roi_heads", "seg_heads", "losses", "layers"),
+        *("task_modules.coders", "task_modules.prior_generators"),
+    ),
+    "mmpretrain": ("classifiers", "backbones", "necks", "heads", "losses", "utils"),
 }
 
 # What parts ask for without being told to: the plain linear layer of box heads, an activation, a coder of
@@ -152,9 +65,7 @@ _ALSO = {
     "FCOSHead": "mmdet.models.task_modules.coders.distance_point_bbox_coder",
     "Shared2FCBBoxHead": "mmdet.models.layers.normed_predictor",
 }
-_LOSSES = tuple(f"mmdet.models.losses.{module}" for module in dict.fromkeys(_MMDET["losses"].values()))
-
-_SCOPES = {"mmseg": _MMSEG, "mmdet": _MMDET, "mmpretrain": _MMPRETRAIN}
+_LOSSES = tuple(f"mmdet.models.losses.{name}_loss" for name in ("cross_entropy", "focal", "iou", "smooth_l1"))
 
 
 def build_part(subject: str, scope: str, config: dict[str, Any], *, whole: bool = False) -> nn.Module:
@@ -189,26 +100,27 @@ def build_part(subject: str, scope: str, config: dict[str, Any], *, whole: bool 
 
 def _build_from_modules(scope: str, config: dict[str, Any]) -> nn.Module | None:
     """Build from the parts' own modules; None where that cannot be done."""
-    names = modules_of(scope, config)
-    if names is None or f"{scope}.models" in sys.modules:
+    if f"{scope}.models" in sys.modules:
         return None
     try:
         with undone_on_error(), lazy_packages():
-            for name in (*IMPORTED_FIRST, *names):
-                import_module(name)
-            with registries_import_nothing({name.partition(".")[0] for name in names}):
+            import_parts(scope, config)
+            with registries_import_nothing(_libraries(scope, config)):
                 return _from_registry(scope, config)
     except Exception:  # whatever it is, the ordinary import either works or says it better
         return None
 
 
 def _build_from_library(scope: str, config: dict[str, Any]) -> nn.Module:
-    libraries = [scope]
-    if any(name.startswith("mmpretrain.") for name in types_of(config)):
-        libraries.append("mmpretrain")
-    for library in libraries:
+    for library in _libraries(scope, config):
         import_models(library)
     return _from_registry(scope, config)
+
+
+def _libraries(scope: str, config: dict[str, Any]) -> tuple[str, ...]:
+    """The library, and mmpretrain where parts are named to be of it."""
+    named = any(name.startswith("mmpretrain.") for name in types_of(config))
+    return (scope, "mmpretrain") if named else (scope,)
 
 
 def import_models(library: str) -> None:
@@ -236,20 +148,23 @@ def _from_registry(scope: str, config: dict[str, Any]) -> nn.Module:
     return module
 
 
-def modules_of(scope: str, config: dict[str, Any]) -> list[str] | None:
-    """The modules that a configuration's parts are in, or None if one is not known."""
-    known = dict(_COMMON)
-    for package, parts in _SCOPES[scope].items():
-        known.update({name: f"{scope}.models.{package}.{module}" for name, module in parts.items()})
-    modules = dict.fromkeys(_LOSSES if scope == "mmdet" else ())
-    for name in types_of(config):
-        if name in known:
-            modules[known[name]] = None
-            if name in _ALSO:
-                modules[_ALSO[name]] = None
-        elif name not in _EVERYWHERE:
-            return None
-    return list(modules)
+def import_parts(scope: str, config: dict[str, Any]) -> None:
+    """Import the modules that a configuration's parts are in.
+
+    Raises:
+        LookupError: A part is not where parts are.
+    """
+    modules = [*IMPORTED_FIRST, *(_LOSSES if scope == "mmdet" else ())]
+    for name in dict.fromkeys(types_of(config)):
+        modules += [found[name] for found in (_RENAMED, _ALSO) if name in found]
+    for module in modules:
+        import_module(module)
+    for name in dict.fromkeys(types_of(config)):
+        if name not in _EVERYWHERE and name not in _RENAMED:
+            library, _, part = name.rpartition(".")
+            packages = (import_module(f"{library or scope}.models.{p}") for p in _PACKAGES[library or scope])
+            if not any(hasattr(package, part) for package in packages):
+                raise LookupError(name)
 
 
 def types_of(value: Any) -> Iterator[str]:

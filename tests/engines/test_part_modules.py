@@ -145,8 +145,8 @@ def test_only_packages_that_import_and_nothing_else(tmp_path: Path, text, known)
 
 
 FAULTS = {
-    "a part has moved": "part_modules._MMSEG['decode_heads']['FPNHead'] = 'fpn_head_of_tomorrow'",
-    "a part is new": "del part_modules._MMSEG['decode_heads']['FPNHead']",
+    "a package has moved": "part_modules._PACKAGES['mmseg'] = ('heads_of_tomorrow',)",
+    "a part has moved": "part_modules._PACKAGES['mmseg'] = ('segmentors', 'backbones')",
     "a module fails after it has registered its part": """
         from importlib.machinery import PathFinder, SourceFileLoader
 
