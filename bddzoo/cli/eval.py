@@ -293,7 +293,7 @@ def predict(
     from bddzoo.datasets.layouts import find_images, layout_of
     from bddzoo.engines.ops import warn_of_mmcv
     from bddzoo.inference.load import check_device_name
-    from bddzoo.painting.class_map import Style
+    from bddzoo.painting.colouring import Style
     from bddzoo.runs.predict import Prediction
 
     if bool(images) == (run.split is not None):

@@ -15,7 +15,7 @@ from bddzoo.errors import ExitCode, UsageError
 from bddzoo.text import number_of
 
 if TYPE_CHECKING:
-    from bddzoo.painting.class_map import Style
+    from bddzoo.painting.colouring import Style
     from bddzoo.reports.vis.work import Effort, Reports, Tally
 
 # Tasks of BDD100K, and data sets whose label files hold ids of their own.
@@ -25,7 +25,7 @@ MAX_LINES = 10
 
 
 def _style(**given: Any) -> Style:
-    from bddzoo.painting.class_map import Style
+    from bddzoo.painting.colouring import Style
 
     return Style(**given)
 

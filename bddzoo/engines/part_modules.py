@@ -132,9 +132,7 @@ def import_models(library: str) -> None:
     ensure_ops()
     try:
         import_module(f"{library}.models")
-    except (
-        Exception
-    ) as error:  # they assert each other's versions, and meet releases they were not written for
+    except Exception as error:  # they meet releases that they were not written for, which may raise anything
         text = " ".join(str(error).split()) or type(error).__name__
         raise MissingError(f"cannot import {library}: {text}", hint=install_engines_hint()) from error
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bddzoo.datasets.classes import INS_SEG, PAN_SEG, ClassSet, Colour
 from bddzoo.datasets.formats.scalabel import Detections, Instances, PanopticMap
-from bddzoo.painting.class_map import (
+from bddzoo.painting.colouring import (
     COUNT,
     PLAIN,
     Box,

@@ -19,7 +19,7 @@ from bddzoo.datasets.layouts import labels_of
 from bddzoo.datasets.openseg import class_set_of
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.inference.outputs import PredictionSet, Unfinished, read_unfinished, remove_note
-from bddzoo.painting.class_map import Style, draw_class_map, write_plate
+from bddzoo.painting.colouring import Style, draw_class_map, write_plate
 from bddzoo.painting.objects import draw_instances, draw_panoptic
 from bddzoo.registry.model import Model
 from bddzoo.results.record import WeightsUsed

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from bddzoo.datasets.classes import SEM_SEG
 from bddzoo.datasets.formats.scalabel import Instances
-from bddzoo.painting.class_map import Style, draw_class_map
+from bddzoo.painting.colouring import Style, draw_class_map
 from bddzoo.painting.objects import draw_instances
 from tests.support.instances import no_instances
 

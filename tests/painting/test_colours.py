@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bddzoo.painting.class_map import (
+from bddzoo.painting.colouring import (
     BLACK,
     COUNT,
     WHITE,

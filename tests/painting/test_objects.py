@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bddzoo.datasets.classes import DRIVABLE, SEM_SEG
-from bddzoo.painting.class_map import Style, contrast, draw_class_map, object_colour, plate_size, write_plate
+from bddzoo.painting.colouring import Style, contrast, draw_class_map, object_colour, plate_size, write_plate
 from bddzoo.painting.objects import Shown, bounds, draw_objects
 
 

@@ -34,7 +34,7 @@ def test_no_two_groups_look_alike(count):
 
 
 def test_colours_can_be_told_apart_in_grey_or_have_marks():
-    from bddzoo.painting.class_map import contrast
+    from bddzoo.painting.colouring import contrast
 
     white = (255, 255, 255)
     for colour in COLOURS:

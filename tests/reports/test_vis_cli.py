@@ -9,7 +9,7 @@ import pytest
 
 from bddzoo.datasets.classes import PAN_SEG, SEM_SEG
 from bddzoo.datasets.formats.mask import write_mask, write_rgba
-from bddzoo.painting.class_map import object_palette
+from bddzoo.painting.colouring import object_palette
 from tests.cli.command import assert_one_line, interrupt
 from tests.reports.vis_data import NAMES, bitmask, class_map, images_in, photo, read, warnings
 

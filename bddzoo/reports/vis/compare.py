@@ -24,7 +24,7 @@ from bddzoo.datasets.formats.labels import FrameLabels
 from bddzoo.datasets.formats.readers import LabelSet
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.files import write_bytes
-from bddzoo.painting.class_map import Style
+from bddzoo.painting.colouring import Style
 from bddzoo.reports.vis.draw import (
     COLOURS,
     WORDS,

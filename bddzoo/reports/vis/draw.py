@@ -16,7 +16,7 @@ import numpy.typing as npt
 from bddzoo.datasets.classes import IGNORED, Colour
 from bddzoo.datasets.formats.labels import CLASSES, NOTHING, FrameLabels, Item, is_thing
 from bddzoo.datasets.formats.png import encode_palette, encode_png
-from bddzoo.painting.class_map import Style, draw_class_map, object_colour
+from bddzoo.painting.colouring import Style, draw_class_map, object_colour
 from bddzoo.painting.objects import Shown, draw_objects
 
 Plane = npt.NDArray[np.uint8]

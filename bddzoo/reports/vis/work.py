@@ -34,7 +34,7 @@ from bddzoo.datasets.sources import open_source
 from bddzoo.errors import BddzooError, ExitCode, MissingError, UsageError
 from bddzoo.evaluation.jobs import listing, run_jobs
 from bddzoo.files import cannot_write, write_bytes
-from bddzoo.painting.class_map import Style
+from bddzoo.painting.colouring import Style
 from bddzoo.reports.vis.draw import colour_map, overlay
 from bddzoo.text import number_of
 

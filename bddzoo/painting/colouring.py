@@ -1,4 +1,4 @@
-"""Class maps over images, the plates that names are written on, and colours for both.
+"""Colouring: class maps over images, names on plates, and the colours of both.
 
 Objects without a colour of their own get one of a fixed palette. OKLab is Björn Ottosson's (2020) perceptual
 space: distances in it are about what an eye sees, 0.02 being just visible. Contrast and relative luminance
