@@ -32,7 +32,7 @@ def findings(folder, model):
     ("name", "kind", "names"),
     [
         (DLA34, "tag", {"input", "logits", "class"}),
-        (VGG11, "tag", {"input", "logits", "class"}),
+        pytest.param(VGG11, "tag", {"input", "logits", "class"}, marks=pytest.mark.exhaustive),
         (RESNET18, "tag", {"logits", "class"}),
         (PANOPTIC, "small_b", {"rpn_cls", "roi_mask", "sem_raw", "sem_logits", "unpaired", "panoptic map"}),
     ],

@@ -115,9 +115,10 @@ def test_full_images(name):
     ("name", "change"),
     [
         ("fpn_r50_512x1024_40k_sem_seg_bdd100k", {"backbone": {"norm_cfg": {"type": "BN", "eps": 1e-3}}}),
-        (
+        pytest.param(
             "upernet_swin-t_512x1024_40k_sem_seg_bdd100k",
             {"backbone": {"norm_cfg": {"type": "LN", "eps": 1e-6}}},
+            marks=pytest.mark.exhaustive,
         ),
         ("emanet_r50-d8_769x769_40k_sem_seg_bdd100k", {"decode_head": {"num_stages": 2}}),
     ],

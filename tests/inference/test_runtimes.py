@@ -105,7 +105,7 @@ def test_detections_are_pytorchs(folder: Path) -> None:
 
 
 def test_networks_of_other_tasks_are_refused() -> None:
-    model = next(m for m in load_registry(None).models if m.task == "tagging" and m.network)
+    model = load_registry(None).find("resnet18_4x_scene_tag_bdd100k")
     state = recipe_state(build_network(model), GAIN)
     with pytest.raises(UsageError, match="semantic segmentation and detectors"):
         load_runner(model, state, "cpu", Speedups(runtime="onnxruntime"))
