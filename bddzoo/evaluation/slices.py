@@ -170,10 +170,9 @@ def resampled(
         parts = [_ap(accumulator, found, w) for w in draws]
     else:
         frames = accumulator.per_frame()
-        flat = frames.reshape(len(frames), -1)
         kind = accumulator.rule if isinstance(accumulator, SemSegAccumulator) else type(accumulator)
         values = _VALUES[kind]
-        parts = [values((w @ flat).reshape(len(w), *frames.shape[1:])) for w in draws]
+        parts = [values(np.tensordot(w, frames, 1)) for w in draws]
     if not parts:
         return {}
     return {metric: np.concatenate([p[metric] for p in parts]) for metric in parts[0]}
