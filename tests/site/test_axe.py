@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from tests.site.axe import violations
 from tests.site.conftest import Opener
 from tests.site.front import INSTANCES, MEASURED, PHONE
+from tests.support.sampling import sampled_rows
 
 DESK: dict[str, Any] = {}
 # Page, its address, and what is opened on it.
@@ -22,8 +24,15 @@ VISITS = [
 ]
 
 
-@pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+# Each colour scheme and each device once by default.
+LOOKS = sampled_rows(
+    product(("light", "dark"), (DESK, PHONE)), lambda look: (look[0] == "dark") == bool(look[1])
+)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "device"), LOOKS, ids=["light-desk", "light-phone", "dark-desk", "dark-phone"]
+)
 def test_nothing_on_the_site(visit: Opener, site: Path, scheme: str, device: dict[str, Any]) -> None:
     for name, where, click in VISITS:
         page = visit(site / name, where, color_scheme=scheme, **device)

@@ -15,7 +15,7 @@ def sampled(values: Iterable[Value], chosen: Callable[[Value], bool]) -> list[An
     return [v if chosen(v) else pytest.param(v, marks=pytest.mark.exhaustive) for v in values]
 
 
-def sampled_rows(rows: Iterable[tuple[Any, ...]], chosen: Callable[[object], bool]) -> list[Any]:
+def sampled_rows(rows: Iterable[tuple[Any, ...]], chosen: Callable[[Any], bool]) -> list[Any]:
     """The same where a test has several parameters."""
     return [pytest.param(*row, marks=() if chosen(row) else pytest.mark.exhaustive) for row in rows]
 
