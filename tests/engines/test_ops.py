@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bddzoo.engines import kernels
+from bddzoo.engines.load import full_float32
 from bddzoo.engines.openmmlab import OPENMMLAB, line_in_use
 from bddzoo.engines.ops import EXTENSION, StandIn, ensure_ops, load_torchvision, ops_in_use
 from bddzoo.engines.selftest.folder import GoldenFolder, packaged, read_arrays
@@ -28,7 +29,8 @@ SHIPPED = sorted(set(CHECKS).difference(UNSHIPPED))
 
 def check(path, device=CPU):
     ensure_ops()
-    measures = check_operator(path.stem, read_arrays(path), device, prepare)
+    with full_float32():
+        measures = check_operator(path.stem, read_arrays(path), device, prepare)
     assert measures
     for measure in measures:
         assert measure.ok, measure
