@@ -6,7 +6,7 @@ Markdown and CSV tables are made here because the packages for them are slow to 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from unicodedata import category, east_asian_width
 
@@ -21,6 +21,8 @@ _UNPRINTABLE = re.compile(
 # broken, and `##[error]`.
 _ORDER = re.compile(r"(?:(?<=^)|(?<=[\s/_,-])):(?=:[A-Za-z])|#(?=#\[)", re.MULTILINE)
 
+
+_FENCE = re.compile(r"^\s*(```+|~~~+)")
 
 # Longest message that is printed.
 LONGEST_MESSAGE = 1000
@@ -39,6 +41,16 @@ def picked(item: object, names: str) -> dict[str, Any]:
 def as_text(words: str) -> str:
     """Words that can be written as UTF-8: names of files may hold bytes that are not text."""
     return words.encode("utf-8", "backslashreplace").decode()
+
+
+def fenced(lines: Iterable[str]) -> Iterator[bool]:
+    """Whether each line of a Markdown document belongs to fenced code, the fences included."""
+    fence: str | None = None
+    for line in lines:
+        match = _FENCE.match(line)
+        yield match is not None or fence is not None
+        if match:
+            fence = match[1][:3] if fence is None else (None if match[1].startswith(fence) else fence)
 
 
 def printable(text: str, limit: int | None = None) -> str:

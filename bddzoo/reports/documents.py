@@ -24,12 +24,11 @@ from bddzoo.errors import MEANINGS, UsageError
 from bddzoo.files import write_bytes
 from bddzoo.registry.model import Model
 from bddzoo.reports.facts import protocol_rows
-from bddzoo.text import markdown_table
+from bddzoo.text import fenced, markdown_table
 
 _OPEN = re.compile(r"^\s*<!--\s*bddzoo:([A-Za-z0-9_-]*)(.*?)-->\s*$")
 _CLOSE = re.compile(r"^\s*<!--\s*/bddzoo:([A-Za-z0-9_-]*)\s*-->\s*$")
 _ANY = re.compile(r"<!--\s*/?\s*bddzoo\b")
-_FENCE = re.compile(r"^\s*(```+|~~~+)")
 _PAIR = re.compile(r"^([a-z]+)=([A-Za-z0-9._*/-]+)$")
 
 
@@ -63,13 +62,10 @@ def find_blocks(text: str, name: str, known: Mapping[str, tuple[str, ...]]) -> l
     """
     blocks: list[MarkedBlock] = []
     opened: tuple[str, dict[str, str], int] | None = None
-    fence: str | None = None
-    for index, line in enumerate(text.split("\n")):
+    lines = text.split("\n")
+    for index, (line, code) in enumerate(zip(lines, fenced(lines), strict=True)):
         where = f"{name}:{index + 1}"
-        if match := _FENCE.match(line):
-            fence = match[1][:3] if fence is None else (None if match[1].startswith(fence) else fence)
-            continue
-        if fence is not None or not _ANY.search(line):
+        if code or not _ANY.search(line):
             continue
         if close := _CLOSE.match(line):
             if opened is None or opened[0] != close[1]:

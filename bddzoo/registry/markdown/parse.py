@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from bddzoo.registry.model import Artifact, Link, Model, Person, TableStyle
+from bddzoo.text import fenced
 
 DIGEST_LINK = "weights.md5"
 
@@ -91,7 +92,6 @@ _HEADING = re.compile(r"(#{1,6})\s+(.*)")
 _ITEM = re.compile(r"[-*]\s+([^\s()\[\]][^()\[\]]*)(?:(?<=\s)\((.+)\))?")
 _PAPER = re.compile(r"^\[((?:[^\[\]\\]|\\.)+)\]\((\S+)\)(?:\s+\[([^\[\]]+)\])?\s*$")
 _CODE = re.compile(r"\[\[([^\[\]]+)\]\(([^\s\[]+?)\)\]")
-_FENCE = re.compile(r"^\s*(```+|~~~+)")
 
 
 @dataclass(frozen=True)
@@ -160,13 +160,11 @@ def blocks(text: str) -> Iterator[Block]:
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
     current: Block | None = None
     parent: Block | None = None
-    fence: str | None = None
+    code = list(fenced(lines))
     index = 0
     while index < len(lines):
         line = lines[index]
-        if match := _FENCE.match(line):
-            fence = match[1][:3] if fence is None else (None if match[1].startswith(fence) else fence)
-        elif fence is None:
+        if not code[index]:
             table, end = _table(lines, index)
             if table is not None:
                 if current is None:
