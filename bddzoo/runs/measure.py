@@ -170,6 +170,8 @@ def _fingerprint(
     listing: Listing,
     counted: Sequence[Sample],
     failures: Sequence[tuple[str, str]],
+    *,
+    limit: int | None,
     **more: Any,
 ) -> Fingerprint:
     """What a number depends on besides the weights."""
@@ -181,7 +183,8 @@ def _fingerprint(
         split=options.split,
         images=len(counted),
         split_images=split_size(data, model.task, options.split, layout) or on_disk,
-        partial=bool(failures) or more["limit"] is not None,
+        limit=limit,
+        partial=bool(failures) or limit is not None,
         skipped=tuple(sorted(name for name, _ in failures)),
         image_list=digest_names(frame.name for frame in counted),
         ground_truth=digest_files((frame.name, frame.label) for frame in counted),

@@ -14,6 +14,7 @@ import pytest
 
 from bddzoo.engines.openmmlab import LINES, ONEDL, installed_packages, line_in_use
 from tests.cli.command import ROOT, bddzoo, environment
+from tests.support.installed import write_metadata
 
 VERSIONS = {"mmsegmentation": "1.2.2", "mmdet": "3.3.0", "mmcv-lite": "2.1.0", "mmengine": "0.10.7"} | {
     "onedl-mmcv": "2.3.6",
@@ -38,11 +39,8 @@ except BddzooError as error:
 
 
 def distribution(folder: Path, name: str) -> None:
-    """The metadata of an installed distribution, as pip leaves it."""
-    info = folder / f"{name.replace('-', '_')}-{VERSIONS[name]}.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {VERSIONS[name]}\n")
-    (info / "INSTALLER").write_text("pip\n")
+    """The metadata of an installed distribution."""
+    write_metadata(folder, name, VERSIONS[name])
 
 
 def which(folder: Path) -> list[str]:

@@ -20,6 +20,7 @@ from bddzoo.errors import MissingError
 from bddzoo.inference.batches import prepare
 from tests.shared import shared
 from tests.support.forked import run_forked
+from tests.support.installed import write_metadata
 
 CPU = torch.device("cpu")
 # Too large to ship for what they test.
@@ -245,9 +246,7 @@ def test_compiled_mmcv_goes_first_if_it_works(tmp_path, body, reason):
 
 def write_package(folder, name, version, body=""):
     """A package as pip leaves it: code and metadata."""
-    info = folder / f"{name}-{version}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    write_metadata(folder, name, version)
     (folder / name).mkdir()
     (folder / name / "__init__.py").write_text(body)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bddzoo.datasets.classes import BDD100K
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry.model import Model
 from bddzoo.registry.tasks import TASKS
@@ -17,8 +18,6 @@ from bddzoo.results.verdict import MetricVerdict, judge, measured_value
 
 if TYPE_CHECKING:
     from bddzoo.evaluation.options import Accumulator
-
-DATASET = "bdd100k"
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,8 @@ def select(
         raise UsageError(f"models of several tasks: {', '.join(tasks)}", hint="choose one with --task")
     sets = list(dict.fromkeys(dataset_name(m) for m in left))
     if dataset is None:
-        dataset = DATASET if DATASET in sets else sets[0]
-        if dataset != DATASET and len(sets) > 1:
+        dataset = BDD100K if BDD100K in sets else sets[0]
+        if dataset != BDD100K and len(sets) > 1:
             raise UsageError(
                 f"models of several data sets: {', '.join(sets)}", hint="choose one with --dataset"
             )
