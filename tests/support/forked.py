@@ -46,7 +46,7 @@ AT_START = (
     "MKL_",
     "ATEN_",
     "ONEDNN_",
-    "TORCH",
+    "TORCH_",  # not TORCHINDUCTOR_, which torch reads later, and sets itself where it compiles
 )
 
 
