@@ -88,7 +88,7 @@ class GoldenFolder:
         self.root = Path(root)
         if not self.root.is_dir():
             raise MissingError(f"no folder at {self.root}", hint="name a folder of golden data")
-        if not may_be_empty and not any(True for _ in self.files()) and not self.operators():
+        if not may_be_empty and not self.files() and not self.operators():
             raise MissingError(
                 f"{self.root} holds no golden data",
                 hint="expected manifests/, ops/, sem_seg/, sem_seg_small_b/ ...",
@@ -118,20 +118,13 @@ class GoldenFolder:
                     yield Golden(candidate, kind, path, gain, digest, noise)
                     break
 
-    def files(self) -> Iterator[tuple[str, str]]:
+    def files(self) -> list[tuple[str, str]]:
         """Task and name of every manifest and golden in the folder."""
-        for task in TASKS:
-            found = {
-                p.name.removesuffix(".json.gz") for p in (self.root / "manifests" / task).glob("*.json.gz")
-            }
-            for kind in KINDS:
-                found |= {p.stem for p in (self.root / (task + kind.suffix)).glob("*.npz")}
-            yield from ((task, name) for name in sorted(found))
+        return [(task, name) for task, names in self._files.items() for name in sorted(names)]
 
     def applies_to(self, task: str, name: str) -> set[str]:
         """Names of the files that a model of that name is checked with."""
-        there = {n for t, n in self.files() if t == task}
-        return {n for n in self._names(task, name) if n in there}
+        return self._files.get(task, set()).intersection(self._names(task, name))
 
     def image(self, variant: Variant) -> npt.NDArray[np.uint8] | None:
         """The (H, W, 3) uint8 BGR image of a variant, or None when the folder has crops only."""
@@ -198,6 +191,16 @@ class GoldenFolder:
             if golden in (entry.get("golden"), entry.get("name")) and _has_gain(entry):
                 return {"gain": entry["gain"]}
         return {}
+
+    @cached_property
+    def _files(self) -> dict[str, set[str]]:
+        """Names of the manifests and goldens of each task."""
+        found = {}
+        for task in TASKS:
+            manifests = (self.root / "manifests" / task).glob("*.json.gz")
+            goldens = (path for kind in KINDS for path in (self.root / (task + kind.suffix)).glob("*.npz"))
+            found[task] = {p.name.removesuffix(".json.gz") for p in manifests} | {p.stem for p in goldens}
+        return found
 
     @cached_property
     def _models(self) -> list[dict[str, Any]]:
