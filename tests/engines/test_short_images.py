@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from bddzoo.engines.load import build_network, make_runner
+from bddzoo.engines.recipe import GAIN, recipe_state
 from bddzoo.engines.semantic import SHORT_PX
 from tests.engines.models import registry
 
@@ -13,10 +14,7 @@ def runner():
     # Its neck halves a map of one cell.
     model = registry().find("upernet_vit-b_512x1024_80k_sem_seg_bdd100k")
     module = build_network(model)
-    torch.manual_seed(0)
-    for parameter in module.parameters():
-        if parameter.ndim >= 2:
-            torch.nn.init.kaiming_normal_(parameter, a=1.0)
+    module.load_state_dict(recipe_state(module, GAIN))
     return make_runner(module, model)
 
 

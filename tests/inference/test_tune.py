@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from bddzoo.engines.load import build_network, make_runner
-from bddzoo.engines.recipe import recipe_state
+from bddzoo.engines.recipe import GAIN, recipe_state
 from bddzoo.inference import cpu
 from bddzoo.inference.cpu import tune_for_cpu
 from bddzoo.inference.cpu.pyramid import PyramidConv
@@ -33,9 +33,7 @@ def test_logits_agree(name):
     torch.manual_seed(0)
     model = load_registry(None).find(name)
     module = build_network(model)
-    for parameter in module.parameters():
-        if parameter.ndim >= 2:
-            nn.init.kaiming_normal_(parameter, a=1.0)
+    module.load_state_dict(recipe_state(module, GAIN))
     runner = make_runner(module, model)
     x = torch.randn(2, 3, 97, 161)
     plain = runner.logits(x, (97, 161))

@@ -195,7 +195,7 @@ class GoldenFolder:
     @cached_property
     def _files(self) -> dict[str, set[str]]:
         """Names of the manifests and goldens of each task."""
-        found = {}
+        found: dict[str, set[str]] = {}
         for task in TASKS:
             manifests = (self.root / "manifests" / task).glob("*.json.gz")
             goldens = (path for kind in KINDS for path in (self.root / (task + kind.suffix)).glob("*.npz"))
