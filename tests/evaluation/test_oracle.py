@@ -27,6 +27,8 @@ OFFICIAL = Options(official=True)
 # The toolkit takes long; more are worth a run now and then.
 EXAMPLES = int(os.environ.get("BDDZOO_ORACLE_EXAMPLES", "60" if ALL else "20"))
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Where it takes a second for each.
+few = settings(many, max_examples=EXAMPLES if EXAMPLES > 20 else 5)
 
 
 def write_png(path: Path, pixels: np.ndarray) -> None:
@@ -147,7 +149,7 @@ def test_panoptic_labels_as_rle(toolkit, seed):
         compare(toolkit, "pan_seg", root / "gt.json", root / "pred.json")
 
 
-@settings(max_examples=max(25, EXAMPLES // 2), deadline=None)
+@settings(many, max_examples=EXAMPLES // 2)
 @given(seeds)
 @pytest.mark.parametrize("task", ["sem_seg", "drivable"])
 def test_class_maps_as_rle(toolkit, task, seed):

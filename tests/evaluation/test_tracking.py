@@ -15,12 +15,12 @@ from bddzoo.evaluation.disk import evaluate
 from bddzoo.evaluation.options import Options
 from bddzoo.evaluation.statistics import dump, load
 from tests.evaluation import scenes, tracks
-from tests.evaluation.test_oracle import OFFICIAL, compare, many, write_png
+from tests.evaluation.test_oracle import OFFICIAL, compare, few, many, write_png
 
 seeds = st.integers(0, 2**32 - 1)
 
 
-@many
+@few
 @given(seeds)
 def test_boxes_as_the_toolkit(toolkit, seed):
     rng = np.random.default_rng(seed)
@@ -28,7 +28,7 @@ def test_boxes_as_the_toolkit(toolkit, seed):
         assert compare(toolkit, "box_track", *tracks.write(Path(folder), *tracks.world(rng)))
 
 
-@many
+@few
 @given(seeds)
 def test_masks_as_the_toolkit(toolkit, seed):
     rng = np.random.default_rng(seed)
@@ -60,7 +60,7 @@ def paint_videos(root, rng):
                 write_png(root / side / f"v{k}/f{at}.png", scenes.paint(objects))
 
 
-@many
+@few
 @given(seeds)
 def test_bitmasks_as_the_toolkit(toolkit, seed):
     rng = np.random.default_rng(seed)
