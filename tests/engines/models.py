@@ -67,3 +67,19 @@ def narrow_detector(model_id: str = "mask_rcnn_r50_fpn_1x_ins_seg_bdd100k") -> M
         neck={"in_channels": [8, 16, 32, 64], "out_channels": 16},
         **heads,
     )
+
+
+def shallow_detector(model_id: str = "mask_rcnn_r50_fpn_1x_ins_seg_bdd100k") -> Model:
+    """The same on two stages and three levels, where time goes by the number of operations."""
+    model = narrow_detector(model_id)
+    assert model.network is not None
+    parts = copy.deepcopy(model.network.parts)
+    first = "rpn_head" if "rpn_head" in parts else "bbox_head"
+    del parts[first]["anchor_generator"]["strides"][3:]
+    heads = {first: parts[first]}
+    if "roi_head" in parts:
+        heads["roi_head"] = parts["roi_head"]
+        for name in ("bbox", "mask"):
+            parts["roi_head"][f"{name}_roi_extractor"]["featmap_strides"] = [4, 8]
+    stages = {"num_stages": 2, "strides": [1, 2], "dilations": [1, 1], "out_indices": [0, 1]}
+    return with_parts(model, backbone=stages, neck={"in_channels": [8, 16], "num_outs": 3}, **heads)

@@ -18,14 +18,14 @@ from bddzoo.engines.selftest.instance import compare_with_runner
 from bddzoo.errors import BddzooError, UsageError
 from bddzoo.registry import load_registry
 from bddzoo.registry.model import Model
-from tests.engines.models import narrow_detector, with_parts
+from tests.engines.models import shallow_detector, with_parts
 
 onnx = pytest.importorskip("onnx", reason="extra onnx is not installed")
 pytest.importorskip("onnxruntime", reason="extra onnx is not installed")
 pytest.importorskip("onnxscript", reason="extra onnx is not installed")
 
 REGISTRY = load_registry(None)
-SEMANTIC, INSTANCE = "demo_semfpn_r18n_sem_seg", "demo_mask_rcnn_r18n_ins_seg"
+SEMANTIC = "demo_semfpn_r18n_sem_seg"
 # Heads with operators of their own, and attention; docs/export.md has one of every kind.
 FAMILIES = ("psanet_r50-d8_512x1024_40k", "pointrend_r50_512x1024_40k", "upernet_swin-t_512x1024_40k")
 
@@ -91,7 +91,7 @@ def test_classes_in_place_of_logits(semantic: Any, tmp_path: Path) -> None:
 
 
 def test_a_detectors_dense_part_for_more_images(tmp_path: Path) -> None:
-    runner = runner_of(INSTANCE)
+    runner = recipe_runner(shallow_detector())
     done = export(runner, tmp_path / "net.onnx", (96, 160), batch=None)
     assert done.left_out.startswith("second stage: whole detectors take one image")
     assert facts_of(done)["left_out"] == done.left_out
@@ -120,7 +120,7 @@ def check_whole(runner: Any, done: Any) -> None:
 
 
 def test_a_whole_detector(tmp_path: Path) -> None:
-    runner = recipe_runner(narrow_detector("retinanet_r50_fpn_1x_det_bdd100k"))
+    runner = recipe_runner(shallow_detector("retinanet_r50_fpn_1x_det_bdd100k"))
     done = export(runner, tmp_path / "net.onnx", (96, 160), image_size=(90, 160))
     assert (done.left_out, done.outputs) == ("", ("boxes", "scores", "labels"))
     check_whole(runner, done)
@@ -172,10 +172,9 @@ def test_openvino_computes_the_same(semantic: Any, tmp_path: Path) -> None:
 
 def test_an_operator_in_the_way_is_named(tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="extra openvino is not installed")
-    narrow = narrow_detector("mask_rcnn_r50_fpn_dconv_1x_ins_seg_bdd100k")
-    runner = recipe_runner(
-        with_parts(narrow, backbone={"depth": 50}, neck={"in_channels": [32, 64, 128, 256]})
-    )
+    shallow = shallow_detector("mask_rcnn_r50_fpn_dconv_1x_ins_seg_bdd100k")
+    deeper = {"depth": 50, "stage_with_dcn": [False, True]}
+    runner = recipe_runner(with_parts(shallow, backbone=deeper, neck={"in_channels": [32, 64]}))
     with pytest.raises(BddzooError, match="operator DeformConv is in the way"):
         export(runner, tmp_path / "net.xml", (64, 64), batch=2)
     assert list(tmp_path.iterdir()) == []

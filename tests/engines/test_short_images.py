@@ -6,13 +6,18 @@ import torch
 from bddzoo.engines.load import build_network, make_runner
 from bddzoo.engines.recipe import GAIN, recipe_state
 from bddzoo.engines.semantic import SHORT_PX
-from tests.engines.models import registry
+from tests.engines.models import registry, with_parts
 
 
 @pytest.fixture(scope="module")
 def runner():
     # Its neck halves a map of one cell.
-    model = registry().find("upernet_vit-b_512x1024_80k_sem_seg_bdd100k")
+    model = with_parts(
+        registry().find("upernet_vit-b_512x1024_80k_sem_seg_bdd100k"),
+        backbone={"embed_dims": 48, "num_heads": 3, "num_layers": 4, "out_indices": [0, 1, 2, 3]},
+        neck={"in_channels": [48] * 4, "out_channels": 48},
+        decode_head={"in_channels": [48] * 4, "channels": 32},
+    )
     module = build_network(model)
     module.load_state_dict(recipe_state(module, GAIN))
     return make_runner(module, model)

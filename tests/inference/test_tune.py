@@ -35,10 +35,10 @@ def test_logits_agree(name):
     module = build_network(model)
     module.load_state_dict(recipe_state(module, GAIN))
     runner = make_runner(module, model)
-    x = torch.randn(2, 3, 97, 161)
-    plain = runner.logits(x, (97, 161))
+    x = torch.randn(2, 3, 65, 97)
+    plain = runner.logits(x, (65, 97))
     tune_for_cpu(module)
-    tuned = runner.logits(x, (97, 161))
+    tuned = runner.logits(x, (65, 97))
     assert (plain - tuned).abs().max() < 3e-5 * plain.std()
 
 
@@ -58,14 +58,13 @@ def test_detections_agree(tmp_path):
 
 
 def test_heads_of_pyramids_are_replaced():
-    for name, place in (
-        ("upernet_swin-t_512x1024_40k_sem_seg_bdd100k", "fpn_bottleneck"),
-        ("upernet_swin-t_512x1024_40k_sem_seg_bdd100k", "bottleneck"),
-        ("pspnet_r50-d8_512x1024_40k_sem_seg_bdd100k", "bottleneck"),
+    for name, places in (
+        ("upernet_swin-t_512x1024_40k_sem_seg_bdd100k", ("fpn_bottleneck", "bottleneck")),
+        ("pspnet_r50-d8_512x1024_40k_sem_seg_bdd100k", ("bottleneck",)),
     ):
         module = build_network(load_registry(None).find(name))
         tune_for_cpu(module)
-        assert isinstance(getattr(module.decode_head, place), PyramidConv)
+        assert all(isinstance(getattr(module.decode_head, place), PyramidConv) for place in places)
     module = build_network(load_registry(None).find("fcn_hr48_512x1024_40k_sem_seg_bdd100k"))
     tune_for_cpu(module)
     assert module.decode_head.pyramids == {}
