@@ -1,11 +1,10 @@
 """Checkpoints from strangers: refused in one line, in seconds, with little memory, and nothing runs."""
 
 import io
+import os
 import pickle
 import pickletools
 import re
-import subprocess
-import sys
 import time
 import zipfile
 from collections import Counter, OrderedDict, defaultdict
@@ -20,6 +19,7 @@ from bddzoo.engines.checkpoint import open_checkpoint, read_checkpoint
 from bddzoo.engines.pickle_scan import UnsafePickle, scan_pickle
 from bddzoo.errors import BddzooError, IntegrityError
 from bddzoo.text import printable
+from tests.support.forked import run_forked
 
 DATA = Path(__file__).parents[1] / "data/engines/hostile"
 DOUBLINGS = 45  # hashing or printing this tuple takes 2**45 steps
@@ -85,7 +85,7 @@ def test_committed_files_are_refused_in_little_memory(name):
         "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))\n"
         "sys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = run_forked(exec, code, {}, env=os.environ, timeout=60, imported="torch")
     assert done.returncode == 6, done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     assert int(done.stdout) < 1200 << 10, f"{done.stdout} KiB"

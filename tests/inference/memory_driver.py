@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import resource
-import sys
 from pathlib import Path
 
 import torch
@@ -29,8 +28,7 @@ def virtual_bytes() -> int:
     return pages * resource.getpagesize()
 
 
-def main() -> None:
-    folder, batch, room_mib = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+def predict(folder: Path, batch: int, room_mib: int) -> None:
     torch.set_num_threads(1)
     model = load_registry(None).find(NAME)
     runner, device = load_runner(model, ROOT / "bddzoo" / "demo" / f"{NAME}.pth", "cpu")
@@ -46,7 +44,3 @@ def main() -> None:
     found = predict_frames(runner, model, images, device=device, batch_size=batch, workers=1, events=events)
     digests = {name: hashlib.sha256(result.tobytes()).hexdigest() for name, result in found}
     print(json.dumps({"sizes": sizes, "failed": failed, "digests": digests}))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,16 +1,17 @@
-import subprocess
 import sys
 
 import pytest
 
+from tests.engines.test_ops import python
+
 CODE = """
-import resource, sys, torch
+import resource, torch
 from bddzoo.inference.cpu import keep_freed_memory
-kept = sys.argv[1] == "keep" and keep_freed_memory()
+kept = {keep} and keep_freed_memory()
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 def work():
-    for _ in range(20):
+    for _ in range(6):
         torch.zeros(8 << 20).add_(1)
 work()
 before = faults()
@@ -21,12 +22,10 @@ print(int(kept), faults() - before)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="settings of GNU's C library")
 def test_freed_memory_is_used_again():
-    """Twenty tensors of 32 MB, one after the other: their pages are mapped once, not twenty times."""
+    """Six tensors of 32 MB, one after the other: their pages are mapped once, not six times."""
     faults = {}
     for mode in ("keep", "plain"):
-        command = [sys.executable, "-c", CODE, mode]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        kept, count = map(int, done.stdout.split())
+        kept, count = map(int, python(CODE.format(keep=mode == "keep")).split())
         faults[mode] = count
         if mode == "keep" and not kept:
             pytest.skip("this C library has no such settings")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 import bddzoo
 from bddzoo.engines.load import is_out_of_memory
@@ -20,7 +21,11 @@ from bddzoo.registry import load_registry
 from tests.support.pretend import DEVICE, OnDevice, pretend_gpu
 from tests.support.sampling import sampled
 
-MODELS = {m.task: m for m in load_registry(None).models if m.zoo.id == "demo"}
+MODELS = {
+    m.task: replace(m, protocol=replace(m.protocol, scale=(480, 270)))
+    for m in load_registry(None).models
+    if m.zoo.id == "demo" and m.task in ("sem_seg", "ins_seg")
+}
 
 
 def weights(task: str) -> Path:
@@ -28,8 +33,16 @@ def weights(task: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def images(mini_set) -> list[tuple[str, Path]]:
-    return [(p.name, p) for p in sorted((mini_set / "images").rglob("val/*.jpg"))[:4]]
+def images(mini_set, tmp_path_factory) -> list[tuple[str, Path]]:
+    """Four images, half as high and wide."""
+    return smaller(sorted((mini_set / "images").rglob("val/*.jpg"))[:4], 1 / 2, tmp_path_factory)
+
+
+def smaller(paths, factor, tmp_path_factory) -> list[tuple[str, Path]]:
+    folder = tmp_path_factory.mktemp("smaller")
+    for path in paths:
+        cv2.imwrite(str(folder / path.name), cv2.resize(cv2.imread(str(path)), None, fx=factor, fy=factor))
+    return [(path.name, folder / path.name) for path in paths]
 
 
 def predictions(task, device, images, *, speedups=None, **options):
@@ -151,11 +164,7 @@ class Brightest:
 
 @pytest.fixture(scope="module")
 def small(images, tmp_path_factory):
-    """The same images, an eighth as high and wide."""
-    folder = tmp_path_factory.mktemp("small")
-    for name, path in images:
-        cv2.imwrite(str(folder / name), cv2.resize(cv2.imread(str(path)), None, fx=1 / 8, fy=1 / 8))
-    return [(name, folder / name) for name, _ in images]
+    return smaller([path for _, path in images], 1 / 4, tmp_path_factory)
 
 
 @settings(max_examples=20, deadline=None)
