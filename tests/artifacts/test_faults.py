@@ -24,6 +24,7 @@ from tests.artifacts.conftest import small_disk
 from tests.artifacts.registry import weights, write_registry
 from tests.artifacts.zoo import CALM, QUICK, fetch_in_process, leftovers, make_bytes, make_fetcher, make_model
 from tests.cli.command import assert_one_line, bddzoo
+from tests.conftest import ALL
 from tests.support.server import FAULTS, Fault, Server
 
 HASTY = NetworkPolicy(
@@ -173,12 +174,13 @@ def test_every_fault_alone_and_every_pair_once(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_random_faults(tmp_path, capsys):
+    runs = 400 if ALL else 160
     pairs = list(itertools.combinations(FAULTS, 2))
     random.Random(20240229).shuffle(pairs)
 
     def series(lane: int, server: Server) -> Tally:
         rng, tally = random.Random(20240229 + lane), Tally()
-        for number in range(lane, 400, 8):
+        for number in range(lane, runs, 8):
             names = (
                 pairs[number % len(pairs)]
                 if number // 8 % 2
@@ -189,7 +191,7 @@ def test_random_faults(tmp_path, capsys):
 
     tally = side_by_side(series)
     tally.report(capsys, "random faults")
-    assert tally.runs == 400
+    assert tally.runs == runs
 
 
 # Processes to kill are forked from one that has everything imported already.

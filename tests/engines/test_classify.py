@@ -59,7 +59,11 @@ def test_every_kind_of_block_has_upstreams_keys_and_numbers(name):
         (DLA34, {"backbone": {"levels": [1, 1, 1, 2, 1, 1]}}, "keys"),
         (DLA34, {"backbone": {"block": "Bottleneck"}}, "keys"),
         (RESNET18, {"backbone": {"style": "pytorch", "strides": [1, 2, 2, 1]}}, "tag"),
-        (VGG11, {"backbone": {"ceil_mode": True, "dilations": [1, 1, 1, 1, 2]}}, "tag"),
+        # Weights of the two take seconds.
+        pytest.param(
+            *(VGG11, {"backbone": {"ceil_mode": True, "dilations": [1, 1, 1, 1, 2]}}, "tag"),
+            marks=pytest.mark.exhaustive,
+        ),
         pytest.param(
             *(PANOPTIC, {"panoptic_fusion_head": {"num_things_classes": 9}}, "small_b"),
             marks=pytest.mark.exhaustive,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import time
 from pathlib import Path
@@ -43,11 +44,11 @@ def test_a_copy_is_what_the_file_says(folder: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("damage", [b"", b"x", None])
 def test_a_damaged_copy_is_made_again(folder: Path, damage: bytes | None) -> None:
     first = load_registry()
-    (copy,) = folder.iterdir()
-    whole = copy.read_bytes()
-    copy.write_bytes(whole[:-100] + b"?" + whole[-99:] if damage is None else damage)
+    (kept,) = folder.iterdir()
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-100] + b"?" + whole[-99:] if damage is None else damage)
     assert_equal(load_registry(), first)
-    assert copy.read_bytes() == whole
+    assert kept.read_bytes() == whole
 
 
 def test_another_text_or_other_code_is_another_copy(
@@ -116,7 +117,7 @@ def test_two_thousand_models_are_there_at_once(folder: Path, tmp_path: Path) -> 
     data = yaml.load((ROOT / "registry.yaml").read_text(), Loader=loader)
     originals = list(data["zoos"])
     for number in range(4):
-        copies = yaml.load(yaml.safe_dump(originals), Loader=loader)
+        copies = copy.deepcopy(originals)
         for zoo in copies:
             zoo["id"] += f"-{number}"
             for section in zoo["tasks"].values():
