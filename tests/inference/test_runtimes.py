@@ -19,7 +19,6 @@ from bddzoo.inference.runtimes import RUNTIMES
 from bddzoo.inference.speedups import Speedups
 from bddzoo.registry import load_registry
 from bddzoo.registry.model import Model
-
 from tests.engines.models import shallow_detector, with_parts
 
 pytest.importorskip("onnxruntime", reason="extra onnx is not installed")

@@ -6,7 +6,6 @@ import difflib
 import hashlib
 import io
 import json
-import os
 import sys
 import threading
 import time
@@ -42,7 +41,8 @@ def changes(old: str, new: str) -> tuple[list[str], list[str]]:
     """Lines that are gone and that have come; what is equal at both ends need not be compared."""
     sides = [old.split("\n"), new.split("\n")]
     for _ in range(2):
-        equal = len(os.path.commonprefix(sides))
+        pairs = enumerate(zip(*sides, strict=False))
+        equal = next((at for at, (one, other) in pairs if one != other), min(map(len, sides)))
         sides = [side[equal:][::-1] for side in sides]
     lines = list(difflib.ndiff(*sides))
     return [x[2:] for x in lines if x[0] == "-"], [x[2:] for x in lines if x[0] == "+"]
