@@ -195,7 +195,7 @@ def serve(address: str, imported: str) -> None:
         while True:
             ready = select.select([0, ended, listener, *running.values()], [], [])[0]
             if 0 in ready:
-                return
+                os._exit(0)  # some libraries complain when Python ends in order
             if ended in ready:
                 os.read(ended, 1 << 10)
             for pid, connection in list(running.items()):

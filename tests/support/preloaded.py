@@ -17,8 +17,14 @@ for module, _ in COMMANDS.values():
 with suppress(ImportError), tempfile.TemporaryDirectory() as folder:
     for module in ("runs.measure", "inference.load", "inference.pipeline"):
         import_module(f"bddzoo.{module}")
+    from bddzoo.engines.flops import count_flops
     from bddzoo.engines.load import build_network
     from tests.support.tiny import write_registry
 
     for model in load_registry(write_registry(Path(folder, "registry.yaml"))).models:
-        build_network(model)
+        count_flops(build_network(model), model, (64, 64))
+
+# What takes the longest of exporting, and of scoring tracks.
+for module in ("torch.onnx._internal.exporter._core", "onnxscript", "scipy.optimize"):
+    with suppress(ImportError):
+        import_module(module)
