@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
+from tests.cli.command import ROOT
 from tests.cli.inprocess import Done, command
 from tests.reports.vis_data import make
-from tests.site.inputs import RECORDS
+from tests.site.inputs import RECORDS, write_registry
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+DETECTORS = ("det", "ins_seg")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -33,10 +36,31 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def small_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site with one model of each method of the largest zoo only; to be read only."""
+    from bddzoo.cli.main import run
+
+    folder = tmp_path_factory.mktemp("small")
+    document = yaml.safe_load((ROOT / "registry.yaml").read_text())
+    largest = next(zoo for zoo in document["zoos"] if zoo["id"] == "bdd100k-models")
+    for task in largest["tasks"].values():
+        for method in task["methods"]:
+            del method["models"][1:]
+    options = [
+        "--registry",
+        str(write_registry(folder / "registry.yaml", document)),
+        "--results",
+        str(RECORDS),
+    ]
+    assert run(["-q", "site", "build", "-o", str(folder / "site"), *options]) == 0
+    return folder / "site"
+
+
 @pytest.fixture
 def records(tmp_path: Path) -> Path:
-    """A copy of the checkout's records that a test may spoil."""
-    return Path(shutil.copytree(RECORDS, tmp_path / "records"))
+    """A copy of the checkout's records of class maps, whose intervals cost little, that a test may spoil."""
+    return Path(shutil.copytree(RECORDS, tmp_path / "records", ignore=shutil.ignore_patterns(*DETECTORS)))
 
 
 @pytest.fixture(scope="session")

@@ -33,9 +33,9 @@ LOOKS = sampled_rows(
 @pytest.mark.parametrize(
     ("scheme", "device"), LOOKS, ids=["light-desk", "light-phone", "dark-desk", "dark-phone"]
 )
-def test_nothing_on_the_site(visit: Opener, site: Path, scheme: str, device: dict[str, Any]) -> None:
+def test_nothing_on_the_site(visit: Opener, small_site: Path, scheme: str, device: dict[str, Any]) -> None:
     for name, where, click in VISITS:
-        page = visit(site / name, where, color_scheme=scheme, **device)
+        page = visit(small_site / name, where, color_scheme=scheme, **device)
         if name.startswith("models"):
             page.locator("pre").wait_for()
         if click:

@@ -22,7 +22,7 @@ def test_a_broken_image_is_left_out(bddzoo: Callable[..., Done], tmp_path: Path)
     images.mkdir()
     (images / f"{MEASURED}.png").write_bytes(b"not an image")
     (images / "demo_mask_rcnn_r18n_ins_seg.jpg").write_bytes(b"\xff\xd8\xff\xe0")
-    done = bddzoo("site", "build", "-o", tmp_path / "site", "--overlays", images)
+    done = bddzoo("site", "build", "-o", tmp_path / "site", "--results", "none", "--overlays", images)
     assert done.code == 6
     assert f"{MEASURED}.png is not the image that its name says" in done.err
     assert [p.name for p in (tmp_path / "site" / "pictures").iterdir()] == ["demo_mask_rcnn_r18n_ins_seg.jpg"]
@@ -36,7 +36,7 @@ def test_a_damaged_record_is_reported_and_the_rest_built(
     assert done.code == 6
     assert done.err.count("warning:") == 1
     assert "not a record" in done.err
-    assert f"{len(DEMO) - 1} measured" in done.err
+    assert "1 measured" in done.err
 
 
 def test_lost_statistics_cost_the_interval_only(
