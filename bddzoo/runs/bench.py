@@ -343,10 +343,11 @@ class _Network:
         from bddzoo.engines.load import build_network
         from bddzoo.engines.recipe import GAIN, recipe_state
         from bddzoo.inference.batches import prepare
-        from bddzoo.inference.load import load_runner
+        from bddzoo.inference.load import load_runner, resolve_device
         from bddzoo.inference.pipeline import protocol_of
         from bddzoo.inference.speedups import Speedups
 
+        resolve_device(options.device)  # before anything that takes long
         self.model = model = subject.model
         protocol = protocol_of(model)
         height, width = options.size

@@ -17,7 +17,7 @@ from bddzoo.runs import bench as module
 from bddzoo.runs.bench import BenchOptions, BenchTarget, bench, is_precise
 from bddzoo.runs.machine import Watch
 
-SMALL = BenchOptions(device="cpu", size=(90, 160), seconds=0.3)
+SMALL = BenchOptions(device="cpu", size=(90, 160), seconds=0.2)
 
 
 def demo(task: str) -> BenchTarget:
@@ -28,7 +28,7 @@ def demo(task: str) -> BenchTarget:
 @pytest.fixture(scope="module")
 def pair() -> list[Any]:
     steps: list[str] = []
-    options = BenchOptions(device="cpu", size=(90, 160), seconds=1.0, batch_sizes=(1, 3))
+    options = BenchOptions(device="cpu", size=(90, 160), seconds=0.5, batch_sizes=(1, 3))
     found = bench([demo("sem_seg"), demo("ins_seg")], options, command=["bddzoo"], step=steps.append)
     assert steps[0] == "loading the network"
     assert len(steps) == 4

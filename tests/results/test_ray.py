@@ -161,7 +161,7 @@ def test_a_sweep_that_is_killed_is_resumed_and_no_finished_model_runs_again(
 def test_ctrl_c_leaves_nothing_behind_and_can_be_taken_up(nodes: TwoNodes, tmp_path: Path) -> None:
     before = nodes.leftovers()
     command = [sys.executable, "-m", "tests.results.ray_driver", nodes.address, str(tmp_path), "2"]
-    first = subprocess.Popen([*command, "--sleep", "10"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    first = subprocess.Popen([*command, "--sleep", "5"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     wait_for(lambda: len(started(tmp_path)) == 2)
     first.send_signal(signal.SIGINT)
     said, _ = first.communicate(timeout=120)
@@ -169,7 +169,7 @@ def test_ctrl_c_leaves_nothing_behind_and_can_be_taken_up(nodes: TwoNodes, tmp_p
     wait_for(lambda: not workers(tmp_path), 30)
     wait_for(lambda: nodes.leftovers() <= before, 30)
     done = measured(tmp_path)
-    assert subprocess.run([*command, "--sleep", "10"], cwd=ROOT, check=False, timeout=400).returncode == 0
+    assert subprocess.run([*command, "--sleep", "5"], cwd=ROOT, check=False, timeout=400).returncode == 0
     assert measured(tmp_path) == each(2)
     assert started(tmp_path) == each(2) + (each(2) - done), "what was interrupted ran again, once"
 
@@ -209,7 +209,7 @@ def test_weights_are_fetched_while_models_run(nodes: TwoNodes, tmp_path: Path) -
     log = tmp_path / "fetched.txt"
     code = "import sys; open(sys.argv[1], 'a').write(sys.argv[2] + '\\n')"
     fetch = (sys.executable, "-c", code, str(log))
-    on_ray(nodes.address, 4, settings(tmp_path, "--sleep", "6"), fetch=fetch).run()
+    on_ray(nodes.address, 4, settings(tmp_path, "--sleep", "4"), fetch=fetch).run()
     assert measured(tmp_path) == each(4)
     assert Counter(log.read_text().split()) == Counter(["m2", "m3"]), "the first two start at once"
 
