@@ -26,7 +26,6 @@ from bddzoo.datasets.images import (
     LISTED_SUFFIXES,
     SPLITS,
     Listing,
-    Sample,
     files_by_stem,
     frame_stem,
     need_pairs,
