@@ -167,7 +167,7 @@ def test_the_layout_of_2018_is_read(old, tmp_path, capsys):
     (old / "drivable_maps").mkdir()
     capsys.readouterr()
     with pytest.raises(MissingError, match="drivable_maps/ is of 2018"):
-        BddLayout(old).listing("drivable", "val").frames
+        BddLayout(old).listing("drivable", "val")
 
 
 ATTRIBUTES = {

@@ -61,7 +61,7 @@ def test_folders_are_walked_and_duplicates_refused(root):
     assert [f.stem for f in BddLayout(root).listing("sem_seg", "val").frames] == ["a", "b", "c"]
     touch(root / "images/10k/val/deep/b.png")
     with pytest.raises(MissingError, match="two files named 'b'"):
-        BddLayout(root).listing("sem_seg", "val").frames
+        BddLayout(root).listing("sem_seg", "val")
 
 
 def test_test_split_needs_no_labels(root):
@@ -80,28 +80,28 @@ def test_wrong_roots_say_what_is_expected(root, tmp_path_factory):
     with pytest.raises(
         MissingError, match=r"has no folder images/10k/val \(expected: the images, \*\.jpg\)"
     ) as error:
-        BddLayout(empty).listing("sem_seg", "val").frames
+        BddLayout(empty).listing("sem_seg", "val")
     assert error.value.hint == "it is empty"
     with pytest.raises(MissingError) as error:
-        BddLayout(root / "images").listing("sem_seg", "val").frames
+        BddLayout(root / "images").listing("sem_seg", "val")
     assert error.value.hint == f"did you mean --data {root}?"
     touch(root / "images/10k/train/a.jpg")
     with pytest.raises(MissingError, match=r"no folder labels/sem_seg/masks/train"):
-        BddLayout(root).listing("sem_seg", "train").frames
+        BddLayout(root).listing("sem_seg", "train")
     with pytest.raises(UsageError, match="no data layout for task 'pose'"):
-        BddLayout(root).listing("pose", "val").frames
+        BddLayout(root).listing("pose", "val")
 
 
 def test_empty_and_unmatched_folders(root):
     (root / "labels/sem_seg/masks/train").mkdir()
     touch(root / "images/10k/train/a.jpg")
     with pytest.raises(MissingError, match="holds none of what is expected there"):
-        BddLayout(root).listing("sem_seg", "train").frames
+        BddLayout(root).listing("sem_seg", "train")
     touch(root / "labels/sem_seg/masks/train/a_mask.png")
     with pytest.raises(
         MissingError, match=r"no image of .* has a label .*images like 'a', labels like 'a_mask'"
     ):
-        BddLayout(root).listing("sem_seg", "train").frames
+        BddLayout(root).listing("sem_seg", "train")
 
 
 @pytest.mark.parametrize("bare", [True, False])
@@ -127,7 +127,7 @@ def test_attributes_come_from_the_official_files(root, bare):
 def test_a_broken_attribute_file_is_named(root):
     touch(root / "labels/det_20/det_val.json").write_text('{"frames": [{"name": 3}]}')
     with pytest.raises(MissingError, match=r"det_val\.json is not a list of frames"):
-        BddLayout(root).listing("sem_seg", "val").frames
+        BddLayout(root).listing("sem_seg", "val")
     assert BddLayout(root).listing("sem_seg", "val", attributes=False).frames
 
 
