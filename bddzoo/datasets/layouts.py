@@ -26,6 +26,7 @@ from bddzoo.datasets.images import (
     LISTED_SUFFIXES,
     SPLITS,
     Listing,
+    Sample,
     files_by_stem,
     frame_stem,
     need_pairs,
@@ -112,6 +113,15 @@ class BddLayout:
             return next((file for file in files if file.is_file()), files[-1])
         return self.root / ("seg/labels" if self._is_old(task) else _known(_LABELS, task)) / split
 
+    def frames(self, task: str, split: str) -> list[Sample]:
+        """Images that have a label, or all images where the split has no labels, ordered by name.
+
+        Raises:
+            MissingError: A folder is missing or empty, or no image has a label; the folder and
+                what is expected in it are named.
+        """
+        return list(self.listing(task, split).frames)
+
     def listing(self, task: str, split: str, *, labels: bool = True, attributes: bool = True) -> Listing:
         """Everything that a task and split hold, mismatched names included.
 
@@ -122,8 +132,7 @@ class BddLayout:
             attributes: Read the frame attributes.
 
         Raises:
-            MissingError: A folder is missing or empty, or no image has a label; the folder and
-                what is expected in it are named.
+            MissingError: See `frames`.
         """
         images = self._files(self.image_folder(task, split), LISTED_SUFFIXES, "the images, *.jpg")
         found: dict[str, Path] = {}

@@ -58,3 +58,11 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("BDDZOO_RESULTS", str(tmp_path / "results"))
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     return lambda *arguments: run_here(capsys, *arguments)
+
+
+@pytest.fixture(scope="session")
+def no_torch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Settings under which a process cannot import torch: for what else `doctor` finds."""
+    folder = tmp_path_factory.mktemp("no-torch")
+    (folder / "torch.py").write_text("raise ImportError('not here')")
+    return {"PYTHONPATH": str(folder)}

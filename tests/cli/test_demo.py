@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -145,14 +146,17 @@ def test_the_whole_demo(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_is_passed_on(tmp_path: Path) -> None:
+def test_ctrl_c_is_passed_on(mini_set: Path, tmp_path: Path) -> None:
     """While the data set is made, and while a network runs; what is there then is whole."""
     folder = tmp_path / "demo"
     early = interrupt(["demo", "-o", folder], lambda: (folder / MARKER).exists())
     assert early.returncode == 130, early.stderr
     assert "Traceback" not in early.stderr
     assert not (folder / "data").exists(), "half a data set under its final name"
-    late = interrupt(["demo", "-o", folder], lambda: len(list(folder.glob("cache/entries/*/*.json"))) == 4)
+    shutil.copytree(mini_set, folder / "data")
+    late = interrupt(
+        ["demo", "-o", folder, "--resume"], lambda: len(list(folder.glob("cache/entries/*/*.json"))) == 4
+    )
     assert late.returncode == 130, late.stderr
     assert "Traceback" not in late.stderr
     assert late.stderr.count("interrupted") == early.stderr.count("interrupted") == 1

@@ -46,28 +46,30 @@ def test_a_broken_torch_is_reported_not_raised(tmp_path: Path, body: str, said: 
     assert said in torch["found"]
 
 
-def test_a_registry_with_a_typo_fails_with_its_location(tmp_path: Path) -> None:
+def test_a_registry_with_a_typo_fails_with_its_location(tmp_path: Path, no_torch: dict[str, str]) -> None:
     registry = tmp_path / "registry.yaml"
     registry.write_text("zooss: {}\n")
-    done = bddzoo("doctor", "--registry", registry, "--format", "json")
+    done = bddzoo("doctor", "--registry", registry, "--format", "json", env=no_torch)
     assert done.returncode == 2
     check = checks(done)["registry"]
     assert check["state"] == "broken"
     assert str(registry) in check["found"]
 
 
-def test_a_cache_that_cannot_be_written_fails() -> None:
-    done = bddzoo("doctor", "--cache", "/proc/nowhere/cache", "--format", "json")
+def test_a_cache_that_cannot_be_written_fails(no_torch: dict[str, str]) -> None:
+    done = bddzoo("doctor", "--cache", "/proc/nowhere/cache", "--format", "json", env=no_torch)
     assert done.returncode == 2
     assert checks(done)["cache"]["state"] == "broken"
 
 
-def test_a_data_root_that_was_asked_for_and_is_not_there_fails(tmp_path: Path) -> None:
-    done = bddzoo("doctor", "--data", tmp_path / "absent", "--format", "json")
+def test_a_data_root_that_was_asked_for_and_is_not_there_fails(
+    tmp_path: Path, no_torch: dict[str, str]
+) -> None:
+    done = bddzoo("doctor", "--data", tmp_path / "absent", "--format", "json", env=no_torch)
     assert done.returncode == 5
     assert "does not exist" in checks(done)["data"]["found"]
     (tmp_path / "empty").mkdir()
-    assert bddzoo("doctor", "--data", tmp_path / "empty").returncode == 5
+    assert bddzoo("doctor", "--data", tmp_path / "empty", env=no_torch).returncode == 5
 
 
 def test_extras_come_from_the_metadata() -> None:

@@ -16,7 +16,7 @@ from bddzoo.datasets.classes import PAN_SEG as PAN_SEG_CLASSES
 from bddzoo.datasets.formats.mask import read_bitmask
 from bddzoo.datasets.formats.rle import decode_rle
 from bddzoo.datasets.mini import make_mini
-from tests.cli.command import assert_one_line, run_here
+from tests.cli.command import assert_one_line, bddzoo, run_here
 from tests.support.tiny_tasks import (
     PAN_SEG,
     SCENE,
@@ -159,11 +159,12 @@ def test_predicted_weather_slices_other_scores_and_is_called_predicted(zoo, call
     assert set(scores(labels)["slices"]["weather"]) == set(SKIES)
 
 
-def test_several_processes_write_the_same(zoo, call, tmp_path):
-    images = zoo.data / "images/10k/val"
+def test_several_processes_write_the_same(zoo, tmp_path):
     for model, parts in ((PAN_SEG, ("pan_seg.json", "bitmasks")), (SCENE, ("tagging.json",))):
+        own = ("--registry", zoo.registry, "--weights", zoo.weights[model], "--device", "cpu")
         for name, more in (("one", ()), ("two", ("--gpus", 2))):
-            assert call("predict", model, "-i", images, "-o", tmp_path / model / name, *more).returncode == 0
+            where = ("-i", zoo.data / "images/10k/val", "-o", tmp_path / model / name)
+            assert bddzoo("predict", model, *own, *where, *more).returncode == 0
         for part in parts:
             one, two = (tmp_path / model / name / part for name in ("one", "two"))
             if one.is_dir():

@@ -6,10 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,7 +16,7 @@ import pytest
 
 from bddzoo.datasets.formats.mask import read_bitmask, read_mask
 from bddzoo.datasets.formats.rle import decode_rle
-from tests.cli.command import ROOT, environment
+from tests.cli.command import assert_one_line, bddzoo, interrupt
 from tests.cli.inprocess import Done, command
 from tests.shared import shared
 from tests.support import tiny
@@ -224,25 +220,19 @@ def interrupted(world, tmp_path):
     for index in range(COUNT):
         os.link(world / "images/a.jpg", many / f"{index:04d}.jpg")
 
-    def start(*options: object) -> tuple[list[str], str]:
+    def start(*options: object) -> tuple[list[object], str]:
         out = tmp_path / "out"
         arguments = ["--registry", world / "registry.yaml", "--weights", world / "ins_seg.pth", "--out", out]
-        command = [sys.executable, "-m", "bddzoo", "predict", tiny.INS_SEG, "-i", many, *arguments, *options]
-        process = subprocess.Popen(
-            [str(c) for c in command], stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment()
-        )
-        deadline = time.monotonic() + 120
-        # Below the draft: what an earlier run left lies in the folder itself.
-        while time.monotonic() < deadline and len(list(out.glob(".*.part/overlays/*.jpg"))) < 3 + len(
-            list(out.glob("overlays/*.jpg"))
-        ):
-            time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-        assert process.returncode == 130, said
-        assert "Traceback" not in said
-        assert said.splitlines()[-1] == "error: interrupted"
-        return [str(c) for c in command], said
+        command = ["predict", tiny.INS_SEG, "-i", many, *arguments, *options]
+
+        def ready() -> bool:
+            # Below the draft: what an earlier run left lies in the folder itself.
+            drawn = len(list(out.glob(".*.part/overlays/*.jpg")))
+            return drawn >= 3 + len(list(out.glob("overlays/*.jpg")))
+
+        done = interrupt(command, ready)
+        assert_one_line(done, 130, "error: interrupted")
+        return command, done.stderr
 
     return start
 
@@ -271,7 +261,7 @@ def test_ctrl_c_keeps_what_is_done_and_resume_goes_on(interrupted, tmp_path):
     assert set(json.loads((out / "unfinished.json").read_text())["done"]) == {f"{s}.jpg" for s in first}
     assert not list(out.glob(".*"))
 
-    again = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment())
+    again = bddzoo(*command)
     assert again.returncode == 2
     assert f"holds {len(first)} of {COUNT} images of an interrupted run" in again.stderr
     assert consistent(out) == first
@@ -284,7 +274,7 @@ def test_ctrl_c_keeps_what_is_done_and_resume_goes_on(interrupted, tmp_path):
     for index in range(COUNT):  # the rest may be few, so that the test ends
         if f"{index:04d}" not in second and index < COUNT - 2:
             (tmp_path / "many" / f"{index:04d}.jpg").unlink()
-    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, cwd=ROOT, env=environment())
+    done = bddzoo(*command, "--resume")
     assert done.returncode == 0, done.stderr
     assert f"{len(second)} were there from before" in done.stderr
     assert consistent(out) == second | {f"{COUNT - 2:04d}", f"{COUNT - 1:04d}"}

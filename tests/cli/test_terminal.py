@@ -13,6 +13,7 @@ from bddzoo.text import width
 from tests.cli.test_one_instrument import EVERY
 from tests.support.sampling import sampled
 from tests.support.terminal import session
+from tests.surface.golden import SAMPLES
 
 ROOT = Path(__file__).resolve().parents[2]
 SEM, INS = "demo_semfpn_r18n_sem_seg", "demo_mask_rcnn_r18n_ins_seg"
@@ -52,17 +53,10 @@ LINES: dict[str, tuple[str, int]] = {
     "plot reported": ("plot reported -t sem_seg --zoo demo -o reported.svg", 0),
     "plot splits": ("plot splits -t sem_seg -o splits.svg", 0),
     "plot slices": (f"plot slices {SEM} --by weather --attributes bdd -o slices.svg", 0),
-    "vis color": ("vis color -t sem_seg -l bdd/labels/sem_seg/masks/val -o colours", 0),
-    "vis overlay": (
-        "vis overlay -t sem_seg -i bdd/images/10k/val -l bdd/labels/sem_seg/masks/val -o drawn",
-        0,
-    ),
-    "vis compare": (
-        "vis compare -i bdd/images/10k/val -g bdd/labels/sem_seg/masks/val "
-        "-r bdd/labels/sem_seg/masks/val -o compared",
-        0,
-    ),
-    "site build": ("site build -o site", 0),
+    "vis color": ("vis color -t sem_seg -l few/labels -o colours", 0),
+    "vis overlay": ("vis overlay -t sem_seg -i few/images -l few/labels -o drawn", 0),
+    "vis compare": ("vis compare -i few/images -g few/labels -r few/labels -o compared", 0),
+    "site build": (f"--registry {SAMPLES}/registry.yaml site build -o site", 0),
     "registry check": ("registry check", 0),
     "registry lint": ("registry lint --all", 0),
     "registry pin": ("--registry own.yaml registry pin demo* --dry-run", 0),
@@ -74,11 +68,11 @@ DOCUMENTS = {
 }
 # These run networks, or plot the records of networks that were run; with their exit status.
 RUN: dict[str, tuple[str, int]] = {
-    "eval": (f"eval {SEM} {DET} --data bdd --limit 2 --device cpu -o predictions", 4),
-    "predict": (f"predict {INS} -i bdd/images/10k/val --limit 2 --device cpu -o instances", 0),
-    "selftest": ("selftest demo* fcn_r50-d8_769x769*sem_seg*", 6),  # no golden of the demo's networks
+    "eval": (f"eval {SEM} {DET} --data bdd --limit 1 --device cpu -o predictions", 4),
+    "predict": (f"predict {INS} -i bdd/images/10k/val --limit 1 --device cpu -o instances", 0),
+    "selftest": ("selftest demo* fpn_r50*40k*sem_seg*", 6),  # no golden of the demo's networks
     "convert": (f"convert {SEM} --to safetensors -o converted.safetensors", 0),
-    "sweep": (f"sweep {SEM} --data bdd --limit 2 --device cpu", 4),
+    "sweep": (f"sweep {SEM} --data bdd --limit 1 --device cpu", 4),
     "bench": (f"bench {SEM} --device cpu --size 96x160 --seconds 0.2 --no-io", 0),
     "export": (f"export {SEM} --to onnx --size 64x96 -o network.onnx", 0),
     "plot speed": ("plot speed -t sem_seg --zoo demo -o speed.svg", 0),
@@ -127,6 +121,10 @@ def shown_within(lines: dict[str, tuple[str, int]], columns: int, folder: Path) 
 @pytest.mark.parametrize("columns", sampled([80, 200], (80).__eq__))
 def test_output_fits_the_terminal(columns: int, tmp_path: Path, mini_set: Path) -> None:
     shutil.copytree(mini_set, tmp_path / "bdd")
+    for few, whole in (("images", "images/10k/val"), ("labels", "labels/sem_seg/masks/val")):
+        (tmp_path / "few" / few).mkdir(parents=True)
+        for path in sorted((mini_set / whole).iterdir())[:2]:
+            shutil.copy(path, tmp_path / "few" / few)
     shown = shown_within(LINES, columns, tmp_path)
     head = CODES.sub("", shown["list"]).splitlines()[0].split()
     assert {"params", "zoo"} <= set(head) if columns == 200 else "model" in head

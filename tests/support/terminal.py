@@ -11,7 +11,10 @@ import subprocess
 import sys
 import termios
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from tests.support.forked import ask, can_fork, server
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,17 +52,18 @@ def _read(leader: int) -> str:
     return b"".join(chunks).decode().replace("\r\n", "\n")
 
 
-_SESSION = """
-import json, os, sys
-from bddzoo.cli.main import run
-for line in json.loads(sys.argv[1]):
-    sys.stdout.write("\\x1e")
-    sys.stdout.flush()
-    code = run(line)
-    sys.stdout.flush()
-    sys.stdout.write(f"\\x1f{code}")
-    sys.stdout.flush()
-"""
+def commands(lines: Sequence[Sequence[str]]) -> None:
+    """Run commands one after the other, with marks around what each prints and its exit status."""
+    from bddzoo.cli.main import run
+
+    for line in lines:
+        print("\x1e", end="", flush=True)
+        code = run(list(line))
+        sys.stdout.flush()
+        print(f"\x1f{code}", end="", flush=True)
+
+
+_START = "import json, sys; from tests.support.terminal import commands; commands(json.loads(sys.argv[1]))"
 
 
 def session(
@@ -72,21 +76,31 @@ def session(
     """
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    words = json.dumps([[str(word) for word in line] for line in lines])
+    words = [[str(word) for word in line] for line in lines]
     hidden = ("NO_COLOR", "COLUMNS", "LINES")
     plain = {name: value for name, value in os.environ.items() if name not in hidden}
-    with (folder / "stderr").open("wb") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _SESSION, words],
-            env={**plain, "TERM": "xterm", "PYTHONPATH": str(ROOT), **changes},
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=follower,
-            stderr=errors,
-        )
-    os.close(follower)
-    text = _read(leader)
-    process.wait(timeout=60)
-    assert process.returncode == 0, (folder / "stderr").read_text()
+    env = {**plain, "TERM": "xterm", **changes}
+    with (
+        (folder / "stderr").open("wb") as errors,
+        Path(os.devnull).open() as none,
+        ThreadPoolExecutor() as pool,
+    ):
+        shown = pool.submit(_read, leader)
+        if can_fork(env):
+            streams = [none.fileno(), follower, errors.fileno()]
+            status = ask(server(), commands, [words], env, str(folder), streams, 300)
+        else:
+            status = subprocess.run(
+                [sys.executable, "-c", _START, json.dumps(words)],
+                env={**env, "PYTHONPATH": str(ROOT)},
+                cwd=folder,
+                stdin=none,
+                stdout=follower,
+                stderr=errors,
+                check=False,
+            ).returncode
+        os.close(follower)
+        text = shown.result()
+    assert status == 0, (folder / "stderr").read_text()
     found = [part.rsplit("\x1f", 1) for part in text.split("\x1e")[1:]]
     return [(int(code), shown) for shown, code in found]

@@ -7,6 +7,7 @@ registry file; only their widths are small. Their weights mean nothing.
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -22,15 +23,18 @@ DATASET = "bddzoo-mini-val{count}"
 CHANNELS = 8
 
 
+@functools.cache
+def detectors() -> dict[str, Any]:
+    """The detectors among the parts of the real registry; to be copied."""
+    document = yaml.load((ROOT / "registry.yaml").read_text(), Loader=yaml.CSafeLoader)
+    return dict(document["parts"]["detectors"])
+
+
 def networks() -> dict[str, dict[str, Any]]:
     """Network facts of the two models, in the registry's own spelling."""
     stem = {"depth": 18, "base_channels": 4, "stem_channels": 4, "num_stages": 4, "out_indices": [0, 1, 2, 3]}
     neck = {"type": "FPN", "in_channels": [4, 8, 16, 32], "out_channels": CHANNELS}
-    detector = copy.deepcopy(
-        yaml.load((ROOT / "registry.yaml").read_text(), Loader=yaml.CSafeLoader)["parts"]["detectors"][
-            "mask_rcnn"
-        ]
-    )
+    detector = copy.deepcopy(detectors()["mask_rcnn"])
     detector["rpn_head"].update(in_channels=CHANNELS, feat_channels=CHANNELS)
     roi = detector["roi_head"]
     roi["bbox_roi_extractor"]["out_channels"] = CHANNELS

@@ -9,9 +9,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 
-from tests.support.tiny import CHANNELS, ROOT, make_data
+from tests.support.tiny import CHANNELS, detectors, make_data
 
 DATASET = "bddzoo-mini-val4"
 PAN_SEG, WEATHER, SCENE = "tiny_panoptic", "tiny_weather", "tiny_scene"
@@ -26,8 +25,7 @@ def write_tasks_registry(path: Path, reported: float | None = None) -> Path:
         path: The file.
         reported: What the zoo says that they score on split val.
     """
-    parts = yaml.load((ROOT / "registry.yaml").read_text(), Loader=yaml.CSafeLoader)["parts"]
-    detector = {**parts["detectors"]["faster_rcnn"], **copy.deepcopy(parts["detectors"]["panoptic_fpn"])}
+    detector = copy.deepcopy({**detectors()["faster_rcnn"], **detectors()["panoptic_fpn"]})
     del detector["base"]
     detector["rpn_head"].update(in_channels=CHANNELS, feat_channels=CHANNELS)
     roi = detector["roi_head"]
