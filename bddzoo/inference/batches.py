@@ -199,8 +199,10 @@ def class_maps(logits: torch.Tensor) -> Callable[[], list[ClassMap]]:
     """
     import torch
 
-    found = logits.argmax(dim=1).to(torch.uint8)
-    if found.device.type == "cpu":
+    on_cpu = logits.device.type == "cpu"
+    # The same indices; on a CPU `argmax` takes up to four times as long.
+    found = (logits.max(dim=1).indices if on_cpu else logits.argmax(dim=1)).to(torch.uint8)
+    if on_cpu:
         return lambda: list(found.numpy())
     host = torch.empty(found.shape, dtype=torch.uint8, pin_memory=True)
     host.copy_(found, non_blocking=True)

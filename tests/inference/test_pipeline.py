@@ -213,6 +213,13 @@ def test_the_first_of_equal_logits_wins():
     first, second = class_maps(logits)()
     assert first.max() == 0
     assert (second == 5).all()
+    generator = torch.Generator().manual_seed(0)
+    for shape in ((1, 1, 5, 6), (2, 19, 7, 9), (1, 150, 33, 17)):
+        logits = torch.randint(0, 3, shape, generator=generator).float()
+        logits[0, -1, 2, 2] = torch.nan
+        for layout in (torch.contiguous_format, torch.channels_last):
+            found = class_maps(logits.contiguous(memory_format=layout))()
+            assert np.array_equal(found, logits.numpy().argmax(axis=1))
 
 
 def test_requests_that_make_no_sense(images):
