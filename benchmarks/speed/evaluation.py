@@ -429,13 +429,15 @@ def make_corpus(root: Path, frames: int, seed: int = 0) -> None:
     (root / "score.json").write_text(json.dumps(scores))
 
 
-def measure(commands: dict[str, list[str]]) -> dict[str, tuple[float, float, float] | None]:
+def measure(
+    commands: dict[str, list[str]], runs: int = MAX_RUNS
+) -> dict[str, tuple[float, float, float] | None]:
     """Best wall and CPU seconds, and peak MiB, of commands that run in turns; None for those that fail."""
     best: dict[str, tuple[float, float, float] | None] = {}
     spent = dict.fromkeys(commands, 0.0)
     # Python writes compiled modules down on the first run, as an installation does.
     plain = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    for run in range(MAX_RUNS):
+    for run in range(runs):
         for name, command in commands.items():
             if run and (best[name] is None or spent[name] * (run + 1) / run > SECONDS):
                 continue
@@ -558,6 +560,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs="+", default=[200, 1000])
     parser.add_argument("--workers", type=int, nargs="+", default=[2])
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--runs", type=int, default=MAX_RUNS, help="At most so many of each evaluator.")
     parser.add_argument("--oracle-python", help="A Python that has the official toolkit.")
     parser.add_argument(
         "--peers-python", default=sys.executable, help="A Python that has the other evaluators."
@@ -594,7 +597,7 @@ def main() -> None:
                     if workers == max(args.workers):
                         commands |= peers(root, args.peers_python, set(known))[task]
                     commands = {n: c for n, c in commands.items() if frames <= MANY or n not in SLOW}
-                    for evaluator, found in measure(commands).items():
+                    for evaluator, found in measure(commands, args.runs).items():
                         place = (task, evaluator, frames, workers)
                         print(place, found or "failed", file=sys.stderr)
                         rows = [r for r in rows if (r.task, r.evaluator, r.frames, r.workers) != place]

@@ -377,7 +377,7 @@ def png(width: int, height: int, *, depth: int = 8, colour: int = 0, value: int 
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     channels = {0: 1, 2: 3, 3: 1, 6: 4}[colour]
-    packer = zlib.compressobj(9)
+    packer = zlib.compressobj(9, strategy=zlib.Z_RLE)
     line = b"\0" + bytes([value]) * (min(width, 60_000) * channels * depth // 8)
     pixels = b"".join(packer.compress(line) for _ in range(rows or height)) + packer.flush()
     palette = chunk(b"PLTE", bytes(768)) if colour == 3 else b""

@@ -12,7 +12,7 @@ from tests.attacks import KINDS, harness
 from tests.attacks.harness import Attack, Tally, prepared, run_all
 
 # Each so many attacks of a kind one runs here. Prime, so that every command and every input gets its turn.
-EVERY = {"checkpoints": 179, "labels": 263, "records": 613, "registries": 569, "disks": 23}
+EVERY = {"checkpoints": 179, "labels": 421, "records": 613, "registries": 809, "disks": 23}
 
 
 @pytest.mark.slow

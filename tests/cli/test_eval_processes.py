@@ -123,23 +123,21 @@ def writing(out: Path) -> Callable[[], bool]:
     return lambda: any(True for _ in out.rglob("*.png"))
 
 
-@pytest.mark.slow
-def test_a_process_that_dies_ends_the_command(tiny: TinyZoo, tmp_path: Path) -> None:
-    data = small.make_data(tmp_path / "data", 800)
-    command = arguments(tiny, tmp_path, "sem_seg", "--gpus", 2, data=data)
-    done, team = kill_one(command, writing(tmp_path / "out"))
-    assert len(team) == 2
-    assert_one_line(done, 5, "of 2 ended before its work was done (signal 9, SIGKILL)")
-    assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in team)
-    assert files(tmp_path / "out") == {}
+ENDS = {
+    "death": (kill_one, 5, "of 2 ended before its work was done (signal 9, SIGKILL)"),
+    "Ctrl-C": (interrupt_all, 130, "interrupted"),
+}
 
 
+# Of `predict` all of them are tested.
 @pytest.mark.slow
-def test_ctrl_c_ends_all_processes(tiny: TinyZoo, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", sampled(ENDS, "death".__eq__))
+def test_a_process_that_ends_early_ends_all(tiny: TinyZoo, tmp_path: Path, how: str) -> None:
+    end, code, words = ENDS[how]
     data = small.make_data(tmp_path / "data", 800)
     command = arguments(tiny, tmp_path, "sem_seg", "--gpus", 2, data=data)
-    done, team = interrupt_all(command, writing(tmp_path / "out"))
-    assert_one_line(done, 130, "interrupted")
+    done, team = end(command, writing(tmp_path / "out"))
+    assert_one_line(done, code, words)
     assert len(team) == 2
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in team)
     assert files(tmp_path / "out") == {}

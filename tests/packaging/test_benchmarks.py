@@ -14,13 +14,13 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 COMMANDS = {
     "speed/registry.py --repeat 1": "bddzoo list, 5 x the rows",
     "speed/feed.py --images 2 --rounds 1 --batch 2": "upstream's loop",
-    "speed/evaluation.py --frames 2 --without-toolkit --tasks 'det boxes'": "| det boxes | 2 |",
+    "speed/evaluation.py --frames 2 --runs 1 --without-toolkit --tasks 'det boxes'": "| det boxes | 2 |",
     "speed/first_prediction.py --repeat 1": "modules",
     "speed/inference.py --model demo_semfpn_r18n_sem_seg --images 1 --rounds 1": "demo_semfpn_r18n_sem_seg",
     "speed/fetch.py --rounds 1 --single-mb 1 --files 2 --file-mb 1": "bddzoo",
 }
-# Half a minute of CPU or more.
-SLOW = ("first_prediction", "inference", "fetch")
+# Ten seconds of CPU or more.
+SLOW = ("feed", "first_prediction", "inference", "fetch")
 
 
 @pytest.mark.parametrize("command", sampled(COMMANDS, lambda c: not any(name in c for name in SLOW)))

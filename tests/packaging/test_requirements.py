@@ -9,8 +9,8 @@ import re
 import shutil
 import subprocess
 import sys
-import venv
 import zipfile
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
@@ -118,50 +118,78 @@ def offline(wheels: Path) -> dict[str, str]:
     return {**kept, **settings}
 
 
-def test_a_file_of_another_digest_is_not_installed(tmp_path: Path) -> None:
-    wheel = fake_wheel(tmp_path / "wheels", "trifle", "1.0")
-    (tmp_path / "bddzoo" / "engines").mkdir(parents=True)
+@dataclass(frozen=True)
+class Project:
+    """A folder with `bootstrap.py`, whose one requirement is a wheel next to it."""
+
+    folder: Path
+    wheel: Path
+
+    def install(self, sha256: str) -> subprocess.CompletedProcess[str]:
+        """Run `bootstrap.py install core` where the requirements state that digest of the wheel."""
+        core = self.folder / "requirements" / "core.txt"
+        core.write_text(f"trifle==1.0 \\\n    --hash=sha256:{sha256}\n")
+        command = [sys.executable, self.folder / "bootstrap.py", "install", "core"]
+        env = offline(self.wheel.parent)
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "bddzoo" / "engines").mkdir(parents=True)
     for name in ("__init__.py", "version.py", "errors.py", "engines/__init__.py", "engines/openmmlab.py"):
-        shutil.copy(ROOT / "bddzoo" / name, tmp_path / "bddzoo" / name)
-    shutil.copy(ROOT / "bootstrap.py", tmp_path)
-    (tmp_path / "pyproject.toml").write_text("")
-    (tmp_path / "requirements").mkdir()
-    (tmp_path / "requirements" / "build.txt").write_text("")
-    core = tmp_path / "requirements" / "core.txt"
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    command = [sys.executable, tmp_path / "bootstrap.py", "install", "core"]
-    for stated, refused in ((digest[::-1], True), (digest, False)):
-        core.write_text(f"trifle==1.0 \\\n    --hash=sha256:{stated}\n")
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=offline(tmp_path / "wheels")
-        )
+        shutil.copy(ROOT / "bddzoo" / name, folder / "bddzoo" / name)
+    shutil.copy(ROOT / "bootstrap.py", folder)
+    (folder / "pyproject.toml").write_text("")
+    (folder / "requirements").mkdir()
+    (folder / "requirements" / "build.txt").write_text("")
+    return Project(folder, fake_wheel(folder / "wheels", "trifle", "1.0"))
+
+
+@pytest.fixture(scope="module")
+def refused(project: Project) -> subprocess.CompletedProcess[str]:
+    """How an installation ends whose file has another digest; it has made the virtual environment."""
+    return project.install("0" * 64)
+
+
+def test_a_file_of_another_digest_is_not_installed(
+    project: Project, refused: subprocess.CompletedProcess[str]
+) -> None:
+    installed = ".venv/lib/*/site-packages/trifle.py"
+    assert "DO NOT MATCH THE HASHES" in refused.stderr
+    assert not list(project.folder.glob(installed))
+    accepted = project.install(hashlib.sha256(project.wheel.read_bytes()).hexdigest())
+    assert "DO NOT MATCH THE HASHES" not in accepted.stderr
+    assert list(project.folder.glob(installed))
+    for done in (refused, accepted):
         assert done.returncode == 1, "the folder itself holds no project"
-        assert ("DO NOT MATCH THE HASHES" in done.stderr) == refused
-        assert bool(list(tmp_path.glob(".venv/lib/*/site-packages/trifle.py"))) != refused
         assert "error: installation failed" in done.stderr
         assert "up to 10 MB to download" in done.stdout
 
 
 def test_without_a_gpu_the_cpu_build_is_taken_where_the_index_has_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Project,
+    refused: subprocess.CompletedProcess[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if shutil.which("nvidia-smi") or Path("/proc/driver/nvidia").exists():
         pytest.skip("this machine has a GPU")
     if sys.platform != "linux" or os.uname().machine != "x86_64":
         pytest.skip("elsewhere PyPI's build is the CPU build")
-    venv.create(tmp_path / "venv", with_pip=True)
     wheels = tmp_path / "wheels"
     fake_wheel(wheels, "torch", re.findall(r"^torch==([\d.]+)", (FOLDER / "run.txt").read_text(), re.M)[-1])
     for key, value in offline(wheels).items():
         monkeypatch.setenv(key, value)
     monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
-    monkeypatch.setattr(bootstrap, "PYTHON", tmp_path / "venv" / "bin" / "python")
+    monkeypatch.setattr(bootstrap, "PYTHON", project.folder / ".venv" / "bin" / "python")
     assert not bootstrap.install_cpu_torch()
     for name in ("torch", "torchvision"):
         version = re.findall(rf"^{name}==([\d.]+)", (FOLDER / "run.txt").read_text(), re.M)[-1]
         fake_wheel(wheels, name, f"{version}+cpu")
     assert bootstrap.install_cpu_torch()
-    assert list(tmp_path.glob("venv/lib/*/site-packages/torchvision-*+cpu.dist-info"))
+    assert list(project.folder.glob(".venv/lib/*/site-packages/torchvision-*+cpu.dist-info"))
     kept = bootstrap.without_cuda("dev", tmp_path).read_text()
     assert "\nmmdet==" in kept
     assert "\nruff==" in kept
