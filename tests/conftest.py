@@ -40,6 +40,7 @@ def pytest_configure() -> None:
     A shell's background job ignores Ctrl-C, and so would every process that it starts.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.disable()
 
 
 def pytest_report_header() -> str:
@@ -69,12 +70,20 @@ def mini_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return make_mini(folder / "mini").root
 
 
+def pytest_collection_finish() -> None:
+    """Thousands of tests and what they import stay to the end: collections need not go through them."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def give_memory_back() -> Iterator[None]:
     """After each file: a process that was tuned for networks keeps what it was once given, gigabytes here."""
     yield
+    gc.collect()
+    gc.freeze()
     if "torch" in sys.modules:
-        gc.collect()
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
         if trim is not None:
             trim(0)
