@@ -114,13 +114,13 @@ def test_store_that_cannot_be_reached_is_left_alone(run, server, tmp_path):
     assert done.stderr.count("(not asked again in this run)") == 2
 
 
-@pytest.mark.parametrize(("fault", "timeout", "told"), [("drip-header", 0.2, 0.4), ("drip", 0.3, 6)])
+@pytest.mark.parametrize(("fault", "timeout", "told"), [("drip-header", 0.2, 0.4), ("drip", 0.2, 4)])
 def test_store_that_drips_is_a_stall(run, server, tmp_path, fault, timeout, told):
     """The package waits as long as a byte comes now and then."""
     pytest.importorskip("s3fs")
     server.put("bucket/net_a.pth", DATA)
     write_registry(tmp_path / "registry.yaml", {"net_a": weights("net_a.pth", "s3://bucket/net_a.pth")})
-    server.faults = [Fault(fault, delay=0.1, chunk=10)]
+    server.faults = [Fault(fault, delay=timeout / 3, chunk=10)]
     words = f"s3://bucket/net_a.pth: stalled: no answer in {told} s"
     assert_one_line(run("--timeout", timeout, "--retries", "0"), 7, words)
 

@@ -159,13 +159,13 @@ def test_health_names_it_in_one_line(server, tmp_path):
     slow = server.put("net_a.pth", DATA)
     write_registry(tmp_path / "registry.yaml", {"net_a": weights("net_a.pth", slow)})
     server.faults = [Fault("drip-header", delay=DRIP, pattern="net_a")]
-    done = bddzoo("registry", "health", "-v", "--timeout", "0.5", "--registry", tmp_path / "registry.yaml")
-    assert f"unreachable: {slow} its header was not complete after 1 s" in done.stderr.splitlines()
+    done = bddzoo("registry", "health", "-v", "--timeout", "0.3", "--registry", tmp_path / "registry.yaml")
+    assert f"unreachable: {slow} its header was not complete after 0.6 s" in done.stderr.splitlines()
     done = bddzoo(
-        "fetch", "net_a", "--timeout", "0.5", "--retries", "1",
+        "fetch", "net_a", "--timeout", "0.3", "--retries", "1",
         "--registry", tmp_path / "registry.yaml", "--cache", tmp_path / "cache",
     )  # fmt: skip
-    assert_one_line(done, 7, f"{slow}: stalled: its header was not complete after 1 s (2 times)")
+    assert_one_line(done, 7, f"{slow}: stalled: its header was not complete after 0.6 s (2 times)")
 
 
 class TestStopping:
