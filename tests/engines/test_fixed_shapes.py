@@ -15,11 +15,10 @@ from bddzoo.engines.load import build_network, make_runner
 from bddzoo.engines.recipe import GAIN, recipe_state
 from bddzoo.errors import UsageError
 from bddzoo.registry.model import Model
-from tests.engines.models import narrow_detector, registry
+from tests.engines.models import narrow_detector, registry, with_parts
 
 # One of each kind: anchors, two stages, a cascade; points with centerness, boxes that are learnt.
 NARROW = ("retinanet_r50_fpn_1x_det", "mask_rcnn_r50_fpn_1x_ins_seg", "cascade_mask_rcnn_r50_fpn_1x_ins_seg")
-AS_THEY_ARE = ("fcos_r50_fpn_1x_det", "sparse_rcnn_r50_fpn_1x_det")
 SIZE = (90, 160)
 
 
@@ -55,7 +54,13 @@ def padded_noise() -> torch.Tensor:
     "model",
     [
         *(narrow_detector(f"{name}_bdd100k") for name in NARROW),
-        *(registry().find(f"{name}_bdd100k") for name in AS_THEY_ARE),
+        registry().find("fcos_r50_fpn_1x_det_bdd100k"),
+        with_parts(
+            registry().find("sparse_rcnn_r50_fpn_1x_det_bdd100k"),
+            backbone={"depth": 18},
+            neck={"in_channels": [64, 128, 256, 512]},
+            roi_head={"num_stages": 2, "stage_loss_weights": [1, 1]},
+        ),
     ],
     ids=lambda model: model.id,
 )

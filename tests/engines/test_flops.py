@@ -12,6 +12,7 @@ from bddzoo.engines.flops import DETECTIONS, PROPOSALS, count_flops
 from bddzoo.engines.load import build_network
 from bddzoo.engines.registry_config import is_buildable
 from bddzoo.registry import load_registry
+from tests.engines.models import with_parts
 
 REGISTRY = load_registry(None)
 
@@ -65,7 +66,8 @@ def test_attention_by_hand() -> None:
 
     A window has 49 tokens; queries times keys and weights times values are 2 * 49 * 49 * channels each.
     """
-    model = REGISTRY.find("upernet_swin-t_512x1024_40k_sem_seg_bdd100k")
+    swin = REGISTRY.find("upernet_swin-t_512x1024_40k_sem_seg_bdd100k")
+    model = with_parts(swin, decode_head={"channels": 32})
     module: Any = build_network(model)
     size = 224
     meta = {k: (size, size) if k != "padding_size" else [0] * 4 for k in META}

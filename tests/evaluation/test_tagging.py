@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from bddzoo.evaluation.oracle import toolkit_python
 from bddzoo.evaluation.slices import intervals
 from bddzoo.evaluation.statistics import dump, load
 
-# Evaluates pairs of files of frames as Scalabel does; one tag, whose classes are given.
+# Evaluates pairs of files of frames as Scalabel does, by tags whose classes are given.
 SCALABEL = """
 import json, sys
 from importlib import import_module
@@ -23,11 +24,12 @@ if not import_module("pydantic").VERSION.startswith("1."):
 from scalabel.eval.tagging import evaluate_tagging
 from scalabel.label.io import load
 from scalabel.label.typing import Category, Config
-tag, classes = sys.argv[1], json.loads(sys.argv[2])
-config = Config(categories=[Category(name=tag, subcategories=[Category(name=c) for c in classes])])
+tags, pairs = map(json.loads, sys.argv[1:])
 out = []
-for gt, pred in zip(sys.argv[3::2], sys.argv[4::2]):
-    out.append(dict(evaluate_tagging(load(gt, 1).frames, load(pred, 1).frames, config)))
+for tag, gt, pred in pairs:
+    classes = [Category(name=name) for name in tags[tag]]
+    config = Config(categories=[Category(name=tag, subcategories=classes)])
+    out.append([tag, gt, pred, dict(evaluate_tagging(load(gt, 1).frames, load(pred, 1).frames, config))])
 print(json.dumps(out))
 """
 
@@ -48,21 +50,29 @@ def drawn(rng, tag, count):
     return truth, guess
 
 
-@pytest.mark.parametrize("tag", list(TAGS))
-def test_scalabel_gives_the_same(tmp_path, tag):
+@pytest.fixture(scope="module")
+def scalabels(tmp_path_factory):
+    """Sets of every tag as Scalabel scores them: tag, files of both sides, and its result."""
     if toolkit_python() is None:
         pytest.skip("Scalabel (the 'oracle' extra) is not installed")
-    rng = np.random.default_rng(len(tag))
-    paths = []
-    for k in range(12):
-        truth, guess = drawn(rng, tag, int(rng.integers(2, 40)))
-        if len({*truth, *guess}) < 2:
-            continue  # it gives no means of one class
-        for name, values in ((f"gt{k}.json", truth), (f"pred{k}.json", guess)):
-            paths.append(write(tmp_path, name, frames(tag, values)))
-    command = [toolkit_python(), "-c", SCALABEL, tag, json.dumps(TAGS[tag]), *map(str, paths)]
-    theirs = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    for gt, pred, official in zip(paths[::2], paths[1::2], theirs, strict=True):
+    pairs = []
+    for tag in TAGS:
+        rng, folder = np.random.default_rng(len(tag)), tmp_path_factory.mktemp(tag)
+        for k in range(12):
+            truth, guess = drawn(rng, tag, int(rng.integers(2, 40)))
+            if len({*truth, *guess}) < 2:
+                continue  # it gives no means of one class
+            files = ((f"gt{k}.json", truth), (f"pred{k}.json", guess))
+            pairs.append([tag, *(str(write(folder, name, frames(tag, values))) for name, values in files)])
+    command = [toolkit_python(), "-c", SCALABEL, json.dumps(TAGS), json.dumps(pairs)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+@pytest.mark.parametrize("tag", list(TAGS))
+def test_scalabel_gives_the_same(scalabels, tag):
+    mine = [(Path(gt), Path(pred), official) for kind, gt, pred, official in scalabels if kind == tag]
+    assert mine
+    for gt, pred, official in mine:
         found = evaluate("tagging", gt, pred).scores
         assert found.summary["accuracy"] == pytest.approx(official["accuracy"][-1]["AVERAGE"], abs=1e-9)
         for ours, name in (("Precision", "precision"), ("Recall", "recall"), ("F1", "f1_score")):
