@@ -70,7 +70,7 @@ def narrow_detector(model_id: str = "mask_rcnn_r50_fpn_1x_ins_seg_bdd100k") -> M
 
 
 def shallow_detector(model_id: str = "mask_rcnn_r50_fpn_1x_ins_seg_bdd100k") -> Model:
-    """The same on two stages and three levels, where time goes by the number of operations."""
+    """The same of three levels, on a stage or two: conversion takes as long as there are operations."""
     model = narrow_detector(model_id)
     assert model.network is not None
     parts = copy.deepcopy(model.network.parts)
@@ -81,5 +81,26 @@ def shallow_detector(model_id: str = "mask_rcnn_r50_fpn_1x_ins_seg_bdd100k") -> 
         heads["roi_head"] = parts["roi_head"]
         for name in ("bbox", "mask"):
             parts["roi_head"][f"{name}_roi_extractor"]["featmap_strides"] = [4, 8]
-    stages = {"num_stages": 2, "strides": [1, 2], "dilations": [1, 1], "out_indices": [0, 1]}
-    return with_parts(model, backbone=stages, neck={"in_channels": [8, 16], "num_outs": 3}, **heads)
+    count = 1 + parts["neck"].get("start_level", 0)
+    neck = {"in_channels": [8, 16][:count], "num_outs": 3}
+    return with_parts(model, backbone=first_stages(count), neck=neck, **heads)
+
+
+def shallow_segmentor() -> Model:
+    """The demo's Semantic FPN of one stage and one level."""
+    return with_parts(
+        registry().find("demo_semfpn_r18n_sem_seg"),
+        backbone=first_stages(1),
+        neck={"in_channels": [16], "num_outs": 1},
+        decode_head={"feature_strides": [4], "in_channels": [32], "in_index": [0]},
+    )
+
+
+def first_stages(count: int) -> dict[str, Any]:
+    """Arguments of a ResNet that ends after its first or second stage."""
+    return {
+        "num_stages": count,
+        "strides": [1, 2][:count],
+        "dilations": [1] * count,
+        "out_indices": list(range(count)),
+    }

@@ -19,19 +19,12 @@ from bddzoo.inference.runtimes import RUNTIMES
 from bddzoo.inference.speedups import Speedups
 from bddzoo.registry import load_registry
 from bddzoo.registry.model import Model
-from tests.engines.models import shallow_detector, with_parts
+from tests.engines.models import shallow_detector, shallow_segmentor
 
 pytest.importorskip("onnxruntime", reason="extra onnx is not installed")
 pytest.importorskip("onnxscript", reason="extra onnx is not installed")
 
 MODEL = load_registry(None).find("demo_semfpn_r18n_sem_seg")
-# The same of one stage: conversion takes as long as there are operations.
-SHALLOW = with_parts(
-    MODEL,
-    backbone={"num_stages": 1, "strides": [1], "dilations": [1], "out_indices": [0]},
-    neck={"in_channels": [16], "num_outs": 1},
-    decode_head={"feature_strides": [4], "in_channels": [32], "in_index": [0]},
-)
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +51,7 @@ def test_logits_are_pytorchs(runtime: str) -> None:
 
 def test_files_are_kept_by_weights_and_shape_and_made_again_where_damaged(folder: Path) -> None:
     def logits(runtime: str, gain: float = GAIN) -> np.ndarray[Any, Any]:
-        return logits_of(runtime, gain, SHALLOW)
+        return logits_of(runtime, gain, shallow_segmentor())
 
     first = logits("onnxruntime")
     (file,) = folder.iterdir()
