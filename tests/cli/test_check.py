@@ -14,35 +14,41 @@ import yaml
 
 from tests.cli.command import assert_one_line, plain
 from tests.cli.conftest import Run, TinyZoo
+from tests.cli.inprocess import command
 from tests.support.server import Server
 from tests.support.tiny import INS_SEG, SEM_SEG
 
 MODELS = {"sem_seg": SEM_SEG, "ins_seg": INS_SEG}
 
 
-@pytest.fixture
-def published(run: Run, tiny: TinyZoo, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def publication(tiny: TinyZoo, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A zoo's files as it would publish them: registry, document, scores and predictions, all of one run."""
-    folder = tmp_path / "published"
+    folder = tmp_path_factory.mktemp("publication")
     numbers: dict[str, dict[str, str]] = {}
     for task, model in MODELS.items():
-        weights = tiny.weights[task]
-        done = run(
-            *("eval", model, "--registry", tiny.registry, "--data", tiny.data, "--weights", weights),
-            *("--out", folder / task, "--results", tmp_path / "theirs", "--format", "json"),
+        done = command(
+            *("eval", model, "--registry", tiny.registry, "--data", tiny.data),
+            *("--weights", tiny.weights[task], "--out", folder / task, "--format", "json"),
+            *("--results", tmp_path_factory.mktemp("theirs")),
         )
-        scores = json.loads(done.stdout)["scores"]
+        scores = done.data["scores"]
         (folder / f"{task}-scores.json").write_text(json.dumps(scores))
         metrics = ("mIoU",) if task == "sem_seg" else ("AP", "box_AP")
         numbers[task] = {metric: f"{scores['summary'][metric]:.2f}" for metric in metrics}
     registry = tiny.report(folder / "registry.yaml", numbers)
     for task in MODELS:
-        document = run(
-            "tables", "--like", "upstream", "--zoo", "tiny", "--task", task, "--registry", registry
-        )
-        assert document.returncode == 0, document.stderr
-        (folder / f"{task}.md").write_text(document.stdout)
+        options = ("--like", "upstream", "--zoo", "tiny", "--task", task, "--registry", registry)
+        document = command("tables", *options)
+        assert document.code == 0, document.err
+        (folder / f"{task}.md").write_text(document.out)
     return folder
+
+
+@pytest.fixture
+def published(publication: Path, tmp_path: Path) -> Path:
+    """A copy of them."""
+    return Path(shutil.copytree(publication, tmp_path / "published"))
 
 
 def check(
@@ -145,11 +151,11 @@ def test_a_document_is_served_by_a_source_and_is_the_one_that_is_meant(
     run: Run, tiny: TinyZoo, published: Path
 ) -> None:
     with_document(tiny, published, "sem_seg", "http://127.0.0.1:9/zoo/README.md")
-    command = ("--link", "registry", "--offline", "--from", published)
-    assert check(run, tiny, published, "sem_seg", *command).returncode == 0
+    options = ("--link", "registry", "--offline", "--from", published)
+    assert check(run, tiny, published, "sem_seg", *options).returncode == 0
     document = published / "sem_seg.md"
     document.write_text(document.read_text() + "\n")
-    done = check(run, tiny, published, "sem_seg", *command, "--cache", published / "other")
+    done = check(run, tiny, published, "sem_seg", *options, "--cache", published / "other")
     assert done.returncode == 6
     assert "sha256" in done.stdout
 
