@@ -46,6 +46,7 @@ AT_START = (
     "MKL_",
     "ATEN_",
     "ONEDNN_",
+    "CXX",
     "TORCH_",  # not TORCHINDUCTOR_, which torch reads later, and sets itself where it compiles
 )
 
