@@ -25,8 +25,9 @@ if _WORKERS > 1:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _WORKERS)))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# Set in some containers; hundreds of processes would compile bddzoo again.
+# Set in some containers; hundreds of processes would compile bddzoo again, and each worker its tests.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Wide enough for whole paths in tables; tests of the width set their own.
 os.environ.setdefault("COLUMNS", "200")

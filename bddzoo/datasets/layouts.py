@@ -26,7 +26,6 @@ from bddzoo.datasets.images import (
     LISTED_SUFFIXES,
     SPLITS,
     Listing,
-    Sample,
     files_by_stem,
     frame_stem,
     need_pairs,
@@ -113,15 +112,6 @@ class BddLayout:
             return next((file for file in files if file.is_file()), files[-1])
         return self.root / ("seg/labels" if self._is_old(task) else _known(_LABELS, task)) / split
 
-    def frames(self, task: str, split: str) -> list[Sample]:
-        """Images that have a label, or all images where the split has no labels, ordered by name.
-
-        Raises:
-            MissingError: A folder is missing or empty, or no image has a label; the folder and
-                what is expected in it are named.
-        """
-        return list(self.listing(task, split).frames)
-
     def listing(self, task: str, split: str, *, labels: bool = True, attributes: bool = True) -> Listing:
         """Everything that a task and split hold, mismatched names included.
 
@@ -132,7 +122,8 @@ class BddLayout:
             attributes: Read the frame attributes.
 
         Raises:
-            MissingError: See `frames`.
+            MissingError: A folder is missing or empty, or no image has a label; the folder and
+                what is expected in it are named.
         """
         images = self._files(self.image_folder(task, split), LISTED_SUFFIXES, "the images, *.jpg")
         found: dict[str, Path] = {}

@@ -102,7 +102,7 @@ def test_a_measurement_keeps_what_a_comparison_needs(run: Run, tiny: TinyZoo, ta
     assert run("eval", model, *options).returncode in (0, 3)
     (record,) = scan_records(default_root())
     accumulator = statistics.load(next(record.path.parent.glob("*.npz")).read_bytes())
-    assert list(accumulator.names) == [f.name for f in BddLayout(tiny.data).frames(task, "val")]
+    assert list(accumulator.names) == [f.name for f in BddLayout(tiny.data).listing(task, "val").frames]
     done = run("results", "compare", record.id, record.id, "--format", "json")
     assert {row["difference"] for row in json.loads(done.stdout)["metrics"]} == {0.0}
 

@@ -109,7 +109,7 @@ def make_set(root: Path, name: str, content: bytes) -> Path:
 def test_every_command_says_the_same_of_an_image(tmp_path, capfd, what):
     name, content, wrong = FILES[what]
     root = make_set(tmp_path / "set", name, content)
-    (frame,) = BddLayout(root).frames("sem_seg", "val")
+    (frame,) = BddLayout(root).listing("sem_seg", "val").frames
     assert [*find_images([root / "images"], tmp_path / "out")] == [name]
     checked = run(["data", "check", "--data", str(root), "--task", "sem_seg", "--split", "val"])
     drawn = run(
@@ -157,7 +157,7 @@ def old(tmp_path) -> Path:
 
 
 def test_the_layout_of_2018_is_read(old, tmp_path, capsys):
-    (frame,) = BddLayout(old).frames("sem_seg", "val")
+    (frame,) = BddLayout(old).listing("sem_seg", "val").frames
     assert (frame.stem, frame.label.name) == ("a", "a_train_id.png")
     assert run(["data", "check", "--data", str(old), "--task", "sem_seg", "--split", "val"]) == 0
     write_mask(tmp_path / "pred/a.png", np.zeros((720, 1280), np.uint8))
@@ -167,7 +167,7 @@ def test_the_layout_of_2018_is_read(old, tmp_path, capsys):
     (old / "drivable_maps").mkdir()
     capsys.readouterr()
     with pytest.raises(MissingError, match="drivable_maps/ is of 2018"):
-        BddLayout(old).frames("drivable", "val")
+        BddLayout(old).listing("drivable", "val")
 
 
 ATTRIBUTES = {

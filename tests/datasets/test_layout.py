@@ -24,11 +24,14 @@ def touch(path: Path) -> Path:
 
 
 def test_frames_are_matched_and_ordered(root):
-    frames = BddLayout(root).frames("sem_seg", "val")
+    frames = BddLayout(root).listing("sem_seg", "val").frames
     assert [(f.name, f.stem) for f in frames] == [("a.jpg", "a"), ("b.jpg", "b"), ("c.jpg", "c")]
     assert frames[0].image == root / "images/10k/val/a.jpg"
     assert frames[0].label == root / "labels/sem_seg/masks/val/a.png"
-    assert BddLayout(root).frames("ins_seg", "val")[2].label == root / "labels/ins_seg/bitmasks/val/c.png"
+    assert (
+        BddLayout(root).listing("ins_seg", "val").frames[2].label
+        == root / "labels/ins_seg/bitmasks/val/c.png"
+    )
 
 
 def test_mismatched_names_are_reported(root):
@@ -58,12 +61,12 @@ def test_folders_are_walked_and_duplicates_refused(root):
     assert [f.stem for f in BddLayout(root).listing("sem_seg", "val").frames] == ["a", "b", "c"]
     touch(root / "images/10k/val/deep/b.png")
     with pytest.raises(MissingError, match="two files named 'b'"):
-        BddLayout(root).frames("sem_seg", "val")
+        BddLayout(root).listing("sem_seg", "val")
 
 
 def test_test_split_needs_no_labels(root):
     touch(root / "images/10k/test/t.jpg")
-    (frame,) = BddLayout(root).frames("ins_seg", "test")
+    (frame,) = BddLayout(root).listing("ins_seg", "test").frames
     assert (frame.name, frame.label) == ("t.jpg", None)
     assert len(BddLayout(root).listing("sem_seg", "val", labels=False).frames) == 3
 
@@ -77,28 +80,28 @@ def test_wrong_roots_say_what_is_expected(root, tmp_path_factory):
     with pytest.raises(
         MissingError, match=r"has no folder images/10k/val \(expected: the images, \*\.jpg\)"
     ) as error:
-        BddLayout(empty).frames("sem_seg", "val")
+        BddLayout(empty).listing("sem_seg", "val")
     assert error.value.hint == "it is empty"
     with pytest.raises(MissingError) as error:
-        BddLayout(root / "images").frames("sem_seg", "val")
+        BddLayout(root / "images").listing("sem_seg", "val")
     assert error.value.hint == f"did you mean --data {root}?"
     touch(root / "images/10k/train/a.jpg")
     with pytest.raises(MissingError, match=r"no folder labels/sem_seg/masks/train"):
-        BddLayout(root).frames("sem_seg", "train")
+        BddLayout(root).listing("sem_seg", "train")
     with pytest.raises(UsageError, match="no data layout for task 'pose'"):
-        BddLayout(root).frames("pose", "val")
+        BddLayout(root).listing("pose", "val")
 
 
 def test_empty_and_unmatched_folders(root):
     (root / "labels/sem_seg/masks/train").mkdir()
     touch(root / "images/10k/train/a.jpg")
     with pytest.raises(MissingError, match="holds none of what is expected there"):
-        BddLayout(root).frames("sem_seg", "train")
+        BddLayout(root).listing("sem_seg", "train")
     touch(root / "labels/sem_seg/masks/train/a_mask.png")
     with pytest.raises(
         MissingError, match=r"no image of .* has a label .*images like 'a', labels like 'a_mask'"
     ):
-        BddLayout(root).frames("sem_seg", "train")
+        BddLayout(root).listing("sem_seg", "train")
 
 
 @pytest.mark.parametrize("bare", [True, False])
@@ -115,7 +118,7 @@ def test_attributes_come_from_the_official_files(root, bare):
     path.write_text(json.dumps(rows if bare else {"frames": rows, "config": {}}))
     nearer = touch(root / "labels/sem_seg/polygons/sem_seg_val.json")
     nearer.write_text(json.dumps([{"name": "b.png", "attributes": {"weather": "foggy"}}]))
-    a, b, c = BddLayout(root).frames("sem_seg", "val")
+    a, b, c = BddLayout(root).listing("sem_seg", "val").frames
     assert a.attributes == {"weather": "rainy", "scene": "highway", "timeofday": "night"}
     assert b.attributes == {"weather": "foggy"}
     assert c.attributes == {}
@@ -124,7 +127,7 @@ def test_attributes_come_from_the_official_files(root, bare):
 def test_a_broken_attribute_file_is_named(root):
     touch(root / "labels/det_20/det_val.json").write_text('{"frames": [{"name": 3}]}')
     with pytest.raises(MissingError, match=r"det_val\.json is not a list of frames"):
-        BddLayout(root).frames("sem_seg", "val")
+        BddLayout(root).listing("sem_seg", "val")
     assert BddLayout(root).listing("sem_seg", "val", attributes=False).frames
 
 

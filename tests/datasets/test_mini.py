@@ -58,7 +58,7 @@ def test_layout_is_complete(root):
 
 def test_the_layout_reader_finds_frames_labels_and_attributes(root):
     for task in ("sem_seg", "ins_seg", "drivable", "det", "pan_seg", "tagging"):
-        frames = BddLayout(root).frames(task, "val")
+        frames = BddLayout(root).listing(task, "val").frames
         assert len(frames) == 3
         assert all(
             f.label is not None and set(f.attributes) == {"weather", "scene", "timeofday"} for f in frames
@@ -247,7 +247,7 @@ def test_command_imports_no_torch():
 @pytest.mark.parametrize("task", DEMO)
 def test_the_registry_has_the_digest_of_its_labels(mini_set, task):
     known = load_registry(None).find(DEMO[task]).protocol.ground_truth["val"]
-    frames = BddLayout(mini_set).frames(task, "val")
+    frames = BddLayout(mini_set).listing(task, "val").frames
     labels = [(f.name, f.label) for f in frames]
     digest = digest_box_labels(labels) if task == "det" else digest_label_files(task, labels)
     assert digest == f"{known.labels.algorithm}:{known.labels.hex}", (

@@ -209,6 +209,6 @@ def test_bad_folders(sets: Path, tmp_path: Path) -> None:
         label.rename(label.with_name("x" + label.name))
     assert "has a label in" in complaint(tmp_path / "lip", "lip")
     with pytest.raises(MissingError, match="has no folder images/10k/val"):
-        BddLayout(sets / "lip").frames("sem_seg", "val")
+        BddLayout(sets / "lip").listing("sem_seg", "val")
     with pytest.raises(UsageError, match="known: cityscapes"):
         make_mini(tmp_path / "x", dataset="kitti")

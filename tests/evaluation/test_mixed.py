@@ -18,12 +18,13 @@ from bddzoo.datasets.formats.convert import convert
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.disk import evaluate
 from bddzoo.evaluation.options import Options
+from tests.conftest import ALL
 from tests.evaluation import scenes
 from tests.evaluation.test_oracle import write_png
 
 PLAIN = Path(__file__).parents[1] / "data/evalcases/ins-plain-a"
 seeds = st.integers(0, 2**32 - 1)
-some = settings(max_examples=15, deadline=None)
+some = settings(max_examples=15 if ALL else 6, deadline=None)
 LENIENT = Options(lenient=True)
 
 

@@ -174,6 +174,7 @@ def test_everything_on_the_command_line(files, capsys):
     assert "95% intervals" in shown
     assert "rainy" in shown
     assert "worst frames by AP50" in shown
+    first = (files / "plots/precision-recall-50.svg").read_bytes()
     assert score(files, *more, "--force", "--format", "json") == 0
     result = json.loads(capsys.readouterr().out)
     assert list(result)[:3] == ["AP", "AP50", "AP75"]
@@ -185,10 +186,8 @@ def test_everything_on_the_command_line(files, capsys):
     made = {p.name for p in (files / "plots").iterdir()}
     names = ("precision-recall-50", "precision-recall-75", "reliability")
     assert made == {f"{name}.{s}" for name in names for s in ("png", "svg")}
-    first = (files / "plots/precision-recall-50.svg").read_bytes()
     assert score(files, *more) == 2
     assert "--force" in capsys.readouterr().err
-    assert score(files, *more, "--force") == 0
     assert (files / "plots/precision-recall-50.svg").read_bytes() == first
 
 

@@ -22,6 +22,7 @@ from bddzoo.registry import default_path, load_registry, load_text
 from bddzoo.registry.edit import Editor, emit, emit_items, pinned
 from bddzoo.registry.reader import parse
 from tests.cli.inprocess import Done, command
+from tests.conftest import ALL
 from tests.registry.facts import rows
 from tests.support.server import Fault, Server
 
@@ -71,7 +72,7 @@ def test_a_key_is_replaced_and_taken_away() -> None:
     assert load_text(editor.text, "r").find(name).notes == ()
 
 
-@settings(max_examples=5, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5 if ALL else 3, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.sampled_from(IDS), min_size=1, max_size=4, unique=True), st.sampled_from([["n"], None]))
 def test_many_at_once_are_one_after_the_other(ids: list[str], value: list[str] | None) -> None:
     together, single = Editor(TEXT, "r"), Editor(TEXT, "r")
@@ -147,7 +148,7 @@ def test_a_change_that_breaks_the_registry_is_not_taken(call: Callable, error: t
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15 if ALL else 6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(name=st.sampled_from(IDS), notes=st.lists(WORDS, min_size=1, max_size=3))
 def test_comments_order_and_everything_else_survive(name: str, notes: list[str]) -> None:
     editor = Editor(TEXT, "r")
