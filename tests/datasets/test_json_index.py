@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bddzoo.datasets.formats.json_index import OutlineError, frame_regions
+from tests.conftest import ALL
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.text(alphabet='ab{}[]"\\,: 0\n', max_size=6),
@@ -20,7 +21,7 @@ def pieces(content, size):
     return [content[i : i + size] for i in range(0, len(content), size)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300 if ALL else 100, deadline=None)
 @given(st.lists(objects, max_size=5), st.integers(1, 40), st.sampled_from([None, 2]), values | objects)
 def test_frames_are_found_wherever_chunks_end(frames, size, indent, config):
     for whole in (frames, {"groups": [{"frames": 1}], "frames": frames, "config": config}):

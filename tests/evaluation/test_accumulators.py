@@ -8,6 +8,7 @@ from pycocotools.cocoeval import COCOeval
 from bddzoo.datasets.classes import INS_SEG, SEM_SEG
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.evaluation import BoxAccumulator, InsSegAccumulator, SemSegAccumulator
+from tests.conftest import ALL
 from tests.evaluation import scenes
 
 seeds = st.integers(0, 2**32 - 1)
@@ -33,7 +34,7 @@ def test_confusion_counts_every_pixel(seed, dense):
     assert unknown == (gt == 30).sum()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30 if ALL else 15, deadline=None)
 @given(seeds)
 def test_merging_does_not_depend_on_the_split(seed):
     rng = np.random.default_rng(seed)
@@ -184,7 +185,7 @@ def coco_boxes(frames):
     return run.stats
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40 if ALL else 15, deadline=None)
 @given(seeds)
 def test_box_ap_is_cocos(seed):
     rng = np.random.default_rng(seed)
