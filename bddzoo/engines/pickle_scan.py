@@ -41,7 +41,7 @@ class UnsafePickle(Exception):
     """What a checkpoint does not hold, and cannot be read safely."""
 
 
-@dataclass
+@dataclass(slots=True)
 class _Value:
     """What is known of a value on the pickle's stack; its items are not kept, so that depth costs nothing.
 
@@ -66,8 +66,9 @@ class _Value:
         if items and self.first is None:
             self.first = items[0]
         self.size += len(items)
-        self.flat = self.flat and all(item.kind in ("scalar", "global") for item in items)
-        self.pairs = self.pairs and all(item.begins_with_scalar for item in items)
+        for item in items:
+            self.flat = self.flat and item.kind in ("scalar", "global")
+            self.pairs = self.pairs and item.begins_with_scalar
         return self
 
     @property
