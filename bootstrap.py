@@ -139,8 +139,10 @@ def main() -> int:
         print(f"error: installation failed: {' '.join(map(str, error.cmd))}", file=sys.stderr)
         return 1
     # A file's tests stay together, for what they share, and in order: sorted by their number, as is the
-    # default, few and long ones would come last. A worker holds PyTorch, which takes memory.
-    pytest = ["pytest", "-nlogical", "--maxprocesses=8", "--dist=loadfile", "--no-loadscope-reorder"]
+    # default, few and long ones would come last. A worker more than cores, because some tests wait for slow
+    # servers or a cluster, and no more than eight, because each holds PyTorch, which takes memory.
+    workers = min(8, (os.cpu_count() or 1) + 1)
+    pytest = ["pytest", f"-n{workers}", "--dist=loadfile", "--no-loadscope-reorder"]
     run = {"demo": ["bddzoo", "demo"], "test": pytest, "install": ["bddzoo", "--version"]}[command]
     try:
         where = HERE if command == "test" else None

@@ -58,7 +58,9 @@ def test_tuned_networks_equal_the_zoos_own(folder: Path, name: str) -> None:
     assert [f.note for f in findings if f.status != "equal"] == []
 
 
-@pytest.mark.parametrize("name", ["pascal_voc_isanet_r101", "mapillary_hrnet_w48_ocr_b"])
+@pytest.mark.parametrize(
+    "name", sampled(["pascal_voc_isanet_r101", "mapillary_hrnet_w48_ocr_b"], lambda name: "r101" in name)
+)
 def test_plain_networks_equal_the_zoos_own(folder: Path, name: str) -> None:
     findings = OpensegTest(folder, (), CPU, prepare).network(name)
     assert [f.status for f in findings] == ["equal", "equal"]
@@ -242,9 +244,8 @@ def _runner_device(module: OpensegNetwork) -> torch.device:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", sampled(["cityscapes_base_ocnet_r101", "cityscapes_fcnet_wrn38"], lambda name: "r101" in name)
-)
+@pytest.mark.exhaustive  # one set of weights is compared above
+@pytest.mark.parametrize("name", ["cityscapes_base_ocnet_r101", "cityscapes_fcnet_wrn38"])
 def test_the_measured_folder_whole(name: str) -> None:
     """Both sets of weights of one network a backbone, from the folder as it was measured."""
     folder = shared("golden/openseg")
