@@ -8,7 +8,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -59,16 +59,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in set(left)]
 
 
+def made_once(name: str, make: Callable[[Path], object], factory: pytest.TempPathFactory) -> Path:
+    """A folder that the first worker that needs it makes, for all workers; to be read only, or copied."""
+    own = factory.getbasetemp()
+    folder = (own.parent if _WORKERS > 1 else own) / name
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.with_suffix(".made").exists():
+            make(folder)
+            folder.with_suffix(".made").touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def mini_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole mini set, made by the first worker that needs it; to be read only, or copied."""
+    """The whole mini set."""
     from bddzoo.datasets.mini import make_mini
 
-    own = tmp_path_factory.getbasetemp()
-    folder = own.parent if _WORKERS > 1 else own
-    with (folder / "mini.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return make_mini(folder / "mini").root
+    return made_once("mini", make_mini, tmp_path_factory)
 
 
 def pytest_collection_finish() -> None:

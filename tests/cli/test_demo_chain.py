@@ -19,9 +19,7 @@ DOCUMENT = ROOT / "docs" / "demo.md"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "task", sampled(("sem_seg", "ins_seg", "det", "drivable"), ("sem_seg", "ins_seg").__contains__)
-)
+@pytest.mark.parametrize("task", sampled(("sem_seg", "ins_seg", "det", "drivable"), "ins_seg".__eq__))
 def test_every_link_of_every_demo_model_holds(
     task: str, mini_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

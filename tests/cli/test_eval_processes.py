@@ -131,7 +131,7 @@ ENDS = {
 
 # Of `predict` all of them are tested.
 @pytest.mark.slow
-@pytest.mark.parametrize("how", sampled(ENDS, "death".__eq__))
+@pytest.mark.parametrize("how", sampled(ENDS, lambda how: False))
 def test_a_process_that_ends_early_ends_all(tiny: TinyZoo, tmp_path: Path, how: str) -> None:
     end, code, words = ENDS[how]
     data = small.make_data(tmp_path / "data", 800)

@@ -46,8 +46,8 @@ def _names() -> list[str]:
         return sorted(p.name.removesuffix(".json.gz") for p in (own / "openseg" / "manifests").iterdir())
 
 
-# One a backbone.
-SOME = {"cityscapes_base_ocnet_r101", "cityscapes_asp_ocnet_wrn38", "mapillary_hrnet_w48_ocr_b"}
+# One a backbone, but for the wide ResNet, which takes as long as both; `selftest` has all of them.
+SOME = {"cityscapes_base_ocnet_r101", "mapillary_hrnet_w48_ocr_b"}
 
 
 @pytest.mark.parametrize("name", sampled(_names(), SOME.__contains__))

@@ -178,7 +178,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", sampled(FAULTS, every(3)))
+@pytest.mark.parametrize("fault", sampled(FAULTS, every(4)))
 def test_the_ordinary_import_happens_where_anything_is_unexpected(fault):
     """After a network that was built from its modules alone, and before others."""
     said = python(

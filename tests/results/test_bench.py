@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +29,32 @@ def demo(task: str) -> BenchTarget:
     return BenchTarget(next(m for m in registry.models if m.zoo.id == "demo" and m.task == task))
 
 
-def measure_pair(file: Path) -> None:
-    """Measure two models in turns, and write their records."""
+def recorded(measure: Callable[[], list[SpeedRecord]], folder: Path) -> list[SpeedRecord]:
+    """Records of what is measured, in a forked process where that can be: its children need not start."""
+    if not can_fork(os.environ):
+        return measure()
+    done = run_forked(write, measure, folder / "records.json", env=os.environ)
+    assert done.returncode == 0, done.stderr
+    return msgspec.json.decode((folder / "records.json").read_bytes(), type=list[SpeedRecord])
+
+
+def write(measure: Callable[[], list[SpeedRecord]], file: Path) -> None:
+    file.write_bytes(msgspec.json.encode(measure()))
+
+
+def measure_pair() -> list[SpeedRecord]:
+    """Two models in turns."""
     steps: list[str] = []
     options = BenchOptions(device="cpu", size=(90, 160), seconds=0.5, batch_sizes=(1, 3))
     found = bench([demo("sem_seg"), demo("ins_seg")], options, command=["bddzoo"], step=steps.append)
     assert steps[0] == "loading the network"
     assert len(steps) == 4
-    file.write_bytes(msgspec.json.encode(found))
+    return found
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> list[SpeedRecord]:
-    file = tmp_path_factory.mktemp("pair") / "records.json"
-    if can_fork(os.environ):
-        done = run_forked(measure_pair, file, env=os.environ)
-        assert done.returncode == 0, done.stderr
-    else:
-        measure_pair(file)
-    return msgspec.json.decode(file.read_bytes(), type=list[SpeedRecord])
+    return recorded(measure_pair, tmp_path_factory.mktemp("pair"))
 
 
 def test_what_is_measured(pair: list[SpeedRecord]) -> None:
@@ -105,8 +113,7 @@ def test_learnt_proposals_are_as_many_in_each_image() -> None:
     assert fix_second_stage(network) == {"proposals": network.rpn_head.num_proposals, "detections": 100}
 
 
-@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="no prlimit here")
-def test_too_little_memory_marks_the_larger_batch_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def measure_short_of_memory() -> list[SpeedRecord]:
     """The process is given as much memory as it has after its first timing, and a little more."""
     real = module._in_turns
 
@@ -118,16 +125,22 @@ def test_too_little_memory_marks_the_larger_batch_only(monkeypatch: pytest.Monke
             resource.prlimit(pid, resource.RLIMIT_AS, (used + (64 << 20), hard))
         return real(processes, what, size, options)
 
-    monkeypatch.setattr(module, "_in_turns", limited)
     options = BenchOptions(device="cpu", size=(360, 640), seconds=0.2, batch_sizes=(1, 512), with_io=False)
-    (record,) = bench([demo("sem_seg")], options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_in_turns", limited)
+        return bench([demo("sem_seg")], options)
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="no prlimit here")
+def test_too_little_memory_marks_the_larger_batch_only(tmp_path: Path) -> None:
+    (record,) = recorded(measure_short_of_memory, tmp_path)
     small, large = record.timings
     assert small.times_ms
     assert (large.times_ms, large.failure) == ((), "too little memory")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_a_killed_process_loses_nothing_that_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def measure_what_is_killed() -> list[SpeedRecord]:
+    """The process is killed after its first timing."""
     real = module._in_turns
 
     def killing(processes: Any, what: str, size: int, options: Any) -> Any:
@@ -135,11 +148,18 @@ def test_a_killed_process_loses_nothing_that_was_measured(monkeypatch: pytest.Mo
             os.kill(processes[0]._process.pid, signal.SIGKILL)
         return real(processes, what, size, options)
 
-    monkeypatch.setattr(module, "_in_turns", killing)
     warned: list[str] = []
-    (record,) = bench([demo("sem_seg")], SMALL, warn=warned.append)
-    assert [t.what for t in record.timings] == ["network"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_in_turns", killing)
+        found = bench([demo("sem_seg")], SMALL, warn=warned.append)
     assert any("signal 9" in text for text in warned)
+    return found
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_killed_process_loses_nothing_that_was_measured(tmp_path: Path) -> None:
+    (record,) = recorded(measure_what_is_killed, tmp_path)
+    assert [t.what for t in record.timings] == ["network"]
     assert any("signal 9" in text for text in record.warnings)
 
 

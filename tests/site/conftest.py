@@ -11,6 +11,7 @@ import yaml
 
 from tests.cli.command import ROOT
 from tests.cli.inprocess import Done, command
+from tests.conftest import made_once
 from tests.reports.vis_data import make
 from tests.site.inputs import RECORDS, write_registry
 
@@ -31,9 +32,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site of the registry and the records of this checkout; to be read only."""
     from bddzoo.cli.main import run
 
-    folder = tmp_path_factory.mktemp("site") / "site"
-    assert run(["-q", "site", "build", "-o", str(folder), "--results", str(RECORDS)]) == 0
-    return folder
+    def build(folder: Path) -> None:
+        assert run(["-q", "site", "build", "-o", str(folder), "--results", str(RECORDS)]) == 0
+
+    return made_once("site", build, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
