@@ -50,7 +50,11 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is one of many alike, unless all are asked for, or tests are named one by one."""
+    """Leave out what is one of many alike, unless all are asked for, or tests are named one by one.
+
+    The long files of `surface` come first: at the end one worker would run them, and the others nothing.
+    """
+    items.sort(key=lambda item: "surface" not in item.path.parts)
     if ALL or any("::" in argument for argument in config.args):
         return
     left = [item for item in items if item.get_closest_marker("exhaustive")]
