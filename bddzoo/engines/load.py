@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.engines.openseg.spec import spec_of
-from bddzoo.engines.part_modules import build_part
+from bddzoo.engines.part_modules import build_part, nothing_drawn
 from bddzoo.engines.registry_config import expand, network_of
 from bddzoo.engines.weights import load_weights
 from bddzoo.errors import MissingError, UsageError
@@ -42,13 +42,16 @@ def build_network(model: Model, *, train: bool = False) -> nn.Module:
         MissingError: mmsegmentation, mmdet or what they need is not installed.
     """
     network = network_of(model)
-    if train and network.engine == "openseg":
-        raise UsageError(
-            f"model {model.id}: networks of openseg are for inference, their norms are folded",
-            hint="train it with openseg's own code",
-        )
-    with nullcontext() if train else _nothing_drawn():
-        module = _build(model, train)
+    if network.engine == "openseg":
+        return _openseg(model, train)
+    config = expand(model, train=train)
+    scope = "mmseg" if network.engine == "vis4d" else network.engine  # the same network by other names
+    if network.engine == "mmpretrain":
+        from bddzoo.engines.classify import build_classifier
+
+        module = build_classifier(f"model {model.id}", config, whole=train)
+    else:
+        module = build_part(f"model {model.id}", scope, config, whole=train)
     # Advice to authors of networks, which would be repeated for each image.
     warnings.filterwarnings("ignore", message="When align_corners=True", module=r"mmseg\.models")
     warnings.filterwarnings("ignore", message="To copy construct from a tensor", module=r"mmdet\.models")
@@ -60,36 +63,17 @@ def build_network(model: Model, *, train: bool = False) -> nn.Module:
     return module
 
 
-def _build(model: Model, train: bool) -> nn.Module:
-    network = network_of(model)
-    if network.engine == "openseg":
-        spec = spec_of(model)
-        from bddzoo.engines.openseg.network import OpensegNetwork
+def _openseg(model: Model, train: bool) -> nn.Module:
+    if train:
+        raise UsageError(
+            f"model {model.id}: networks of openseg are for inference, their norms are folded",
+            hint="train it with openseg's own code",
+        )
+    spec = spec_of(model)
+    from bddzoo.engines.openseg.network import OpensegNetwork
 
+    with nothing_drawn():
         return OpensegNetwork(spec)
-    config = expand(model, train=train)
-    scope = "mmseg" if network.engine == "vis4d" else network.engine  # the same network by other names
-    if network.engine == "mmpretrain":
-        from bddzoo.engines.classify import build_classifier
-
-        return build_classifier(f"model {model.id}", config, whole=train)
-    return build_part(f"model {model.id}", scope, config, whole=train)
-
-
-@contextmanager
-def _nothing_drawn() -> Iterator[None]:
-    """Zeros in place of random numbers: to draw weights takes up to a second, and others are loaded next."""
-    from torch.overrides import TorchFunctionMode
-
-    class NothingDrawn(TorchFunctionMode):
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if func.__name__ in ("normal_", "uniform_", "kaiming_uniform_"):
-                tensor = args[0] if args else kwargs["tensor"]
-                return tensor.detach().zero_()
-            return func(*args, **(kwargs or {}))
-
-    with NothingDrawn():
-        yield
 
 
 if TYPE_CHECKING:

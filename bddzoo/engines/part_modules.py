@@ -20,7 +20,7 @@ import ast
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -75,7 +75,8 @@ def build_part(subject: str, scope: str, config: dict[str, Any], *, whole: bool 
         subject: What it is for, in errors.
         scope: `mmseg`, `mmdet` or `mmpretrain`.
         config: Its constructor arguments, `type` included.
-        whole: Import all of the library, as upstream does: training may ask for any part of it.
+        whole: For training: import all of the library, as upstream does, since any part of it may be asked
+            for, and draw weights. Without it they are zeros and ones.
 
     Raises:
         UsageError: These arguments make no part.
@@ -83,7 +84,7 @@ def build_part(subject: str, scope: str, config: dict[str, Any], *, whole: bool 
     """
     ensure_ops()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), nullcontext() if whole else nothing_drawn():
             warnings.simplefilter("ignore")
             module = None if whole else _build_from_modules(scope, config)
             return module if module is not None else _build_from_library(scope, config)
@@ -96,6 +97,20 @@ def build_part(subject: str, scope: str, config: dict[str, Any], *, whole: bool 
         text = " ".join(f"{type(error).__name__}: {error}".split())
         text = f"{subject}: its network cannot be built: {text}"
         raise UsageError(text, hint="fix the registry") from error
+
+
+def nothing_drawn() -> AbstractContextManager[object]:
+    """Zeros in place of random numbers: to draw weights takes up to a second, and others are loaded next."""
+    from torch.overrides import TorchFunctionMode
+
+    class NothingDrawn(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func.__name__ in ("normal_", "uniform_", "kaiming_uniform_"):
+                tensor = args[0] if args else kwargs["tensor"]
+                return tensor.detach().zero_()
+            return func(*args, **(kwargs or {}))
+
+    return NothingDrawn()
 
 
 def _build_from_modules(scope: str, config: dict[str, Any]) -> nn.Module | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 from dataclasses import dataclass
 from typing import Any
 
 from bddzoo.cli.main import run
+from tests.cli.command import bddzoo
 
 
 @dataclass(frozen=True)
@@ -36,3 +38,10 @@ def command(*arguments: object) -> Done:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run([str(argument) for argument in arguments])
     return Done(code, out.getvalue(), err.getvalue())
+
+
+def command_apart(*arguments: object) -> Done:
+    """Run it as a process that is forked where it can be, and so are those that it starts."""
+    settings = {name: value for name, value in os.environ.items() if name.startswith("BDDZOO_")}
+    done = bddzoo(*arguments, env=settings)
+    return Done(done.returncode, done.stdout, done.stderr)

@@ -7,7 +7,7 @@ import pytest
 
 from bddzoo.cli.doctor import not_writable
 from bddzoo.cli.installed import _within, extras
-from tests.cli.command import bddzoo
+from tests.cli.command import assert_one_line, bddzoo
 
 
 def checks(done) -> dict[str, dict]:
@@ -44,6 +44,20 @@ def test_a_broken_torch_is_reported_not_raised(tmp_path: Path, body: str, said: 
     torch = checks(done)["torch"]
     assert torch["state"] == "broken"
     assert said in torch["found"]
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("registry count", ("--check",)),
+        ("export", ("--to", "onnx", "--size", "64x96", "--weights", "random")),
+    ],
+)
+def test_networks_are_built_with_a_torch_that_works(
+    no_torch: dict[str, str], command: str, options: tuple[str, ...]
+) -> None:
+    done = bddzoo(*command.split(), "demo_semfpn_r18n_sem_seg", *options, env=no_torch)
+    assert_one_line(done, 5, "cannot import torch: not here", "pip install")
 
 
 def test_a_registry_with_a_typo_fails_with_its_location(tmp_path: Path, no_torch: dict[str, str]) -> None:

@@ -14,8 +14,7 @@ import pytest
 from bddzoo.cli.main import COMMANDS as TOP
 from bddzoo.cli.main import GROUPS, cli
 from bddzoo.cli.output import fitting, table, wrapped
-from tests.cli.command import bddzoo
-from tests.cli.inprocess import command
+from tests.cli.inprocess import command, command_apart
 from tests.support.sampling import sampled
 
 SHORT = {
@@ -171,16 +170,11 @@ def test_a_message_names_options_that_the_command_has(
     line = re.sub(r"\b(DATA|OUT|DEMO|ABSENT)\b", lambda found: str(words[found[0]]), line)
     name = max((name for name in EVERY if line.startswith(name)), key=len)
     kept = ("--results", tmp_path / "results") if "--results" in long_names(name) else ()
-    if name == "bench":
-        forked = bddzoo(*shlex.split(line), *kept)
-        code, said = forked.returncode, forked.stderr
-    else:
-        done = command(*shlex.split(line), *kept)
-        code, said = done.code, done.err
-    assert code, line
+    done = (command_apart if name == "bench" else command)(*shlex.split(line), *kept)
+    assert done.code, line
     has = {opt for p in EVERY[name].params for opt in (*p.opts, *p.secondary_opts)}
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", QUOTED.sub("", said)))
-    assert named <= has, said
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", QUOTED.sub("", done.err)))
+    assert named <= has, done.err
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -231,7 +231,8 @@ def interrupted(world, tmp_path):
             return drawn >= 3 + len(list(out.glob("overlays/*.jpg")))
 
         done = interrupt(command, ready)
-        assert_one_line(done, 130, "error: interrupted")
+        assert_one_line(done, 130)
+        assert done.stderr.splitlines()[-1] == "error: interrupted"
         return command, done.stderr
 
     return start

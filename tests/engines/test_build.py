@@ -22,6 +22,14 @@ def test_all_networks_of_the_tasks_that_run_are_here():
     assert zoos.count("vis4d") == 1
 
 
+@pytest.mark.parametrize("train", [False, True])
+def test_weights_are_drawn_for_training_only(train):
+    before = torch.get_rng_state()
+    module = build_network(registry().find("demo_semfpn_r18n_sem_seg"), train=train)
+    assert torch.equal(torch.get_rng_state(), before) != train
+    assert bool(module.decode_head.conv_seg.weight.any()) == train
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("model", sampled(MODELS, every(8)), ids=lambda m: m.id)
 def test_keys_shapes_types(model):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.command import bddzoo
-from tests.cli.inprocess import command
+from tests.cli.inprocess import command, command_apart
 from tests.support.server import Server
 from tests.support.tiny import DATASET, INS_SEG, SEM_SEG, make_data, make_weights, write_registry
 from tests.surface.golden import SAMPLES, assert_golden, form
@@ -96,16 +94,6 @@ doctor --data TMP/data
 """
 
 
-def ran(words: list[str]) -> tuple[int, str]:
-    """Exit status and stdout of a command."""
-    if words[0] in ("bench", "sweep"):  # the processes that these start are forked where they are
-        env = {name: value for name, value in os.environ.items() if name.startswith("BDDZOO_")}
-        forked = bddzoo(*words, env=env)
-        return forked.returncode, forked.stdout
-    done = command(*words)
-    return done.code, done.out
-
-
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
     """Runs commands with `--format json`; gives the exit status and the form of the data of each."""
@@ -121,12 +109,13 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
             words = line.removeprefix("=").split()
             for name, place in places.items():
                 words = [word.replace(name, place) for word in words]
-            code, text = ran([*words, "--format", "json"])
-            assert text, line
+            done = (command_apart if words[0] in ("bench", "sweep") else command)(*words, "--format", "json")
+            text = done.out
+            assert text, (line, done)
             for name, place in places.items():
                 text = text.replace(place, name)
             data = json.loads(text)
-            found[line] = {"exit": code, **({"data": data} if line[0] == "=" else {"form": form(data)})}
+            found[line] = {"exit": done.code, **({"data": data} if line[0] == "=" else {"form": form(data)})}
         return found
 
     return run
