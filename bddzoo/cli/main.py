@@ -20,7 +20,7 @@ from typing import TextIO
 import click
 
 from bddzoo.cli.app import App, ZooCommand, silence
-from bddzoo.errors import BddzooError, BddzooWarning, ExitCode, install_hint
+from bddzoo.errors import BddzooError, BddzooWarning, ExitCode
 from bddzoo.version import __version__
 
 
@@ -101,17 +101,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
 }
 COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
 
-
-# Package that is imported -> the extra that installs it.
-EXTRA_OF = {
-    **dict.fromkeys(("numpy", "cv2", "pycocotools"), "score"),
-    **dict.fromkeys(("torch", "torchvision", "mmengine", "mmcv", "mmseg", "mmdet", "mmpretrain"), "run"),
-    **dict.fromkeys(("onnx", "onnxscript", "onnxruntime"), "onnx"),
-    "openvino": "openvino",
-    "matplotlib": "plots",
-    "ray": "ray",
-    "jinja2": "site",
-}
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 class LazyGroup(click.Group):
@@ -214,38 +204,37 @@ def run(argv: list[str] | None = None) -> int:
         # Nobody reads what a library prints by itself, such as --help; our own output never ends here.
         silence(sys.stdout)
         return int(ExitCode.OK)
-    except ImportError as error:
-        extra = EXTRA_OF.get((error.name or "").partition(".")[0])
-        if extra is None or app.verbosity > 0:
-            return _bug(app, error)
-        what = "is not installed" if isinstance(error, ModuleNotFoundError) else f"does not work: {error}"
-        from bddzoo.engines.openmmlab import install_engines_hint
-
-        hint = install_engines_hint() if extra == "run" else install_hint(extra)
-        app.error(f"this needs {error.name}, which {what}", hint=hint, code=ExitCode.MISSING)
-        return int(ExitCode.MISSING)
-    except OSError as error:
+    except Exception as error:
         if app.verbosity > 0:
-            return _bug(app, error)
-        missing = ExitCode.MISSING
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO):
+            raise
+        message, hint, exit_code = _explain(error)
+        if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
             silence(sys.stdout)
-            app.error(f"cannot write {error.filename or 'the output'}: {error.strerror}", code=missing)
-        elif error.errno in (errno.EACCES, errno.EPERM) and error.filename:
-            app.error(f"cannot use {error.filename}: {error.strerror}", code=missing)
-        elif not _exists(Path.cwd):
-            hint = "change to another one"
-            app.error("the current folder does not exist any more", hint=hint, code=missing)
-        else:
-            return _bug(app, error)
-        return int(ExitCode.MISSING)
-    except Exception as error:  # the last line of defence: our bug, said in one line
-        homeless = isinstance(error, RuntimeError) and not _exists(Path.home)  # libraries ask for it, too
-        if homeless and app.verbosity == 0:
-            hint = "set HOME to a folder that may be written to"
-            app.error("this user has no home folder", hint=hint, code=ExitCode.MISSING)
-            return int(ExitCode.MISSING)
-        return _bug(app, error)
+        app.error(message, hint=hint, code=exit_code)
+        return int(exit_code)
+
+
+def _explain(error: Exception) -> tuple[str, str | None, ExitCode]:
+    """What to say of an error that no command explains: message, hint and exit status.
+
+    It is the machine's fault (a package, the disk, the home folder), or a bug of ours.
+    """
+    if isinstance(error, OSError):
+        if error.errno in CANNOT_WRITE:
+            return f"cannot write {error.filename or 'the output'}: {error.strerror}", None, ExitCode.MISSING
+        if error.errno in (errno.EACCES, errno.EPERM) and error.filename:
+            return f"cannot use {error.filename}: {error.strerror}", None, ExitCode.MISSING
+        if not _exists(Path.cwd):
+            return "the current folder does not exist any more", "change to another one", ExitCode.MISSING
+    if isinstance(error, RuntimeError) and not _exists(Path.home):  # libraries ask for it, too
+        hint = "set HOME to a folder that may be written to"
+        return "this user has no home folder", hint, ExitCode.MISSING
+    from bddzoo.engines.openmmlab import failed_import
+
+    if found := failed_import(error):
+        return found.message, found.hint, found.exit_code
+    message = f"bug: {type(error).__name__}: {error}".replace("\n", " ")
+    return message, "run again with -v for the traceback, and please report it", ExitCode.BUG
 
 
 @contextmanager
@@ -283,14 +272,3 @@ def _exists(folder: Callable[[], Path]) -> bool:
     except (OSError, RuntimeError):
         return False
     return True
-
-
-def _bug(app: App, error: Exception) -> int:
-    if app.verbosity > 0:
-        raise error
-    app.error(
-        f"bug: {type(error).__name__}: {error}".replace("\n", " "),
-        hint="run again with -v for the traceback, and please report it",
-        code=ExitCode.BUG,
-    )
-    return int(ExitCode.BUG)

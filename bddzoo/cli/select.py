@@ -367,8 +367,8 @@ def digest_tensors(path: Path) -> str:
         from bddzoo.engines.checkpoint import read_checkpoint
 
         state = read_checkpoint(path)
-    except ImportError as error:
-        from bddzoo.engines.openmmlab import install_engines_hint
+    except (ImportError, OSError) as error:
+        from bddzoo.engines.openmmlab import failed_import
 
-        raise MissingError(f"reading {path.name} needs {error.name}", hint=install_engines_hint()) from None
+        raise failed_import(error) or error from None
     return digest_state(state)

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module, metadata
+from traceback import walk_tb
 from types import ModuleType
 from typing import Any
 
@@ -60,6 +61,17 @@ ONEDL = Line(
 LINES = (OPENMMLAB, ONEDL)
 DISTRIBUTIONS = tuple(name for line in LINES for names in line.packages.values() for name in names)
 
+# Package that is imported -> the extra that installs it.
+EXTRA_OF = {
+    **dict.fromkeys(("numpy", "cv2", "pycocotools"), "score"),
+    **dict.fromkeys(("torch", "torchvision", *OPENMMLAB.packages), OPENMMLAB.extra),
+    **dict.fromkeys(("onnx", "onnxscript", "onnxruntime"), "onnx"),
+    "openvino": "openvino",
+    "matplotlib": "plots",
+    "ray": "ray",
+    "jinja2": "site",
+}
+
 
 def installed_packages(line: Line) -> dict[str, dict[str, str]]:
     """What is installed of a line: import name to distributions and their versions."""
@@ -88,6 +100,30 @@ def line_in_use() -> Line | None:
 def install_engines_hint() -> str:
     """The command that installs what runs networks: of the line that is in use, never over the other one."""
     return install_hint((line_in_use() or OPENMMLAB).extra)
+
+
+def failed_import(error: Exception) -> MissingError | None:
+    """What to say of an error if the import of an extra's package raised it; None where anything else did.
+
+    A package that is installed may raise anything: a library that it links against is not there, or it was
+    built for another version of a package.
+    """
+    modules = [
+        frame.f_globals.get("__name__", "")
+        for frame, _ in walk_tb(error.__traceback__)
+        if frame.f_code.co_name == "<module>"
+    ]
+    if isinstance(error, ImportError):
+        modules.append(error.name or "")
+    packages = [module.partition(".")[0] for module in modules]
+    package = next((package for package in reversed(packages) if package in EXTRA_OF), None)
+    if package is None:
+        return None
+    absent = isinstance(error, ModuleNotFoundError) and error.name == package
+    what = "is not installed" if absent else f"does not work: {' '.join(str(error).split())}"
+    extra = EXTRA_OF[package]
+    hint = install_engines_hint() if extra == OPENMMLAB.extra else install_hint(extra)
+    return MissingError(f"this needs {package}, which {what}", hint=hint)
 
 
 def check_one_line() -> None:

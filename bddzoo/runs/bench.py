@@ -313,6 +313,8 @@ def serve(subject: BenchTarget, options: BenchOptions, pipe: Connection) -> None
     """Entry point of a measuring process: answer questions until the pipe is closed."""
     import signal
 
+    from bddzoo.engines.openmmlab import failed_import
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     network: _Network | None = None
     with suppress(EOFError, BrokenPipeError):
@@ -328,6 +330,10 @@ def serve(subject: BenchTarget, options: BenchOptions, pipe: Connection) -> None
                     found = network.answer(*question)
             except BddzooError as error:
                 found = error
+            except Exception as error:
+                found = failed_import(error)
+                if found is None:
+                    raise
             pipe.send(found)
 
 

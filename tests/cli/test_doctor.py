@@ -46,18 +46,28 @@ def test_a_broken_torch_is_reported_not_raised(tmp_path: Path, body: str, said: 
     assert said in torch["found"]
 
 
+NOT_HERE = "raise ImportError('not here')", "not here"
+
+
 @pytest.mark.parametrize(
-    ("command", "options"),
+    ("command", "body", "said"),
     [
-        ("registry count", ("--check",)),
-        ("export", ("--to", "onnx", "--size", "64x96", "--weights", "random")),
+        ("registry count --check MODEL", *NOT_HERE),
+        ("export MODEL --to onnx --size 64x96 --weights random", *NOT_HERE),
+        ("predict MODEL -i IMAGES -o drawn -q", *NOT_HERE),
+        ("bench MODEL", *NOT_HERE),
+        ("selftest openseg", *NOT_HERE),
+        ("selftest openseg", "raise OSError('libcublas.so.12: cannot open')", "libcublas.so.12: cannot open"),
+        ("bench MODEL", "import package_of_torch", "No module named 'package_of_torch'"),
     ],
 )
-def test_networks_are_built_with_a_torch_that_works(
-    no_torch: dict[str, str], command: str, options: tuple[str, ...]
-) -> None:
-    done = bddzoo(*command.split(), "demo_semfpn_r18n_sem_seg", *options, env=no_torch)
-    assert_one_line(done, 5, "cannot import torch: not here", "pip install")
+def test_networks_need_a_torch_that_works(tmp_path: Path, command: str, body: str, said: str) -> None:
+    (tmp_path / "torch.py").write_text(body)
+    (tmp_path / "image.jpg").touch()
+    for word, value in (("MODEL", "demo_semfpn_r18n_sem_seg"), ("IMAGES", str(tmp_path))):
+        command = command.replace(word, value)
+    done = bddzoo(*command.split(), env={"PYTHONPATH": str(tmp_path)}, cwd=tmp_path)
+    assert_one_line(done, 5, "torch", said, "pip install")
 
 
 def test_a_registry_with_a_typo_fails_with_its_location(tmp_path: Path, no_torch: dict[str, str]) -> None:
