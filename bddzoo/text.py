@@ -43,6 +43,18 @@ def as_text(words: str) -> str:
     return words.encode("utf-8", "backslashreplace").decode()
 
 
+def well_encoded(text: str) -> str:
+    """A text whose UTF-8 bytes were once read in another encoding, as it was meant; any other as it is."""
+    for encoding in ("mac_roman", "cp1252"):
+        try:
+            right = text.encode(encoding).decode("utf-8")
+        except UnicodeError:
+            continue
+        if right != text:
+            return right
+    return text
+
+
 def fenced(lines: Iterable[str]) -> Iterator[bool]:
     """Whether each line of a Markdown document belongs to fenced code, the fences included."""
     fence: str | None = None

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
 
 from bddzoo.registry import structs as doc
 from bddzoo.registry.catalog import Registry
 from bddzoo.registry.model import Method, Model, Section
 from bddzoo.registry.problems import PathLike
+
+# What a column holds where an option was used.
+TICK = "✓"
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,6 @@ class ModelEntry:
     model: Model
     section: Section
     subject: Subject
-    heading: Subject
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,6 @@ class PaperEntry:
 class World:
     """Everything that rules look at."""
 
-    registry: Registry
     headings: tuple[MethodEntry, ...]
     papers: tuple[PaperEntry, ...]
 
@@ -88,6 +91,7 @@ class World:
 
 
 Found = Iterable[tuple[Subject, str]]
+Check = Callable[[Any], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,34 @@ class Rule:
     code: str
     title: str
     check: Callable[[World], Found]
+
+
+class Rules(list[Rule]):
+    """The rules of a module, in the order in which they are given."""
+
+    def add(
+        self, code: str, title: str, *, of: Literal["entries", "headings", "papers"] | None = None
+    ) -> Callable[[Check], Check]:
+        """Make a rule of a function.
+
+        Args:
+            code: Stable code.
+            title: What the rule looks for.
+            of: The function is called with each of these and gives messages; None: with the `World`, and
+                gives `Found`.
+        """
+
+        def added(check: Check) -> Check:
+            self.append(Rule(code, title, partial(_found_at, of, check) if of else check))
+            return check
+
+        return added
+
+
+def _found_at(places: str, check: Check, world: World) -> Found:
+    for place in getattr(world, places):
+        for message in check(place):
+            yield place.subject, message
 
 
 def world_of(registry: Registry) -> World:
@@ -118,7 +150,7 @@ def world_of(registry: Registry) -> World:
         )
         for name, paper in document.papers.items()
     )
-    return World(registry, tuple(headings), papers)
+    return World(tuple(headings), papers)
 
 
 def _heading(
@@ -127,9 +159,7 @@ def _heading(
     known = {**around, **spec.lint_ok}
     subject = Subject(f"{section.zoo.id} {section.task} {method.name}", at, known)
     entries = tuple(
-        ModelEntry(
-            model, section, Subject(model.id, (*at, "models", index), {**known, **row.lint_ok}), subject
-        )
+        ModelEntry(model, section, Subject(model.id, (*at, "models", index), {**known, **row.lint_ok}))
         for index, (model, row) in enumerate(zip(section.models_of(method), spec.models, strict=True))
     )
     return MethodEntry(method, section, subject, entries)

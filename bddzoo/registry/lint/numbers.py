@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import ROUND_HALF_UP, Decimal
+from functools import partial
 from itertools import pairwise
 from statistics import median
 
-from bddzoo.registry.lint.findings import Found, ModelEntry, Rule, World
+from bddzoo.registry.lint.findings import TICK, Found, ModelEntry, Rules, World
 from bddzoo.registry.model import Model
 from bddzoo.registry.query import quantity
 from bddzoo.registry.tasks import TASKS
@@ -22,14 +23,13 @@ _SIZES = "TSB"
 _LENGTH = ("Iters", "Lr schd")
 # Columns whose tick is more work at training, for a better network.
 _OPTIONS = ("Strong", "Tricks")
+Measure = Callable[[Model], Decimal | None]
+
+RULES = Rules()
 
 
-def value(model: Model, split: str, metric: str) -> Decimal | None:
-    """A reported number."""
-    return model.reported_value(metric, split)
-
-
-def gap(world: World) -> Found:
+@RULES.add("GAP01", "val minus test out of line with the section")
+def _gap(world: World) -> Found:
     """Val minus test far from what the other rows of the section have.
 
     Distance from the median in units of the scaled median absolute deviation; medians, so that the
@@ -38,7 +38,7 @@ def gap(world: World) -> Found:
     groups: dict[tuple[str, str, str], list[tuple[ModelEntry, Decimal]]] = defaultdict(list)
     for entry in world.entries:
         for metric in {r.metric for r in entry.model.reported}:
-            val, test = (value(entry.model, split, metric) for split in ("val", "test"))
+            val, test = (entry.model.reported_value(metric, split) for split in ("val", "test"))
             if val is not None and test is not None:
                 groups[entry.section.zoo.id, entry.section.task, metric].append((entry, val - test))
     for (_, _, metric), rows in groups.items():
@@ -54,51 +54,51 @@ def gap(world: World) -> Found:
                 )
 
 
-def ranks(world: World) -> Found:
-    """A deeper backbone below its shallower sibling on val but above it on test."""
+@RULES.add("GAP02", "a deeper backbone that is worse on val but not on test")
+def _ranks(world: World) -> Found:
     for metric, shallow, deep in _pairs(world, _depth, "backbone"):
         val = _less(deep, shallow, "val", metric)
         test = _less(deep, shallow, "test", metric)
         if val is True and test is False:
-            yield (
-                deep.subject,
-                f"{metric} is below {shallow.model.id} on val "
-                f"({value(deep.model, 'val', metric)} < {value(shallow.model, 'val', metric)}) "
-                f"but not on test",
-            )
+            mine, theirs = (entry.model.reported_value(metric, "val") for entry in (deep, shallow))
+            said = f"{metric} is below {shallow.model.id} on val ({mine} < {theirs}) but not on test"
+            yield deep.subject, said
 
 
-def longer_is_worse(world: World) -> Found:
-    """A longer schedule that scores lower, all else equal."""
-    for metric, short, long in _pairs(world, _length, "schedule"):
-        if _less(long, short, "val", metric):
-            yield long.subject, _compare(long, short, metric)
+@RULES.add("MON01", "a longer schedule that scores lower")
+def _longer_is_worse(world: World) -> Found:
+    return _more_is_worse(world, _length, "schedule")
 
 
-def deeper_is_worse(world: World) -> Found:
-    """A deeper backbone that scores lower, all else equal."""
-    for metric, shallow, deep in _pairs(world, _depth, "backbone"):
-        if _less(deep, shallow, "val", metric):
-            yield deep.subject, _compare(deep, shallow, metric)
+@RULES.add("MON02", "a deeper backbone that scores lower")
+def _deeper_is_worse(world: World) -> Found:
+    return _more_is_worse(world, _depth, "backbone")
 
 
-def half_is_worse(world: World) -> Found:
-    """Training in fp16 that scores lower, all else equal."""
-    for metric, full, half in _pairs(world, _fp16, "fp16"):
-        if _less(half, full, "val", metric):
-            yield half.subject, _compare(half, full, metric)
+@RULES.add("MON03", "fp16 that scores lower")
+def _half_is_worse(world: World) -> Found:
+    return _more_is_worse(world, partial(_ticked, column="FP16"), "FP16")
 
 
-def more_is_worse(world: World) -> Found:
+def _more_is_worse(world: World, measure: Measure, what: str) -> Found:
+    """Rows that score lower on val than the next smaller ones, all else equal."""
+    for metric, less, more in _pairs(world, measure, what):
+        if _less(more, less, "val", metric):
+            yield more.subject, _compare(more, less, metric)
+
+
+@RULES.add("MON04", "an option that scores lower")
+def _option_is_worse(world: World) -> Found:
     """A row with an option ticked that scores lower than the one without, all else equal."""
     for column in _OPTIONS:
-        for metric, plain, ticked in _pairs(world, lambda m, c=column: _ticked(m, c), column):
+        for metric, plain, ticked in _pairs(world, partial(_ticked, column=column), column):
             for split in ("val", "test"):
                 if _less(ticked, plain, split, metric):
                     yield ticked.subject, f"with {column}: {_compare(ticked, plain, metric, split)}"
 
 
-def equal_values(world: World) -> Found:
+@RULES.add("DUP01", "a number that equals another model's")
+def _equal_values(world: World) -> Found:
     """A number that equals another model's, as far as its printed digits go."""
     seen: dict[tuple[str | None, ...], list[tuple[ModelEntry, Decimal]]] = defaultdict(list)
     for entry in world.entries:
@@ -116,8 +116,8 @@ def equal_values(world: World) -> Found:
             seen[key].append((entry, r.value))
 
 
-def digits(world: World) -> Found:
-    """A number with fewer digits than the metric has everywhere else."""
+@RULES.add("NUM01", "a number with fewer decimals than usual")
+def _digits(world: World) -> Found:
     places: dict[str, list[int]] = defaultdict(list)
     for entry in world.entries:
         for r in entry.model.reported:
@@ -133,12 +133,11 @@ def digits(world: World) -> Found:
                 )
 
 
-def test_alone(world: World) -> Found:
-    """A number on the test split whose metric has none on val, which anybody could measure."""
-    for entry in world.entries:
-        for r in entry.model.reported:
-            if r.split == "test" and r.value is not None and value(entry.model, "val", r.metric) is None:
-                yield entry.subject, f"{r.metric}-test is {r.value}, {r.metric}-val is not given"
+@RULES.add("NUM02", "a number on the test split, and none on val", of="entries")
+def _test_alone(entry: ModelEntry) -> Iterator[str]:
+    for r in entry.model.reported:
+        if r.split == "test" and r.value is not None and entry.model.reported_value(r.metric, "val") is None:
+            yield f"{r.metric}-test is {r.value}, {r.metric}-val is not given"
 
 
 def _decimals(number: Decimal) -> int:
@@ -152,12 +151,12 @@ def _equal(a: Decimal, b: Decimal) -> bool:
 
 
 def _less(a: ModelEntry, b: ModelEntry, split: str, metric: str) -> bool | None:
-    mine, theirs = value(a.model, split, metric), value(b.model, split, metric)
+    mine, theirs = a.model.reported_value(metric, split), b.model.reported_value(metric, split)
     return None if mine is None or theirs is None else mine < theirs
 
 
 def _compare(a: ModelEntry, b: ModelEntry, metric: str, split: str = "val") -> str:
-    mine, theirs = (value(e.model, split, metric) for e in (a, b))
+    mine, theirs = (e.model.reported_value(metric, split) for e in (a, b))
     return f"{metric}-{split} {mine} is below {theirs} of {b.model.id}"
 
 
@@ -182,17 +181,12 @@ def _length(model: Model) -> Decimal | None:
     return None
 
 
-def _fp16(model: Model) -> Decimal | None:
-    return _ticked(model, "FP16")
-
-
 def _ticked(model: Model, column: str) -> Decimal | None:
-    return Decimal(model.settings[column] == "✓") if column in model.settings else None
+    return Decimal(model.settings[column] == TICK) if column in model.settings else None
 
 
-def _pairs(world: World, measure: object, what: str) -> list[tuple[str, ModelEntry, ModelEntry]]:
+def _pairs(world: World, measure: Measure, what: str) -> list[tuple[str, ModelEntry, ModelEntry]]:
     """Rows of one heading that differ in one thing: `(metric, the smaller, the next larger)`."""
-    assert callable(measure)
     found: list[tuple[str, ModelEntry, ModelEntry]] = []
     for heading in world.headings:
         groups: dict[object, list[tuple[Decimal, ModelEntry]]] = defaultdict(list)
@@ -211,20 +205,7 @@ def _pairs(world: World, measure: object, what: str) -> list[tuple[str, ModelEnt
 
 def _rest(model: Model, what: str) -> object:
     """Everything about a row that must be equal for two rows to be compared."""
-    skip = {"schedule": {*_LENGTH, "MS-train"}, "fp16": {"FP16"}}.get(what, {what})
+    skip = {*_LENGTH, "MS-train"} if what == "schedule" else {what}
     settings: Mapping[str, str] = {k: v for k, v in model.settings.items() if k not in skip}
     backbone = _family(model.backbone) if what == "backbone" else model.backbone
     return (backbone, tuple(sorted(settings.items())))
-
-
-RULES = (
-    Rule("GAP01", "val minus test out of line with the section", gap),
-    Rule("GAP02", "a deeper backbone that is worse on val but not on test", ranks),
-    Rule("MON01", "a longer schedule that scores lower", longer_is_worse),
-    Rule("MON02", "a deeper backbone that scores lower", deeper_is_worse),
-    Rule("MON03", "fp16 that scores lower", half_is_worse),
-    Rule("MON04", "an option that scores lower", more_is_worse),
-    Rule("DUP01", "a number that equals another model's", equal_values),
-    Rule("NUM01", "a number with fewer decimals than usual", digits),
-    Rule("NUM02", "a number on the test split, and none on val", test_alone),
-)

@@ -8,18 +8,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-from bddzoo.registry.lint.findings import Found, ModelEntry, PaperEntry, Rule, Subject, World
+from bddzoo.registry.lint.findings import TICK, Found, MethodEntry, ModelEntry, PaperEntry, Rules, World
 from bddzoo.registry.model import Model
+from bddzoo.text import well_encoded
 
-TICK = "✓"
 _ITERS = re.compile(r"_([0-9]+)k(?:_|$)")
 _INPUT = re.compile(r"_([0-9]+)x([0-9]+)(?:_|$)")
 _BATCH = re.compile(r"_([0-9]+)bs(?:_|$)")
 _EPOCHS = re.compile(r"_([0-9]+x)(?:_|$)")
 
+RULES = Rules()
 
-def same_url(world: World) -> Found:
-    """One URL under two models."""
+
+@RULES.add("URL01", "the same URL under two models")
+def _same_url(world: World) -> Found:
     owners: dict[str, str] = {}
     for entry in world.entries:
         for artifact in entry.model.artifacts:
@@ -28,15 +30,23 @@ def same_url(world: World) -> Found:
                     yield entry.subject, f"{url} is also a file of {owners[url]}"
 
 
-def other_kind(world: World) -> Found:
-    """A file whose link is in the folder of another kind of file."""
-    for entry in world.entries:
-        kinds = {a.kind for a in entry.model.artifacts}
-        for artifact in entry.model.artifacts:
-            for url in artifact.sources:
-                wrong = sorted((kinds - {artifact.kind}) & set(url.split("/")))
-                if wrong and artifact.kind not in url.split("/") and _own_folder(entry, artifact.kind):
-                    yield entry.subject, f"the link of {artifact.kind} lies in the folder of {wrong[0]}"
+@RULES.add("URL02", "a file named after another model", of="entries")
+def _stems(entry: ModelEntry) -> Iterator[str]:
+    for artifact in entry.model.artifacts:
+        for url in (*artifact.sources, artifact.digest_url):
+            stem = PurePosixPath(url or "").stem
+            if url and stem != entry.model.id:
+                yield f"{artifact.kind} is named {stem}"
+
+
+@RULES.add("URL03", "a link in another kind's folder", of="entries")
+def _other_kind(entry: ModelEntry) -> Iterator[str]:
+    kinds = {a.kind for a in entry.model.artifacts}
+    for artifact in entry.model.artifacts:
+        for url in artifact.sources:
+            wrong = sorted((kinds - {artifact.kind}) & set(url.split("/")))
+            if wrong and artifact.kind not in url.split("/") and _own_folder(entry, artifact.kind):
+                yield f"the link of {artifact.kind} lies in the folder of {wrong[0]}"
 
 
 def _own_folder(entry: ModelEntry, kind: str) -> bool:
@@ -45,7 +55,8 @@ def _own_folder(entry: ModelEntry, kind: str) -> bool:
     return any(a.kind == kind and kind in url.split("/") for a in siblings for url in a.sources)
 
 
-def other_protocol(world: World) -> Found:
+@RULES.add("PRO01", "a protocol other than that of the rows of the same input")
+def _other_protocol(world: World) -> Found:
     """A row that is tested differently than the section's other rows of the same input size."""
     rows: dict[tuple[str, str, str], list[ModelEntry]] = {}
     for entry in world.entries:
@@ -64,118 +75,99 @@ def other_protocol(world: World) -> Found:
                 )
 
 
-def stems(world: World) -> Found:
-    """A file that is named after another model."""
-    for entry in world.entries:
-        for artifact in entry.model.artifacts:
-            for url in (*artifact.sources, artifact.digest_url):
-                stem = PurePosixPath(url or "").stem
-                if url and stem != entry.model.id:
-                    yield entry.subject, f"{artifact.kind} is named {stem}"
+@RULES.add("COL01", "iterations: id, column and config disagree", of="entries")
+def _iterations(entry: ModelEntry) -> Iterator[str]:
+    model = entry.model
+    said = {
+        "id": _int(_ITERS.search(model.id), 1000),
+        "column": _int(re.match(r"([0-9]+)K$", model.settings.get("Iters", "")), 1000),
+        "config": model.training.iters if model.training else None,
+    }
+    yield from _disagreement("iterations", said)
 
 
-def iterations(world: World) -> Found:
-    """Id, column and config disagree on the number of iterations."""
-    for entry in world.entries:
-        model = entry.model
-        said = {
-            "id": _int(_ITERS.search(model.id), 1000),
-            "column": _int(re.match(r"([0-9]+)K$", model.settings.get("Iters", "")), 1000),
-            "config": model.training.iters if model.training else None,
-        }
-        yield from _disagreement(entry.subject, "iterations", said)
+@RULES.add("COL02", "input: id, column, config and protocol disagree", of="entries")
+def _input_size(entry: ModelEntry) -> Iterator[str]:
+    model = entry.model
+    cell = re.match(r"([0-9]+) \* ([0-9]+)$", model.settings.get("Input", ""))
+    training = model.training
+    said = {
+        "id": _pair(_INPUT.search(model.id)),
+        "column": _pair(cell),
+        "config": training.crop if training else None,
+        "protocol": model.protocol.crop if model.protocol else None,
+    }
+    yield from _disagreement("input", said)
 
 
-def input_size(world: World) -> Found:
-    """Id, column, config and protocol disagree on the input size."""
-    for entry in world.entries:
-        model = entry.model
-        cell = re.match(r"([0-9]+) \* ([0-9]+)$", model.settings.get("Input", ""))
-        training = model.training
-        said = {
-            "id": _pair(_INPUT.search(model.id)),
-            "column": _pair(cell),
-            "config": training.crop if training else None,
-            "protocol": model.protocol.crop if model.protocol else None,
-        }
-        yield from _disagreement(entry.subject, "input", said)
+@RULES.add("COL03", "fp16: id, column and config disagree", of="entries")
+def _precision(entry: ModelEntry) -> Iterator[str]:
+    model = entry.model
+    said: dict[str, object] = {"id": "_fp16_" in f"_{model.id}_"}
+    if "FP16" in model.settings:
+        said["column"] = model.settings["FP16"] == TICK
+    if model.training is not None:
+        said["config"] = model.training.fp16
+    yield from _disagreement("fp16", said)
 
 
-def precision(world: World) -> Found:
-    """Id, column and config disagree on training in mixed precision."""
-    for entry in world.entries:
-        model = entry.model
-        said: dict[str, object] = {"id": "_fp16_" in f"_{model.id}_"}
-        if "FP16" in model.settings:
-            said["column"] = model.settings["FP16"] == TICK
-        if model.training is not None:
-            said["config"] = model.training.fp16
-        yield from _disagreement(entry.subject, "fp16", said)
+@RULES.add("COL04", "batch size: id or document, column and config disagree", of="entries")
+def _batch_size(entry: ModelEntry) -> Iterator[str]:
+    model = entry.model
+    if "Lr schd" not in model.settings:
+        return
+    named = _int(_BATCH.search(model.id))
+    said: dict[str, object] = {"id": named} if named else {"document": entry.section.batch}
+    if "Batch Size" in model.settings:
+        cell = model.settings["Batch Size"]
+        said["column"] = int(cell) if cell.isdecimal() else cell
+    if model.training is not None:
+        said["config"] = model.training.batch or 16
+    yield from _disagreement("batch size", said)
 
 
-def batch_size(world: World) -> Found:
-    """Id, column, document and config disagree on the batch size, where 16 goes unmentioned."""
-    for entry in world.entries:
-        model = entry.model
-        if "Lr schd" not in model.settings:
-            continue
-        named = _int(_BATCH.search(model.id))
-        said: dict[str, object] = {"id": named} if named else {"document": entry.section.batch}
-        if "Batch Size" in model.settings:
-            cell = model.settings["Batch Size"]
-            said["column"] = int(cell) if cell.isdecimal() else cell
-        if model.training is not None:
-            said["config"] = model.training.batch or 16
-        yield from _disagreement(entry.subject, "batch size", said)
+@RULES.add("COL05", "schedule: id, column and config disagree", of="entries")
+def _schedule(entry: ModelEntry) -> Iterator[str]:
+    model = entry.model
+    if "Lr schd" not in model.settings:
+        return
+    match = _EPOCHS.search(model.id)
+    said: dict[str, object] = {"id": match[1] if match else None, "column": model.settings["Lr schd"]}
+    if model.training is not None and model.training.schedule:
+        said["config"] = model.training.schedule.rpartition("-")[2]
+    yield from _disagreement("schedule", said)
 
 
-def schedule(world: World) -> Found:
-    """Id, column and config disagree on the schedule."""
-    for entry in world.entries:
-        model = entry.model
-        if "Lr schd" not in model.settings:
-            continue
-        match = _EPOCHS.search(model.id)
-        said: dict[str, object] = {"id": match[1] if match else None, "column": model.settings["Lr schd"]}
-        if model.training is not None and model.training.schedule:
-            said["config"] = model.training.schedule.rpartition("-")[2]
-        yield from _disagreement(entry.subject, "schedule", said)
+@RULES.add("COL06", "a tick that the id does not mention, or the other way round", of="entries")
+def _ticks_in_id(entry: ModelEntry) -> Iterator[str]:
+    for column, word in (("GN", "_gn_"), ("Deform. Conv.", "_dconv_")):
+        if column in entry.model.settings:
+            ticked = entry.model.settings[column] == TICK
+            if ticked != (word in entry.model.id):
+                yield f"column {column} and id disagree"
 
 
-def ticks_in_id(world: World) -> Found:
-    """A ticked column that the id does not mention, or the other way round."""
-    for entry in world.entries:
-        for column, word in (("GN", "_gn_"), ("Deform. Conv.", "_dconv_")):
-            if column in entry.model.settings:
-                ticked = entry.model.settings[column] == TICK
-                if ticked != (word in entry.model.id):
-                    yield entry.subject, f"column {column} and id disagree"
+@RULES.add("ID01", "an id without its row's backbone", of="entries")
+def _backbone_in_id(entry: ModelEntry) -> Iterator[str]:
+    wanted = _backbone_words(entry.model)
+    if wanted and not any(word in entry.model.id.lower() for word in wanted):
+        yield f"backbone {entry.model.backbone}, but the id has no '{wanted[0]}'"
 
 
-def backbone_in_id(world: World) -> Found:
-    """An id that does not carry the backbone that its row names."""
-    for entry in world.entries:
-        wanted = _backbone_words(entry.model)
-        if wanted and not any(word in entry.model.id.lower() for word in wanted):
-            yield entry.subject, f"backbone {entry.model.backbone}, but the id has no '{wanted[0]}'"
+@RULES.add("ID02", "ids that begin with another name than their heading's", of="headings")
+def _heading_in_id(heading: MethodEntry) -> Iterator[str]:
+    slug = re.sub(r"[^a-z0-9+]", "", heading.method.name.lower())
+    first = {e.model.id.split("_")[0] for e in heading.entries if "_" in e.model.id}
+    odd = sorted(f for f in first if not (f.replace("-", "").startswith(slug) or slug.startswith(f)))
+    if odd and heading.method.paper is not None:
+        yield f"ids begin with {', '.join(odd)}"
 
 
-def heading_in_id(world: World) -> Found:
-    """Ids that begin with another name than their heading's."""
-    for heading in world.headings:
-        slug = re.sub(r"[^a-z0-9+]", "", heading.method.name.lower())
-        first = {e.model.id.split("_")[0] for e in heading.entries if "_" in e.model.id}
-        odd = sorted(f for f in first if not (f.replace("-", "").startswith(slug) or slug.startswith(f)))
-        if odd and heading.method.paper is not None:
-            yield heading.subject, f"ids begin with {', '.join(odd)}"
-
-
-def awkward_id(world: World) -> Found:
-    """Ids with characters that URLs, regular expressions and some stores treat as special."""
-    for entry in world.entries:
-        odd = sorted(set(re.findall(r"[^A-Za-z0-9._-]", entry.model.id)))
-        if odd:
-            yield entry.subject, f"the id contains {' '.join(odd)}"
+@RULES.add("ID03", "an id with awkward characters", of="entries")
+def _awkward_id(entry: ModelEntry) -> Iterator[str]:
+    odd = sorted(set(re.findall(r"[^A-Za-z0-9._-]", entry.model.id)))
+    if odd:
+        yield f"the id contains {' '.join(odd)}"
 
 
 def _backbone_words(model: Model) -> tuple[str, ...]:
@@ -198,10 +190,10 @@ def _pair(match: re.Match[str] | None) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
-def _disagreement(subject: Subject, what: str, said: Mapping[str, object]) -> Iterator[tuple[Subject, str]]:
+def _disagreement(what: str, said: Mapping[str, object]) -> Iterator[str]:
     known = {k: v for k, v in said.items() if v is not None}
     if len(set(known.values())) > 1:
-        yield subject, f"{what}: " + ", ".join(f"{k} says {_show(v)}" for k, v in known.items())
+        yield f"{what}: " + ", ".join(f"{k} says {_show(v)}" for k, v in known.items())
 
 
 def _show(value: object) -> str:
@@ -215,7 +207,8 @@ _YEAR = re.compile(r"(?:19|20)[0-9]{2}")
 _ARCHIVES = ("arxiv.org", "openaccess.thecvf.com", "doi.org", "proceedings.mlr.press", "openreview.net")
 
 
-def shared_link(world: World) -> Found:
+@RULES.add("PAP01", "a paper link that belongs to another paper")
+def _shared_link(world: World) -> Found:
     """A paper link that another title has, too; named is the one whose year fits worse."""
     groups: dict[str, list[PaperEntry]] = defaultdict(list)
     for paper in world.papers:
@@ -234,65 +227,49 @@ def _year_distance(paper: PaperEntry) -> int:
     return min((abs(2000 + int(match[1]) - y) for y in years), default=0) if match else 0
 
 
-def not_archived(world: World) -> Found:
-    """A paper on a personal site."""
-    for paper in world.papers:
-        host = urlsplit(paper.doc.url or "").hostname or ""
-        if paper.doc.url and not any(host == a or host.endswith("." + a) for a in _ARCHIVES):
-            yield paper.subject, f"the paper lies at {host}"
+@RULES.add("PAP02", "a paper on somebody's own site", of="papers")
+def _not_archived(paper: PaperEntry) -> Iterator[str]:
+    host = urlsplit(paper.doc.url or "").hostname or ""
+    if paper.doc.url and not any(host == a or host.endswith("." + a) for a in _ARCHIVES):
+        yield f"the paper lies at {host}"
 
 
-def no_paper(world: World) -> Found:
-    """A paper without title, link, venue or authors."""
-    for paper in world.papers:
-        missing = [key for key in ("url", "venue", "authors") if not getattr(paper.doc, key)]
-        if missing:
-            yield paper.subject, f"no {', '.join(missing)}"
+@RULES.add("PAP03", "a paper without link, venue or authors", of="papers")
+def _no_paper(paper: PaperEntry) -> Iterator[str]:
+    missing = [key for key in ("url", "venue", "authors") if not getattr(paper.doc, key)]
+    if missing:
+        yield f"no {', '.join(missing)}"
 
 
-def plain_http(world: World) -> Found:
-    """Links without encryption."""
-    for paper in world.papers:
-        odd = [a.split(" <")[0] for a in paper.doc.authors if "<http://" in a]
-        if odd:
-            yield paper.subject, f"plain http: {', '.join(odd)}"
+@RULES.add("PAP04", "author links without encryption", of="papers")
+def _plain_http(paper: PaperEntry) -> Iterator[str]:
+    odd = [a.split(" <")[0] for a in paper.doc.authors if "<http://" in a]
+    if odd:
+        yield f"plain http: {', '.join(odd)}"
 
 
-def unlinked_authors(world: World) -> Found:
-    """Authors without a link."""
-    for paper in world.papers:
-        odd = [a for a in paper.doc.authors if "<" not in a]
-        if odd:
-            yield paper.subject, f"no link for {', '.join(odd)}"
+@RULES.add("PAP05", "authors without a link", of="papers")
+def _unlinked_authors(paper: PaperEntry) -> Iterator[str]:
+    odd = [a for a in paper.doc.authors if "<" not in a]
+    if odd:
+        yield f"no link for {', '.join(odd)}"
 
 
-def mis_encoded(world: World) -> Found:
-    """Names whose UTF-8 bytes were once read in another encoding."""
-    for paper in world.papers:
-        for text in (paper.doc.title, *paper.doc.authors):
-            for encoding in ("mac_roman", "cp1252"):
-                try:
-                    right = text.encode(encoding).decode("utf-8")
-                except UnicodeError:
-                    continue
-                if right != text:
-                    yield paper.subject, f'"{text}" reads like a mis-encoded "{right}"'
-                    break
+@RULES.add("PAP06", "a mis-encoded name", of="papers")
+def _mis_encoded(paper: PaperEntry) -> Iterator[str]:
+    for text in (paper.doc.title, *paper.doc.authors):
+        if (right := well_encoded(text)) != text:
+            yield f'"{text}" reads like a mis-encoded "{right}"'
 
 
-def no_code(world: World) -> Found:
-    """A heading with a paper but without a code link."""
-    for heading in world.headings:
-        if (
-            heading.method.paper is not None
-            and heading.method.code is None
-            and not heading.section.zoo.synthetic
-        ):
-            yield heading.subject, "no code link"
+@RULES.add("COD01", "no code link", of="headings")
+def _no_code(heading: MethodEntry) -> Iterator[str]:
+    if heading.method.paper is not None and heading.method.code is None and not heading.section.zoo.synthetic:
+        yield "no code link"
 
 
-def code_of_an_organisation(world: World) -> Found:
-    """A code link to an organisation's page, or to a repository that another paper's heading has, too."""
+@RULES.add("COD02", "a code link that is not the method's own")
+def _code_of_an_organisation(world: World) -> Found:
     owners: dict[str, tuple[str, str]] = {}
     for heading in world.headings:
         code, paper = heading.method.code, heading.method.paper
@@ -305,28 +282,3 @@ def code_of_an_organisation(world: World) -> Found:
         title, name = owners.setdefault(code.url, (paper.title, heading.method.name))
         if title != paper.title:
             yield heading.subject, f"{code.url} is also the code of {name}"
-
-
-RULES = (
-    Rule("URL01", "the same URL under two models", same_url),
-    Rule("URL02", "a file named after another model", stems),
-    Rule("URL03", "a link in another kind's folder", other_kind),
-    Rule("PRO01", "a protocol other than that of the rows of the same input", other_protocol),
-    Rule("COL01", "iterations: id, column and config disagree", iterations),
-    Rule("COL02", "input: id, column, config and protocol disagree", input_size),
-    Rule("COL03", "fp16: id, column and config disagree", precision),
-    Rule("COL04", "batch size: id or document, column and config disagree", batch_size),
-    Rule("COL05", "schedule: id, column and config disagree", schedule),
-    Rule("COL06", "a tick that the id does not mention, or the other way round", ticks_in_id),
-    Rule("ID01", "an id without its row's backbone", backbone_in_id),
-    Rule("ID02", "ids that begin with another name than their heading's", heading_in_id),
-    Rule("ID03", "an id with awkward characters", awkward_id),
-    Rule("PAP01", "a paper link that belongs to another paper", shared_link),
-    Rule("PAP02", "a paper on somebody's own site", not_archived),
-    Rule("PAP03", "a paper without link, venue or authors", no_paper),
-    Rule("PAP04", "author links without encryption", plain_http),
-    Rule("PAP05", "authors without a link", unlinked_authors),
-    Rule("PAP06", "a mis-encoded name", mis_encoded),
-    Rule("COD01", "no code link", no_code),
-    Rule("COD02", "a code link that is not the method's own", code_of_an_organisation),
-)

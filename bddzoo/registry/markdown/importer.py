@@ -25,7 +25,7 @@ from bddzoo.registry.markdown.parse import (
 )
 from bddzoo.registry.model import Column, TableStyle
 from bddzoo.registry.tasks import COLUMNS, COUNTS
-from bddzoo.text import printable
+from bddzoo.text import printable, well_encoded
 
 _BACKBONES = ("backbone", "base network", "detector")
 _LINK_KINDS = {
@@ -63,7 +63,7 @@ def import_markdown(text: str, name: str) -> Document:
     warnings: list[str] = []
     headings = tuple(_heading(b, columns, name) for b in found)
     for block, heading in zip(found, headings, strict=True):
-        warnings += _mojibake(heading, f"{name}:{block.table.line if block.table else 1}")
+        warnings += _mis_encoded(heading, f"{name}:{block.table.line if block.table else 1}")
         warnings += _reprinted(block, heading, name)
     layout = "list" if all(b.caption is not None for b in found) else "headings"
     seen = Counter(row.id for heading in headings for row in heading.rows)
@@ -132,21 +132,12 @@ def _split(title: str) -> tuple[str | None, str]:
     return None, title
 
 
-def _mojibake(heading: Heading, where: str) -> list[str]:
-    """Names whose UTF-8 bytes were once read in another encoding."""
-    found = []
-    for person in heading.authors:
-        for encoding in ("mac_roman", "cp1252"):
-            try:
-                right = person.name.encode(encoding).decode("utf-8")
-            except UnicodeError:
-                continue
-            if right != person.name:
-                found.append(
-                    f'{where}: heading {heading.name}: "{person.name}" reads like a mis-encoded "{right}"'
-                )
-                break
-    return found
+def _mis_encoded(heading: Heading, where: str) -> list[str]:
+    return [
+        f'{where}: heading {heading.name}: "{person.name}" reads like a mis-encoded "{right}"'
+        for person in heading.authors
+        if (right := well_encoded(person.name)) != person.name
+    ]
 
 
 def _reprinted(block: Block, heading: Heading, name: str) -> list[str]:
