@@ -80,15 +80,19 @@ class Checker:
         if problem:
             self.note(at, problem)
 
-    def number(self, at: PathLike, metric: str, value: int | Decimal | None) -> None:
-        """Note a reported number that is not what its metric is: a percentage, or a count."""
-        if value is None:
-            return
-        if metric in COUNTS:
-            if not (isinstance(value, int) and value >= 0):
-                self.note(at, f"expected a whole number from 0, got {value}")
-        elif not (Decimal(value).is_finite() and 0 <= value <= 100):
-            self.note(at, f"expected a number between 0 and 100, got {value}")
+    def known(self, at: PathLike, what: str, name: str | None, pool: Iterable[str]) -> None:
+        """Note a name, if there is one, that is not in its pool."""
+        if name is not None and name not in pool:
+            self.note(at, unknown(what, name, pool))
+
+    def number(self, at: PathLike, value: Any) -> None:
+        """Note a reported number that is not what its metric, the last step, is: a percentage, or a count."""
+        number = isinstance(value, int | Decimal) and not isinstance(value, bool)
+        count = at[-1] in COUNTS
+        good = number and value >= 0 and (isinstance(value, int) if count else value <= 100)
+        if value is not None and not good:
+            expected = "a whole number from 0" if count else "a number between 0 and 100"
+            self.note(at, f"expected {expected}, got {show(value)}")
 
 
 class RegistryError(UsageError):
@@ -161,22 +165,16 @@ def explain(data: Any) -> list[Problem]:
     return walker.problems
 
 
-class _Walker:
-    def __init__(self) -> None:
-        self.problems: list[Problem] = []
-        self.model: tuple[str, int] | None = None
-
-    def note(self, path: PathLike, message: str) -> None:
-        if len(self.problems) >= MAX_PROBLEMS:
-            return
-        model, depth = self.model if self.model else (None, 0)
-        self.problems.append(Problem(path, message, model, dotted(path[depth:])))
+class _Walker(Checker):
+    def note(self, at: PathLike, message: str) -> None:
+        if len(self.problems) < MAX_PROBLEMS:
+            super().note(at, message)
 
     def check(self, value: Any, kind: Any, path: PathLike) -> None:
         """Note what is wrong with a value, as deep down as possible."""
         origin = typing.get_origin(kind)
         if kind == Printed:
-            self._percent(value, path)
+            self.number(path, value)
         elif isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             self._struct(value, kind, path)
         elif origin is dict and isinstance(value, dict):
@@ -207,9 +205,9 @@ class _Walker:
         if not isinstance(value, dict):
             self.note(path, f"expected a mapping, got {show(value)}")
             return
-        outer = self.model
+        outer = self._owner
         if kind.__name__ == "ModelDoc" and isinstance(value.get("id"), str):
-            self.model = (value["id"], len(path))
+            self._owner = (value["id"], len(path))
         hints, fields = _hints(kind), _fields(kind)
         for key, item in value.items():
             if key not in fields:
@@ -219,7 +217,7 @@ class _Walker:
         for name, field in fields.items():
             if field.required and name not in value:
                 self.note(path, f'needs "{name}"')
-        self.model = outer
+        self._owner = outer
 
     def _key(self, key: str, kind: Any, path: PathLike) -> None:
         try:
@@ -230,14 +228,6 @@ class _Walker:
                 self.note((*path, key), f"unknown key, expected {_one_of(choices)}")
             else:
                 self.note((*path, key), _message(error, kind, key))
-
-    def _percent(self, value: Any, path: PathLike) -> None:
-        number = isinstance(value, int | Decimal) and not isinstance(value, bool)
-        count = path[-1] in COUNTS
-        good = number and value >= 0 and (isinstance(value, int) if count else value <= 100)
-        if value is not None and not good:
-            expected = "a whole number from 0" if count else "a number between 0 and 100"
-            self.note(path, f"expected {expected}, got {show(value)}")
 
     def _convert(self, value: Any, kind: Any, path: PathLike) -> None:
         try:

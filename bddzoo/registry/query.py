@@ -13,6 +13,8 @@ from bddzoo.registry.model import Model
 from bddzoo.registry.tasks import TASKS
 
 Value = str | int | Decimal | None
+# What a column holds where a model has no value.
+NOTHING = (None, "", "-")
 
 _OPERATORS: dict[str, Callable[[Decimal, Decimal], bool]] = {
     ">=": operator.ge,
@@ -28,25 +30,30 @@ _QUANTITY = re.compile(r"^([-+]?[0-9]+(?:\.[0-9]+)?)\s*([kKmMgGwW]?)$")
 # 4W is how one zoo writes 40 000.
 _SUFFIX = {"": 1, "k": 1_000, "w": 10_000, "m": 1_000_000, "g": 1_000_000_000}
 
-PLAIN = (
-    *(
-        "id",
-        "zoo",
-        "task",
-        "method",
-        "paper",
-        "backbone",
-        "params",
-        "entries",
-        "gflops",
-        "engine",
-        "protocol",
-        "dataset",
+_COLUMNS: dict[str, Callable[[Model], Value]] = {
+    "id": lambda m: m.id,
+    "zoo": lambda m: m.zoo.id,
+    "task": lambda m: m.task,
+    "method": lambda m: m.method.name,
+    "paper": lambda m: m.paper_id,
+    "backbone": lambda m: m.backbone,
+    "params": lambda m: m.network.params if m.network else None,
+    "entries": lambda m: m.network.entries if m.network else None,
+    "gflops": lambda m: (
+        Decimal(str(m.network.gflops)) if m.network and m.network.gflops is not None else None
     ),
-    *("fills", "not-buildable"),
+    "engine": lambda m: m.network.engine if m.network else None,
+    "protocol": lambda m: m.protocol.id if m.protocol else None,
+    "dataset": lambda m: m.protocol.dataset if m.protocol else None,
+    "fills": lambda m: m.fills.model if m.fills else None,
+    "not-buildable": lambda m: m.not_buildable.reason if m.not_buildable else None,
     # As `list` prints them: the id again, the task's main metric, and its values.
-    *("model", "metric", "val", "test"),
-)
+    "model": lambda m: m.id,
+    "metric": lambda m: TASKS[m.task].metric,
+    "val": lambda m: m.reported_value(TASKS[m.task].metric, "val"),
+    "test": lambda m: m.reported_value(TASKS[m.task].metric, "test"),
+}
+PLAIN = tuple(_COLUMNS)
 
 
 def matches(pattern: str, text: str) -> bool:
@@ -66,8 +73,8 @@ def column(model: Model, name: str) -> Value:
             name of a column such as `Mask AP-val`, or a setting such as `Iters`. Case is ignored.
     """
     key = name.lower()
-    if key in PLAIN:
-        return _plain(model, key)
+    if key in _COLUMNS:
+        return _COLUMNS[key](model)
     for entry in model.reported:
         if key in (f"{entry.metric}-{entry.split}".lower(), entry.column.lower()):
             return entry.value
@@ -75,31 +82,6 @@ def column(model: Model, name: str) -> Value:
         if title.lower() == key:
             return text
     return None
-
-
-def _plain(model: Model, key: str) -> Value:
-    network, protocol = model.network, model.protocol
-    values: dict[str, Value] = {
-        "id": model.id,
-        "zoo": model.zoo.id,
-        "task": model.task,
-        "method": model.method.name,
-        "paper": model.paper_id,
-        "backbone": model.backbone,
-        "params": network.params if network else None,
-        "entries": network.entries if network else None,
-        "gflops": Decimal(str(network.gflops)) if network and network.gflops is not None else None,
-        "engine": network.engine if network else None,
-        "protocol": protocol.id if protocol else None,
-        "dataset": protocol.dataset if protocol else None,
-        "fills": model.fills.model if model.fills else None,
-        "not-buildable": model.not_buildable.reason if model.not_buildable else None,
-        "model": model.id,
-        "metric": TASKS[model.task].metric,
-    }
-    if key in ("val", "test"):
-        return model.reported_value(TASKS[model.task].metric, key)
-    return values[key]
 
 
 def column_names(models: Iterable[Model]) -> list[str]:
@@ -171,7 +153,7 @@ def _condition(name: str, symbol: str, wanted: str) -> Callable[[Model], bool]:
 
     def holds(model: Model) -> bool:
         value = column(model, name)
-        if value is None or value in ("", "-"):
+        if value in NOTHING:
             return symbol == "!="
         if number is not None:
             mine = quantity(value)
@@ -186,12 +168,11 @@ def _condition(name: str, symbol: str, wanted: str) -> Callable[[Model], bool]:
 
 def sort_models(models: Iterable[Model], name: str, reverse: bool = False) -> list[Model]:
     """Models by a column, numbers as numbers; those without a value come last either way."""
-    rows = list(models)
-    with_value = [m for m in rows if column(m, name) not in (None, "", "-")]
-    without = [m for m in rows if column(m, name) in (None, "", "-")]
-    numbers = [quantity(column(m, name)) for m in with_value]
-    if all(n is not None for n in numbers):
-        with_value.sort(key=lambda m: quantity(column(m, name)) or Decimal(0), reverse=reverse)
+    rows = [(model, column(model, name)) for model in models]
+    without = [model for model, value in rows if value in NOTHING]
+    known = [(model, value) for model, value in rows if value not in NOTHING]
+    if all(quantity(value) is not None for _, value in known):
+        known.sort(key=lambda row: quantity(row[1]) or Decimal(0), reverse=reverse)
     else:
-        with_value.sort(key=lambda m: str(column(m, name)).lower(), reverse=reverse)
-    return with_value + without
+        known.sort(key=lambda row: str(row[1]).lower(), reverse=reverse)
+    return [model for model, _ in known] + without

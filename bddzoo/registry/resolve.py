@@ -168,9 +168,8 @@ class Resolver(Checker):
                 with self.of(row, at):
                     self.note((*at, "former_ids"), f'"{name}" is the id of a model')
         for path, name, row in self.mentioned:
-            if name not in self.ids:
-                with self.of(row, self.ids[row]):
-                    self.note(path, unknown("model", name, self.ids))
+            with self.of(row, self.ids[row]):
+                self.known(path, "model", name, self.ids)
         return tuple(zoos), tuple(sections)
 
     # -- pools -------------------------------------------------------------------------------------
@@ -196,8 +195,7 @@ class Resolver(Checker):
         self.url((*at, "page"), spec.page)
         self.url((*at, "server"), spec.server)
         document = build_document(self, at, spec)
-        if spec.protocol is not None and spec.protocol not in self.protocols:
-            self.note((*at, "protocol"), unknown("protocol", spec.protocol, self.protocols))
+        self.known((*at, "protocol"), "protocol", spec.protocol, self.protocols)
         columns = {name: build_column(name, c) for name, c in spec.columns.items()}
         styles = {name: build_style(self, at, name, spec, columns) for name in spec.tables}
         for kind, template in spec.artifacts.items():
@@ -210,8 +208,8 @@ class Resolver(Checker):
             here: PathLike = (*at, "methods", index)
             method = self._method(here, entry)
             methods.append(method)
-            if styles and entry.table not in styles:
-                self.note((*here, "table"), unknown("table style", entry.table, styles))
+            if styles:
+                self.known((*here, "table"), "table style", entry.table, styles)
             for number, row in enumerate(entry.models):
                 path: PathLike = (*here, "models", number)
                 with self.of(row.id, path):
@@ -231,11 +229,9 @@ class Resolver(Checker):
 
     def _method(self, at: PathLike, entry: doc.MethodDoc) -> Method:
         self.url((*at, "code"), entry.code)
-        paper = self.doc.papers.get(entry.paper) if entry.paper is not None else None
-        if entry.paper is not None and paper is None:
-            self.note((*at, "paper"), unknown("paper", entry.paper, self.doc.papers))
-        if entry.protocol is not None and entry.protocol not in self.protocols:
-            self.note((*at, "protocol"), unknown("protocol", entry.protocol, self.protocols))
+        paper = self.doc.papers.get(entry.paper or "")
+        self.known((*at, "paper"), "paper", entry.paper, self.doc.papers)
+        self.known((*at, "protocol"), "protocol", entry.protocol, self.protocols)
         notes = entry.notes + ((paper.note,) if paper and paper.note else ())
         own = {
             "paper": Link(paper.title, paper.url) if paper else None,
@@ -268,10 +264,8 @@ class Resolver(Checker):
             self.note((*at, "id"), "another model has the same id")
         self.ids[row.id] = at
         protocol = row.protocol or heading.protocol or section.protocol
-        if row.protocol is not None and row.protocol not in self.protocols:
-            self.note((*at, "protocol"), unknown("protocol", row.protocol, self.protocols))
-        if row.paper is not None and row.paper not in self.doc.papers:
-            self.note((*at, "paper"), unknown("paper", row.paper, self.doc.papers))
+        self.known((*at, "protocol"), "protocol", row.protocol, self.protocols)
+        self.known((*at, "paper"), "paper", row.paper, self.doc.papers)
         paper_id = row.paper or method.paper_id
         found = self.doc.papers.get(paper_id or "")
         authors = self.authors.get(paper_id or "", ())
@@ -322,10 +316,7 @@ class Resolver(Checker):
         return settings
 
     def _reported(self, at: PathLike, row: doc.ModelDoc, style: TableStyle | None) -> tuple[Reported, ...]:
-        for split, numbers in row.reported.items():
-            for metric, value in numbers.items():
-                path: PathLike = (*at, "reported", split, metric)
-                self.number(path, metric, value)
+        self._numbers((*at, "reported"), row.reported)
         if style is None:
             return numbers_of(row.reported)
         given: dict[tuple[str, str], int | Decimal | None]
@@ -340,7 +331,7 @@ class Resolver(Checker):
         for part, values in row.reported.items():
             for name in values:
                 if (part, name) not in known:
-                    path = (*at, "reported", part, name)
+                    path: PathLike = (*at, "reported", part, name)
                     self.note(path, f"the table has no column for {name} on {part}")
         return tuple(found)
 
@@ -349,8 +340,7 @@ class Resolver(Checker):
         if spec is None:
             return None
         schedule = self.doc.schedules.get(spec.schedule or "")
-        if spec.schedule is not None and schedule is None:
-            self.note((*at, "training", "schedule"), unknown("schedule", spec.schedule, self.doc.schedules))
+        self.known((*at, "training", "schedule"), "schedule", spec.schedule, self.doc.schedules)
         return Training(**shared(spec, Training), optimizer=plain(schedule) if schedule else {})
 
     def _fills(self, at: PathLike, row: doc.ModelDoc) -> Fills | None:
@@ -373,8 +363,7 @@ class Resolver(Checker):
         if code is None:
             return None
         here: PathLike = (*at, "not_buildable")
-        if code not in REASONS:
-            self.note(here, unknown("reason", code, REASONS))
+        self.known(here, "reason", code, REASONS)
         if row.network is not None and row.not_buildable is not None:
             self.note(here, "a row with a network can be built")
         return NotBuildable(code, REASONS.get(code, ""))
@@ -386,12 +375,14 @@ class Resolver(Checker):
             self.url((*here, key), getattr(spec, key))
         if spec.model is not None:
             self.mentioned.append(((*here, "model"), spec.model, row.id))
-        if spec.protocol is not None and spec.protocol not in self.protocols:
-            self.note((*here, "protocol"), unknown("protocol", spec.protocol, self.protocols))
-        for split, numbers in spec.reported.items():
-            for metric, value in numbers.items():
-                self.number((*here, "reported", split, metric), metric, value)
+        self.known((*here, "protocol"), "protocol", spec.protocol, self.protocols)
+        self._numbers((*here, "reported"), spec.reported)
         return Elsewhere(**{**shared(spec, Elsewhere), "reported": numbers_of(spec.reported)})
+
+    def _numbers(self, at: PathLike, reported: Mapping[Any, Mapping[Any, Any]]) -> None:
+        for split, numbers in reported.items():
+            for metric, value in numbers.items():
+                self.number((*at, split, metric), value)
 
 
 def numbers_of(reported: Mapping[Any, Mapping[Any, int | Decimal | None]]) -> tuple[Reported, ...]:
