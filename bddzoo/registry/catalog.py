@@ -21,7 +21,7 @@ from bddzoo.errors import MissingError
 from bddzoo.files import user_folder, write_whole
 from bddzoo.registry.model import Model, Protocol, Section, Zoo
 from bddzoo.registry.problems import RegistryError
-from bddzoo.registry.reader import parse, read_text
+from bddzoo.registry.reader import PathLike, parse, read_text
 from bddzoo.registry.resolve import Resolver, plain
 from bddzoo.registry.structs import RegistryDoc
 
@@ -211,8 +211,8 @@ def _plain(struct: Any) -> Any:
     return type(struct)(**{name: plain(getattr(struct, name)) for name in struct.__struct_fields__})
 
 
-def _lines(text: str, name: str) -> dict[tuple[str | int, ...], int]:
-    lines: dict[tuple[str | int, ...], int] = {}
+def _lines(text: str, name: str) -> dict[PathLike, int]:
+    lines: dict[PathLike, int] = {}
     parse(text, name, lines)
     return lines
 

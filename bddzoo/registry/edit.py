@@ -19,8 +19,7 @@ from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry import structs as doc
 from bddzoo.registry.catalog import load_text
 from bddzoo.registry.model import Model
-from bddzoo.registry.problems import PathLike
-from bddzoo.registry.reader import parse
+from bddzoo.registry.reader import PathLike, parse
 from bddzoo.text import printable
 
 WIDTH = 112
@@ -44,15 +43,12 @@ def scalar(value: Any, *, flow: bool = False) -> str:
     if isinstance(value, float):
         return repr(value)
     text = str(value)
-    if _READS_ELSE.match(text) or not text:
-        return json.dumps(text) if _control(text) else "'" + text.replace("'", "''") + "'"
-    if _PLAIN.match(text) or (not flow and _URL.match(text)) or (not flow and _safe_block(text)):
+    plain = _PLAIN.match(text) or (not flow and (_URL.match(text) or _safe_block(text)))
+    if plain and not _READS_ELSE.match(text):
         return text
-    return json.dumps(text) if _control(text) else "'" + text.replace("'", "''") + "'"
-
-
-def _control(text: str) -> bool:
-    return printable(text) != text or "\ufeff" in text
+    if printable(text) != text or "\ufeff" in text:
+        return json.dumps(text)
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _safe_block(text: str) -> bool:
@@ -369,20 +365,36 @@ def slice_registry(text: str, models: Collection[str]) -> str:
     root = yaml.compose(text, Loader=loader)
     if not isinstance(root, yaml.MappingNode):
         raise UsageError("the registry is not a mapping", hint="see 'bddzoo registry lint'")
-    kept = _with_mentioned(root, models)
-    for zoos in _values(root, "zoos"):
-        for zoo in zoos.value:
-            for tasks in _values(zoo, "tasks"):
-                for _, section in tasks.value:
-                    for methods in _values(section, "methods"):
-                        for rows in _rows(methods):
-                            rows.value = [row for row in rows.value if _id(row) in kept]
-                        methods.value = [
-                            m for m in methods.value if any(v.value for v in _values(m, "models"))
-                        ]
-                tasks.value = [(k, s) for k, s in tasks.value if any(v.value for v in _values(s, "methods"))]
-        zoos.value = [z for z in zoos.value if any(v.value for v in _values(z, "tasks"))]
+    _keep(root, _LEVELS, _with_mentioned(root, models))
     return str(yaml.serialize(root, Dumper=yaml.SafeDumper, allow_unicode=True, width=110))
+
+
+# From the document to its rows: keys of lists, `tasks` of a mapping.
+_LEVELS = ("zoos", "tasks", "methods", "models")
+
+
+def _keep(node: Any, levels: Sequence[str], kept: Collection[str]) -> bool:
+    """Leave only the rows of those ids below a node, and nothing that is empty then; whether any is left."""
+    if not levels:
+        return _id(node) in kept
+    for many in _values(node, levels[0]):
+        many.value = [item for item in many.value if _keep(_node(item), levels[1:], kept)]
+        return bool(many.value)
+    return False
+
+
+def _rows(node: Any, levels: Sequence[str] = _LEVELS) -> Iterator[Any]:
+    """All rows below a node."""
+    if not levels:
+        yield node
+    for many in _values(node, levels[0]) if levels else ():
+        for item in many.value:
+            yield from _rows(_node(item), levels[1:])
+
+
+def _node(item: Any) -> Any:
+    """An item of a list, or the value of one of a mapping, which holds pairs."""
+    return item[1] if isinstance(item, tuple) else item
 
 
 def licence_notes(models: Iterable[Model]) -> str:
@@ -400,14 +412,7 @@ def licence_notes(models: Iterable[Model]) -> str:
 
 def _with_mentioned(root: object, models: Collection[str]) -> set[str]:
     """The ids with those of all rows that their rows name (`fills`, `elsewhere`), and these theirs."""
-    named: dict[str, set[str]] = {}
-    for zoos in _values(root, "zoos"):
-        for zoo in zoos.value:
-            for tasks in _values(zoo, "tasks"):
-                for _, section in tasks.value:
-                    for methods in _values(section, "methods"):
-                        for rows in _rows(methods):
-                            named.update({_id(row): set(_named_by(row)) for row in rows.value})
+    named = {_id(row): set(_named_by(row)) for row in _rows(root)}
     kept, fresh = set(models), set(models)
     while fresh:
         fresh = {name for row in fresh for name in named.get(row, ())} - kept
@@ -420,11 +425,6 @@ def _named_by(row: object) -> Iterator[str]:
     others = [*_values(row, "fills"), *(item for many in _values(row, "elsewhere") for item in many.value)]
     for other in others:
         yield from (node.value for node in _values(other, "model"))
-
-
-def _rows(methods: Any) -> list[Any]:
-    """The lists of models of a list of methods."""
-    return [rows for method in methods.value for rows in _values(method, "models")]
 
 
 def _values(node: object, key: str) -> list[Any]:

@@ -10,7 +10,8 @@ import msgspec
 
 from bddzoo.registry import structs as doc
 from bddzoo.registry.model import Artifact, ArtifactKind, Digest, DigestOrigin, Network, Protocol, Zoo
-from bddzoo.registry.problems import Checker, PathLike, unknown
+from bddzoo.registry.problems import Checker, unknown
+from bddzoo.registry.reader import PathLike
 
 KINDS: tuple[ArtifactKind, ...] = (
     "weights",

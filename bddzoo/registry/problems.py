@@ -20,13 +20,12 @@ from typing import Any
 import msgspec
 
 from bddzoo.errors import UsageError
+from bddzoo.registry.reader import PathLike
 from bddzoo.registry.structs import IDENT, IDENT_WORDS, Printed, RegistryDoc, url_problem
 from bddzoo.registry.tasks import COUNTS
 
 MAX_SHOWN = 20
 _IDENT = re.compile(IDENT)
-
-PathLike = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ _WORDS: dict[str, Any] = {
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
 }  # fmt: skip
 
-Path_ = tuple[str | int, ...]
+PathLike = tuple[str | int, ...]
+"""Keys and indices from a document's root."""
 
 
 class YamlError(UsageError):
@@ -64,7 +65,7 @@ def read_text(path: Path) -> str:
         ) from None
 
 
-def parse(text: str, name: str, lines: dict[Path_, int] | None = None) -> Any:
+def parse(text: str, name: str, lines: dict[PathLike, int] | None = None) -> Any:
     """The document as plain dict, list, str, int, Decimal, bool and None.
 
     Args:
@@ -121,7 +122,7 @@ def _unwanted(name: str, event: Any) -> YamlError:
     return YamlError(name, line, f"{what} is not allowed here", hint="refer to a part by its name instead")
 
 
-def _build(text: str, name: str, lines: dict[Path_, int] | None) -> Any:
+def _build(text: str, name: str, lines: dict[PathLike, int] | None) -> Any:
     import yaml
 
     parser: Any = yaml.CSafeLoader(text) if yaml.__with_libyaml__ else yaml.SafeLoader(text)

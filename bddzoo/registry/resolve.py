@@ -37,7 +37,8 @@ from bddzoo.registry.model import (
     Zoo,
 )
 from bddzoo.registry.parts import build_artifacts, build_document, build_network, parse_digest
-from bddzoo.registry.problems import Checker, PathLike, did_you_mean, unknown
+from bddzoo.registry.problems import Checker, did_you_mean, unknown
+from bddzoo.registry.reader import PathLike
 from bddzoo.registry.tasks import Task
 
 

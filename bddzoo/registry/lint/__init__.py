@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from bddzoo.registry.catalog import Registry
 from bddzoo.registry.lint import entries, numbers, rows
 from bddzoo.registry.lint.findings import Finding, Rule, Subject, acknowledgements, world_of
-from bddzoo.registry.problems import PathLike, did_you_mean, line_of
-from bddzoo.registry.reader import parse, read_text
+from bddzoo.registry.problems import did_you_mean, line_of
+from bddzoo.registry.reader import PathLike, parse, read_text
 from bddzoo.text import printable
 
 STALE = "ACK01"

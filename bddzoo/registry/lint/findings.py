@@ -10,7 +10,7 @@ from typing import Any, Literal
 from bddzoo.registry import structs as doc
 from bddzoo.registry.catalog import Registry
 from bddzoo.registry.model import Method, Model, Section
-from bddzoo.registry.problems import PathLike
+from bddzoo.registry.reader import PathLike
 
 # What a column holds where an option was used.
 TICK = "✓"
