@@ -95,7 +95,7 @@ def walk(folder: Path, suffixes: Iterable[str]) -> list[Path]:
 
 
 def files_by_stem(
-    folder: Path, suffixes: Iterable[str], key: Callable[[Path], str | None] = lambda path: path.stem
+    folder: Path, suffixes: Iterable[str], key: Callable[[Path], str | None]
 ) -> dict[str, Path]:
     """Files below a folder by what frames are matched by, in its order; hidden files are passed over.
 
@@ -165,6 +165,89 @@ def pair(
         tuple(s for s in images if s not in found) if labels is not None else (),
         tuple(s for s in found if s not in images),
     )
+
+
+class DataFolder:
+    """The folder of a data set.
+
+    Args:
+        root: The folder.
+        wanted: What the user should give, for messages.
+        images: What its images are, for messages.
+
+    Raises:
+        MissingError: There is no such folder.
+    """
+
+    def __init__(self, root: Path, wanted: str, images: str) -> None:
+        self.root, self._images = Path(root), images
+        if not self.root.is_dir():
+            what = "is not a folder" if self.root.exists() else "does not exist"
+            raise MissingError(f"data root {self.root} {what}", hint=wanted)
+
+    def image_folder(self, task: str, split: str) -> Path:
+        """Folder of the images of a split, whether it is there or not."""
+        raise NotImplementedError
+
+    def labels(self, task: str, split: str) -> Path:
+        """Folder of the labels of a split, or their one file; whether it is there or not."""
+        raise NotImplementedError
+
+    def listing(self, task: str, split: str, *, attributes: bool = True) -> Listing:
+        """Everything that a task and split hold, mismatched names included.
+
+        Args:
+            task: A task whose labels the data set has.
+            split: `train`, `val` or `test`, which needs no labels.
+            attributes: Read the frame attributes, where the data set has them.
+
+        Raises:
+            MissingError: A folder is missing or empty, or no image has a label; the folder and
+                what is expected in it are named.
+        """
+        image_folder, label_place = self.image_folder(task, split), self.labels(task, split)
+        images = self._files(image_folder, LISTED_SUFFIXES, self._images)
+        found = None
+        if split != "test" or label_place.exists():
+            found = self._labels(task, label_place)
+            need_pairs(images, found, image_folder, label_place)
+        return pair(images, found, self._attributes(task, split, images) if attributes else {})
+
+    def _labels(self, task: str, place: Path) -> dict[str, Path]:
+        """Label files by stem."""
+        raise NotImplementedError
+
+    def _attributes(self, task: str, split: str, stems: Iterable[str]) -> Mapping[str, Mapping[str, str]]:
+        """Attributes of the frames by stem."""
+        return {}
+
+    def _missing(self, place: Path, kind: str, expected: str) -> MissingError:
+        return MissingError(
+            f"data root {self.root} has no {kind}{place.relative_to(self.root)} (expected: {expected})",
+            hint=self._root_hint(place),
+        )
+
+    def _root_hint(self, place: Path) -> str:
+        """What may be wrong with the folder that was given, where something in it is missing."""
+        raise NotImplementedError
+
+    def _files(self, folder: Path, suffixes: Iterable[str], expected: str, tail: str = "") -> dict[str, Path]:
+        """Files below a folder by stem, ordered by stem; hidden files are passed over.
+
+        Args:
+            folder: Where to look.
+            suffixes: Of the files.
+            expected: What they are, for messages.
+            tail: What the stems of their kind end with.
+        """
+        if not folder.is_dir():
+            raise self._missing(folder, "folder ", expected)
+        files = files_by_stem(
+            folder, suffixes, lambda p: frame_stem(p.stem) if p.stem.endswith(tail) else None
+        )
+        if not files:
+            raise MissingError(f"{folder} holds none of what is expected there: {expected}")
+        return files
 
 
 def frame_stem(stem: str) -> str:

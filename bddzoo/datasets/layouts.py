@@ -21,17 +21,7 @@ from typing import TYPE_CHECKING
 
 from bddzoo.datasets.attributes import read_attribute_files, read_attributes
 from bddzoo.datasets.classes import BDD_LAYOUT, BITMASK_TASKS
-from bddzoo.datasets.images import (
-    IMAGE_SUFFIXES,
-    LISTED_SUFFIXES,
-    SPLITS,
-    Listing,
-    files_by_stem,
-    frame_stem,
-    need_pairs,
-    pair,
-    walk,
-)
+from bddzoo.datasets.images import IMAGE_SUFFIXES, LISTED_SUFFIXES, SPLITS, DataFolder, frame_stem, walk
 from bddzoo.datasets.mini import read_marker
 from bddzoo.datasets.openseg import DATA_SETS, NESTED, DataSet, OpensegLayout, data_set
 from bddzoo.errors import MissingError, UsageError
@@ -74,7 +64,7 @@ OFFICIAL_COUNTS = {
 """Images of a task and split in the published data set."""
 
 
-class BddLayout:
+class BddLayout(DataFolder):
     """A BDD100K folder.
 
     Args:
@@ -85,14 +75,12 @@ class BddLayout:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = Path(root)
-        if not self.root.is_dir():
-            what = "is not a folder" if self.root.exists() else "does not exist"
-            raise MissingError(
-                f"data root {self.root} {what}",
-                hint="give the BDD100K folder that holds images/ and labels/, or make a small one with "
-                "'bddzoo data mini'",
-            )
+        super().__init__(
+            root,
+            "give the BDD100K folder that holds images/ and labels/, or make a small one with "
+            "'bddzoo data mini'",
+            "the images, *.jpg",
+        )
 
     def _is_old(self, task: str) -> bool:
         """Whether it is the folder of 2018: seg/images and seg/labels, with `_train_id` behind the names."""
@@ -106,71 +94,27 @@ class BddLayout:
         return small if small.is_dir() and not folder.parent.is_dir() else folder
 
     def labels(self, task: str, split: str) -> Path:
-        """Folder of the labels of a split, or their one file; whether it is there or not."""
         files = [self.root / name.format(split=split) for name in _LABEL_FILES.get(task, ())]
         if files:
             return next((file for file in files if file.is_file()), files[-1])
         return self.root / ("seg/labels" if self._is_old(task) else _known(_LABELS, task)) / split
 
-    def listing(self, task: str, split: str, *, labels: bool = True, attributes: bool = True) -> Listing:
-        """Everything that a task and split hold, mismatched names included.
-
-        Args:
-            task: `sem_seg`, `ins_seg`, `drivable`, `det`, `pan_seg` or `tagging`.
-            split: `train`, `val` or `test`.
-            labels: Require and match labels; `test` has none in the published data set.
-            attributes: Read the frame attributes.
-
-        Raises:
-            MissingError: A folder is missing or empty, or no image has a label; the folder and
-                what is expected in it are named.
-        """
-        images = self._files(self.image_folder(task, split), LISTED_SUFFIXES, "the images, *.jpg")
-        found: dict[str, Path] = {}
-        if task in _LABEL_FILES:
-            return self._in_one_file(task, split, images, labels=labels, attributes=attributes)
-        wanted = labels and (split != "test" or self.labels(task, split).is_dir())
-        if wanted:
+    def _labels(self, task: str, place: Path) -> dict[str, Path]:
+        if task not in _LABEL_FILES:
             what = "bitmasks, *.png" if task in BITMASK_TASKS else "class maps, *.png"
-            found = self._files(self.labels(task, split), frozenset({".png"}), f"the {task} {what}")
-            need_pairs(images, found, self.image_folder(task, split), self.labels(task, split))
-        known = read_attributes(self.root, task, split, images) if attributes else {}
-        return pair(images, found if wanted else None, known)
+            return self._files(place, {".png"}, f"the {task} {what}")
+        if not place.is_file():
+            raise self._missing(place, "", f"the {task} labels")
+        found = {frame_stem(Path(name).stem): place for name in _NAMES[task](place)}
+        if not found:
+            raise MissingError(f"{place} has no frames", hint="download it again")
+        return found
 
-    def _in_one_file(
-        self, task: str, split: str, images: Mapping[str, Path], *, labels: bool, attributes: bool
-    ) -> Listing:
-        """The listing of a task whose labels of a split are one JSON file."""
-        file = self.labels(task, split)
-        if not labels or (split == "test" and not file.is_file()):
-            found = None
-        elif not file.is_file():
-            raise MissingError(
-                f"data root {self.root} has no {file.relative_to(self.root)} (expected: the {task} labels)",
-                hint=self._root_hint(file),
-            )
-        else:
-            found = {frame_stem(Path(name).stem): file for name in _NAMES[task](file)}
-            if not found:
-                raise MissingError(f"{file} has no frames", hint="download it again")
-            need_pairs(images, found, self.image_folder(task, split), file)
-        known = read_attributes(self.root, task, split, images) if attributes else {}
-        return pair(images, found, known)
+    def _attributes(self, task: str, split: str, stems: Iterable[str]) -> Mapping[str, Mapping[str, str]]:
+        return read_attributes(self.root, task, split, stems)
 
-    def _files(self, folder: Path, suffixes: frozenset[str], expected: str) -> dict[str, Path]:
-        """Files below a folder by stem, ordered by stem; hidden files are passed over."""
-        if not folder.is_dir():
-            raise MissingError(
-                f"data root {self.root} has no folder {folder.relative_to(self.root)} (expected: {expected})",
-                hint=self._root_hint(folder),
-            )
-        files = files_by_stem(folder, suffixes, lambda path: frame_stem(path.stem))
-        if not files:
-            raise MissingError(f"{folder} holds none of what is expected there: {expected}")
-        return files
-
-    def _root_hint(self, folder: Path) -> str:
-        relative = folder.relative_to(self.root)
+    def _root_hint(self, place: Path) -> str:
+        relative = place.relative_to(self.root)
         if (self.root / "drivable_maps").is_dir() and {"drivable", "100k"} & set(relative.parts):
             return (
                 "drivable_maps/ is of 2018: its values 0, 1, 2 mean background, direct, alternative, "

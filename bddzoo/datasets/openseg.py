@@ -20,15 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.datasets.classes import BDD_LAYOUT, CLASS_SETS, IGNORED, SEM_SEG, ClassSet
-from bddzoo.datasets.images import (
-    LABEL_IDS,
-    LISTED_SUFFIXES,
-    Listing,
-    files_by_stem,
-    frame_stem,
-    need_pairs,
-    pair,
-)
+from bddzoo.datasets.images import LABEL_IDS, DataFolder
 from bddzoo.errors import MissingError, UsageError
 
 _FILE = Path(__file__).with_name("openseg_classes.json")
@@ -247,7 +239,7 @@ IMAGE_FOLDERS = ("image", "images")
 NESTED = ("leftImg8bit", "gtFine")
 
 
-class OpensegLayout:
+class OpensegLayout(DataFolder):
     """A folder of one of the six data sets.
 
     Args:
@@ -259,11 +251,8 @@ class OpensegLayout:
     """
 
     def __init__(self, root: Path, dataset: DataSet) -> None:
-        self.root = Path(root)
         self.dataset = dataset
-        if not self.root.is_dir():
-            what = "is not a folder" if self.root.exists() else "does not exist"
-            raise MissingError(f"data root {self.root} {what}", hint=self._wanted())
+        super().__init__(root, self._wanted(), f"{dataset.title}'s images")
         self.nested = dataset.id == "cityscapes" and (self.root / NESTED[0]).is_dir()
         self._refuse_other_layouts()
 
@@ -277,51 +266,14 @@ class OpensegLayout:
     def labels(self, task: str, split: str) -> Path:
         return self.root / NESTED[1] / split if self.nested else self.root / split / "label"
 
-    def listing(self, task: str, split: str, *, labels: bool = True, attributes: bool = True) -> Listing:
-        """Everything that a split holds, mismatched names included.
-
-        Args:
-            task: `sem_seg`.
-            split: `train`, `val` or `test`.
-            labels: Require and match labels; `test` may have none.
-            attributes: Of no effect: these data sets have no frame attributes.
-
-        Raises:
-            MissingError: A folder is missing or empty, or no image has a label; the folder and what
-                is expected in it are named.
-        """
-        images = self._files(self.image_folder(task, split), LISTED_SUFFIXES, "images")
-        found: dict[str, Path] = {}
-        wanted = labels and (split != "test" or self.labels(task, split).is_dir())
-        if wanted:
-            found = self._labels(self.labels(task, split))
-            need_pairs(images, found, self.image_folder(task, split), self.labels(task, split))
-        return pair(images, found if wanted else None)
-
     def _only_semantic(self, task: str) -> None:
         if task != "sem_seg":
             raise UsageError(f"{self.dataset.title} has no labels for task '{task}'", hint="it has sem_seg")
 
-    def _labels(self, folder: Path) -> dict[str, Path]:
+    def _labels(self, task: str, place: Path) -> dict[str, Path]:
         # The published gtFine/ holds several kinds of files next to each other.
         tail = LABEL_IDS if self.nested else ""
-        return self._files(folder, frozenset({".png"}), f"labels ({self.dataset.labels})", tail)
-
-    def _files(
-        self, folder: Path, suffixes: frozenset[str], expected: str, tail: str = ""
-    ) -> dict[str, Path]:
-        if not folder.is_dir():
-            raise MissingError(
-                f"data root {self.root} has no folder {folder.relative_to(self.root)} "
-                f"(expected: {self.dataset.title}'s {expected})",
-                hint=self._root_hint(),
-            )
-        files = files_by_stem(
-            folder, suffixes, lambda p: frame_stem(p.stem) if p.stem.endswith(tail) else None
-        )
-        if not files:
-            raise MissingError(f"{folder} holds none of what is expected there: {expected}")
-        return files
+        return self._files(place, {".png"}, f"{self.dataset.title}'s labels ({self.dataset.labels})", tail)
 
     def _refuse_other_layouts(self) -> None:
         if self._looks_right():
@@ -343,7 +295,7 @@ class OpensegLayout:
         nested = ", or leftImg8bit/ and gtFine/ as published" if self.dataset.id == "cityscapes" else ""
         return f"give {flat}{nested}; 'bddzoo data mini --dataset {self.dataset.id}' makes a small one"
 
-    def _root_hint(self) -> str:
+    def _root_hint(self, place: Path) -> str:
         for other in (self.root.parent, self.root / self.dataset.id):
             if any((other / "val" / name).is_dir() for name in IMAGE_FOLDERS):
                 return f"did you mean --data {other}?"

@@ -76,5 +76,3 @@ def test_what_is_labelled_twice_or_not_at_all(tmp_path: Path) -> None:
     listing = BddLayout(tmp_path).listing("det", "val")
     assert (listing.without_label, listing.without_image) == (("more",), ("0001",))
     assert all(isinstance(frame, Sample) for frame in listing.frames)
-    no_labels = BddLayout(tmp_path).listing("det", "val", labels=False)
-    assert [frame.label for frame in no_labels.frames] == [None] * 3
