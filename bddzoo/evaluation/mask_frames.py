@@ -15,7 +15,7 @@ from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps
 from bddzoo.evaluation.jobs import FrameResult, matched
-from bddzoo.evaluation.metrics.detection import instances, score_entries
+from bddzoo.evaluation.metrics.detection import instances
 from bddzoo.evaluation.metrics.panseg import match_panoptic, pan_counts
 from bddzoo.evaluation.metrics.semseg import confusion, shape_text, spills
 from bddzoo.evaluation.options import TOOLKIT_LIMIT, Options
@@ -89,17 +89,17 @@ class MaskWork:
         remarks: list[tuple[str, str]] = []
         both, path = self.overlaps(pair, remarks)
         at = self.score_index[pair.pred.rsplit("/", 1)[-1]]
-        entries = score_entries([(e.index, e.score) for e in self.scores.scores(at)], self.scores.where(at))
+        scores = self.scores.scores(at)
         truth = str(self.gt.where(pair.gt))
         if both.gt.ids.size > TOOLKIT_LIMIT:
             remarks += self.options.crashes("many", truth, f"{both.gt.ids.size} instances, more than 100")
-        scored = np.isin(both.pred.ids, [e[0] for e in entries])
+        scored = np.isin(both.pred.ids, list(scores))
         for where, covered in ((truth, both.gt.areas.sum()), (path, both.pred.areas[scored].sum())):
             if covered == both.shape[0] * both.shape[1]:
                 remarks += self.options.crashes("full", where, "no pixel of background is left")
         if ((both.gt.attributes & (CROWD_BIT | IGNORE_BIT)) == CROWD_BIT).any():
             remarks.append(("crowd", truth))
-        found, unscored = instances(both, entries)
+        found, unscored = instances(both, scores)
         if unscored:
             remarks.append(("unscored", path))
         return matched(found, self.classes, self.options, remarks, coco=False)

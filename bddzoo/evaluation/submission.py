@@ -23,7 +23,6 @@ from bddzoo.errors import MissingError, UsageError
 from bddzoo.evaluation.bitmask import segments
 from bddzoo.evaluation.det_frames import read_objects
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
-from bddzoo.evaluation.metrics.detection import score_entries
 from bddzoo.evaluation.options import JSON_TASKS, MASK_HEIGHT, MASK_WIDTH, Options
 from bddzoo.evaluation.rle_frames import prediction_problem
 from bddzoo.files import atomic_open
@@ -193,9 +192,7 @@ def _png_check(
 
 
 def _scored(ids: list[int], frames: JsonFrames, index: dict[str, int], name: str, path: str) -> None:
-    at = index[name]
-    entries = score_entries([(e.index, e.score) for e in frames.scores(at)], frames.where(at))
-    bare = sorted(set(ids) - {e[0] for e in entries})
+    bare = sorted(set(ids) - frames.scores(index[name]).keys())
     if bare:
         raise MissingError(f"{path}: instances without a score: {listing(map(str, bare), 5)}")
 

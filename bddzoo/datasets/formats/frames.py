@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -301,9 +302,15 @@ class JsonFrames:
         frame: Frame = self.decode(index, _FRAME)
         return frame
 
-    def scores(self, index: int) -> list[ScoreEntry]:
-        """Decode the score entries of one frame."""
-        return self.labels(index, ScoreEntry)
+    def scores(self, index: int) -> dict[int, float]:
+        """Scores of one frame of a score file by instance id, in the order of the file.
+
+        Raises:
+            MissingError: An id has two entries or is no id, or a score is not a number.
+        """
+        return checked_scores(
+            ((entry.index, entry.score) for entry in self.labels(index, ScoreEntry)), self.where(index)
+        )
 
     def attributes(self, index: int) -> dict[str, Any]:
         """Decode the attributes of one frame: weather and the like."""
@@ -354,6 +361,24 @@ _FRAME = msgspec.json.Decoder(Frame)
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
 _ATTRIBUTES = msgspec.json.Decoder(_Attributes)
 _HEAD = msgspec.json.Decoder(_Head)
+
+
+def checked_scores(entries: Iterable[tuple[int, float]], where: str) -> dict[int, float]:
+    """Scores by instance id, in their order.
+
+    Raises:
+        MissingError: An id is 0 or occurs twice, or a score is not a finite number.
+    """
+    found: dict[int, float] = {}
+    for index, score in entries:
+        if index < 1:
+            raise MissingError(f"{where}: score index {index} is the background; indices start at 1")
+        if index in found:
+            raise MissingError(f"{where}: score index {index} is listed twice")
+        if not math.isfinite(score):
+            raise MissingError(f"{where}: the score of index {index} is not a finite number")
+        found[index] = score
+    return found
 
 
 def masked_labels(frame: Frame, where: str, remarks: list[tuple[str, str]]) -> list[Label]:

@@ -325,26 +325,7 @@ class PngLabels(LabelSet):
         at = self._score_index.get(PurePosixPath(key).name)
         if self._scores is None or at is None:
             return None
-        return read_scores(self._scores, at)
-
-
-def read_scores(frames: JsonFrames, at: int) -> dict[int, float]:
-    """Scores of one frame of a score file by instance id.
-
-    Raises:
-        MissingError: An id has two entries, or a score is not a number.
-    """
-    found: dict[int, float] = {}
-    for entry in frames.scores(at):
-        what = f"{frames.where(at)}: score index {entry.index}"
-        if entry.index < 1:
-            raise MissingError(f"{what} is the background; indices start at 1")
-        if entry.index in found:
-            raise MissingError(f"{what} is listed twice")
-        if not np.isfinite(entry.score):
-            raise MissingError(f"{frames.where(at)}: the score of index {entry.index} is not a finite number")
-        found[entry.index] = entry.score
-    return found
+        return self._scores.scores(at)
 
 
 def open_labels(

@@ -9,11 +9,11 @@ by the similarity of their joints, as the official toolkit has it.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from bddzoo.datasets.formats.frames import checked_scores
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps, segments, words
 from bddzoo.evaluation.metrics.average_precision import ap_scores
@@ -104,7 +104,7 @@ class InsSegAccumulator(MatchAccumulator):
                 twice, a score is not a finite number.
             UsageError: The frame was matched before.
         """
-        entries = score_entries(scores, name)
+        entries = checked_scores(_pairs(scores, name), name)
         both = overlaps(gt_rgba, pred_rgba, name)
         found, unscored = instances(both, entries)
         self.add(name, match_frame(found, classes=len(self.class_names), coco=False))
@@ -116,38 +116,26 @@ class InsSegAccumulator(MatchAccumulator):
         ]
 
 
-def score_entries(scores: Iterable[ScoreEntry], name: str) -> list[tuple[int, float]]:
-    """Checked (index, score) pairs in file order."""
-    out: list[tuple[int, float]] = []
-    seen: set[int] = set()
+def _pairs(scores: Iterable[ScoreEntry], name: str) -> Iterator[tuple[int, float]]:
     for entry in scores:
         try:
             if isinstance(entry, Mapping):
-                index, score = int(entry["index"]), float(entry["score"])
+                yield int(entry["index"]), float(entry["score"])
             else:
-                index, score = int(entry[0]), float(entry[1])
+                yield int(entry[0]), float(entry[1])
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise MissingError(f"{name}: a score entry needs a numeric index and score: {error!r}") from None
-        if index < 1:
-            raise MissingError(f"{name}: score index {index} is the background; indices start at 1")
-        if index in seen:
-            raise MissingError(f"{name}: score index {index} is listed twice")
-        if not math.isfinite(score):
-            raise MissingError(f"{name}: the score of index {index} is not a finite number")
-        seen.add(index)
-        out.append((index, score))
-    return out
 
 
-def instances(both: Overlaps, entries: Sequence[tuple[int, float]]) -> tuple[Candidates, int]:
+def instances(both: Overlaps, scores: Mapping[int, float]) -> tuple[Candidates, int]:
     """The scored instances of one frame and its objects; also how many instances have no score."""
     ids = {int(i): k for k, i in enumerate(both.pred.ids.tolist())}
-    scored = [e for e in entries if e[0] in ids]
-    rows = np.array([ids[e[0]] for e in scored], np.int64)
+    scored = {index: score for index, score in scores.items() if index in ids}
+    rows = np.array([ids[index] for index in scored], np.int64)
     gt = both.gt
     found = Candidates(
         iou=both.iou()[rows],
-        scores=np.array([e[1] for e in scored], np.float64),
+        scores=np.array(list(scored.values()), np.float64),
         pred_class=both.pred.categories[rows] - 1,
         pred_areas=both.pred.areas[rows].astype(np.float64),
         gt_class=gt.categories - 1,
