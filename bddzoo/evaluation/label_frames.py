@@ -10,7 +10,7 @@ from typing import Any
 from bddzoo.datasets.classes import IGNORED, INS_SEG, TRACKED
 from bddzoo.datasets.formats.convert import scored_frame
 from bddzoo.datasets.formats.frames import Frame, Label, Rle, encode_frame, joined
-from bddzoo.datasets.formats.labels import FLAGS
+from bddzoo.datasets.formats.labels import flag_attributes
 from bddzoo.datasets.formats.readers import PngLabels, open_labels
 from bddzoo.datasets.formats.rle import encode_values
 from bddzoo.datasets.images import frame_stem
@@ -69,7 +69,7 @@ class MaskFrames:
                     names[item.category],
                     _rle(item.rle),
                     item.score,
-                    attributes={key: True for key, bit in FLAGS.items() if item.flags & bit} or None,
+                    attributes=flag_attributes(item.flags),
                     id=item.ident,
                 )
                 for item in found.items

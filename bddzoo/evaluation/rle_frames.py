@@ -14,8 +14,9 @@ from bddzoo.datasets.formats.frames import (
     category_kinds,
     label_flag,
     masked_labels,
+    one_size,
 )
-from bddzoo.datasets.formats.rle import MaskRuns, RleError, check_size, decode_runs
+from bddzoo.datasets.formats.rle import MaskRuns, RleError, decode_runs, mask_pixels
 from bddzoo.datasets.native import native
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.jobs import FrameResult, matched
@@ -106,12 +107,9 @@ class RleWork:
         standard = (MASK_HEIGHT, MASK_WIDTH)
         if labels and all(label.rle and label.rle.size == standard for label in labels):
             return MASK_HEIGHT * MASK_WIDTH, "1280x720"
-        sizes = {label.rle.size for label in labels if label.rle}
-        if not sizes:
+        size = one_size(labels, where)
+        if size is None:
             return MASK_HEIGHT * MASK_WIDTH, ""
-        if len(sizes) > 1:
-            raise MissingError(f"{where}: masks of different sizes: {sorted(sizes)}")
-        (size,) = sizes
         if self.official_input:
             remarks += self.options.crashes("size", where, f"masks of {size[1]}x{size[0]}, not 1280x720")
         return mask_pixels(size, where), f"{size[1]}x{size[0]}"
@@ -277,18 +275,6 @@ def _areas(labels: Sequence[Label], where: str) -> tuple[NDArray[np.float64], bo
     return np.array([p.areas()[0] for p in parts], np.float64), False
 
 
-def mask_pixels(size: tuple[int, int], where: str) -> int:
-    """Pixels of a mask of (height, width).
-
-    Raises:
-        MissingError: Not positive, or too many.
-    """
-    try:
-        return check_size(size)
-    except RleError:
-        raise MissingError(f"{where}: an RLE of size {list(size)}, which can't be meant") from None
-
-
 def prediction_problem(task: str, frames: Frames, at: int) -> str | None:
     """What a server would hold against the predictions of a frame, or None.
 
@@ -377,10 +363,7 @@ class PanRleWork:
         for label in labels:
             if label.category not in self._index:
                 remarks.append(("category", f"{frames.source.path}, {label.category}"))
-        sizes = {label.rle.size for label in known if label.rle}
-        if len(sizes) > 1:
-            raise MissingError(f"{where}: masks of different sizes: {sorted(sizes)}")
-        size = next(iter(sizes), None)
+        size = one_size(known, where)
         overlapping = size is not None and decode_labels(known, mask_pixels(size, where), where).overlapping()
         counted = [k for k in known if not (label_flag(k, "crowd") or label_flag(k, "ignored"))]
         rles: list[dict[str, Any]] = []

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bddzoo.datasets.classes import DET, ClassSet
+from bddzoo.datasets.classes import DET
 from bddzoo.datasets.formats.coco import CocoFrames, coco_keys, write_annotations
 from bddzoo.datasets.formats.frames import Frames, JsonFrames, Pixel, category_kinds, coco_kind, is_true
-from bddzoo.datasets.formats.labels import FLAGS, SIZE
+from bddzoo.datasets.formats.labels import FLAGS, SIZE, flag_attributes
 from bddzoo.datasets.formats.other_task import refuse_other_task
 from bddzoo.datasets.formats.scalabel import FrameWriter, label_dict
 from bddzoo.datasets.sources import find_predictions, open_source
@@ -184,27 +184,26 @@ def open_boxes(path: Path) -> Frames:
     return frames
 
 
-def convert_boxes(frames: Frames, target: Path, to: str, classes: ClassSet = DET) -> int:
+def convert_boxes(frames: Frames, target: Path, to: str) -> int:
     """Write boxes in another format; returns the number of frames.
 
     Args:
         frames: What to write.
         target: JSON file to write.
         to: `boxes` (Scalabel) or `coco`.
-        classes: Names of the classes.
 
     Raises:
         MissingError: A category that detection does not have; nothing is written.
     """
     if to == "coco":
-        return write_annotations(_annotations(frames), target, classes)
+        return write_annotations(_annotations(frames), target, DET)
     with FrameWriter(target) as writer:
         for at, name in enumerate(frames.names):
             labels = [
                 label_dict(
                     score=score,
-                    category=classes.names[category],
-                    attributes={k: bool(flags & bit) for k, bit in FLAGS.items()} if flags else None,
+                    category=DET.names[category],
+                    attributes=flag_attributes(flags),
                     box2d={"x1": x, "y1": y, "x2": x + w - 1, "y2": y + h - 1},
                 )
                 for category, (x, y, w, h), flags, score in labelled_boxes(frames, at)

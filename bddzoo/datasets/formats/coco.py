@@ -25,8 +25,8 @@ from bddzoo.datasets.formats.frames import (
     read_places,
 )
 from bddzoo.datasets.formats.json_index import index_list
-from bddzoo.datasets.formats.labels import FLAGS, NEUTRAL, FrameLabels, Item
-from bddzoo.datasets.formats.rle import coco_polygons, decode_rle
+from bddzoo.datasets.formats.labels import FLAGS, NEUTRAL, FrameLabels, Item, flag_attributes
+from bddzoo.datasets.formats.rle import MAX_PIXELS, coco_polygons, decode_rle, mask_pixels
 from bddzoo.datasets.native import native
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
@@ -72,7 +72,7 @@ class _Coco(msgspec.Struct):
     categories: list[_Category]
 
 
-def read_coco(source: Source, classes: ClassSet = INS_SEG) -> Iterator[FrameLabels]:
+def read_coco(source: Source) -> Iterator[FrameLabels]:
     """Frames of a COCO instance file: compressed or plain RLE, or polygons.
 
     Raises:
@@ -85,9 +85,9 @@ def read_coco(source: Source, classes: ClassSet = INS_SEG) -> Iterator[FrameLabe
     kinds = {}
     for category in data.categories:
         name = INS_ALIASES.get(category.name, category.name)
-        if name not in classes.names:
+        if name not in INS_SEG.names:
             raise MissingError(f"{where}: unknown category {category.name!r}")
-        kinds[category.id] = classes.index(name)
+        kinds[category.id] = INS_SEG.index(name)
     names = _names(data, str(where))
     by_image = _by_image(data.annotations)
     for image, name in zip(data.images, names, strict=True):
@@ -234,7 +234,7 @@ class CocoFrames:
                     category,
                     _unchecked(annotation.segmentation, size, where),
                     annotation.score,
-                    attributes={key: True for key, bit in FLAGS.items() if _flags(annotation) & bit} or None,
+                    attributes=flag_attributes(_flags(annotation)),
                 )
                 for annotation, category, where in self._known(index)
             ],
@@ -343,7 +343,7 @@ def _rle(segmentation: Any, size: tuple[int, int] | None, where: str) -> dict[st
         raise MissingError(f"{where} has no segmentation", hint="boxes are not a segmentation")
     if size is None:
         raise MissingError(f"{where}: polygons need the height and width of their image")
-    if min(size) < 1 or size[0] * size[1] > 1 << 26:
+    if min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
         raise MissingError(f"{where}: an image of {size[1]}x{size[0]} pixels, which can't be meant")
     return coco_polygons(segmentation, size, where)
 
@@ -355,8 +355,7 @@ def _packed(counts: list[Any], size: Any, where: str) -> dict[str, Any]:
     good = isinstance(size, list) and len(size) == 2 and all(type(v) is int for v in [*size, *counts])
     if not good or min([*size, *counts], default=0) < 0 or sum(counts) != size[0] * size[1]:
         raise MissingError(f"{where}: plain counts that do not describe a mask of {size} pixels")
-    if size[0] * size[1] > 1 << 26:
-        raise MissingError(f"{where}: an RLE of size {size}, which can't be meant")
+    mask_pixels((size[0], size[1]), where)
     packed = coco.frPyObjects({"counts": counts, "size": size}, *size)
     return {"counts": packed["counts"].decode(), "size": list(packed["size"])}
 

@@ -16,13 +16,12 @@ from bddzoo.datasets.classes import CLASS_SETS, ClassSet
 from bddzoo.datasets.formats.boxes import convert_boxes, open_boxes
 from bddzoo.datasets.formats.coco import CocoFrames, write_coco
 from bddzoo.datasets.formats.frames import JsonFrames
-from bddzoo.datasets.formats.labels import FLAGS, MAX_ID, FrameLabels, Item
+from bddzoo.datasets.formats.labels import MAX_ID, FrameLabels, Item, flag_attributes
 from bddzoo.datasets.formats.mask import write_mask, write_rgba
 from bddzoo.datasets.formats.other_task import TRACKS_LOST, are_videos
 from bddzoo.datasets.formats.png import encode_palette, encode_png
 from bddzoo.datasets.formats.readers import LabelSet, PngLabels, open_labels
-from bddzoo.datasets.formats.rle import encode_values
-from bddzoo.datasets.formats.scalabel import FrameWriter, label_dict
+from bddzoo.datasets.formats.scalabel import FrameWriter, RleJsonWriter, label_dict
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.files import cannot_write, write_bytes
 from bddzoo.text import number_of
@@ -244,27 +243,21 @@ def _score(item: Item, name: str) -> dict[str, Any]:
 
 def write_rle(frames: Iterable[FrameLabels], target: Path, classes: ClassSet) -> int:
     """Scalabel JSON with RLE labels."""
-    with FrameWriter(target) as writer:
+    with RleJsonWriter(target, classes) as writer:
         for frame in frames:
             if frame.class_map is not None:
-                labels = [
-                    label_dict(category=classes.names[v], rle=rle)
-                    for v, rle in encode_values(frame.class_map).items()
-                    if v < len(classes)
-                ]
-            else:
-                frame.need_rles()
-                labels = [_rle_label(item, classes) for item in frame.items]
+                writer.add_mask(f"{frame.name}.jpg", frame.class_map)
+                continue
+            frame.need_rles()
+            labels = [
+                label_dict(
+                    index=item.ident or None,
+                    score=item.score,
+                    category=classes.names[item.category],
+                    attributes=flag_attributes(item.flags),
+                    rle=item.rle,
+                )
+                for item in frame.items
+            ]
             writer.add(f"{frame.name}.jpg", labels)
     return writer.frames
-
-
-def _rle_label(item: Item, classes: ClassSet) -> dict[str, Any]:
-    flags = {k: bool(item.flags & bit) for k, bit in FLAGS.items()} if item.flags else None
-    return label_dict(
-        index=item.ident or None,
-        score=item.score,
-        category=classes.names[item.category],
-        attributes=flags,
-        rle=item.rle,
-    )

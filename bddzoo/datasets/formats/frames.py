@@ -401,6 +401,18 @@ def masked_labels(frame: Frame, where: str, remarks: list[tuple[str, str]]) -> l
     return masked
 
 
+def one_size(labels: Sequence[Label], where: str) -> tuple[int, int] | None:
+    """Height and width of the masks of labels; None where there are no masks.
+
+    Raises:
+        MissingError: They are not of one size.
+    """
+    sizes = {label.rle.size for label in labels if label.rle}
+    if len(sizes) > 1:
+        raise MissingError(f"{where}: masks of different sizes: {sorted(sizes)}")
+    return next(iter(sizes), None)
+
+
 def refuse_without_mask(label: Label, where: str) -> NoReturn:
     """Refuse a label that shows its object in another way than by a mask, or not at all.
 

@@ -157,6 +157,11 @@ class FrameLabels:
         return np.take(table, ids)
 
 
+def flag_attributes(flags: int) -> dict[str, bool] | None:
+    """Bits of `FLAGS` as the attributes of a label; None where there are none."""
+    return {key: bool(flags & bit) for key, bit in FLAGS.items()} if flags else None
+
+
 def is_thing(task: str, category: int) -> bool:
     """Whether a class has single objects, which differ in colour."""
     return task in ("ins_seg", "det") or (task == "pan_seg" and category >= PAN_STUFF)

@@ -20,6 +20,7 @@ from bddzoo.datasets.formats.frames import (
     Label,
     coco_kind,
     label_flag,
+    one_size,
     refuse_without_mask,
 )
 from bddzoo.datasets.formats.json_index import OutlineError, frame_regions
@@ -161,10 +162,8 @@ class RleLabels(LabelSet):
         where = self.where(key)
         frame = self._frames.frame(self._index[key])
         labels = frame.labels or []
-        sizes = {label.rle.size for label in labels if label.rle}
-        if len(sizes) > 1:
-            raise MissingError(f"{where}: masks of different sizes: {sorted(sizes)}")
-        size = sizes.pop() if sizes else (frame.size.height, frame.size.width) if frame.size else SIZE
+        said = (frame.size.height, frame.size.width) if frame.size else SIZE
+        size = one_size(labels, where) or said
         out = FrameLabels(PurePosixPath(key).name, self.task, size, where=where)
         masks = []
         for label in labels:

@@ -166,8 +166,7 @@ def _checked(rle: Mapping[str, Any], where: str) -> tuple[tuple[int, int], bytes
             raise TypeError
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise MissingError(f"{where}: not an RLE with 'counts' and 'size': {type(error).__name__}") from None
-    if height < 1 or width < 1 or height * width > MAX_PIXELS:
-        raise MissingError(f"{where}: an RLE of size {[height, width]}, which can't be meant")
+    mask_pixels((height, width), where)
     if len(counts) > MAX_COUNTS:
         raise MissingError(f"{where}: an RLE of {len(counts)} bytes, which can't be meant")
     return (height, width), counts
@@ -256,15 +255,15 @@ def _first_bad(counts: Sequence[bytes], pixels: int) -> int:
     return 0
 
 
-def check_size(size: Sequence[int]) -> int:
-    """Pixels of a mask of [height, width].
+def mask_pixels(size: tuple[int, int], where: str) -> int:
+    """Pixels of a mask of (height, width).
 
     Raises:
-        RleError: Not positive, or too large to be meant.
+        MissingError: Not positive, or too many to be meant.
     """
-    height, width = int(size[0]), int(size[1])
+    height, width = size
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
-        raise RleError(0)
+        raise MissingError(f"{where}: an RLE of size {[height, width]}, which can't be meant")
     return height * width
 
 
