@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from bddzoo.datasets.formats.labels import NEUTRAL
 from bddzoo.datasets.native import native
 from bddzoo.errors import MissingError
 from bddzoo.lazy_numpy import np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-IGNORE_BIT = 1
-CROWD_BIT = 2
 
 
 class Segments(msgspec.Struct, frozen=True, gc=False):
@@ -35,6 +33,11 @@ class Segments(msgspec.Struct, frozen=True, gc=False):
     categories: NDArray[np.int64]
     attributes: NDArray[np.int64]
     areas: NDArray[np.int64]
+
+    @property
+    def neutral(self) -> NDArray[np.bool_]:
+        """(N,): of which nothing is counted, crowd or ignored."""
+        return self.attributes & NEUTRAL > 0
 
 
 class Overlaps(msgspec.Struct, frozen=True, gc=False):

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.datasets.classes import DET, DRIVABLE, INS_SEG, SEM_SEG, TASKS, TRACKED
+from bddzoo.datasets.classes import DET, DRIVABLE, INS_SEG, PAN_SEG, SEM_SEG, TASKS, TRACKED
 from bddzoo.datasets.formats.frames import Frames, JsonFrames
 from bddzoo.datasets.native import native
 from bddzoo.datasets.sources import Source, open_source
@@ -141,17 +141,16 @@ class _Run:
         by_name = self.options.official and self.task == "ins_seg"
         self._same_task(self.gt, self.pred)
         pairs, missing = pair_masks(self.gt, self.pred, self.options, self.remarks, by_name=by_name)
-        if missing and (not self.options.official or self.task == "ins_seg"):
+        if self.task == "ins_seg" and missing:
             pairs = self._without(pairs, missing)
-        elif missing:
-            for name in missing:
-                self.remarks.add("missing", str(self.gt.where(name)))
+        else:
+            pairs = self._scored(pairs, missing, lambda name: str(self.gt.where(name)))
         if self.task == "ins_seg":
             return self._instances(pairs)
         names = CLASS_NAMES.get(self.task)
         from bddzoo.evaluation.mask_frames import MaskWork
 
-        work = MaskWork(self.gt, self.pred, len(names) if names else 40, self.options, self.task)
+        work = MaskWork(self.gt, self.pred, len(names or PAN_SEG), self.options, self.task)
         if names is None:
             from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
 
@@ -228,10 +227,7 @@ class _Run:
         self.mixed = "masks" in (gt.kind, pred.kind)
         coco = "coco" in (gt.kind, pred.kind)
         pairs, missing = pair_frames(gt, pred, self.options, self.remarks)
-        if missing and not self.options.official:
-            pairs = self._without(pairs, missing)
-        for name in missing if self.options.official else ():
-            self.remarks.add("missing", name)
+        pairs = self._scored(pairs, missing, str)
         self._empty(gt, pred)
         if self.task == "pan_seg":
             from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
@@ -324,10 +320,7 @@ class _Run:
             work = (tracks.BoxTracks if boxes else tracks.RleTracks)(sides[0], sides[1], self.options)
         where = (self.gt.path, self.pred.path)
         pairs, missing = tracks.pair_videos(gt, pred, self.options, self.remarks, where)
-        if missing and not self.options.official:
-            pairs = self._without(pairs, missing)
-        for name in missing if self.options.official else ():
-            self.remarks.add("missing", f"video {name}")
+        pairs = self._scored(pairs, missing, "video {}".format)
         accumulator = TrackAccumulator(tracks.CLASSES, self.task)
         self._collect(work.video, pairs, accumulator.add)
         if isinstance(work, tracks.BoxTracks):
@@ -335,6 +328,14 @@ class _Run:
         return self._finish(accumulator, source)
 
     # Both.
+
+    def _scored(self, pairs: list[Any], missing: list[str], where: Callable[[str], str]) -> list[Any]:
+        """The pairs that are scored; the official mode takes those without a prediction for missed."""
+        if not self.options.official:
+            return self._without(pairs, missing) if missing else pairs
+        for name in missing:
+            self.remarks.add("missing", where(name))
+        return pairs
 
     def _without(self, pairs: list[Any], missing: list[str]) -> list[Any]:
         """The pairs that have a prediction."""

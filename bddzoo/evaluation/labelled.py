@@ -19,9 +19,9 @@ from bddzoo.datasets.openseg import DataSet
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.jobs import FrameWarnings, listing, raise_all, run_jobs
-from bddzoo.evaluation.metrics.semseg import Rule, SemSegAccumulator, pair_counts, shape_text
+from bddzoo.evaluation.metrics.semseg import Rule, SemSegAccumulator, pair_counts
 from bddzoo.evaluation.options import Evaluation, Options
-from bddzoo.evaluation.pairing import MaskPair
+from bddzoo.evaluation.pairing import MaskPair, other_size
 
 RULE: Rule = "openseg"
 _SHOWN = 6
@@ -175,11 +175,7 @@ class _Work:
         gt, _ = decode_mask(self.gt.read(pair.gt), path, "gt")
         pred, _ = decode_mask(self.pred.read(pair.pred), self.pred.where(pair.pred), "pred")
         if gt.shape != pred.shape:
-            raise MissingError(
-                f"{self.pred.where(pair.pred)} is {shape_text(pred.shape)}, "
-                f"the ground truth is {shape_text(gt.shape)}",
-                hint="predictions are scored at the size of the ground truth",
-            )
+            raise other_size(self.pred, pair, gt.shape, pred.shape)
         counts = count_labels(self.dataset, gt, pred)
         if counts.foreign and not self.options.lenient:
             raise foreign_labels(self.dataset, path, counts)

@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 
 from bddzoo.datasets.classes import CLASS_SETS, label_values, values_of_no_class
 from bddzoo.datasets.formats.frames import JsonFrames
+from bddzoo.datasets.formats.labels import FLAGS, NEUTRAL
 from bddzoo.datasets.formats.mask import check_label, decode_bitmask, decode_loose, decode_mask
 from bddzoo.datasets.formats.png import GREY, PALETTE
 from bddzoo.datasets.sources import Source
-from bddzoo.errors import MissingError
-from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps
+from bddzoo.evaluation.bitmask import Overlaps, overlaps
 from bddzoo.evaluation.jobs import FrameResult, matched
 from bddzoo.evaluation.metrics.detection import instances
 from bddzoo.evaluation.metrics.panseg import match_panoptic, pan_counts
-from bddzoo.evaluation.metrics.semseg import confusion, shape_text, spills
+from bddzoo.evaluation.metrics.semseg import confusion, spills
 from bddzoo.evaluation.options import TOOLKIT_LIMIT, Options
-from bddzoo.evaluation.pairing import MaskPair
+from bddzoo.evaluation.pairing import MaskPair, other_size
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class MaskWork:
         if pred is not None and pair.pred is not None:
             alike = pred.size == gt.size if self.options.official else pred.shape == gt.shape
             if not alike:
-                raise _sizes(self.pred, pair, gt.shape, pred.shape)
+                raise other_size(self.pred, pair, gt.shape, pred.shape)
         # The toolkit itself takes the value after the last class for ignored.
         known = None if self.options.official else label_values(self.task)
         counts, unknown = confusion(gt, pred, self.classes, known)
@@ -97,7 +97,7 @@ class MaskWork:
         for where, covered in ((truth, both.gt.areas.sum()), (path, both.pred.areas[scored].sum())):
             if covered == both.shape[0] * both.shape[1]:
                 remarks += self.options.crashes("full", where, "no pixel of background is left")
-        if ((both.gt.attributes & (CROWD_BIT | IGNORE_BIT)) == CROWD_BIT).any():
+        if (both.gt.attributes & NEUTRAL == FLAGS["crowd"]).any():
             remarks.append(("crowd", truth))
         found, unscored = instances(both, scores)
         if unscored:
@@ -127,7 +127,7 @@ class MaskWork:
         gt = decode_bitmask(self.gt.read(pair.gt), self.gt.where(pair.gt), "gt")
         pred = decode_bitmask(self.pred.read(pair.pred), path, "pred")
         if gt.shape != pred.shape:
-            raise _sizes(self.pred, pair, gt.shape, pred.shape)
+            raise other_size(self.pred, pair, gt.shape, pred.shape)
         both = overlaps(
             gt, pred, str(path), pred_attributes=pred_attributes, truth=str(self.gt.where(pair.gt))
         )
@@ -152,12 +152,3 @@ def _values(task: str, pixels: NDArray[np.uint8]) -> str:
 
     hint = scheme_hint(np.unique(pixels))
     return f" ({', '.join(map(str, odd[:5]))}{' ...' if len(odd) > 5 else ''}{f'; {hint}' if hint else ''})"
-
-
-def _sizes(source: Source, pair: MaskPair, gt: tuple[int, ...], pred: tuple[int, ...]) -> MissingError:
-    turned = gt[:2] == pred[1::-1]
-    return MissingError(
-        f"{source.where(pair.pred or '')} is {shape_text(pred)}, the ground truth is {shape_text(gt)}"
-        + (" (transposed?)" if turned else ""),
-        hint="predictions are scored at the size of the ground truth",
-    )

@@ -16,6 +16,7 @@ from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.jobs import FrameWarnings, listing
 from bddzoo.evaluation.metrics.matching import match_sides
+from bddzoo.evaluation.metrics.semseg import shape_text
 from bddzoo.evaluation.options import Options
 
 
@@ -80,6 +81,16 @@ def pair_masks(
     for name in sorted(extra):
         remarks.add("extra", str(pred.where(by_stem[name])))
     return pairs, [p.name for p in pairs if p.pred is None]
+
+
+def other_size(source: Source, pair: MaskPair, gt: tuple[int, ...], pred: tuple[int, ...]) -> MissingError:
+    """The error for a prediction of another shape than its ground truth."""
+    turned = gt[:2] == pred[1::-1]
+    return MissingError(
+        f"{source.where(pair.pred or '')} is {shape_text(pred)}, the ground truth is {shape_text(gt)}"
+        + (" (transposed?)" if turned else ""),
+        hint="predictions are scored at the size of the ground truth",
+    )
 
 
 def _refuse_duplicates(source: Source, members: Sequence[str]) -> None:

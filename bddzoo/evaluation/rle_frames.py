@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.datasets.classes import CLASS_SETS
+from bddzoo.datasets.classes import CLASS_SETS, PAN_SEG, PAN_STUFF
 from bddzoo.datasets.formats.frames import (
     INS_ALIASES,
     Frames,
@@ -21,7 +21,7 @@ from bddzoo.datasets.native import native
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.jobs import FrameResult, matched
 from bddzoo.evaluation.metrics.matching import CROWD, SHARING, Candidates, remarkable
-from bddzoo.evaluation.metrics.panseg import FN, FP, IOU, PAN_CLASSES, STUFF_COUNT, TP
+from bddzoo.evaluation.metrics.panseg import FN, FP, IOU, TP
 from bddzoo.evaluation.metrics.semseg import (
     ClassRuns,
     class_runs,
@@ -329,12 +329,12 @@ class PanRleWork:
     gt: Frames
     pred: Frames
     options: Options
-    _index: dict[str, int] = field(default_factory=lambda: {n: i for i, n in enumerate(PAN_CLASSES)})
+    _index: dict[str, int] = field(default_factory=lambda: {n: i for i, n in enumerate(PAN_SEG.names)})
 
     def panoptic(self, pair: FramePair) -> FrameResult:
         """Statistics (4, classes) of two frames: summed IoU, TP, FP, FN."""
         remarks: list[tuple[str, str]] = []
-        out = np.zeros((4, len(PAN_CLASSES)))
+        out = np.zeros((4, len(PAN_SEG)))
         truth = self._segments(self.gt, pair.gt, remarks)
         pred = None if pair.pred is None else self._segments(self.pred, pair.pred, remarks)
         if pred is not None and pair.pred is not None:
@@ -371,7 +371,7 @@ class PanRleWork:
         for index in sorted({self._index[k.category or ""] for k in counted}):
             mine = [k for k in counted if self._index[k.category or ""] == index]
             found = [_plain(k) for k in mine]
-            if index < STUFF_COUNT:
+            if index < PAN_STUFF:
                 found = [self._joined(found, where, remarks)]
             rles += found
             classes += [index] * len(found)

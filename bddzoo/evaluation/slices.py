@@ -26,7 +26,7 @@ from bddzoo.evaluation.metrics.detection import MatchAccumulator
 from bddzoo.evaluation.metrics.matching import IOU_THRESHOLDS, FrameMatches
 from bddzoo.evaluation.metrics.panseg import PanSegAccumulator, pan_scores
 from bddzoo.evaluation.metrics.scores import Scores
-from bddzoo.evaluation.metrics.semseg import SemSegAccumulator, semseg_scores
+from bddzoo.evaluation.metrics.semseg import SemSegAccumulator, ratio, semseg_scores
 from bddzoo.evaluation.metrics.tracking import TrackAccumulator, class_means, track_scores, track_values
 from bddzoo.evaluation.options import Accumulator
 
@@ -129,7 +129,7 @@ CHUNK = 100
 
 
 def intervals(
-    accumulator: Accumulator, *, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL
+    accumulator: Accumulator, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
     """Percentile intervals of the summary metrics, in percent.
 
@@ -137,7 +137,6 @@ def intervals(
         accumulator: Statistics of each frame.
         resamples: Number of draws.
         seed: Of the draws; the same seed gives the same interval.
-        level: Share of the draws that lie inside.
 
     Returns:
         Metric -> (low, high); nothing without frames. A class that a draw does not have is left out of
@@ -145,13 +144,13 @@ def intervals(
         score.
     """
     values = resampled(accumulator, resamples=resamples, seed=seed)
-    return {metric: interval(draws, level) for metric, draws in values.items()}
+    return {metric: interval(draws) for metric, draws in values.items()}
 
 
-def interval(draws: NDArray[np.float64], level: float = LEVEL) -> tuple[float, float]:
-    """Ends of the interval that holds so large a share of the draws; NaN without any."""
+def interval(draws: NDArray[np.float64]) -> tuple[float, float]:
+    """Ends of the interval that holds `LEVEL` of the draws; NaN without any."""
     known = draws[~np.isnan(draws)]
-    tail = 100 * (1 - level) / 2
+    tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(known, [tail, 100 - tail]) if known.size else (np.nan, np.nan)
     return float(low), float(high)
 
@@ -191,14 +190,10 @@ def weights(frames: int, resamples: int, seed: int) -> Iterator[NDArray[np.float
         yield counts.reshape(rows, frames).astype(np.float64)
 
 
-def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
-
-
 def _semseg(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """Metrics of each draw from its sums, (draws, 3, classes); likewise below."""
     found, actual, predicted = sums[:, 0], sums[:, 1], sums[:, 2]
-    iou = _share(found, actual + predicted - found)
+    iou = ratio(found, actual + predicted - found)
     present = actual > 0
     classes = present.sum(axis=1)
     total = actual.sum(axis=1)
@@ -207,8 +202,8 @@ def _semseg(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
             "mIoU": 100 * (iou * present).sum(axis=1) / classes,
             "fIoU": 100 * (iou * actual).sum(axis=1) / total,
             "pAcc": 100 * found.sum(axis=1) / total,
-            "mPrecision": 100 * (_share(found, predicted) * present).sum(axis=1) / classes,
-            "mRecall": 100 * (_share(found, actual) * present).sum(axis=1) / classes,
+            "mPrecision": 100 * (ratio(found, predicted) * present).sum(axis=1) / classes,
+            "mRecall": 100 * (ratio(found, actual) * present).sum(axis=1) / classes,
         }
 
 
@@ -217,9 +212,9 @@ def _openseg(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     union = actual + predicted - found
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
-            "mIoU": 100 * _share(found, union).sum(axis=1) / (union > 0).sum(axis=1),
+            "mIoU": 100 * ratio(found, union).sum(axis=1) / (union > 0).sum(axis=1),
             "PixelACC": 100 * found.sum(axis=1) / actual.sum(axis=1),
-            "mRecall": 100 * _share(found, actual).sum(axis=1) / (actual > 0).sum(axis=1),
+            "mRecall": 100 * ratio(found, actual).sum(axis=1) / (actual > 0).sum(axis=1),
         }
 
 
@@ -228,9 +223,9 @@ def _tagging(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     seen = (actual + predicted > 0).sum(axis=1)
     return {
         "accuracy": 100 * found.sum(axis=1) / actual.sum(axis=1),
-        "mPrecision": 100 * _share(found, predicted).sum(axis=1) / seen,
-        "mRecall": 100 * _share(found, actual).sum(axis=1) / seen,
-        "mF1": 100 * _share(2 * found, actual + predicted).sum(axis=1) / seen,
+        "mPrecision": 100 * ratio(found, predicted).sum(axis=1) / seen,
+        "mRecall": 100 * ratio(found, actual).sum(axis=1) / seen,
+        "mF1": 100 * ratio(2 * found, actual + predicted).sum(axis=1) / seen,
     }
 
 
@@ -240,9 +235,9 @@ def _panseg(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     seen = (half > 0).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
-            "PQ": 100 * _share(iou, half).sum(axis=1) / seen,
-            "SQ": 100 * _share(iou, tp).sum(axis=1) / seen,
-            "RQ": 100 * _share(tp, half).sum(axis=1) / seen,
+            "PQ": 100 * ratio(iou, half).sum(axis=1) / seen,
+            "SQ": 100 * ratio(iou, tp).sum(axis=1) / seen,
+            "RQ": 100 * ratio(tp, half).sum(axis=1) / seen,
         }
 
 

@@ -21,7 +21,7 @@ from bddzoo.evaluation.metrics.detection import (
     MatchAccumulator,
     PoseAccumulator,
 )
-from bddzoo.evaluation.metrics.matching import FrameMatches
+from bddzoo.evaluation.metrics.matching import FrameMatches, all_detections
 from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
 from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
 from bddzoo.evaluation.metrics.tracking import TrackAccumulator
@@ -56,12 +56,13 @@ def dump(accumulator: Accumulator) -> bytes:
         if accumulator.task in _BOXES:
             head["task"] = accumulator.task
         frames = accumulator.per_frame()
+        classes, scores, hits, ignored = all_detections(frames)
         arrays = {
             "sizes": np.array([f.classes.size for f in frames], np.int32),
-            "detections": np.concatenate([f.classes for f in frames] or [np.zeros(0, np.uint8)]),
-            "scores": np.concatenate([f.scores for f in frames] or [np.zeros(0)]),
-            "hits": np.concatenate([f.hits for f in frames] or [np.zeros((4, 0), np.uint16)], axis=1),
-            "ignored": np.concatenate([f.ignored for f in frames] or [np.zeros((4, 0), np.uint16)], axis=1),
+            "detections": classes,
+            "scores": scores,
+            "hits": hits,
+            "ignored": ignored,
             "positives": np.array([f.positives for f in frames], np.int32),
             "present": np.array([f.present for f in frames], np.bool_),
         }

@@ -22,7 +22,6 @@ from bddzoo.datasets.formats.frames import (
 )
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT
 from bddzoo.evaluation.det_frames import check_reach, read_objects
 from bddzoo.evaluation.jobs import FrameResult, FrameWarnings, listing
 from bddzoo.evaluation.label_frames import MaskFrames
@@ -350,14 +349,13 @@ class MaskTracks(TrackWork):
             remarks += self.options.crashes("many", path, f"{both.pred.ids.size} instances, more than 100")
         sides = []
         for found in (both.gt, both.pred):
-            ignored = (found.attributes & (CROWD_BIT | IGNORE_BIT)) > 0
             # Objects of no class are compared with nothing.
-            classes = found.categories - 1
+            classes, ignored = found.categories - 1, found.neutral
             known = ignored | ((classes >= 0) & (classes < len(CLASSES)))
             sides.append((_Side(classes[known], found.ids[known & ~ignored].tolist(), ignored[known]), known))
         (truth, known), (mine, known_too) = sides
         shared = both.iou()
-        regions = (both.gt.attributes & (CROWD_BIT | IGNORE_BIT)) > 0
+        regions = both.gt.neutral
         shared[:, regions] = both.pixels[:, regions] / both.pred.areas[:, None]
         return self._put_together(
             shared[np.ix_(known_too, known)], truth, mine, (str(self.gt.where(gt.at)), path)

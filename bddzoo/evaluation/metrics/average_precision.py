@@ -16,6 +16,7 @@ from bddzoo.evaluation.metrics.matching import (
     MAX_DETECTIONS,
     FrameMatches,
     Packed,
+    all_detections,
     unpacked,
 )
 from bddzoo.evaluation.metrics.scores import Scores
@@ -48,11 +49,7 @@ class ClassDetections(msgspec.Struct, frozen=True, gc=False):
 
 def by_class(frames: Sequence[FrameMatches], classes: int) -> list[ClassDetections]:
     """Detections of each class, sorted by score; ties stay in the order of frames."""
-    empty = np.zeros((len(AREAS), 0), np.uint16)
-    labels = np.concatenate([f.classes for f in frames] or [np.zeros(0, np.uint8)])
-    scores = np.concatenate([f.scores for f in frames] or [np.zeros(0)])
-    hits = np.concatenate([f.hits for f in frames] or [empty], axis=1)
-    ignored = np.concatenate([f.ignored for f in frames] or [empty], axis=1)
+    labels, scores, hits, ignored = all_detections(frames)
     index = np.repeat(np.arange(len(frames)), [f.classes.size for f in frames])
     out = []
     for label in range(classes):
@@ -109,13 +106,6 @@ def precision_recall(
         reached = at < right.size
         precision[t, reached] = envelope[at[reached]]
     return precision, recall
-
-
-def _recall(found: ClassDetections, area: int, positives: int, limit: int) -> NDArray[np.float64]:
-    keep = found.ranks < limit
-    right = unpack(found.hits[area][keep] & ~found.ignored[area][keep])
-    out: NDArray[np.float64] = right.sum(axis=1) / positives
-    return out
 
 
 # Metric -> (precision or recall, threshold index or None, area index, detections per frame).
@@ -195,10 +185,7 @@ def _accumulate(
     for c, detections in enumerate(by_class(found, classes)):
         for area in np.flatnonzero(positives[c]).tolist():
             count = int(positives[c, area])
-            for k, limit in enumerate(MAX_DETECTIONS[:-1]):
-                recall[k, c, area] = _recall(detections, area, count, limit)
-            precision[c, area], recall[-1, c, area] = precision_recall(
-                detections, area, count, MAX_DETECTIONS[-1]
-            )
+            for k, limit in enumerate(MAX_DETECTIONS):  # precision is that of the last one
+                precision[c, area], recall[k, c, area] = precision_recall(detections, area, count, limit)
     flat: list[int] = positives.reshape(-1).tolist()
     return flat, precision.reshape(-1).tolist(), recall.reshape(-1).tolist()

@@ -14,8 +14,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.datasets.formats.frames import checked_scores
+from bddzoo.datasets.formats.labels import FLAGS
 from bddzoo.errors import MissingError
-from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps, segments, words
+from bddzoo.evaluation.bitmask import Overlaps, overlaps, segments, words
 from bddzoo.evaluation.metrics.average_precision import ap_scores
 from bddzoo.evaluation.metrics.matching import (
     Candidates,
@@ -140,8 +141,8 @@ def instances(both: Overlaps, scores: Mapping[int, float]) -> tuple[Candidates, 
         pred_areas=both.pred.areas[rows].astype(np.float64),
         gt_class=gt.categories - 1,
         gt_areas=gt.areas.astype(np.float64),
-        gt_ignored=(gt.attributes & IGNORE_BIT) > 0,
-        gt_crowd=(gt.attributes & CROWD_BIT) > 0,
+        gt_ignored=(gt.attributes & FLAGS["ignored"]) > 0,
+        gt_crowd=(gt.attributes & FLAGS["crowd"]) > 0,
     )
     return found, len(ids) - rows.size
 
@@ -246,8 +247,7 @@ def boxes_of_bitmask(
     np.maximum.at(high[0], at, stops % width)
     np.maximum.at(high[1], at, stops // width)
     boxes = np.concatenate((low, high - low + 1)).T.astype(np.float64)
-    crowd = (found.attributes & (CROWD_BIT | IGNORE_BIT)) > 0
-    return boxes, found.categories - 1, crowd
+    return boxes, found.categories - 1, found.neutral
 
 
 def box_iou(

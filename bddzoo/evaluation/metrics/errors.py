@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bddzoo.errors import UsageError
 from bddzoo.evaluation.metrics.average_precision import ClassDetections, precision_recall
 from bddzoo.evaluation.metrics.detection import MatchAccumulator
-from bddzoo.evaluation.metrics.matching import MAX_DETECTIONS, Candidates
+from bddzoo.evaluation.metrics.matching import MAX_DETECTIONS, Candidates, all_detections
 
 FOREGROUND, BACKGROUND = 0.5, 0.1
 RIGHT, IGNORED, CLASS, PLACE, BOTH, DUPLICATE, NOTHING = range(7)
@@ -335,11 +335,8 @@ def calibration(accumulator: MatchAccumulator) -> dict[str, Any]:
     Raises:
         UsageError: A score is not between 0 and 1.
     """
-    frames = accumulator.per_frame()
-    classes = _joined([f.classes for f in frames])
-    scores = _joined([f.scores for f in frames])
-    right = _joined([f.hits[0] & 1 for f in frames]) > 0
-    counted = _joined([f.ignored[0] & 1 for f in frames]) == 0
+    classes, scores, hits, ignored = all_detections(accumulator.per_frame())
+    right, counted = hits[0] & 1 > 0, ignored[0] & 1 == 0
     if reach := out_of_range(accumulator):
         raise UsageError(f"scores {reach} are not probabilities", hint="calibration needs scores from 0 to 1")
     classes, scores, right = classes[counted], scores[counted], right[counted]
@@ -358,14 +355,10 @@ def calibration(accumulator: MatchAccumulator) -> dict[str, Any]:
 
 def out_of_range(accumulator: MatchAccumulator) -> str:
     """From where to where the scores go if they are not between 0 and 1, otherwise nothing."""
-    scores = _joined([f.scores for f in accumulator.per_frame()])
+    _, scores, _, _ = all_detections(accumulator.per_frame())
     if not scores.size or (scores.min() >= 0 and scores.max() <= 1):
         return ""
     return f"from {scores.min():g} to {scores.max():g}"
-
-
-def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def _bins(scores: NDArray[np.float64], right: NDArray[np.bool_]) -> list[dict[str, Any]]:

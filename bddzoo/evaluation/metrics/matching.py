@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -82,6 +83,19 @@ def unpacked(matches: Packed, classes: int) -> FrameMatches:
         np.frombuffer(matches, np.uint16, areas * count, hits + 2 * areas * count).reshape(areas, count),
         np.frombuffer(matches, np.int64, classes * areas, 16).reshape(classes, areas),
         np.frombuffer(matches, np.bool_, classes, behind),
+    )
+
+
+def all_detections(
+    frames: Sequence[FrameMatches],
+) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.uint16], NDArray[np.uint16]]:
+    """Classes and scores (N,), hits and ignored (areas, N) of all detections, frame by frame."""
+    none = np.zeros((len(AREAS), 0), np.uint16)
+    return (
+        np.concatenate([np.zeros(0, np.uint8), *(f.classes for f in frames)]),
+        np.concatenate([np.zeros(0), *(f.scores for f in frames)]),
+        np.concatenate([none, *(f.hits for f in frames)], axis=1),
+        np.concatenate([none, *(f.ignored for f in frames)], axis=1),
     )
 
 

@@ -6,16 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bddzoo.datasets.classes import PAN_SEG, PAN_STUFF
-from bddzoo.evaluation.bitmask import CROWD_BIT, IGNORE_BIT, Overlaps, overlaps, segments
+from bddzoo.evaluation.bitmask import Overlaps, overlaps, segments
 from bddzoo.evaluation.metrics.scores import PerFrame, Scores
 from bddzoo.lazy_numpy import np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-# Label ids 1 to 40 of BDD100K, in order; the first 30 are stuff, the rest things.
-PAN_CLASSES = PAN_SEG.names
-STUFF_COUNT = PAN_STUFF
 
 # Rows of the statistics of a frame.
 IOU, TP, FP, FN = range(4)
@@ -27,7 +23,7 @@ class PanSegAccumulator(PerFrame["NDArray[np.float64]"]):
     Keeps four numbers for each frame and class: summed IoU of matches, TP, FP, FN.
     """
 
-    def __init__(self, class_names: Sequence[str] = PAN_CLASSES, stuff: int = STUFF_COUNT) -> None:
+    def __init__(self, class_names: Sequence[str] = PAN_SEG.names, stuff: int = PAN_STUFF) -> None:
         super().__init__(class_names)
         self.stuff = stuff
 
@@ -57,8 +53,7 @@ def pan_counts(
     if pred is None:
         found = segments(gt, name)
         out = np.zeros((4, classes))
-        valid = (found.attributes & (CROWD_BIT | IGNORE_BIT)) == 0
-        _count(out[FN], found.categories[valid])
+        _count(out[FN], found.categories[~found.neutral])
         return out
     return match_panoptic(overlaps(gt, pred, name, pred_attributes=True), classes)
 
@@ -72,8 +67,7 @@ def match_panoptic(both: Overlaps, classes: int) -> NDArray[np.float64]:
     """
     out = np.zeros((4, classes))
     gt, pred = both.gt, both.pred
-    gt_valid = (gt.attributes & (CROWD_BIT | IGNORE_BIT)) == 0
-    pred_valid = (pred.attributes & (CROWD_BIT | IGNORE_BIT)) == 0
+    gt_valid, pred_valid = ~gt.neutral, ~pred.neutral
     if not pred.ids.size:
         _count(out[FN], gt.categories[gt_valid])
         return out
