@@ -219,11 +219,11 @@ def _state(report: SplitReport, frames: int) -> str:
     return "complete" if report.images >= report.expected and not report.findings else "partial"
 
 
-def _finding(report: SplitReport, what: str, fatal: bool = True) -> Fault:
+def _finding(report: SplitReport, what: str) -> Fault:
     for finding in report.findings:
         if finding.what == what:
             return finding
-    report.findings.append(Fault(what, fatal=fatal))
+    report.findings.append(Fault(what))
     return report.findings[-1]
 
 

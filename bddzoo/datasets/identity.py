@@ -88,18 +88,18 @@ def digest_files(files: Iterable[tuple[str, Path | None]]) -> str:
     last: tuple[Path | None, str] = (None, "-")  # of a file that holds the labels of all frames
     for name, path in files:
         if path is None:
-            rows.append(f"{name} -\n")
+            rows.append(f"{name} -")
             continue
         try:
             if path != last[0]:
                 last = path, hashlib.sha256(path.read_bytes()).hexdigest()
-            rows.append(f"{name} {last[1]}\n")
+            rows.append(f"{name} {last[1]}")
         except OSError as error:
             raise MissingError(
                 f"cannot read label {path}: {error.strerror}",
                 hint="check the data set with 'bddzoo data check'",
             ) from error
-    return "sha256:" + hashlib.sha256("".join(sorted(rows)).encode()).hexdigest()
+    return digest_names(rows)
 
 
 def digest_pixels(pixels: npt.NDArray[np.uint8]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.datasets.classes import DET, DRIVABLE, IGNORED, INS_SEG, PAN_SEG, PAN_STUFF, SEM_SEG, ClassSet
+from bddzoo.datasets.classes import CLASS_SETS, DRIVABLE, IGNORED, PAN_STUFF, ClassSet
 from bddzoo.datasets.formats.rle import encode_values, paint_masks
 from bddzoo.datasets.openseg import DATA_SETS, class_set
 from bddzoo.errors import MissingError
@@ -33,7 +33,7 @@ class _ClassSets(dict[str, ClassSet]):
         return class_set(name)
 
 
-CLASSES: Mapping[str, ClassSet] = _ClassSets({c.task: c for c in (SEM_SEG, INS_SEG, DET, DRIVABLE, PAN_SEG)})
+CLASSES: Mapping[str, ClassSet] = _ClassSets(CLASS_SETS)
 SEMANTIC = ("sem_seg", "drivable", *DATA_SETS)
 
 

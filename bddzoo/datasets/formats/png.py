@@ -95,7 +95,7 @@ def decode_indices(content: bytes, header: Header, path: Path) -> npt.NDArray[np
     """
     scale = 1
     if header.colour == PALETTE:
-        content = _as_grey(content, header)
+        content = _with_colour(content, GREY)
         scale = 255 // ((1 << header.depth) - 1)
     pixels = decode_samples(content, path)
     if pixels.shape != (header.height, header.width) or pixels.dtype != np.uint8:
@@ -137,13 +137,7 @@ def encode_palette(indices: npt.NDArray[np.uint8], palette: npt.NDArray[np.uint8
     """
     colours = np.zeros((256, 3), np.uint8)
     colours[: len(palette)] = palette[:256]
-    out = bytearray(SIGNATURE)
-    for kind, body in chunks(encode_png(indices, path)):
-        if kind == b"IHDR":
-            out += _chunk(kind, body[:9] + bytes([PALETTE]) + body[10:]) + _chunk(b"PLTE", colours.tobytes())
-        elif kind in (b"IDAT", b"IEND"):
-            out += _chunk(kind, body)
-    return bytes(out)
+    return _with_colour(encode_png(indices, path), PALETTE, _chunk(b"PLTE", colours.tobytes()))
 
 
 def decode_samples(content: bytes, path: Path) -> npt.NDArray[Any]:
@@ -156,12 +150,12 @@ def decode_samples(content: bytes, path: Path) -> npt.NDArray[Any]:
     return pixels
 
 
-def _as_grey(content: bytes, header: Header) -> bytes:
-    """The same PNG with colour type grey and without palette or transparency."""
+def _with_colour(content: bytes, colour: int, palette: bytes = b"") -> bytes:
+    """The same pixel stream under another colour type, with that palette and no transparency."""
     out = bytearray(SIGNATURE)
     for kind, body in chunks(content):
         if kind == b"IHDR":
-            out += _chunk(kind, body[:9] + bytes([GREY]) + body[10:])
+            out += _chunk(kind, body[:9] + bytes([colour]) + body[10:]) + palette
         elif kind in (b"IDAT", b"IEND"):
             out += _chunk(kind, body)
     return bytes(out)

@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,8 +71,6 @@ def write_scenes(draft: Path, dataset: DataSet, splits: dict[str, int], seed: in
         seed: Seed.
         progress: Called with (images done, images in all), or None.
     """
-    import cv2
-
     done, total = 0, sum(splits.values())
     for split, count in splits.items():
         for index in range(count):
@@ -82,12 +80,7 @@ def write_scenes(draft: Path, dataset: DataSet, splits: dict[str, int], seed: in
                 ("image", _suffix(dataset.id), image[:, :, ::-1]),
                 ("label", ".png", _label(dataset, classes)),
             ):
-                path = draft / split / folder / f"{name}{suffix}"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                ok, content = cv2.imencode(suffix, pixels)
-                if not ok:
-                    raise OSError(f"OpenCV cannot encode {suffix} files")
-                path.write_bytes(content.tobytes())
+                _write_image(draft / split / folder / f"{name}{suffix}", pixels)
             done += 1
             if progress:
                 progress(done, total)
@@ -257,21 +250,30 @@ def _holds(root: Path, meta: dict[str, Any]) -> bool:
     return there == meta and all((root / path).is_file() for path in _files(meta))
 
 
+def _splits(meta: dict[str, Any]) -> dict[str, int]:
+    return {split: meta[split] for split in ("train", "val")}
+
+
 def _files(meta: dict[str, Any]) -> Iterable[str]:
     if "dataset" in meta:
-        splits = {split: meta[split] for split in ("train", "val")}
-        yield from scene_files(meta["dataset"], splits, meta["seed"])
+        yield from scene_files(meta["dataset"], _splits(meta), meta["seed"])
         return
     for split in ("train", "val"):
         for index in range(meta[split]):
-            name = frame_name(meta["seed"], split, index)
-            yield f"images/10k/{split}/{name}.jpg"
-            yield f"labels/sem_seg/masks/{split}/{name}.png"
-            yield f"labels/drivable/masks/{split}/{name}.png"
-            yield f"labels/ins_seg/bitmasks/{split}/{name}.png"
-            yield f"labels/pan_seg/bitmasks/{split}/{name}.png"
+            yield from _frame_files(split, frame_name(meta["seed"], split, index))
         if meta[split]:
             yield f"labels/det_20/det_{split}.json"
+
+
+def _frame_files(split: str, name: str) -> tuple[str, ...]:
+    """Image, class maps (sem_seg, drivable) and bitmasks (ins_seg, pan_seg) of a frame."""
+    return (
+        f"images/10k/{split}/{name}.jpg",
+        f"labels/sem_seg/masks/{split}/{name}.png",
+        f"labels/drivable/masks/{split}/{name}.png",
+        f"labels/ins_seg/bitmasks/{split}/{name}.png",
+        f"labels/pan_seg/bitmasks/{split}/{name}.png",
+    )
 
 
 def _put(draft: Path, root: Path) -> None:
@@ -289,8 +291,7 @@ def _put(draft: Path, root: Path) -> None:
 
 def _build(draft: Path, meta: dict[str, Any], progress: Progress | None) -> None:
     if "dataset" in meta:
-        splits = {split: meta[split] for split in ("train", "val")}
-        write_scenes(draft, data_set(meta["dataset"]), splits, meta["seed"], progress)
+        write_scenes(draft, data_set(meta["dataset"]), _splits(meta), meta["seed"], progress)
     else:
         _build_streets(draft, meta, progress)
     (draft / MARKER).write_text(json.dumps(meta, indent=2) + "\n", "utf-8")
@@ -321,23 +322,20 @@ def _write_frame(draft: Path, split: str, name: str, frame: MiniFrame) -> None:
 
     jpeg = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     png = [cv2.IMWRITE_PNG_COMPRESSION, 6]
-    for path, pixels, options in (
-        (draft / "images/10k" / split / f"{name}.jpg", cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR), jpeg),
-        (draft / "labels/sem_seg/masks" / split / f"{name}.png", frame.sem, png),
-        (draft / "labels/drivable/masks" / split / f"{name}.png", frame.drivable, png),
-        *(
-            (draft / place / split / f"{name}.png", cv2.cvtColor(bitmask, cv2.COLOR_RGBA2BGRA), png)
-            for place, bitmask in (
-                ("labels/ins_seg/bitmasks", frame.bitmask),
-                ("labels/pan_seg/bitmasks", frame.panoptic),
-            )
-        ),
-    ):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        ok, content = cv2.imencode(path.suffix, pixels, options)
-        if not ok:
-            raise OSError(f"OpenCV cannot encode {path.suffix} files")
-        path.write_bytes(content.tobytes())
+    bitmasks = (cv2.cvtColor(bitmask, cv2.COLOR_RGBA2BGRA) for bitmask in (frame.bitmask, frame.panoptic))
+    planes = (cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR), frame.sem, frame.drivable, *bitmasks)
+    for path, pixels in zip(_frame_files(split, name), planes, strict=True):
+        _write_image(draft / path, pixels, jpeg if path.endswith(".jpg") else png)
+
+
+def _write_image(path: Path, pixels: npt.NDArray[Any], options: Sequence[int] = ()) -> None:
+    import cv2
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ok, content = cv2.imencode(path.suffix, pixels, options)
+    if not ok:
+        raise OSError(f"OpenCV cannot encode {path.suffix} files")
+    path.write_bytes(content.tobytes())
 
 
 def _row(name: str, frame: MiniFrame) -> dict[str, Any]:
