@@ -11,9 +11,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 from bddzoo.errors import BddzooError, MissingError
+
+if TYPE_CHECKING:
+    from zipfile import ZipInfo
 
 
 @contextmanager
@@ -190,6 +193,15 @@ def user_folder(kind: Literal["cache", "config", "data"]) -> Path:
 
 # Linux's ioctl to share the blocks of a file (btrfs, XFS, bcachefs): FICLONE of linux/fs.h.
 _FICLONE = 0x40049409
+
+
+def zip_info(name: str) -> ZipInfo:
+    """A member of an archive, with a date that does not change: equal files give archives of equal bytes."""
+    from zipfile import ZipInfo
+
+    info = ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+    info.external_attr = 0o644 << 16
+    return info
 
 
 def copy_whole(source: Path, target: Path) -> None:

@@ -28,7 +28,7 @@ from bddzoo.artifacts.digests import CHUNK_BYTES
 from bddzoo.artifacts.partial import Partial
 from bddzoo.artifacts.streams import Origin, SourceError, Stream
 from bddzoo.errors import BddzooError, IntegrityError, MissingError, UsageError
-from bddzoo.files import is_inside, is_special, replacing
+from bddzoo.files import is_inside, is_special, replacing, zip_info
 from bddzoo.reading import archive_errors, json_errors
 from bddzoo.registry.structs import IDENT
 from bddzoo.text import picked, printable
@@ -197,9 +197,6 @@ class Bundle:
         return UsageError(f"{self.path} is not a bundle: {why}", hint="bundles are made by 'bddzoo bundle'")
 
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-
-
 def write_bundle(
     path: Path,
     cache: Cache,
@@ -230,9 +227,9 @@ def write_bundle(
     manifest = Manifest(FORMAT, 1, files)
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "x", zipfile.ZIP_STORED) as archive:
         listing = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
-        archive.writestr(_info(MANIFEST), listing)
+        archive.writestr(zip_info(MANIFEST), listing)
         for name, text in (texts or {}).items():
-            archive.writestr(_info(name), text.encode())
+            archive.writestr(zip_info(name), text.encode())
         for member, entry in sources.items():
             _write_member(archive, member, cache.path_of(entry), entry, each)
     return path.stat().st_size
@@ -274,17 +271,11 @@ def _list_files(cache: Cache, entries: Iterable[Entry]) -> tuple[list[BundleFile
     return files, sources
 
 
-def _info(name: str) -> zipfile.ZipInfo:
-    info = zipfile.ZipInfo(name, _EPOCH)
-    info.external_attr = 0o644 << 16
-    return info
-
-
 def _write_member(
     archive: zipfile.ZipFile, member: str, path: Path, entry: Entry, each: Callable[[int], None] | None
 ) -> None:
     state = hashlib.sha256()
-    info = _info(member)
+    info = zip_info(member)
     info.file_size = entry.size_bytes
     try:
         source = path.open("rb", buffering=0)

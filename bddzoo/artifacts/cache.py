@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from threading import Lock
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import msgspec
 
@@ -189,11 +189,6 @@ def safe(word: str) -> str:
     return quoted.replace(".", "%2E", 1) if quoted.startswith(".") else quoted
 
 
-def unsafe(folder: str) -> str:
-    """The inverse of `safe`."""
-    return unquote(folder)
-
-
 TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
 # This file is a cache directory tag created by bddzoo; see https://bford.info/cachedir/
 """
@@ -235,7 +230,7 @@ class Cache:
 
     def entry(self, model_id: str, kind: str) -> Entry | None:
         """The entry of a file, or None if there is none that can be read."""
-        return read_entry(self._entry_path(model_id, kind))
+        return read_entry(self.entry_path(model_id, kind))
 
     def entries(self) -> Iterator[Entry]:
         """All entries, by model and kind; damaged ones are left out."""
@@ -252,14 +247,14 @@ class Cache:
         """Write an entry; it appears whole."""
         fields = {k: as_text(v) if isinstance(v, str) else v for k, v in asdict(entry).items()}
         data = json.dumps(fields, indent=1, ensure_ascii=False).encode() + b"\n"
-        write_whole(self._entry_path(entry.model, entry.kind), data)
+        write_whole(self.entry_path(entry.model, entry.kind), data)
         with self._lock:
             if self._index is not None:
                 _index(self._index, entry)
 
     def remove_entry(self, entry: Entry) -> None:
         """Forget what a file is; its content stays until the next `gc`."""
-        path = self._entry_path(entry.model, entry.kind)
+        path = self.entry_path(entry.model, entry.kind)
         path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             path.parent.rmdir()
@@ -370,7 +365,8 @@ class Cache:
                     _index(self._index, entry)
             return list(self._index.get(digits, ()))
 
-    def _entry_path(self, model_id: str, kind: str) -> Path:
+    def entry_path(self, model_id: str, kind: str) -> Path:
+        """The file that holds an entry, whether it is there or not."""
         return self.root / "entries" / safe(model_id) / f"{safe(kind)}.json"
 
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bddzoo.artifacts.digests import tensors_known
 from bddzoo.artifacts.partial import Partial
 from bddzoo.artifacts.streams import NetworkPolicy, Opener, Origin, SourceError, Stopped, Stream, sleep
 from bddzoo.artifacts.verification import (
@@ -299,8 +300,7 @@ def peek(url: str, opener: Opener, artifact: Artifact) -> int | None:
                 break
     finally:
         stream.close()
-    tensors = any(d.algorithm == "tensors" for d in artifact.digests)
-    expected = Expected(artifact.name, None if tensors else artifact.size_bytes)
+    expected = Expected(artifact.name, artifact.size_bytes if tensors_known(artifact) is None else None)
     look_at(head, stream.origin.coding, stream.content_type, expected)
     expected.check_size(stream.origin.total, head, stream.origin.coding)
     return None if is_compressed(head, stream.origin.coding) else stream.origin.total

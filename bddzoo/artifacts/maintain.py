@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bddzoo.artifacts.cache import Cache, Entry, unsafe
+from bddzoo.artifacts.cache import Cache, Entry
 from bddzoo.artifacts.digests import hash_file
 from bddzoo.artifacts.partial import is_abandoned, note_path
 from bddzoo.artifacts.streams import Stopped
@@ -88,9 +88,9 @@ def check_cache(
             stop.set()
             raise
     findings = [_judge(cache.path_of(entry), entry, found[cache.path_of(entry)]) for entry in entries]
-    readable = {(e.model, e.kind) for e in entries}
+    readable = {cache.entry_path(e.model, e.kind) for e in entries}
     for path in cache.entry_paths():
-        if (unsafe(path.parent.name), unsafe(path.stem)) not in readable:
+        if path not in readable:
             findings.append(
                 CacheCheck("unreadable", path, _size(path), detail="an entry that makes no sense")
             )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
-from bddzoo.artifacts.digests import CHUNK_BYTES
+from bddzoo.artifacts.digests import CHUNK_BYTES, tensors_known
 from bddzoo.artifacts.streams import NetworkPolicy, Opener, Origin, SourceError, Stream
 from bddzoo.config import read_config
 from bddzoo.errors import UsageError
@@ -171,7 +171,7 @@ def relative_paths(model: Model, artifact: Artifact) -> list[tuple[str, str]]:
     found.setdefault(f"{zoo}/{task}/{artifact.kind}/{name}", "zoo/task/kind/name")
     if unique or artifact.kind != "weights":
         found.setdefault(f"{artifact.kind}/{name}", "kind/name")
-    if any(d.algorithm == "tensors" for d in artifact.digests) and name.endswith(".pth"):
+    if tensors_known(artifact) is not None and name.endswith(".pth"):
         twin = name.removesuffix(".pth") + ".safetensors"
         found.setdefault(twin, "safetensors")
         found.setdefault(f"{zoo}/{task}/{twin}", "zoo/task/safetensors")

@@ -25,13 +25,11 @@ from bddzoo.evaluation.det_frames import read_objects
 from bddzoo.evaluation.jobs import listing, raise_all, run_jobs
 from bddzoo.evaluation.options import JSON_TASKS, MASK_HEIGHT, MASK_WIDTH, Options
 from bddzoo.evaluation.rle_frames import prediction_problem
-from bddzoo.files import atomic_open
+from bddzoo.files import atomic_open, zip_info
 
 JSON_HINT = "bddzoo convert-labels --to {} makes a file that it reads"
 PACKED = ("sem_seg", "drivable", "ins_seg", "pan_seg", "det")
 MASKS_HINT = "bddzoo convert-labels --to masks makes files that it reads"
-# Archives of the same predictions are the same bytes.
-EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass
@@ -231,8 +229,7 @@ def _write(out: Path, files: list[tuple[str, Source, str]]) -> None:
     # PNGs are compressed already.
     with atomic_open(out) as file, zipfile.ZipFile(file, "w") as archive:
         for name, source, member in sorted(files, key=lambda f: f[0]):
-            info = zipfile.ZipInfo(name, EPOCH)
-            info.external_attr = 0o644 << 16
+            info = zip_info(name)
             info.compress_type = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
             with archive.open(info, "w", force_zip64=True) as target:
                 for piece in source.chunks(member, 1 << 22):
