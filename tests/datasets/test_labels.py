@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bddzoo.cli.main import run
+from bddzoo.datasets.classes import INS_SEG
 from bddzoo.datasets.formats.convert import convert
+from bddzoo.datasets.formats.labels import FLAGS
 from bddzoo.datasets.formats.mask import read_bitmask, read_mask, write_mask
 from bddzoo.datasets.formats.rle import MAX_OUTSIDE, coco_polygons, decode_rle, draw_poly2d, encode_rle
 from bddzoo.errors import MissingError
@@ -151,6 +153,26 @@ def test_unknown_categories_are_said_by_all(tmp_path, capsys, kinds):
     write(tmp_path / "p.json", frames({"category": "caravan", "rle": RLE}))
     argv = ["convert-labels", "-t", "ins_seg", "-l", pred, "--to", "coco", "-o", str(tmp_path / "c")]
     assert run(argv) == 0, "another name of car"
+
+
+@pytest.mark.parametrize("to", ["bitmasks", "rle", "coco", "color"])
+@pytest.mark.parametrize(
+    "rle", [{"counts": "0123", "size": [0, 0]}, {"counts": "zzzzzz999", "size": [720, 1280]}], ids=str
+)
+def test_masks_that_are_none_are_passed_on_to_no_format(tmp_path, capsys, to, rle):
+    file = write(tmp_path / "p.json", frames({"category": "car", "rle": rle}))
+    out = tmp_path / "out"
+    assert run(["convert-labels", "-t", "ins_seg", "-l", str(file), "--to", to, "-o", str(out)]) == 5
+    assert "RLE" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_coco_file_may_name_other_categories_and_the_ignored_ones_are_ignored(tmp_path):
+    content = coco([TRIANGLE], categories=[{"id": 3, "name": "other vehicle"}, {"id": 4, "name": "kite"}])
+    file, out = write(tmp_path / "c.json", content), tmp_path / "out"
+    argv = ["convert-labels", "-t", "ins_seg", "-l", str(file), "-o", str(out), "--to"]
+    assert run([*argv, "bitmasks"]) == 0
+    assert read_bitmask(out / "a.png")[150, 480, :2].tolist() == [INS_SEG.index("car") + 1, FLAGS["ignored"]]
 
 
 def images(*names: str, number: int = 1) -> list[dict[str, object]]:

@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from bddzoo.datasets.classes import INS_SEG, ClassSet
+from bddzoo.datasets.classes import ClassSet
 from bddzoo.datasets.formats.frames import (
     CHUNK_BYTES,
-    INS_ALIASES,
     Frame,
+    FrameSize,
     Label,
     Pixel,
     Rle,
@@ -25,7 +25,7 @@ from bddzoo.datasets.formats.frames import (
     read_places,
 )
 from bddzoo.datasets.formats.json_index import index_list
-from bddzoo.datasets.formats.labels import FLAGS, NEUTRAL, FrameLabels, Item, flag_attributes
+from bddzoo.datasets.formats.labels import FLAGS, NEUTRAL, FrameLabels, flag_attributes
 from bddzoo.datasets.formats.rle import MAX_PIXELS, coco_polygons, decode_rle, mask_pixels
 from bddzoo.datasets.native import native
 from bddzoo.datasets.sources import Source
@@ -70,45 +70,6 @@ class _Coco(msgspec.Struct):
     images: list[_Image]
     annotations: list[_Annotation]
     categories: list[_Category]
-
-
-def read_coco(source: Source) -> Iterator[FrameLabels]:
-    """Frames of a COCO instance file: compressed or plain RLE, or polygons.
-
-    Raises:
-        MissingError: No such file, an unknown category, a segmentation that is none, annotations of no image,
-            or an image that is there twice.
-    """
-    (member,) = source.members[:1]
-    where = source.where(member)
-    data: _Coco = _decoded(source, member, _Coco)
-    kinds = {}
-    for category in data.categories:
-        name = INS_ALIASES.get(category.name, category.name)
-        if name not in INS_SEG.names:
-            raise MissingError(f"{where}: unknown category {category.name!r}")
-        kinds[category.id] = INS_SEG.index(name)
-    names = _names(data, str(where))
-    by_image = _by_image(data.annotations)
-    for image, name in zip(data.images, names, strict=True):
-        size = (image.height, image.width) if image.height and image.width else None
-        out = FrameLabels(name, "ins_seg", size, where=f"{where}, image {image.file_name}")
-        for number, annotation in enumerate(by_image.get(image.id, []), 1):
-            if annotation.category_id not in kinds:
-                raise MissingError(f"{out.where}: annotation {number} has category {annotation.category_id}")
-            of = f"{out.where}, annotation {number}"
-            rle = _rle(_parsed(annotation.segmentation, of), size, of)
-            out.size = out.size or (rle["size"][0], rle["size"][1])
-            out.items.append(
-                Item(
-                    annotation.instance_id,
-                    kinds[annotation.category_id],
-                    _flags(annotation),
-                    annotation.score,
-                    rle,
-                )
-            )
-        yield out
 
 
 def _decoded(source: Source, member: str, kind: Any) -> Any:
@@ -234,10 +195,12 @@ class CocoFrames:
                     category,
                     _unchecked(annotation.segmentation, size, where),
                     annotation.score,
-                    attributes=flag_attributes(_flags(annotation)),
+                    annotation.instance_id or None,
+                    flag_attributes(_flags(annotation)),
                 )
                 for annotation, category, where in self._known(index)
             ],
+            FrameSize(size[1], size[0]) if size else None,
         )
 
     def boxes(self, index: int) -> Iterator[tuple[str, list[float], int, float | None]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bddzoo.datasets.classes import IGNORED, TASKS, ClassSet
 from bddzoo.datasets.formats.boxes import labelled_boxes, open_boxes
-from bddzoo.datasets.formats.coco import read_coco, refuse_results
+from bddzoo.datasets.formats.coco import CocoFrames, refuse_results
 from bddzoo.datasets.formats.frames import (
     INS_ALIASES,
     INS_IGNORED,
@@ -28,7 +28,7 @@ from bddzoo.datasets.formats.labels import CLASSES, FLAGS, SEMANTIC, SIZE, Frame
 from bddzoo.datasets.formats.mask import check_label, decode_bitmask, decode_mask
 from bddzoo.datasets.formats.other_task import TRACKS_LOST, are_videos, held_by, refuse_other_task
 from bddzoo.datasets.formats.png import RGB, RGBA, decode_rgb
-from bddzoo.datasets.formats.rle import draw_poly2d, encode_rle, paint_masks
+from bddzoo.datasets.formats.rle import draw_poly2d, encode_rle, mask_runs, paint_masks
 from bddzoo.datasets.images import (
     LABEL_IDS,
     TRAIN_IDS,
@@ -135,13 +135,11 @@ class LabelSet:
 
 
 class RleLabels(LabelSet):
-    """Frames of Scalabel JSON with RLE masks or polygons."""
+    """Frames of Scalabel JSON or of a COCO instance file, with RLE masks or polygons."""
 
-    kind = "rle"
-
-    def __init__(self, source: Source, task: str, frames: JsonFrames) -> None:
-        self._frames = frames
-        self.videos = are_videos(frames)
+    def __init__(self, source: Source, task: str, frames: JsonFrames | CocoFrames) -> None:
+        self._frames, self.kind = frames, frames.kind
+        self.videos = isinstance(frames, JsonFrames) and are_videos(frames)
         self._index: dict[str, int] = {}
         for i, name in enumerate(frames.names):
             if not is_inside(bare_name(name)):
@@ -158,13 +156,15 @@ class RleLabels(LabelSet):
         return self._frames.where(self._index[key])
 
     def read(self, key: str) -> FrameLabels:
-        """Labels of one frame; polygons are drawn, boxes refused."""
+        """Labels of one frame; polygons are drawn, boxes and masks that are none refused."""
         where = self.where(key)
         frame = self._frames.frame(self._index[key])
         labels = frame.labels or []
-        said = (frame.size.height, frame.size.width) if frame.size else SIZE
-        size = one_size(labels, where) or said
+        said = (frame.size.height, frame.size.width) if frame.size else None
+        size = one_size(labels, where) or said or SIZE
         out = FrameLabels(PurePosixPath(key).name, self.task, size, where=where)
+        if not labels and self.kind == "coco":
+            out.size = said  # not invented where a file without one is written
         masks = []
         for label in labels:
             category = self._category(label, where)
@@ -180,6 +180,9 @@ class RleLabels(LabelSet):
             out.items.append(Item(label.index or 0, *category, label.score, rle))
         if self.task in SEMANTIC:
             out.class_map, out.items = paint_masks(masks, size, IGNORED, np.uint8, where), []
+        else:
+            # pycocotools crashes on what is no mask, so nothing else is passed on.
+            mask_runs([rle for rle, _ in masks], size, where)
         return out
 
     def _category(self, label: Label, where: str) -> tuple[int, int] | None:
@@ -219,22 +222,6 @@ class BoxLabels(LabelSet):
         for category, (x, y, w, h), flags, score in labelled_boxes(self._frames, self._index[key]):
             out.items.append(Item(0, category, flags, score, box=(x, y, x + w, y + h)))
         return out
-
-
-class CocoLabels(LabelSet):
-    """A COCO instance file; its masks are kept in their packed form."""
-
-    kind = "coco"
-
-    def __init__(self, source: Source, task: str) -> None:
-        self._read = {frame.name: frame for frame in read_coco(source)}
-        if task != "ins_seg":
-            raise UsageError(f"{source.path} is a COCO file, which holds instances", hint="leave out -t")
-        super().__init__(source.path, task, list(self._read))
-
-    def read(self, key: str) -> FrameLabels:
-        """Labels of one image."""
-        return self._read[key]
 
 
 class PngLabels(LabelSet):
@@ -378,13 +365,16 @@ def open_labels(
         if task is None and b'"bbox"' in head and b'"segmentation"' not in head:
             return BoxLabels(path)
         try:
-            return CocoLabels(source, task or "ins_seg")
+            coco = CocoFrames(source, texts[0])
         except MissingError as error:
             if "is not a COCO file" not in error.message:
                 raise
             raise MissingError(
                 f"{source.where(texts[0])} is neither a list of frames nor a COCO file", hint=error.message
             ) from None
+        if task not in (None, "ins_seg"):
+            raise UsageError(f"{path} is a COCO file, which holds instances", hint="leave out -t")
+        return RleLabels(source, "ins_seg", coco)
     if coco_kind(source, texts[0]) == "results":
         refuse_results(source.where(texts[0]))
     frames = JsonFrames(source, texts)

@@ -132,13 +132,7 @@ def paint_masks(
     import cv2
 
     pixels = size[0] * size[1]
-    if pixels > MAX_PIXELS:
-        raise MissingError(f"{where}: masks of {size[1]}x{size[0]} pixels, which can't be meant")
-    checked = [_checked(rle, where) for rle, _ in masks]
-    for shape, _ in checked:
-        if shape != size:
-            raise MissingError(f"{where}: masks of different sizes: {list(shape)} and {list(size)}")
-    runs = _runs([counts for _, counts in checked], pixels, where)
+    runs = mask_runs([rle for rle, _ in masks], size, where)
     starts, ends = runs.starts, runs.ends
     values = np.array([value for _, value in masks], dtype)[runs.masks]
     order = np.argsort(starts)
@@ -154,6 +148,22 @@ def paint_masks(
             flat[start:end] = value
     # Masks run down the columns.
     return np.asarray(cv2.transpose(flat.reshape(size[1], size[0])), dtype)
+
+
+def mask_runs(rles: Sequence[Mapping[str, Any]], size: tuple[int, int], where: str) -> MaskRuns:
+    """Runs of masks, all of which have that size.
+
+    Raises:
+        MissingError: Counts that do not describe a mask of that size.
+    """
+    pixels = size[0] * size[1]
+    if pixels > MAX_PIXELS:
+        raise MissingError(f"{where}: masks of {size[1]}x{size[0]} pixels, which can't be meant")
+    checked = [_checked(rle, where) for rle in rles]
+    for shape, _ in checked:
+        if shape != size:
+            raise MissingError(f"{where}: masks of different sizes: {list(shape)} and {list(size)}")
+    return _runs([counts for _, counts in checked], pixels, where)
 
 
 def _checked(rle: Mapping[str, Any], where: str) -> tuple[tuple[int, int], bytes]:
