@@ -26,7 +26,7 @@ from bddzoo.datasets.formats.frames import (
 )
 from bddzoo.datasets.formats.json_index import index_list
 from bddzoo.datasets.formats.labels import FLAGS, NEUTRAL, FrameLabels, flag_attributes
-from bddzoo.datasets.formats.rle import MAX_PIXELS, coco_polygons, decode_rle, mask_pixels
+from bddzoo.datasets.formats.rle import MAX_PIXELS, coco_polygons, mask_pixels
 from bddzoo.datasets.native import native
 from bddzoo.datasets.sources import Source
 from bddzoo.errors import MissingError
@@ -193,7 +193,7 @@ class CocoFrames:
             [
                 Label(
                     category,
-                    _unchecked(annotation.segmentation, size, where),
+                    _mask(annotation.segmentation, size, where),
                     annotation.score,
                     annotation.instance_id or None,
                     flag_attributes(_flags(annotation)),
@@ -250,15 +250,23 @@ def _parsed(segmentation: msgspec.Raw, where: str) -> Any:
         raise MissingError(f"{where}: {error}") from None
 
 
-def _unchecked(raw: msgspec.Raw, size: tuple[int, int] | None, where: str) -> Rle:
+def _mask(raw: msgspec.Raw, size: tuple[int, int] | None, where: str) -> Rle:
     """A segmentation in COCO's compressed form; whether counts describe a mask is seen when they are read."""
     segmentation = _parsed(raw, where)
-    if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), str):
+    if isinstance(segmentation, dict):
+        if isinstance(segmentation.get("counts"), list):
+            segmentation = _packed(segmentation["counts"], segmentation.get("size"), where)
         try:
             return msgspec.convert(segmentation, Rle)
         except msgspec.ValidationError as error:
-            raise MissingError(f"{where}: {error}") from None
-    return msgspec.convert(_rle(segmentation, size, where), Rle)
+            raise MissingError(f"{where}: not an RLE with 'counts' and 'size': {error}") from None
+    if not isinstance(segmentation, list) or not segmentation:
+        raise MissingError(f"{where} has no segmentation", hint="boxes are not a segmentation")
+    if size is None:
+        raise MissingError(f"{where}: polygons need the height and width of their image")
+    if min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
+        raise MissingError(f"{where}: an image of {size[1]}x{size[0]} pixels, which can't be meant")
+    return msgspec.convert(coco_polygons(segmentation, size, where), Rle)
 
 
 def _names(data: _Coco, where: str) -> list[str]:
@@ -291,24 +299,6 @@ def _names(data: _Coco, where: str) -> list[str]:
             hint="ids of images are numbers on one side and text on the other" if alike else None,
         )
     return names
-
-
-def _rle(segmentation: Any, size: tuple[int, int] | None, where: str) -> dict[str, Any]:
-    """A segmentation in COCO's compressed form, checked."""
-    if isinstance(segmentation, dict):
-        rle = {"counts": segmentation.get("counts"), "size": segmentation.get("size")}
-        if isinstance(rle["counts"], list):
-            rle = _packed(rle["counts"], rle["size"], where)
-        # pycocotools reads what it is given; only what was decoded once is passed on.
-        height, width = decode_rle(rle, where).shape
-        return {"counts": rle["counts"], "size": [height, width]}
-    if not isinstance(segmentation, list) or not segmentation:
-        raise MissingError(f"{where} has no segmentation", hint="boxes are not a segmentation")
-    if size is None:
-        raise MissingError(f"{where}: polygons need the height and width of their image")
-    if min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
-        raise MissingError(f"{where}: an image of {size[1]}x{size[0]} pixels, which can't be meant")
-    return coco_polygons(segmentation, size, where)
 
 
 def _packed(counts: list[Any], size: Any, where: str) -> dict[str, Any]:
