@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from bddzoo.datasets.classes import BDD100K, CLASS_SETS
+from bddzoo.datasets.classes import BDD100K, CLASS_SETS, values_of_no_class
 from bddzoo.datasets.formats.boxes import CLASS_OF, boxes_of
 from bddzoo.datasets.formats.frames import JsonFrames, coco_kind
 from bddzoo.datasets.formats.mask import decode_bitmask, decode_mask
@@ -163,11 +163,9 @@ def _png_check(
                 raise MissingError(
                     f"{path} is a palette PNG; the server may read its colours", hint=MASKS_HINT
                 )
-            limit = len(CLASS_SETS[task])
-            odd = np.unique(pixels[(pixels >= limit) & (pixels != 255)])
-            if odd.size:
+            if strange := values_of_no_class(task, pixels):
                 raise MissingError(
-                    f"{path} has pixels of value {int(odd[0])}; classes are 0 to {limit - 1}",
+                    f"{path} has pixels of value {strange[0]}; classes are 0 to {len(CLASS_SETS[task]) - 1}",
                     hint=scheme_hint(np.unique(pixels)),
                 )
         else:

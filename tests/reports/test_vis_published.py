@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bddzoo.datasets.classes import DRIVABLE, SEM_SEG
+from bddzoo.datasets.classes import BITMASK_TASKS, label_values, values_of_no_class
 from bddzoo.datasets.formats.mask import read_mask, write_mask
 from bddzoo.datasets.formats.readers import refuse_other_labels
 from bddzoo.datasets.mini import make_mini
@@ -156,9 +156,11 @@ def test_labels_of_another_data_set_are_not_taken_for_the_usual_ones(vis, tmp_pa
 def test_every_value_is_a_class_or_ignored_or_refused(value):
     pixels = np.full((2, 2), 1, np.uint8)
     pixels[0, 0] = value
-    for classes in (SEM_SEG, DRIVABLE):
-        if value < len(classes) or value == 255:
-            refuse_other_labels(classes, pixels, Path("x.png"))
+    for task in ("sem_seg", "drivable"):
+        if value in label_values(task):
+            refuse_other_labels(task, pixels, Path("x.png"))
         else:
-            with pytest.raises(MissingError, match=f"holds {value}, which is not a class of {classes.task}"):
-                refuse_other_labels(classes, pixels, Path("x.png"))
+            with pytest.raises(MissingError, match=f"holds {value}, which is not a class of {task}"):
+                refuse_other_labels(task, pixels, Path("x.png"))
+    for task in BITMASK_TASKS:
+        assert values_of_no_class(task, pixels) == [value] * (value not in label_values(task))

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from bddzoo.datasets.classes import IGNORED, TASKS, ClassSet
+from bddzoo.datasets.classes import IGNORED, TASKS, ClassSet, values_of_no_class
 from bddzoo.datasets.formats.boxes import labelled_boxes, open_boxes
 from bddzoo.datasets.formats.coco import CocoFrames, refuse_results
 from bddzoo.datasets.formats.frames import (
@@ -270,7 +270,7 @@ class PngLabels(LabelSet):
     def _classes(self, pixels: Plane, path: Path) -> Plane:
         if self.task in DATA_SETS:
             return classes_of_labels(DATA_SETS[self.task], pixels, path)
-        refuse_other_labels(self.classes, pixels, path)
+        refuse_other_labels(self.task, pixels, path)
         return pixels
 
     def _from_colours(self, pixels: Plane, path: Path) -> Plane:
@@ -433,18 +433,13 @@ def classes_of_labels(dataset: DataSet, pixels: Plane, path: Path) -> Plane:
     return dataset.to_classes(pixels)
 
 
-def refuse_other_labels(classes: ClassSet, pixels: Plane, path: Path) -> None:
+def refuse_other_labels(task: str, pixels: Plane, path: Path) -> None:
     """Refuse a class map that holds something else than the classes of a task of BDD100K.
 
     Raises:
         MissingError: A value is not a class; what it could be is told.
     """
-    count = len(classes)
-    # Below the number of classes the difference wraps around, so that one comparison looks at both ends.
-    if not ((pixels - np.uint8(count)) < IGNORED - count).any():
-        return
-    values = np.unique(pixels).tolist()
-    first = next(v for v in values if count <= v < IGNORED)
-    fitting = [d.id for d in could_be(values)]
-    hint = f"say what it is: -t {' or -t '.join(fitting)} would fit" if fitting else None
-    raise MissingError(f"{path} holds {first}, which is not a class of {classes.task}", hint=hint)
+    if strange := values_of_no_class(task, pixels):
+        fitting = [d.id for d in could_be(np.unique(pixels).tolist())]
+        hint = f"say what it is: -t {' or -t '.join(fitting)} would fit" if fitting else None
+        raise MissingError(f"{path} holds {strange[0]}, which is not a class of {task}", hint=hint)
