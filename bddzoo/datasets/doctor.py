@@ -23,13 +23,12 @@ from bddzoo.datasets.formats.other_task import refuse_other_task
 from bddzoo.datasets.formats.readers import LabelSet, open_labels
 from bddzoo.datasets.identity import published_images
 from bddzoo.datasets.images import SPLITS, Listing, Sample
-from bddzoo.datasets.layouts import Layout, open_layout
+from bddzoo.datasets.layouts import TASKS, Layout, open_layout
 from bddzoo.datasets.mini import read_marker
 from bddzoo.datasets.openseg import DATA_SETS, DataSet
 from bddzoo.datasets.sources import open_source
 from bddzoo.errors import MissingError, UsageError
 
-TASKS = ("sem_seg", "ins_seg", "drivable", "det", "pan_seg", "tagging")
 MAX_EXAMPLES = 5
 Progress = Callable[[int, int], None]
 

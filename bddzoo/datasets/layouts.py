@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bddzoo.datasets.attributes import read_attribute_files, read_attributes
 from bddzoo.datasets.classes import BDD_LAYOUT, BITMASK_TASKS
@@ -29,13 +29,18 @@ from bddzoo.errors import MissingError, UsageError
 if TYPE_CHECKING:
     from bddzoo.registry.model import Model
 
+T = TypeVar("T")
+# Folders of images, and how many of them each split has in the published data set.
+_10K = ("images/10k", (7000, 1000, 2000))
+_100K = ("images/100k", (70000, 10000, 20000))
+_BOXES = ("images/100k", (69863, 10000, 20000))
 _IMAGES = {
-    "sem_seg": "images/10k",
-    "ins_seg": "images/10k",
-    "drivable": "images/100k",
-    "det": "images/100k",
-    "pan_seg": "images/10k",
-    "tagging": "images/100k",
+    "sem_seg": _10K,
+    "ins_seg": _10K,
+    "drivable": _100K,
+    "det": _BOXES,
+    "pan_seg": _10K,
+    "tagging": _BOXES,
 }
 _LABELS = {
     "sem_seg": "labels/sem_seg/masks",
@@ -47,21 +52,14 @@ _LABELS = {
 _DET_20 = "labels/det_20/det_{split}.json"
 _LABEL_FILES = {"det": (_DET_20,), "tagging": ("labels/bdd100k_labels_images_{split}.json", _DET_20)}
 
-_10K, _100K, _BOXES = (7000, 1000, 2000), (70000, 10000, 20000), (69863, 10000, 20000)
-_COUNTS = {
-    "sem_seg": _10K,
-    "ins_seg": _10K,
-    "drivable": _100K,
-    "det": _BOXES,
-    "pan_seg": _10K,
-    "tagging": _BOXES,
-}
 OFFICIAL_COUNTS = {
     (task, split): count
-    for task, counts in _COUNTS.items()
+    for task, (_, counts) in _IMAGES.items()
     for split, count in zip(SPLITS, counts, strict=True)
 }
 """Images of a task and split in the published data set."""
+TASKS = tuple(_IMAGES)
+"""Tasks that the data set has a layout for."""
 
 
 class BddLayout(DataFolder):
@@ -88,7 +86,7 @@ class BddLayout(DataFolder):
         return old and not (self.root / _LABELS[task]).is_dir()
 
     def image_folder(self, task: str, split: str) -> Path:
-        folder = self.root / ("seg/images" if self._is_old(task) else _known(_IMAGES, task)) / split
+        folder = self.root / ("seg/images" if self._is_old(task) else _known(_IMAGES, task)[0]) / split
         # The mini set, and a set that somebody cut down, has the same images for all tasks.
         small = self.root / "images/10k" / split
         return small if small.is_dir() and not folder.parent.is_dir() else folder
@@ -143,7 +141,7 @@ def _with_boxes(file: Path) -> Iterable[str]:
 _NAMES: dict[str, Callable[[Path], Iterable[str]]] = {"det": _with_boxes, "tagging": read_attribute_files}
 
 
-def _known(table: Mapping[str, str], task: str) -> str:
+def _known(table: Mapping[str, T], task: str) -> T:
     if task not in table:
         raise UsageError(f"no data layout for task {task!r}", hint=f"known are {', '.join(table)}")
     return table[task]
