@@ -155,6 +155,8 @@ def test_what_is_refused(tmp_path: Path) -> None:
     assert "belongs to a label" in complaint(gt, write(tmp_path / "other", z=good))
     small = write(tmp_path / "small", a=good[:, :2], b=good, c=good)
     assert "is 2x1, the ground truth is 3x1" in complaint(gt, small)
+    turned = write(tmp_path / "turned", a=good.T, b=good, c=good)
+    assert "is 1x3, the ground truth is 3x1 (transposed?)" in complaint(gt, turned)
     twice = write(tmp_path / "twice", a=good)
     write(tmp_path / "twice" / "more", a=good)
     assert "two files of one frame" in complaint(twice, gt)
