@@ -13,6 +13,7 @@ from bddzoo.results.record import Record, decode_record, recency
 from bddzoo.results.store import (
     StoredRecord,
     check_statistics,
+    read_file,
     read_record,
     read_statistics,
     record_path,
@@ -50,7 +51,7 @@ def import_records(
             raise MissingError(f"no such file or folder: {place}")
         for file in files_below(place, ".json", on_error) if place.is_dir() else [place]:
             try:
-                stored = StoredRecord(file, read_record(file))
+                stored = read_file(file, decode_record)
                 statistics = {name: read_statistics(stored, name) for name in stored.record.statistics}
                 check_statistics(stored)
             except BddzooError as error:

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -268,8 +268,11 @@ def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def encode_record(record: Record) -> bytes:
-    r"""The record as canonical JSON: sorted keys, two spaces of indent, one newline at the end.
+AnyRecord = TypeVar("AnyRecord", bound=msgspec.Struct)
+
+
+def encode_record(record: msgspec.Struct) -> bytes:
+    r"""A record of either kind as canonical JSON: sorted keys, two spaces of indent, one newline at the end.
 
     Bytes of a path that are not UTF-8 are written as `\udcff`.
     """
@@ -294,29 +297,45 @@ def decode_record(data: bytes, where: str) -> Record:
     Raises:
         IntegrityError: Not valid JSON, or not a record of this schema.
     """
-    try:
-        record = _DECODER.decode(data)
-    except json_errors() as error:
-        version = _schema_of(data)
-        if version is not None and version > SCHEMA:
-            raise IntegrityError(f"{where}: record of schema {version}", hint="update bddzoo") from error
-        raise IntegrityError(
-            f"{where}: not a record: {error}", hint="restore the file or remove it"
-        ) from error
-    if record.schema != SCHEMA:
-        raise IntegrityError(f"{where}: record of schema {record.schema}, not {SCHEMA}", hint="update bddzoo")
+    record = decode_any(_DECODER, data, where, SCHEMA)
     for name, digest in record.statistics.items():  # it becomes a file name
         if not _SHA256.fullmatch(digest):
-            raise IntegrityError(
-                f"{where}: not a record: the digest of its statistics '{name}' is not a SHA-256",
-                hint="restore the file or remove it",
-            )
+            raise damaged(where, f"not a record: the digest of its statistics '{name}' is not a SHA-256")
     if not _is_time(record.run.started):
-        raise IntegrityError(
-            f"{where}: not a record: run.started is {record.run.started!r}, no UTC time",
-            hint="restore the file or remove it",
-        )
+        raise damaged(where, f"not a record: run.started is {record.run.started!r}, no UTC time")
     return record
+
+
+def decode_any(
+    decoder: msgspec.json.Decoder[AnyRecord], data: bytes, where: str, schema: int, what: str = "a record"
+) -> AnyRecord:
+    """Read a record of a kind from JSON.
+
+    Args:
+        decoder: Of the kind.
+        data: The JSON.
+        where: The file, for errors.
+        schema: Version of the kind's layout that is understood.
+        what: What the kind is called.
+
+    Raises:
+        IntegrityError: Not valid JSON, or not such a record of this schema.
+    """
+    try:
+        record = decoder.decode(data)
+        version = record.schema  # type: ignore[attr-defined]
+    except json_errors() as error:
+        version = _schema_of(data)
+        if version is None or version <= schema:
+            raise damaged(where, f"not {what}: {error}") from error
+    if version != schema:
+        raise IntegrityError(f"{where}: record of schema {version}, not {schema}", hint="update bddzoo")
+    return record
+
+
+def damaged(where: str, reason: str) -> IntegrityError:
+    """The error for a file that is not the record that it should be."""
+    return IntegrityError(f"{where}: {reason}", hint="restore the file or remove it")
 
 
 def _is_time(text: str) -> bool:

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import math
 import random
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
-from bddzoo.errors import IntegrityError, UsageError
+from bddzoo.errors import IntegrityError
 from bddzoo.registry.query import matches
 from bddzoo.results.environment import Environment
-from bddzoo.results.store import cannot_write, content_name, model_folder, write_once
+from bddzoo.results.record import damaged, decode_any
+from bddzoo.results.store import Stored, find_file, model_folder, read_file, write_file
 
 SPEED_SCHEMA = 1
 FOLDER = "speed"
@@ -158,22 +158,7 @@ class SpeedRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return (self.device.label, self.size, self.precision, self.runtime, self.weights)
 
 
-@dataclass(frozen=True)
-class StoredSpeed:
-    """A record of speed and its file."""
-
-    path: Path
-    record: SpeedRecord
-
-    @property
-    def id(self) -> str:
-        """The file's name without suffix: the first digits of its SHA-256."""
-        return self.path.stem
-
-
-def encode_speed(record: SpeedRecord) -> bytes:
-    """The record as canonical JSON: sorted keys, two spaces of indent, one newline at the end."""
-    return msgspec.json.format(msgspec.json.encode(record, order="sorted"), indent=2) + b"\n"
+StoredSpeed: TypeAlias = Stored[SpeedRecord]
 
 
 def decode_speed(data: bytes, where: str) -> SpeedRecord:
@@ -182,20 +167,14 @@ def decode_speed(data: bytes, where: str) -> SpeedRecord:
     Raises:
         IntegrityError: Not valid JSON, or not such a record.
     """
-    try:
-        record = _DECODER.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise IntegrityError(f"{where}: not a record of speed: {error}", hint="remove it") from error
-    if record.schema != SPEED_SCHEMA:
-        raise IntegrityError(f"{where}: record of schema {record.schema}", hint="update bddzoo")
+    record = decode_any(_DECODER, data, where, SPEED_SCHEMA, "a record of speed")
     times = [t for timing in record.timings for t in (*timing.times_ms, *timing.warm_up_ms)]
     if not all(math.isfinite(t) and t > 0 for t in times):
-        raise IntegrityError(f"{where}: not a record of speed: a time is not positive", hint="remove it")
+        raise damaged(where, "not a record of speed: a time is not positive")
     return record
 
 
 _DECODER = msgspec.json.Decoder(SpeedRecord)
-_DIGITS = re.compile("[0-9a-f]{4,16}")
 
 
 def write_speed(record: SpeedRecord, root: Path) -> Path:
@@ -204,15 +183,7 @@ def write_speed(record: SpeedRecord, root: Path) -> Path:
     Raises:
         MissingError: The folder cannot be written to.
     """
-    data = encode_speed(record)
-    folder = model_folder(root, record.zoo, record.task, record.model) / FOLDER
-    target = folder / content_name(data)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_once(target, data)
-    except OSError as error:
-        raise cannot_write(folder, error.strerror or str(error)) from error
-    return target
+    return write_file(record, model_folder(root, record.zoo, record.task, record.model) / FOLDER)
 
 
 def scan_speed(root: Path, on_error: Callable[[IntegrityError], None]) -> Iterator[StoredSpeed]:
@@ -222,9 +193,7 @@ def scan_speed(root: Path, on_error: Callable[[IntegrityError], None]) -> Iterat
     """
     for path in sorted(root.glob(f"*/*/*/{FOLDER}/*.json")):
         try:
-            yield StoredSpeed(path, decode_speed(path.read_bytes(), str(path)))
-        except OSError as error:
-            on_error(IntegrityError(f"{path}: {error.strerror}", hint="check its permissions"))
+            yield read_file(path, decode_speed)
         except IntegrityError as error:
             on_error(error)
 
@@ -271,17 +240,13 @@ def find_speed(root: Path, reference: str) -> StoredSpeed | None:
 
     Raises:
         IntegrityError: A file was named that is no such record.
-        UsageError: Several ids begin so.
+        MissingError: Several ids begin so.
     """
     path = Path(reference)
     if path.parent.name == FOLDER and path.is_file():
-        return StoredSpeed(path, decode_speed(path.read_bytes(), str(path)))
-    if not _DIGITS.fullmatch(reference):
-        return None
-    found = sorted(root.glob(f"*/*/*/{FOLDER}/{reference}*.json"))
-    if len(found) > 1:
-        raise UsageError(f"{len(found)} records begin with {reference}", hint="give more digits")
-    return StoredSpeed(found[0], decode_speed(found[0].read_bytes(), str(found[0]))) if found else None
+        return read_file(path, decode_speed)
+    found = find_file(root, f"*/*/*/{FOLDER}", reference)
+    return read_file(found, decode_speed) if found else None
 
 
 def median(times: Sequence[float]) -> float:

@@ -16,13 +16,16 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeAlias
+
+import msgspec
 
 from bddzoo.errors import IntegrityError, MissingError
 from bddzoo.files import path_part, user_folder
 from bddzoo.reading import read_limited
 from bddzoo.registry.model import Model
 from bddzoo.results.environment import project_checkout
-from bddzoo.results.record import Record, decode_record, encode_record, recency
+from bddzoo.results.record import AnyRecord, Record, decode_record, encode_record, recency
 from bddzoo.results.verdict import Verdict, judge
 
 NAME_DIGITS = 16
@@ -104,16 +107,19 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class StoredRecord:
-    """A record and the file it is in."""
+class Stored(Generic[AnyRecord]):
+    """A record of any kind and the file it is in."""
 
     path: Path
-    record: Record
+    record: AnyRecord
 
     @property
     def id(self) -> str:
         """The file's name without suffix: the first digits of its SHA-256."""
         return self.path.stem
+
+
+StoredRecord: TypeAlias = Stored[Record]
 
 
 def write_record(record: Record, root: Path, statistics: Mapping[str, bytes] | None = None) -> Path:
@@ -131,12 +137,17 @@ def write_record(record: Record, root: Path, statistics: Mapping[str, bytes] | N
         MissingError: The folder cannot be written to.
         IntegrityError: A different file has the record's name.
     """
+    folder = model_folder(root, record.zoo, record.task, record.model)
+    return write_file(record, folder, (statistics or {}).values())
+
+
+def write_file(record: msgspec.Struct, folder: Path, statistics: Iterable[bytes] = ()) -> Path:
+    """Write a record of any kind into a folder, under its `content_name`; see `write_record`."""
     data = encode_record(record)
-    target = record_path(record, root)
-    folder = target.parent
+    target = folder / content_name(data)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for content in (statistics or {}).values():
+        for content in statistics:
             write_once(folder / statistics_name(hashlib.sha256(content).hexdigest()), content)
         write_once(target, data)
     except OSError as error:
@@ -171,7 +182,7 @@ def scan_records(
                 continue
             path = folder / name
             try:
-                stored = StoredRecord(path, read_record(path))
+                stored = read_file(path, decode_record)
                 check_place(stored.record, path)
             except IntegrityError as error:
                 report(error)
@@ -213,16 +224,9 @@ def find_record(
     """
     path = Path(reference)
     if path.suffix == ".json" and path.is_file():
-        return StoredRecord(path, read_record(path))
-    if _ID_PREFIX.fullmatch(reference):
-        paths = [p for p in root.glob(f"*/*/*/{reference}*.json") if not p.name.startswith(".")]
-        if len(paths) > 1:
-            shown = ", ".join(p.stem for p in sorted(paths)[:4])
-            raise MissingError(
-                f"{len(paths)} records start with '{reference}': {shown}", hint="give more digits"
-            )
-        if paths:
-            return StoredRecord(paths[0], read_record(paths[0]))
+        return read_file(path, decode_record)
+    if named := find_file(root, "*/*/*", reference):
+        return read_file(named, decode_record)
     errors: list[IntegrityError] = []
     of_model = list(scan_records(root, model=reference, on_error=errors.append))
     if not of_model and errors:
@@ -236,8 +240,32 @@ def find_record(
     return max(chosen, key=lambda stored: recency(stored.record))
 
 
+def find_file(root: Path, folders: str, reference: str) -> Path | None:
+    """The file in folders of a pattern whose name begins with at least 4 digits; None where there is none.
+
+    Raises:
+        MissingError: Several begin so.
+    """
+    if not _ID_PREFIX.fullmatch(reference):
+        return None
+    paths = sorted(root.glob(f"{folders}/{reference}*.json"))
+    if len(paths) > 1:
+        shown = ", ".join(path.stem for path in paths[:4])
+        raise MissingError(f"{len(paths)} records start with '{reference}': {shown}", hint="give more digits")
+    return paths[0] if paths else None
+
+
 def read_record(path: Path) -> Record:
-    """Read one record and check that its content is what its name says.
+    """One record; see `read_file`."""
+    return read_file(path, decode_record).record
+
+
+def read_file(path: Path, decode: Callable[[bytes, str], AnyRecord]) -> Stored[AnyRecord]:
+    """Read a record of any kind and check that its content is what its name says.
+
+    Args:
+        path: The file.
+        decode: Reads the kind, from its JSON and the file's name.
 
     Raises:
         IntegrityError: The file is unreadable, not a record, or was changed after it was written.
@@ -246,14 +274,13 @@ def read_record(path: Path) -> Record:
         data = read_limited(path)
     except OSError as error:
         raise IntegrityError(f"{path}: cannot be read: {error.strerror}") from error
-    record = decode_record(data, str(path))
-    name = hashlib.sha256(data).hexdigest()[:NAME_DIGITS]
-    if path.stem != name:
+    record, name = decode(data, str(path)), content_name(data)
+    if path.stem != Path(name).stem:
         raise IntegrityError(
             f"{path}: content does not match its name: changed after it was written, or renamed",
-            hint=f"restore the file or remove it; a record with this content is named {name}.json",
+            hint=f"restore the file or remove it; a record with this content is named {name}",
         )
-    return record
+    return Stored(path, record)
 
 
 def read_statistics(stored: StoredRecord, name: str) -> bytes:

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bddzoo.errors import IntegrityError, UsageError
+from bddzoo.errors import IntegrityError, MissingError
 from bddzoo.results import collect_environment
+from bddzoo.results.record import encode_record
 from bddzoo.results.speed import (
     Device,
     SpeedRecord,
     Timing,
     decode_speed,
-    encode_speed,
     find_speed,
     median,
     median_interval,
@@ -119,8 +119,8 @@ def test_several_records_of_one_beginning(tmp_path: Path) -> None:
     for name in ("abcd0000", "abcd1111"):
         path = tmp_path / "z" / "t" / "m" / "speed" / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encode_speed(record()))
-    with pytest.raises(UsageError, match="2 records"):
+        path.write_bytes(encode_record(record()))
+    with pytest.raises(MissingError, match="2 records start with 'abcd': abcd0000, abcd1111"):
         find_speed(tmp_path, "abcd")
 
 
@@ -148,11 +148,30 @@ def test_damaged_records_are_refused_and_skipped(kind: str, tmp_path: Path) -> N
         find_speed(tmp_path, str(path))
 
 
+def test_a_record_that_is_not_what_its_name_says_is_refused(tmp_path: Path) -> None:
+    """As those of numbers are: one that was edited, and one of a newer bddzoo, which is not to be removed."""
+    path = write_speed(record(), tmp_path)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"3.0", b"4.0"))
+    with pytest.raises(IntegrityError, match="changed after it was written"):
+        find_speed(tmp_path, path.stem)
+    path.write_bytes(data.replace(b'"schema": 1', b'"schema": 2, "new": 3'))
+    with pytest.raises(IntegrityError, match="record of schema 2, not 1") as caught:
+        find_speed(tmp_path, str(path))
+    assert caught.value.hint == "update bddzoo"
+
+
+def test_a_command_that_is_not_text_does_not_cost_a_measurement(tmp_path: Path) -> None:
+    path = write_speed(record(command=("bddzoo", "bench", "--results", "\udcff")), tmp_path)
+    assert b"udcff" in path.read_bytes()
+    assert [item.path for item in scan_speed(tmp_path, pytest.fail)] == [path]
+
+
 @given(TIMES, st.integers(1, 64))
 def test_round_trip(times: list[float], batch: int) -> None:
     one = record(timings=(Timing(times_ms=tuple(times), batch_size=batch),))
-    assert decode_speed(encode_speed(one), "") == one
-    assert msgspec.json.decode(encode_speed(one))["timings"][0]["batch_size"] == batch
+    assert decode_speed(encode_record(one), "") == one
+    assert msgspec.json.decode(encode_record(one))["timings"][0]["batch_size"] == batch
     assert one.timings[0].images_per_s == pytest.approx(batch * 1000 / median(times))
 
 
