@@ -145,7 +145,7 @@ HEADERS = ("Model", "Metric", "Reported", "Measured", "Difference", "Verdict", "
 
 
 def latest_records(
-    root: Path, sections: Sequence[Section], on_error: Callable[[IntegrityError], None] | None = None
+    root: Path, sections: Sequence[Section], on_error: Callable[[IntegrityError], None]
 ) -> dict[str, Record]:
     """Model id to the record that speaks for it: the newest comparable one, else the newest.
 
@@ -154,13 +154,13 @@ def latest_records(
         sections: Sections whose models are looked for.
         on_error: Called with what is wrong with a damaged record; see `bddzoo.results.scan_records`.
     """
-    from bddzoo.results import best_record, load_records
+    from bddzoo.results import best_record, scan_records
 
     found: dict[str, Record] = {}
     for section in sections:
         records: dict[str, list[Record]] = {}
-        for record in load_records(root, zoo=section.zoo.id, task=section.task, on_error=on_error):
-            records.setdefault(record.model, []).append(record)
+        for stored in scan_records(root, zoo=section.zoo.id, task=section.task, on_error=on_error):
+            records.setdefault(stored.record.model, []).append(stored.record)
         for model in section.models:
             best = best_record(model, records.get(model.id, ()))
             if best is not None:
@@ -199,7 +199,7 @@ def measured_table(section: Section, records: Mapping[str, Record]) -> str:
 
 
 def measured_tables(
-    sections: Sequence[Section], root: Path, on_error: Callable[[IntegrityError], None] | None = None
+    sections: Sequence[Section], root: Path, on_error: Callable[[IntegrityError], None]
 ) -> str:
     """Measured tables of several sections, each under its zoo and task; see `latest_records`."""
     records = latest_records(root, sections, on_error)

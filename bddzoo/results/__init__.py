@@ -9,7 +9,6 @@ from bddzoo.results.store import (
     check_root,
     default_root,
     find_record,
-    load_records,
     scan_records,
     write_record,
 )
@@ -33,7 +32,6 @@ __all__ = [
     "digest_names",
     "find_record",
     "judge",
-    "load_records",
     "new_record",
     "peak_memory_bytes",
     "scan_records",

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import os
 import re
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,7 @@ from typing import Generic, TypeAlias
 import msgspec
 
 from bddzoo.errors import IntegrityError, MissingError
-from bddzoo.files import path_part, user_folder
+from bddzoo.files import flush, path_part, replacing, user_folder
 from bddzoo.reading import read_limited
 from bddzoo.registry.model import Model
 from bddzoo.results.environment import project_checkout
@@ -103,9 +101,6 @@ def statistics_name(digest: str) -> str:
     return f"{digest[:NAME_DIGITS]}.npz"
 
 
-logger = logging.getLogger(__name__)
-
-
 @dataclass(frozen=True)
 class Stored(Generic[AnyRecord]):
     """A record of any kind and the file it is in."""
@@ -146,7 +141,6 @@ def write_file(record: msgspec.Struct, folder: Path, statistics: Iterable[bytes]
     data = encode_record(record)
     target = folder / content_name(data)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for content in statistics:
             write_once(folder / statistics_name(hashlib.sha256(content).hexdigest()), content)
         write_once(target, data)
@@ -161,7 +155,7 @@ def scan_records(
     zoo: str | None = None,
     task: str | None = None,
     model: str | None = None,
-    on_error: Callable[[IntegrityError], None] | None = None,
+    on_error: Callable[[IntegrityError], None],
 ) -> Iterator[StoredRecord]:
     """Read the records under a folder, in the order of their paths.
 
@@ -173,9 +167,8 @@ def scan_records(
         zoo: Only this zoo.
         task: Only this task.
         model: Only this model.
-        on_error: Called with what is wrong with a skipped file; logs a warning by default.
+        on_error: Called with what is wrong with a skipped file.
     """
-    report = on_error or _log
     for folder in _model_folders(root, (zoo, task, model)):
         for name in _names(folder):
             if not name.endswith(".json") or name.startswith("."):
@@ -185,29 +178,13 @@ def scan_records(
                 stored = read_file(path, decode_record)
                 check_place(stored.record, path)
             except IntegrityError as error:
-                report(error)
+                on_error(error)
             else:
                 yield stored
 
 
-def load_records(
-    root: Path,
-    *,
-    zoo: str | None = None,
-    task: str | None = None,
-    model: str | None = None,
-    on_error: Callable[[IntegrityError], None] | None = None,
-) -> list[Record]:
-    """The records under a folder, oldest first; see `scan_records`."""
-    stored = scan_records(root, zoo=zoo, task=task, model=model, on_error=on_error)
-    return sorted((s.record for s in stored), key=recency)
-
-
 def find_record(
-    root: Path,
-    reference: str,
-    on_error: Callable[[IntegrityError], None] | None = None,
-    model: Model | None = None,
+    root: Path, reference: str, on_error: Callable[[IntegrityError], None], model: Model | None = None
 ) -> StoredRecord:
     """The record that a user names.
 
@@ -234,7 +211,7 @@ def find_record(
     if not of_model:
         raise MissingError(f"no record '{reference}' in {root}", hint="see 'bddzoo results ls'")
     for error in errors:
-        (on_error or _log)(error)
+        on_error(error)
     best = best_record(model, [stored.record for stored in of_model]) if model is not None else None
     chosen = [stored for stored in of_model if best is None or stored.record is best]
     return max(chosen, key=lambda stored: recency(stored.record))
@@ -331,36 +308,18 @@ def check_statistics(stored: StoredRecord) -> None:
 
 
 def write_once(target: Path, data: bytes) -> None:
-    """Write a file whose name stands for its content: whole, and never over another."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with temporary.open("xb") as file:
+    """Write a file whose name stands for its content: whole, and never over another.
+
+    Two writers at the same moment are no danger: they write the same bytes.
+    """
+    if not target.exists():
+        with replacing(target) as temporary, temporary.open("xb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        _publish(temporary, target, data)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _publish(temporary: Path, target: Path, data: bytes) -> None:
-    # A hard link fails where the name is taken, in one step: two writers cannot overwrite each other.
-    try:
-        target.hardlink_to(temporary)
-    except FileExistsError:
-        if target.read_bytes() != data:
-            raise IntegrityError(
-                f"{target}: another content has this name", hint="the file is damaged: restore or remove it"
-            ) from None
-    except OSError:
-        # No hard links on this file system. The name is a digest: whoever wins wrote the same bytes.
-        if target.exists() and target.read_bytes() != data:
-            raise IntegrityError(f"{target}: another content has this name") from None
-        temporary.replace(target)
-
-
-def _log(error: IntegrityError) -> None:
-    logger.warning("%s", error)
+            flush(file)
+    elif target.read_bytes() != data:
+        raise IntegrityError(
+            f"{target}: another content has this name", hint="the file is damaged: restore or remove it"
+        )
 
 
 def _model_folders(root: Path, wanted: tuple[str | None, str | None, str | None]) -> Iterator[Path]:

@@ -13,10 +13,10 @@ import pytest
 
 from bddzoo.datasets.layouts import BddLayout
 from bddzoo.evaluation import SemSegAccumulator, statistics
-from bddzoo.results import default_root, load_records, scan_records, write_record
+from bddzoo.results import default_root, write_record
 from tests.cli.command import assert_one_line, run_here
 from tests.cli.conftest import TinyZoo
-from tests.results.factory import CLASSES, make_model, make_record
+from tests.results.factory import CLASSES, make_model, make_record, records_in, stored_in
 from tests.support.tiny import INS_SEG, SEM_SEG
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -100,7 +100,7 @@ def test_statistics_that_are_missing_or_damaged(run: Run) -> None:
 def test_a_measurement_keeps_what_a_comparison_needs(run: Run, tiny: TinyZoo, task: str, model: str) -> None:
     options = ("--registry", tiny.registry, "--data", tiny.data, "--weights", tiny.weights[task])
     assert run("eval", model, *options).returncode in (0, 3)
-    (record,) = scan_records(default_root())
+    (record,) = stored_in(default_root())
     accumulator = statistics.load(next(record.path.parent.glob("*.npz")).read_bytes())
     assert list(accumulator.names) == [f.name for f in BddLayout(tiny.data).listing(task, "val").frames]
     done = run("results", "compare", record.id, record.id, "--format", "json")
@@ -120,7 +120,7 @@ def test_import_takes_what_is_whole(run: Run, tmp_path: Path) -> None:
     again = run("results", "import", theirs, "--format", "json")
     assert again.returncode == 0
     assert [row["new"] for row in json.loads(again.stdout)] == [False, False]
-    assert {r.model for r in load_records(default_root())} == {"one", "two"}
+    assert {r.model for r in records_in(default_root())} == {"one", "two"}
     assert run("results", "compare", "one", "two").returncode == 0
     assert_one_line(run("results", "import", tmp_path / "absent"), 5, "absent")
 
@@ -146,9 +146,9 @@ def test_prune_deletes_only_what_newer_ones_replace(run: Run) -> None:
 
     os.utime(leftover, (0, 0))
     assert len(json.loads(run("results", "prune", "--format", "json").stdout)["files"]) == 3
-    assert len(load_records(root)) == 4, "nothing is deleted without --yes"
+    assert len(records_in(root)) == 4, "nothing is deleted without --yes"
     assert run("results", "prune", "--yes").returncode == 0
-    left = load_records(root)
+    left = records_in(root)
     assert {r.summary["mIoU"] for r in left if not r.protocol.flip} == {63.0}
     assert len(left) == 2
     assert not leftover.exists()

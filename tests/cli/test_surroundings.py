@@ -13,10 +13,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bddzoo.results import scan_records, write_record
+from bddzoo.results import write_record
 from tests.cli.command import ROOT, assert_one_line, bddzoo, environment, without_privileges
 from tests.cli.conftest import TinyZoo
-from tests.results.factory import make_model, make_record
+from tests.results.factory import make_model, make_record, stored_in
 from tests.support.terminal import on_a_terminal
 from tests.support.tiny import SEM_SEG
 
@@ -85,7 +85,7 @@ def test_records_that_may_not_be_deleted(tmp_path: Path) -> None:
     done = bddzoo("results", "prune", "--yes", "--results", tmp_path, before=without_privileges())
     kept.parent.chmod(0o700)
     assert_one_line(done, 5, "cannot delete", "Permission denied")
-    assert len(list(scan_records(tmp_path))) == 2
+    assert len(stored_in(tmp_path)) == 2
 
 
 def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(tmp_path: Path, locked: Path) -> None:
@@ -203,7 +203,7 @@ def test_paths_that_are_no_text(tiny: TinyZoo, tmp_path: Path) -> None:
     )
     assert swept.returncode == 3, swept.stderr
     assert "1 of 1 measured" in swept.stderr
-    (stored,) = scan_records(odd / "results")
+    (stored,) = stored_in(odd / "results")
     assert any("d\\udce9p\\udcf4t" in word for word in stored.record.run.command)
     shown = bddzoo("results", "show", SEM_SEG, *common, "--format", "json", env=env)
     assert json.loads(shown.stdout)["path"] == str(stored.path)

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from bddzoo.errors import install_hint
-from bddzoo.results import scan_records
 from tests.cli.command import ROOT, assert_one_line, bddzoo, environment
 from tests.cli.conftest import TinyZoo
+from tests.results.factory import stored_in
 from tests.support.tiny import INS_SEG, SEM_SEG
 
 
@@ -33,13 +33,13 @@ def test_a_sweep_measures_every_model_once(tiny: TinyZoo, tmp_path: Path) -> Non
     assert {row["state"] for row in rows.values()} == {"done"}
     assert rows.keys() == {SEM_SEG, INS_SEG}
     assert rows[SEM_SEG]["verdict"] == "drifted", "random weights do not give the reported number"
-    records = list(scan_records(tmp_path / "results"))
+    records = stored_in(tmp_path / "results")
     assert len(records) == 2
     assert {stored.record.run.sweep for stored in records} == {json.loads(done.stdout)["sweep"]}
     again = sweep(tiny, tmp_path, "--all")
     assert again.returncode == 3
     assert "2 of 2 measured" in again.stderr
-    assert len(list(scan_records(tmp_path / "results"))) == 2, "nothing ran twice"
+    assert len(stored_in(tmp_path / "results")) == 2, "nothing ran twice"
 
 
 def test_a_model_that_cannot_be_fetched_is_missing(tiny: TinyZoo, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_slurm_script_is_shell(tiny: TinyZoo, tmp_path: Path) -> None:
     command = ["bash", str(script)]
     ran = subprocess.run(command, env=environment(**places), capture_output=True, text=True, check=False)
     assert ran.returncode == 3, ran.stderr
-    records = list(scan_records(tmp_path / "results"))
+    records = stored_in(tmp_path / "results")
     assert [stored.record.model for stored in records] == [SEM_SEG], "one task, one model"
 
 
@@ -114,7 +114,7 @@ def test_a_sweep_on_a_ray_cluster_of_its_own(
     here = sweep(tiny, tmp_path / "here", "--all", "--format", "json")
     assert json.loads(here.stdout) == json.loads(there.stdout), "verdicts, numbers and the sweep's id"
     for where in ("ray", "here"):
-        assert len(list(scan_records(tmp_path / where / "results"))) == 2
+        assert len(stored_in(tmp_path / where / "results")) == 2
     stored = [max((tmp_path / w / "results").rglob(f"{SEM_SEG}/*.npz")).name for w in ("ray", "here")]
     assert stored[0] == stored[1], "what was counted on each image came along"
 

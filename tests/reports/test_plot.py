@@ -14,6 +14,7 @@ from bddzoo.results.record import decode_record, encode_record
 from bddzoo.results.speed import Device, Timing, scan_speed, write_speed
 from bddzoo.results.store import record_path
 from tests.cli.command import ROOT, assert_one_line, run_here
+from tests.results.factory import fail
 from tests.results.test_speed import record as speed_record
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -65,7 +66,7 @@ def attributes(tmp_path):
     from bddzoo.evaluation import statistics
     from bddzoo.results.store import find_record, read_statistics
 
-    stored = find_record(RESULTS, SEM)
+    stored = find_record(RESULTS, SEM, fail)
     names = statistics.load(read_statistics(stored, "masks")).names
     kinds = ("clear", "rainy", "foggy")
     frames = [
@@ -240,7 +241,7 @@ def test_slices_come_from_the_statistics_of_a_record(plot, results, attributes, 
     out = tmp_path / "x.svg"
     done = plot("slices", model, "--attributes", attributes, "--results", results.root, "-o", out)
     assert done.returncode == 0, done.stderr
-    stored = find_record(results.root, model)
+    stored = find_record(results.root, model, fail)
     metric = "mIoU" if model == SEM else "AP"
     accumulator = statistics.load(read_statistics(stored, "masks"))
     parts = slice_scores(accumulator, read_attribute_files(attributes), ["weather"])["weather"]

@@ -24,6 +24,7 @@ from bddzoo.reports.tables import (
 )
 from bddzoo.text import csv_table, markdown_table
 from tests.registry.facts import PUBLISHED
+from tests.results.factory import fail
 
 REGISTRY = load_registry()
 SECTIONS = [s for s in REGISTRY.sections if s.zoo.id in PUBLISHED]
@@ -138,7 +139,7 @@ def test_measured_beside_reported(registry: Registry, tmp_path: Path) -> None:
     write_record(record(registry, name, 12.0, "2025-01-01T00:00:00Z"), tmp_path)  # type: ignore[arg-type]
     write_record(record(registry, name, 59.8123, "2025-02-03T00:00:00Z"), tmp_path)  # type: ignore[arg-type]
     verdict = "reproduced (not compared: image list, ground truth)"
-    records = latest_records(tmp_path, [section])
+    records = latest_records(tmp_path, [section], fail)
     assert measured_rows(registry.find(name), records.get(name)) == [
         (
             "mIoU-val",
@@ -149,7 +150,7 @@ def test_measured_beside_reported(registry: Registry, tmp_path: Path) -> None:
             "2025-02-03",
         )
     ]
-    text = measured_tables([section], tmp_path)
+    text = measured_tables([section], tmp_path, fail)
     assert "1 of 53 measured" in text
     assert f"| `{name}` | mIoU-val | 59.80 | 59.81 | +0.01 | {verdict} | 2025-02-03 |" in text
     # What was not measured is missing, never a pass.

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from bddzoo.datasets.classes import CLASS_SETS
+from bddzoo.errors import BddzooError, IntegrityError
 from bddzoo.registry.model import Method, Model, Protocol, Reported, Zoo
-from bddzoo.results import Environment, Fingerprint, Record, RunInfo, WeightsUsed, new_record, scan_records
+from bddzoo.results import (
+    Environment,
+    Fingerprint,
+    Record,
+    RunInfo,
+    StoredRecord,
+    WeightsUsed,
+    new_record,
+    scan_records,
+)
 
 CLASSES = ("road", "car", "sky")
 MD5 = "0" * 32
@@ -81,6 +92,22 @@ def make_record(model: Model | None = None, value: float = 61.592, **changes: An
     )
 
 
+def fail(error: BddzooError) -> None:
+    raise error
+
+
+def stored_in(
+    root: Path, on_error: Callable[[IntegrityError], None] = fail, **which: str
+) -> list[StoredRecord]:
+    """What `scan_records` finds; damaged records are errors unless something else is to become of them."""
+    return list(scan_records(root, on_error=on_error, **which))
+
+
+def records_in(root: Path, on_error: Callable[[IntegrityError], None] = fail, **which: str) -> list[Record]:
+    """The records alone."""
+    return [stored.record for stored in stored_in(root, on_error, **which)]
+
+
 def started(folder: Path) -> Counter[str]:
     """How often each model of a sweep was started; see `sweep_worker`."""
     log = folder / "log.txt"
@@ -89,4 +116,4 @@ def started(folder: Path) -> Counter[str]:
 
 def measured(folder: Path) -> Counter[str]:
     """How many records each model of a sweep has."""
-    return Counter(stored.record.model for stored in scan_records(folder / "results"))
+    return Counter(record.model for record in records_in(folder / "results"))

@@ -11,8 +11,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from bddzoo.results import scan_records
-from tests.results.factory import make_model
+from tests.results.factory import make_model, records_in
 from tests.results.sweep_driver import local, settings
 
 
@@ -40,7 +39,7 @@ def main() -> None:
         else:
             (results / "fill").unlink()
         jobs = local(models, settings(folder, retries=0)).run()
-        measured = Counter(stored.record.model for stored in scan_records(results))
+        measured = Counter(record.model for record in records_in(results))
         left = [p.name for p in results.rglob("*.tmp")]
         states = {job.model.id: [job.state, job.reason] for job in jobs}
         told.append({"states": states, "measured": measured, "left": left})

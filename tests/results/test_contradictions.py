@@ -19,14 +19,14 @@ from bddzoo.evaluation.metrics.scores import contradictions
 from bddzoo.evaluation.metrics.semseg import semseg_scores
 from bddzoo.evaluation.metrics.tracking import WIDTH, track_scores
 from bddzoo.registry import load_registry
-from bddzoo.results import Verdict, judge, scan_records
+from bddzoo.results import Verdict, judge
 from bddzoo.results.scorefile import read_score_file
 from tests.evaluation import scenes
 from tests.evaluation.cases import runs
-from tests.results.factory import make_record
+from tests.results.factory import make_record, records_in
 
 ROOT = Path(__file__).resolve().parents[2]
-RECORDS = [s.record for s in scan_records(ROOT / "benchmarks/results")]
+RECORDS = records_in(ROOT / "benchmarks/results")
 
 
 def counted(rng: np.random.Generator, rule: str) -> Scores:

@@ -7,7 +7,7 @@ import pytest
 from bddzoo.errors import IntegrityError, MissingError
 from bddzoo.results import RunInfo, find_record, write_record
 from bddzoo.results.compare import diff_records
-from tests.results.factory import make_model, make_record
+from tests.results.factory import fail, make_model, make_record
 
 
 def test_equal_records_have_no_differences() -> None:
@@ -55,27 +55,27 @@ def test_other_weights_change_the_number() -> None:
 def test_records_are_found_by_id_path_and_model(tmp_path: Path) -> None:
     old = write_record(make_record(run={"started": "2026-01-01T00:00:00Z"}), tmp_path)
     new = write_record(make_record(run={"started": "2026-03-01T00:00:00Z"}), tmp_path)
-    assert find_record(tmp_path, old.stem).path == old
-    assert find_record(tmp_path, old.stem[:6]).path == old
-    assert find_record(tmp_path, str(new)).path == new
-    assert find_record(tmp_path, "fcn_r50").path == new
+    assert find_record(tmp_path, old.stem, fail).path == old
+    assert find_record(tmp_path, old.stem[:6], fail).path == old
+    assert find_record(tmp_path, str(new), fail).path == new
+    assert find_record(tmp_path, "fcn_r50", fail).path == new
 
 
 def test_a_reference_to_nothing_or_to_several_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="no record 'abcd'"):
-        find_record(tmp_path, "abcd")
+        find_record(tmp_path, "abcd", fail)
     folder = write_record(make_record(), tmp_path).parent
     for name in ("aaaa0", "aaaa1"):
         (folder / f"{name}.json").write_bytes(b"{}")
     with pytest.raises(MissingError, match="2 records start with 'aaaa'"):
-        find_record(tmp_path, "aaaa")
+        find_record(tmp_path, "aaaa", fail)
     with pytest.raises(IntegrityError):
-        find_record(tmp_path, "aaaa0")
+        find_record(tmp_path, "aaaa0", fail)
 
 
 def test_a_model_named_like_hex_digits_is_found(tmp_path: Path) -> None:
     path = write_record(make_record(make_model(id="deadbeef")), tmp_path)
-    assert find_record(tmp_path, "deadbeef").path == path
+    assert find_record(tmp_path, "deadbeef", fail).path == path
 
 
 def test_what_each_field_of_a_run_does_to_a_number() -> None:

@@ -29,6 +29,7 @@ from bddzoo.results.speed import (
     scan_speed,
     write_speed,
 )
+from tests.results.factory import records_in
 
 TIMES = st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=200)
 
@@ -110,9 +111,7 @@ def test_a_record_is_written_read_and_found(tmp_path: Path) -> None:
         assert find_speed(tmp_path, name) == stored
     assert find_speed(tmp_path, "m") is None
     # The records of numbers next to it are not disturbed.
-    from bddzoo.results import load_records
-
-    assert load_records(tmp_path) == []
+    assert records_in(tmp_path) == []
 
 
 def test_several_records_of_one_beginning(tmp_path: Path) -> None:

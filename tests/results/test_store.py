@@ -15,19 +15,11 @@ from msgspec import structs
 
 from bddzoo.errors import BddzooError, IntegrityError, MissingError
 from bddzoo.files import path_part
-from bddzoo.results import (
-    best_record,
-    check_root,
-    default_root,
-    find_record,
-    load_records,
-    scan_records,
-    write_record,
-)
+from bddzoo.results import best_record, check_root, default_root, find_record, write_record
 from bddzoo.results.manage import superseded
-from bddzoo.results.record import decode_record, encode_record
+from bddzoo.results.record import decode_record, encode_record, recency
 from bddzoo.results.store import read_record, record_path
-from tests.results.factory import make_model, make_record
+from tests.results.factory import fail, make_model, make_record, records_in
 
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -35,7 +27,7 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     path = write_record(record, tmp_path)
     assert path.relative_to(tmp_path).parts[:3] == ("bdd100k-models", "sem_seg", "fcn_r50")
     assert read_record(path) == record
-    assert load_records(tmp_path) == [record]
+    assert records_in(tmp_path) == [record]
 
 
 def test_the_same_record_is_one_file_and_is_not_touched_again(tmp_path: Path) -> None:
@@ -86,7 +78,7 @@ def test_a_corrupted_record_among_good_ones_is_reported_and_skipped(
     bad = tmp_path / "bdd100k-models/sem_seg/fcn_r50/0123456789abcdef.json"
     bad.write_bytes(content)
     errors: list[IntegrityError] = []
-    found = [s.record for s in scan_records(tmp_path, on_error=errors.append)]
+    found = records_in(tmp_path, errors.append)
     assert {r.summary["mIoU"] for r in found} == {60.0, 61.0}
     assert len(errors) == 1
     assert bad.name in str(errors[0])
@@ -99,7 +91,7 @@ def test_what_is_no_file_is_reported_and_not_waited_for(tmp_path: Path) -> None:
     (good.parent / "loop.json").symlink_to("loop.json")
     os.mkfifo(good.parent / "pipe.json")
     errors: list[IntegrityError] = []
-    assert len(load_records(tmp_path, on_error=errors.append)) == 1
+    assert len(records_in(tmp_path, errors.append)) == 1
     assert [str(e).partition(": ")[0].rpartition("/")[2] for e in errors] == [
         "folder.json",
         "loop.json",
@@ -111,7 +103,7 @@ def test_an_edited_record_is_reported(tmp_path: Path) -> None:
     path = write_record(make_record(), tmp_path)
     path.write_bytes(path.read_bytes().replace(b"61.592", b"99.999"))
     errors: list[IntegrityError] = []
-    assert load_records(tmp_path, on_error=errors.append) == []
+    assert records_in(tmp_path, errors.append) == []
     assert "changed after it was written" in str(errors[0])
 
 
@@ -120,10 +112,10 @@ def test_an_edited_record_under_another_name_is_reported(tmp_path: Path) -> None
     edited = path.with_name("mine.json")
     edited.write_bytes(path.read_bytes().replace(b"61.592", b"99.999"))
     errors: list[IntegrityError] = []
-    assert [r.summary["mIoU"] for r in load_records(tmp_path, on_error=errors.append)] == [61.592]
+    assert [r.summary["mIoU"] for r in records_in(tmp_path, errors.append)] == [61.592]
     assert "or renamed" in str(errors[0])
     with pytest.raises(IntegrityError, match=r"mine.json: content does not match"):
-        find_record(tmp_path, str(edited))
+        find_record(tmp_path, str(edited), fail)
 
 
 def test_a_record_speaks_for_no_other_model(tmp_path: Path) -> None:
@@ -131,11 +123,11 @@ def test_a_record_speaks_for_no_other_model(tmp_path: Path) -> None:
     other = path.parent.with_name("bad")
     path.parent.rename(other)
     errors: list[IntegrityError] = []
-    assert load_records(tmp_path, model="bad", on_error=errors.append) == []
+    assert records_in(tmp_path, errors.append, model="bad") == []
     assert "'good' in another's folder" in str(errors[0])
     odd = make_record(make_model(id="a: b/c"))
     write_record(odd, tmp_path)
-    assert load_records(tmp_path, model="a: b/c") == [odd], "a name that no folder can have is at home, too"
+    assert records_in(tmp_path, model="a: b/c") == [odd], "a name that no folder can have is at home, too"
 
 
 @pytest.mark.parametrize(
@@ -153,9 +145,9 @@ def test_a_record_of_a_clock_that_was_wrong_pushes_nothing_aside(tmp_path: Path)
     for record in (future, old, new):
         write_record(record, tmp_path)
     model = make_model()
-    assert load_records(tmp_path) == [future, old, new]
+    assert sorted(records_in(tmp_path), key=recency) == [future, old, new]
     assert best_record(model, [future, old, new]) == new
-    assert find_record(tmp_path, model.id).record == new
+    assert find_record(tmp_path, model.id, fail).record == new
     doomed = superseded(tmp_path, 1, lambda error: None)
     assert [stored.record for stored in doomed] != []
     assert new not in [stored.record for stored in doomed]
@@ -165,7 +157,7 @@ def test_a_model_whose_records_are_all_damaged_is_not_unmeasured(tmp_path: Path)
     path = write_record(make_record(), tmp_path)
     path.write_bytes(b"{")
     with pytest.raises(IntegrityError, match=path.name):
-        find_record(tmp_path, "fcn_r50")
+        find_record(tmp_path, "fcn_r50", fail)
 
 
 def test_an_unknown_field_is_an_error_that_names_it() -> None:
@@ -199,10 +191,10 @@ def test_a_write_that_is_cut_short_leaves_nothing_behind(tmp_path: Path) -> None
 def test_selection_reads_only_what_was_asked_for(tmp_path: Path) -> None:
     write_record(make_record(make_model(id="a")), tmp_path)
     write_record(make_record(make_model(id="b")), tmp_path)
-    assert [r.model for r in load_records(tmp_path, model="b")] == ["b"]
-    assert load_records(tmp_path, zoo="elsewhere") == []
-    assert load_records(tmp_path / "absent") == []
-    assert len(load_records(tmp_path, task="sem_seg")) == 2
+    assert [r.model for r in records_in(tmp_path, model="b")] == ["b"]
+    assert records_in(tmp_path, zoo="elsewhere") == []
+    assert records_in(tmp_path / "absent") == []
+    assert len(records_in(tmp_path, task="sem_seg")) == 2
 
 
 def test_leftovers_and_foreign_files_are_not_records(tmp_path: Path) -> None:
@@ -211,7 +203,7 @@ def test_leftovers_and_foreign_files_are_not_records(tmp_path: Path) -> None:
     (path.parent / "notes.txt").write_text("x")
     (tmp_path / "README.md").write_text("x")
     errors: list[IntegrityError] = []
-    assert len(load_records(tmp_path, on_error=errors.append)) == 1
+    assert len(records_in(tmp_path, errors.append)) == 1
     assert errors == []
 
 
@@ -258,7 +250,7 @@ def test_ten_thousand_records_are_all_read(tmp_path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(encode_record(record))
     start = time.process_time()
-    assert len(load_records(tmp_path)) == 10_000
+    assert len(records_in(tmp_path)) == 10_000
     print(f"10,000 records in {time.process_time() - start:.2f} s of CPU time")
 
 

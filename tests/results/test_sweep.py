@@ -16,11 +16,10 @@ from pathlib import Path
 import pytest
 
 from bddzoo.errors import MissingError
-from bddzoo.results import scan_records
 from bddzoo.runs.local import LocalExecutor
 from bddzoo.runs.plan import JobStatus, remaining_s
 from bddzoo.runs.sweep import Sweep
-from tests.results.factory import make_model, make_record, measured, started
+from tests.results.factory import make_model, make_record, measured, started, stored_in
 from tests.results.sweep_driver import local, settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -185,7 +184,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_runs_twice(tmp_path: P
 def test_a_corrupted_record_does_not_count_as_done(tmp_path: Path) -> None:
     plan = settings(tmp_path)
     local(models(2), plan).run()
-    path = next(s.path for s in scan_records(plan.results) if s.record.model == "m0")
+    path = next(s.path for s in stored_in(plan.results) if s.record.model == "m0")
     path.write_bytes(path.read_bytes()[:50])
     jobs = local(models(2), plan).run()
     assert {job.state for job in jobs} == {"done"}
