@@ -9,6 +9,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import TypeAlias
 
 import msgspec
@@ -249,13 +250,6 @@ def find_speed(root: Path, reference: str) -> StoredSpeed | None:
     return read_file(found, decode_speed) if found else None
 
 
-def median(times: Sequence[float]) -> float:
-    """Middle value; the mean of the two in the middle where their number is even."""
-    ordered = sorted(times)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
-
-
 def median_interval(times: Sequence[float]) -> tuple[float, float] | None:
     """Interval that holds the median with at least 95 %, from the order of the values alone.
 
@@ -278,21 +272,18 @@ def median_interval(times: Sequence[float]) -> tuple[float, float] | None:
     return ordered[rank - 1], ordered[count - rank]
 
 
-def median_ratio(
-    a: Sequence[float], b: Sequence[float], *, paired: bool, seed: int = 0
-) -> tuple[float, float, float]:
+def median_ratio(a: Sequence[float], b: Sequence[float], *, paired: bool) -> tuple[float, float, float]:
     """Median of `b` over that of `a`, with a 95 % interval by the bootstrap.
 
     Args:
         a: Times.
         b: Times, in the same unit.
         paired: They were taken in turns, so that the n-th of each belong together: runs are drawn in pairs.
-        seed: Of the draws.
 
     Returns:
         The ratio, and the lower and upper end of its interval.
     """
-    generator = random.Random(seed)
+    generator = random.Random(0)
     ratios = []
     both = list(zip(a, b, strict=False))
     for _ in range(RESAMPLES):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from multiprocessing.connection import Connection
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ from bddzoo.errors import BddzooError, MissingError
 from bddzoo.registry.model import Model
 from bddzoo.results.environment import Environment, collect_environment, peak_memory_bytes
 from bddzoo.results.record import TIME_FORMAT
-from bddzoo.results.speed import Device, SpeedRecord, Timing, median, median_interval
+from bddzoo.results.speed import Device, SpeedRecord, Timing, median_interval
 from bddzoo.runs.machine import Watch, describe_device, static_warnings
 from bddzoo.runs.workers import no_interrupts
 

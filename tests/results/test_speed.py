@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -22,7 +23,6 @@ from bddzoo.results.speed import (
     Timing,
     decode_speed,
     find_speed,
-    median,
     median_interval,
     median_ratio,
     runtime_times,
