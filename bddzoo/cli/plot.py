@@ -471,19 +471,12 @@ def _tables(
 
 def records_of(app: App, results: Path | None, models: Sequence[Model]) -> list[Record]:
     """Records of models; what is damaged, and of models that are in no registry, is told and left out."""
-    from bddzoo.results import default_root, scan_records
+    from bddzoo.results import default_root
+    from bddzoo.results.store import records_by_model
 
     root = default_root(results)
-    wanted, known = {m.id for m in models}, {m.id for m in app.registry.models}
-    records, gone = [], dict[str, int]()
-    for stored in scan_records(root, on_error=app.warn_of):
-        record = stored.record
-        if record.model in wanted:
-            records.append(record)
-        elif record.model not in known:
-            gone[record.model] = gone.get(record.model, 0) + 1
-    for model, count in gone.items():
-        app.warn(f"{count} record(s) of {model}, which is not in the registry; left out")
+    known = records_by_model(root, app.registry, app.warn_of, app.warn)
+    records = [stored.record for model in models for stored in known.get(model.id, ())]
     if not records:
         app.detail(f"no record of these models in {root}")
     return records

@@ -11,10 +11,10 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeAlias
+from typing import TYPE_CHECKING, Generic, TypeAlias
 
 import msgspec
 
@@ -25,6 +25,10 @@ from bddzoo.registry.model import Model
 from bddzoo.results.environment import project_checkout
 from bddzoo.results.record import AnyRecord, Record, decode_record, encode_record, recency
 from bddzoo.results.verdict import Verdict, judge
+from bddzoo.text import number_of
+
+if TYPE_CHECKING:
+    from bddzoo.registry import Registry
 
 NAME_DIGITS = 16
 
@@ -183,6 +187,26 @@ def scan_records(
                 yield stored
 
 
+def records_by_model(
+    root: Path, registry: Registry, on_error: Callable[[IntegrityError], None], note: Callable[[str], None]
+) -> dict[str, list[StoredRecord]]:
+    """The records of a registry's models, by the model's id, in the order of their paths.
+
+    Args:
+        root: Results folder.
+        registry: It may have lost a model; what was measured of that stays true.
+        on_error: See `scan_records`.
+        note: Told how many records there are of each model that the registry does not have.
+    """
+    found: dict[str, list[StoredRecord]] = {}
+    for stored in scan_records(root, on_error=on_error):
+        found.setdefault(stored.record.model, []).append(stored)
+    for model in [model for model in found if model not in registry.by_id]:
+        count = number_of(len(found.pop(model)), "record")
+        note(f"{count} of '{model}', which the registry does not have: left out")
+    return found
+
+
 def find_record(
     root: Path, reference: str, on_error: Callable[[IntegrityError], None], model: Model | None = None
 ) -> StoredRecord:
@@ -212,9 +236,8 @@ def find_record(
         raise MissingError(f"no record '{reference}' in {root}", hint="see 'bddzoo results ls'")
     for error in errors:
         on_error(error)
-    best = best_record(model, [stored.record for stored in of_model]) if model is not None else None
-    chosen = [stored for stored in of_model if best is None or stored.record is best]
-    return max(chosen, key=lambda stored: recency(stored.record))
+    best = best_stored(model, of_model) if model is not None else None
+    return best or max(of_model, key=lambda stored: recency(stored.record))
 
 
 def find_file(root: Path, folders: str, reference: str) -> Path | None:
@@ -359,3 +382,9 @@ def best_record(model: Model, records: Iterable[Record], split: str = "val") -> 
 
     of_split = [r for r in records if r.model == model.id and r.protocol.split == split]
     return max(of_split, key=rank, default=None)
+
+
+def best_stored(model: Model, stored: Sequence[StoredRecord], split: str = "val") -> StoredRecord | None:
+    """`best_record`, with its file."""
+    best = best_record(model, [item.record for item in stored], split)
+    return next((item for item in stored if item.record is best), None)

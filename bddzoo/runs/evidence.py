@@ -27,7 +27,7 @@ from bddzoo.results.links import (
 )
 from bddzoo.results.record import Record, WeightsUsed
 from bddzoo.results.store import (
-    best_record,
+    best_stored,
     check_root,
     check_statistics,
     default_root,
@@ -118,10 +118,10 @@ class EvidenceChecker:
                 root, zoo=model.zoo.id, task=model.task, model=model.id, on_error=lambda e: self.warn(str(e))
             )
             own = [stored for stored in known if stored.record.protocol.source == "inference"]
-            record = best_record(model, [stored.record for stored in own], self.options.split)
-            if record is not None:
-                check_statistics(next(stored for stored in own if stored.record is record))
-                found = self._judged(model, record, f"record of {record.run.started}")
+            best = best_stored(model, own, self.options.split)
+            if best is not None:
+                check_statistics(best)
+                found = self._judged(model, best.record, f"record of {best.record.run.started}")
                 # One that cannot be compared, as of another set, says nothing where this one can be run.
                 if self.data is None or found.verdict is not Verdict.INCOMPARABLE:
                     return found

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from bddzoo.errors import BddzooError, MissingError
 from bddzoo.registry import Registry
 from bddzoo.registry.model import Model
-from bddzoo.results import Record, StoredRecord, VerdictReport, best_record, judge, scan_records
+from bddzoo.results import Record, StoredRecord, VerdictReport, judge
 from bddzoo.results.links import LINKS, Link, LinkResult, ModelCheck, from_report
 from bddzoo.results.record import recency
 from bddzoo.results.speed import SpeedRecord, newest_speeds, scan_speed
-from bddzoo.results.store import read_statistics
+from bddzoo.results.store import best_stored, read_statistics, records_by_model
 from bddzoo.results.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -88,14 +88,14 @@ def gather(
     Raises:
         MissingError: A folder cannot be read.
     """
-    stored = _by_model(registry, root, report, note)
+    stored = records_by_model(root, registry, report, note)
     chains = {(check.zoo, check.model): check for check in checks}
     files = _images(images)
     speeds = newest_speeds(stored.record for stored in scan_speed(root, report))
     found = {}
     for model in registry.models:
         mine = stored.get(model.id, [])
-        best = _representative(model, mine)
+        best = best_stored(model, mine)
         found[model.id] = Evidence(
             best,
             judge(model, best.record) if best else None,
@@ -107,39 +107,13 @@ def gather(
     return found
 
 
-def _by_model(
-    registry: Registry, root: Path, report: Report, note: Callable[[str], None]
-) -> dict[str, list[StoredRecord]]:
-    found: dict[str, list[StoredRecord]] = {}
-    gone: dict[str, int] = {}
-    for stored in scan_records(root, on_error=report):
-        name = stored.record.model
-        if name in registry.by_id:
-            found.setdefault(name, []).append(stored)
-        else:
-            gone[name] = gone.get(name, 0) + 1
-    for name, count in gone.items():
-        what = f"{count} record{'s' if count > 1 else ''}"
-        # A registry may lose a model; what was measured of it stays true.
-        note(f"{what} of '{name}', which the registry does not have: left out")
-    return found
-
-
-def _representative(
-    model: Model, stored: Sequence[StoredRecord], source: str | None = None
-) -> StoredRecord | None:
-    chosen = [s for s in stored if source is None or s.record.protocol.source == source]
-    best = best_record(model, [s.record for s in chosen])
-    return next((s for s in chosen if s.record is best), None)
-
-
 def _chain(model: Model, stored: Sequence[StoredRecord], check: ModelCheck | None) -> tuple[LinkResult, ...]:
     known = {result.link: result for result in check.links} if check else {}
     return tuple(known.get(link) or _link(model, stored, link) for link in LINKS)
 
 
 def _link(model: Model, stored: Sequence[StoredRecord], link: Link) -> LinkResult:
-    best = _representative(model, stored, SOURCES[link]) if link in SOURCES else None
+    best = best_stored(model, [s for s in stored if s.record.protocol.source == SOURCES.get(link)])
     if best is None:
         return LinkResult(link, Verdict.MISSING, reasons=(NOT_LOOKED[link],))
     return from_report(link, judge(model, best.record), f"record {best.id}", best.record)
