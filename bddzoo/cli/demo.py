@@ -7,7 +7,6 @@ over HTTP on this machine, runs the commands that a user would type, and prints 
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -16,12 +15,11 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 import click
 
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
     from bddzoo.registry.model import Model
 
 DEMO_ZOO = "demo"
+FILES = Path(__file__).parents[1] / "demo"
 MARKER = ".bddzoo-demo"
 # What the demo makes in its folder; nothing else is ever removed. `--resume` leaves the first group.
 PARTS = (("cache", "data", "results"), ("predictions",))
@@ -73,18 +72,18 @@ def command(
         raise MissingError(
             f"{app.registry.path} has no models of zoo '{DEMO_ZOO}'", hint="run the demo without --registry"
         )
-    files = package_files(models)
     require_engines()
     prepare(folder, keep=resume)
     start = time.monotonic()
     cache = app.cache_dir if app.cache_dir is not None and "cache_dir" in app.typed else folder / "cache"
     environment = {"BDDZOO_CACHE": str(cache), "BDDZOO_RESULTS": str(folder / "results")}
-    with serve(files) as server:
-        shell = Shell(app, environment)
+    own = {"BDDZOO_REGISTRY": str(app.registry_path)} if app.registry_path is not None else {}
+    own |= {} if app.color else {"NO_COLOR": "1"}
+    with serve(FILES) as url:
         app.data("$ export " + " ".join(f"{name}={shlex.quote(v)}" for name, v in environment.items()))
-        for title, arguments in plan(models, folder, server.url):
+        for title, arguments in plan(models, folder, url):
             app.data((f"\n# {title}\n" if title else "") + f"$ {as_typed(arguments)}")
-            code = shell.run(arguments)
+            code = run(arguments, {**environment, **own})
             if code != ExitCode.OK:
                 app.error(
                     f"the step '{as_typed(arguments)}' ended with status {code}", hint="its message is above"
@@ -93,25 +92,6 @@ def command(
     app.data(f"\nDone in {time.monotonic() - start:.0f} s. Everything is in {folder}/:")
     app.data(farewell(folder))
     return int(ExitCode.OK)
-
-
-def package_files(models: list[Model]) -> dict[str, Path]:
-    """The files of the demo models that ship inside the package, by name.
-
-    Raises:
-        MissingError: A file is not where the registry says; the installation is not complete.
-    """
-    package = Path(__file__).parents[1]
-    files = {}
-    for model in models:
-        for artifact in model.artifacts:
-            inside = [s.partition(":")[2] for s in artifact.sources if s.startswith("package:")]
-            for relative in inside[:1]:
-                path = package / relative
-                if not path.is_file():
-                    raise MissingError(f"{path} of {model.id} is missing", hint="install bddzoo anew")
-                files[artifact.name] = path
-    return files
 
 
 def require_engines() -> None:
@@ -186,43 +166,35 @@ def sample_images(data: Path) -> list[Path]:
     return sorted(folder.glob("*.jpg"))[:IMAGES]
 
 
-class Shell:
-    """Runs `bddzoo` commands in processes of their own."""
+def run(arguments: list[str], environment: Mapping[str, str]) -> int:
+    """Run one `bddzoo` command, in a process of its own, to its end; returns its exit status.
 
-    def __init__(self, app: App, environment: Mapping[str, str]) -> None:
-        self.environment = {**os.environ, **environment}
-        if app.registry_path is not None:
-            self.environment["BDDZOO_REGISTRY"] = str(app.registry_path)
-        if not app.color:
-            self.environment["NO_COLOR"] = "1"
+    Ctrl-C reaches the command too: it is given time to clean up before it is stopped.
+    """
+    sys.stdout.flush()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bddzoo", *arguments], env={**os.environ, **environment}
+    )
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        _stop(process)
+        if process.returncode == ExitCode.INTERRUPTED:  # it has said so; once is enough
+            raise click.exceptions.Exit(int(ExitCode.INTERRUPTED)) from None
+        raise
+    return code if code >= 0 else 128 - code
 
-    def run(self, arguments: list[str]) -> int:
-        """Run one command to its end; returns its exit status.
 
-        Ctrl-C reaches the command too: it is given time to clean up before it is stopped.
-        """
-        sys.stdout.flush()
-        process = subprocess.Popen([sys.executable, "-m", "bddzoo", *arguments], env=self.environment)
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    # A terminal sends SIGINT to both processes; `kill` only to this one, so pass it on if need be.
+    for number in (None, signal.SIGINT, signal.SIGKILL):
+        if number is not None:
+            process.send_signal(number)
         try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            self._stop(process)
-            if process.returncode == ExitCode.INTERRUPTED:  # it has said so; once is enough
-                raise click.exceptions.Exit(int(ExitCode.INTERRUPTED)) from None
-            raise
-        return code if code >= 0 else 128 - code
-
-    @staticmethod
-    def _stop(process: subprocess.Popen[bytes]) -> None:
-        # A terminal sends SIGINT to both processes; `kill` only to this one, so pass it on if need be.
-        for number in (None, signal.SIGINT, signal.SIGKILL):
-            if number is not None:
-                process.send_signal(number)
-            try:
-                process.wait(GRACE_S)
-            except subprocess.TimeoutExpired:
-                continue
-            return
+            process.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            continue
+        return
 
 
 def as_typed(arguments: list[str]) -> str:
@@ -251,72 +223,16 @@ $ bddzoo tables --measured
 The host of the zoo's files has been reported dead; --from SOURCE names a mirror, a folder or a bundle."""
 
 
-class FileHandler(BaseHTTPRequestHandler):
-    """Answers GET and HEAD for the files of its server, single byte ranges included (RFC 9110, 14)."""
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Says nothing: the demo prints what the commands print."""
 
-    protocol_version = "HTTP/1.1"
-    server: FileServer
-
-    def do_GET(self) -> None:
-        """Send a file or a part of it."""
-        self._answer(body=True)
-
-    def do_HEAD(self) -> None:
-        """Send the headers only."""
-        self._answer(body=False)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the demo prints what the commands print."""
-
-    def _answer(self, *, body: bool) -> None:
-        path = self.server.files.get(unquote(urlsplit(self.path).path).lstrip("/"))
-        if path is None:
-            self.send_error(HTTPStatus.NOT_FOUND)
-            return
-        size = path.stat().st_size
-        start, stop = 0, size
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        if wanted:
-            start, stop = int(wanted[1]), min(size, int(wanted[2] or size - 1) + 1)
-            if start >= stop:
-                self.send_response(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
-                self.send_header("Content-Range", f"bytes */{size}")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            self.send_response(HTTPStatus.PARTIAL_CONTENT)
-            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{size}")
-        else:
-            self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", "application/octet-stream")
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(stop - start))
-        self.end_headers()
-        if not body:
-            return
-        with path.open("rb") as file:
-            file.seek(start)
-            if stop == size:
-                shutil.copyfileobj(file, self.wfile)
-            else:
-                self.wfile.write(file.read(stop - start))
+    def log_message(self, format: str, *args: object) -> None: ...
 
 
-class FileServer(ThreadingHTTPServer):
-    """Serves files by name.
+class QuietServer(ThreadingHTTPServer):
+    """A client that went away is its own business."""
 
-    Args:
-        files: Path of the URL without the leading slash -> file.
-    """
-
-    daemon_threads = True
-
-    def __init__(self, files: Mapping[str, Path]) -> None:
-        super().__init__(("127.0.0.1", 0), FileHandler)
-        self.files = dict(files)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is its own business."""
+    def handle_error(self, request: object, client_address: object) -> None: ...
 
     def serve_until_closed(self) -> None:
         """Serve; a second Ctrl-C closes the socket without waiting for this thread, which then just ends."""
@@ -326,20 +242,15 @@ class FileServer(ThreadingHTTPServer):
             if self.fileno() != -1:
                 raise
 
-    @property
-    def url(self) -> str:
-        """Base URL, with a slash at the end."""
-        return f"http://127.0.0.1:{self.server_address[1]}/"
-
 
 @contextmanager
-def serve(files: Mapping[str, Path]) -> Iterator[FileServer]:
-    """Serve files on a free port of the loopback interface until the block ends."""
-    with FileServer(files) as server:
+def serve(folder: Path) -> Iterator[str]:
+    """Serve a folder on a free port of the loopback interface until the block ends; gives its URL."""
+    with QuietServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(folder))) as server:
         thread = Thread(target=server.serve_until_closed, daemon=True)
         thread.start()
         try:
-            yield server
+            yield f"http://127.0.0.1:{server.server_port}/"
         finally:
             server.shutdown()
             thread.join()

@@ -11,17 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bddzoo.cli.demo import (
-    DEMO_ZOO,
-    MARKER,
-    REAL_MODELS,
-    farewell,
-    package_files,
-    prepare,
-    sample_images,
-    serve,
-)
-from bddzoo.errors import IntegrityError, MissingError, UsageError
+from bddzoo.cli.demo import DEMO_ZOO, MARKER, REAL_MODELS, farewell, prepare, sample_images, serve
+from bddzoo.errors import IntegrityError, UsageError
 from bddzoo.registry import load_registry
 from bddzoo.results.store import read_statistics, scan_records
 from tests.cli.command import ROOT, assert_one_line, bddzoo, interrupt
@@ -73,32 +64,16 @@ def test_a_registry_without_demo_models(tiny: TinyZoo, tmp_path: Path) -> None:
     assert not (tmp_path / "d").exists()
 
 
-def test_the_server_answers_ranges_and_nothing_but_its_files(tmp_path: Path) -> None:
-    data = bytes(range(256)) * 1000
-    (tmp_path / "w.pth").write_bytes(data)
-    with serve({"w.pth": tmp_path / "w.pth"}) as server:
-
-        def get(path: str, **headers: str) -> tuple[int, bytes]:
-            request = urllib.request.Request(server.url + path, headers=headers)
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                return answer.status, answer.read()
-
-        assert get("w.pth") == (200, data)
-        assert get("w.pth", Range="bytes=1000-") == (206, data[1000:])
-        assert get("w.pth", Range="bytes=10-19") == (206, data[10:20])
-        for path, headers, status in (("../etc/passwd", {}, 404), ("w.pth", {"Range": "bytes=999999-"}, 416)):
-            with pytest.raises(urllib.error.HTTPError) as caught:
-                get(path, **headers)
-            assert caught.value.code == status
-
-
-def test_a_package_without_its_files(tmp_path: Path) -> None:
-    from msgspec.structs import replace
-
-    model = next(m for m in load_registry(None).models if m.zoo.id == DEMO_ZOO)
-    artifact = replace(model.artifacts[0], sources=("package:demo/absent.pth",))
-    with pytest.raises(MissingError, match=r"absent\.pth"):
-        package_files([replace(model, artifacts=(artifact,))])
+def test_the_server_gives_its_files_and_no_others(tmp_path: Path) -> None:
+    (tmp_path / "given").mkdir()
+    for folder in (tmp_path, tmp_path / "given"):
+        (folder / "w.pth").write_bytes(str(folder).encode())
+    with serve(tmp_path / "given") as url:
+        with urllib.request.urlopen(url + "w.pth", timeout=10) as answer:
+            assert answer.read() == str(tmp_path / "given").encode()
+        for path in ("../../etc/passwd", "absent.pth"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(url + path, timeout=10)
 
 
 @pytest.mark.slow

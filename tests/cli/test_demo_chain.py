@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bddzoo.cli.demo import DEMO_ZOO, FileHandler, package_files, serve
+from bddzoo.cli.demo import DEMO_ZOO, FILES, QuietHandler, serve
 from bddzoo.registry import load_registry
 from tests.cli.command import ROOT, bddzoo
 from tests.support.sampling import sampled
@@ -25,25 +25,15 @@ def test_every_link_of_every_demo_model_holds(
 ) -> None:
     (model,) = (m for m in load_registry(None).models if m.zoo.id == DEMO_ZOO and m.task == task)
     asked: list[str] = []
-    answer = FileHandler.do_GET
+    answer = QuietHandler.do_GET
 
-    def do_get(self: FileHandler) -> None:
+    def do_get(self: QuietHandler) -> None:
         asked.append(self.path.lstrip("/"))
         answer(self)
 
-    monkeypatch.setattr(FileHandler, "do_GET", do_get)
-    files = package_files([model])
-    with serve(files) as server:
-        where = (
-            "--document",
-            DOCUMENT,
-            "--data",
-            mini_set,
-            "--from",
-            server.url,
-            "--results",
-            tmp_path / "results",
-        )
+    monkeypatch.setattr(QuietHandler, "do_GET", do_get)
+    with serve(FILES) as url:
+        where = ("--document", DOCUMENT, "--data", mini_set, "--from", url, "--results", tmp_path / "results")
         done = bddzoo(
             "check", model.id, *where, "--format", "json", env={"BDDZOO_CACHE": str(tmp_path / "c")}
         )
@@ -55,7 +45,7 @@ def test_every_link_of_every_demo_model_holds(
     for link in row["links"]:
         assert {m["metric"] for m in link["metrics"]} == expected
     # Everything came over HTTP, nothing from the package's own folder.
-    assert set(asked) == set(files)
+    assert set(asked) == {path.name for path in FILES.glob(f"{model.id}.*")}
     records = [json.loads(p.read_text()) for p in (tmp_path / "results").rglob("*.json")]
     assert {r["weights"]["state"] for r in records} == {"verified"}
     assert all(r["weights"]["source"].startswith("http://127.0.0.1:") for r in records)
@@ -66,16 +56,16 @@ def test_a_published_file_that_was_changed_is_never_used(mini_set: Path, tmp_pat
     model = next(m for m in load_registry(None).models if m.zoo.id == DEMO_ZOO and m.task == "sem_seg")
     changed = tmp_path / "changed"
     changed.mkdir()
-    for name, path in package_files([model]).items():
-        shutil.copy(path, changed / name)
+    for path in FILES.glob(f"{model.id}.*"):
+        shutil.copy(path, changed)
     scores = changed / f"{model.id}.json"
     told = json.loads(scores.read_text())
     told["IoU"][-1]["AVERAGE"] = 77.6
     scores.write_text(json.dumps(told))
-    with serve({p.name: p for p in changed.iterdir()}) as server:
-        with urllib.request.urlopen(server.url + scores.name, timeout=10) as reply:
+    with serve(changed) as url:
+        with urllib.request.urlopen(url + scores.name, timeout=10) as reply:
             assert b"77.6" in reply.read()
-        where = ("--data", mini_set, "--from", server.url, "--link", "scores", "--format", "json")
+        where = ("--data", mini_set, "--from", url, "--link", "scores", "--format", "json")
         done = bddzoo("check", model.id, *where, env={"BDDZOO_CACHE": str(tmp_path / "c")})
     (link,) = json.loads(done.stdout)[0]["links"]
     assert "77.6" not in json.dumps(link["metrics"], default=str)
