@@ -175,7 +175,7 @@ def _print_matrix(app: App, models: Sequence[Model]) -> int:
 
 def _report(app: App, checks: Sequence[ModelCheck]) -> int:
     """Print the checks; returns the exit status of the worst."""
-    from bddzoo.reports.checks import as_json, render
+    from bddzoo.reports.checks import as_json, broken, github, junit, summary
     from bddzoo.results.links import LINKS
     from bddzoo.results.verdict import Verdict, worst
 
@@ -185,15 +185,16 @@ def _report(app: App, checks: Sequence[ModelCheck]) -> int:
     elif form == "table":
         _show(app, checks)
     else:
+        render = {"junit": junit, "github": github, "md": broken}[form]
         # An annotation is meant to be obeyed; what it says is escaped.
-        app.data(render(checks, {"md": "broken"}.get(form, form)), safe=form == "github")
-    summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if form == "github" and summary:
+        app.data(render(checks), safe=form == "github")
+    target = os.environ.get("GITHUB_STEP_SUMMARY")
+    if form == "github" and target:
         try:
-            with Path(summary).open("a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(render(checks, "summary") + "\n")
+            with Path(target).open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(summary(checks) + "\n")
         except OSError as error:  # the verdict is what the job is about
-            app.warn(f"cannot write the summary to {summary}: {error.strerror or error}")
+            app.warn(f"cannot write the summary to {target}: {error.strerror or error}")
     verdict = worst(check.verdict for check in checks)
     good = sum(check.verdict is Verdict.REPRODUCED for check in checks)
     seen = {link.link for check in checks for link in check.links}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -16,23 +16,6 @@ from bddzoo.text import markdown_table
 if TYPE_CHECKING:
     from bddzoo.results import MetricVerdict
     from bddzoo.results.links import LinkResult, ModelCheck
-
-
-def render(checks: Sequence[ModelCheck], form: str) -> str:
-    """The checks as text.
-
-    Args:
-        checks: One for each model.
-        form: `junit`, `github` (annotations), `summary` (Markdown) or `broken` (Markdown: only what
-            does not hold).
-    """
-    forms: dict[str, Callable[[Sequence[ModelCheck]], str]] = {
-        "junit": junit,
-        "github": github,
-        "summary": summary,
-        "broken": broken,
-    }
-    return forms[form](checks)
 
 
 def as_json(check: ModelCheck) -> dict[str, Any]:
