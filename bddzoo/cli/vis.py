@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,9 @@ def color(
     from bddzoo.reports.vis.work import draw_colours
 
     found = open_labels(labels, task)
-    return _run(app, "colour map", lambda reports: draw_colours(found, out, seed, effort, reports))
+    with _reports(app, "colour maps") as reports:
+        tally = draw_colours(found, out, seed, effort, reports)
+    return show(app, "colour map", tally)
 
 
 @opt.command(
@@ -151,17 +154,20 @@ def overlay(
     from bddzoo.reports.vis.work import ImageSet, draw_overlays
 
     given, found = ImageSet(images), open_labels(labels, task, score_file)
-    return _run(app, "overlay", lambda reports: draw_overlays(given, found, out, style, effort, reports))
+    with _reports(app, "overlays") as reports:
+        tally = draw_overlays(given, found, out, style, effort, reports)
+    return show(app, "overlay", tally)
 
 
-def _run(app: App, what: str, work: Callable[[Reports], Tally]) -> int:
+@contextmanager
+def _reports(app: App, label: str) -> Iterator[Reports]:
+    """Reports that move a bar, and print the first warnings."""
     from bddzoo.reports.vis.work import Reports
 
-    with Bar(app, f"{what}s") as bar:
+    with Bar(app, label) as bar:
         lines = FirstWarnings(bar.warn)
-        tally = work(Reports(bar.update, lines))
+        yield Reports(bar.update, lines)
     lines.end()
-    return show(app, what, tally)
 
 
 @opt.command(
@@ -202,7 +208,7 @@ def compare(
     """
     from bddzoo.datasets.formats.readers import open_labels
     from bddzoo.reports.vis.compare import ImageComparison, short_names
-    from bddzoo.reports.vis.work import ImageSet, Reports
+    from bddzoo.reports.vis.work import ImageSet
 
     if score_file is not None and len(predictions) > 1:
         raise UsageError(
@@ -219,10 +225,8 @@ def compare(
         out=out,
         effort=effort,
     )
-    with Bar(app, "comparing") as bar:
-        lines = FirstWarnings(bar.warn)
-        tally, found = comparison.run(worst, Reports(bar.update, lines))
-    lines.end()
+    with _reports(app, "comparing") as reports:
+        tally, found = comparison.run(worst, reports)
     written = [comparison.write_summary(found)]
     if page or embed:
         written.append(comparison.write_page(found, embed=embed))

@@ -8,9 +8,9 @@ from __future__ import annotations
 import base64
 import html
 import json
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
@@ -41,12 +41,12 @@ from bddzoo.reports.vis.work import (
     OutputFolder,
     Pair,
     Reports,
-    Runner,
     Tally,
     encode,
     note_lacking,
     note_unknown,
     pair,
+    run_each,
     same_size,
 )
 from bddzoo.text import number_of
@@ -101,11 +101,10 @@ class ImageComparison:
         Raises:
             MissingError: The folder cannot be written to, nothing fits together, or nothing could be drawn.
         """
-        started = time.monotonic()
+        tally = Tally(self.out)
         sets = (self.truth, *self.predictions)
         pairs, _ = pair(self.images, sets)
         folder = self._folder()
-        tally = Tally(self.out)
         for one in sets:
             note_lacking(tally, [name for name in self.images.names if one.find(name) is None], one, reports)
         if worst is not None:
@@ -114,7 +113,8 @@ class ImageComparison:
         page: list[Compared] = []
         sheets = 0
         many = len(pairs) > ROWS
-        for found in self._draw(pairs, folder, tally, reports):
+        work = partial(self._compare, folder=folder)
+        for _, found in run_each(work, pairs, tally, reports, self.effort.workers):
             tally.drawn += found.drawn
             tally.kept += not found.drawn
             page.append(found)
@@ -125,7 +125,7 @@ class ImageComparison:
                 page = []
         if page:
             self._write_sheet(folder, page, sheets + 1 if many else 0)
-        tally.seconds = time.monotonic() - started
+        tally.stop()
         note_unknown(sets, reports)
         if not done:
             folder.discard()
@@ -184,8 +184,8 @@ class ImageComparison:
         def measure(job: Pair) -> float:
             return self._difference(self._read(job))
 
-        runner: Runner[Pair, float] = Runner(tally, _name, reports.progress, reports.bad, self.effort.workers)
-        found = [(value, job.name, job) for job, value in runner.run(measure, pairs)]
+        measured = run_each(measure, pairs, tally, reports, self.effort.workers)
+        found = [(value, job.name, job) for job, value in measured]
         found.sort(key=lambda entry: (-entry[0], entry[1]))
         return [job for _, _, job in found[:count]]
 
@@ -202,18 +202,6 @@ class ImageComparison:
         if len(classes) == 1:
             return difference(truth, truth, classes[0])
         return difference(truth, classes[0], classes[1])
-
-    def _draw(
-        self, pairs: list[Pair], folder: OutputFolder, tally: Tally, reports: Reports
-    ) -> Iterator[Compared]:
-        def work(job: Pair) -> Compared:
-            return self._compare(job, folder)
-
-        runner: Runner[Pair, Compared] = Runner(
-            tally, _name, reports.progress, reports.bad, self.effort.workers
-        )
-        for _, found in runner.run(work, pairs):
-            yield found
 
     def _compare(self, job: Pair, folder: OutputFolder) -> Compared:
         planes = self._read(job)
@@ -258,10 +246,6 @@ class ImageComparison:
         for told in found.shares:
             out += ["", ", ".join(f"{share:.0%} {word}" for word, share in told.items() if share >= 0.005)]
         return out
-
-
-def _name(job: Pair) -> str:
-    return job.name
 
 
 def _small(path: Path) -> Image:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -67,6 +67,11 @@ class Tally:
     kept: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
+    _started: float = field(default_factory=time.monotonic)
+
+    def stop(self) -> None:
+        """The run has ended."""
+        self.seconds = time.monotonic() - self._started
 
 
 @dataclass(frozen=True)
@@ -159,43 +164,31 @@ class OutputFolder:
             raise CannotWriteError(error.message, hint=error.hint) from error
 
 
-class Runner(Generic[Job, Result]):
-    """Applies work to jobs and keeps count.
+def run_each(
+    work: Callable[[Job], Result], jobs: Sequence[Job], tally: Tally, reports: Reports, workers: int
+) -> Iterator[tuple[Job, Result]]:
+    """Jobs and what came of them, in order; those that fail are told, noted in the tally and left out.
 
     Args:
+        work: Runs in threads; OpenCV and zlib release the interpreter while they work.
+        jobs: Their text is what they are called.
         tally: Where what cannot be drawn is noted.
-        name: Name of a job.
-        progress: Called with jobs done and jobs in all.
-        bad: Called with a line for each job that failed.
-        workers: Threads; OpenCV and zlib release the interpreter while they work.
+        reports: Whom to tell.
+        workers: Threads.
     """
-
-    def __init__(
-        self,
-        tally: Tally,
-        name: Callable[[Job], str],
-        progress: Callable[[int, int], None],
-        bad: Callable[[str], None],
-        workers: int,
-    ) -> None:
-        self._tally, self._name, self._progress, self._bad = tally, name, progress, bad
-        self._workers = workers
-
-    def run(self, work: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[tuple[Job, Result]]:
-        """Jobs and what came of them, in order; those that failed are left out."""
-        threads = cv2.getNumThreads()
-        # Each image has a thread of its own; more of them within it would only wait for each other.
-        cv2.setNumThreads(1)
-        try:
-            for done, (job, result) in enumerate(run_jobs(work, jobs, self._workers), 1):
-                if isinstance(result, MissingError):
-                    self._tally.failed.append((self._name(job), result.message))
-                    self._bad(f"{result.message}; skipped" + (f"; {result.hint}" if result.hint else ""))
-                else:
-                    yield job, result
-                self._progress(done, len(jobs))
-        finally:
-            cv2.setNumThreads(threads)
+    threads = cv2.getNumThreads()
+    # Each image has a thread of its own; more of them within it would only wait for each other.
+    cv2.setNumThreads(1)
+    try:
+        for done, (job, result) in enumerate(run_jobs(work, jobs, workers), 1):
+            if isinstance(result, MissingError):
+                tally.failed.append((str(job), result.message))
+                reports.bad(f"{result.message}; skipped" + (f"; {result.hint}" if result.hint else ""))
+            else:
+                yield job, result
+            reports.progress(done, len(jobs))
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _changed(path: Path) -> int | None:
@@ -256,7 +249,7 @@ def draw_colours(labels: LabelSet, out: Path, seed: int, effort: Effort, reports
     Raises:
         MissingError: The folder cannot be written to, or not one frame could be drawn.
     """
-    started = time.monotonic()
+    tally = Tally(out)
     settings: dict[str, object] = {
         "vis": "color",
         "task": labels.task,
@@ -264,7 +257,6 @@ def draw_colours(labels: LabelSet, out: Path, seed: int, effort: Effort, reports
         "seed": seed,
     }
     output = OutputFolder.open(out, settings, [labels.path], force=effort.force)
-    tally = Tally(out)
 
     def draw(key: str) -> bool:
         target = out / f"{key}.png"
@@ -273,11 +265,7 @@ def draw_colours(labels: LabelSet, out: Path, seed: int, effort: Effort, reports
         output.write(target, colour_map(labels.read(key), seed, target))
         return True
 
-    runner: Runner[str, bool] = Runner(tally, str, reports.progress, reports.bad, effort.workers)
-    for _, new in runner.run(draw, labels.keys):
-        tally.drawn += new
-        tally.kept += not new
-    return _ended(output, tally, started, labels, reports)
+    return _draw_all(draw, labels.keys, output, tally, labels, effort, reports)
 
 
 def draw_overlays(
@@ -290,7 +278,7 @@ def draw_overlays(
     Raises:
         MissingError: The folder cannot be written to, nothing fits together, or nothing could be drawn.
     """
-    started = time.monotonic()
+    tally = Tally(out)
     pairs, lacking = pair(images, [labels])
     settings: dict[str, object] = {
         "vis": "overlay",
@@ -301,7 +289,6 @@ def draw_overlays(
         **asdict(style),
     }
     output = OutputFolder.open(out, settings, [labels.path, images.path], force=effort.force)
-    tally = Tally(out)
     note_lacking(tally, lacking, labels, reports)
 
     def draw(job: Pair) -> bool:
@@ -318,11 +305,7 @@ def draw_overlays(
         output.write(target, encode(overlay(image, planes, style), effort.suffix, effort.quality))
         return True
 
-    runner: Runner[Pair, bool] = Runner(tally, _name, reports.progress, reports.bad, effort.workers)
-    for _, new in runner.run(draw, pairs):
-        tally.drawn += new
-        tally.kept += not new
-    return _ended(output, tally, started, labels, reports)
+    return _draw_all(draw, pairs, output, tally, labels, effort, reports)
 
 
 def note_lacking(tally: Tally, lacking: list[str], labels: LabelSet, reports: Reports) -> None:
@@ -341,12 +324,20 @@ def note_unknown(sets: Sequence[LabelSet], reports: Reports) -> None:
             reports.bad(f"{labels.path}: {remark}")
 
 
-def _name(job: Pair) -> str:
-    return job.name
-
-
-def _ended(output: OutputFolder, tally: Tally, started: float, labels: LabelSet, reports: Reports) -> Tally:
-    tally.seconds = time.monotonic() - started
+def _draw_all(
+    draw: Callable[[Job], bool],
+    jobs: Sequence[Job],
+    output: OutputFolder,
+    tally: Tally,
+    labels: LabelSet,
+    effort: Effort,
+    reports: Reports,
+) -> Tally:
+    """Run all jobs; `draw` says whether it drew, or kept what was there."""
+    for _, new in run_each(draw, jobs, tally, reports, effort.workers):
+        tally.drawn += new
+        tally.kept += not new
+    tally.stop()
     note_unknown([labels], reports)
     if not tally.drawn and not tally.kept:
         output.discard()
@@ -412,6 +403,9 @@ class Pair:
 
     name: str
     keys: tuple[str | None, ...]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 def pair(images: ImageSet, sets: Sequence[LabelSet]) -> tuple[list[Pair], list[str]]:
