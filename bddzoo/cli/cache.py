@@ -36,12 +36,27 @@ def select_entries(app: App, cache: Cache, selection: Selection, *, needed: bool
     return found
 
 
+@click.group(
+    cls=CommandGroup,
+    epilog="""\b
+Examples:
+  bddzoo cache ls
+  bddzoo cache verify
+  bddzoo cache rm 'fcn_*' --dry-run
+  bddzoo cache export -o zoo.zip
+""",
+)
+def command() -> None:
+    """List, verify and clean the cache; move it between machines."""
+
+
 @opt.command(
+    group=command,
     epilog="""\b
 Examples:
   bddzoo cache export -o zoo.zip
   bddzoo cache export 'fpn_*' -o fpn.zip
-"""
+""",
 )
 def export(
     app: App,
@@ -67,10 +82,11 @@ def export(
 
 
 @opt.command(
+    group=command,
     epilog="""\b
 Examples:
   bddzoo cache import zoo.zip
-"""
+""",
 )
 def import_(
     app: App,
@@ -97,20 +113,6 @@ def import_(
             app.data(f"{file}  {format_size(sum(e.size_bytes for e in entries))}  {number_of(count, 'file')}")
     if app.json:
         app.data_json([{"model": e.model, "kind": e.kind, "path": cache.path_of(e)} for e in taken])
-
-
-@click.group(
-    cls=CommandGroup,
-    epilog="""\b
-Examples:
-  bddzoo cache ls
-  bddzoo cache verify
-  bddzoo cache rm 'fcn_*' --dry-run
-  bddzoo cache export -o zoo.zip
-""",
-)
-def command() -> None:
-    """List, verify and clean the cache; move it between machines."""
 
 
 @opt.command(
@@ -291,10 +293,6 @@ def gc(
         app.table(("size", "path", "why"), [(format_size(f.size_bytes), f.path, f.detail) for f in removed])
     verb = "would remove" if dry_run else "removed"
     app.say(f"{verb} {number_of(len(removed), 'file')}, {format_size(sum(f.size_bytes for f in removed))}")
-
-
-command.add_command(export)
-command.add_command(import_)
 
 
 @opt.command(

@@ -22,13 +22,32 @@ if TYPE_CHECKING:
     from bddzoo.results.speed import StoredSpeed
 
 
+# Digits of a record's id that are shown in a list; any start that is one record's alone names it.
+ID_DIGITS = 8
+
+
+@click.group(
+    cls=CommandGroup,
+    epilog="""\b
+Examples:
+  bddzoo results ls -t sem_seg
+  bddzoo results show fcn_r50-d8_512x1024_40k_sem_seg_bdd100k
+  bddzoo results diff 3f2a 91bc
+  bddzoo results compare 3f2a 91bc
+""",
+)
+def command() -> None:
+    """Look at the records of measurements."""
+
+
 @opt.command(
+    group=command,
     epilog="""\b
 Examples:
   bddzoo results compare fcn_r50-d8_512x1024_40k_sem_seg_bdd100k \\
       pspnet_r50-d8_512x1024_40k_sem_seg_bdd100k
   bddzoo results compare 3f2a 91bc --metric mIoU --resamples 5000
-"""
+""",
 )
 def compare(
     app: App,
@@ -88,11 +107,12 @@ def compare(
 
 
 @opt.command(
+    group=command,
     epilog="""\b
 Examples:
   bddzoo results import /mnt/cluster/results
   bddzoo results import downloaded-artifact/ --results benchmarks/results
-"""
+""",
 )
 def import_(
     app: App,
@@ -119,11 +139,12 @@ def import_(
 
 
 @opt.command(
+    group=command,
     epilog="""\b
 Examples:
   bddzoo results prune --dry-run
   bddzoo results prune --keep 3 --yes
-"""
+""",
 )
 def prune(
     app: App,
@@ -168,29 +189,6 @@ def prune(
         remove_file(path)
     app.say(f"{what} deleted")
     return code
-
-
-COMMANDS = (compare, import_, prune)
-# Digits of a record's id that are shown in a list; any start that is one record's alone names it.
-ID_DIGITS = 8
-
-
-@click.group(
-    cls=CommandGroup,
-    epilog="""\b
-Examples:
-  bddzoo results ls -t sem_seg
-  bddzoo results show fcn_r50-d8_512x1024_40k_sem_seg_bdd100k
-  bddzoo results diff 3f2a 91bc
-  bddzoo results compare 3f2a 91bc
-""",
-)
-def command() -> None:
-    """Look at the records of measurements."""
-
-
-for _more in COMMANDS:
-    command.add_command(_more)
 
 
 @opt.command(
