@@ -13,7 +13,7 @@ from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, Named, global_options
 from bddzoo.cli.main import COMMANDS, LazyGroup
 from bddzoo.errors import ExitCode, MissingError, UsageError
-from bddzoo.text import markdown_table
+from bddzoo.text import markdown_table, number_of
 
 if TYPE_CHECKING:
     from bddzoo.registry.model import Model, Section
@@ -199,7 +199,7 @@ def _document(app: App, path: Path, results: Path | None, *, write: bool) -> boo
 
     new = fill(old, blocks, render)
     if new == old:
-        app.say(f"{path}: {len(blocks)} block{'s' if len(blocks) != 1 else ''} up to date")
+        app.say(f"{path}: {number_of(len(blocks), 'block')} up to date")
         return False
     if write:
         write_document(path, new)

@@ -24,7 +24,7 @@ from bddzoo.errors import MEANINGS, UsageError
 from bddzoo.files import write_bytes
 from bddzoo.registry.model import Model
 from bddzoo.reports.facts import protocol_rows
-from bddzoo.text import fenced, markdown_table
+from bddzoo.text import fenced, markdown_table, number_of
 
 _OPEN = re.compile(r"^\s*<!--\s*bddzoo:([A-Za-z0-9_-]*)(.*?)-->\s*$")
 _CLOSE = re.compile(r"^\s*<!--\s*/bddzoo:([A-Za-z0-9_-]*)\s*-->\s*$")
@@ -154,9 +154,8 @@ def protocols(models: Iterable[Model]) -> str:
         # A model with a network says more: how its input is made is known.
         shown = next((m for m in those if m.network is not None), those[0])
         rows = [(key, text) for key, text in protocol_rows(shown) if key != "name"]
-        count = f"{len(those)} model{'s' if len(those) != 1 else ''}"
         zoos = ", ".join(dict.fromkeys(m.zoo.id for m in those))
-        blocks.append(f"## {name}\n\n{count} of {zoos}.")
+        blocks.append(f"## {name}\n\n{number_of(len(those), 'model')} of {zoos}.")
         blocks.append(markdown_table(("Field", "Value"), rows, [False, False]))
     return "\n\n".join(blocks)
 

@@ -19,6 +19,7 @@ from bddzoo.registry.query import matches
 from bddzoo.results.environment import Environment
 from bddzoo.results.record import damaged, decode_any
 from bddzoo.results.store import Stored, find_file, model_folder, read_file, write_file
+from bddzoo.text import number_of
 
 SPEED_SCHEMA = 1
 FOLDER = "speed"
@@ -48,7 +49,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Name as people call it, with the number of threads on a CPU."""
         if self.type != "cpu":
             return self.name
-        return f"{self.name}, {self.threads} thread{'' if self.threads == 1 else 's'}"
+        return f"{self.name}, {number_of(self.threads, 'thread')}"
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
