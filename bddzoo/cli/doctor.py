@@ -242,30 +242,19 @@ def _value(app: App, setting: Setting) -> tuple[str, str]:
         return ("off" if setting.name == "color" else value), setting.variable
     if from_file:
         return from_file, "config file"
-    default = _DEFAULTS.get(setting.name)
-    return default(app) if default else "", "default"
+    return _default(app, setting.name), "default"
 
 
-def _cache(app: App) -> str:
-    return str(app.cache.root)
-
-
-def _registry(app: App) -> str:
+def _default(app: App, name: str) -> str:
+    """Value of a setting that nobody set."""
     from bddzoo.registry.catalog import default_path
-
-    return str(default_path())
-
-
-def _results(app: App) -> str:
     from bddzoo.results import default_root
 
-    return str(Path(default_root()))
-
-
-_DEFAULTS: dict[str, Callable[[App], str]] = {
-    "registry": _registry,
-    "cache": _cache,
-    "results": _results,
-    "color": lambda app: "on",
-    "native": lambda app: "1",
-}
+    defaults: dict[str, Callable[[], object]] = {
+        "registry": default_path,
+        "cache": lambda: app.cache.root,
+        "results": default_root,
+        "color": lambda: "on",
+        "native": lambda: "1",
+    }
+    return str(defaults[name]()) if name in defaults else ""
