@@ -122,6 +122,10 @@ class App:
         """Print data as JSON to stdout; NaN becomes null."""
         _echo(json_text(value))
 
+    def data_of_models(self, rows: Sequence[object]) -> None:
+        """Print data of models as JSON to stdout: a list; of one model alone no list."""
+        self.data_json(rows[0] if len(rows) == 1 else rows)
+
     def table(
         self,
         headers: Sequence[str],

@@ -96,7 +96,7 @@ def command(
         rows.append(row)
         codes.append(code)
     if app.json:
-        app.data_json(rows[0] if len(rows) == 1 else rows)
+        app.data_of_models(rows)
     # A number that is known to be wrong outweighs one that could not be judged.
     order = (*_WORST_FIRST, *(code for code in codes if code not in _WORST_FIRST))
     return int(next(code for code in order if code in codes))
@@ -321,7 +321,7 @@ def predict(
         failed = failed or bool(row["failures"])
         rows.append(row)
     if app.json:
-        app.data_json(rows[0] if len(rows) == 1 else rows)
+        app.data_of_models(rows)
     return int(ExitCode.MISSING if failed else ExitCode.OK)
 
 

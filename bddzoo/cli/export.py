@@ -95,7 +95,7 @@ def command(
         rows.append(row)
         codes.append(code)
     if app.json:
-        app.data_json(rows[0] if len(rows) == 1 else rows)
+        app.data_of_models(rows)
     return int(max(codes))
 
 
@@ -281,7 +281,7 @@ def convert(
     obtain = weights_from(app, weights, sources, offline=offline)
     rows = [_convert(app, model, target, obtain) for model, target in zip(models, targets, strict=True)]
     if app.json:
-        app.data_json(rows[0] if len(rows) == 1 else rows)
+        app.data_of_models(rows)
 
 
 def _convert(app: App, found: Model, target: Path, obtain: Obtain) -> dict[str, Any]:

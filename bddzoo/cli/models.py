@@ -165,7 +165,7 @@ def info(
         pages = [as_data(m) for m in found]
         for page, claim in zip(pages, claims, strict=True):
             page["trainer_claim"] = None if claim is None else asdict(claim)
-        app.data_json(pages[0] if len(pages) == 1 else pages)
+        app.data_of_models(pages)
     else:
         texts = [
             as_text(m) + ("\n" + claim_text(claim) if claim is not None else "")
