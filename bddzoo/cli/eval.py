@@ -67,16 +67,10 @@ def command(
     used is reported and makes the command fail at the end, without a record, unless --skip-bad is given.
     Of a split without labels, as `test`, --out DIR gets the predictions, and nothing is judged.
     """
-    from bddzoo.engines.ops import warn_of_mmcv
-    from bddzoo.inference.load import check_device_name
     from bddzoo.results import check_root, default_root
 
     obtain = weights_from(app, weights, sources, offline=run.offline, accept_prefix=accept_prefix)
-    models = [under_protocol(app, model, run.protocol) for model in selection.models(app)]
-    if len(models) > 1 and weights is not None:
-        raise UsageError("--weights are those of one model", hint="name one model")
-    check_device_name(run.device)
-    warn_of_mmcv()
+    models = _models(app, selection, run, weights)
     check_root(default_root(results))
     rows: list[dict[str, Any]] = []
     codes: list[ExitCode] = []
@@ -100,6 +94,19 @@ def command(
     # A number that is known to be wrong outweighs one that could not be judged.
     order = (*_WORST_FIRST, *(code for code in codes if code not in _WORST_FIRST))
     return int(next(code for code in order if code in codes))
+
+
+def _models(app: App, selection: Selection, run: opt.Run, weights: Path | None) -> list[Model]:
+    """The models to run, under the protocol that they are to be tested by, after a look at how."""
+    from bddzoo.engines.ops import warn_of_mmcv
+    from bddzoo.inference.load import check_device_name
+
+    models = [under_protocol(app, model, run.protocol) for model in selection.models(app)]
+    if len(models) > 1 and weights is not None:
+        raise UsageError("--weights are those of one model", hint="name one model")
+    check_device_name(run.device)
+    warn_of_mmcv()
+    return models
 
 
 _WORST_FIRST = (ExitCode.NOT_REPRODUCED, ExitCode.INTEGRITY, ExitCode.MISSING, ExitCode.INCOMPARABLE)
@@ -291,18 +298,12 @@ def predict(
     --resume does the rest.
     """
     from bddzoo.datasets.layouts import find_images, layout_of
-    from bddzoo.engines.ops import warn_of_mmcv
-    from bddzoo.inference.load import check_device_name
     from bddzoo.painting.colouring import Style
     from bddzoo.runs.predict import Prediction
 
     if bool(images) == (run.split is not None):
         raise UsageError("one of --images and --split is needed", hint="-i FOLDER, or --split test")
-    models = [under_protocol(app, model, run.protocol) for model in selection.models(app)]
-    if len(models) > 1 and weights is not None:
-        raise UsageError("--weights are those of one model", hint="name one model")
-    check_device_name(run.device)
-    warn_of_mmcv()
+    models = _models(app, selection, run, weights)
     obtain = weights_from(app, weights, sources, offline=run.offline)
     rows, failed = [], False
     for model in models:
