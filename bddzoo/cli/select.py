@@ -225,7 +225,7 @@ def with_runtime(app: App, speedups: Speedups, model: Model, device: str, result
     return replace(speedups, runtime=best)
 
 
-def need_data(app: App, typed: Path | None, dataset: str = "bdd100k") -> Path:
+def need_data(app: App, typed: Path | None, dataset: str) -> Path:
     """As `find_data`, where a data set is needed.
 
     Raises:
@@ -252,7 +252,7 @@ def find_named(app: App, results: Path | None, reference: str) -> StoredRecord:
     return found
 
 
-def parse_kinds(words: Sequence[str], option: str = "--what") -> list[ArtifactKind]:
+def parse_kinds(words: Sequence[str]) -> list[ArtifactKind]:
     """Kinds of files by name; `scores` and `all` stand for several.
 
     Raises:
@@ -266,7 +266,7 @@ def parse_kinds(words: Sequence[str], option: str = "--what") -> list[ArtifactKi
     for word in words or ("",):
         group = groups.get(word, tuple(k for k in kinds if k == word))
         if not group:
-            raise UsageError(f"{option}: no kind '{word}'", hint=f"known: {', '.join([*kinds, *groups])}")
+            raise UsageError(f"--what: no kind '{word}'", hint=f"known: {', '.join([*kinds, *groups])}")
         found.update(dict.fromkeys(group))
     return list(found)
 

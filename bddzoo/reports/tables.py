@@ -43,17 +43,13 @@ def link(text: str, url: str | None) -> str:
     return f"[{text}]({url.replace(' ', '%20').replace('(', '%28').replace(')', '%29')})"
 
 
-def compact_table(
-    section: Section, models: Sequence[Model] | None = None, speeds: Speeds | None = None
-) -> str:
+def compact_table(section: Section, speeds: Speeds | None = None) -> str:
     """One table for a whole section: a row per model, its settings in one cell.
 
     Args:
         section: Which models, and which numbers they report.
-        models: Only these; all of the section when None.
         speeds: Measured speeds, see `bddzoo.results.speed.newest_speeds`; two columns for each setting.
     """
-    chosen = section.models if models is None else models
     metrics = metric_columns(section)
     numbers = [f"{metric} {split}" for split, metric in metrics]
     settings = speeds or {}
@@ -72,7 +68,7 @@ def compact_table(
             files_text(model, ("weights",)),
             reason_text(model),
         ]
-        for model in chosen
+        for model in section.models
     ]
     right = [False] * 4 + [True] * (len(metrics) + 1 + len(timed)) + [False, False]
     return _without_empty(headers, rows, right)

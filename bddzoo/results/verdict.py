@@ -226,16 +226,6 @@ class VerdictReport:
         """Measured value of the deciding metric, percent."""
         return self.worst.measured if self.worst else None
 
-    @property
-    def difference(self) -> float | None:
-        """Measured minus reported of the deciding metric, points."""
-        return self.worst.difference if self.worst else None
-
-    @property
-    def tolerance(self) -> Decimal | None:
-        """Tolerance of the deciding metric, points."""
-        return self.worst.tolerance if self.worst else None
-
 
 def describe_scope(compared: Sequence[str], not_compared: Sequence[str]) -> str:
     """`compared: numbers, protocol; not compared: ground truth`; empty for nothing."""

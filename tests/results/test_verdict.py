@@ -36,8 +36,8 @@ ALL = dict.fromkeys(SEM_SEG.names, 61.592)
 def test_the_tolerance_is_half_a_printed_unit_and_the_default(value: float, verdict: Verdict) -> None:
     report = judge(make_model(), make_record(value=value))
     assert report.verdict is verdict
-    assert report.tolerance == Decimal("0.055")
-    assert report.difference == pytest.approx(value - 61.59)
+    assert report.worst.tolerance == Decimal("0.055")
+    assert report.worst.difference == pytest.approx(value - 61.59)
     assert (report.reasons == ()) == (verdict is Verdict.REPRODUCED)
 
 

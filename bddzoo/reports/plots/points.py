@@ -55,11 +55,6 @@ class ComparableModels:
     dataset: str
     metric: str
 
-    @property
-    def what(self) -> str:
-        """Metric, task and data set in words."""
-        return f"{self.metric}, {self.task}, {self.dataset}"
-
 
 def select(
     models: Sequence[Model], task: str | None, dataset: str | None, metric: str | None
