@@ -10,9 +10,10 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from bddzoo.datasets.classes import SEM_SEG
-from bddzoo.reports.site.values import page_names
+from bddzoo.reports.site.values import class_table, page_names
 from tests.cli.command import ROOT
 from tests.cli.inprocess import Done
+from tests.results.factory import make_record
 from tests.site.front import MEASURED, REGISTRY
 from tests.site.inputs import RECORDS, Links, record_of
 
@@ -195,3 +196,12 @@ def test_the_packages_that_are_not_needed_are_not_loaded(tmp_path: Path) -> None
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_every_column_of_the_classes_has_its_value_over_all() -> None:
+    """Whatever the mean of a metric is called: F1 of tags had a dash where mF1 was known."""
+    tables = {metric: {"clear": 50.0, "rainy": 70.0} for metric in ("Precision", "Recall", "F1")}
+    totals = {"mPrecision": 60.0, "mRecall": 60.0, "mF1": 60.0, "accuracy": 61.0}
+    table = class_table(make_record(per_class=tables, summary=totals))
+    assert table is not None
+    assert table.total == ("60.00",) * 3

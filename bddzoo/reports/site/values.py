@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from bddzoo.artifacts.probe import History
 from bddzoo.datasets.openseg import in_order
+from bddzoo.evaluation.metrics.scores import SUMMARY_NAMES
 from bddzoo.files import path_part
 from bddzoo.registry.model import Artifact, Model, Section
 from bddzoo.reports.facts import (
@@ -233,10 +234,6 @@ def _speed(evidence: Evidence) -> str:
     return UNKNOWN if speed is None else f"{speed:.1f}"
 
 
-# Over all classes a table's metric has another name; `IoU` of the classes is `mIoU` of all.
-OVERALL = {"IoU": "mIoU", "Precision": "mPrecision", "Recall": "mRecall", "Acc": "mPrecision"}
-
-
 @dataclass(frozen=True)
 class ClassTable:
     """Scores of single classes.
@@ -313,7 +310,7 @@ def class_table(record: Record | None) -> ClassTable | None:
     metrics = tuple(record.per_class)
     names = in_order(dict.fromkeys(name for row in record.per_class.values() for name in row))
     rows = tuple((name, tuple(_percent(record.per_class[m].get(name)) for m in metrics)) for name in names)
-    total = tuple(_percent(record.summary.get(OVERALL.get(m, m))) for m in metrics)
+    total = tuple(_percent(record.summary.get(SUMMARY_NAMES.get(m, m))) for m in metrics)
     return ClassTable(metrics, rows, total)
 
 
