@@ -95,13 +95,14 @@ def speed_texts(record: SpeedRecord | None) -> tuple[str, str]:
     return f"{timing.median_ms:.4g}", f"{timing.images_per_s:.3g}"
 
 
-def metric_columns(section: Section) -> list[tuple[str, str]]:
-    """Split and metric of every number that some table of the section has a column for, val first."""
+def metric_columns(*sections: Section) -> list[tuple[str, str]]:
+    """Split and metric of every number that some table of the sections has a column for, val first."""
     found: dict[tuple[str, str], None] = {}
-    for style in section.styles.values():
-        found.update({c.metric: None for c in style.columns if c.metric is not None})
-    for model in section.models:
-        found.update({(r.split, r.metric): None for r in model.reported})
+    for section in sections:
+        for style in section.styles.values():
+            found.update({c.metric: None for c in style.columns if c.metric is not None})
+        for model in section.models:
+            found.update({(r.split, r.metric): None for r in model.reported})
     order = {"val": 0, "test": 1, "train": 2}
     return sorted(found, key=lambda key: order.get(key[0], 3))
 

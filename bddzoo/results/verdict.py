@@ -149,7 +149,7 @@ CLASS_TABLES: Mapping[str, tuple[str, ...]] = {"mIoU": ("IoU", "mIoU"), "AP": ("
 # Metrics that a class without ground truth leaves as they are by their own definition.
 _OF_WHAT_IS_THERE = ("accuracy", "PQ")
 # What a zoo's metric is called in the official summary, where the names differ.
-SUMMARY_NAMES: Mapping[str, tuple[str, ...]] = {"mIoU": ("mIoU", "IoU"), "PixelACC": ("PixelACC", "pAcc")}
+NAMES_IN_SUMMARY: Mapping[str, tuple[str, ...]] = {"mIoU": ("mIoU", "IoU"), "PixelACC": ("PixelACC", "pAcc")}
 
 
 @dataclass(frozen=True)
@@ -329,7 +329,7 @@ def tolerance_of(model: Model, metric: str, value: Decimal, *, exact: bool = Fal
 
 def measured_value(record: Record, metric: str) -> float | None:
     """The record's value of a reported metric in percent, or None."""
-    names = SUMMARY_NAMES.get(metric, (metric,))
+    names = NAMES_IN_SUMMARY.get(metric, (metric,))
     return next((record.summary[name] for name in names if name in record.summary), None)
 
 
@@ -365,7 +365,7 @@ def _judge_metric(
 
 def measured_named(record: Record, metric: str) -> bool:
     """Whether the record has the metric at all, be it without a value."""
-    return any(name in record.summary for name in SUMMARY_NAMES.get(metric, (metric,)))
+    return any(name in record.summary for name in NAMES_IN_SUMMARY.get(metric, (metric,)))
 
 
 def _obstacles(model: Model, record: Record) -> tuple[str, ...]:

@@ -119,8 +119,7 @@ def columns(
 ) -> list[SiteColumn]:
     """Columns of one task's table, over all zoos; those that nothing stands in are left out."""
     models = [m for s in sections for m in s.models]
-    metrics = list(dict.fromkeys(key for s in sections for key in metric_columns(s)))
-    metrics.sort(key=lambda key: {"val": 0, "test": 1}.get(key[0], 2))
+    metrics = metric_columns(*sections)
     names = dict.fromkeys(name for m in models for name in m.settings)
     settings = [name for name in names if name not in METHOD_COLUMNS]
     flags = [s for s in settings if all(m.settings.get(s, "") in ("", "-", TICK) for m in models)]
