@@ -50,12 +50,10 @@ def count_flops(module: nn.Module, model: Model, size: tuple[int, int]) -> int:
         x = torch.zeros(1, 3, *size)
         if runner.gives == "tags":
             runner.run_module(x)
-        elif runner.gives != "class map":
-            _detector(module, x)
-        elif model.network is not None and model.network.engine == "openseg":
-            runner.logits(x, size, size)
-        else:
+        elif runner.gives == "class map":
             runner.logits(x, size)
+        else:
+            _detector(module, x)
     return int(counter.get_total_flops())
 
 

@@ -21,7 +21,14 @@ from bddzoo.registry.model import Model
 from bddzoo.text import number_of
 
 if TYPE_CHECKING:
-    from torch import nn
+    import torch
+    from torch import Tensor, nn
+
+    from bddzoo.engines.classify import TagRunner
+    from bddzoo.engines.instance import DetectionRunner
+    from bddzoo.engines.semantic import SemSegRunner
+
+    Runner = SemSegRunner | DetectionRunner | TagRunner
 
 
 def build_network(model: Model, *, train: bool = False) -> nn.Module:
@@ -75,16 +82,6 @@ def _openseg(model: Model, train: bool) -> nn.Module:
     with nothing_drawn():
         return OpensegNetwork(spec)
 
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
-
-    from bddzoo.engines.classify import TagRunner
-    from bddzoo.engines.instance import DetectionRunner
-    from bddzoo.engines.semantic import SemSegRunner
-
-    Runner = SemSegRunner | DetectionRunner | TagRunner
 
 # Module and class that runs the networks of an engine, or of one of its architectures.
 _RUNNERS = {
