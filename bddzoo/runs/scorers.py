@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -47,7 +48,7 @@ class _Scorer:
 Counts = TypeVar("Counts", SemSegAccumulator, DetAccumulator, PanSegAccumulator)
 
 
-class _OneCount(_Scorer, Generic[Counts]):
+class _OneCount(_Scorer, ABC, Generic[Counts]):
     """What scorers share that keep one accumulator; `kind` is its name among the statistics."""
 
     kind = "masks"
@@ -55,6 +56,17 @@ class _OneCount(_Scorer, Generic[Counts]):
     def __init__(self, counts: Counts) -> None:
         super().__init__()
         self._counts: Counts = counts
+
+    def consume(self, frame: Sample, result: Any, writer: PredictionSet | None) -> None:
+        """Count the prediction of a frame, and write it if there is a writer."""
+        assert frame.label is not None
+        self.labels[frame.name] = self._compare(frame, frame.label, result)
+        if writer is not None:
+            writer.add(frame.name, result)
+
+    @abstractmethod
+    def _compare(self, frame: Sample, label: Path, result: Any) -> str:
+        """Compare the prediction of a frame with its label; returns the label's digest."""
 
     def compute(self) -> Scores:
         """Scores so far."""
@@ -82,17 +94,13 @@ class SemSegScorer(_OneCount[SemSegAccumulator]):
         super().__init__(SemSegAccumulator(counted, classes.task))
         self._task = classes.task
 
-    def consume(self, frame: Sample, class_map: npt.NDArray[np.uint8], writer: PredictionSet | None) -> None:
-        """Count a frame, and write its class map if there is a writer."""
-        assert frame.label is not None
-        truth = read_mask(frame.label)
-        _same_size(frame, truth.shape[:2], class_map.shape)
+    def _compare(self, frame: Sample, label: Path, class_map: npt.NDArray[np.uint8]) -> str:
+        truth = read_mask(label)
+        _same_size(label, truth.shape[:2], class_map.shape)
         if strange := values_of_no_class(self._task, truth):
-            raise _no_class(frame, strange)
+            raise _no_class(label, strange)
         self._counts.update(truth, class_map, frame.name)
-        self.labels[frame.name] = digest_pixels(truth)
-        if writer is not None:
-            writer.add_class_map(frame.name, class_map)
+        return digest_pixels(truth)
 
 
 class LabelledScorer(_OneCount[SemSegAccumulator]):
@@ -102,18 +110,14 @@ class LabelledScorer(_OneCount[SemSegAccumulator]):
         super().__init__(accumulator_of(dataset))
         self._dataset = dataset
 
-    def consume(self, frame: Sample, class_map: npt.NDArray[np.uint8], writer: PredictionSet | None) -> None:
-        """Count a frame, and write its class map if there is a writer."""
-        assert frame.label is not None
-        truth = read_mask(frame.label)
-        _same_size(frame, truth.shape[:2], class_map.shape)
+    def _compare(self, frame: Sample, label: Path, class_map: npt.NDArray[np.uint8]) -> str:
+        truth = read_mask(label)
+        _same_size(label, truth.shape[:2], class_map.shape)
         counts = count_labels(self._dataset, truth, self._dataset.to_files(class_map))
         if counts.foreign:
-            raise foreign_labels(self._dataset, frame.label, counts, lenient=False)
+            raise foreign_labels(self._dataset, label, counts, lenient=False)
         self._counts.add(frame.name, counts.matrix)
-        self.labels[frame.name] = digest_pixels(truth)
-        if writer is not None:
-            writer.add_class_map(frame.name, class_map)
+        return digest_pixels(truth)
 
 
 class InsSegScorer(_Scorer):
@@ -128,13 +132,13 @@ class InsSegScorer(_Scorer):
         """Match a frame, and write its instances if there is a writer."""
         assert frame.label is not None
         truth = read_bitmask(frame.label)
-        _same_size(frame, truth.shape[:2], instances.size)
+        _same_size(frame.label, truth.shape[:2], instances.size)
         if strange := values_of_no_class("ins_seg", truth[..., 0]):
-            raise _no_class(frame, strange)
+            raise _no_class(frame.label, strange)
         bitmask = paint_bitmask(instances)
         self._masks.update(truth, bitmask, score_entries(instances), frame.name)
-        self.labels[frame.name] = digest_pixels(truth)
         self._boxes.update(truth, instances.boxes, instances.scores, instances.labels, frame.name)
+        self.labels[frame.name] = digest_pixels(truth)
         if writer is not None:
             writer.add_instances(frame.name, instances, bitmask)
 
@@ -169,18 +173,14 @@ class DetScorer(_OneCount[DetAccumulator]):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_truth": None}  # each process opens the file for itself
 
-    def consume(self, frame: Sample, found: Detections, writer: PredictionSet | None) -> None:
-        """Match a frame, and write its boxes if there is a writer."""
-        assert frame.label is not None
+    def _compare(self, frame: Sample, label: Path, found: Detections) -> str:
         if self._truth is None:
-            frames = open_boxes(frame.label)
+            frames = open_boxes(label)
             self._truth = frames, {Path(name).stem: at for at, name in enumerate(frames.names)}
         frames, places = self._truth
         matches, digest = match_detections(found, frames, places[frame.stem])
         self._counts.add(frame.name, matches)
-        self.labels[frame.name] = digest
-        if writer is not None:
-            writer.add_instances(frame.name, found)
+        return digest
 
 
 class PanSegScorer(_OneCount[PanSegAccumulator]):
@@ -189,17 +189,13 @@ class PanSegScorer(_OneCount[PanSegAccumulator]):
     def __init__(self, classes: ClassSet) -> None:
         super().__init__(PanSegAccumulator(classes.names))
 
-    def consume(self, frame: Sample, found: PanopticMap, writer: PredictionSet | None) -> None:
-        """Match a frame, and write its segments if there is a writer."""
-        assert frame.label is not None
-        truth = read_bitmask(frame.label)
-        _same_size(frame, truth.shape[:2], found.values.shape)
+    def _compare(self, frame: Sample, label: Path, found: PanopticMap) -> str:
+        truth = read_bitmask(label)
+        _same_size(label, truth.shape[:2], found.values.shape)
         if strange := values_of_no_class(PAN_SEG.task, truth[..., 0]):
-            raise _no_class(frame, strange)
+            raise _no_class(label, strange)
         self._counts.update(truth, found.bitmask(), frame.name)
-        self.labels[frame.name] = digest_pixels(truth)
-        if writer is not None:
-            writer.add(frame.name, found)
+        return digest_pixels(truth)
 
 
 class TagScorer(_OneCount[SemSegAccumulator]):
@@ -215,16 +211,12 @@ class TagScorer(_OneCount[SemSegAccumulator]):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_truth": None}  # each process reads the file for itself
 
-    def consume(self, frame: Sample, tag: Tag, writer: PredictionSet | None) -> None:
-        """Count a frame, and write its attribute if there is a writer."""
-        assert frame.label is not None
+    def _compare(self, frame: Sample, label: Path, tag: Tag) -> str:
         if self._truth is None:
-            self._truth = read_attribute_files(frame.label)
+            self._truth = read_attribute_files(label)
         actual = self._truth.get(frame.stem, {}).get(self._attribute, UNKNOWN)
-        self._counts.add(frame.name, tag_counts(tag.classes.names, actual, tag.name, frame.label, frame.name))
-        self.labels[frame.name] = hashlib.sha256(f"{self._attribute} {actual}".encode()).hexdigest()
-        if writer is not None:
-            writer.add(frame.name, tag)
+        self._counts.add(frame.name, tag_counts(tag.classes.names, actual, tag.name, label, frame.name))
+        return hashlib.sha256(f"{self._attribute} {actual}".encode()).hexdigest()
 
 
 # Task to classes and scorer.
@@ -256,14 +248,14 @@ def make_scorer(model: Model) -> Any:
     return _SCORERS[model.task](class_set_of(model))
 
 
-def _no_class(frame: Sample, values: list[int]) -> MissingError:
+def _no_class(label: Path, values: list[int]) -> MissingError:
     return MissingError(
-        f"its label {frame.label} has values that are not a class: {', '.join(map(str, values[:6]))}"
+        f"its label {label} has values that are not a class: {', '.join(map(str, values[:6]))}"
     )
 
 
-def _same_size(frame: Sample, truth: tuple[int, ...], predicted: tuple[int, ...]) -> None:
+def _same_size(label: Path, truth: tuple[int, ...], predicted: tuple[int, ...]) -> None:
     if tuple(truth) != tuple(predicted):
         raise MissingError(
-            f"the image is {predicted[1]}x{predicted[0]} but its label {frame.label} is {truth[1]}x{truth[0]}"
+            f"the image is {predicted[1]}x{predicted[0]} but its label {label} is {truth[1]}x{truth[0]}"
         )
