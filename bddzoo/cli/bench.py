@@ -120,7 +120,7 @@ def command(
     time is up. Detectors' second stage gets the largest number of proposals, whatever the image shows.
     What disturbed the machine is named in the record.
     """
-    from bddzoo.inference.load import check_device_name
+    from bddzoo.engines.load import check_device_name
     from bddzoo.results import check_root, default_root
     from bddzoo.runs.bench import BenchOptions, BenchTarget
 

@@ -98,8 +98,8 @@ def command(
 
 def _models(app: App, selection: Selection, run: opt.Run, weights: Path | None) -> list[Model]:
     """The models to run, under the protocol that they are to be tested by, after a look at how."""
+    from bddzoo.engines.load import check_device_name
     from bddzoo.engines.ops import warn_of_mmcv
-    from bddzoo.inference.load import check_device_name
 
     models = [under_protocol(app, model, run.protocol) for model in selection.models(app)]
     if len(models) > 1 and weights is not None:

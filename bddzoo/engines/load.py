@@ -5,6 +5,7 @@ Also how a lack of memory is recognised, and what makes float32 mean float32.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -172,7 +173,21 @@ def make_runner(module: nn.Module, model: Model) -> Runner:
     return runner
 
 
-def find_device(name: str | torch.device = "auto") -> torch.device:
+DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,2})?")
+
+
+def check_device_name(name: str) -> str:
+    """The name, if it has the form of a device; needs no torch.
+
+    Raises:
+        UsageError: It has not.
+    """
+    if not DEVICE.fullmatch(name):
+        raise UsageError(f"no device is called '{name}'", hint="use auto, cpu, cuda or cuda:N")
+    return name
+
+
+def find_device(name: str | torch.device) -> torch.device:
     """The torch device of that name, checked to be there.
 
     Raises:
@@ -181,14 +196,9 @@ def find_device(name: str | torch.device = "auto") -> torch.device:
     """
     import torch
 
-    if str(name) == "auto":
+    if check_device_name(str(name)) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except (RuntimeError, ValueError) as error:
-        raise UsageError(f"no device is called '{name}'", hint="use auto, cpu, cuda or cuda:N") from error
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"device '{name}' is not supported", hint="use auto, cpu, cuda or cuda:N")
+    device = torch.device(name)
     if device.type == "cuda":
         count = gpu_count()
         if (device.index or 0) >= count:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bddzoo.engines.load import find_device, load_model
-from bddzoo.errors import UsageError
+from bddzoo.engines.load import find_device, load_model, use_full_float32
 from bddzoo.inference.speedups import Speedups
 from bddzoo.registry.model import Model
 
@@ -16,19 +14,6 @@ if TYPE_CHECKING:
     import torch
 
     from bddzoo.engines.load import Runner
-
-DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
-
-
-def check_device_name(name: str) -> str:
-    """The name, if it has the form of a device; needs no torch.
-
-    Raises:
-        UsageError: It has not.
-    """
-    if not DEVICE.fullmatch(name):
-        raise UsageError(f"no device is called '{name}'", hint="use auto, cpu, cuda or cuda:N")
-    return name
 
 
 def resolve_device(name: str) -> torch.device:
@@ -43,9 +28,7 @@ def resolve_device(name: str) -> torch.device:
     """
     import torch
 
-    from bddzoo.engines.load import use_full_float32
-
-    device = find_device(check_device_name(name))
+    device = find_device(name)
     use_full_float32()
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bddzoo.datasets.formats.scalabel import Instances
+from bddzoo.engines.load import check_device_name, find_device
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.inference.batches import Events
-from bddzoo.inference.load import check_device_name, resolve_device
+from bddzoo.inference.load import resolve_device
 from bddzoo.inference.pipeline import predict_frames
 from bddzoo.registry.model import Method, Model, Protocol, Zoo
 from tests.support.instances import no_instances
@@ -232,10 +233,14 @@ def test_requests_that_make_no_sense(images):
         list(predict_frames(Brightest(), model(flip=True), images))
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:-1", "cpu:0", "mps", "", "auto "])
+@pytest.mark.parametrize(
+    "name", ["gpu", "cuda:", "cuda:-1", "cpu:0", "mps", "", "auto ", "cuda:256", "cuda:\u0663"]
+)
 def test_names_that_are_no_device(name):
-    with pytest.raises(UsageError, match="no device is called"):
-        check_device_name(name)
+    """PyTorch takes `cuda:256` for the first GPU."""
+    for check in (check_device_name, find_device):
+        with pytest.raises(UsageError, match="no device is called"):
+            check(name)
 
 
 def test_devices():
