@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from bddzoo.errors import BddzooError, ExitCode, MissingError
+from bddzoo.errors import BddzooError, ExitCode
 from bddzoo.registry.model import Model
 from bddzoo.results.manage import keep_records
 from bddzoo.results.record import Record
-from bddzoo.results.store import scan_records
+from bddzoo.results.store import cannot_write, scan_records
 from bddzoo.runs.plan import (
     Executor,
     ExecutorFactory,
@@ -128,10 +128,7 @@ class Sweep:
         try:
             yield
         except OSError as error:
-            raise MissingError(
-                f"cannot write to {self.settings.results}: {error.strerror or error}",
-                hint="choose a folder with --results DIR or BDDZOO_RESULTS",
-            ) from error
+            raise cannot_write(self.settings.results, error.strerror or str(error)) from error
 
     def _mark_done(self) -> None:
         """Mark what an earlier run of the same sweep has done."""

@@ -225,7 +225,7 @@ def test_a_full_disk_loses_nothing_and_is_made_good(tmp_path: Path) -> None:
 def test_a_place_without_room_for_a_lock_is_one_line(tmp_path: Path) -> None:
     plan = settings(tmp_path)
     (plan.folder / "m0.lock").mkdir(parents=True)
-    with pytest.raises(MissingError, match="cannot write to"):
+    with pytest.raises(MissingError, match="cannot write a record to"):
         local(models(1), plan).run()
 
 
