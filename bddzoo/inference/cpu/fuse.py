@@ -54,7 +54,7 @@ def fuse(module: nn.Module) -> None:
             _fuse_stem(part)
     for part in module.modules():
         if is_plain(part) and part.groups == 1 and not hasattr(part, "after"):
-            _adopt(part, "none")
+            adopt(part)
 
 
 def is_plain(part: Any) -> bool:
@@ -65,13 +65,19 @@ def is_plain(part: Any) -> bool:
 def convolve(layer: Any, x: Tensor) -> Tensor:
     """A convolution with what comes after it: the `forward` of a fused one."""
     if is_beyond(x):
-        found = nn.Conv2d.forward(layer, x)
-        return found.relu_() if layer.after == "relu" else found
+        return activated(layer, nn.Conv2d.forward(layer, x))
     window = (layer.padding, layer.stride, layer.dilation, layer.groups)
     result: Tensor = torch.ops.mkldnn._convolution_pointwise(
-        x, layer.weight, layer.bias, *window, layer.after, [], ""
+        x, layer.weight, layer.bias, *window, layer.after, layer.slopes, ""
     )
     return result
+
+
+def activated(layer: Any, x: Tensor) -> Tensor:
+    """What the activation of a fused convolution makes of a result, in place."""
+    if layer.after == "relu":
+        return x.relu_()
+    return functional.leaky_relu_(x, *layer.slopes) if layer.slopes else x
 
 
 def is_beyond(x: Tensor) -> bool:
@@ -79,9 +85,12 @@ def is_beyond(x: Tensor) -> bool:
     return x.dtype != torch.float32 or not x.numel() or torch.is_autocast_enabled("cpu")
 
 
-def _adopt(layer: Any, after: str) -> None:
-    layer.after = after
+def adopt(layer: Any, act: nn.Module | None = None) -> bool:
+    """Let oneDNN compute a convolution, and the activation behind it if it can; whether it does."""
+    layer.slopes = [act.negative_slope] if type(act) is nn.LeakyReLU else []
+    layer.after = "relu" if type(act) is nn.ReLU else "leaky_relu" if layer.slopes else "none"
     layer.forward = MethodType(convolve, layer)
+    return layer.after != "none"  # type: ignore[no-any-return]
 
 
 def fold(layer: Any, norm: Any) -> None:
@@ -114,25 +123,20 @@ def _fuse_conv_module(part: Any) -> None:
     if norm is not None:
         fold(layer, norm)
         setattr(part, part.norm_name, nn.Identity())
-    if type(act) is nn.ReLU:
+    if adopt(layer, act):
         part.activate = nn.Identity()
-        _adopt(layer, "relu")
-    else:
-        _adopt(layer, "none")
 
 
 def _fuse_sequence(part: nn.Sequential) -> None:
-    """Convolution, batch normalisation and, where there is one, ReLU."""
+    """Convolution, batch normalisation and, where there is one, its activation."""
     layers = [*part]
     for at, (layer, norm) in enumerate(pairwise(layers)):
         if not can_fold(layer, norm):
             continue
         fold(layer, norm)
         part[at + 1] = nn.Identity()
-        active = at + 2 < len(layers) and type(layers[at + 2]) is nn.ReLU
-        if active:
+        if adopt(layer, layers[at + 2] if at + 2 < len(layers) else None):
             part[at + 2] = nn.Identity()
-        _adopt(layer, "relu" if active else "none")
 
 
 def _fuse_block(part: Any) -> None:
@@ -143,7 +147,7 @@ def _fuse_block(part: Any) -> None:
         if can_fold(layer, getattr(part, norm)):
             fold(layer, getattr(part, norm))
             setattr(part, norm, nn.Identity())
-            _adopt(layer, "relu" if place < len(names) else "none")
+            adopt(layer, part.relu if place < len(names) else None)
     part.stages = names
     part.forward = MethodType(_run_block, part)
 
@@ -172,7 +176,7 @@ def _fuse_stem(part: Any) -> None:
         fold(layer, getattr(part, f"norm{n}"))
         setattr(part, getattr(part, f"norm{n}_name"), nn.Identity())
         # The backbone's own ReLU comes behind it and finds nothing left to do.
-        _adopt(layer, "relu")
+        adopt(layer, part.relu)
 
 
 _WRAPPERS = "mmcv.cnn.bricks.wrappers"

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bddzoo.inference.cpu.fuse import convolve, has_fast_linear, is_beyond, is_plain, linear
+from bddzoo.inference.cpu.fuse import activated, convolve, has_fast_linear, is_beyond, is_plain, linear
 
 Size = tuple[int, int]
 
 
 class PyramidConv(nn.Module):
-    """`conv(cat([resize(f, size) for f in features]))`.
+    """`conv(cat([resize(f, size) for f in features]))`, with the size of the first.
 
     Args:
         layer: The fused convolution to stand in for: stride 1, not dilated, one group.
@@ -47,36 +47,24 @@ class PyramidConv(nn.Module):
         matrices = [p.permute(2, 3, 0, 1).reshape(ky, kx * p.shape[0], p.shape[1]) for p in parts]
         self._matrices = [m.contiguous() for m in matrices]
 
-    def forward(self, features: Sequence[Tensor], size: Size) -> Tensor:
-        """The result at `size`.
-
-        Args:
-            features: (N, C_i, h_i, w_i) float32 each.
-            size: Height and width to resize them to.
-
-        Returns:
-            (N, C_out, *size), in the channels-last layout.
-        """
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """(N, C_i, h_i, w_i) float32 each to (N, C_out, h_0, w_0), in the channels-last layout."""
+        size = _size(features[0])
         if is_beyond(features[0]):
             resized = [
-                functional.interpolate(f, tuple(size), mode="bilinear", align_corners=self.align_corners)
+                functional.interpolate(f, size, mode="bilinear", align_corners=self.align_corners)
                 for f in features
             ]
             return convolve(self.layer, torch.cat(resized, dim=1))
-        full = [i for i, f in enumerate(features) if tuple(f.shape[2:]) == tuple(size)]
-        total = self._at_full_size(features, full, size)
+        full = [i for i, f in enumerate(features) if _size(f) == size]
+        total = self._at_full_size(features, full)
         for index, feature in enumerate(features):
             if index not in full:
                 self._add_level(total, feature, self._matrices[index], size)
-        found: Tensor = total.permute(0, 3, 1, 2)
-        return found.relu_() if self.layer.after == "relu" else found
+        return activated(self.layer, total.permute(0, 3, 1, 2))
 
-    def _at_full_size(self, features: Sequence[Tensor], full: Sequence[int], size: Size) -> Tensor:
+    def _at_full_size(self, features: Sequence[Tensor], full: Sequence[int]) -> Tensor:
         """(N, H, W, C_out): the bias, and what needs no resizing."""
-        count, out = features[0].shape[0], self.layer.out_channels
-        if not full:
-            bias: Tensor = self.layer.bias.expand(count, *size, out)
-            return bias.clone()
         x = torch.cat([features[i] for i in full], dim=1) if len(full) > 1 else features[full[0]]
         weight = torch.cat([self.layer.weight.split(self.channels, dim=1)[i] for i in full], dim=1)
         x = x.contiguous(memory_format=torch.channels_last)
@@ -164,7 +152,7 @@ def _replace_uper(head: Any) -> None:
 def _run_uper(head: Any, inputs: Sequence[Tensor]) -> Tensor:
     """UPerNet (Xiao et al., ECCV 2018): pooling pyramid on top, top-down sums, one convolution over all."""
     chosen = [inputs[i] for i in head.in_index]
-    top = head.bottleneck([chosen[-1], *(part(chosen[-1]) for part in head.psp_modules)], _size(chosen[-1]))
+    top = head.bottleneck([chosen[-1], *(part(chosen[-1]) for part in head.psp_modules)])
     levels = [*(conv(x) for conv, x in zip(head.lateral_convs, chosen[:-1], strict=True)), top]
     for index in range(len(levels) - 1, 0, -1):
         above = functional.interpolate(
@@ -172,7 +160,7 @@ def _run_uper(head: Any, inputs: Sequence[Tensor]) -> Tensor:
         )
         levels[index - 1] = levels[index - 1] + above
     outputs = [*(conv(x) for conv, x in zip(head.fpn_convs, levels[:-1], strict=True)), levels[-1]]
-    found: Tensor = head.fpn_bottleneck(outputs, _size(outputs[0]))
+    found: Tensor = head.fpn_bottleneck(outputs)
     return found
 
 
@@ -188,7 +176,7 @@ def _replace_psp(head: Any) -> None:
 def _run_psp(head: Any, inputs: Sequence[Tensor]) -> Tensor:
     """PSPNet (Zhao et al., CVPR 2017): a convolution over the features and their pooling pyramid."""
     x = inputs[head.in_index]
-    found: Tensor = head.bottleneck([x, *(part(x) for part in head.psp_modules)], _size(x))
+    found: Tensor = head.bottleneck([x, *(part(x) for part in head.psp_modules)])
     return found
 
 
@@ -209,7 +197,7 @@ def _run_fcn(head: Any, inputs: Sequence[Tensor]) -> Tensor:
     channels = tuple(int(x.shape[1]) for x in chosen)
     if channels not in head.pyramids:
         head.pyramids[channels] = _pyramid(head.convs[0], channels, head.align_corners)
-    found: Tensor = head.pyramids[channels](chosen, _size(chosen[0]))
+    found: Tensor = head.pyramids[channels](chosen)
     return found
 
 
