@@ -62,9 +62,7 @@ class Selftest:
 
     def known(self) -> list[Model]:
         """The models that the folder holds something of, in the registry's order."""
-        models = [m for twins in self._twins.values() for m in twins]
-        order = {m.id: i for i, m in enumerate(models)}
-        return sorted((m for m in models if self._sources(m)), key=lambda m: order[m.id])
+        return [model for model in self._registry if is_buildable(model) and self._sources(model)]
 
     def strays(self) -> Iterator[CheckResult]:
         """Files of the folder that no model of the registry answers for."""
