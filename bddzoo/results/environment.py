@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from importlib import metadata
 from pathlib import Path
 
 import msgspec
 
-from bddzoo.engines.openmmlab import DISTRIBUTIONS
+from bddzoo.engines.openmmlab import DISTRIBUTIONS, distribution_version
 from bddzoo.version import __version__
 
 # Distributions whose version can change a number or a speed, in the order they are shown.
@@ -82,13 +81,8 @@ def collect_environment(ops: dict[str, str] | None = None) -> Environment:
 
 def installed_versions(names: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     """Versions of those distributions that are installed, without importing any."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    versions = ((name, distribution_version(name)) for name in names)
+    return {name: version for name, version in versions if version is not None}
 
 
 def cpu_model() -> str:
