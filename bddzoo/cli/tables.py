@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +21,10 @@ if TYPE_CHECKING:
     from bddzoo.reports.tables import Speeds
 
 STYLES = ("compact", "full", "measured")
-REFERENCE = ("commands", "exit-codes", "operators", "protocols", "schema", "settings")
-BLOCKS: dict[str, tuple[str, ...]] = {
+# Blocks with options; the others are those of `_reference`.
+OPTIONS: dict[str, tuple[str, ...]] = {
     "tables": ("zoo", "task", "style", "results", "device"),
     "hosts": ("history",),
-    "rules": (),
-    **dict.fromkeys(REFERENCE, ()),
 }
 
 
@@ -171,7 +169,8 @@ def _document(app: App, path: Path, results: Path | None, *, write: bool) -> boo
     from bddzoo.reports.documents import diff, fill, find_blocks, write_document
 
     old = read_text(path, "the document")
-    blocks = find_blocks(old, str(path), BLOCKS)
+    reference = _reference(app)
+    blocks = find_blocks(old, str(path), {**OPTIONS, **dict.fromkeys(reference, ())})
     if not blocks:
         raise UsageError(
             f"{path} has no block to render",
@@ -181,13 +180,8 @@ def _document(app: App, path: Path, results: Path | None, *, write: bool) -> boo
     def render(block: MarkedBlock) -> str:
         where = f"{path}:{block.start + 1}: "
         options = block.options
-        if block.name == "rules":
-            from bddzoo.registry.lint import RULES
-
-            rows = [(f"`{code}`", title) for code, title in RULES.items()]
-            return markdown_table(("Code", "Finds"), rows, [False, False])
-        if block.name in REFERENCE:
-            return _reference(app, block.name)
+        if block.name in reference:
+            return reference[block.name]()
         if block.name == "hosts":
             return _hosts(app, path.parent / options["history"] if "history" in options else None)
         style = options.get("style", "compact")
@@ -210,20 +204,19 @@ def _document(app: App, path: Path, results: Path | None, *, write: bool) -> boo
     return True
 
 
-def _reference(app: App, name: str) -> str:
-    """A block of a reference page."""
+def _reference(app: App) -> dict[str, Callable[[], str]]:
+    """What renders the blocks without options, most of them of reference pages."""
     from bddzoo.reports import documents
 
-    if name == "commands":
-        return commands()
-    if name == "protocols":
-        return documents.protocols(app.registry.models)
     return {
+        "rules": documents.rules,
+        "commands": commands,
         "exit-codes": documents.exit_codes,
         "operators": documents.operators,
+        "protocols": lambda: documents.protocols(app.registry.models),
         "schema": documents.schema,
         "settings": documents.settings,
-    }[name]()
+    }
 
 
 def _hosts(app: App, history: Path | None) -> str:

@@ -128,6 +128,14 @@ def write_document(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"), durable=True)
 
 
+def rules() -> str:
+    """The rules of `bddzoo registry lint`."""
+    from bddzoo.registry.lint import RULES
+
+    rows = [(f"`{code}`", title) for code, title in RULES.items()]
+    return markdown_table(("Code", "Finds"), rows, [False, False])
+
+
 def exit_codes() -> str:
     """Every exit status and what it means."""
     rows = [(str(int(code)), meaning) for code, meaning in MEANINGS.items()]
