@@ -104,6 +104,23 @@ def write_whole(path: Path, data: bytes) -> None:
 LONGEST_NAME, LONGEST_PATH = 200, 1000
 
 
+def not_writable(folder: Path) -> str | None:
+    """Why files cannot be made in a folder that may not exist yet, or None; makes nothing that stays."""
+    import tempfile
+
+    try:
+        for place in (folder, *folder.parents):
+            if place.exists():
+                if not place.is_dir():
+                    return f"{place} is not a folder"
+                # A file that has no name from the start: nothing is left, and no access bits are trusted.
+                with tempfile.TemporaryFile(dir=place):
+                    return None
+    except OSError as error:
+        return error.strerror or str(error)
+    return "no such place"
+
+
 def cannot_write(path: Path, error: OSError) -> MissingError:
     """The error for a file that cannot be written, with the system's reason."""
     reason = error.strerror or str(error)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +26,7 @@ from bddzoo.cli.output import COLOURS, painted, wrapped
 from bddzoo.cli.select import find_data
 from bddzoo.config import SETTINGS, Setting, read_config
 from bddzoo.errors import BddzooError, ExitCode
-from bddzoo.files import format_size, free_bytes
+from bddzoo.files import format_size, free_bytes, not_writable
 from bddzoo.text import printable
 from bddzoo.version import __version__
 
@@ -108,7 +107,7 @@ def check_cache(app: App) -> Check:
         return Check("cache", BROKEN, error.message, error.hint or advice, error.exit_code)
     reason = not_writable(root)
     if reason:
-        return Check("cache", BROKEN, f"{root}: {reason}", advice, ExitCode.USAGE)
+        return Check("cache", BROKEN, f"cannot write to {root}: {reason}", advice, ExitCode.USAGE)
     free = free_bytes(root)
     found = f"{root}: {format_size(free)} free"
     if free is not None and free < 2 * 10**9:
@@ -127,7 +126,7 @@ def check_results(folder: Path | None) -> Check:
         return Check("results", BROKEN, error.message, error.hint or advice)
     reason = not_writable(root)
     if reason:
-        return Check("results", BROKEN, f"{root}: {reason}", advice)
+        return Check("results", BROKEN, f"cannot write to {root}: {reason}", advice)
     return Check("results", OK, str(root))
 
 
@@ -168,21 +167,6 @@ def check_data(root: Path | None) -> Iterator[Check]:
             yield Check(f"data {task}", OK, found)
     if not usable:
         yield Check("data", MISSING, f"{root}: nothing to evaluate on", "", ExitCode.MISSING)
-
-
-def not_writable(folder: Path) -> str | None:
-    """Why files cannot be made in a folder that may not exist yet, or None."""
-    try:
-        for place in (folder, *folder.parents):
-            if place.exists():
-                if not place.is_dir():
-                    return f"{place} is not a folder"
-                # A file that has no name from the start: nothing is left, and no access bits are trusted.
-                with tempfile.TemporaryFile(dir=place):
-                    return None
-    except OSError as error:
-        return f"cannot write there: {error.strerror or error}"
-    return "no such place"
 
 
 @opt.command(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Generic, TypeAlias
 import msgspec
 
 from bddzoo.errors import IntegrityError, MissingError
-from bddzoo.files import flush, path_part, replacing, user_folder
+from bddzoo.files import flush, not_writable, path_part, replacing, user_folder
 from bddzoo.reading import read_limited
 from bddzoo.registry.model import Model
 from bddzoo.results.environment import project_checkout
@@ -70,11 +70,8 @@ def check_root(root: Path) -> None:
     Raises:
         MissingError: The folder cannot be made or written to.
     """
-    nearest = next((p for p in (root, *root.parents) if p.exists()), None)
-    if nearest is not None and nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
-        return
-    reason = "no permission" if nearest is None or nearest.is_dir() else f"{nearest} is a file"
-    raise cannot_write(root, reason)
+    if reason := not_writable(root):
+        raise cannot_write(root, reason)
 
 
 def cannot_write(folder: Path, reason: str) -> MissingError:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bddzoo.cli.doctor import not_writable
 from bddzoo.cli.installed import _within, extras
+from bddzoo.files import not_writable
 from tests.cli.command import assert_one_line, bddzoo
 
 

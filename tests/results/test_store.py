@@ -258,7 +258,7 @@ def test_a_folder_for_records_is_looked_at_before_the_run(tmp_path: Path) -> Non
     check_root(tmp_path / "not" / "made" / "yet")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(MissingError, match="file is a file"):
+    with pytest.raises(MissingError, match="file is not a folder"):
         check_root(tmp_path / "file" / "results")
 
 
