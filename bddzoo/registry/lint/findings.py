@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from bddzoo.registry import structs as doc
 from bddzoo.registry.catalog import Registry
@@ -165,20 +167,16 @@ def _heading(
     return MethodEntry(method, section, subject, entries)
 
 
-def acknowledgements(document: doc.RegistryDoc) -> Iterator[tuple[PathLike, str]]:
-    """Path and code of every acknowledgement in the file."""
-    places: list[tuple[PathLike, Mapping[str, str]]] = [((), document.lint_ok)]
-    for name, paper in document.papers.items():
-        places.append((("papers", name), paper.lint_ok))
-    for z, zoo in enumerate(document.zoos):
-        places.append((("zoos", z), zoo.lint_ok))
-        for task, section in zoo.tasks.items():
-            at: PathLike = ("zoos", z, "tasks", task)
-            places.append((at, section.lint_ok))
-            for m, method in enumerate(section.methods):
-                places.append(((*at, "methods", m), method.lint_ok))
-                rows: Sequence[doc.ModelDoc] = method.models
-                places += [((*at, "methods", m, "models", i), row.lint_ok) for i, row in enumerate(rows)]
-    for path, codes in places:
-        for code in codes:
-            yield (*path, "lint_ok", code), code
+def acknowledgements(part: Any, at: PathLike = ()) -> Iterator[tuple[PathLike, str]]:
+    """Path and code of every acknowledgement in a document or a part of it."""
+    if isinstance(part, Struct):
+        inner = [(name, getattr(part, name)) for name in part.__struct_fields__]
+    elif isinstance(part, dict | list):
+        inner = list(part.items() if isinstance(part, dict) else enumerate(part))
+    else:
+        return
+    for step, value in inner:
+        if step == "lint_ok":
+            yield from (((*at, step, code), code) for code in value)
+        else:
+            yield from acknowledgements(value, (*at, step))
