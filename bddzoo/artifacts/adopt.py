@@ -12,6 +12,7 @@ from bddzoo.artifacts.cache import Cache, Entry, new_entry
 from bddzoo.artifacts.digests import (
     Hashes,
     first_mismatch,
+    fits,
     hashes_of,
     is_whole,
     matches,
@@ -116,7 +117,7 @@ class Adopter:
         return self._adopt_named(path, hashes, named)
 
     def _adopt_named(self, path: Path, hashes: Hashes, named: Sequence[tuple[Model, Artifact]]) -> Adopted:
-        fitting = [(m, a) for m, a in named if _fits(a, hashes)]
+        fitting = [(m, a) for m, a in named if fits(a, hashes)]
         if not fitting:
             model, artifact = named[0]
             if self._tensors is not None and tensors_known(artifact) is not None:
@@ -206,11 +207,6 @@ def explain_error(error: OSError, path: Path) -> BddzooError:
 def _is_proven(artifact: Artifact, hashes: Hashes) -> bool:
     digest = strongest(artifact.digests)
     return digest is not None and matches(digest, hashes) and first_mismatch(artifact.digests, hashes) is None
-
-
-def _fits(artifact: Artifact, hashes: Hashes) -> bool:
-    size_fits = artifact.size_bytes in (None, hashes.size_bytes)
-    return size_fits and first_mismatch(artifact.digests, hashes) is None
 
 
 def _is_placed(path: Path, artifact: Artifact) -> bool:

@@ -29,6 +29,7 @@ from bddzoo.artifacts.digests import (
     MIN_PREFIX,
     Hashes,
     first_mismatch,
+    fits,
     hashes_of,
     is_whole,
     strongest,
@@ -106,11 +107,7 @@ class Entry:
 
     def fits(self, artifact: Artifact) -> bool:
         """Whether it is the file that the registry means, as far as anybody knows."""
-        if self.has_tensors_of(artifact):
-            return True
-        if artifact.size_bytes is not None and self.size_bytes != artifact.size_bytes:
-            return False
-        return first_mismatch(artifact.digests, self.hashes) is None
+        return self.has_tensors_of(artifact) or fits(artifact, self.hashes)
 
     def evidence(self, artifact: Artifact) -> tuple[DigestState, str]:
         """What is known of the content, if it fits.

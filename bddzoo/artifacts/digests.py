@@ -154,6 +154,12 @@ def first_mismatch(digests: Iterable[Digest], hashes: Hashes) -> Digest | None:
     return next((d for d in digests if is_usable(d) and not matches(d, hashes)), None)
 
 
+def fits(artifact: Artifact, hashes: Hashes) -> bool:
+    """Whether bytes have the size and the digests that the registry knows."""
+    sized = artifact.size_bytes in (None, hashes.size_bytes)
+    return sized and first_mismatch(artifact.digests, hashes) is None
+
+
 def strongest(digests: Iterable[Digest]) -> Digest | None:
     """The digest that proves most: SHA-256 before MD5, whole before prefix; None if there is none."""
     usable = [d for d in digests if is_usable(d)]
