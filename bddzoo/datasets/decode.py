@@ -27,7 +27,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bddzoo.datasets.formats.png import GREY, GREY_ALPHA, RGBA, SIGNATURE, check_png, chunks, read_bytes
+from bddzoo.datasets.formats.png import GREY, GREY_ALPHA, RGBA, SIGNATURE, check_png, chunks
+from bddzoo.datasets.sources import read_bytes
 from bddzoo.errors import MissingError
 
 # Brands of ISO base media files (ISO/IEC 14496-12) that phones write and OpenCV does not read.

@@ -109,12 +109,7 @@ class FolderSource(Source):
 
     def read(self, member: str) -> bytes:
         """Bytes of a member."""
-        path = self.where(member)
-        try:
-            with _open(path) as file:
-                return file.read()
-        except OSError as error:
-            raise _unreadable(path, error) from None
+        return read_bytes(self.where(member))
 
     def chunks(self, member: str, size: int) -> Iterator[bytes]:
         """The file, piece by piece."""
@@ -244,10 +239,26 @@ def open_source(path: Path) -> Source:
 def _open(path: Path) -> IO[bytes]:
     """Open a file, and nothing that would be waited for without end: a pipe, a terminal."""
     file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    if not stat.S_ISREG(os.fstat(file).st_mode):
+    mode = os.fstat(file).st_mode
+    if not stat.S_ISREG(mode):
         os.close(file)
-        raise OSError(errno.EINVAL, "it is not a plain file")
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        raise MissingError(f"{path} is a pipe or a device, not a file", hint="copy it into one")
     return os.fdopen(file, "rb", buffering=0)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        MissingError: It is absent, not a file, or unreadable.
+    """
+    try:
+        with _open(path) as file:
+            return file.read()
+    except OSError as error:
+        raise _unreadable(path, error) from None
 
 
 def is_junk(name: str) -> bool:

@@ -12,6 +12,7 @@ from bddzoo.datasets.formats.png import GREY, PALETTE, Header, damaged, decode_i
 from bddzoo.datasets.formats.rle import MAX_PIXELS
 from bddzoo.datasets.formats.scalabel import Instances
 from bddzoo.datasets.native import Native, buffer, native
+from bddzoo.datasets.sources import read_bytes
 from bddzoo.errors import MissingError
 from bddzoo.files import write_bytes
 from bddzoo.lazy_numpy import np
@@ -31,7 +32,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
         MissingError: Absent, damaged, or not an 8-bit single-channel PNG (a coloured map, a
             bitmask, 16 bits); the file is named.
     """
-    return decode_mask(png.read_bytes(path), path)[0]
+    return decode_mask(read_bytes(path), path)[0]
 
 
 def read_bitmask(path: Path) -> NDArray[np.uint8]:
@@ -43,7 +44,7 @@ def read_bitmask(path: Path) -> NDArray[np.uint8]:
     Raises:
         MissingError: Absent, damaged, or not an 8-bit RGBA PNG; the file is named.
     """
-    return decode_bitmask(png.read_bytes(path), path)
+    return decode_bitmask(read_bytes(path), path)
 
 
 def check_label(content: bytes, path: Path) -> Header:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.errors import MissingError
-from bddzoo.files import is_special
 from bddzoo.lazy_numpy import np
 
 if TYPE_CHECKING:
@@ -34,23 +33,6 @@ class Header:
         return (
             f"{self.depth}-bit {_KINDS.get(self.colour, 'unknown')} PNG of {self.width}x{self.height} pixels"
         )
-
-
-def read_bytes(path: Path) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-        MissingError: It is absent, not a file, or unreadable.
-    """
-    try:
-        if is_special(path):
-            # To read it might be to wait for ever.
-            raise MissingError(f"{path} is a pipe or a device, not a file", hint="copy it into one")
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise MissingError(f"no such file: {path}") from None
-    except OSError as error:
-        raise MissingError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def check_png(content: bytes, path: Path) -> Header:
