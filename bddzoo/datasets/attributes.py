@@ -8,11 +8,12 @@ from typing import Any
 
 import msgspec
 
+from bddzoo.datasets.classes import TAGS
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError
 from bddzoo.reading import json_errors
 
-ATTRIBUTES = ("weather", "scene", "timeofday")
+ATTRIBUTES = tuple(TAGS)
 UNKNOWN = "unknown"
 # Behind the name of an attribute: the score that a network gave its value.
 SCORE = "_score"

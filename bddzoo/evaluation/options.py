@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from bddzoo.datasets.formats.labels import SIZE
 from bddzoo.errors import MissingError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 JSON_TASKS = ("det", "box_track", "pose")
 # Tasks whose predictions are single objects with scores.
 DETECTED = ("ins_seg", "det")
-MASK_HEIGHT, MASK_WIDTH = 720, 1280
+MASK_HEIGHT, MASK_WIDTH = SIZE
 # The official toolkit crashes on frames with more ground-truth instances, or more panoptic segments.
 TOOLKIT_LIMIT = 100
 LENIENT_HINT = "the official toolkit crashes on it; --lenient scores it and says so"

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bddzoo.datasets.classes import INS_SEG, PAN_SEG, SEM_SEG
+from bddzoo.datasets.formats.labels import FLAGS
 from bddzoo.datasets.mini.draw import (
     BOXED,
     HEIGHT,
@@ -172,7 +173,7 @@ def _sensor(image: Real, plan: Plan, draw: Draw) -> Image:
 
 
 # Bits of the bitmask's second channel.
-TRUNCATED, OCCLUDED, CROWD, IGNORED = 8, 4, 2, 1
+IGNORED, CROWD, OCCLUDED, TRUNCATED = FLAGS.values()
 # Less than this cannot be told what it is: such an instance is there, but ignored.
 MIN_PIXELS, MIN_SHARE = 150, 0.2
 OCCLUDED_SHARE = 0.9
