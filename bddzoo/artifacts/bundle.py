@@ -198,11 +198,7 @@ class Bundle:
 
 
 def write_bundle(
-    path: Path,
-    cache: Cache,
-    entries: Sequence[Entry],
-    texts: Mapping[str, str] | None = None,
-    each: Callable[[int], None] | None = None,
+    path: Path, cache: Cache, entries: Sequence[Entry], texts: Mapping[str, str], each: Callable[[int], None]
 ) -> int:
     """Write cached files into a bundle; equal input gives equal bytes.
 
@@ -228,7 +224,7 @@ def write_bundle(
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "x", zipfile.ZIP_STORED) as archive:
         listing = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
         archive.writestr(zip_info(MANIFEST), listing)
-        for name, text in (texts or {}).items():
+        for name, text in texts.items():
             archive.writestr(zip_info(name), text.encode())
         for member, entry in sources.items():
             _write_member(archive, member, cache.path_of(entry), entry, each)
@@ -272,7 +268,7 @@ def _list_files(cache: Cache, entries: Iterable[Entry]) -> tuple[list[BundleFile
 
 
 def _write_member(
-    archive: zipfile.ZipFile, member: str, path: Path, entry: Entry, each: Callable[[int], None] | None
+    archive: zipfile.ZipFile, member: str, path: Path, entry: Entry, each: Callable[[int], None]
 ) -> None:
     state = hashlib.sha256()
     info = zip_info(member)
@@ -285,8 +281,7 @@ def _write_member(
         while data := source.read(CHUNK_BYTES):
             state.update(data)
             target.write(data)
-            if each is not None:
-                each(len(data))
+            each(len(data))
     if state.hexdigest() != entry.sha256:
         raise IntegrityError(
             f"{path} was changed since it was fetched: sha256 {state.hexdigest()}, expected {entry.sha256}",
@@ -294,9 +289,7 @@ def _write_member(
         )
 
 
-def import_file(
-    bundle: Bundle, file: BundleFile, cache: Cache, each: Callable[[int], None] | None = None
-) -> Entry:
+def import_file(bundle: Bundle, file: BundleFile, cache: Cache, each: Callable[[int], None]) -> Entry:
     """Copy one file of a bundle into the cache, hashing it on the way.
 
     Args:
@@ -323,8 +316,7 @@ def import_file(
         partial.open(stream.origin)
         for piece in stream.chunks:
             partial.write(piece)
-            if each is not None:
-                each(len(piece))
+            each(len(piece))
         if partial.finish() != entry.hashes:
             raise SourceError(f"damaged: its digest is not sha256:{file.sha256}")
         return cache.admit(entry, partial.give)

@@ -374,6 +374,6 @@ def _write_bundle(
 
     try:
         with Bar(app, "writing", sum(e.size_bytes for e in entries)) as bar:
-            return write_bundle(out, cache, entries, texts, each=bar.advance)
+            return write_bundle(out, cache, entries, texts or {}, bar.advance)
     except OSError as error:
         raise explain(error, f"writing {out}", "choose another -o FILE") from error
