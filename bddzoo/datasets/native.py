@@ -323,8 +323,8 @@ class Native:
         limit: int,
         settings: array[float],
         boxes: bool,
-        near: float = 0,
-        leading: int = 0,
+        near: float,
+        leading: int,
     ) -> tuple[list[bytes | None], array[float]]:
         """Compare and match the instances of frames, given as JSON.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from bddzoo.datasets.native import Side, native
+from bddzoo.datasets.native import native
 from bddzoo.lazy_numpy import np
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ IOU_THRESHOLDS = (*(0.5 + k * ((0.95 - 0.5) / 9) for k in range(9)), 0.95)
 # Area ranges in pixels, both ends inclusive: all, small, medium, large.
 AREA_RANGES = ((0.0, 1e10), (0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, 1e10))
 AREAS = ("all", "s", "m", "l")
-_SETTINGS = array("d", chain(IOU_THRESHOLDS, *AREA_RANGES))
+SETTINGS = array("d", chain(IOU_THRESHOLDS, *AREA_RANGES))
 ALL_BITS = (1 << len(IOU_THRESHOLDS)) - 1
 MAX_DETECTIONS = (1, 10, 100)
 
@@ -99,40 +99,7 @@ def all_detections(
     )
 
 
-def match_sides(
-    gt: Side, pred: Side, classes: int, *, boxes: bool = False, near: float = 0, leading: int = 0
-) -> tuple[list[bytes | None], array[float]] | None:
-    """Packed matches of frames straight from their JSON, as COCO matches masks (or boxes).
-
-    Args:
-        gt: The frames in the ground truth.
-        pred: The same frames in the predictions.
-        classes: Number of classes.
-        boxes: Compare the labels' boxes. Frames with more than 100 detections of a class are unusual, and
-            those in which nothing on one side reaches beyond the second pixel.
-        near: At this IoU and above, corners of boxes are compared.
-        leading: In so many of the frames.
-
-    Returns:
-        The matches, None for frames that are unusual or wrong: they have to be read before `match_frame`. And
-        x1, y1, x2, y2 of detections minus those of the objects that they are on. Without compiled loops None.
-    """
-    loops = native()
-    if loops is None:
-        return None
-    return loops.match_frames(
-        gt,
-        pred,
-        classes=classes,
-        limit=MAX_DETECTIONS[-1],
-        settings=_SETTINGS,
-        boxes=boxes,
-        near=near,
-        leading=leading,
-    )
-
-
-# What `match_sides` says of a frame besides.
+# What `Native.match_frames` says of a frame besides.
 CROWD, SHARING, OBJECTS, DETECTIONS = 1, 2, 4, 8
 
 
@@ -208,7 +175,7 @@ def match_frame(found: Candidates, *, classes: int, coco: bool) -> FrameMatches:
             whole(found.gt_crowd),
             classes=classes,
             limit=limit,
-            settings=np.array(_SETTINGS),
+            settings=np.array(SETTINGS),
             coco=coco,
         )
         return FrameMatches(
