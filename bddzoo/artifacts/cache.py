@@ -213,13 +213,9 @@ class Cache:
         if not tag.exists():
             write_whole(tag, TAG)
 
-    def object_path(self, sha256: str, name: str) -> Path:
-        """Where content lies, whether it does or not."""
-        return self.root / "objects" / sha256[:2] / sha256 / name
-
     def path_of(self, entry: Entry) -> Path:
-        """Where the content of an entry lies."""
-        return self.object_path(entry.sha256, entry.name)
+        """Where the content of an entry lies, whether it does or not."""
+        return self.root / "objects" / entry.sha256[:2] / entry.sha256 / entry.name
 
     def partial_folder(self, model: Model, artifact: Artifact) -> Path:
         """Where unfinished downloads of a file lie."""

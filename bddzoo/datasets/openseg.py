@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.datasets.classes import BDD_LAYOUT, CLASS_SETS, IGNORED, SEM_SEG, ClassSet
-from bddzoo.datasets.images import LABEL_IDS, DataFolder
+from bddzoo.datasets.images import LABEL_IDS, SPLITS, DataFolder
 from bddzoo.errors import MissingError, UsageError
 
 _FILE = Path(__file__).with_name("openseg_classes.json")
@@ -257,7 +257,8 @@ class OpensegLayout(DataFolder):
         self._refuse_other_layouts()
 
     def image_folder(self, task: str, split: str) -> Path:
-        self._only_semantic(task)
+        if task != "sem_seg":
+            raise UsageError(f"{self.dataset.title} has no labels for task '{task}'", hint="it has sem_seg")
         if self.nested:
             return self.root / NESTED[0] / split
         found = [self.root / split / name for name in IMAGE_FOLDERS]
@@ -266,17 +267,13 @@ class OpensegLayout(DataFolder):
     def labels(self, task: str, split: str) -> Path:
         return self.root / NESTED[1] / split if self.nested else self.root / split / "label"
 
-    def _only_semantic(self, task: str) -> None:
-        if task != "sem_seg":
-            raise UsageError(f"{self.dataset.title} has no labels for task '{task}'", hint="it has sem_seg")
-
     def _labels(self, task: str, place: Path) -> dict[str, Path]:
         # The published gtFine/ holds several kinds of files next to each other.
         tail = LABEL_IDS if self.nested else ""
         return self._files(place, {".png"}, f"{self.dataset.title}'s labels ({self.dataset.labels})", tail)
 
     def _refuse_other_layouts(self) -> None:
-        if self._looks_right():
+        if self.nested or any((self.root / split).is_dir() for split in SPLITS):
             return
         if (self.root / "images" / "10k").is_dir() or (self.root / "images" / "100k").is_dir():
             raise MissingError(
@@ -286,9 +283,6 @@ class OpensegLayout(DataFolder):
             raise MissingError(
                 f"{self.root} is a Cityscapes folder, {self.dataset.title} is needed", hint=self._wanted()
             )
-
-    def _looks_right(self) -> bool:
-        return self.nested or any((self.root / split).is_dir() for split in ("train", "val", "test"))
 
     def _wanted(self) -> str:
         flat = "the folder that holds val/image and val/label"

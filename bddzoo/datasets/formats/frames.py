@@ -96,10 +96,6 @@ class ScoreEntry(msgspec.Struct, gc=False):
     score: float
 
 
-class _Attributes(msgspec.Struct, gc=False):
-    attributes: dict[str, Any] | None = None
-
-
 class _Head(msgspec.Struct, gc=False):
     name: str | int
     videoName: str | None = None
@@ -312,10 +308,6 @@ class JsonFrames:
             ((entry.index, entry.score) for entry in self.labels(index, ScoreEntry)), self.where(index)
         )
 
-    def attributes(self, index: int) -> dict[str, Any]:
-        """Decode the attributes of one frame: weather and the like."""
-        return self.decode(index, _ATTRIBUTES).attributes or {}
-
     def labels(self, index: int, kind: type[T]) -> list[T]:
         """Labels of one frame as another type of label.
 
@@ -359,7 +351,6 @@ def _refuse_head(content: bytes, where: str, number: int) -> NoReturn:
 encode_frame: Callable[[Frame], bytes] = msgspec.json.Encoder().encode
 _FRAME = msgspec.json.Decoder(Frame)
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
-_ATTRIBUTES = msgspec.json.Decoder(_Attributes)
 _HEAD = msgspec.json.Decoder(_Head)
 
 

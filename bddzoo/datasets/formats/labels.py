@@ -99,14 +99,11 @@ class FrameLabels:
             MissingError: Masks of different sizes, or more objects than ids.
         """
         if self.painted is None:
-            self.painted = self._paint()
+            self.number()
+            order = sorted(self.items, key=lambda i: -np.inf if i.score is None else i.score)
+            masks = [(item.rle, item.ident) for item in order if item.rle is not None]
+            self.painted = paint_masks(masks, self.shape, 0, np.uint16, self.where)
         return self.painted
-
-    def _paint(self) -> npt.NDArray[np.uint16]:
-        self.number()
-        order = sorted(self.items, key=lambda i: -np.inf if i.score is None else i.score)
-        masks = [(item.rle, item.ident) for item in order if item.rle is not None]
-        return paint_masks(masks, self.shape, 0, np.uint16, self.where)
 
     def number(self) -> None:
         """Give the objects valid ids, keeping those they have if all can be kept.
