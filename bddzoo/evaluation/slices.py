@@ -17,7 +17,6 @@ from bddzoo.errors import UsageError
 from bddzoo.evaluation.metrics.average_precision import (
     RECALL_POINTS,
     ClassDetections,
-    ap_scores,
     by_class,
     precision_recall,
     unpack,
@@ -26,8 +25,8 @@ from bddzoo.evaluation.metrics.detection import MatchAccumulator
 from bddzoo.evaluation.metrics.matching import IOU_THRESHOLDS, FrameMatches
 from bddzoo.evaluation.metrics.panseg import PanSegAccumulator, pan_scores
 from bddzoo.evaluation.metrics.scores import Scores
-from bddzoo.evaluation.metrics.semseg import SemSegAccumulator, ratio, semseg_scores
-from bddzoo.evaluation.metrics.tracking import TrackAccumulator, class_means, track_scores, track_values
+from bddzoo.evaluation.metrics.semseg import SemSegAccumulator, ratio
+from bddzoo.evaluation.metrics.tracking import TrackAccumulator, class_means, track_values
 from bddzoo.evaluation.options import Accumulator
 
 
@@ -55,29 +54,8 @@ def slice_scores(
     out: dict[str, dict[str, Scores]] = {}
     for key in by:
         values = np.array([attributes.get(_stem(n), {}).get(key, UNKNOWN) for n in accumulator.names])
-        out[key] = {str(v): subset_scores(accumulator, values == v) for v in np.unique(values)}
+        out[key] = {str(v): accumulator.compute(values == v) for v in np.unique(values)}
     return out
-
-
-def subset_scores(accumulator: Accumulator, chosen: NDArray[np.bool_]) -> Scores:
-    """Scores of some frames.
-
-    Args:
-        accumulator: Statistics of each frame.
-        chosen: (frames,) bool, in the order of `accumulator.names`.
-    """
-    count = int(chosen.sum())
-    if isinstance(accumulator, SemSegAccumulator):
-        counts = accumulator.per_frame()[chosen].sum(axis=0)
-        return semseg_scores(counts, accumulator.class_names, count, accumulator.task, accumulator.rule)
-    if isinstance(accumulator, PanSegAccumulator):
-        sums = accumulator.per_frame()[chosen].sum(axis=0)
-        return pan_scores(sums, accumulator.class_names, accumulator.stuff, count)
-    if isinstance(accumulator, TrackAccumulator):
-        sums = accumulator.per_frame()[chosen].sum(axis=0)
-        return track_scores(sums, accumulator.class_names, count, accumulator.task)
-    frames = [f for f, c in zip(accumulator.in_order(), chosen.tolist(), strict=True) if c]
-    return ap_scores(frames, accumulator.class_names, accumulator.task, accumulator.prefix)
 
 
 def frame_scores(accumulator: Accumulator) -> tuple[str, NDArray[np.float64]]:

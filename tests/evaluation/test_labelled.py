@@ -17,7 +17,7 @@ from bddzoo.errors import MissingError
 from bddzoo.evaluation.labelled import accumulator_of, count_labels, evaluate_labels
 from bddzoo.evaluation.openseg_golden import check_metrics
 from bddzoo.evaluation.options import Options
-from bddzoo.evaluation.slices import intervals, subset_scores
+from bddzoo.evaluation.slices import intervals
 from bddzoo.evaluation.statistics import dump, load
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "openseg"
@@ -108,7 +108,7 @@ def test_statistics_keep_the_definition() -> None:
     assert set(intervals(again, resamples=20)) == {"mIoU", "PixelACC", "mRecall"}
     low, high = intervals(again, resamples=200)["PixelACC"]
     assert low < scores.compute().summary["PixelACC"] < high
-    part = subset_scores(again, np.array([True, *[False] * 5]))
+    part = again.compute(np.array([True, *[False] * 5]))
     assert part.frames == 1
     assert "PixelACC" in part.summary
 

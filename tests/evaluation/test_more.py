@@ -12,15 +12,7 @@ from bddzoo.datasets.classes import INS_SEG, SEM_SEG
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.evaluation import BoxAccumulator, InsSegAccumulator, SemSegAccumulator
 from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
-from bddzoo.evaluation.slices import (
-    frame_scores,
-    intervals,
-    resampled,
-    slice_scores,
-    subset_scores,
-    weights,
-    worst_frames,
-)
+from bddzoo.evaluation.slices import frame_scores, intervals, resampled, slice_scores, weights, worst_frames
 from bddzoo.evaluation.statistics import dump, load
 from tests.evaluation import scenes
 from tests.evaluation.test_oracle import write_png
@@ -94,7 +86,7 @@ def test_slices_are_the_scores_of_their_frames(kind):
     for i in (0, 3, 6):
         alone.update(*data[i], f"f{i}")
     same(found["clear"], alone.compute())
-    same(subset_scores(scores, np.ones(8, bool)), scores.compute())
+    same(scores.compute(np.ones(8, bool)), scores.compute())
     with pytest.raises(UsageError, match="weather"):
         slice_scores(scores, attributes, ["season"])
 

@@ -53,9 +53,9 @@ class MatchAccumulator(PerFrame[Packed]):
         """Matches of each frame, in the order of `names`."""
         return [unpacked(matches, len(self.class_names)) for matches in self.in_order()]
 
-    def compute(self) -> Scores:
-        """Scores over all frames so far, in percent."""
-        return ap_scores(self.in_order(), self.class_names, self.task, self.prefix)
+    def compute(self, chosen: NDArray[np.bool_] | None = None) -> Scores:
+        """Scores over all frames so far, or over the chosen ones (see `in_order`), in percent."""
+        return ap_scores(self.in_order(chosen), self.class_names, self.task, self.prefix)
 
     def as_json(self, scores: Scores) -> Scores:
         """What the toolkit makes of these scores where the frames came as JSON.

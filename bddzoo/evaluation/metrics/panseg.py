@@ -37,13 +37,14 @@ class PanSegAccumulator(PerFrame["NDArray[np.float64]"]):
         """
         self.add(name, pan_counts(gt_rgba, pred_rgba, len(self.class_names), name))
 
-    def per_frame(self) -> NDArray[np.float64]:
-        """Statistics (frames, 4, classes), in the order of `names`."""
-        return np.array(self.in_order(), np.float64).reshape(-1, 4, len(self.class_names))
+    def per_frame(self, chosen: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+        """Statistics (frames, 4, classes), see `in_order`."""
+        return np.array(self.in_order(chosen), np.float64).reshape(-1, 4, len(self.class_names))
 
-    def compute(self) -> Scores:
-        """Scores over all frames so far; qualities in percent, N as a count."""
-        return pan_scores(self.per_frame().sum(axis=0), self.class_names, self.stuff, len(self))
+    def compute(self, chosen: NDArray[np.bool_] | None = None) -> Scores:
+        """Scores over all frames so far, or over the chosen ones; qualities in percent, N as a count."""
+        counts = self.per_frame(chosen)
+        return pan_scores(counts.sum(axis=0), self.class_names, self.stuff, len(counts))
 
 
 def pan_counts(

@@ -9,11 +9,14 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from itertools import compress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from bddzoo.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from typing_extensions import Self
 
 
@@ -325,6 +328,7 @@ class PerFrame(Generic[Stats]):
         """Names of the frames, sorted."""
         return sorted(self._frames)
 
-    def in_order(self) -> list[Stats]:
-        """Statistics of each frame, in the order of `names`."""
-        return [self._frames[name] for name in self.names]
+    def in_order(self, chosen: NDArray[np.bool_] | None = None) -> list[Stats]:
+        """Statistics of each frame in the order of `names`; of the chosen ones, (frames,) bool, if given."""
+        found = [self._frames[name] for name in self.names]
+        return found if chosen is None else list(compress(found, chosen.tolist()))

@@ -269,15 +269,14 @@ class SemSegAccumulator(PerFrame["NDArray[np.int64]"]):
         super().merge(other)
         self.matrix += other.matrix
 
-    def per_frame(self) -> NDArray[np.int64]:
-        """Counts (frames, 3, classes): found, in ground truth, predicted; in the order of `names`."""
-        return np.array(self.in_order(), np.int64).reshape(-1, 3, len(self.class_names))
+    def per_frame(self, chosen: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+        """Counts (frames, 3, classes): found, in ground truth, predicted; see `in_order`."""
+        return np.array(self.in_order(chosen), np.int64).reshape(-1, 3, len(self.class_names))
 
-    def compute(self) -> Scores:
-        """Scores over all frames so far, in percent."""
-        diagonal = np.diagonal(self.matrix)
-        counts = np.stack((diagonal, self.matrix.sum(1), self.matrix[:, :-1].sum(0)))
-        return semseg_scores(counts, self.class_names, len(self), self.task, self.rule)
+    def compute(self, chosen: NDArray[np.bool_] | None = None) -> Scores:
+        """Scores over all frames so far, or over the chosen ones (see `in_order`), in percent."""
+        counts = self.per_frame(chosen)
+        return semseg_scores(counts.sum(axis=0), self.class_names, len(counts), self.task, self.rule)
 
 
 def semseg_scores(

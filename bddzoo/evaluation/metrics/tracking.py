@@ -64,8 +64,6 @@ class TrackAccumulator(PerFrame[Floats]):
     Keeps `WIDTH` numbers for each video and class.
     """
 
-    task = "box_track"
-
     def __init__(self, class_names: Sequence[str], task: str = "box_track") -> None:
         super().__init__(class_names)
         self.task = task
@@ -79,13 +77,14 @@ class TrackAccumulator(PerFrame[Floats]):
         """
         self.add(name, video_counts(frames, len(self.class_names)))
 
-    def per_frame(self) -> Floats:
-        """Statistics (videos, classes, WIDTH), in the order of `names`."""
-        return np.array(self.in_order(), np.float64).reshape(-1, len(self.class_names), WIDTH)
+    def per_frame(self, chosen: NDArray[np.bool_] | None = None) -> Floats:
+        """Statistics (videos, classes, WIDTH), see `in_order`."""
+        return np.array(self.in_order(chosen), np.float64).reshape(-1, len(self.class_names), WIDTH)
 
-    def compute(self) -> Scores:
-        """Scores over all videos so far."""
-        return track_scores(self.per_frame().sum(axis=0), self.class_names, len(self), self.task)
+    def compute(self, chosen: NDArray[np.bool_] | None = None) -> Scores:
+        """Scores over all videos so far, or over the chosen ones."""
+        counts = self.per_frame(chosen)
+        return track_scores(counts.sum(axis=0), self.class_names, len(counts), self.task)
 
 
 def video_counts(frames: Iterable[TrackFrame], classes: int) -> Floats:
