@@ -169,12 +169,13 @@ def _heading(
 
 def acknowledgements(part: Any, at: PathLike = ()) -> Iterator[tuple[PathLike, str]]:
     """Path and code of every acknowledgement in a document or a part of it."""
+    inner: Iterable[tuple[str | int, Any]] = ()
     if isinstance(part, Struct):
-        inner = [(name, getattr(part, name)) for name in part.__struct_fields__]
-    elif isinstance(part, dict | list):
-        inner = list(part.items() if isinstance(part, dict) else enumerate(part))
-    else:
-        return
+        inner = ((name, getattr(part, name)) for name in part.__struct_fields__)
+    elif isinstance(part, dict):
+        inner = part.items()
+    elif isinstance(part, list):
+        inner = enumerate(part)
     for step, value in inner:
         if step == "lint_ok":
             yield from (((*at, step, code), code) for code in value)
