@@ -34,22 +34,10 @@ Ident = Annotated[
     str, Meta(min_length=1, max_length=120, description=IDENT_WORDS, extra_json_schema={"pattern": IDENT})
 ]
 FileName = Annotated[str, Meta(min_length=1, max_length=200, description="a plain file name, no folders")]
-Url = Annotated[
-    str,
-    Meta(
-        min_length=8,
-        max_length=600,
-        description="https://, http:// or package:PATH (a file inside this package)",
-    ),
-]
-Source = Annotated[
-    str,
-    Meta(
-        min_length=8,
-        max_length=600,
-        description="https://, http://, s3://, gs://, hf:// or package:PATH (a file inside this package)",
-    ),
-]
+_LENGTH = Meta(min_length=8, max_length=600)
+_PACKAGE = "or package:PATH (a file inside this package)"
+Url = Annotated[str, _LENGTH, Meta(description=f"https://, http:// {_PACKAGE}")]
+Source = Annotated[str, _LENGTH, Meta(description=f"https://, http://, s3://, gs://, hf:// {_PACKAGE}")]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Printed = Annotated[
