@@ -165,9 +165,7 @@ class DetWork:
                 self._reach[side].append(float("inf"))
         return [None if packed is None else FrameResult(packed) for packed in found]
 
-    def _objects(
-        self, frames: Frames, at: int, side: str, remarks: list[tuple[str, str]] | None = None
-    ) -> BoxObjects:
+    def _objects(self, frames: Frames, at: int, side: str, remarks: list[tuple[str, str]]) -> BoxObjects:
         found = read_objects(frames, at, CLASS_OF, self.options, remarks=remarks)
         if found.reach is not None and not self.options.official:
             self._reach[side].append(found.reach)
@@ -200,13 +198,13 @@ def match_detections(found: Detections, frames: Frames, at: int) -> tuple[FrameM
     Returns:
         The matches, and a digest of the labels.
     """
-    work = DetWork(frames, frames, Options())
-    gt = work._objects(frames, at, "gt")
+    options = Options()
+    gt = read_objects(frames, at, CLASS_OF, options)
     xywh = found.boxes.astype(np.float64)
     xywh[:, 2:] -= xywh[:, :2]
     scores = found.scores.astype(np.float64)
     pairs = box_candidates(xywh, scores, found.labels, gt.xywh, gt.classes, gt.ignored)
-    result = matched(pairs, len(DET), work.options, [], coco=True)
+    result = matched(pairs, len(DET), options, [], coco=True)
     return result.stats, _digest(gt)
 
 

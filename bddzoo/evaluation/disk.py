@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -85,23 +84,15 @@ def evaluate(
     if chosen.official or result.source == "coco":
         return result
     if run.mixed or result.skipped or any(k in run.remarks.places for k in DIFFERING):
-        again = partial(evaluate, task, gt, pred, score_file=score_file)
-        note = ALL_WRONG if result.skipped or "stuff" not in run.remarks.places else ADDED_UP
-        _add_official(result, lambda o: again(options=o), chosen, ODD_KINDS if run.mixed else note)
+        strict = replace(chosen, official=True, allow_partial=False, lenient=False, errors=False)
+        try:
+            result.official = evaluate(task, gt, pred, score_file=score_file, options=strict).scores
+        except MissingError as error:
+            result.official_note = f"the official toolkit gives no number: {error.message}"
+        else:
+            note = ALL_WRONG if result.skipped or "stuff" not in run.remarks.places else ADDED_UP
+            result.official_note = ODD_KINDS if run.mixed else note
     return result
-
-
-def _add_official(
-    result: Evaluation, again: Callable[[Options], Evaluation], options: Options, note: str
-) -> None:
-    """Also the toolkit's number, where ours is another one."""
-    try:
-        theirs = again(replace(options, official=True, allow_partial=False, lenient=False, errors=False))
-    except MissingError as error:
-        result.official_note = f"the official toolkit gives no number: {error.message}"
-        return
-    result.official = theirs.scores
-    result.official_note = note
 
 
 class _Run:

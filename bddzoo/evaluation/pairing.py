@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -124,10 +124,8 @@ def pair_frames(
         if not gt_keys:
             raise MissingError(f"{gt.source.path} has no frames")
         for frames, keys in ((gt, gt_keys), (pred, pred_keys)):
-            if len(set(keys)) < len(keys):
-                seen: set[str] = set()
-                twice = next(k for k in keys if k in seen or seen.add(k))  # type: ignore[func-returns-value]
-                raise MissingError(f"{frames.source.path} has frame {twice} more than once")
+            if twice := [key for key, count in Counter(keys).items() if count > 1]:
+                raise MissingError(f"{frames.source.path} has frame {twice[0]} more than once")
     index = {key: i for i, key in enumerate(pred_keys)}
     loose = {} if options.official else {_loose(key): i for i, key in enumerate(pred_keys)}
     pairs: list[FramePair] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -112,9 +113,7 @@ def pack(
 
 def _names(names: list[str], source: Source, images: Path | None, count: int | None) -> None:
     """Refuse duplicates, missing and surplus frames."""
-    if len(set(names)) < len(names):
-        seen: set[str] = set()
-        twice = [n for n in names if n in seen or seen.add(n)]  # type: ignore[func-returns-value]
+    if twice := [name for name, number in Counter(names).items() if number > 1]:
         raise MissingError(f"{source.path} has frames more than once: {listing(twice)}")
     if images:
         expected = {PurePosixPath(m).stem for m in open_source(images).members}

@@ -5,6 +5,7 @@ Scalabel's `box2d` has inclusive corners: x2 and y2 are the last pixels inside, 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,11 +176,9 @@ def open_boxes(path: Path) -> Frames:
     if len(members) == 1 and coco_kind(source, members[0]):
         return CocoFrames(source, members[0])
     frames = JsonFrames(source, members)
-    seen: set[tuple[str | None, str]] = set()
-    for key in zip(frames.videos, frames.names, strict=True):
-        if key in seen:
-            raise MissingError(f"{path} has frame {key[1]} more than once", hint="keep one of them")
-        seen.add(key)
+    for (_, name), count in Counter(zip(frames.videos, frames.names, strict=True)).items():
+        if count > 1:
+            raise MissingError(f"{path} has frame {name} more than once", hint="keep one of them")
     refuse_other_task("det", frames)
     return frames
 
