@@ -9,16 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 from bddzoo.datasets.classes import DET, DRIVABLE, INS_SEG, PAN_SEG, SEM_SEG, TASKS, TRACKED
 from bddzoo.datasets.formats.frames import Frames, JsonFrames
+from bddzoo.datasets.formats.other_task import refuse_other_task
 from bddzoo.datasets.native import native
 from bddzoo.datasets.sources import Source, open_source
 from bddzoo.errors import MissingError, UsageError
+from bddzoo.evaluation.det_frames import DetWork
 from bddzoo.evaluation.jobs import FrameResult, FrameWarnings, listing, raise_all, run_batches, run_jobs
-from bddzoo.evaluation.metrics.detection import InsSegAccumulator, MatchAccumulator
+from bddzoo.evaluation.metrics.detection import (
+    DetAccumulator,
+    InsSegAccumulator,
+    MatchAccumulator,
+    PoseAccumulator,
+)
+from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
 from bddzoo.evaluation.metrics.scores import RLE_NAMES
+from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
 from bddzoo.evaluation.options import JSON_TASKS, Accumulator, Evaluation, Options
 from bddzoo.evaluation.pairing import pair_frames, pair_masks
 from bddzoo.evaluation.prediction_files import open_frames, prediction_files
-from bddzoo.evaluation.rle_frames import RleWork
+from bddzoo.evaluation.rle_frames import PanRleWork, RleWork
 
 if TYPE_CHECKING:
     from bddzoo.evaluation.metrics.errors import ErrorAccumulator
@@ -143,13 +152,9 @@ class _Run:
 
         work = MaskWork(self.gt, self.pred, len(names or PAN_SEG), self.options, self.task)
         if names is None:
-            from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
-
             panoptic = PanSegAccumulator()
             self._collect(work.panoptic, pairs, panoptic.add)
             return self._finish(panoptic, "bitmasks")
-        from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
-
         semantic = SemSegAccumulator(names, self.task)
         self._collect(work.semantic, pairs, semantic.add)
         return self._finish(semantic, "masks")
@@ -221,9 +226,6 @@ class _Run:
         pairs = self._scored(pairs, missing, str)
         self._empty(gt, pred)
         if self.task == "pan_seg":
-            from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
-            from bddzoo.evaluation.rle_frames import PanRleWork
-
             panoptic = PanSegAccumulator()
             self._collect(PanRleWork(gt, pred, self.options).panoptic, pairs, panoptic.add)
             result = self._finish(panoptic, "rle")
@@ -242,16 +244,11 @@ class _Run:
             result = self._finish(instances, "coco" if coco else "rle")
             result.scores = instances.as_json(result.scores)
             return result
-        from bddzoo.evaluation.metrics.semseg import SemSegAccumulator
-
         semantic = SemSegAccumulator(names, self.task)
         self._collect(work.semantic, pairs, semantic.add)
         return self._finish(semantic, "rle")
 
     def _boxes(self, gt: Frames, pred: Frames, pairs: list[Any], source: str) -> Evaluation:
-        from bddzoo.evaluation.det_frames import DetWork
-        from bddzoo.evaluation.metrics.detection import DetAccumulator
-
         work, boxes = DetWork(gt, pred, self.options), DetAccumulator(DET.names)
         self._collect(work.boxes, pairs, boxes.add, work.batch)
         self.remarks.extend(work.about_corners())
@@ -260,7 +257,6 @@ class _Run:
         return result
 
     def _poses(self, gt: Any, pred: Any, pairs: list[Any]) -> Evaluation:
-        from bddzoo.evaluation.metrics.detection import PoseAccumulator
         from bddzoo.evaluation.pose_frames import CLASSES, PoseWork, boxes_decide
 
         work = PoseWork(gt, pred, self.options, boxes_decide(pred, pairs))
@@ -281,8 +277,6 @@ class _Run:
         """Refuse files of another task; of COCO's the reader has done that."""
         if self.options.official or any(getattr(side, "kind", "") == "coco" for side in sides):
             return
-        from bddzoo.datasets.formats.other_task import refuse_other_task
-
         gt, pred = (side.source if getattr(side, "kind", "") == "masks" else side for side in sides)
         refuse_other_task(self.task, gt, pred)
 
