@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from bddzoo.artifacts.digests import CHUNK_BYTES, tensors_known
-from bddzoo.artifacts.streams import NetworkPolicy, Opener, Origin, SourceError, Stream
+from bddzoo.artifacts.streams import NetworkPolicy, Opener, Origin, RemoteClient, SourceError, Stream
 from bddzoo.config import read_config
 from bddzoo.errors import UsageError
 from bddzoo.registry.model import Artifact, Model
@@ -22,7 +22,6 @@ from bddzoo.registry.model import Artifact, Model
 if TYPE_CHECKING:
     from bddzoo.artifacts.bundle import Bundle, BundleFile
     from bddzoo.artifacts.http import HttpClient
-    from bddzoo.artifacts.streams import RemoteClient
 
 SCHEMES = ("http", "https", "file", "s3", "gs", "hf")
 
@@ -229,7 +228,7 @@ class Openers:
         self._stop = stop
         self._offline = offline
         self._http: HttpClient | None = None
-        self._remote: RemoteClient | None = None
+        self._remote = RemoteClient(policy, stop)
         self._bundles: dict[Path, Bundle] = {}
         self._lock = threading.Lock()
 
@@ -243,7 +242,7 @@ class Openers:
             return _open_file
         if self._offline:
             return None
-        return self._remote_client().open
+        return self._remote.open
 
     def expand(self, source: FileSource, model: Model, artifact: Artifact) -> tuple[str, ...]:
         """The addresses of a source in turn; none if it is a bundle without the file.
@@ -287,14 +286,6 @@ class Openers:
 
                 self._http = HttpClient(self._policy, self._stop)
             return self._http
-
-    def _remote_client(self) -> RemoteClient:
-        with self._lock:
-            if self._remote is None:
-                from bddzoo.artifacts.streams import RemoteClient
-
-                self._remote = RemoteClient(self._policy, self._stop)
-            return self._remote
 
 
 def _open_file(url: str, offset: int, known: Origin) -> Stream:

@@ -12,6 +12,7 @@ from bddzoo.datasets.formats.frames import JsonFrames
 from bddzoo.datasets.formats.labels import FLAGS, NEUTRAL
 from bddzoo.datasets.formats.mask import check_label, decode_bitmask, decode_loose, decode_mask
 from bddzoo.datasets.formats.png import GREY, PALETTE
+from bddzoo.datasets.openseg import scheme_hint
 from bddzoo.datasets.sources import Source
 from bddzoo.evaluation.bitmask import Overlaps, overlaps
 from bddzoo.evaluation.jobs import FrameResult, matched
@@ -148,7 +149,5 @@ def _values(task: str, pixels: NDArray[np.uint8]) -> str:
     odd = values_of_no_class(task, pixels)
     if not odd:
         return ""
-    from bddzoo.datasets.openseg import scheme_hint
-
     hint = scheme_hint(np.unique(pixels))
     return f" ({', '.join(map(str, odd[:5]))}{' ...' if len(odd) > 5 else ''}{f'; {hint}' if hint else ''})"

@@ -20,7 +20,7 @@ import msgspec
 from bddzoo.errors import MissingError
 from bddzoo.files import user_folder, write_whole
 from bddzoo.registry.model import Model, Protocol, Section, Zoo
-from bddzoo.registry.problems import RegistryError
+from bddzoo.registry.problems import RegistryError, explain
 from bddzoo.registry.reader import PathLike, parse, read_text
 from bddzoo.registry.resolve import Resolver, plain
 from bddzoo.registry.structs import RegistryDoc
@@ -194,8 +194,6 @@ def _read_document(text: str, name: str) -> RegistryDoc:
         # Numbers are numbers already: 010, which some take for 8, is text here and no 10.
         document = msgspec.convert(data, RegistryDoc, builtin_types=(Decimal,))
     except msgspec.ValidationError:
-        from bddzoo.registry.problems import explain
-
         raise RegistryError(name, explain(data), _lines(text, name)) from None
     # Numbers in free form, which msgpack has no decimals for; those of the schema keep their digits.
     document.parts, document.schedules = _plain(document.parts), plain(document.schedules)
