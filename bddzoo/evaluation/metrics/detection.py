@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-ScoreEntry = Mapping[str, Any] | tuple[int, float]
+Entry = Mapping[str, Any] | tuple[int, float]
 
 
 class MatchAccumulator(PerFrame[Packed]):
@@ -82,11 +82,7 @@ class InsSegAccumulator(MatchAccumulator):
     """
 
     def update(
-        self,
-        gt_rgba: NDArray[np.uint8],
-        pred_rgba: NDArray[np.uint8],
-        scores: Iterable[ScoreEntry],
-        name: str,
+        self, gt_rgba: NDArray[np.uint8], pred_rgba: NDArray[np.uint8], scores: Iterable[Entry], name: str
     ) -> list[str]:
         """Match one frame.
 
@@ -117,7 +113,7 @@ class InsSegAccumulator(MatchAccumulator):
         ]
 
 
-def _pairs(scores: Iterable[ScoreEntry], name: str) -> Iterator[tuple[int, float]]:
+def _pairs(scores: Iterable[Entry], name: str) -> Iterator[tuple[int, float]]:
     for entry in scores:
         try:
             if isinstance(entry, Mapping):

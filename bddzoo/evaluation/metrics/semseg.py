@@ -5,7 +5,7 @@ The pixels of a pair of class maps are counted, given as pixels or as runs down 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
@@ -314,12 +314,9 @@ def semseg_scores(
     def mean(values: NDArray[np.float64]) -> float:
         return float("nan") if nothing else float(values[present].mean() * 100)
 
-    def table(values: NDArray[np.float64]) -> dict[str, float]:
-        return dict(zip(class_names, (values * 100).tolist(), strict=True))
-
     return Scores(
         task=task,
-        table={"IoU": table(iou), "Precision": table(precision), "Recall": table(recall)},
+        table=_table(class_names, {"IoU": 100 * iou, "Precision": 100 * precision, "Recall": 100 * recall}),
         summary={
             "mIoU": mean(iou),
             "fIoU": float("nan") if nothing else float((iou * (actual / total)).sum() * 100),
@@ -342,12 +339,9 @@ def _openseg_scores(counts: NDArray[np.int64], class_names: Sequence[str], frame
         known = values[~np.isnan(values)]
         return float(known.mean() * 100) if known.size else float("nan")
 
-    def table(values: NDArray[np.float64]) -> dict[str, float]:
-        return dict(zip(class_names, (values * 100).tolist(), strict=True))
-
     return Scores(
         task=task,
-        table={"IoU": table(iou), "Recall": table(recall)},
+        table=_table(class_names, {"IoU": 100 * iou, "Recall": 100 * recall}),
         summary={"mIoU": mean(iou), "PixelACC": pixels, "mRecall": mean(recall)},
         frames=frames,
         absent=tuple(n for n, v in zip(class_names, iou, strict=True) if np.isnan(v)),
@@ -365,7 +359,7 @@ def _tagging_scores(counts: NDArray[np.int64], class_names: Sequence[str], frame
     rows = {metric: np.where(seen, 100 * values, np.nan) for metric, values in rows.items()}
     return Scores(
         task=task,
-        table={metric: dict(zip(class_names, row.tolist(), strict=True)) for metric, row in rows.items()},
+        table=_table(class_names, rows),
         summary={
             "accuracy": float(100 * found.sum() / actual.sum()) if actual.any() else float("nan"),
             **{f"m{m}": float(row[seen].mean()) if seen.any() else float("nan") for m, row in rows.items()},
@@ -373,6 +367,12 @@ def _tagging_scores(counts: NDArray[np.int64], class_names: Sequence[str], frame
         frames=frames,
         absent=tuple(name for name, there in zip(class_names, seen, strict=True) if not there),
     )
+
+
+def _table(
+    class_names: Sequence[str], rows: Mapping[str, NDArray[np.float64]]
+) -> dict[str, dict[str, float]]:
+    return {metric: dict(zip(class_names, row.tolist(), strict=True)) for metric, row in rows.items()}
 
 
 def ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
