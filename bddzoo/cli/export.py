@@ -70,6 +70,7 @@ def command(
 ) -> int:
     """Write networks as ONNX or OpenVINO files, run them, and compare with PyTorch."""
     from bddzoo.engines.export import FORMATS, need_packages
+    from bddzoo.engines.load import load_model
 
     models = selection.models(app)
     kind = kind_of(weights)
@@ -88,7 +89,7 @@ def command(
     obtain = recipe_or_weights(app, weights, sources, offline=offline)
     rows, codes = [], []
     for model, target in zip(models, targets, strict=True):
-        runner = _load(model, obtain(model))
+        runner = load_model(model, obtain(model))
         row, code = _write(
             app, runner, target, size, None if batch == "dynamic" else int(batch), argmax, kind, not no_check
         )
@@ -101,17 +102,6 @@ def command(
 
 def _runtime_of(path: Path) -> str:
     return "openvino" if path.suffix == ".xml" else "onnxruntime"
-
-
-def _load(model: Model, path: Path | None) -> Runner:
-    from bddzoo.engines.load import build_network, load_model, make_runner
-    from bddzoo.engines.recipe import GAIN, recipe_state
-
-    if path is not None:
-        return load_model(model, path)
-    module = build_network(model)
-    module.load_state_dict(recipe_state(module, GAIN))
-    return make_runner(module, model)
 
 
 def _write(

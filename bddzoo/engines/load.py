@@ -121,13 +121,13 @@ def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
 
 
 def load_model(
-    model: Model, weights: str | Path | Mapping[str, Tensor], device: str | torch.device = "cpu"
+    model: Model, weights: str | Path | Mapping[str, Tensor] | None, device: str | torch.device = "cpu"
 ) -> Runner:
     """Build a model's network, load its weights strictly, and put it on a device.
 
     Args:
         model: A model with network facts.
-        weights: A checkpoint file, or a state dict.
+        weights: A checkpoint file, or a state dict; None for those of `bddzoo.engines.recipe`.
         device: `cpu`, `cuda`, `cuda:N` or `auto` (the first GPU if there is one).
 
     Returns:
@@ -141,6 +141,10 @@ def load_model(
     """
     place = find_device(device)
     module = build_network(model)
+    if weights is None:
+        from bddzoo.engines.recipe import GAIN, recipe_state
+
+        weights = recipe_state(module, GAIN)
     load_weights(module, weights, model)
     return make_runner(put_on(module, place), model)
 

@@ -12,12 +12,10 @@ import torch
 
 from bddzoo.engines.export import Exported, Session, compare_outputs, expected_outputs, export
 from bddzoo.engines.instance import dense_outputs, read_outputs
-from bddzoo.engines.load import build_network, make_runner
-from bddzoo.engines.recipe import GAIN, recipe_state
+from bddzoo.engines.load import build_network, load_model
 from bddzoo.engines.selftest.instance import compare_with_runner
 from bddzoo.errors import BddzooError, UsageError
 from bddzoo.registry import load_registry
-from bddzoo.registry.model import Model
 from tests.engines.models import shallow_detector, shallow_segmentor, with_parts
 
 onnx = pytest.importorskip("onnx", reason="extra onnx is not installed")
@@ -31,13 +29,7 @@ FAMILIES = ("psanet_r50-d8_512x1024_40k", "pointrend_r50_512x1024_40k", "upernet
 
 
 def runner_of(model_id: str) -> Any:
-    return recipe_runner(REGISTRY.find(model_id))
-
-
-def recipe_runner(model: Model) -> Any:
-    module = build_network(model)
-    module.load_state_dict(recipe_state(module, GAIN))
-    return make_runner(module, model)
+    return load_model(REGISTRY.find(model_id), None)
 
 
 def image(count: int = 1, height: int = 96, width: int = 160) -> torch.Tensor:
@@ -50,7 +42,7 @@ def facts_of(done: Exported) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def semantic() -> Any:
-    return recipe_runner(shallow_segmentor())
+    return load_model(shallow_segmentor(), None)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +83,7 @@ def test_classes_in_place_of_logits(semantic: Any, tmp_path: Path) -> None:
 
 
 def test_a_detectors_dense_part_for_more_images(tmp_path: Path) -> None:
-    runner = recipe_runner(shallow_detector())
+    runner = load_model(shallow_detector(), None)
     done = export(runner, tmp_path / "net.onnx", (96, 160), batch=None)
     assert done.left_out.startswith("second stage: whole detectors take one image")
     assert facts_of(done)["left_out"] == done.left_out
@@ -120,7 +112,7 @@ def check_whole(runner: Any, done: Any) -> None:
 
 
 def test_a_whole_detector(tmp_path: Path) -> None:
-    runner = recipe_runner(shallow_detector("retinanet_r50_fpn_1x_det_bdd100k"))
+    runner = load_model(shallow_detector("retinanet_r50_fpn_1x_det_bdd100k"), None)
     done = export(runner, tmp_path / "net.onnx", (96, 160), image_size=(90, 160))
     assert (done.left_out, done.outputs) == ("", ("boxes", "scores", "labels"))
     check_whole(runner, done)
@@ -174,7 +166,7 @@ def test_an_operator_in_the_way_is_named(tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="extra openvino is not installed")
     shallow = shallow_detector("mask_rcnn_r50_fpn_dconv_1x_ins_seg_bdd100k")
     deeper = {"depth": 50, "stage_with_dcn": [True]}
-    runner = recipe_runner(with_parts(shallow, backbone=deeper, neck={"in_channels": [32]}))
+    runner = load_model(with_parts(shallow, backbone=deeper, neck={"in_channels": [32]}), None)
     with pytest.raises(BddzooError, match="operator DeformConv is in the way"):
         export(runner, tmp_path / "net.xml", (64, 64), batch=2)
     assert list(tmp_path.iterdir()) == []

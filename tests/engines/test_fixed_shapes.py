@@ -11,8 +11,7 @@ import torch
 from bddzoo.datasets.formats.scalabel import Detections, Instances
 from bddzoo.engines.fixed_shapes import FixedShapeDetector
 from bddzoo.engines.instance import read_outputs
-from bddzoo.engines.load import build_network, make_runner
-from bddzoo.engines.recipe import GAIN, recipe_state
+from bddzoo.engines.load import load_model
 from bddzoo.errors import UsageError
 from bddzoo.registry.model import Model
 from tests.engines.models import narrow_detector, registry, with_parts
@@ -20,12 +19,6 @@ from tests.engines.models import narrow_detector, registry, with_parts
 # One of each kind: anchors, two stages, a cascade; points with centerness, boxes that are learnt.
 NARROW = ("retinanet_r50_fpn_1x_det", "mask_rcnn_r50_fpn_1x_ins_seg", "cascade_mask_rcnn_r50_fpn_1x_ins_seg")
 SIZE = (90, 160)
-
-
-def runner_of(model: Model) -> Any:
-    module = build_network(model)
-    module.load_state_dict(recipe_state(module, GAIN))
-    return make_runner(module, model)
 
 
 def outputs_of(runner: Any, x: torch.Tensor) -> list[Any]:
@@ -65,7 +58,7 @@ def padded_noise() -> torch.Tensor:
     ids=lambda model: model.id,
 )
 def test_detections_are_mmdets(model: Model) -> None:
-    runner, x = runner_of(model), padded_noise()
+    runner, x = load_model(model, None), padded_noise()
     (wanted,) = runner.detect(x, [SIZE], [(180, 320)], [(0.5, 0.5)])
     found = read_outputs(runner.module, outputs_of(runner, x), (180, 320), (0.5, 0.5))
     assert len(wanted) == 100
@@ -74,7 +67,7 @@ def test_detections_are_mmdets(model: Model) -> None:
 
 def test_what_is_not_there_is_zero() -> None:
     """Few or no detections leave rows of score 0 at the end; those in front are mmdet's."""
-    runner, x = runner_of(narrow_detector()), padded_noise()
+    runner, x = load_model(narrow_detector(), None), padded_noise()
     settings = runner.module.roi_head.test_cfg
     best = runner.detect(x, [SIZE], [SIZE], [(1.0, 1.0)])[0].scores
     for threshold, count in ((float(best[2]), 2), (0.999, 0)):
@@ -90,7 +83,7 @@ def test_what_is_not_there_is_zero() -> None:
 
 
 def test_another_kind_of_suppression_is_named() -> None:
-    runner = runner_of(narrow_detector())
+    runner = load_model(narrow_detector(), None)
     runner.module.roi_head.test_cfg.nms.type = "soft_nms"
     with pytest.raises(UsageError, match="soft_nms"):
         FixedShapeDetector(runner.module, SIZE)

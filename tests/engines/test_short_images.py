@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from bddzoo.engines.load import build_network, make_runner
-from bddzoo.engines.recipe import GAIN, recipe_state
+from bddzoo.engines.load import load_model
 from bddzoo.engines.semantic import SHORT_PX
 from tests.engines.models import registry, with_parts
 
@@ -18,9 +17,7 @@ def runner():
         neck={"in_channels": [48] * 4, "out_channels": 48},
         decode_head={"in_channels": [48] * 4, "channels": 32},
     )
-    module = build_network(model)
-    module.load_state_dict(recipe_state(module, GAIN))
-    return make_runner(module, model)
+    return load_model(model, None)
 
 
 @pytest.mark.parametrize("size", [(3, 97), (97, 3), (1, 1)])

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from bddzoo.engines.load import build_network, make_runner
-from bddzoo.engines.recipe import GAIN, recipe_state
+from bddzoo.engines.load import build_network, load_model, make_runner
+from bddzoo.engines.recipe import recipe_state
 from bddzoo.inference import cpu
 from bddzoo.inference.cpu import tune_for_cpu
 from bddzoo.inference.cpu.pyramid import PyramidConv
@@ -32,12 +32,10 @@ MODELS = (
 def test_logits_agree(name):
     torch.manual_seed(0)
     model = load_registry(None).find(name)
-    module = build_network(model)
-    module.load_state_dict(recipe_state(module, GAIN))
-    runner = make_runner(module, model)
+    runner = load_model(model, None)
     x = torch.randn(2, 3, 65, 97)
     plain = runner.logits(x, (65, 97))
-    tune_for_cpu(module)
+    tune_for_cpu(runner.module)
     tuned = runner.logits(x, (65, 97))
     assert (plain - tuned).abs().max() < 3e-5 * plain.std()
 

@@ -87,14 +87,12 @@ def test_three_images_take_longer_than_one(pair: list[SpeedRecord]) -> None:
 def test_the_second_stage_does_the_same_work_whatever_is_seen() -> None:
     import torch
 
-    from bddzoo.engines.load import build_network, make_runner
-    from bddzoo.engines.recipe import GAIN, recipe_state
+    from bddzoo.engines.load import load_model
     from bddzoo.runs.bench import fix_second_stage
 
     model = demo("ins_seg").model
-    network: Any = build_network(model)
-    network.load_state_dict(recipe_state(network, GAIN))
-    runner: Any = make_runner(network, model)
+    runner: Any = load_model(model, None)
+    network = runner.module
     wanted = fix_second_stage(network)
     seen: list[int] = []
     network.roi_head.bbox_head.register_forward_hook(lambda m, i, o: seen.append(len(i[0])))
