@@ -6,8 +6,9 @@ writes the result. That saves passes over feature maps. More is saved by oneDNN'
 kernels of one pixel it takes half the time of what `torch.conv2d` calls. (Its variant that also adds
 another tensor is slower than an addition of its own, so the sums of residual blocks are that.)
 
-Only those parts are touched whose order of execution is known: mmcv's `ConvModule`, the blocks and stems
-of ResNet and HRNet, and plain `nn.Sequential`. The network's state dict is another one afterwards.
+Only those parts are touched whose order of execution is known: mmcv's `ConvModule`, openseg's `ConvBlock`,
+the blocks and stems of ResNet and HRNet, and plain `nn.Sequential`. The network's state dict is another one
+afterwards.
 
 Linear layers go through oneDNN, too, on processors that MKL was not made for: its matrix product takes half
 the time of MKL's there, which `torch.nn.functional.linear` calls.
@@ -48,6 +49,8 @@ def fuse(module: nn.Module) -> None:
             _fuse_sequence(part)
         elif kind == "ConvModule":
             _fuse_conv_module(part)
+        elif kind == "ConvBlock":
+            _fuse_conv_block(part)
         elif kind in _BLOCKS and hasattr(part, "norm1_name"):
             _fuse_block(part)
         elif kind in _BACKBONES:
@@ -125,6 +128,15 @@ def _fuse_conv_module(part: Any) -> None:
         setattr(part, part.norm_name, nn.Identity())
     if adopt(layer, act):
         part.activate = nn.Identity()
+
+
+def _fuse_conv_block(part: Any) -> None:
+    """A block of openseg's own heads."""
+    if can_fold(part.conv, part.bn):
+        fold(part.conv, part.bn)
+        part.bn = nn.Identity()
+        if adopt(part.conv, part.activate):
+            part.activate = nn.Identity()
 
 
 def _fuse_sequence(part: nn.Sequential) -> None:
