@@ -51,8 +51,7 @@ def _weights_made_once():
         return kept[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("run", "openseg"):
-            patch.setattr(f"bddzoo.engines.selftest.{module}.recipe_state", keeping)
+        patch.setattr("bddzoo.engines.selftest.arithmetic.recipe_state", keeping)
         yield
 
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from bddzoo.engines.load import put_on
+from bddzoo.engines.recipe import Variant, recipe_state, state_sha256
 from bddzoo.engines.selftest.measures import CheckResult, Measure
 
 if TYPE_CHECKING:
@@ -53,6 +55,15 @@ def judge(finding: CheckResult, module: nn.Module, check: Check, prefix: str = "
     for measure in measures:
         measure.name = prefix + measure.name
     finding.measures += measures
+
+
+def fill(module: nn.Module, gain: float, variant: Variant, device: torch.device) -> str:
+    """Load the deterministic weights, and put a network on a device; returns the weights' digest."""
+    module.to("cpu")
+    state = recipe_state(module, gain, variant)
+    module.load_state_dict(state, strict=True)
+    put_on(module, device)
+    return state_sha256(state)
 
 
 class _NoFloat32(TorchFunctionMode):

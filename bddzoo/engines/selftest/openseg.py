@@ -22,14 +22,13 @@ from msgspec.structs import replace
 from torch import nn
 
 from bddzoo.engines.checkpoint import open_checkpoint
-from bddzoo.engines.load import full_float32, put_on
+from bddzoo.engines.load import full_float32
 from bddzoo.engines.openseg.heads import SLOPE
 from bddzoo.engines.openseg.layout import Norm
 from bddzoo.engines.openseg.network import FoldedState, OpensegNetwork, OpensegRunner
 from bddzoo.engines.openseg.spec import Spec, is_spec, spec_of, why_not
 from bddzoo.engines.openseg.training_facts import read_training_facts
-from bddzoo.engines.recipe import recipe_state, state_sha256
-from bddzoo.engines.selftest.arithmetic import Judge, judge
+from bddzoo.engines.selftest.arithmetic import Judge, fill, judge
 from bddzoo.engines.selftest.folder import (
     CROPS,
     NOISE,
@@ -165,7 +164,11 @@ class OpensegTest:
             runs = [run for run in self.runs.values() if run.get("network") == name and variant == "base"]
             if not golden.is_file() and not runs:
                 continue
-            tuned, digest = self._fill(module, float(facts["gain"]), variant)
+            digest = fill(module, float(facts["gain"]), variant, self.device)
+            tuned = module
+            if self.tune is not None:
+                tuned = copy.deepcopy(module)  # other weights may have to go into the plain one
+                self.tune(tuned)
             if golden.is_file():
                 finding = CheckResult(subject, variant, "differs")
                 with judged(finding, golden):
@@ -175,17 +178,6 @@ class OpensegTest:
                 findings.append(finding)
             findings += [self._run(subject, tuned, spec, run) for run in runs]
         return findings
-
-    def _fill(self, module: OpensegNetwork, gain: float, variant: Variant) -> tuple[OpensegNetwork, str]:
-        """Load the deterministic weights; returns the network to run, and their digest."""
-        module.to("cpu")
-        state = recipe_state(module, gain, variant)
-        module.load_state_dict(state)
-        put_on(module, self.device)
-        if self.tune is not None:
-            module = copy.deepcopy(module)  # other weights may have to go into the plain one
-            self.tune(module)
-        return module, state_sha256(state)
 
     def _outputs(
         self, finding: CheckResult, module: OpensegNetwork, facts: dict[str, Any], arrays: Arrays

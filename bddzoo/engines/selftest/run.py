@@ -7,13 +7,13 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bddzoo.engines.load import build_network, full_float32, make_runner, put_on
+from bddzoo.engines.load import build_network, full_float32, make_runner
 from bddzoo.engines.part_modules import import_models
-from bddzoo.engines.recipe import recipe_state, state_sha256
+from bddzoo.engines.recipe import Variant
 from bddzoo.engines.registry_config import expand, is_buildable
-from bddzoo.engines.selftest.arithmetic import Judge, judge
+from bddzoo.engines.selftest.arithmetic import Judge, fill, judge
 from bddzoo.engines.selftest.folder import Golden, GoldenFolder, read_arrays
 from bddzoo.engines.selftest.measures import CheckResult, Measure, check_keys, judged, renamed
 from bddzoo.engines.selftest.semantic import Case, Prepare
@@ -103,7 +103,7 @@ class Selftest:
         keys = CheckResult(model.id, "keys", "no golden", golden=source.id if source is not model else "")
         manifest = partial(self.folder.manifest, source.task, source.id)
         findings = [check_keys(keys, module, manifest, network.entries, network.params)]
-        filled: dict[tuple[str, float], str] = {}
+        filled: dict[tuple[float, Variant], str] = {}
         for golden in self.folder.goldens(source.task, source.id):
             if golden.gain is None:
                 note = (
@@ -111,10 +111,10 @@ class Selftest:
                 )
                 findings.append(CheckResult(model.id, golden.kind.name, "unknown", golden.name, note=note))
                 continue
-            weights = (golden.kind.variant, float(golden.gain))
+            weights = (float(golden.gain), golden.kind.variant)
             if weights not in filled:
                 filled.clear()  # one set of weights at a time
-                filled[weights] = self._fill(module, *weights)
+                filled[weights] = fill(module, *weights, self.device)
             findings.append(self._outputs(model, module, golden, filled[weights]))
         self._done[key] = findings
         return findings
@@ -125,14 +125,6 @@ class Selftest:
         if own:
             return [model]
         return [m for m in self._twins.get(_graph(model), []) if self.folder.applies_to(m.task, m.id)]
-
-    def _fill(self, module: nn.Module, variant: Any, gain: float) -> str:
-        """Load the deterministic weights; returns their digest."""
-        module.to("cpu")
-        state = recipe_state(module, gain, variant)
-        module.load_state_dict(state, strict=True)
-        put_on(module, self.device)
-        return state_sha256(state)
 
     def _outputs(self, model: Model, module: nn.Module, golden: Golden, sha256: str) -> CheckResult:
         finding = CheckResult(
