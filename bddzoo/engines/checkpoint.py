@@ -102,12 +102,10 @@ class Checkpoint:
 
     Attributes:
         state: Entry name to tensor on the CPU, without the `module.` and `_orig_mod.` of PyTorch's wrappers.
-        form: How the file holds them: `safetensors`, `zip` or `legacy`, and the key they are under.
         wrappers: `_orig_mod.` where names held it.
     """
 
     state: dict[str, Tensor]
-    form: str
     wrappers: tuple[str, ...] = ()
 
 
@@ -129,17 +127,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
-    """As `read_checkpoint`, with what the file looked like."""
+    """As `read_checkpoint`, with what its names held."""
     path = Path(path)
     if is_safetensors(path):
-        return _stripped(path, read_safetensors(path), "safetensors")
+        return _stripped(path, read_safetensors(path))
     zipped, stored, held_bytes = _check_format(path)
     _check_pickle(path, zipped)
-    content = _load(path, zipped, stored)
-    key, state = _find_state(path, content)
+    state = _find_state(path, _load(path, zipped, stored))
     _check_size(path, state, held_bytes)
-    form = ("zip" if zipped else "legacy") + (f", under '{key}'" if key else ", bare")
-    return _stripped(path, state, form)
+    return _stripped(path, state)
 
 
 def _check_format(path: Path) -> tuple[bool, bool, int]:
@@ -332,7 +328,7 @@ def _first_line(error: Exception) -> str:
     return printable(line, 200)
 
 
-def _find_state(path: Path, content: Any) -> tuple[str | None, Mapping[str, Tensor]]:
+def _find_state(path: Path, content: Any) -> Mapping[str, Tensor]:
     import torch
 
     if not isinstance(content, Mapping):
@@ -359,7 +355,7 @@ def _find_state(path: Path, content: Any) -> tuple[str | None, Mapping[str, Tens
             f"{_names(odd)}",
             hint="save the network's own state dict",
         )
-    return key, state
+    return state
 
 
 def _holds_tensors(state: Mapping[Any, Any]) -> bool:
@@ -374,7 +370,7 @@ def _is_odd(tensor: Tensor) -> bool:
     return tensor.is_meta or tensor.is_quantized or tensor.is_complex() or tensor.layout != torch.strided
 
 
-def _stripped(path: Path, state: Mapping[str, Tensor], form: str) -> Checkpoint:
+def _stripped(path: Path, state: Mapping[str, Tensor]) -> Checkpoint:
     plain: dict[str, Tensor] = {}
     for name, tensor in state.items():
         short = name.replace(_COMPILED, "").removeprefix(_PREFIX)
@@ -384,4 +380,4 @@ def _stripped(path: Path, state: Mapping[str, Tensor], form: str) -> Checkpoint:
                 hint=_AGAIN,
             )
         plain[short] = tensor.detach()
-    return Checkpoint(plain, form, (_COMPILED,) if any(_COMPILED in name for name in state) else ())
+    return Checkpoint(plain, (_COMPILED,) if any(_COMPILED in name for name in state) else ())

@@ -54,14 +54,10 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What was loaded.
+    """What was loaded otherwise than it stood in the file.
 
     Attributes:
-        entries: Entries of the state dict, all of them set.
-        params: Number of parameters.
-        form: What the file looked like, e.g. `zip, under 'state_dict'`; `state dict` when none was read.
         renamed: Entries whose name was translated from the zoo's own.
-        cast: Entries stored in another floating-point type than the network's.
         defaulted: Batch counters that the file leaves out; inference does not use them.
         wrappers: What was taken off the names: of a trainer (`model.`), of `torch.compile`.
         averaged: Moving averages of the weights (`ema_*`) next to the weights; not loaded.
@@ -69,11 +65,7 @@ class LoadReport:
         not_finite: Entries that hold NaN or infinity.
     """
 
-    entries: int
-    params: int
-    form: str
     renamed: int = 0
-    cast: tuple[str, ...] = ()
     defaulted: tuple[str, ...] = ()
     wrappers: tuple[str, ...] = ()
     averaged: tuple[str, ...] = ()
@@ -107,7 +99,7 @@ def load_weights(module: nn.Module, weights: str | Path | Mapping[str, Tensor], 
         model: The model; decides which zoo's names are translated.
 
     Returns:
-        What was loaded.
+        What a user should know of the file.
 
     Raises:
         MissingError: There is no such file.
@@ -116,10 +108,9 @@ def load_weights(module: nn.Module, weights: str | Path | Mapping[str, Tensor], 
     """
     if isinstance(weights, str | Path):
         checkpoint = open_checkpoint(weights)
-        state, form, source = checkpoint.state, checkpoint.form, str(weights)
-        wrappers = checkpoint.wrappers
+        state, wrappers, source = checkpoint.state, checkpoint.wrappers, str(weights)
     else:
-        state, form, source, wrappers = dict(weights), "state dict", "the state dict", ()
+        state, wrappers, source = dict(weights), (), "the state dict"
     own = module.state_dict()
     if wrapper := _wrapper(state, own):
         state = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
@@ -142,13 +133,10 @@ def load_weights(module: nn.Module, weights: str | Path | Mapping[str, Tensor], 
     if vis4d or len(defaulted) == len(missing):  # named as missing next to others, they help to tell why
         missing = [name for name in missing if name not in defaulted]
     _refuse_misfits(source, model.id, own, state, missing)
-    cast = [n for n, t in state.items() if t.dtype != own[n].dtype]
     module.load_state_dict({**{n: own[n] for n in defaulted}, **state}, strict=True)
-    params = sum(p.numel() for p in module.parameters())
     report = LoadReport(
-        len(own), params, form, renamed, tuple(cast), tuple(defaulted),
-        tuple(wrappers), tuple(averaged), tuple(unused), entries_not_finite(state),
-    )  # fmt: skip
+        renamed, tuple(defaulted), wrappers, tuple(averaged), tuple(unused), entries_not_finite(state)
+    )
     for line in report.warnings():
         warnings.warn(f"{source}: {line}", BddzooWarning, stacklevel=2)
     return report

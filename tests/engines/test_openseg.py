@@ -155,9 +155,7 @@ def test_the_zoos_own_file_loads_strictly(tmp_path: Path, hrnet: OpensegNetwork)
     config = {"network": {"model_name": "hrnet_w48_ocr_b", "backbone": "hrnet48"}, "max_performance": 0.5}
     content = {"config_dict": config, "state_dict": {f"module.{n}": t for n, t in state.items()}}
     torch.save(content, path, _use_new_zipfile_serialization=False)
-    report = load_weights(hrnet, path, model)
-    assert (report.params, report.entries) == count(spec_of(model))
-    assert report.form == "legacy, under 'state_dict'"
+    load_weights(hrnet, path, model)
     back = hrnet.state_dict()
     assert list(back) == list(state)
     assert all(torch.equal(back[name], tensor) for name, tensor in state.items())
