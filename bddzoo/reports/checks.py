@@ -53,7 +53,7 @@ def as_json(check: ModelCheck) -> dict[str, Any]:
 
 
 def from_json(rows: object, where: str) -> list[ModelCheck]:
-    """Checks that `as_json` wrote, without their records.
+    """Checks that `as_json` wrote.
 
     Raises:
         UsageError: It wrote something else.

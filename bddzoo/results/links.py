@@ -28,7 +28,7 @@ from bddzoo.datasets.identity import (
 from bddzoo.errors import BddzooError, ExitCode, MissingError
 from bddzoo.reading import read_text
 from bddzoo.registry.model import Model
-from bddzoo.results.record import TIME_FORMAT, Fingerprint, Record, RunInfo, new_record
+from bddzoo.results.record import TIME_FORMAT, Fingerprint, RunInfo, new_record
 from bddzoo.results.scorefile import ScoreFile, read_score_file
 from bddzoo.results.verdict import MetricVerdict, Verdict, VerdictReport, describe_scope, judge, worst
 
@@ -53,7 +53,6 @@ class LinkResult:
         source: What was looked at, in words; empty where there was nothing.
         metrics: One entry for each reported number.
         reasons: Why it is not `reproduced`.
-        record: The measurement behind it, if one was made.
         compared: What agrees with what is published, in words.
         not_compared: What could not be compared.
         looked: Whether there was anything to look at.
@@ -65,7 +64,6 @@ class LinkResult:
     source: str = ""
     metrics: tuple[MetricVerdict, ...] = ()
     reasons: tuple[str, ...] = ()
-    record: Record | None = None
     compared: tuple[str, ...] = ()
     not_compared: tuple[str, ...] = ()
     looked: bool = True
@@ -235,7 +233,7 @@ def check_scores(model: Model, file: Path, split: str = "val") -> LinkResult:
         protocol=_published(model, split, found),
         run=_run((str(file),)),
     )
-    return from_report("scores", judge(model, record), str(file), record)
+    return from_report("scores", judge(model, record), str(file))
 
 
 def check_predictions(
@@ -270,7 +268,7 @@ def check_predictions(
         protocol=protocol,
         run=_run((str(predictions),)),
     )
-    return from_report("predictions", judge(model, record), str(predictions), record)
+    return from_report("predictions", judge(model, record), str(predictions))
 
 
 def _digests(model: Model, data: Path, split: str, scored: int, workers: int) -> dict[str, Any]:
@@ -328,17 +326,10 @@ def _score(model: Model, truth: Path, predictions: Path, workers: int) -> Evalua
     return result
 
 
-def from_report(link: Link, report: VerdictReport, source: str, record: Record | None) -> LinkResult:
+def from_report(link: Link, report: VerdictReport, source: str) -> LinkResult:
     """A link's result from the verdict on a record."""
     return LinkResult(
-        link,
-        report.verdict,
-        source,
-        report.metrics,
-        report.reasons,
-        record,
-        report.compared,
-        report.not_compared,
+        link, report.verdict, source, report.metrics, report.reasons, report.compared, report.not_compared
     )
 
 

@@ -147,7 +147,7 @@ class EvidenceChecker:
     def _judged(self, model: Model, record: Record, source: str) -> LinkResult:
         if self.accept_prefix and record.weights is not None:
             record = replace(record, weights=record.weights.with_accepted_prefix())
-        return from_report("weights", judge(model, record), source, record)
+        return from_report("weights", judge(model, record), source)
 
     def _fetch(self, model: Model, kind: str) -> Path:
         wanted = cast(ArtifactKind, kind)

@@ -162,13 +162,11 @@ class Built:
     """What was written.
 
     Attributes:
-        folder: Where.
         models: Number of models.
         size_bytes: Of everything but images.
         images: Number of images.
     """
 
-    folder: Path
     models: int
     size_bytes: int
     images: int
@@ -214,7 +212,7 @@ def build_site(
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(content)
             size += len(content)
-    return Built(target, len(registry.models), size, len(images))
+    return Built(len(registry.models), size, len(images))
 
 
 def _assets(title: str) -> dict[str, str]:

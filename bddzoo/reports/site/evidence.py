@@ -116,7 +116,7 @@ def _link(model: Model, stored: Sequence[StoredRecord], link: Link) -> LinkResul
     best = best_stored(model, [s for s in stored if s.record.protocol.source == SOURCES.get(link)])
     if best is None:
         return LinkResult(link, Verdict.MISSING, reasons=(NOT_LOOKED[link],))
-    return from_report(link, judge(model, best.record), f"record {best.id}", best.record)
+    return from_report(link, judge(model, best.record), f"record {best.id}")
 
 
 def _intervals(stored: StoredRecord, report: Report) -> dict[str, tuple[float, float]]:
