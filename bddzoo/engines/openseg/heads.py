@@ -360,7 +360,8 @@ def build_head(spec: Spec) -> nn.Module:
 
 def build_aux_head(spec: Spec) -> nn.Module | None:
     """The auxiliary head, if there is one."""
-    return _fcn(spec, spec.base.aux_channels, AUX[spec.arch].width) if spec.has_aux else None
+    aux = AUX.get(spec.arch)
+    return _fcn(spec, spec.base.aux_channels, aux.width) if aux is not None else None
 
 
 def _activation(spec: Spec) -> nn.Module:

@@ -47,8 +47,6 @@ ARCHS = {
     "hrnet_w48_isa": ("hrnet48",),
 }
 
-# Those that return one tensor.
-WITHOUT_AUX = ("hrnet_w48", "hrnet_w48_isa")
 BN_TYPES = ("inplace_abn", "torchsyncbn")
 
 
@@ -80,11 +78,6 @@ class Spec:
     def activated(self) -> bool:
         """Whether norms are the zoo's activated ones."""
         return self.bn_type == "inplace_abn"
-
-    @property
-    def has_aux(self) -> bool:
-        """Whether there is an auxiliary head."""
-        return self.arch not in WITHOUT_AUX
 
 
 def why_not(arch: str, backbone: str, bn_type: str = "inplace_abn") -> str | None:
