@@ -14,7 +14,6 @@ from bddzoo.errors import BddzooError
 from bddzoo.files import path_part
 from bddzoo.registry.model import Model
 from bddzoo.results.record import Record
-from bddzoo.results.store import scan_records
 
 State = Literal["waiting", "queued", "running", "elsewhere", "done", "failed"]
 
@@ -87,11 +86,6 @@ def weight(model: Model) -> float:
     return float(params) * (3 if slides else 1)
 
 
-def largest_first(models: Sequence[Model]) -> list[Model]:
-    """Sort models by estimated duration, so that the last to run is a short one."""
-    return sorted(models, key=weight, reverse=True)
-
-
 def remaining_s(jobs: Sequence[JobStatus], at_once: int) -> float | None:
     """Estimate the seconds that the rest takes, from what is done so far; None before the first is done."""
     ended = [(job.seconds, weight(job.model) or 1.0) for job in jobs if job.state == "done" and job.seconds]
@@ -104,11 +98,6 @@ def remaining_s(jobs: Sequence[JobStatus], at_once: int) -> float | None:
         if job.state not in ("done", "failed")
     )
     return left / max(1, at_once)
-
-
-def sweep_folder(results: Path, sweep: str) -> Path:
-    """Folder of a sweep's locks and logs."""
-    return results / ".sweeps" / sweep
 
 
 def lock_path(folder: Path, model: str) -> Path:
@@ -128,12 +117,6 @@ def last_line(log: Path) -> str:
         lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
         return lines[-1].removeprefix("error: ") if lines else ""
     return ""
-
-
-def record_of(results: Path, zoo: str, task: str, model: str, sweep: str) -> Record | None:
-    """The record that a sweep has made of a model, or None."""
-    known = scan_records(results, zoo=zoo, task=task, model=model, on_error=lambda error: None)
-    return next((s.record for s in known if s.record.run.sweep == sweep), None)
 
 
 def acquire_lock(path: Path) -> IO[bytes] | None:

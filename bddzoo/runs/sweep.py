@@ -34,12 +34,10 @@ from bddzoo.runs.plan import (
     JobStatus,
     RunningJob,
     acquire_lock,
-    largest_first,
     last_line,
     lock_path,
     log_path,
-    record_of,
-    sweep_folder,
+    weight,
 )
 from bddzoo.version import __version__
 
@@ -78,7 +76,7 @@ class Settings:
     @property
     def folder(self) -> Path:
         """Folder of the sweep's locks and logs."""
-        return sweep_folder(self.results, self.id)
+        return self.results / ".sweeps" / self.id
 
 
 @dataclass
@@ -93,7 +91,8 @@ class Sweep:
     _running: dict[str, tuple[RunningJob, IO[bytes]]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self.jobs = [JobStatus(model) for model in largest_first(self.models)]
+        # The longest first, so that the last to run is a short one.
+        self.jobs = [JobStatus(model) for model in sorted(self.models, key=weight, reverse=True)]
 
     def run(self) -> list[JobStatus]:
         """Run until every job is done or failed; returns them.
@@ -233,7 +232,10 @@ class Sweep:
                 self._running.clear()
 
     def _record_of(self, model: Model) -> Record | None:
-        return record_of(self.settings.results, model.zoo.id, model.task, model.id, self.settings.id)
+        """The record that this sweep has made of a model, or None."""
+        own = {"zoo": model.zoo.id, "task": model.task, "model": model.id}
+        known = scan_records(self.settings.results, **own, on_error=lambda error: None)
+        return next((s.record for s in known if s.record.run.sweep == self.settings.id), None)
 
 
 def _last_words(log: Path, code: int | None) -> str:
