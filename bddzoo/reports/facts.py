@@ -12,7 +12,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.datasets.classes import MINI
-from bddzoo.registry.model import Artifact, Digest, Model, Protocol, Reported, Zoo
+from bddzoo.registry.model import Artifact, Digest, Model, Protocol, Zoo
 
 if TYPE_CHECKING:
     from bddzoo.results.verdict import MetricVerdict
@@ -242,11 +242,6 @@ def judged_number(found: MetricVerdict, split: str) -> Number:
         UNKNOWN if found.tolerance is None else f"±{found.tolerance}",
         str(found.verdict),
     )
-
-
-def reported_on(model: Model, split: str) -> list[Reported]:
-    """The numbers that a zoo reports for a model on a split."""
-    return [r for r in model.reported if r.split == split and r.value is not None]
 
 
 def step_of(reported: Decimal | None) -> Decimal:

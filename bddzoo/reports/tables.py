@@ -20,7 +20,6 @@ from bddzoo.reports.facts import (
     judged_number,
     number_text,
     params_text,
-    reported_on,
     settings_text,
     synthetic_mark,
     url_of,
@@ -168,7 +167,7 @@ def latest_records(
 def measured_rows(model: Model, record: Record | None) -> Sequence[tuple[str, ...]]:
     """One row per number that the zoo reports on the record's split (val where there is no record)."""
     from bddzoo.results import judge
-    from bddzoo.results.verdict import Verdict, describe_scope
+    from bddzoo.results.verdict import Verdict, describe_scope, reported_on
 
     if record is None:
         numbers = [Number(r.metric, "val", str(r.value)) for r in reported_on(model, "val")]

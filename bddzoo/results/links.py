@@ -30,7 +30,15 @@ from bddzoo.reading import read_text
 from bddzoo.registry.model import Model
 from bddzoo.results.record import TIME_FORMAT, Fingerprint, RunInfo, new_record
 from bddzoo.results.scorefile import ScoreFile, read_score_file
-from bddzoo.results.verdict import MetricVerdict, Verdict, VerdictReport, describe_scope, judge, worst
+from bddzoo.results.verdict import (
+    MetricVerdict,
+    Verdict,
+    VerdictReport,
+    describe_scope,
+    judge,
+    reported_on,
+    worst,
+)
 
 if TYPE_CHECKING:
     from bddzoo.evaluation.options import Evaluation
@@ -142,9 +150,8 @@ def check_registry(model: Model, documents: Sequence[Path], split: str = "val") 
         raise MissingError(f"no row for {model.id} in {', '.join(map(str, documents))}")
     heading, row = found
     metrics = []
-    for number in model.reported:
-        if number.split != split or number.value is None:
-            continue
+    for number in reported_on(model, split):
+        assert number.value is not None
         printed = row.numbers.get((split, number.metric))
         same = printed is not None and str(printed) == str(number.value)
         kind = Verdict.REPRODUCED if same else Verdict.MISSING if printed is None else Verdict.DRIFTED

@@ -245,7 +245,7 @@ def judge(model: Model, record: Record) -> VerdictReport:
     row, model = model, as_measured(model, record)
     named = record.protocol.id
     protocol = model.protocol.id if model.protocol else named if isinstance(named, str) else None
-    reported = [r for r in model.reported if r.split == split and r.value is not None]
+    reported = reported_on(model, split)
     if record.model != model.id:
         reason = f"the record is of model {record.model}"
         return VerdictReport(model.id, split, Verdict.INCOMPARABLE, (), (reason,), protocol)
@@ -260,6 +260,11 @@ def judge(model: Model, record: Record) -> VerdictReport:
     verdict = worst(m.verdict for m in metrics)
     reasons = tuple(dict.fromkeys(reason for m in metrics for reason in m.reasons))
     return VerdictReport(model.id, split, verdict, metrics, reasons, protocol, compared, unknown)
+
+
+def reported_on(model: Model, split: str) -> list[Reported]:
+    """The numbers that a zoo reports for a model on a split."""
+    return [r for r in model.reported if r.split == split and r.value is not None]
 
 
 def as_measured(model: Model, record: Record) -> Model:
