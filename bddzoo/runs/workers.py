@@ -25,7 +25,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from bddzoo.datasets.images import Sample
-from bddzoo.errors import BddzooError, IntegrityError, MissingError, NetworkError, UsageError
+from bddzoo.errors import BddzooError, MissingError, UsageError
 from bddzoo.registry.model import Model
 from bddzoo.results.environment import peak_memory_bytes
 from bddzoo.runs.loop import Consumer, Loop, MeasureOptions, Watcher, peak_device_memory
@@ -33,9 +33,6 @@ from bddzoo.text import number_of
 
 if TYPE_CHECKING:
     from bddzoo.inference.outputs import PredictionSet
-
-
-_KINDS: tuple[type[BddzooError], ...] = (UsageError, MissingError, IntegrityError, NetworkError)
 
 
 @dataclass
@@ -127,8 +124,7 @@ def work(task: WorkerTask, pipe: Connection) -> None:
             done = task.run(watcher)
         _send(pipe, "done", done)
     except BddzooError as error:
-        kind = next((k for k in _KINDS if isinstance(error, k)), MissingError)
-        _send(pipe, "error", (kind, error.message, error.hint))
+        _send(pipe, "error", error)
     except Exception:  # the parent reports it as a bug
         _send(pipe, "bug", traceback.format_exc(limit=-4))
     pipe.close()
@@ -348,7 +344,7 @@ class _Team:
         if kind in ("done", "error", "bug"):
             del running[rank]
         if kind == "error":
-            raise value[0](value[1], hint=value[2])
+            raise value
         if kind == "bug":
             raise RuntimeError(f"process {rank}: {value}")
         return kind, value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from bddzoo.datasets.classes import SEM_SEG
 from bddzoo.datasets.images import Sample
-from bddzoo.errors import MissingError, UsageError
+from bddzoo.errors import IntegrityError, MissingError, UsageError
 from bddzoo.runs.scorers import SemSegScorer
 from bddzoo.runs.workers import Shared, deal, merge, process_devices
 
@@ -53,6 +54,11 @@ def test_merging_adds_up_and_keeps_the_extremes() -> None:
 def test_a_frame_that_two_processes_counted_is_refused() -> None:
     with pytest.raises(UsageError, match="twice"):
         merge([Shared(scorer("a", 0), ["a"], []), Shared(scorer("a", 0), ["a"], [])])
+
+
+def test_an_error_is_the_same_in_another_process() -> None:
+    error = pickle.loads(pickle.dumps(IntegrityError("w.pth is damaged", hint="fetch it again")))
+    assert (type(error), error.message, error.hint) == (IntegrityError, "w.pth is damaged", "fetch it again")
 
 
 def test_devices_of_processes() -> None:
