@@ -367,7 +367,6 @@ def _full(name: str) -> str:
 
 
 def _pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
-
     found = {}
     for text in texts:
         name, equals, value = text.partition("=")

@@ -130,7 +130,7 @@ def import_(
     errors: list[BddzooError] = []
     rows = list(import_records(places, default_root(results), errors.append))
     for error in errors:
-        app.warn(str(error))
+        app.warn_of(error)
     if app.json:
         app.data_json([{"path": str(row.path), "new": row.new} for row in rows])
     new = sum(row.new for row in rows)

@@ -88,7 +88,7 @@ def build(
 
     def report(error: BddzooError) -> None:
         problems.append(error)
-        app.warn(str(error))
+        app.warn_of(error)
 
     root = default_root(results)
     known = [] if checks is None else _read_checks(checks)
