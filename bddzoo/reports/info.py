@@ -189,13 +189,8 @@ _STOP = frozenset({"a", "an", "the", "on", "of", "for", "with", "in", "to", "and
 
 
 def bibliography(models: Iterable[Model]) -> str:
-    """Entries for several models, each entry once; see `bibtex`."""
+    """Entries to cite models with, as text; each once."""
     return "\n\n".join(dict.fromkeys(entry for model in models for entry in entries(model)))
-
-
-def bibtex(model: Model) -> str:
-    """Entries to cite a model with, as text."""
-    return "\n\n".join(entries(model))
 
 
 def entries(model: Model) -> list[str]:

@@ -15,7 +15,7 @@ from bddzoo.cli.main import cli
 from bddzoo.registry import load_registry
 from bddzoo.registry.model import Model, Paper, Person
 from bddzoo.reports.facts import steps
-from bddzoo.reports.info import bibliography, bibtex, entries
+from bddzoo.reports.info import bibliography, entries
 from tests.cli.inprocess import Done, command
 
 REGISTRY = load_registry()
@@ -102,7 +102,11 @@ def test_info_prints_each_entry_once(bddzoo: Callable[..., Done]) -> None:
     ids = [m.id for m in REGISTRY.models if m.method.name == "FCN"][:2]
     done = bddzoo("info", *ids, "--bibtex")
     assert done.code == 0
-    assert done.out.strip() == bibliography([REGISTRY.find(i) for i in ids]) == bibtex(REGISTRY.find(ids[0]))
+    assert (
+        done.out.strip()
+        == bibliography([REGISTRY.find(i) for i in ids])
+        == bibliography([REGISTRY.find(ids[0])])
+    )
     assert bddzoo("info", ids[0], "--bibtex", "--format", "json").code == 2
 
 
@@ -147,7 +151,7 @@ def test_names_are_quoted_for_a_shell() -> None:
     ],
 )
 def test_rows_under_a_data_set_are_cited_by_their_own_method(model, words):
-    text = bibtex(load_registry().find(model))
+    text = bibliography([load_registry().find(model)])
     assert words in text
     assert text.startswith("@misc{"), "arXiv is not a conference"
     assert "archiveprefix = {arXiv}" in text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bddzoo.reports.facts import steps
-from bddzoo.reports.info import bibtex
+from bddzoo.reports.info import bibliography
 from tests.site.conftest import Opener
 from tests.site.front import MEASURED, MODEL, TASK, ids
 
@@ -17,7 +17,7 @@ def test_a_models_page(visit: Opener, site: Path) -> None:
     page.locator(f"#{TASK} tbody a").first.click()
     assert page.locator("h1").text_content() == MODEL.id
     page.locator("pre").wait_for()
-    assert page.locator("pre").text_content() == bibtex(MODEL)
+    assert page.locator("pre").text_content() == bibliography([MODEL])
     assert page.locator(".cmd code").all_text_contents() == [s.command for s in steps(MODEL)]
     text = page.locator("main").inner_text()
     assert MODEL.method.paper is not None

@@ -33,7 +33,7 @@ from bddzoo.reports.facts import (
     steps,
     training_rows,
 )
-from bddzoo.reports.info import bibtex
+from bddzoo.reports.info import bibliography
 from bddzoo.reports.site.evidence import Evidence
 from bddzoo.reports.site.render import PageBlock, template
 from bddzoo.reports.tables import metric_columns, speed_texts
@@ -396,7 +396,7 @@ def model_blocks(model: Model, history: History) -> list[PageBlock]:
         PageBlock("r", parts.rows("Protocol", protocol_rows(model))),
         PageBlock("t", parts.rows("Training", training_rows(model))),
         PageBlock("f", parts.files(files(model, history))),
-        PageBlock("c", parts.cite(bibtex(model))),
+        PageBlock("c", parts.cite(bibliography([model]))),
     ]
 
 
