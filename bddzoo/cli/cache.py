@@ -205,14 +205,7 @@ Examples:
 def rm(
     app: App,
     *,
-    selection: Selection = opt.gathered(
-        Selection,
-        patterns=opt.PATTERNS,
-        everything=opt.every("Everything, unfinished downloads included."),
-        task=opt.TASK,
-        zoo=opt.ZOO,
-        where=opt.WHERE,
-    ),
+    selection: Selection = opt.selection_or_all("Everything, unfinished downloads included."),
     what: tuple[str, ...] | None = opt.option(
         "--what", type=opt.Names(), metavar="KINDS", help="Only these kinds, comma-separated, e.g. preds."
     ),

@@ -170,14 +170,14 @@ WHERE = option(
 )
 
 
-def every(help: str) -> Any:
-    """Everything, in place of names."""
-    return flag("--all", help=help)
+def selection_or_all(help: str) -> Any:
+    """Models, or everything in place of names."""
+    everything = flag("--all", help=help)
+    return gathered(Selection, patterns=PATTERNS, everything=everything, task=TASK, zoo=ZOO, where=WHERE)
 
 
-ALL = every("All models.")
 SELECTION = gathered(Selection, patterns=PATTERNS, task=TASK, zoo=ZOO, where=WHERE)
-SELECTION_OR_ALL = gathered(Selection, patterns=PATTERNS, everything=ALL, task=TASK, zoo=ZOO, where=WHERE)
+SELECTION_OR_ALL = selection_or_all("All models.")
 METHOD = option(
     "--method",
     shell_complete=_completing(lambda m: m.method.name),
