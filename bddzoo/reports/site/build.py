@@ -17,7 +17,7 @@ from bddzoo.registry import Registry
 from bddzoo.registry.model import Model, Section
 from bddzoo.registry.tasks import TASKS
 from bddzoo.reports.facts import UNKNOWN, dataset_name, params_text, settings_text
-from bddzoo.reports.site.evidence import Evidence, Report
+from bddzoo.reports.site.evidence import IMAGES, Evidence, Report
 from bddzoo.reports.site.folder import whole_folder
 from bddzoo.reports.site.render import MARK, SharedBlocks, asset, front_script, render, share
 from bddzoo.reports.site.values import (
@@ -105,15 +105,6 @@ def counts(registry: Registry, evidence: Mapping[str, Evidence]) -> dict[str, in
     }
 
 
-# First bytes of the kinds of images that every browser shows.
-SIGNATURES: Mapping[str, tuple[bytes, ...]] = {
-    ".jpg": (b"\xff\xd8\xff",),
-    ".jpeg": (b"\xff\xd8\xff",),
-    ".png": (b"\x89PNG\r\n\x1a\n",),
-    ".webp": (b"RIFF",),
-}
-
-
 def copy_images(
     models: Iterable[Model],
     evidence: Mapping[str, Evidence],
@@ -149,7 +140,7 @@ def _check_image(path: Path) -> None:
             head = file.read(16)
     except OSError as error:
         raise MissingError(f"cannot read the image {path}: {error.strerror}") from None
-    if not head.startswith(SIGNATURES[path.suffix.lower()]):
+    if not head.startswith(IMAGES[path.suffix.lower()]):
         raise IntegrityError(f"{path} is not the image that its name says: left out")
 
 

@@ -28,7 +28,8 @@ NOT_LOOKED: Mapping[Link, str] = {
     "predictions": "no published predictions were scored",
     "weights": "no run of the weights is on record",
 }
-IMAGES = (".jpg", ".jpeg", ".png", ".webp")
+# The kinds of images that every browser shows, and their first bytes.
+IMAGES = {".jpg": b"\xff\xd8\xff", ".jpeg": b"\xff\xd8\xff", ".png": b"\x89PNG\r\n\x1a\n", ".webp": b"RIFF"}
 
 Report = Callable[[BddzooError], None]
 
