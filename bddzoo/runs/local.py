@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
+from bddzoo.runs.machine import nvidia_smi
 from bddzoo.runs.plan import Executor, Job, JobResult, RunningJob
 
 
@@ -163,12 +164,7 @@ def gpu_groups(per_model: int) -> tuple[str, ...]:
     if listed is not None:
         numbers = [n.strip() for n in listed.split(",") if n.strip() and n.strip() != "-1"]
     else:
-        command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-        except (OSError, subprocess.SubprocessError):
-            return ()
-        numbers = done.stdout.split()
+        numbers = nvidia_smi("--query-gpu=index").split()
     groups = [numbers[i : i + per_model] for i in range(0, len(numbers), per_model)]
     return tuple(",".join(group) for group in groups if len(group) == per_model)
 

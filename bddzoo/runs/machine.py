@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 # Other processes may use so much of a core, on average, before that is said.
 OTHERS = 0.1
-_QUERY_S = 20
+_QUERY_S = 60
 # Fields of nvidia-smi that are kept with a record.
 _GPU_DETAILS = ("clocks.sm", "clocks.mem", "power.limit", "temperature.gpu")
 
@@ -31,7 +30,9 @@ def describe_device(device: torch.device, threads: int) -> Device:
     import torch
 
     name = torch.cuda.get_device_name(device)
-    fields = _nvidia_smi(device.index or 0, ("driver_version", *_GPU_DETAILS))
+    names = ("driver_version", *_GPU_DETAILS)
+    values = nvidia_smi(f"--id={device.index or 0}", f"--query-gpu={','.join(names)}").strip().split(", ")
+    fields = dict(zip(names, values, strict=True)) if len(values) == len(names) else {}
     driver = fields.pop("driver_version", None)
     return Device(name=name, type="cuda", threads=threads, driver=driver, details=fields)
 
@@ -120,27 +121,23 @@ def _read(path: Path) -> str:
     return ""
 
 
-def _nvidia_smi(index: int, fields: Sequence[str]) -> dict[str, str]:
-    command = ["nvidia-smi", f"--id={index}", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
-    values = [value.strip() for value in _run(command).split(",")]
-    return dict(zip(fields, values, strict=False)) if len(values) == len(fields) else {}
-
-
 def _gpu_findings() -> list[str]:
     found = []
-    reasons = _run(["nvidia-smi", "--query-gpu=clocks_event_reasons.active", "--format=csv,noheader"])
+    reasons = nvidia_smi("--query-gpu=clocks_event_reasons.active")
     # Bits of NVML's nvmlClocksEventReasons that mean heat or a power brake, not idleness or a set limit.
     hot = 0x8 | 0x20 | 0x40 | 0x80
     with suppress(ValueError):
         if any(int(line, 16) & hot for line in reasons.split()):
             found.append("the GPU throttled itself")
-    apps = _run(["nvidia-smi", "--query-compute-apps=pid", "--format=csv,noheader"]).split()
+    apps = nvidia_smi("--query-compute-apps=pid").split()
     if len(apps) > 1:
         found.append(f"{len(apps)} processes use the GPU")
     return found
 
 
-def _run(command: Sequence[str]) -> str:
+def nvidia_smi(*query: str) -> str:
+    """What NVIDIA's tool answers, a line for each GPU or process; empty without the tool or a GPU."""
+    command = ["nvidia-smi", *query, "--format=csv,noheader"]
     with suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(command, capture_output=True, text=True, timeout=_QUERY_S, check=False)
         return done.stdout if done.returncode == 0 else ""
