@@ -56,7 +56,7 @@ def main() -> int:
 
     from bddzoo.datasets.mini import make_mini
     from bddzoo.inference.cpu import keep_freed_memory
-    from bddzoo.results import collect_environment
+    from bddzoo.results.environment import collect_environment
     from bddzoo.runs.scorers import make_scorer
 
     keep_freed_memory()  # for both

@@ -76,7 +76,7 @@ np.savez({target!r}, **found)
 LINE = "from bddzoo.engines.openmmlab import line_in_use; print(line_in_use().extra)"
 VERSIONS = """
 import json, msgspec
-from bddzoo.results import collect_environment
+from bddzoo.results.environment import collect_environment
 print(json.dumps(msgspec.to_builtins(collect_environment())))
 """
 

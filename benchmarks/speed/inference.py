@@ -361,7 +361,7 @@ def keep(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write rows to a file, over those of the same models and device."""
     import msgspec
 
-    from bddzoo.results import collect_environment
+    from bddzoo.results.environment import collect_environment
 
     before = json.loads(path.read_text())["rows"] if path.is_file() else []
     new = {(row["model"], row["device"]) for row in rows}

@@ -175,7 +175,10 @@ for check in check_engines():
 
 
 def test_records_name_the_packages_of_both_lines(mixed: dict[str, str]) -> None:
-    code = "import json; from bddzoo.results import collect_environment as c; print(json.dumps(c().packages))"
+    code = (
+        "import json; from bddzoo.results.environment import collect_environment as c;"
+        "print(json.dumps(c().packages))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=environment(**mixed),

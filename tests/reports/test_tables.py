@@ -117,7 +117,7 @@ def test_links_in_markdown() -> None:
 
 
 def record(registry: Registry, model_id: str, value: float, started: str, **fields: object) -> object:
-    from bddzoo.results import Fingerprint, RunInfo, WeightsUsed, new_record
+    from bddzoo.results.record import Fingerprint, RunInfo, WeightsUsed, new_record
 
     model = registry.find(model_id)
     given = {"dataset": "bdd100k", "split": "val", "images": 1000, "split_images": 1000, **fields}

@@ -11,16 +11,9 @@ from typing import Any
 from bddzoo.datasets.classes import CLASS_SETS
 from bddzoo.errors import BddzooError, IntegrityError
 from bddzoo.registry.model import Method, Model, Protocol, Reported, Zoo
-from bddzoo.results import (
-    Environment,
-    Fingerprint,
-    Record,
-    RunInfo,
-    StoredRecord,
-    WeightsUsed,
-    new_record,
-    scan_records,
-)
+from bddzoo.results import Record, StoredRecord, WeightsUsed, scan_records
+from bddzoo.results.environment import Environment
+from bddzoo.results.record import Fingerprint, RunInfo, new_record
 
 CLASSES = ("road", "car", "sky")
 MD5 = "0" * 32

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from bddzoo.errors import IntegrityError, MissingError
-from bddzoo.results import RunInfo, find_record, write_record
+from bddzoo.results import find_record, write_record
 from bddzoo.results.compare import diff_records
+from bddzoo.results.record import RunInfo
 from tests.results.factory import fail, make_model, make_record
 
 

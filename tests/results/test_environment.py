@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bddzoo.datasets.identity import digest_files, digest_names
 from bddzoo.errors import MissingError
-from bddzoo.results import collect_environment, digest_files, digest_names, peak_memory_bytes
+from bddzoo.results.environment import collect_environment, peak_memory_bytes
 
 
 def test_environment_says_what_is_installed() -> None:
@@ -23,7 +24,7 @@ def test_environment_says_what_is_installed() -> None:
 
 def test_environment_does_not_import_torch_or_numpy() -> None:
     code = (
-        "import sys, json; import bddzoo.results as r; r.collect_environment();"
+        "import sys, json; from bddzoo.results import environment as e; e.collect_environment();"
         "print(json.dumps([m for m in ('torch', 'numpy', 'cv2') if m in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

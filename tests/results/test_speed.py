@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bddzoo.errors import IntegrityError, MissingError
-from bddzoo.results import collect_environment
+from bddzoo.results.environment import collect_environment
 from bddzoo.results.record import encode_record
 from bddzoo.results.speed import (
     Device,
