@@ -6,7 +6,6 @@ import os
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,54 +51,13 @@ _UNUSED = re.compile(r"(^|\.)loss(_\w+)?\.|(^|\.)(total_ops|total_params|n_avera
 _SHOWN = 3
 
 
-@dataclass(frozen=True)
-class LoadReport:
-    """What was loaded otherwise than it stood in the file.
-
-    Attributes:
-        renamed: Entries whose name was translated from the zoo's own.
-        defaulted: Batch counters that the file leaves out; inference does not use them.
-        wrappers: What was taken off the names: of a trainer (`model.`), of `torch.compile`.
-        averaged: Moving averages of the weights (`ema_*`) next to the weights; not loaded.
-        unused: Entries that only training or profiling uses, such as auxiliary heads; not loaded.
-        not_finite: Entries that hold NaN or infinity.
-    """
-
-    renamed: int = 0
-    defaulted: tuple[str, ...] = ()
-    wrappers: tuple[str, ...] = ()
-    averaged: tuple[str, ...] = ()
-    unused: tuple[str, ...] = ()
-    not_finite: tuple[str, ...] = ()
-
-    def warnings(self) -> list[str]:
-        """What a user should know of the file, a line each."""
-        found = []
-        if self.wrappers:
-            found.append(f"taken off the names of its entries: {_listed(self.wrappers)}")
-        if self.defaulted and not self.renamed:  # no file of Vis4D has them
-            counters = number_of(len(self.defaulted), "batch counter")
-            found.append(f"{counters} missing, which inference does not use")
-        if self.averaged:
-            averages = number_of(len(self.averaged), "moving average")
-            found.append(f"{averages} (ema_*) next to the weights not loaded")
-        if self.unused:
-            found.append(f"not loaded, inference does not use them: {_listed(self.unused)}")
-        if self.not_finite:
-            found.append(not_finite_warning(self.not_finite))
-        return found
-
-
-def load_weights(module: nn.Module, weights: str | Path | Mapping[str, Tensor], model: Model) -> LoadReport:
-    """Load weights into a network, or refuse.
+def load_weights(module: nn.Module, weights: str | Path | Mapping[str, Tensor], model: Model) -> None:
+    """Load weights into a network, or refuse; a user is warned of what is odd about them.
 
     Args:
         module: A network of `build_network(model)`.
         weights: A checkpoint file, or a state dict.
         model: The model; decides which zoo's names are translated.
-
-    Returns:
-        What a user should know of the file.
 
     Raises:
         MissingError: There is no such file.
@@ -115,12 +73,9 @@ def load_weights(module: nn.Module, weights: str | Path | Mapping[str, Tensor], 
     if wrapper := _wrapper(state, own):
         state = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
         wrappers = (*wrappers, wrapper)
-    renamed = 0
     vis4d = model.network is not None and model.network.engine == "vis4d" and is_vis4d(state)
     if vis4d:
-        translated = {from_vis4d(name): tensor for name, tensor in state.items()}
-        renamed = sum(from_vis4d(name) != name for name in state)
-        state = translated
+        state = {from_vis4d(name): tensor for name, tensor in state.items()}
     averages = {"ema_" + name.replace(".", "_") for name in state}  # mmengine's and mmcv's EMA hooks
     averaged = [name for name in state if name in averages and name not in own]
     training = tuple(part for part in _TRAINING if not any(name.startswith(part) for name in own))
@@ -134,12 +89,21 @@ def load_weights(module: nn.Module, weights: str | Path | Mapping[str, Tensor], 
         missing = [name for name in missing if name not in defaulted]
     _refuse_misfits(source, model.id, own, state, missing)
     module.load_state_dict({**{n: own[n] for n in defaulted}, **state}, strict=True)
-    report = LoadReport(
-        renamed, tuple(defaulted), wrappers, tuple(averaged), tuple(unused), entries_not_finite(state)
-    )
-    for line in report.warnings():
+    remarks = []
+    if wrappers:
+        remarks.append(f"taken off the names of its entries: {_listed(wrappers)}")
+    if defaulted and not vis4d:  # no file of Vis4D has them
+        count = number_of(len(defaulted), "batch counter")
+        remarks.append(f"{count} missing, which inference does not use")
+    if averaged:
+        count = number_of(len(averaged), "moving average")
+        remarks.append(f"{count} (ema_*) next to the weights not loaded")
+    if unused:
+        remarks.append(f"not loaded, inference does not use them: {_listed(unused)}")
+    if strange := entries_not_finite(state):
+        remarks.append(not_finite_warning(strange))
+    for line in remarks:
         warnings.warn(f"{source}: {line}", BddzooWarning, stacklevel=2)
-    return report
 
 
 def _wrapper(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:

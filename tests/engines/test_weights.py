@@ -97,11 +97,9 @@ def test_vis4d_files(state, tmp_path, form):
         theirs = {f"module.{n}": t for n, t in theirs.items()}
     torch.save({"state_dict": theirs}, tmp_path / "w.pt")
     module = build_network(narrow_vis4d())
-    report = load_weights(module, tmp_path / "w.pt", narrow_vis4d())
-    assert report.renamed == len(theirs)
-    assert all(n.endswith("num_batches_tracked") for n in report.defaulted)
+    load_weights(module, tmp_path / "w.pt", narrow_vis4d())
     for name, tensor in module.state_dict().items():
-        if name not in report.defaulted:
+        if not name.endswith("num_batches_tracked"):
             assert torch.equal(tensor, state[name]), name
 
 
