@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bddzoo.errors import BddzooError, IntegrityError, MissingError
 from bddzoo.files import files_below
-from bddzoo.results.record import Record, decode_record, recency
+from bddzoo.results.record import decode_record, recency
 from bddzoo.results.store import (
     StoredRecord,
     check_statistics,
@@ -70,7 +70,7 @@ def pack_records(folder: Path) -> dict[str, bytes]:
     }
 
 
-def keep_records(files: Mapping[str, bytes], root: Path, *, model: str, sweep: str) -> list[Record]:
+def keep_records(files: Mapping[str, bytes], root: Path, *, model: str, sweep: str) -> None:
     """Write records that were packed on another machine.
 
     Args:
@@ -79,14 +79,10 @@ def keep_records(files: Mapping[str, bytes], root: Path, *, model: str, sweep: s
         model: The model that they must be of.
         sweep: The sweep that they must be of.
 
-    Returns:
-        The records, which are in the folder now.
-
     Raises:
         IntegrityError: One is damaged, is not of that model and sweep, or lacks its statistics.
         MissingError: The folder cannot be written to.
     """
-    kept = []
     for name, data in files.items():
         if not name.endswith(".json"):
             continue
@@ -100,8 +96,6 @@ def keep_records(files: Mapping[str, bytes], root: Path, *, model: str, sweep: s
                 raise IntegrityError(f"{name}: its statistics of '{kind}' did not arrive whole")
             statistics[kind] = content
         write_record(record, root, statistics)
-        kept.append(record)
-    return kept
 
 
 def superseded(root: Path, keep: int, on_error: Callable[[BddzooError], None]) -> list[StoredRecord]:
@@ -137,21 +131,18 @@ def leftovers(root: Path) -> list[Path]:
     return [path for path in sorted(root.rglob(".*.tmp")) if path.stat().st_mtime < minute_ago]
 
 
-def remove_records(stored: Iterable[StoredRecord]) -> int:
-    """Delete records, and the statistics that no other record of their folder names; returns how many.
+def remove_records(stored: Iterable[StoredRecord]) -> None:
+    """Delete records, and the statistics that no other record of their folder names.
 
     Raises:
         MissingError: One cannot be deleted.
     """
-    count = 0
     for item in stored:
         remove_file(item.path)
-        count += 1
         named = _named_statistics(item.path.parent)
         for digest in item.record.statistics.values():
             if named is not None and digest not in named:
                 remove_file(item.path.parent / statistics_name(digest))
-    return count
 
 
 def remove_file(path: Path) -> None:

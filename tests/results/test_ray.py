@@ -261,7 +261,7 @@ def test_records_of_something_else_are_not_kept(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match="did not arrive whole"):
         keep_records({k: v for k, v in files.items() if k.endswith(".json")}, here, model="m0", sweep="s")
     assert not list(here.rglob("*.json"))
-    assert keep_records(files, here, model="m0", sweep="s") == [record]
+    keep_records(files, here, model="m0", sweep="s")
     assert pack_records(here) == files
 
 
