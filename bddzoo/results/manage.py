@@ -14,7 +14,6 @@ from bddzoo.results.store import (
     StoredRecord,
     check_statistics,
     read_file,
-    read_record,
     read_statistics,
     record_path,
     scan_records,
@@ -162,7 +161,7 @@ def _named_statistics(folder: Path) -> set[str] | None:
     named: set[str] = set()
     for path in folder.glob("*.json"):
         try:
-            named.update(read_record(path).statistics.values())
+            named.update(read_file(path, decode_record).record.statistics.values())
         except BddzooError:
             return None
     return named

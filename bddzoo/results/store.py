@@ -252,11 +252,6 @@ def find_file(root: Path, folders: str, reference: str) -> Path | None:
     return paths[0] if paths else None
 
 
-def read_record(path: Path) -> Record:
-    """One record; see `read_file`."""
-    return read_file(path, decode_record).record
-
-
 def read_file(path: Path, decode: Callable[[bytes, str], AnyRecord]) -> Stored[AnyRecord]:
     """Read a record of any kind and check that its content is what its name says.
 

@@ -18,7 +18,7 @@ from bddzoo.files import path_part
 from bddzoo.results import best_record, check_root, default_root, find_record, write_record
 from bddzoo.results.manage import superseded
 from bddzoo.results.record import decode_record, encode_record, recency
-from bddzoo.results.store import read_record, record_path
+from bddzoo.results.store import read_file, record_path
 from tests.results.factory import fail, make_model, make_record, records_in
 
 
@@ -26,7 +26,7 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     record = make_record()
     path = write_record(record, tmp_path)
     assert path.relative_to(tmp_path).parts[:3] == ("bdd100k-models", "sem_seg", "fcn_r50")
-    assert read_record(path) == record
+    assert read_file(path, decode_record).record == record
     assert records_in(tmp_path) == [record]
 
 
