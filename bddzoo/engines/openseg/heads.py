@@ -58,8 +58,8 @@ class WideBlock(nn.Module):
         return self.convs(activated).add_(shortcut), activated
 
 
-class Module(nn.Module):
-    """Blocks of equal width, named from one on."""
+class WideStage(nn.Module):
+    """Wide blocks of equal width, named from one on."""
 
     def __init__(self, inside: int, blocks: int, widths: tuple[int, ...], stride: int, dilation: int) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class WideResNet38(nn.Module):
         inside = 64
         for number, (blocks, widths) in enumerate(WIDE_BLOCKS, 2):
             stride, dilation = _STRIDES.get(number, 1), _DILATIONS.get(number, 1)
-            self.add_module(f"mod{number}", Module(inside, blocks, widths, stride, dilation))
+            self.add_module(f"mod{number}", WideStage(inside, blocks, widths, stride, dilation))
             inside = widths[-1]
         self.bn_out = nn.BatchNorm2d(inside)
 
