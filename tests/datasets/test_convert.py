@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 from pycocotools.coco import COCO
 
-from bddzoo.cli.main import run
 from bddzoo.datasets.classes import SEM_SEG
 from bddzoo.datasets.formats.convert import convert
 from bddzoo.datasets.formats.mask import read_bitmask, read_mask
 from bddzoo.datasets.formats.png import check_png
 from bddzoo.errors import BddzooError, MissingError, UsageError
 from tests.evaluation import scenes
+from tests.evaluation.commands import convert_labels
 from tests.evaluation.test_oracle import write_png
 from tests.shared import shared
 
@@ -194,24 +194,25 @@ def test_broken_labels_leave_no_file(tmp_path):
         convert("ins_seg", tmp_path / "p.json", tmp_path / "out.json", "rle")
 
 
-def test_the_command(tmp_path, capsys):
+def test_the_command(tmp_path):
     write_png(tmp_path / "in/f.png", scenes.class_map(np.random.default_rng(0)))
-    argv = ["convert-labels", "-t", "sem_seg", "-l", str(tmp_path / "in"), "-o", str(tmp_path / "o.json")]
-    assert run([*argv, "--to", "rle"]) == 0
-    assert "1 frame from masks to rle" in capsys.readouterr().err
-    assert run([*argv, "--to", "rle"]) == 2
-    assert "give --force to replace it" in capsys.readouterr().err
-    argv.append("--force")
-    assert run([*argv, "--to", "coco"]) == 2
-    assert run([*argv[:4], str(tmp_path / "nowhere"), *argv[5:], "--to", "rle"]) == 5
+    out = tmp_path / "o.json"
+    done = convert_labels("sem_seg", tmp_path / "in", "rle", out)
+    assert done.code == 0
+    assert "1 frame from masks to rle" in done.err
+    again = convert_labels("sem_seg", tmp_path / "in", "rle", out)
+    assert again.code == 2
+    assert "give --force to replace it" in again.err
+    assert convert_labels("sem_seg", tmp_path / "in", "coco", out, "--force").code == 2
+    assert convert_labels("sem_seg", tmp_path / "nowhere", "rle", out, "--force").code == 5
 
 
-def test_labels_are_not_converted_over_themselves(tmp_path, capsys):
+def test_labels_are_not_converted_over_themselves(tmp_path):
     write_png(tmp_path / "masks/a.png", np.zeros((4, 4), np.uint8))
     before = (tmp_path / "masks/a.png").read_bytes()
-    argv = ["convert-labels", "-t", "sem_seg", "-l", str(tmp_path / "masks"), "--to", "color", "--force"]
     (tmp_path / "other").symlink_to(tmp_path / "masks")
     for place in ("masks", "other"):
-        assert run([*argv, "-o", str(tmp_path / place)]) == 2
-    assert "overwritten" in capsys.readouterr().err
+        done = convert_labels("sem_seg", tmp_path / "masks", "color", tmp_path / place, "--force")
+        assert done.code == 2
+        assert "overwritten" in done.err
     assert (tmp_path / "masks/a.png").read_bytes() == before

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bddzoo.cli.main import run
 from bddzoo.datasets.decode import read_image
 from bddzoo.datasets.formats.mask import write_mask
 from bddzoo.datasets.layouts import BddLayout, find_images
 from bddzoo.errors import MissingError
+from tests.cli.inprocess import Done, command
+from tests.evaluation.commands import refused, score
 
 PIXELS = np.zeros((720, 1280, 3), np.uint8)
 PIXELS[:300, :500] = (200, 90, 10)
@@ -105,33 +106,32 @@ def make_set(root: Path, name: str, content: bytes) -> Path:
     return root
 
 
+def check(root: Path, task: str = "sem_seg") -> Done:
+    return command("data", "check", "--data", root, "--task", task, "--split", "val")
+
+
 @pytest.mark.parametrize("what", FILES)
 def test_every_command_says_the_same_of_an_image(tmp_path, capfd, what):
     name, content, wrong = FILES[what]
     root = make_set(tmp_path / "set", name, content)
     (frame,) = BddLayout(root).listing("sem_seg", "val").frames
     assert [*find_images([root / "images"], tmp_path / "out")] == [name]
-    checked = run(["data", "check", "--data", str(root), "--task", "sem_seg", "--split", "val"])
-    drawn = run(
-        [
-            *("vis", "overlay", "-t", "sem_seg", "-i", str(root / "images"), "-l", str(root / "labels")),
-            *("-o", str(tmp_path / "vis")),
-        ]
-    )
-    said = capfd.readouterr()
-    assert "OpenCV" not in said.err, "of a damaged file is said what is wrong, and nothing else"
+    checked, sides = check(root), ("-i", root / "images", "-l", root / "labels")
+    drawn = command("vis", "overlay", "-t", "sem_seg", *sides, "-o", tmp_path / "vis")
+    said = capfd.readouterr().err + checked.err + drawn.err
+    assert "OpenCV" not in said, "of a damaged file is said what is wrong, and nothing else"
     if not wrong:
-        assert (checked, drawn) == (0, 0), said
+        assert (checked.code, drawn.code) == (0, 0), (checked, drawn)
         assert read_image(frame.image).size == (720, 1280)
         return
-    assert (checked, drawn) == (5, 5)
+    assert (checked.code, drawn.code) == (5, 5)
     with pytest.raises(MissingError, match=wrong) as error:
         read_image(frame.image)
-    assert error.value.message in said.out
-    assert error.value.message in said.err
+    assert error.value.message in checked.out
+    assert error.value.message in drawn.err
 
 
-def test_folders_behind_links_are_read_by_all(tmp_path, capsys):
+def test_folders_behind_links_are_read_by_all(tmp_path):
     root = make_set(tmp_path / "elsewhere", "a.jpg", encoded("JPEG"))
     (tmp_path / "set").mkdir()
     for part in ("images", "labels"):
@@ -139,10 +139,8 @@ def test_folders_behind_links_are_read_by_all(tmp_path, capsys):
     # A link in a circle ends.
     (root / "labels/sem_seg/masks/val/round").symlink_to(root / "labels/sem_seg/masks/val")
     linked = tmp_path / "set"
-    assert run(["data", "check", "--data", str(linked), "--task", "sem_seg", "--split", "val"]) == 0
-    labels = str(linked / "labels")
-    assert run(["score", "-t", "sem_seg", "-g", labels, "-r", labels]) == 0
-    capsys.readouterr()
+    assert check(linked).code == 0
+    assert score("sem_seg", linked / "labels", linked / "labels").code == 0
 
 
 @pytest.fixture
@@ -156,16 +154,14 @@ def old(tmp_path) -> Path:
     return root
 
 
-def test_the_layout_of_2018_is_read(old, tmp_path, capsys):
+def test_the_layout_of_2018_is_read(old, tmp_path):
     (frame,) = BddLayout(old).listing("sem_seg", "val").frames
     assert (frame.stem, frame.label.name) == ("a", "a_train_id.png")
-    assert run(["data", "check", "--data", str(old), "--task", "sem_seg", "--split", "val"]) == 0
+    assert check(old).code == 0
     write_mask(tmp_path / "pred/a.png", np.zeros((720, 1280), np.uint8))
-    score = ["score", "-t", "sem_seg", "-g", str(old / "seg/labels/val"), "-r", str(tmp_path / "pred")]
-    assert run(score) == 0
-    assert run(["data", "check", "--data", str(old), "--task", "ins_seg", "--split", "val"]) == 5
+    assert score("sem_seg", old / "seg/labels/val", tmp_path / "pred").code == 0
+    assert check(old, "ins_seg").code == 5
     (old / "drivable_maps").mkdir()
-    capsys.readouterr()
     with pytest.raises(MissingError, match="drivable_maps/ is of 2018"):
         BddLayout(old).listing("drivable", "val")
 
@@ -189,21 +185,17 @@ ATTRIBUTES = {
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("what", ATTRIBUTES)
-def test_attributes_from_any_file(tmp_path, capsys, what, mark):
+def test_attributes_from_any_file(tmp_path, what, mark):
     content, expected = ATTRIBUTES[what]
     (tmp_path / "a.json").write_bytes(mark + json.dumps(content).encode())
     write_mask(tmp_path / "m/a.png", np.zeros((4, 4), np.uint8))
-    masks = str(tmp_path / "m")
-    attributes = ["--by", "weather", "--attributes", str(tmp_path / "a.json")]
-    status = run(["score", "-t", "sem_seg", "-g", masks, "-r", masks, *attributes, "--format", "json"])
-    said = capsys.readouterr()
+    attributes = ["--by", "weather", "--attributes", tmp_path / "a.json", "--format", "json"]
+    done = score("sem_seg", tmp_path / "m", tmp_path / "m", *attributes)
     if isinstance(expected, str):
-        assert status == 5
-        assert expected in said.err
-        assert said.err.count("\n") == 1
+        assert expected in refused(done)
     else:
-        assert status == 0, said.err
-        slices = json.loads(said.out)["bddzoo"]["slices"]["weather"]
+        assert done.code == 0, done.err
+        slices = done.data["bddzoo"]["slices"]["weather"]
         assert {value: found["frames"] for value, found in slices.items()} == expected
 
 

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bddzoo.cli.main import run
 from bddzoo.datasets.classes import INS_SEG
 from bddzoo.datasets.formats.convert import convert
 from bddzoo.datasets.formats.labels import FLAGS
 from bddzoo.datasets.formats.mask import read_bitmask, read_mask, write_mask
 from bddzoo.datasets.formats.rle import MAX_OUTSIDE, coco_polygons, decode_rle, draw_poly2d, encode_rle
 from bddzoo.errors import MissingError
+from tests.cli.inprocess import command
+from tests.evaluation.commands import convert_labels, pack, refused, score
 
 SQUARE = [[200, 280], [399, 280], [399, 419], [200, 419]]
 POLYGON = {"vertices": SQUARE, "types": "LLLL", "closed": True}
@@ -112,21 +113,21 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-@pytest.mark.parametrize("command", ["convert", "score", "pack", "vis"])
-def test_what_has_no_mask_is_refused_by_all(tmp_path, capsys, what, command):
+@pytest.mark.parametrize("name", ["convert", "score", "pack", "vis"])
+def test_what_has_no_mask_is_refused_by_all(tmp_path, what, name):
     task, label, words = REFUSED[what]
     others = [{"category": "car", "rle": RLE, "score": 0.5}] if "among" in what else []
-    file = str(write(tmp_path / "p.json", frames(label, *others)))
+    file = write(tmp_path / "p.json", frames(label, *others))
     truth = write(tmp_path / "gt.json", frames({"category": "car", "rle": RLE, "score": 1.0}))
     out = tmp_path / "out"
-    argv = {
-        "convert": ["convert-labels", "-t", task, "-l", file, "--to", "rle", "-o", f"{out}.json"],
-        "score": ["score", "-t", task, "-g", str(truth), "-r", file],
-        "pack": ["pack", "-t", task, "-r", file, "--count", "1", "-o", f"{out}.zip"],
-        "vis": ["vis", "color", "-t", task, "-l", file, "-o", str(out)],
-    }[command]
-    assert run(argv) == 5
-    said = capsys.readouterr().err
+    done = {
+        "convert": lambda: convert_labels(task, file, "rle", f"{out}.json"),
+        "score": lambda: score(task, truth, file),
+        "pack": lambda: pack(task, file, f"{out}.zip", "--count", 1),
+        "vis": lambda: command("vis", "color", "-t", task, "-l", file, "-o", out),
+    }[name]()
+    assert done.code == 5
+    said = done.err
     assert any(word in said for word in words.split("|")), said
     assert "Traceback" not in said
     assert "report" not in said
@@ -136,42 +137,39 @@ def test_what_has_no_mask_is_refused_by_all(tmp_path, capsys, what, command):
 
 
 @pytest.mark.parametrize("kinds", ["json json", "masks json"])
-def test_unknown_categories_are_said_by_all(tmp_path, capsys, kinds):
+def test_unknown_categories_are_said_by_all(tmp_path, kinds):
     labels = [{"category": "car", "rle": RLE}, {"category": "spaceship", "rle": RLE}]
-    pred = str(write(tmp_path / "p.json", frames(*labels)))
+    pred = write(tmp_path / "p.json", frames(*labels))
     truth = tmp_path / "gt"
     if kinds == "json json":
         truth = write(tmp_path / "gt.json", frames(labels[0]))
     else:
         write_mask(truth / "a.png", np.where(MASK, 13, 255).astype(np.uint8))
-    assert run(["score", "-t", "sem_seg", "-g", str(truth), "-r", pred]) == 0
-    assert "labels of unknown categories are left out" in (said := capsys.readouterr()).err + said.out
-    assert (
-        run(["convert-labels", "-t", "sem_seg", "-l", pred, "--to", "masks", "-o", str(tmp_path / "m")]) == 0
-    )
-    assert "labels of unknown categories are left out: spaceship (1)" in capsys.readouterr().err
+    scored = score("sem_seg", truth, pred)
+    assert scored.code == 0
+    assert "labels of unknown categories are left out" in scored.err + scored.out
+    converted = convert_labels("sem_seg", pred, "masks", tmp_path / "m")
+    assert converted.code == 0
+    assert "labels of unknown categories are left out: spaceship (1)" in converted.err
     write(tmp_path / "p.json", frames({"category": "caravan", "rle": RLE}))
-    argv = ["convert-labels", "-t", "ins_seg", "-l", pred, "--to", "coco", "-o", str(tmp_path / "c")]
-    assert run(argv) == 0, "another name of car"
+    assert convert_labels("ins_seg", pred, "coco", tmp_path / "c").code == 0, "another name of car"
 
 
 @pytest.mark.parametrize("to", ["bitmasks", "rle", "coco", "color"])
 @pytest.mark.parametrize(
     "rle", [{"counts": "0123", "size": [0, 0]}, {"counts": "zzzzzz999", "size": [720, 1280]}], ids=str
 )
-def test_masks_that_are_none_are_passed_on_to_no_format(tmp_path, capsys, to, rle):
+def test_masks_that_are_none_are_passed_on_to_no_format(tmp_path, to, rle):
     file = write(tmp_path / "p.json", frames({"category": "car", "rle": rle}))
     out = tmp_path / "out"
-    assert run(["convert-labels", "-t", "ins_seg", "-l", str(file), "--to", to, "-o", str(out)]) == 5
-    assert "RLE" in capsys.readouterr().err
+    assert "RLE" in refused(convert_labels("ins_seg", file, to, out))
     assert not out.exists()
 
 
 def test_a_coco_file_may_name_other_categories_and_the_ignored_ones_are_ignored(tmp_path):
     content = coco([TRIANGLE], categories=[{"id": 3, "name": "other vehicle"}, {"id": 4, "name": "kite"}])
     file, out = write(tmp_path / "c.json", content), tmp_path / "out"
-    argv = ["convert-labels", "-t", "ins_seg", "-l", str(file), "-o", str(out), "--to"]
-    assert run([*argv, "bitmasks"]) == 0
+    assert convert_labels("ins_seg", file, "bitmasks", out).code == 0
     assert read_bitmask(out / "a.png")[150, 480, :2].tolist() == [INS_SEG.index("car") + 1, FLAGS["ignored"]]
 
 
@@ -225,45 +223,38 @@ COCO = {
 
 @pytest.mark.parametrize("what", COCO)
 @pytest.mark.parametrize("to", ["bitmasks", "rle", "coco"])
-def test_coco_files_that_lack_something_are_refused_whole(tmp_path, capsys, what, to):
+def test_coco_files_that_lack_something_are_refused_whole(tmp_path, what, to):
     content, words = COCO[what]
     file = write(tmp_path / "c.json", content)
-    assert (
-        run(["convert-labels", "-t", "ins_seg", "-l", str(file), "--to", to, "-o", str(tmp_path / "out")])
-        == 5
-    )
-    said = capsys.readouterr().err
-    assert words in said
-    assert said.count("\n") == 1
+    assert words in refused(convert_labels("ins_seg", file, to, tmp_path / "out"))
     assert [p.name for p in tmp_path.iterdir()] == ["c.json"], "nothing is left behind"
 
 
 @pytest.mark.parametrize("key", ["frames", "objects"])
-def test_frames_in_frames_are_not_frames_without_labels(tmp_path, capsys, key):
+def test_frames_in_frames_are_not_frames_without_labels(tmp_path, key):
     inner = frames({"category": "car", "rle": RLE})
-    file = str(write(tmp_path / "p.json", [{"name": "a.jpg", key: inner}]))
-    truth = str(write(tmp_path / "gt.json", inner))
-    for argv in (
-        ["convert-labels", "-t", "ins_seg", "-l", file, "--to", "coco", "-o", str(tmp_path / "c.json")],
-        ["score", "-t", "ins_seg", "-g", truth, "-r", file],
-        ["score", "-t", "sem_seg", "-g", file, "-r", truth],
-        ["pack", "-t", "sem_seg", "-r", file, "--count", "1", "-o", str(tmp_path / "o.zip")],
+    file = write(tmp_path / "p.json", [{"name": "a.jpg", key: inner}])
+    truth = write(tmp_path / "gt.json", inner)
+    for done in (
+        convert_labels("ins_seg", file, "coco", tmp_path / "c.json"),
+        score("ins_seg", truth, file),
+        score("sem_seg", file, truth),
+        pack("sem_seg", file, tmp_path / "o.zip", "--count", 1),
     ):
-        assert run(argv) == 5
-        assert f"frame 1 (a.jpg) holds {key} in place of labels" in capsys.readouterr().err
+        assert f"frame 1 (a.jpg) holds {key} in place of labels" in refused(done)
 
 
-def test_objects_behind_others_are_counted(tmp_path, capsys):
+def test_objects_behind_others_are_counted(tmp_path):
     """A bitmask holds one object a pixel: those that lose all of theirs are said."""
     file = write(tmp_path / "p.json", frames(*[{"category": "car", "rle": RLE}] * 3))
-    argv = ["convert-labels", "-t", "ins_seg", "-l", str(file), "-o", str(tmp_path / "out"), "--to"]
-    assert run([*argv, "bitmasks"]) == 0
-    assert "2 objects without a pixel in the bitmasks" in capsys.readouterr().err
-    assert run([*argv[:-2], str(tmp_path / "c.json"), "--to", "coco"]) == 0
-    assert "without a pixel" not in capsys.readouterr().err
+    bitmasks = convert_labels("ins_seg", file, "bitmasks", tmp_path / "out")
+    coco_file = convert_labels("ins_seg", file, "coco", tmp_path / "c.json")
+    assert (bitmasks.code, coco_file.code) == (0, 0)
+    assert "2 objects without a pixel in the bitmasks" in bitmasks.err
+    assert "without a pixel" not in coco_file.err
 
 
-def test_a_failure_leaves_what_was_there(tmp_path, capsys):
+def test_a_failure_leaves_what_was_there(tmp_path):
     """Also where earlier frames were fine, and the folder holds files of somebody else."""
     out = tmp_path / "out"
     write_mask(out / "kept.png", np.zeros((2, 2), np.uint8))
@@ -272,24 +263,11 @@ def test_a_failure_leaves_what_was_there(tmp_path, capsys):
         "labels": [{"id": "1", "category": "car", "rle": {"counts": "9", "size": [4, 4]}}],
     }
     file = write(tmp_path / "p.json", [*frames({"category": "car", "rle": RLE}), broken])
-    command = [
-        "convert-labels",
-        "-t",
-        "ins_seg",
-        "-l",
-        str(file),
-        "--to",
-        "bitmasks",
-        "-o",
-        str(out),
-        "--force",
-    ]
-    assert run(command) == 5
-    assert "b.jpg" in capsys.readouterr().err
+    assert "b.jpg" in refused(convert_labels("ins_seg", file, "bitmasks", out, "--force"))
     assert sorted(p.name for p in out.iterdir()) == ["kept.png"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "p.json"]
     write(file, frames({"category": "car", "rle": RLE}))
-    assert run(command) == 0
+    assert convert_labels("ins_seg", file, "bitmasks", out, "--force").code == 0
     assert sorted(p.name for p in out.iterdir()) == ["a.png", "kept.png"]
 
 
@@ -302,38 +280,35 @@ def test_paths_of_windows(tmp_path):
     write_mask(tmp_path / "m/a.png", np.zeros((4, 4), np.uint8))
     with zipfile.ZipFile(tmp_path / "m.zip", "w") as archive:
         archive.write(tmp_path / "m/a.png", "val\\a.png")
-    assert run(["score", "-t", "sem_seg", "-g", str(tmp_path / "m"), "-r", str(tmp_path / "m.zip")]) == 0
+    assert score("sem_seg", tmp_path / "m", tmp_path / "m.zip").code == 0
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [("a.jpg", "a.jpg"), ("a.npy", "a.npy"), ("notes.py", "notes.py"), ("in.zip", "in.zip")],
 )
-def test_files_of_other_kinds_are_not_taken_for_labels(tmp_path, capsys, name, words):
+def test_files_of_other_kinds_are_not_taken_for_labels(tmp_path, name, words):
     write_mask(tmp_path / "gt/a.png", np.zeros((720, 1280), np.uint8))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / name).write_bytes(b"PK\x03\x04 or anything")
     for mode in ("strict", "official"):
-        argv = ["score", "-t", "sem_seg", "-g", str(tmp_path / "gt"), "-r", str(tmp_path / "other")]
-        assert run([*argv, "--compat", mode]) == 5
-        said = capsys.readouterr().err
-        assert name in said
-        assert "neither" in said
+        line = refused(score("sem_seg", tmp_path / "gt", tmp_path / "other", "--compat", mode))
+        assert name in line
+        assert "neither" in line
 
 
 @pytest.mark.parametrize(("mark", "words"), [(b"\xef\xbb\xbf", ""), (b"\xff\xfe", "UTF-16")])
-def test_byte_order_marks(tmp_path, capsys, mark, words):
+def test_byte_order_marks(tmp_path, mark, words):
     text = json.dumps(frames({"category": "car", "rle": RLE}))
     (tmp_path / "p.json").write_bytes(mark + (text.encode("utf-16-le") if words else text.encode()))
-    file = str(tmp_path / "p.json")
-    commands = (
-        ["score", "-t", "sem_seg", "-g", str(write(tmp_path / "gt.json", json.loads(text))), "-r", file],
-        ["convert-labels", "-t", "sem_seg", "-l", file, "--to", "masks", "-o", str(tmp_path / "out")],
-        ["pack", "-t", "sem_seg", "-r", file, "--count", "1", "-o", str(tmp_path / "o.zip")],
-    )
-    for argv in commands:
-        assert run(argv) == (5 if words else 0)
-        assert words in capsys.readouterr().err
+    file = tmp_path / "p.json"
+    for done in (
+        score("sem_seg", write(tmp_path / "gt.json", json.loads(text)), file),
+        convert_labels("sem_seg", file, "masks", tmp_path / "out"),
+        pack("sem_seg", file, tmp_path / "o.zip", "--count", 1),
+    ):
+        assert done.code == (5 if words else 0)
+        assert words in done.err
 
 
 numbers = (
@@ -363,36 +338,34 @@ def test_polygons_that_stick_out_are_clipped():
     assert decode_rle(coco_polygons([[v for p in around for v in p]], (30, 40), "x")).all()
 
 
-def test_ids_of_another_scheme_are_named(tmp_path, capsys):
+def test_ids_of_another_scheme_are_named(tmp_path):
     """Cityscapes' 34 ids instead of the 19 classes, as ground truth and as predictions."""
     classes = np.zeros((720, 1280), np.uint8)
     classes[300:] = 13
     write_mask(tmp_path / "gt/a.png", classes)
     write_mask(tmp_path / "ids/a.png", np.where(classes == 13, 26, 7).astype(np.uint8))
-    truth, ids = str(tmp_path / "gt"), str(tmp_path / "ids")
-    assert run(["score", "-t", "sem_seg", "-g", truth, "-r", ids]) == 0
-    said = capsys.readouterr().err
-    assert "predicted values that are not a class are counted as wrong" in said
-    assert "Cityscapes (labelIds, 0 to 33)" in said
-    for argv in (
-        ["score", "-t", "sem_seg", "-g", ids, "-r", truth],
-        ["pack", "-t", "sem_seg", "-r", ids, "--count", "1", "-o", str(tmp_path / "o.zip")],
-        ["convert-labels", "-t", "sem_seg", "-l", ids, "--to", "rle", "-o", str(tmp_path / "o.json")],
-        ["vis", "color", "-t", "sem_seg", "-l", ids, "-o", str(tmp_path / "vis")],
+    truth, ids = tmp_path / "gt", tmp_path / "ids"
+    scored = score("sem_seg", truth, ids)
+    assert scored.code == 0
+    assert "predicted values that are not a class are counted as wrong" in scored.err
+    assert "Cityscapes (labelIds, 0 to 33)" in scored.err
+    for done in (
+        score("sem_seg", ids, truth),
+        pack("sem_seg", ids, tmp_path / "o.zip", "--count", 1),
+        convert_labels("sem_seg", ids, "rle", tmp_path / "o.json"),
+        command("vis", "color", "-t", "sem_seg", "-l", ids, "-o", tmp_path / "vis"),
     ):
-        assert run(argv) == 5
-        assert "cityscapes" in capsys.readouterr().err.lower()
+        assert done.code == 5
+        assert "cityscapes" in done.err.lower()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["gt", "ids"]
 
 
 @pytest.mark.parametrize("label", [{"category": "car"}, {"category": "car", "rle": None}])
-def test_a_label_with_nothing_is_not_packed_or_converted(tmp_path, capsys, label):
-    file = str(write(tmp_path / "p.json", frames({"category": "car", "rle": RLE, "score": 1}, label)))
-    assert run(["pack", "-t", "ins_seg", "-r", file, "--count", "1", "-o", str(tmp_path / "o.zip")]) == 5
-    assert (
-        run(["convert-labels", "-t", "ins_seg", "-l", file, "--to", "coco", "-o", str(tmp_path / "o")]) == 5
-    )
-    assert capsys.readouterr().err.count("a label without a mask") == 2
+def test_a_label_with_nothing_is_not_packed_or_converted(tmp_path, label):
+    file = write(tmp_path / "p.json", frames({"category": "car", "rle": RLE, "score": 1}, label))
+    packed = pack("ins_seg", file, tmp_path / "o.zip", "--count", 1)
+    assert "a label without a mask" in refused(packed)
+    assert "a label without a mask" in refused(convert_labels("ins_seg", file, "coco", tmp_path / "o"))
 
 
 def test_suffixes_in_capitals(tmp_path):
@@ -400,8 +373,6 @@ def test_suffixes_in_capitals(tmp_path):
     convert("ins_seg", labels, tmp_path / "gt", "bitmasks")
     (tmp_path / "pred").mkdir()
     (tmp_path / "pred/a.PNG").write_bytes((tmp_path / "gt/a.png").read_bytes())
-    scores = str(write(tmp_path / "s.JSON", [{"name": "a.jpg", "labels": [{"index": 1, "score": 0.5}]}]))
-    truth, pred = str(tmp_path / "gt"), str(tmp_path / "pred")
-    assert run(["score", "-t", "ins_seg", "-g", truth, "-r", pred, "--score-file", scores]) == 0
-    file = str(labels)
-    assert run(["score", "-t", "sem_seg", "-g", file, "-r", file]) == 0
+    scores = write(tmp_path / "s.JSON", [{"name": "a.jpg", "labels": [{"index": 1, "score": 0.5}]}])
+    assert score("ins_seg", tmp_path / "gt", tmp_path / "pred", "--score-file", scores).code == 0
+    assert score("sem_seg", labels, labels).code == 0

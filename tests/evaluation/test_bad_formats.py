@@ -1,13 +1,14 @@
 """Damaged, empty and foreign files of every task: one line that names the file, exit 5, no score."""
 
 import json
+import shutil
 
 import pytest
 
-from bddzoo.cli.main import run
 from bddzoo.datasets.classes import TASKS, TRACKED
 from bddzoo.evaluation.options import JSON_TASKS
 from bddzoo.evaluation.prediction_files import COCO_TASKS
+from tests.evaluation.commands import refused, score
 from tests.evaluation.test_other_task import NAMES, PNG_TASKS, files, frame
 
 __all__ = ["files"]
@@ -43,74 +44,57 @@ FAULTS = {
 }
 
 
-def refused(capsys, task, gt, pred):
-    capsys.readouterr()
-    status = run(["score", "-t", task, "-g", str(gt), "-r", str(pred)])
-    said = capsys.readouterr()
-    assert status == 5, said
-    assert said.out == ""
-    (line,) = said.err.splitlines()
-    return line
-
-
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("task", TASKS)
-def test_bad_json(capsys, files, tmp_path, task, fault):
+def test_bad_json(files, tmp_path, task, fault):
     good, bad = files[0][task, "json"], tmp_path / "bad.json"
     bad.write_bytes(FAULTS[fault](good.read_bytes()))
-    assert str(bad) in refused(capsys, task, good, bad)
+    assert str(bad) in refused(score(task, good, bad))
     if not (fault == "COCO" and task in COCO_TASKS):
-        assert str(bad) in refused(capsys, task, bad, good)
+        assert str(bad) in refused(score(task, bad, good))
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_frame_that_is_not_there(capsys, files, tmp_path, task):
+def test_a_frame_that_is_not_there(files, tmp_path, task):
     good, bad = files[0][task, "json"], tmp_path / "bad.json"
     bad.write_text(json.dumps([frame(task, at) for at in (0, 2)]))
-    line = refused(capsys, task, good, bad)
+    line = refused(score(task, good, bad))
     assert NAMES[1] in line or "lacks 1 of 3 frames: 1" in line
     assert str(bad) in line
 
 
 @pytest.mark.parametrize("task", [task for task in TASKS if task != "tagging"])
-def test_a_side_without_labels_is_said(capsys, files, tmp_path, task):
+def test_a_side_without_labels_is_said(files, tmp_path, task):
     good, bad = files[0][task, "json"], tmp_path / "bad.json"
     bad.write_text(json.dumps([{**frame(task, at), "labels": []} for at in range(len(NAMES))]))
     for gt, pred, text in (
         (good, bad, "not one frame of the predictions"),
         (bad, good, "of the ground truth"),
     ):
-        run(["score", "-t", task, "-g", str(gt), "-r", str(pred)])
-        said = capsys.readouterr().err
+        said = score(task, gt, pred).err
         assert text in said or "no segment that counts" in said
         assert str(bad) in said
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"cut"])
 @pytest.mark.parametrize("task", OBJECTS)
-def test_bad_bitmasks(capsys, files, tmp_path, task, content):
+def test_bad_bitmasks(files, tmp_path, task, content):
     good, folder = files[0][task, "png"], tmp_path / "bad"
-    for path in sorted(good.rglob("*.png")):
-        copy = folder / path.relative_to(good)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(path.read_bytes())
+    shutil.copytree(good, folder)
     spoilt = next(folder.rglob(f"{NAMES[1]}.png"))
     spoilt.write_bytes(spoilt.read_bytes()[:-30] if content == b"cut" else content)
-    argv = ["score", "-t", task, "-g", str(good), "-r", str(folder)]
-    argv += ["--score-file", str(files[1])] if task == "ins_seg" else []
-    assert run(argv) == 5
-    (line,) = capsys.readouterr().err.splitlines()
-    assert str(spoilt) in line
+    scores = ["--score-file", files[1]] if task == "ins_seg" else []
+    assert str(spoilt) in refused(score(task, good, folder, *scores))
 
 
 @pytest.mark.parametrize("task", [*JSON_TASKS, *TRACKED, "tagging"])
-def test_nothing_there(capsys, files, tmp_path, task):
+def test_nothing_there(files, tmp_path, task):
     good = files[0][task, "json"]
     (tmp_path / "empty").mkdir()
-    assert "empty" in refused(capsys, task, good, tmp_path / "empty")
-    assert "nowhere" in refused(capsys, task, good, tmp_path / "nowhere")
+    assert "empty" in refused(score(task, good, tmp_path / "empty"))
+    assert "nowhere" in refused(score(task, good, tmp_path / "nowhere"))
     (tmp_path / "yolo").mkdir()
     (tmp_path / "yolo/a.txt").write_text("0 0.5 0.5 0.1 0.1")
-    line = refused(capsys, task, good, tmp_path / "yolo")
+    line = refused(score(task, good, tmp_path / "yolo"))
     assert str(tmp_path / "yolo") in line
     assert "JSON" in line

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 
-from bddzoo.cli.main import run
 from bddzoo.datasets.formats import json_index
 from bddzoo.errors import MissingError
 from bddzoo.evaluation import disk
@@ -19,6 +18,7 @@ from bddzoo.evaluation.jobs import run_jobs
 from bddzoo.evaluation.mask_frames import MaskWork
 from bddzoo.evaluation.options import Options
 from tests.evaluation import scenes
+from tests.evaluation.commands import refused, score
 from tests.evaluation.test_oracle import label, write_png
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("either_way")]
@@ -34,45 +34,37 @@ def masks(tmp_path):
     return tmp_path
 
 
-def refused(capsys, root, *more, task="sem_seg", gt="gt", pred="pred"):
+def refusal(root, *more, task="sem_seg", gt="gt", pred="pred"):
     """The one line that a refusal prints."""
-    out = root / "out.json"
-    code = run(
-        ["score", "-t", task, "-g", str(root / gt), "-r", str(root / pred), "--out-file", str(out), *more]
-    )
-    shown = capsys.readouterr()
-    assert code == 5
-    assert shown.out == ""
-    assert not out.exists()
-    lines = shown.err.strip().splitlines()
-    assert len(lines) == 1
-    return lines[0]
+    line = refused(score(task, root / gt, root / pred, "--out-file", root / "out.json", *more))
+    assert not (root / "out.json").exists()
+    return line
 
 
 @pytest.mark.parametrize("nproc", ["1", "3"])
-def test_all_bad_files_are_listed(masks, capsys, nproc):
+def test_all_bad_files_are_listed(masks, nproc):
     for i in (1, 4):
         path = masks / f"pred/f{i}.png"
         path.write_bytes(path.read_bytes()[:-20])
     (masks / "pred/f5.png").write_bytes(b"no image")
-    line = refused(capsys, masks, "--nproc", nproc)
+    line = refusal(masks, "--nproc", nproc)
     assert "3 frames cannot be scored" in line
     assert all(f"f{i}.png" in line for i in (1, 4, 5))
 
 
-def test_many_bad_files_are_counted(tmp_path, capsys):
+def test_many_bad_files_are_counted(tmp_path):
     truth = scenes.class_map(np.random.default_rng(0))
     for i in range(30):
         write_png(tmp_path / f"gt/f{i:02}.png", truth)
         (tmp_path / "pred").mkdir(exist_ok=True)
         (tmp_path / f"pred/f{i:02}.png").write_bytes(b"")
-    line = refused(capsys, tmp_path)
+    line = refusal(tmp_path)
     assert "30 frames" in line
     assert "and 20 more" in line
     assert "is empty" in line
 
 
-def test_one_truncated_png_among_a_thousand(tmp_path, capsys):
+def test_one_truncated_png_among_a_thousand(tmp_path):
     done, content = cv2.imencode(".png", scenes.class_map(np.random.default_rng(0), (8, 8)))
     assert done
     for side in ("gt", "pred"):
@@ -81,25 +73,11 @@ def test_one_truncated_png_among_a_thousand(tmp_path, capsys):
             (tmp_path / side / f"f{i:04}.png").write_bytes(content.tobytes())
     bad = tmp_path / "pred/f0777.png"
     bad.write_bytes(bad.read_bytes()[:-9])
-    assert "pred/f0777.png is damaged" in refused(capsys, tmp_path)
-    assert (
-        run(
-            [
-                "score",
-                "-t",
-                "sem_seg",
-                "-g",
-                str(tmp_path / "gt"),
-                "-r",
-                str(tmp_path / "pred"),
-                "--allow-partial",
-            ]
-        )
-        == 0
-    )
-    shown = capsys.readouterr()
-    assert "999 frames, PARTIAL" in shown.out
-    assert "f0777.png" in shown.err
+    assert "pred/f0777.png is damaged" in refusal(tmp_path)
+    done = score("sem_seg", tmp_path / "gt", tmp_path / "pred", "--allow-partial")
+    assert done.code == 0
+    assert "999 frames, PARTIAL" in done.out
+    assert "f0777.png" in done.err
 
 
 def test_a_file_that_vanishes_meanwhile(masks, monkeypatch):
@@ -114,21 +92,21 @@ def test_a_file_that_vanishes_meanwhile(masks, monkeypatch):
         evaluate("sem_seg", masks / "gt", masks / "pred", options=Options(workers=2))
 
 
-def bomb(width, height):
-    """A PNG of a few bytes that claims many pixels."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+def bomb(width, height, content=1000, colour=0):
+    """A PNG that claims other pixels than the bytes that it holds."""
+    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
     out = b"\x89PNG\r\n\x1a\n"
-    for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 1000)), (b"IEND", b"")):
+    for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(content))), (b"IEND", b"")):
         out += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
     return out
 
 
-def test_decompression_bombs_are_not_inflated(masks, capsys):
+def test_decompression_bombs_are_not_inflated(masks):
     (masks / "pred/f2.png").write_bytes(bomb(100_000, 100_000))
-    assert "f2.png claims 100000x100000 pixels" in refused(capsys, masks)
+    assert "f2.png claims 100000x100000 pixels" in refusal(masks)
     # An image whose data end early is not an image either.
     (masks / "pred/f2.png").write_bytes(bomb(40, 24 * 1000))
-    assert "f2.png" in refused(capsys, masks)
+    assert "f2.png" in refusal(masks)
 
 
 @pytest.mark.parametrize(
@@ -141,24 +119,24 @@ def test_decompression_bombs_are_not_inflated(masks, capsys):
         (np.zeros((12, 80), np.uint8), "80x12"),
     ],
 )
-def test_images_of_another_kind(masks, capsys, pixels, text):
+def test_images_of_another_kind(masks, pixels, text):
     assert cv2.imwrite(str(masks / "pred/f1.png"), pixels)
-    line = refused(capsys, masks)
+    line = refusal(masks)
     assert "pred/f1.png" in line
     assert text in line
 
 
-def test_a_class_map_is_no_bitmask(masks, capsys):
+def test_a_class_map_is_no_bitmask(masks):
     (masks / "score.json").write_text(json.dumps([{"name": f"f{i}.jpg"} for i in range(6)]))
-    line = refused(capsys, masks, "--score-file", str(masks / "score.json"), task="ins_seg")
+    line = refusal(masks, "--score-file", str(masks / "score.json"), task="ins_seg")
     assert "holds labels of sem_seg, not of ins_seg" in line
 
 
-def test_ground_truth_values_that_are_no_class(masks, capsys):
+def test_ground_truth_values_that_are_no_class(masks):
     truth = np.full((24, 40), 33, np.uint8)
     truth[:3] = 2
     write_png(masks / "gt/f0.png", truth)
-    assert "gt/f0.png: 840 pixels are of no class" in refused(capsys, masks)
+    assert "gt/f0.png: 840 pixels are of no class" in refusal(masks)
 
 
 def frames_json(path, count=3, *, scored=True, name="f{}.jpg", **more):
@@ -181,10 +159,10 @@ def rles(tmp_path):
 
 @pytest.mark.parametrize("task", ["sem_seg", "ins_seg"])
 @pytest.mark.parametrize("nproc", ["1", "2"])
-def test_json_that_was_cut_in_the_middle(rles, capsys, task, nproc):
+def test_json_that_was_cut_in_the_middle(rles, task, nproc):
     text = (rles / "pred.json").read_text()
     (rles / "pred.json").write_text(text[: len(text) // 2])
-    line = refused(capsys, rles, "--nproc", nproc, task=task, gt="gt.json", pred="pred.json")
+    line = refusal(rles, "--nproc", nproc, task=task, gt="gt.json", pred="pred.json")
     assert "pred.json is not a list of frames" in line
 
 
@@ -209,31 +187,31 @@ def test_json_that_was_cut_in_the_middle(rles, capsys, task, nproc):
 )
 @pytest.mark.parametrize("task", ["sem_seg", "ins_seg"])
 @pytest.mark.parametrize("nproc", ["1", "2"])
-def test_broken_frames(rles, capsys, change, text, task, nproc):
+def test_broken_frames(rles, change, text, task, nproc):
     # With more than one process, the official toolkit hangs forever on an invalid RLE.
     frames = json.loads((rles / "pred.json").read_text())
     change(frames)
     (rles / "pred.json").write_text(json.dumps(frames))
-    line = refused(capsys, rles, "--nproc", nproc, task=task, gt="gt.json", pred="pred.json")
+    line = refusal(rles, "--nproc", nproc, task=task, gt="gt.json", pred="pred.json")
     assert "pred.json" in line
     assert text in line
 
 
 @pytest.mark.parametrize("content", ["", "3", '{"labels": []}', "[" * 100_000, "\0" * 1000, '["a"]'])
-def test_json_of_another_kind(rles, capsys, content):
+def test_json_of_another_kind(rles, content):
     (rles / "pred.json").write_text(content)
-    assert "pred.json" in refused(capsys, rles, gt="gt.json", pred="pred.json")
+    assert "pred.json" in refusal(rles, gt="gt.json", pred="pred.json")
 
 
-def test_a_two_gigabyte_file_of_nothing_takes_no_memory(rles, capsys):
+def test_a_two_gigabyte_file_of_nothing_takes_no_memory(rles):
     with (rles / "pred.json").open("wb") as file:
         file.write(b"[")
         file.truncate(2 << 30)
-    line = refused(capsys, rles, gt="gt.json", pred="pred.json")
+    line = refusal(rles, gt="gt.json", pred="pred.json")
     assert "pred.json is not a list of frames" in line
 
 
-def test_scores_that_do_not_fit_the_bitmasks(tmp_path, capsys):
+def test_scores_that_do_not_fit_the_bitmasks(tmp_path):
     mask = scenes.paint([(1, 3, 0, 2, 9, 2, 9)])
     for side in ("gt", "pred"):
         write_png(tmp_path / side / "f.png", mask)
@@ -245,7 +223,7 @@ def test_scores_that_do_not_fit_the_bitmasks(tmp_path, capsys):
         ([{"name": "f.jpg", "labels": [{"index": 1}]}], "s.json, frame f.jpg"),
     ):
         scores.write_text(json.dumps(content))
-        assert text in refused(capsys, tmp_path, "--score-file", str(scores), task="ins_seg")
+        assert text in refusal(tmp_path, "--score-file", str(scores), task="ins_seg")
 
 
 def pack(folder, path, prefix=""):
@@ -281,20 +259,20 @@ def test_scores_are_found_in_the_archive_of_the_bitmasks(tmp_path):
     )
 
 
-def test_broken_archives(masks, capsys):
+def test_broken_archives(masks):
     pack(masks / "pred", masks / "pred.zip")
     content = bytearray((masks / "pred.zip").read_bytes())
     content[60:90] = bytes(30)
     (masks / "pred.zip").write_bytes(content)
-    assert "f0.png" in refused(capsys, masks, pred="pred.zip")
+    assert "f0.png" in refusal(masks, pred="pred.zip")
     (masks / "pred.zip").write_bytes(content[: len(content) // 2])
-    assert "pred.zip is not a readable zip archive" in refused(capsys, masks, pred="pred.zip")
+    assert "pred.zip is not a readable zip archive" in refusal(masks, pred="pred.zip")
 
 
-def test_archives_that_inflate_to_gigabytes(rles, capsys):
+def test_archives_that_inflate_to_gigabytes(rles):
     with zipfile.ZipFile(rles / "pred.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("pred.json", b" " * (40 << 20))
-    assert "claims 41943040 bytes" in refused(capsys, rles, gt="gt.json", pred="pred.zip")
+    assert "claims 41943040 bytes" in refusal(rles, gt="gt.json", pred="pred.zip")
 
 
 def test_archive_junk_is_passed_over(masks):
@@ -305,51 +283,47 @@ def test_archive_junk_is_passed_over(masks):
     assert evaluate("sem_seg", masks / "gt", masks / "pred.zip").scores.frames == 6
 
 
-def test_no_read_permission_and_folders_in_place_of_files(masks, capsys):
+def test_no_read_permission_and_folders_in_place_of_files(masks):
     (masks / "pred/f0.png").unlink()
     (masks / "pred/f0.png").symlink_to(masks / "nowhere.png")
-    assert "f0.png" in refused(capsys, masks)
+    assert "f0.png" in refusal(masks)
 
 
-def test_a_result_that_cannot_be_written_says_so(masks, capsys):
+def test_a_result_that_cannot_be_written_says_so(masks):
     (masks / "file").write_text("")
-    argv = ["score", "-t", "sem_seg", "-g", str(masks / "gt"), "-r", str(masks / "pred")]
-    assert run([*argv, "--out-file", str(masks / "file/out.json")]) == 5
-    warning, error = capsys.readouterr().err.strip().splitlines()
+    done = score("sem_seg", masks / "gt", masks / "pred", "--out-file", masks / "file/out.json")
+    assert done.code == 5
+    warning, error = done.err.splitlines()
     assert warning.startswith("warning: predicted values that are not a class are counted as wrong:")
     assert error.startswith("error:")
 
 
-def test_pipes_are_not_waited_for(masks, rles, capsys):
+def test_pipes_are_not_waited_for(masks, rles):
     (masks / "pred/f3.png").unlink()
     os.mkfifo(masks / "pred/f3.png")
-    assert "f3.png is a pipe or a device" in refused(capsys, masks)
+    assert "f3.png is a pipe or a device" in refusal(masks)
     os.mkfifo(rles / "pipe.json")
-    line = refused(capsys, rles, gt="gt.json", pred="pipe.json")
+    line = refusal(rles, gt="gt.json", pred="pipe.json")
     assert "pipe.json is neither a file nor a folder" in line
 
 
 @pytest.mark.parametrize("colour", [0, 3])
 def test_more_pixels_than_the_header_says_are_refused_and_not_inflated(masks, capfd, colour):
     pytest.importorskip("imagecodecs")
-    content = b"\x89PNG\r\n\x1a\n"
-    head = struct.pack(">IIBBBBB", 40, 24, 8, colour, 0, 0, 0)
-    for kind, body in ((b"IHDR", head), (b"IDAT", zlib.compress(b"\0" * (1 << 22))), (b"IEND", b"")):
-        content += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-    (masks / "pred/f2.png").write_bytes(content)
-    line = refused(capfd, masks)
-    assert "pred/f2.png is damaged: its pixels are not what its header says" in line
+    (masks / "pred/f2.png").write_bytes(bomb(40, 24, 1 << 22, colour))
+    assert "pred/f2.png is damaged: its pixels are not what its header says" in refusal(masks)
+    assert capfd.readouterr() == ("", ""), "of what it decodes with"
 
 
-def test_more_frames_than_any_data_set_has(rles, capsys, monkeypatch):
+def test_more_frames_than_any_data_set_has(rles, monkeypatch):
     monkeypatch.setattr(json_index, "MAX_FRAMES", 1)
-    assert "more than 1 frames in it" in refused(capsys, rles, gt="gt.json", pred="pred.json")
+    assert "more than 1 frames in it" in refusal(rles, gt="gt.json", pred="pred.json")
 
 
-def test_a_frame_that_never_ends(rles, capsys, monkeypatch):
+def test_a_frame_that_never_ends(rles, monkeypatch):
     monkeypatch.setattr(json_index, "MAX_FRAME", 1 << 20)
     (rles / "pred.json").write_bytes(b'[{"name": "f0.jpg", "labels": [' + b" " * (1 << 23))
-    line = refused(capsys, rles, gt="gt.json", pred="pred.json")
+    line = refusal(rles, gt="gt.json", pred="pred.json")
     assert "pred.json is not a list of frames: a frame in it is larger than" in line
 
 
@@ -373,9 +347,9 @@ def test_refusals_hold_no_pixels():
 @pytest.mark.parametrize(
     ("option", "text", "status"), [("--out-file", "is a directory", 2), ("--plots", "it is not a folder", 5)]
 )
-def test_places_that_cannot_be_written_to_are_told_at_once(masks, capsys, monkeypatch, option, text, status):
+def test_places_that_cannot_be_written_to_are_told_at_once(masks, monkeypatch, option, text, status):
     place = masks / ("gt" if option == "--out-file" else "gt/f0.png")
     monkeypatch.setattr(disk, "run_jobs", lambda *_: pytest.fail("it was scored"))
-    argv = ["score", "-t", "sem_seg", "-g", str(masks / "gt"), "-r", str(masks / "pred"), option, str(place)]
-    assert run(argv) == status
-    assert text in capsys.readouterr().err
+    done = score("sem_seg", masks / "gt", masks / "pred", option, place)
+    assert done.code == status
+    assert text in done.err

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bddzoo.cli.main import run
 from bddzoo.datasets import native
 from bddzoo.datasets.classes import DET
 from bddzoo.datasets.formats.convert import convert
@@ -20,7 +19,9 @@ from bddzoo.evaluation import det_frames
 from bddzoo.evaluation.disk import evaluate
 from bddzoo.evaluation.options import Options
 from bddzoo.evaluation.statistics import dump, load
+from tests.cli.inprocess import command
 from tests.evaluation.cases import assert_same
+from tests.evaluation.commands import refused, score
 from tests.evaluation.test_native import using
 from tests.evaluation.test_oracle import compare, many
 
@@ -150,13 +151,13 @@ def perfect(tmp_path):
         for label in f["labels"]:
             label["score"] = 0.9
 
-    def score(change=lambda gt, pred: None, **options):
+    def scored(change=lambda gt, pred: None, **options):
         change(gt, pred)
         paths = write(tmp_path, gt, pred)
         return evaluate("det", *paths, options=Options(**options))
 
-    score.folder = tmp_path
-    return score
+    scored.folder = tmp_path
+    return scored
 
 
 @many
@@ -393,14 +394,11 @@ def _empty(gt, pred):
         (_empty, "has no prediction for 4 of 4 frames"),
     ],
 )
-def test_what_the_toolkit_gets_wrong_is_refused(perfect, capsys, change, words):
+def test_what_the_toolkit_gets_wrong_is_refused(perfect, change, words):
     with pytest.raises(MissingError):
         perfect(change)
-    folder = perfect.folder
-    assert run(["score", "-t", "det", "-g", str(folder / "gt.json"), "-r", str(folder / "det.json")]) == 5
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
-    assert words in lines[0].replace("(", ";").replace("; the labels", "; the labels")
+    line = refused(score("det", perfect.folder / "gt.json", perfect.folder / "det.json"))
+    assert words in line.replace("(", ";")
 
 
 def test_the_right_half_of_a_set(perfect):
@@ -410,25 +408,14 @@ def test_the_right_half_of_a_set(perfect):
     assert found.official.summary["box_AP"] < 100
 
 
-def test_everything_that_instances_have(perfect, capsys, tmp_path):
+def test_everything_that_instances_have(perfect, tmp_path):
     perfect(noisy)
-    where = ["-g", str(perfect.folder / "gt.json"), "-r", str(perfect.folder)]
-    argv = [
-        "score",
-        "-t",
-        "det",
-        *where,
-        "--errors",
-        "--calibration",
-        "--ci",
-        "--worst",
-        "2",
-        "--format",
-        "json",
-    ]
     # The folder holds det.json, as what predict wrote does.
-    assert run([*argv, "--against", where[3]]) == 0
-    found = json.loads(capsys.readouterr().out)
+    sides = (perfect.folder / "gt.json", perfect.folder)
+    more = ["--errors", "--calibration", "--ci", "--worst", 2, "--against", perfect.folder]
+    done = score("det", *sides, *more, "--format", "json")
+    assert done.code == 0
+    found = done.data
     assert list(found)[:12] == list(ORDER)
     more = found["bddzoo"]
     assert set(more["intervals"]["values"]) == {"box_AP", "box_AP50", "box_AP75"}
@@ -437,15 +424,16 @@ def test_everything_that_instances_have(perfect, capsys, tmp_path):
     assert "under the name 'AP'" in more["definitions"]["box_AP"]
     assert {row["metric"] for row in more["against"]["metrics"]} >= {"box_AP"}
     pytest.importorskip("matplotlib")
-    assert run(["score", "-t", "det", *where, "--plots", str(tmp_path / "plots")]) == 0
+    assert score("det", *sides, "--plots", tmp_path / "plots").code == 0
     assert (tmp_path / "plots/precision-recall-75.png").is_file()
 
 
-def test_the_toolkit_scores_boxes_for_us(perfect, toolkit, capsys):
+def test_the_toolkit_scores_boxes_for_us(perfect, toolkit):
     perfect()
-    where = ["-g", str(perfect.folder / "gt.json"), "-r", str(perfect.folder / "det.json")]
-    assert run(["score", "-t", "det", *where, "--evaluator", "official", "--format", "json"]) == 0
-    assert json.loads(capsys.readouterr().out)["bddzoo"]["summary"]["box_AP"] == pytest.approx(100)
+    sides = (perfect.folder / "gt.json", perfect.folder / "det.json")
+    done = score("det", *sides, "--evaluator", "official", "--format", "json")
+    assert done.code == 0
+    assert done.data["bddzoo"]["summary"]["box_AP"] == pytest.approx(100)
 
 
 def test_conversion_there_and_back(perfect, tmp_path):
@@ -473,10 +461,10 @@ def test_conversion_there_and_back(perfect, tmp_path):
         (("--to", "coco", "-l", "nowhere.json"), 5, "nowhere.json"),
     ],
 )
-def test_conversions_that_cannot_be(perfect, tmp_path, capsys, monkeypatch, arguments, code, words):
+def test_conversions_that_cannot_be(perfect, tmp_path, monkeypatch, arguments, code, words):
     perfect()
     monkeypatch.chdir(perfect.folder)
-    argv = ["convert-labels", "-t", "det", "-l", "gt.json", "-o", str(tmp_path / "x.json"), *arguments]
-    assert run(argv) == code
-    assert words in capsys.readouterr().err
+    done = command("convert-labels", "-t", "det", "-l", "gt.json", "-o", tmp_path / "x.json", *arguments)
+    assert done.code == code
+    assert words in done.err
     assert not (tmp_path / "x.json").exists()

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bddzoo.cli.main import run
 from bddzoo.datasets.classes import INS_SEG
 from bddzoo.errors import UsageError
 from bddzoo.evaluation.metrics.detection import MatchAccumulator, box_iou
 from bddzoo.evaluation.metrics.errors import IGNORED, RIGHT, ErrorAccumulator, calibration, frame_errors
 from bddzoo.evaluation.metrics.matching import Candidates, match_frame
+from tests.evaluation.commands import refused, score
 
 DATA = Path(__file__).parents[1] / "data"
 # Boxes of four classes in twelve frames, and what hotcoco and tidecv say of them.
@@ -214,68 +214,65 @@ def test_nothing_at_all():
     assert np.isnan(calibration(MatchAccumulator(["car"]))["ECE"])
 
 
-def command(*more) -> int:
-    where = ["-g", str(PLAIN / "gt_rle.json"), "-r", str(PLAIN / "pred_rle.json")]
-    return run(["score", "-t", "ins_seg", *where, *map(str, more)])
+SIDES = (PLAIN / "gt_rle.json", PLAIN / "pred_rle.json")
 
 
-def test_the_command_from_both_inputs(capsys, monkeypatch):
+def test_the_command_from_both_inputs(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    assert command("--errors", "--calibration", "--format", "json") == 0
-    rle = json.loads(capsys.readouterr().out)["bddzoo"]
-    masks = ["-g", str(PLAIN / "gt"), "-r", str(PLAIN / "pred"), "--score-file", str(PLAIN / "score.json")]
-    argv = ["score", "-t", "ins_seg", *masks, "--errors", "--calibration", "--format", "json"]
-    assert run(argv) == 0
-    bitmasks = json.loads(capsys.readouterr().out)["bddzoo"]
+    more = ("--errors", "--calibration")
+    masks = (PLAIN / "gt", PLAIN / "pred", "--score-file", PLAIN / "score.json")
+    both = [score("ins_seg", *sides, *more, "--format", "json") for sides in (SIDES, masks)]
+    assert [done.code for done in both] == [0, 0]
+    rle, bitmasks = (done.data["bddzoo"] for done in both)
     # No crowds and no ties: both rules find the same.
     assert (rle["errors"], rle["calibration"]) == (bitmasks["errors"], bitmasks["calibration"])
     assert rle["errors"]["AP50"] == pytest.approx(rle["summary"]["AP50"], abs=1e-9)
     assert rle["errors"]["errors"]["Cls"]["count"] == 2
-    assert command("--errors", "--calibration") == 0
-    shown = capsys.readouterr().out
+    done = score("ins_seg", *SIDES, *more)
+    assert done.code == 0
+    shown = done.out
     for words in ("not official numbers", "pedestrian for train (1)", "ECE 14.69"):
         assert words in shown
     assert max(map(len, shown.splitlines())) <= 80
     assert shown.count("pedestrian ") >= 2  # the class column is whole, in both parts of the table
 
 
-def test_errors_change_no_number(capsys):
+def test_errors_change_no_number():
     results = []
     for more in ([], ["--errors"]):
-        assert command("--format", "json", "--allow-partial", *more) == 0
-        results.append(json.loads(capsys.readouterr().out)["bddzoo"]["per_class"])
+        done = score("ins_seg", *SIDES, "--format", "json", "--allow-partial", *more)
+        assert done.code == 0
+        results.append(done.data["bddzoo"]["per_class"])
     assert results[0] == results[1]
 
 
-def test_plots_of_detections(tmp_path, capsys):
+def test_plots_of_detections(tmp_path):
     pytest.importorskip("matplotlib")
-    assert command("--errors", "--plots", tmp_path / "plots") == 0
+    assert score("ins_seg", *SIDES, "--errors", "--plots", tmp_path / "plots").code == 0
     names = {p.stem for p in (tmp_path / "plots").iterdir()}
     assert names == {"precision-recall-50", "precision-recall-75", "reliability", "confusion"}
 
 
-def test_scores_that_are_no_probabilities(tmp_path, capsys):
+def test_scores_that_are_no_probabilities(tmp_path):
     frames = json.loads((PLAIN / "pred_rle.json").read_text())
     frames = frames if isinstance(frames, list) else frames["frames"]
     for frame in frames:
         for label in frame["labels"] or []:
             label["score"] *= 20
     (tmp_path / "logits.json").write_text(json.dumps(frames))
-    argv = ["score", "-t", "ins_seg", "-g", str(PLAIN / "gt_rle.json"), "-r", str(tmp_path / "logits.json")]
-    assert run([*argv, "--calibration"]) == 2
-    assert "are not probabilities" in capsys.readouterr().err
+    sides = (PLAIN / "gt_rle.json", tmp_path / "logits.json")
+    done = score("ins_seg", *sides, "--calibration")
+    assert done.code == 2
+    assert "are not probabilities" in done.err
     # What needs no probabilities is there.
     pytest.importorskip("matplotlib")
-    assert run([*argv, "--errors", "--plots", str(tmp_path / "plots")]) == 0
+    assert score("ins_seg", *sides, "--errors", "--plots", tmp_path / "plots").code == 0
     assert "reliability" not in {p.stem for p in (tmp_path / "plots").iterdir()}
 
 
 @pytest.mark.parametrize("option", ["--errors", "--calibration"])
-def test_only_detections_have_errors(tmp_path, capsys, option):
-    assert run(["score", "-t", "sem_seg", "-g", str(tmp_path), "-r", str(tmp_path), option]) == 2
-    err = capsys.readouterr().err
-    assert "about detections" in err
-    assert len(err.strip().splitlines()) == 1
+def test_only_detections_have_errors(tmp_path, option):
+    assert "about detections" in refused(score("sem_seg", tmp_path, tmp_path, option), 2)
 
 
 def test_calibration_names_the_range():

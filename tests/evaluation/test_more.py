@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bddzoo.cli.main import run
 from bddzoo.datasets.classes import INS_SEG, SEM_SEG
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.evaluation import BoxAccumulator, InsSegAccumulator, SemSegAccumulator
@@ -15,6 +14,7 @@ from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
 from bddzoo.evaluation.slices import frame_scores, intervals, resampled, slice_scores, weights, worst_frames
 from bddzoo.evaluation.statistics import dump, load
 from tests.evaluation import scenes
+from tests.evaluation.commands import convert_labels, refused, score
 from tests.evaluation.test_oracle import write_png
 
 KINDS = ["sem", "ins", "box", "pan"]
@@ -152,23 +152,24 @@ def files(tmp_path):
     return tmp_path
 
 
-def score(files, *more):
-    sides = ["-g", str(files / "gt"), "-r", str(files / "pred"), "--score-file", str(files / "score.json")]
-    return run(["score", "-t", "ins_seg", *sides, *more])
+def scored(files, *more):
+    return score("ins_seg", files / "gt", files / "pred", "--score-file", files / "score.json", *more)
 
 
-def test_everything_on_the_command_line(files, capsys):
+def test_everything_on_the_command_line(files):
     pytest.importorskip("matplotlib")
-    more = ["--ci", "--worst", "2", "--plots", str(files / "plots")]
-    more += ["--by", "weather,timeofday", "--attributes", str(files / "score.json")]
-    assert score(files, *more) == 0
-    shown = capsys.readouterr().out
+    more = ["--ci", "--worst", "2", "--plots", files / "plots"]
+    more += ["--by", "weather,timeofday", "--attributes", files / "score.json"]
+    done = scored(files, *more)
+    assert done.code == 0
+    shown = done.out
     assert "95% intervals" in shown
     assert "rainy" in shown
     assert "worst frames by AP50" in shown
     first = (files / "plots/precision-recall-50.svg").read_bytes()
-    assert score(files, *more, "--force", "--format", "json") == 0
-    result = json.loads(capsys.readouterr().out)
+    done = scored(files, *more, "--force", "--format", "json")
+    assert done.code == 0
+    result = done.data
     assert list(result)[:3] == ["AP", "AP50", "AP75"]
     extra = result["bddzoo"]
     assert extra["slices"]["weather"]["rainy"]["frames"] == 2
@@ -178,28 +179,30 @@ def test_everything_on_the_command_line(files, capsys):
     made = {p.name for p in (files / "plots").iterdir()}
     names = ("precision-recall-50", "precision-recall-75", "reliability")
     assert made == {f"{name}.{s}" for name in names for s in ("png", "svg")}
-    assert score(files, *more) == 2
-    assert "--force" in capsys.readouterr().err
+    again = scored(files, *more)
+    assert again.code == 2
+    assert "--force" in again.err
     assert (files / "plots/precision-recall-50.svg").read_bytes() == first
 
 
-def test_csv(files, capsys):
-    assert score(files, "--format", "csv") == 0
-    lines = capsys.readouterr().out.splitlines()
+def test_csv(files):
+    done = scored(files, "--format", "csv")
+    assert done.code == 0
+    lines = done.out.splitlines()
     assert lines[0].startswith("class,AP,AP50,AP75")
     assert lines[1].startswith("pedestrian,")
     assert lines[-1].startswith("overall,")
 
 
-def test_confusion_plot(tmp_path, capsys):
+def test_confusion_plot(tmp_path):
     pytest.importorskip("matplotlib")
     truth = scenes.class_map(np.random.default_rng(6))
     write_png(tmp_path / "gt/f.png", truth)
     write_png(tmp_path / "pred/f.png", truth)
-    argv = ["score", "-t", "sem_seg", "-g", str(tmp_path / "gt"), "-r", str(tmp_path / "pred")]
-    assert run([*argv, "--plots", str(tmp_path / "plots")]) == 0
+    done = score("sem_seg", tmp_path / "gt", tmp_path / "pred", "--plots", tmp_path / "plots")
+    assert done.code == 0
     assert {p.name for p in (tmp_path / "plots").iterdir()} == {"confusion.png", "confusion.svg"}
-    assert "not in the ground truth" in capsys.readouterr().out
+    assert "not in the ground truth" in done.out
 
 
 @pytest.mark.parametrize(
@@ -211,14 +214,13 @@ def test_confusion_plot(tmp_path, capsys):
         (["--evaluator", "official", "--ci"], 2),
     ],
 )
-def test_mistakes(files, capsys, monkeypatch, more, code):
+def test_mistakes(files, monkeypatch, more, code):
     monkeypatch.chdir(files)
-    assert score(files, *more) == code
-    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    refused(scored(files, *more), code)
 
 
 @pytest.mark.parametrize("kind", ["png", "json"])
-def test_background_that_is_predicted_as_drivable_is_said(tmp_path, capsys, kind):
+def test_background_that_is_predicted_as_drivable_is_said(tmp_path, kind):
     truth = np.full((720, 1280), 2, np.uint8)
     truth[500:600, 300:700] = 0
     truth[500:600, 700:900] = 1
@@ -227,21 +229,10 @@ def test_background_that_is_predicted_as_drivable_is_said(tmp_path, capsys, kind
     little[400:500] = 0
     for name, pixels in (("gt", truth), ("all", everything), ("little", little)):
         write_png(tmp_path / name / "f.png", pixels)
-        argv = ["convert-labels", "-t", "drivable", "-l", str(tmp_path / name), "--to", "rle"]
-        assert run([*argv, "-o", str(tmp_path / f"{name}.json")]) == 0
+        assert convert_labels("drivable", tmp_path / name, "rle", tmp_path / f"{name}.json").code == 0
     end = ".json" if kind == "json" else ""
     for name, said in (("all", True), ("little", False), ("gt", False)):
-        capsys.readouterr()
-        argv = [
-            "score",
-            "-t",
-            "drivable",
-            "-g",
-            str(tmp_path / f"gt{end}"),
-            "-r",
-            str(tmp_path / f"{name}{end}"),
-        ]
-        assert run(argv) == 0
-        shown = capsys.readouterr()
+        shown = score("drivable", tmp_path / f"gt{end}", tmp_path / f"{name}{end}")
+        assert shown.code == 0
         assert ("more than half of the background" in shown.err) is said
         assert "100.00" in shown.out

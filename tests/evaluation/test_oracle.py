@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from bddzoo.cli.main import run
 from bddzoo.datasets.classes import DRIVABLE, INS_SEG, PAN_SEG, SEM_SEG
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.disk import evaluate
@@ -21,6 +20,7 @@ from bddzoo.evaluation.oracle import Toolkit
 from tests.conftest import ALL
 from tests.evaluation import scenes
 from tests.evaluation.cases import assert_same
+from tests.evaluation.commands import score
 
 seeds = st.integers(0, 2**32 - 1)
 OFFICIAL = Options(official=True)
@@ -274,26 +274,31 @@ def test_transposed_and_empty_and_doubled(toolkit, tmp_path):
         evaluate("sem_seg", tmp_path / "gt", tmp_path / "turned")
 
 
-def test_the_toolkit_itself_can_be_asked(toolkit, tmp_path, capsys):
+def test_the_toolkit_itself_can_be_asked(toolkit, tmp_path):
     truth = scenes.class_map(np.random.default_rng(3))
     write_png(tmp_path / "gt/f.png", truth)
     write_png(tmp_path / "pred/f.png", truth)
-    argv = ["score", "-t", "sem_seg", "-g", str(tmp_path / "gt"), "-r", str(tmp_path / "pred")]
-    assert run([*argv, "--evaluator", "official", "--format", "json"]) == 0
-    result = json.loads(capsys.readouterr().out)
+
+    def official(*more, pred="pred"):
+        return score("sem_seg", tmp_path / "gt", tmp_path / pred, "--evaluator", "official", *more)
+
+    done = official("--format", "json")
+    assert done.code == 0
+    result = done.data
     assert result["IoU"][1]["AVERAGE"] == 100
     more = result["bddzoo"]
     assert more["evaluator"] == "bdd100k 1.0.1 with scalabel 0.3.1"
     # What it does not say is not made up.
     assert (more["compat"], more["frames"], more["absent_classes"]) == ("official", None, None)
-    assert run([*argv, "--evaluator", "official", "--allow-partial"]) == 2
-    capsys.readouterr()
+    assert official("--allow-partial").code == 2
     (tmp_path / "empty").mkdir()
-    assert run([*argv[:-1], str(tmp_path / "empty"), "--evaluator", "official"]) == 0
-    assert "the toolkit gives no number" in capsys.readouterr().err
+    done = official(pred="empty")
+    assert done.code == 0
+    assert "the toolkit gives no number" in done.err
     (tmp_path / "pred/f.png").write_bytes(b"no")
-    assert run([*argv, "--evaluator", "official"]) == 5
-    assert "official toolkit fails" in capsys.readouterr().err
+    done = official()
+    assert done.code == 5
+    assert "official toolkit fails" in done.err
 
 
 def test_without_the_toolkit_it_is_said_how_to_get_it(monkeypatch):

@@ -7,13 +7,14 @@ import cv2
 import numpy as np
 import pytest
 
-from bddzoo.cli.main import run
 from bddzoo.datasets.classes import DRIVABLE, PAN_SEG, SEM_SEG, TASKS, TRACKED
 from bddzoo.datasets.formats.other_task import TRACKS_LOST
 from bddzoo.engines.registry_config import is_buildable
 from bddzoo.errors import MissingError
 from bddzoo.registry import load_registry
 from bddzoo.runs.measure import MeasureOptions, Watcher, check_data
+from tests.cli.inprocess import command
+from tests.evaluation.commands import convert_labels, pack, refused, score
 from tests.evaluation.test_oracle import label
 
 SIZE = (720, 1280)
@@ -149,19 +150,17 @@ def files(tmp_path_factory):
     return found, root / "scores.json"
 
 
-def score(capsys, files, task, gt, pred, predicted):
+def scored(files, task, gt, pred, predicted):
     found, scores = files
-    more = ["--score-file", str(scores)] if predicted == ("ins_seg", "png") == pred else []
-    argv = ["score", "-t", task, "-g", str(found[gt]), "-r", str(found[pred]), *more]
-    capsys.readouterr()
-    return run(argv), capsys.readouterr()
+    more = ["--score-file", scores] if predicted == ("ins_seg", "png") == pred else []
+    return score(task, found[gt], found[pred], *more)
 
 
 KINDS = [(task, kind) for kind in ("json", "png") for task in TASKS if kind == "json" or task in PNG_TASKS]
 
 
 @pytest.mark.parametrize(("asked", "kind"), KINDS)
-def test_only_the_task_itself_is_scored(capsys, files, asked, kind):
+def test_only_the_task_itself_is_scored(files, asked, kind):
     for other, other_kind in KINDS:
         if other == asked:
             continue
@@ -169,55 +168,41 @@ def test_only_the_task_itself_is_scored(capsys, files, asked, kind):
         if asked == "tagging" or "png" in (kind, other_kind):
             turned = []  # frames of all tasks may have attributes
         for gt, pred in [((asked, kind), (other, other_kind)), *turned]:
-            status, said = score(capsys, files, asked, gt, pred, (asked, kind))
-            case = f"-t {asked} -g {gt} -r {pred}: {status} {said}"
-            assert status == 5, case
-            assert said.out == "", case
-            assert len(said.err.splitlines()) == 1, case
-            assert said.err.startswith("error: "), case
-            assert "cannot be scored: " not in said.err, case
+            line = refused(scored(files, asked, gt, pred, (asked, kind)))
+            assert line.startswith("error: "), (gt, pred)
+            assert "cannot be scored: " not in line, (gt, pred)
 
 
 @pytest.mark.parametrize(("asked", "kind"), KINDS)
-def test_the_task_itself_is_scored(capsys, files, asked, kind):
-    status, said = score(capsys, files, asked, (asked, kind), (asked, kind), (asked, kind))
-    assert status == 0, said
-    assert "another" not in said.err
+def test_the_task_itself_is_scored(files, asked, kind):
+    done = scored(files, asked, (asked, kind), (asked, kind), (asked, kind))
+    assert done.code == 0, done
+    assert "another" not in done.err
 
 
-def of_one_side(command, asked):
-    """Arguments but for the path of labels or predictions, and whether objects of videos count."""
-    if command == "pack":
-        return ["pack", "-t", asked, "--count", str(len(NAMES)), "-o", "out", "-r"], False
-    if command == "vis":
-        return ["vis", "color", "-t", asked, "-o", "out", "-l"], True
-    return [
-        "convert-labels",
-        "-t",
-        asked,
-        "--to",
-        "coco" if asked == "det" else "rle",
-        "-o",
-        "out",
-        "-l",
-    ], True
+# Commands that take one path of labels or predictions, by name.
+ONE_SIDE = {
+    "convert-labels": lambda task, *of: convert_labels(
+        task, of[0], "coco" if task == "det" else "rle", "out", *of[1:]
+    ),
+    "pack": lambda task, *of: pack(task, of[0], "out", "--count", len(NAMES), *of[1:]),
+    "vis": lambda task, *of: command("vis", "color", "-t", task, "-o", "out", "-l", *of),
+}
 
 
 @pytest.mark.parametrize("asked", ["sem_seg", "drivable", "ins_seg", "pan_seg", "det"])
-@pytest.mark.parametrize("command", ["convert-labels", "pack", "vis"])
-def test_only_files_of_the_task_are_taken(capsys, files, tmp_path, monkeypatch, command, asked):
-    if (command, asked) in (("convert-labels", "pan_seg"), ("vis", "det")):
+@pytest.mark.parametrize("name", ONE_SIDE)
+def test_only_files_of_the_task_are_taken(files, tmp_path, monkeypatch, name, asked):
+    if (name, asked) in (("convert-labels", "pan_seg"), ("vis", "det")):
         pytest.skip("the command does not have the task")
     monkeypatch.chdir(tmp_path)
-    argv, of_videos = of_one_side(command, asked)
     for other, kind in KINDS:
         source, scores = files[0][other, kind], []
-        if kind == "png" and "ins_seg" in (asked, other) and command != "vis":
-            scores = ["--score-file", str(files[1])] if asked == "ins_seg" else []
-        capsys.readouterr()
-        status = run([*argv, str(source), *scores, "--force"])
-        case = f"{argv} {source}: {status} {capsys.readouterr()}"
-        tracks = of_videos and (asked, other) in (("det", "box_track"), ("ins_seg", "seg_track"))
+        if kind == "png" and "ins_seg" in (asked, other) and name != "vis":
+            scores = ["--score-file", files[1]] if asked == "ins_seg" else []
+        done = ONE_SIDE[name](asked, source, *scores, "--force")
+        status, case = done.code, f"{source}: {done}"
+        tracks = name != "pack" and (asked, other) in (("det", "box_track"), ("ins_seg", "seg_track"))
         if other == asked or tracks:
             assert status == 0 or kind == "png", case
             assert tracks == (TRACKS_LOST in case) or status, case
@@ -227,39 +212,29 @@ def test_only_files_of_the_task_are_taken(capsys, files, tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize("other", ["pose", "tagging", "sem_seg"])
-def test_frames_of_a_video_are_of_their_task_all_the_same(capsys, tmp_path, other):
+def test_frames_of_a_video_are_of_their_task_all_the_same(tmp_path, other):
     frames = [{**frame(other, at), "videoName": "v1", "frameIndex": at} for at in range(len(NAMES))]
     (tmp_path / "videos.json").write_text(json.dumps(frames))
-    argv = [
-        "pack",
-        "-t",
-        "det",
-        "--count",
-        "3",
-        "-o",
-        str(tmp_path / "out"),
-        "-r",
-        str(tmp_path / "videos.json"),
-    ]
-    assert run(argv) == 5
-    assert f"holds labels of {other}" in capsys.readouterr().err
+    done = pack("det", tmp_path / "videos.json", tmp_path / "out", "--count", 3)
+    assert done.code == 5
+    assert f"holds labels of {other}" in done.err
 
 
 @pytest.mark.parametrize(("task", "kind", "to"), [("det", "boxes", "coco"), ("ins_seg", "bitmasks", "rle")])
-def test_what_predict_wrote_of_one_task_is_found_among_the_rest(capsys, files, tmp_path, task, kind, to):
+def test_what_predict_wrote_of_one_task_is_found_among_the_rest(files, tmp_path, task, kind, to):
     found, scores = files
     out = tmp_path / "out"
     out.mkdir()
     parts = {"det.json": found["det", "json"], "ins_seg.json": found["ins_seg", "json"], "score.json": scores}
     for name, part in {**parts, "bitmasks": found["ins_seg", "png"]}.items():
         (out / name).symlink_to(part)
-    said = ["convert-labels", "-t", task, "-l", str(out), "--to", to, "-o", str(tmp_path / "x.json")]
-    assert run(said) == 0
-    assert f"{len(NAMES)} frames from {kind} to {to}" in capsys.readouterr().err
+    done = convert_labels(task, out, to, tmp_path / "x.json")
+    assert done.code == 0
+    assert f"{len(NAMES)} frames from {kind} to {to}" in done.err
 
 
 @pytest.mark.parametrize("asked", ["sem_seg", "drivable", "ins_seg", "pan_seg", "det"])
-def test_data_check_and_eval_refuse_labels_of_another_task(capsys, files, tmp_path, asked):
+def test_data_check_and_eval_refuse_labels_of_another_task(files, tmp_path, asked):
     root = tmp_path / "data"
     (root / "images/10k/val").mkdir(parents=True)
     for name in NAMES:
@@ -275,33 +250,32 @@ def test_data_check_and_eval_refuse_labels_of_another_task(capsys, files, tmp_pa
         labels.parent.mkdir(parents=True, exist_ok=True)
         labels.unlink(missing_ok=True)
         labels.symlink_to(files[0][other, kind])
-        capsys.readouterr()
-        status = run(["data", "check", "--data", str(root), "-t", asked, "--split", "val"])
-        assert status == (0 if asked == other else 5), (other, capsys.readouterr())
+        done = command("data", "check", "--data", root, "-t", asked, "--split", "val")
+        assert done.code == (0 if asked == other else 5), (other, done)
         with nullcontext() if asked == other else pytest.raises(MissingError):
             check_data(model, root, MeasureOptions(), Watcher())
 
 
-def test_categories_of_nobody_are_refused_where_there_are_no_others(tmp_path, capsys, files):
+def test_categories_of_nobody_are_refused_where_there_are_no_others(tmp_path, files):
     found, _ = files
     frames = json.loads(found["drivable", "json"].read_text())
     for one in frames:
         one["labels"] = [{**each, "category": f"area/{each['category']}"} for each in one["labels"]]
     (tmp_path / "old.json").write_text(json.dumps(frames))
-    argv = ["score", "-t", "drivable", "-g", str(found["drivable", "json"]), "-r", str(tmp_path / "old.json")]
-    assert run(argv) == 5
-    said = capsys.readouterr().err
+    done = score("drivable", found["drivable", "json"], tmp_path / "old.json")
+    assert done.code == 5
+    said = done.err
     assert "old.json has no category of drivable, but area/alternative" in said
     assert "known are direct, alternative" in said
 
 
-def test_a_stray_category_is_left_out_and_its_file_named_once(tmp_path, capsys, files):
+def test_a_stray_category_is_left_out_and_its_file_named_once(tmp_path, files):
     found, _ = files
     frames = json.loads(found["sem_seg", "json"].read_text())
     for one in frames:
         one["labels"] += [{**one["labels"][0], "category": name} for name in ("unicorn", "dragon")]
     (tmp_path / "odd.json").write_text(json.dumps(frames))
-    argv = ["score", "-t", "sem_seg", "-g", str(found["sem_seg", "json"]), "-r", str(tmp_path / "odd.json")]
-    assert run(argv) == 0
-    said = capsys.readouterr().err
+    done = score("sem_seg", found["sem_seg", "json"], tmp_path / "odd.json")
+    assert done.code == 0
+    said = done.err
     assert f"unknown categories are left out: {tmp_path / 'odd.json'}, unicorn, dragon\n" in said

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from bddzoo.cli.main import run
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.disk import evaluate
 from bddzoo.evaluation.options import Options
+from tests.evaluation.commands import pack, score
 from tests.evaluation.test_oracle import label
 
 
@@ -39,16 +39,16 @@ def test_stuff_of_a_class_is_one_segment_and_things_are_not(tmp_path):
     assert list(scores.to_official()) == ["PQ", "SQ", "RQ", "NUM"]
 
 
-def test_shared_pixels_of_stuff_give_two_numbers(tmp_path, capsys):
+def test_shared_pixels_of_stuff_give_two_numbers(tmp_path):
     gt = frames(tmp_path / "gt.json", [SKY, label(5, "sky", band(slice(200, 400))), CAR])
     pred = frames(tmp_path / "pred.json", [label(1, "sky", band(slice(0, 400))), CAR])
-    assert run(["score", "-t", "pan_seg", "-g", str(gt), "-r", str(pred), "--format", "json"]) == 0
-    out = capsys.readouterr()
-    result = json.loads(out.out)
+    done = score("pan_seg", gt, pred, "--format", "json")
+    assert done.code == 0
+    result = done.data
     assert result["PQ"][0]["sky"] == 100
     assert result["bddzoo"]["official"]["PQ"][0]["sky"] < 100
-    assert "share pixels" in out.err
-    assert "--compat official would give PQ" in out.err
+    assert "share pixels" in done.err
+    assert "--compat official would give PQ" in done.err
 
 
 def test_crowds_are_left_out_and_unknown_categories_named(tmp_path):
@@ -88,10 +88,10 @@ def test_sizes_must_agree(tmp_path):
         evaluate("pan_seg", gt, pred)
 
 
-def test_a_submission_of_labels_is_packed(tmp_path, capsys):
+def test_a_submission_of_labels_is_packed(tmp_path):
     pred = frames(tmp_path / "pred.json", [SKY, ROAD])
-    argv = ["pack", "-t", "pan_seg", "-r", str(pred), "--count", "1", "-o", str(tmp_path / "out.zip")]
-    assert run(argv) == 0
+    assert pack("pan_seg", pred, tmp_path / "out.zip", "--count", 1).code == 0
     frames(pred, [SKY, label(1, "unicorn", band(slice(400, 410)))])
-    assert run([*argv, "--force"]) == 5
-    assert "unicorn" in capsys.readouterr().err
+    again = pack("pan_seg", pred, tmp_path / "out.zip", "--count", 1, "--force")
+    assert again.code == 5
+    assert "unicorn" in again.err

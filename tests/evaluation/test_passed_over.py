@@ -5,8 +5,9 @@ import json
 import cv2
 import pytest
 
-from bddzoo.cli.main import run
 from bddzoo.datasets.classes import TRACKED
+from tests.cli.inprocess import command
+from tests.evaluation.commands import convert_labels, refused, score
 from tests.evaluation.test_other_task import NAMES, files, frame
 
 __all__ = ["files"]
@@ -28,36 +29,43 @@ def bare(label):
 
 @pytest.mark.parametrize("side", ["-g", "-r"])
 @pytest.mark.parametrize("task", SHAPED)
-def test_a_label_with_no_shape_is_said(capsys, files, tmp_path, task, side):
+def test_a_label_with_no_shape_is_said(files, tmp_path, task, side):
     good, bad = files[0][task, "json"], changed(task, tmp_path, bare)
     sides = (bad, good) if side == "-g" else (good, bad)
-    assert run(["score", "-t", task, "-g", str(sides[0]), "-r", str(sides[1])]) == 0
-    said = capsys.readouterr().err
-    assert f"labels with neither a mask nor a box are passed over: {bad}, frame {NAMES[0]}.jpg" in said
+    done = score(task, *sides)
+    assert done.code == 0
+    assert f"labels with neither a mask nor a box are passed over: {bad}, frame {NAMES[0]}.jpg" in done.err
+
+
+def repainted(folder, copy, change):
+    """A copy of bitmasks whose pixels are changed, by the path of each."""
+    for path in sorted(folder.rglob("*.png")):
+        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        change(path, pixels)
+        there = copy / path.relative_to(folder)
+        there.parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(there), pixels)
+    return copy
 
 
 @pytest.mark.parametrize("value", [0, 50])
 @pytest.mark.parametrize("task", ["ins_seg", "pan_seg", "seg_track"])
-def test_predicted_objects_of_no_class_are_said(capsys, files, tmp_path, task, value):
-    good, folder = files[0][task, "png"], tmp_path / "pred"
-    for path in sorted(good.rglob("*.png")):
-        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+def test_predicted_objects_of_no_class_are_said(files, tmp_path, task, value):
+    def change(path, pixels):
         if path.stem == NAMES[1]:
             pixels[pixels[..., 3] == 1, 2] = value
-        copy = folder / path.relative_to(good)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        assert cv2.imwrite(str(copy), pixels)
-    argv = ["score", "-t", task, "-g", str(good), "-r", str(folder)]
-    argv += ["--score-file", str(files[1])] if task == "ins_seg" else []
-    assert run(argv) == 0
-    said = capsys.readouterr().err
-    assert "predicted objects of values that are not a class count for nothing: " in said
-    assert f"{NAMES[1]}.png" in said
+
+    good = files[0][task, "png"]
+    scores = ["--score-file", files[1]] if task == "ins_seg" else []
+    done = score(task, good, repainted(good, tmp_path / "pred", change), *scores)
+    assert done.code == 0
+    assert "predicted objects of values that are not a class count for nothing: " in done.err
+    assert f"{NAMES[1]}.png" in done.err
 
 
 @pytest.mark.parametrize("number", [1e308, -1e308, 2e8])
 @pytest.mark.parametrize("task", ["det", "box_track", "pose"])
-def test_no_coordinate_is_beyond_all_images(capsys, files, tmp_path, task, number):
+def test_no_coordinate_is_beyond_all_images(files, tmp_path, task, number):
     def change(label):
         if task == "pose":
             label["graph"]["nodes"][3]["location"][0] = number
@@ -66,36 +74,30 @@ def test_no_coordinate_is_beyond_all_images(capsys, files, tmp_path, task, numbe
 
     good, bad = files[0][task, "json"], changed(task, tmp_path, change)
     for sides in ((good, bad), (bad, good)):
-        assert run(["score", "-t", task, "-g", str(sides[0]), "-r", str(sides[1])]) == 5
-        (line,) = capsys.readouterr().err.splitlines()
-        assert f"{bad}, frame {NAMES[0]}.jpg: Expected `float`" in line
+        assert f"{bad}, frame {NAMES[0]}.jpg: Expected `float`" in refused(score(task, *sides))
 
 
 @pytest.mark.parametrize("task", [task for task in SHAPED if task not in TRACKED])
-def test_no_frame_in_common_is_no_partial_score(capsys, files, tmp_path, task):
+def test_no_frame_in_common_is_no_partial_score(files, tmp_path, task):
     other = tmp_path / "other.json"
     other.write_text(json.dumps([{**frame(task, 0), "name": "elsewhere.jpg"}]))
-    argv = ["score", "-t", task, "-g", str(files[0][task, "json"]), "-r", str(other), "--allow-partial"]
-    assert run(argv) == 5
-    said = capsys.readouterr()
-    assert said.out == ""
+    said = score(task, files[0][task, "json"], other, "--allow-partial")
+    assert (said.code, said.out) == (5, "")
     assert f"{other} has no prediction for 3 of 3 frames" in said.err
     assert "matched by name, here they are like" in said.err
     assert "elsewhere.jpg" in said.err
 
 
-def test_the_file_that_is_broken_is_named(capsys, files, tmp_path):
-    good, folder = files[0]["seg_track", "png"], tmp_path / "gt"
-    for path in sorted(good.rglob("*.png")):
-        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+def test_the_file_that_is_broken_is_named(files, tmp_path):
+    def change(path, pixels):
         pixels[tuple(argwhere[0] for argwhere in (pixels[..., 3] == 1).nonzero())] = (0, 0, 5, 1)
-        copy = folder / path.relative_to(good)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        assert cv2.imwrite(str(copy), pixels)
+
+    good = files[0]["seg_track", "png"]
+    folder = repainted(good, tmp_path / "gt", change)
     for gt, pred, which in ((folder, good, "ground truth"), (good, folder, "prediction")):
-        assert run(["score", "-t", "seg_track", "-g", str(gt), "-r", str(pred)]) == 5
-        said = capsys.readouterr().err
-        assert f"{folder}/v1/{NAMES[0]}.png: instance 1 of the {which}" in said
+        done = score("seg_track", gt, pred)
+        assert done.code == 5
+        assert f"{folder}/v1/{NAMES[0]}.png: instance 1 of the {which}" in done.err
 
 
 def twice(frames):
@@ -122,7 +124,7 @@ def in_shares(frames):
     ],
     ids=lambda argv: " ".join(argv[:2]),
 )
-def test_a_file_of_boxes_is_judged_alike(capsys, files, tmp_path, monkeypatch, argv, change, words):
+def test_a_file_of_boxes_is_judged_alike(files, tmp_path, monkeypatch, argv, change, words):
     monkeypatch.chdir(tmp_path)
     frames = [frame("det", at) for at in range(len(NAMES))]
     change(frames)
@@ -135,36 +137,36 @@ def test_a_file_of_boxes_is_judged_alike(capsys, files, tmp_path, monkeypatch, a
         assert cv2.imwrite(str(images / f"{name}.jpg"), cv2.UMat(720, 1280, cv2.CV_8UC3).get())
     paths = {"good": str(files[0]["det", "json"]), ".": str(images)}
     argv = [paths.get(word, word) for word in argv]
-    assert run([*argv, str(tmp_path / "root") if argv[0] == "data" else str(bad)]) == 5
-    said = capsys.readouterr()
+    said = command(*argv, tmp_path / "root" if argv[0] == "data" else bad)
+    assert said.code == 5
     assert words in " ".join((said.out + said.err).split()), said
 
 
-def test_the_toolkits_own_words_are_one_line(capsys, files, tmp_path):
+def test_the_toolkits_own_words_are_one_line(files, tmp_path):
     pytest.importorskip("bdd100k")
     bad = tmp_path / "bad.json"
     bad.write_text(json.dumps([{**frame("det", 0), "labels": [{"category": "car", "score": 0.5}]}]))
-    argv = ["score", "-t", "det", "-g", str(files[0]["det", "json"]), "-r", str(bad)]
-    assert run([*argv, "--evaluator", "official"]) in (0, 5)
-    assert len(capsys.readouterr().err.splitlines()) <= 1
+    done = score("det", files[0]["det", "json"], bad, "--evaluator", "official")
+    assert done.code in (0, 5)
+    assert len(done.err.splitlines()) <= 1
 
 
 @pytest.mark.parametrize(
     ("task", "kind"), [("sem_seg", "masks"), ("ins_seg", "bitmasks"), ("ins_seg", "coco")]
 )
-def test_the_format_that_was_typed_is_not_passed_over(capsys, files, tmp_path, task, kind):
-    argv = ["convert-labels", "-t", task, "-l", str(files[0][task, "json"]), "--input-format", kind]
-    assert run([*argv, "--to", "rle", "-o", str(tmp_path / "out.json")]) in (2, 5)
-    (line,) = capsys.readouterr().err.splitlines()
+def test_the_format_that_was_typed_is_not_passed_over(files, tmp_path, task, kind):
+    done = convert_labels(task, files[0][task, "json"], "rle", tmp_path / "out.json", "--input-format", kind)
+    assert done.code in (2, 5)
+    (line,) = done.err.splitlines()
     assert "holds rle, not" in line or "COCO" in line
     assert not list(tmp_path.iterdir())
 
 
-def test_plots_of_before_are_replaced_only_when_asked(capsys, files, tmp_path):
-    masks = str(files[0]["sem_seg", "png"])
-    argv = ["score", "-t", "sem_seg", "-g", masks, "-r", masks, "--plots", str(tmp_path / "plots")]
-    assert run(argv) == 0
-    capsys.readouterr()
-    assert run(argv) == 2
-    assert "exists; give --force to replace it, or choose another with --plots" in capsys.readouterr().err
-    assert run([*argv, "--force"]) == 0
+def test_plots_of_before_are_replaced_only_when_asked(files, tmp_path):
+    masks = files[0]["sem_seg", "png"]
+    plots = ("--plots", tmp_path / "plots")
+    assert score("sem_seg", masks, masks, *plots).code == 0
+    again = score("sem_seg", masks, masks, *plots)
+    assert again.code == 2
+    assert "exists; give --force to replace it, or choose another with --plots" in again.err
+    assert score("sem_seg", masks, masks, *plots, "--force").code == 0

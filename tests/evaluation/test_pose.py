@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bddzoo.cli.main import run
 from bddzoo.evaluation.disk import evaluate
 from bddzoo.evaluation.statistics import dump, load
+from tests.evaluation.commands import score
 from tests.evaluation.test_oracle import compare, many
 
 seeds = st.integers(0, 2**32 - 1)
@@ -120,13 +120,13 @@ WRONG = {
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_what_is_wrong_is_said(kind, tmp_path, capsys):
+def test_what_is_wrong_is_said(kind, tmp_path):
     change, message = WRONG[kind]
     gt, pred = write(tmp_path, *_people(change))
-    assert run(["score", "-t", "pose", "-g", str(gt), "-r", str(pred)]) == 5
-    said = capsys.readouterr().err
-    assert message in said
-    assert "Traceback" not in said
+    done = score("pose", gt, pred)
+    assert done.code == 5
+    assert message in done.err
+    assert "Traceback" not in done.err
 
 
 def test_names_of_joints_may_differ(tmp_path):
@@ -148,18 +148,18 @@ def test_more_than_twenty_people(toolkit, tmp_path):
     assert compare(toolkit, "pose", *paths)
 
 
-def test_extras(tmp_path, capsys):
+def test_extras(tmp_path):
     gt, pred = world(np.random.default_rng(11))
     found = {f["name"]: f for f in pred}
     pred = [found.get(f["name"], {**f, "labels": []}) for f in gt]
     paths = write(tmp_path, gt, pred)
-    command = ["score", "-t", "pose", "-g", str(paths[0]), "-r", str(paths[1])]
-    assert run([*command, "--ci", "--worst", "2", "--against", str(paths[1]), "--format", "json"]) == 0
-    shown = json.loads(capsys.readouterr().out)
+    done = score("pose", *paths, "--ci", "--worst", 2, "--against", paths[1], "--format", "json")
+    assert done.code == 0
+    shown = done.data
     assert list(shown)[:3] == ["AP", "AP50", "AP75"]
     assert set(shown["bddzoo"]["intervals"]["values"]) == {"pose_AP", "pose_AP50", "pose_AP75"}
-    assert run([*command, "--plots", str(tmp_path / "plots")]) == 0
+    assert score("pose", *paths, "--plots", tmp_path / "plots").code == 0
     assert (tmp_path / "plots" / "precision-recall-50.png").is_file()
-    assert run([*command, "--errors"]) == 2
+    assert score("pose", *paths, "--errors").code == 2
     accumulator = evaluate("pose", *paths).accumulator
     assert load(dump(accumulator)).compute().summary == accumulator.compute().summary

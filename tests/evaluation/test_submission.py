@@ -5,16 +5,16 @@ import cv2
 import numpy as np
 import pytest
 
-from bddzoo.cli.main import run
 from bddzoo.evaluation.disk import evaluate
-from tests.evaluation import scenes
+from tests.evaluation import commands, scenes
+from tests.evaluation.commands import convert_labels, refused
 from tests.evaluation.test_oracle import label, write_png
 
 SHAPE = (720, 1280)
 
 
 def pack(root, task, *more, what="pred", out="s.zip"):
-    return run(["pack", "-t", task, "-r", str(root / what), "-o", str(root / out), *more])
+    return commands.pack(task, root / what, root / out, *more)
 
 
 @pytest.fixture
@@ -29,17 +29,18 @@ def masks(tmp_path):
     return tmp_path
 
 
-def test_a_good_submission_is_packed_and_scores_the_same(masks, capsys):
-    assert pack(masks, "sem_seg", "--images", str(masks / "images")) == 0
-    said = capsys.readouterr().err
-    assert "3 frames in 3 files" in said
-    assert "submit it at https://eval.ai/web/challenges/challenge-page/1257" in said
+def test_a_good_submission_is_packed_and_scores_the_same(masks):
+    done = pack(masks, "sem_seg", "--images", masks / "images")
+    assert done.code == 0
+    assert "3 frames in 3 files" in done.err
+    assert "submit it at https://eval.ai/web/challenges/challenge-page/1257" in done.err
     packed = evaluate("sem_seg", masks / "gt", masks / "s.zip").scores
     assert packed == evaluate("sem_seg", masks / "gt", masks / "pred").scores
     first = (masks / "s.zip").read_bytes()
-    assert pack(masks, "sem_seg", "--count", "3") == 2
-    assert "give --force to replace it" in capsys.readouterr().err
-    assert pack(masks, "sem_seg", "--count", "3", "--force") == 0
+    again = pack(masks, "sem_seg", "--count", 3)
+    assert again.code == 2
+    assert "give --force to replace it" in again.err
+    assert pack(masks, "sem_seg", "--count", 3, "--force").code == 0
     assert (masks / "s.zip").read_bytes() == first
 
 
@@ -78,18 +79,14 @@ def spoil_twice(root):
         (spoil_twice, "more than once: f1"),
     ],
 )
-def test_what_the_server_would_refuse(masks, capsys, spoil, text):
+def test_what_the_server_would_refuse(masks, spoil, text):
     spoil(masks)
-    assert pack(masks, "sem_seg", "--images", str(masks / "images")) == 5
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
-    assert text in lines[0]
+    assert text in refused(pack(masks, "sem_seg", "--images", masks / "images"))
     assert not (masks / "s.zip").exists()
 
 
-def test_the_official_number_of_frames(masks, capsys):
-    assert pack(masks, "sem_seg") == 5
-    assert "has 3 frames, the test set 2000" in capsys.readouterr().err
+def test_the_official_number_of_frames(masks):
+    assert "has 3 frames, the test set 2000" in refused(pack(masks, "sem_seg"))
 
 
 def frames(root, change=lambda labels: None):
@@ -114,47 +111,43 @@ def frames(root, change=lambda labels: None):
         (lambda labels: labels[1]["rle"].update(size=[1280, 720]), "frame f1.jpg: a mask of 720x1280"),
     ],
 )
-def test_rle_submissions(tmp_path, capsys, change, text):
+def test_rle_submissions(tmp_path, change, text):
     frames(tmp_path)
-    assert pack(tmp_path, "ins_seg", "--count", "2", what="pred.json") == 0
+    assert pack(tmp_path, "ins_seg", "--count", 2, what="pred.json").code == 0
     assert zipfile.ZipFile(tmp_path / "s.zip").namelist() == ["pred.json"]
     frames(tmp_path, change)
-    assert pack(tmp_path, "ins_seg", "--count", "2", what="pred.json", out="t.zip") == 5
-    assert text in capsys.readouterr().err
+    assert text in refused(pack(tmp_path, "ins_seg", "--count", 2, what="pred.json", out="t.zip"))
     assert not (tmp_path / "t.zip").exists()
 
 
-def test_bitmask_submissions(tmp_path, capsys):
+def test_bitmask_submissions(tmp_path):
     mask = scenes.paint([(1, 3, 0, 2, 9, 2, 9), (300, 8, 0, 20, 29, 20, 29)], SHAPE)
     write_png(tmp_path / "pred/f.png", mask)
     scores = tmp_path / "scores.json"
     entries = [{"index": 1, "score": 0.5}, {"index": 300, "score": 0.5}]
     scores.write_text(json.dumps([{"name": "f.jpg", "labels": entries}]))
-    more = ["--count", "1", "--score-file", str(scores), "--force"]
-    assert pack(tmp_path, "ins_seg", *more) == 0
+    more = ["--count", 1, "--score-file", scores, "--force"]
+    assert pack(tmp_path, "ins_seg", *more).code == 0
     assert zipfile.ZipFile(tmp_path / "s.zip").namelist() == ["f.png", "score.json"]
     assert evaluate("ins_seg", tmp_path / "pred", tmp_path / "s.zip").scores.summary["AP50"] > 99
     scores.write_text(json.dumps([{"name": "f.jpg", "labels": entries[:1]}]))
-    assert pack(tmp_path, "ins_seg", *more) == 5
-    assert "instances without a score: 300" in capsys.readouterr().err
+    assert "instances without a score: 300" in refused(pack(tmp_path, "ins_seg", *more))
     write_png(tmp_path / "pred/f.png", scenes.paint([(1, 9, 0, 2, 9, 2, 9)], SHAPE))
-    assert pack(tmp_path, "ins_seg", *more) == 5
-    assert "holds labels of pan_seg, not of ins_seg" in capsys.readouterr().err
-    assert pack(tmp_path, "pan_seg", "--count", "1", "--force") == 0
+    assert "holds labels of pan_seg, not of ins_seg" in refused(pack(tmp_path, "ins_seg", *more))
+    assert pack(tmp_path, "pan_seg", "--count", 1, "--force").code == 0
 
 
 @pytest.mark.parametrize(("task", "to"), [("ins_seg", "coco"), ("sem_seg", "color")])
-def test_a_format_that_the_server_does_not_read_names_the_command_that_helps(masks, capsys, task, to):
+def test_a_format_that_the_server_does_not_read_names_the_command_that_helps(masks, task, to):
     label = "pred/f0.png"
     if task == "ins_seg":
         bitmask = np.zeros((*SHAPE, 4), np.uint8)
         bitmask[10:90, 10:90] = (3, 0, 0, 1)
         assert cv2.imwrite(str(masks / label), cv2.cvtColor(bitmask, cv2.COLOR_RGBA2BGRA))
     out = masks / ("other.json" if to == "coco" else "other")
-    convert = ["convert-labels", "-t", task, "-l", str(masks / label), "--to", to, "-o", str(out)]
-    assert run(convert) == 0
-    assert pack(masks, task, "--count", "1", what=out.name) == 5
-    assert f"bddzoo convert-labels --to {'rle' if to == 'coco' else 'masks'}" in capsys.readouterr().err
+    assert convert_labels(task, masks / label, to, out).code == 0
+    line = refused(pack(masks, task, "--count", 1, what=out.name))
+    assert f"bddzoo convert-labels --to {'rle' if to == 'coco' else 'masks'}" in line
 
 
 def boxes(root, change=lambda frame: None):
@@ -184,31 +177,28 @@ BAD_BOXES = {
 
 
 @pytest.mark.parametrize("kind", BAD_BOXES)
-def test_submissions_of_boxes(tmp_path, capsys, kind):
+def test_submissions_of_boxes(tmp_path, kind):
     (tmp_path / "images").mkdir()
     for i in range(2):
         (tmp_path / f"images/f{i}.jpg").touch()
-    more = ["--images", str(tmp_path / "images")]
+    more = ["--images", tmp_path / "images"]
     boxes(tmp_path)
-    assert pack(tmp_path, "det", *more, what=".") == 0
-    assert "submit it at https://eval.ai/web/challenges/challenge-page/1260" in capsys.readouterr().err
+    done = pack(tmp_path, "det", *more, what=".")
+    assert done.code == 0
+    assert "submit it at https://eval.ai/web/challenges/challenge-page/1260" in done.err
     assert zipfile.ZipFile(tmp_path / "s.zip").namelist() == ["det.json"]
     change, text = BAD_BOXES[kind]
     boxes(tmp_path, change)
-    assert pack(tmp_path, "det", *more, what="det.json", out="t.zip") == 5
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
-    assert text in lines[0]
+    assert text in refused(pack(tmp_path, "det", *more, what="det.json", out="t.zip"))
     assert not (tmp_path / "t.zip").exists()
 
 
-def test_the_test_set_of_detection_has_20000_frames(tmp_path, capsys):
+def test_the_test_set_of_detection_has_20000_frames(tmp_path):
     boxes(tmp_path)
-    assert pack(tmp_path, "det", what="det.json") == 5
-    assert "has 2 frames, the test set 20000" in capsys.readouterr().err
+    assert "has 2 frames, the test set 20000" in refused(pack(tmp_path, "det", what="det.json"))
 
 
-def test_there_is_no_challenge_of_tagging(tmp_path, capsys):
+def test_there_is_no_challenge_of_tagging(tmp_path):
     (tmp_path / "pred.json").write_text("[]")
-    assert pack(tmp_path, "tagging", what="pred.json") == 2
-    assert "BDD100K has no challenge of tagging" in capsys.readouterr().err
+    line = refused(pack(tmp_path, "tagging", what="pred.json"), 2)
+    assert "BDD100K has no challenge of tagging" in line

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bddzoo.cli.main import run
 from bddzoo.datasets.classes import TAGS
 from bddzoo.evaluation.disk import evaluate
 from bddzoo.evaluation.options import Options
 from bddzoo.evaluation.oracle import toolkit_python
 from bddzoo.evaluation.slices import intervals
 from bddzoo.evaluation.statistics import dump, load
+from tests.evaluation import commands
 
 # Evaluates pairs of files of frames as Scalabel does, by tags whose classes are given.
 SCALABEL = """
@@ -94,15 +94,15 @@ def files(tmp_path):
     return tmp_path
 
 
-def score(files, pred="pred.json", *more) -> int:
-    return run(["score", "-t", "tagging", "-g", str(files / "gt.json"), "-r", str(files / pred), *more])
+def score(files, pred="pred.json", *more):
+    return commands.score("tagging", files / "gt.json", files / pred, *more)
 
 
 @pytest.mark.parametrize("pred", ["pred.json", "preds.json"])
-def test_the_share_that_is_right(files, capsys, pred):
-    assert score(files, pred, "--format", "json") == 0
-    shown = capsys.readouterr()
-    result = json.loads(shown.out)
+def test_the_share_that_is_right(files, pred):
+    shown = score(files, pred, "--format", "json")
+    assert shown.code == 0
+    result = shown.data
     assert result["accuracy"] == 75
     summary = result["bddzoo"]["summary"]
     # Of clear 3 of 4 are found, of rainy 2 of 2 (3 are predicted); overcast is in no truth.
@@ -115,29 +115,26 @@ def test_the_share_that_is_right(files, capsys, pred):
     assert ("in the order of the ground truth" in shown.err) == (pred == "preds.json")
 
 
-def test_everything_that_class_maps_have(files, capsys, tmp_path):
-    more = ["--ci", "--worst", "2", "--by", "weather", "--attributes", str(files / "gt.json")]
-    assert score(files, "pred.json", *more, "--against", str(files / "pred.json"), "--format", "json") == 0
-    found = json.loads(capsys.readouterr().out)["bddzoo"]
+def test_everything_that_class_maps_have(files, tmp_path):
+    more = ["--ci", "--worst", "2", "--by", "weather", "--attributes", files / "gt.json"]
+    done = score(files, "pred.json", *more, "--against", files / "pred.json", "--format", "json")
+    assert done.code == 0
+    found = done.data["bddzoo"]
     assert set(found["intervals"]["values"]) == {"accuracy", "mPrecision", "mRecall", "mF1"}
     assert [f["accuracy"] for f in found["worst"]] == [0, 0]
     assert found["slices"]["weather"]["snowy"]["summary"]["accuracy"] == 0
-    assert score(files) == 0
-    shown = capsys.readouterr().out
-    assert "accuracy 75.00" in shown
-    assert "toolkit calls Acc" not in shown
+    shown = score(files)
+    assert shown.code == 0
+    assert "accuracy 75.00" in shown.out
+    assert "toolkit calls Acc" not in shown.out
     evaluation = evaluate("tagging", files / "gt.json", files / "pred.json")
     again = load(dump(evaluation.accumulator))
     assert again.compute().summary == evaluation.scores.summary
     low, high = intervals(again)["accuracy"]
     assert low < 75 < high
     pytest.importorskip("matplotlib")
-    assert score(files, "pred.json", "--plots", str(tmp_path / "plots")) == 0
+    assert score(files, "pred.json", "--plots", tmp_path / "plots").code == 0
     assert (tmp_path / "plots/confusion.png").is_file()
-
-
-def change(files, name, content):
-    (files / name).write_text(json.dumps(content))
 
 
 @pytest.mark.parametrize(
@@ -164,19 +161,19 @@ def change(files, name, content):
         (frames("weather", ["clear"] * 8), ("--errors",), 2, "about detections"),
     ],
 )
-def test_what_cannot_be_scored_is_one_line(files, capsys, pred, more, code, words):
-    change(files, "pred.json", pred)
-    assert score(files, "pred.json", *more) == code
-    lines = [line for line in capsys.readouterr().err.strip().splitlines() if line.startswith("error:")]
-    assert len(lines) == 1
-    assert words in lines[0]
+def test_what_cannot_be_scored_is_one_line(files, pred, more, code, words):
+    write(files, "pred.json", pred)
+    done = score(files, "pred.json", *more)
+    assert done.code == code
+    (error,) = done.errors
+    assert words in error
 
 
-def test_frames_without_a_prediction_are_not_taken_for_right(files, capsys):
-    change(files, "pred.json", frames("weather", ["clear"] * 3 + ["overcast"]))
-    assert score(files, "pred.json", "--allow-partial", "--format", "json") == 0
-    shown = capsys.readouterr()
-    found = json.loads(shown.out)["bddzoo"]
+def test_frames_without_a_prediction_are_not_taken_for_right(files):
+    write(files, "pred.json", frames("weather", ["clear"] * 3 + ["overcast"]))
+    shown = score(files, "pred.json", "--allow-partial", "--format", "json")
+    assert shown.code == 0
+    found = shown.data["bddzoo"]
     assert (found["summary"]["accuracy"], found["partial"], len(found["left_out"])) == (75, True, 4)
     # Three right, four without a prediction, one wrong.
     assert "accuracy 87.50" in shown.err
@@ -185,7 +182,7 @@ def test_frames_without_a_prediction_are_not_taken_for_right(files, capsys):
 def test_frames_without_a_tag_are_said(files):
     truth = json.loads((files / "gt.json").read_text())
     truth["frames"][0]["attributes"] = None
-    change(files, "gt.json", truth)
+    write(files, "gt.json", truth)
     found = evaluate("tagging", files / "gt.json", files / "pred.json")
     assert found.scores.frames == 7
     assert "f000" in found.warnings[0]
@@ -195,6 +192,6 @@ def test_one_of_several_attributes_is_chosen(files):
     both = [
         f | {"attributes": {**f["attributes"], "scene": "tunnel"}} for f in frames("weather", ["clear"] * 8)
     ]
-    change(files, "pred.json", both)
+    write(files, "pred.json", both)
     options = Options(attribute="weather")
     assert evaluate("tagging", files / "gt.json", files / "pred.json", options=options).scores.frames == 8

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bddzoo.cli.main import run
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.disk import evaluate
 from bddzoo.evaluation.options import Options
 from bddzoo.evaluation.statistics import dump, load
 from tests.evaluation import scenes, tracks
+from tests.evaluation.commands import score
 from tests.evaluation.test_oracle import OFFICIAL, compare, few, many, write_png
 
 seeds = st.integers(0, 2**32 - 1)
@@ -116,13 +116,13 @@ WRONG = {
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_what_is_wrong_is_said(kind, tmp_path, capsys):
+def test_what_is_wrong_is_said(kind, tmp_path):
     change, message = WRONG[kind]
     gt, pred = tracks.write(tmp_path, _still(), _frames(change))
-    assert run(["score", "-t", "box_track", "-g", str(gt), "-r", str(pred)]) == 5
-    said = capsys.readouterr().err
-    assert message in said
-    assert "Traceback" not in said
+    done = score("box_track", gt, pred)
+    assert done.code == 5
+    assert message in done.err
+    assert "Traceback" not in done.err
 
 
 def test_other_videos_are_refused_where_the_toolkit_pairs_them(toolkit, tmp_path):
@@ -174,7 +174,7 @@ def test_masks_and_boxes_are_not_mixed(tmp_path):
         evaluate("seg_track", gt, tmp_path / "masks")
 
 
-def test_extras(tmp_path, capsys):
+def test_extras(tmp_path):
     rng = np.random.default_rng(3)
     gt, pred = [], []
     for name in ("a", "b", "c", "d"):
@@ -186,11 +186,11 @@ def test_extras(tmp_path, capsys):
             [{"name": f"{n}.jpg", "attributes": {"weather": w}} for n, w in zip("abcd", "xxyy", strict=True)]
         )
     )
-    more = ["--by", "weather", "--attributes", str(tmp_path / "attributes.json"), "--ci", "--worst", "2"]
-    more += ["--against", str(paths[1])]
-    command = ["score", "-t", "box_track", "-g", str(paths[0]), "-r", str(paths[1])]
-    assert run([*command, *more, "--format", "json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    more = ["--by", "weather", "--attributes", tmp_path / "attributes.json", "--ci", "--worst", 2]
+    more += ["--against", paths[1]]
+    done = score("box_track", *paths, *more, "--format", "json")
+    assert done.code == 0
+    found = done.data
     own = found["bddzoo"]
     assert set(own["slices"]["weather"]) == {"x", "y"}
     assert own["slices"]["weather"]["x"]["frames"] == 2
@@ -198,14 +198,14 @@ def test_extras(tmp_path, capsys):
     assert low < found["MOTA"][-1]["OVERALL"] < high
     assert len(own["worst"]) == 2
     assert {row["conclusion"] for row in own["against"]["metrics"]} == {"undecided"}
-    assert run([*command, *more]) == 0
-    text = capsys.readouterr().out
-    assert "4 videos" in text
-    assert "worst videos by MOTA" in text
-    assert "resamples of the videos" in text
-    assert run([*command, "--format", "csv"]) == 0
-    assert "AVERAGE" in capsys.readouterr().out
-    assert run([*command, "--errors"]) == 2
+    shown = score("box_track", *paths, *more)
+    assert shown.code == 0
+    for words in ("4 videos", "worst videos by MOTA", "resamples of the videos"):
+        assert words in shown.out
+    table = score("box_track", *paths, "--format", "csv")
+    assert table.code == 0
+    assert "AVERAGE" in table.out
+    assert score("box_track", *paths, "--errors").code == 2
     whole = evaluate("box_track", *paths)
     assert load(dump(whole.accumulator)).compute().summary == whole.scores.summary
 
