@@ -7,25 +7,19 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bddzoo.registry import load_registry
 from tests.cli.command import ROOT, assert_one_line, bddzoo
-from tests.cli.inprocess import Done, command
+from tests.cli.inprocess import command as run
 from tests.registry.facts import PUBLISHED, rows, tables
 from tests.registry.test_errors import GOOD
 from tests.support.terminal import on_a_terminal
 
 HEAVY = ("torch", "numpy", "cv2", "rich", "requests", "tabulate", "mmengine")
 MODEL = "deeplabv3+_r50-d8_512x1024_40k_sem_seg_bdd100k"
-
-
-@pytest.fixture
-def run() -> Callable[..., Done]:
-    return command
 
 
 @pytest.mark.parametrize(
@@ -58,7 +52,7 @@ def test_nothing_heavy_is_imported(arguments: list[str]) -> None:
     assert done.stdout or "up to date" in done.stderr
 
 
-def test_list_as_a_table(run: Callable[..., Done]) -> None:
+def test_list_as_a_table() -> None:
     done = run("list", "--zoo", "bdd100k-models", "--task", "sem_seg", "--sort", "mIoU-val", "--reverse")
     assert done.code == 0
     header, _, first, *rest = done.out.splitlines()
@@ -71,7 +65,7 @@ def test_list_as_a_table(run: Callable[..., Done]) -> None:
     assert "53 of" in done.err
 
 
-def test_list_as_data(run: Callable[..., Done]) -> None:
+def test_list_as_data() -> None:
     everything = json.loads(run("list", "--format", "json").out)
     published = [m for m in everything if m["zoo"] in PUBLISHED]
     assert len(published) == 337
@@ -87,7 +81,7 @@ def test_list_as_data(run: Callable[..., Done]) -> None:
     assert (odd["params"], odd["not_buildable"]["reason"]) == (None, "fixed-aux-width")
 
 
-def test_list_as_csv_and_markdown(run: Callable[..., Done]) -> None:
+def test_list_as_csv_and_markdown() -> None:
     arguments = (
         "list",
         "--task",
@@ -132,9 +126,7 @@ def test_list_as_csv_and_markdown(run: Callable[..., Done]) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_mistakes_are_one_line(
-    run: Callable[..., Done], arguments: list[str], code: int, words: list[str]
-) -> None:
+def test_mistakes_are_one_line(arguments: list[str], code: int, words: list[str]) -> None:
     done = run(*arguments)
     assert (done.code, done.out) == (code, "")
     (error,) = done.errors
@@ -162,7 +154,7 @@ def test_a_registry_from_the_environment(tmp_path: Path) -> None:
     assert_one_line(bddzoo("list", env={"BDDZOO_REGISTRY": str(path)}), 2, "other.yaml:2: YAML syntax")
 
 
-def test_info_says_what_is_known_and_what_is_not(run: Callable[..., Done]) -> None:
+def test_info_says_what_is_known_and_what_is_not() -> None:
     text = run("info", MODEL).out
     for part in (
         "https://arxiv.org/abs/1802.02611", "ECCV 2018", "Liang-Chieh Chen", "62.51", "55.14", "43,589,878",
@@ -185,7 +177,7 @@ def test_info_says_what_is_known_and_what_is_not(run: Callable[..., Done]) -> No
     assert "but 80000 iterations" in run("info", "openseg_cityscapes_hrnet_w48_ocr").out
 
 
-def test_info_of_every_model(run: Callable[..., Done]) -> None:
+def test_info_of_every_model() -> None:
     models = load_registry().models
     done = run("info", *[m.id for m in models])
     assert done.code == 0
@@ -196,7 +188,7 @@ def test_info_of_every_model(run: Callable[..., Done]) -> None:
     assert pages[0]["network"]["parts"]["backbone"]["type"] == "ResNetV1c"
 
 
-def test_tables_like_upstream(run: Callable[..., Done]) -> None:
+def test_tables_like_upstream() -> None:
     for zoo, task in (("vis4d", "sem_seg"), ("bdd100k-models", "ins_seg"), ("openseg.pytorch", "sem_seg")):
         out = run("tables", "--like", "upstream", "--zoo", zoo, "--task", task).out
         assert [line for line in out.split("\n") if line.startswith("|")] == [
@@ -204,7 +196,7 @@ def test_tables_like_upstream(run: Callable[..., Done]) -> None:
         ]
 
 
-def test_tables_write_and_check(run: Callable[..., Done], tmp_path: Path) -> None:
+def test_tables_write_and_check(tmp_path: Path) -> None:
     path = tmp_path / "doc.md"
     path.write_text("# Doc\n\n<!-- bddzoo:tables zoo=vis4d -->\n<!-- /bddzoo:tables -->\n", encoding="utf-8")
     drifted = run("tables", "--check", "-o", path)
@@ -224,7 +216,7 @@ PAGES = [ROOT / "docs" / "registry.md", *sorted((ROOT / "docs" / "zoo").glob("*.
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_our_pages_are_up_to_date(run: Callable[..., Done], page: Path) -> None:
+def test_our_pages_are_up_to_date(page: Path) -> None:
     done = run("tables", "--check", "-o", page)
     assert done.code == 0, done.out
 
@@ -234,7 +226,7 @@ def test_every_section_has_a_page() -> None:
     assert pages == {f"{s.zoo.id}-{s.task}" for s in load_registry().sections if not s.zoo.synthetic}
 
 
-def test_import_prints_a_registry(run: Callable[..., Done], tmp_path: Path) -> None:
+def test_import_prints_a_registry(tmp_path: Path) -> None:
     document = tmp_path / "t.md"
     document.write_text(run("tables", "--like", "upstream", "--zoo", "vis4d").out, encoding="utf-8")
     done = run("registry", "import", document, "--zoo", "copy", "--task", "sem_seg")
@@ -284,7 +276,7 @@ def test_a_list_fits_the_terminal(columns: int) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["registry"]], ids=["bddzoo", "registry"])
-def test_help_without_arguments_is_readable(run: Callable[..., Done], arguments: list[str]) -> None:
+def test_help_without_arguments_is_readable(arguments: list[str]) -> None:
     done = run(*arguments)
     text = done.err + done.out
     assert text.startswith("Usage: bddzoo")

@@ -21,7 +21,7 @@ from bddzoo.errors import MissingError, UsageError
 from bddzoo.registry import default_path, load_registry, load_text
 from bddzoo.registry.edit import Editor, emit, emit_items, pinned
 from bddzoo.registry.reader import parse
-from tests.cli.inprocess import Done, command
+from tests.cli.inprocess import command as run
 from tests.conftest import ALL
 from tests.registry.facts import rows
 from tests.support.server import Fault, Server
@@ -31,11 +31,6 @@ LINES = TEXT.split("\n")
 REGISTRY = load_text(TEXT, "r")
 IDS = [row[3] for row in rows()]
 LIKE = "fpn_r50_512x1024_40k_sem_seg_bdd100k"
-
-
-@pytest.fixture
-def run() -> Callable[..., Done]:
-    return command
 
 
 def changes(old: str, new: str) -> tuple[list[str], list[str]]:
@@ -82,7 +77,7 @@ def test_many_at_once_are_one_after_the_other(ids: list[str], value: list[str] |
     assert together.text == single.text
 
 
-def test_counting_writes_what_differs_and_checks_it(run: Callable[..., Done], tmp_path: Path) -> None:
+def test_counting_writes_what_differs_and_checks_it(tmp_path: Path) -> None:
     path = tmp_path / "registry.yaml"
     right = "counts: {params: 273539, entries: 146, gflops: "
     assert TEXT.count(right) == 1
@@ -211,7 +206,7 @@ def served(path: Path, server: Server) -> dict[str, bytes]:
     return data
 
 
-def test_pin_from_the_cache(run: Callable[..., Done], own: Path, tmp_path: Path) -> None:
+def test_pin_from_the_cache(own: Path, tmp_path: Path) -> None:
     with Server() as server:
         data = served(own, server)
         common = ("--registry", own, "--cache", tmp_path / "cache")
@@ -246,7 +241,7 @@ def test_pin_from_the_cache(run: Callable[..., Done], own: Path, tmp_path: Path)
         assert run("registry", "pin", *common).code == 6
 
 
-def test_add_like_another(run: Callable[..., Done], own: Path, tmp_path: Path) -> None:
+def test_add_like_another(own: Path, tmp_path: Path) -> None:
     weights = tmp_path / "mine.pth"
     weights.write_bytes(b"weights")
     arguments = (
@@ -307,12 +302,7 @@ def test_add_like_another(run: Callable[..., Done], own: Path, tmp_path: Path) -
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_add_with_mistakes(
-    run: Callable[..., Done],
-    own: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: list,
-    code: int,
-    said: str,
+    own: Path, monkeypatch: pytest.MonkeyPatch, arguments: list, code: int, said: str
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO())  # nobody to ask
     done = run("registry", "add", *arguments, "--registry", own)
@@ -321,15 +311,13 @@ def test_add_with_mistakes(
     assert own.read_text(encoding="utf-8") == TEXT
 
 
-def test_a_setting_in_other_digits_stays_text(run: Callable[..., Done], own: Path) -> None:
+def test_a_setting_in_other_digits_stays_text(own: Path) -> None:
     done = run("registry", "add", "new", "--like", LIKE, "--setting", "Iters=²", "--registry", own)
     assert done.code in (0, 3), done.err
     assert load_registry(own).find("new").settings["Iters"] == "²"
 
 
-def test_what_somebody_else_wrote_meanwhile_is_not_lost(
-    run: Callable[..., Done], own: Path, tmp_path: Path
-) -> None:
+def test_what_somebody_else_wrote_meanwhile_is_not_lost(own: Path, tmp_path: Path) -> None:
     """The weights come slowly, and the file is edited before they are there."""
     edited = TEXT + "# mine\n"
     with Server() as server:
@@ -355,9 +343,7 @@ def test_what_somebody_else_wrote_meanwhile_is_not_lost(
     assert own.read_text(encoding="utf-8") == edited
 
 
-def test_add_asks_for_the_row(
-    run: Callable[..., Done], own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_add_asks_for_the_row(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
@@ -378,7 +364,7 @@ def test_add_asks_for_the_row(
     assert "missing: usage" in done.out
 
 
-def test_health_remembers_and_notices_deaths(run: Callable[..., Done], own: Path, tmp_path: Path) -> None:
+def test_health_remembers_and_notices_deaths(own: Path, tmp_path: Path) -> None:
     history = tmp_path / "health.json"
     command = ("registry", "health", "fcn_r50-d8_*sem_seg*", "fpn_r50_512x1024_40k_sem*", "--registry", own)
     command = (*command, "--history", history, "--timeout", "2")
@@ -436,7 +422,7 @@ def test_probe_of_servers_without_head(tmp_path: Path) -> None:
     assert after.note
 
 
-def test_a_damaged_history_is_refused(run: Callable[..., Done], own: Path, tmp_path: Path) -> None:
+def test_a_damaged_history_is_refused(own: Path, tmp_path: Path) -> None:
     history = tmp_path / "health.json"
     history.write_text("{", encoding="utf-8")
     done = run("registry", "health", "--registry", own, "--history", history)
@@ -444,9 +430,7 @@ def test_a_damaged_history_is_refused(run: Callable[..., Done], own: Path, tmp_p
     assert history.read_text(encoding="utf-8") == "{"
 
 
-def test_a_machine_without_network_learns_nothing(
-    run: Callable[..., Done], own: Path, tmp_path: Path
-) -> None:
+def test_a_machine_without_network_learns_nothing(own: Path, tmp_path: Path) -> None:
     """Names that nobody resolves: it could not look, so it says nothing about the hosts."""
     history = tmp_path / "health.json"
     text = TEXT

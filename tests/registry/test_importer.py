@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bddzoo.errors import BddzooError, ExitCode, UsageError
-from bddzoo.registry import Registry, load_registry, load_text
+from bddzoo.registry import load_registry, load_text
 from bddzoo.registry.entries import entries_yaml, load_entries
 from bddzoo.registry.markdown.importer import import_markdown, metric_of
 from bddzoo.registry.model import Section
@@ -34,17 +34,13 @@ def name(section: Section) -> str:
     return f"{section.zoo.id}-{section.task}"
 
 
-def via_yaml(section: Section, registry: Registry) -> object:
-    return document_of(registry.section(section.zoo.id, section.task))
-
-
 @pytest.mark.parametrize("section", SECTIONS, ids=name)
 def test_import_of_what_we_render_is_the_registry(section: Section) -> None:
     document = import_markdown(render_document(section), "rendered")
     assert document == document_of(section)
     assert sum(len(h.rows) for h in document.headings) == len(section.models)
     text = entries_yaml(document, section.zoo.id, section.zoo.title, section.task, section.page)
-    assert via_yaml(section, load_text(text, "import")) == document
+    assert document_of(load_text(text, "import").section(section.zoo.id, section.task)) == document
 
 
 @pytest.mark.parametrize("section", SEEDED, ids=name)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bddzoo.registry import Registry, load_registry, load_text
+from bddzoo.registry import Registry, load_text
 from bddzoo.registry.catalog import default_path
 from bddzoo.registry.model import REASONS, Model
 from bddzoo.registry.problems import RegistryError
@@ -21,11 +21,6 @@ METHODS = {
     "fcnet": "FCN", "hrnet_w48": "FCN", "base_ocnet": "OCNet", "isanet": "ISA", "hrnet_w48_isa": "ISA",
     "spatial_ocrnet": "OCR", "hrnet_w48_ocr": "OCR",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry()
 
 
 @pytest.fixture(scope="module")

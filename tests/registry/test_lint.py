@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bddzoo.registry import Registry, default_path, load_registry, load_text
+from bddzoo.registry import Registry, default_path, load_text
 from bddzoo.registry.lint import RULES, Finding, lint, located, open_findings
 from tests.cli.inprocess import command
 from tests.registry.facts import PUBLISHED
@@ -94,11 +94,6 @@ KNOWN_LATER: dict[str, set[str]] = {
 
 
 @pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry()
-
-
-@pytest.fixture(scope="module")
 def found(registry: Registry) -> list[Finding]:
     return lint(registry)
 
@@ -180,6 +175,13 @@ SWIN = "        - id: upernet_swin-b_fp16_512x1024_80k_sem_seg_bdd100k\n"
 GN = "        - id: fpn_r50_gn_512x1024_40k_sem_seg_bdd100k\n"
 
 
+def around(row: str) -> tuple[str, str, str]:
+    """The registry's text before an entry, the entry, and what follows."""
+    start = TEXT.index(row)
+    end = TEXT.index("        - id:", start + 10)
+    return TEXT[:start], TEXT[start:end], TEXT[end:]
+
+
 @pytest.mark.parametrize(
     ("code", "row", "old", "new"),
     [
@@ -222,12 +224,9 @@ GN = "        - id: fpn_r50_gn_512x1024_40k_sem_seg_bdd100k\n"
     ids=lambda value: value.strip()[:20],
 )  # fmt: skip
 def test_a_made_irregularity_is_found(code: str, row: str, old: str, new: str) -> None:
-    start = TEXT.index(row)
-    end = start + TEXT[start:].index("        - id:", 10)
-    entry = TEXT[start:end]
+    before, entry, after = around(row)
     assert old in entry
-    changed = TEXT[:start] + entry.replace(old, new, 1) + TEXT[end:]
-    fresh = open_findings(lint(load_text(changed, "registry.yaml")))
+    fresh = open_findings(lint(load_text(before + entry.replace(old, new, 1) + after, "registry.yaml")))
     assert code in {f.code for f in fresh}, fresh
 
 
@@ -237,19 +236,18 @@ def test_a_made_irregularity_is_found(code: str, row: str, old: str, new: str) -
 )
 def test_the_same_weights_under_two_models(size: int, number: str, wrong: str | None) -> None:
     """Aliases may be; another size, or another number by the same protocol, is a mistake in one of them."""
-    start = TEXT.index(FCN)
-    end = start + TEXT[start:].index("        - id:", 10)
+    before, entry, after = around(FCN)
     digest = f"sha256:{'ab' * 32} observed"
 
     def row(size: int) -> str:
         files = f"          artifacts: {{weights: {{size: {size} observed, digests: ['{digest}']}}}}\n"
-        return TEXT[start:end].replace(TRAINING, files + TRAINING, 1)
+        return entry.replace(TRAINING, files + TRAINING, 1)
 
     alias = (
         row(size).replace("- id: fcn_r50", "- id: alias_fcn_r50", 1).replace("mIoU: 59.80", f"mIoU: {number}")
     )
-    changed = TEXT[:start] + row(1000) + alias + TEXT[end:]
-    found = [f for f in lint(load_text(changed, "registry.yaml")) if f.code == "DIG02"]
+    changed = load_text(before + row(1000) + alias + after, "registry.yaml")
+    found = [f for f in lint(changed) if f.code == "DIG02"]
     assert [f.subject.name.startswith("alias_") for f in found] == [True] * (wrong is not None)
     assert all(str(wrong) in f.message for f in found)
 

@@ -10,18 +10,13 @@ import yaml
 
 from bddzoo.engines.registry_config import network_of
 from bddzoo.errors import UsageError
-from bddzoo.registry import Registry, load_registry, load_text
+from bddzoo.registry import Registry, load_text
 from bddzoo.registry.problems import RegistryError
 from tests.registry.facts import PUBLISHED, networks
 from tests.registry.test_rows import LATER
 from tests.shared import shared
 
 NETWORKS = networks()
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry()
 
 
 def test_every_row_of_the_bdd100k_zoos_has_a_network(registry: Registry) -> None:

@@ -7,17 +7,12 @@ from decimal import Decimal
 import pytest
 
 from bddzoo.errors import MissingError, UsageError
-from bddzoo.registry import Registry, load_registry
+from bddzoo.registry import Registry
 from bddzoo.registry.query import check_column, column, quantity, sort_models
 from tests.registry.facts import PUBLISHED, rows
 
 # Of the documents whose rows `rows` has.
 TASKS = ("sem_seg", "ins_seg")
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry()
 
 
 def test_find(registry: Registry) -> None:

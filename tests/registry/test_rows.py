@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from bddzoo.errors import MissingError
-from bddzoo.registry import Registry, load_registry
+from bddzoo.registry import Registry
 from tests.registry.facts import PUBLISHED, headed_tables, rows
 from tests.shared import shared
 
@@ -35,11 +35,6 @@ LINKS = {
     ("Preds", "masks"): "masks",
     ("Visuals", "visuals"): "visuals",
 }
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry()
 
 
 def test_all_rows_in_published_order(registry: Registry) -> None:
