@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pycocotools import mask as coco
 from pycocotools.coco import COCO
 
 from bddzoo.datasets.classes import SEM_SEG
@@ -158,14 +157,9 @@ def test_overlapping_objects_are_painted_by_score(tmp_path):
     low, high = np.zeros((72, 120), np.uint8), np.zeros((72, 120), np.uint8)
     low[0:10, 0:10] = 1
     high[5:15, 5:15] = 1
-
-    def rle(mask):
-        out = coco.encode(np.asfortranarray(mask))
-        return {"counts": out["counts"].decode(), "size": out["size"]}
-
     labels = [
-        {"id": "1", "category": "car", "score": 0.9, "rle": rle(high)},
-        {"id": "2", "category": "person", "score": 0.1, "rle": rle(low)},
+        {"id": "1", "category": "car", "score": 0.9, "rle": scenes.rle(high)},
+        {"id": "2", "category": "person", "score": 0.1, "rle": scenes.rle(low)},
     ]
     (tmp_path / "p.json").write_text(json.dumps([{"name": "f.jpg", "labels": labels}]))
     convert("ins_seg", tmp_path / "p.json", tmp_path / "b", "bitmasks", score_file=tmp_path / "s.json")

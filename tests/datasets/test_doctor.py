@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -17,6 +15,7 @@ from bddzoo.datasets.decode import read_image
 from bddzoo.datasets.doctor import SplitReport, examine
 from bddzoo.datasets.mini import MARKER, make_mini
 from bddzoo.errors import MissingError
+from tests.cli.command import bddzoo
 
 
 @pytest.fixture(scope="module")
@@ -177,14 +176,8 @@ def test_the_size_of_an_image(tmp_path, suffix):
     assert read_image(path).size == (30, 50)
 
 
-def bddzoo(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "bddzoo", *args], capture_output=True, text=True, check=False
-    )
-
-
 def test_command_on_a_whole_set(source):
-    done = bddzoo("data", "check", "--data", str(source))
+    done = bddzoo("data", "check", "--data", source)
     assert done.returncode == 0, done.stderr
     assert "synthetic mini set" in done.stdout
     assert done.stdout.count("complete") == 6
@@ -201,7 +194,7 @@ def test_command_as_json(source):
 
 def test_command_on_a_broken_set(root):
     label(root).write_bytes(b"")
-    done = bddzoo("data", "check", "--data", str(root))
+    done = bddzoo("data", "check", "--data", root)
     assert done.returncode == 5
     assert str(label(root)) in done.stdout
     assert "sem_seg val" in done.stderr
@@ -210,6 +203,6 @@ def test_command_on_a_broken_set(root):
 
 @pytest.mark.parametrize("name", ["nowhere", "."])
 def test_command_on_no_set(tmp_path, name):
-    done = bddzoo("data", "check", "--data", str(tmp_path / name))
+    done = bddzoo("data", "check", "--data", tmp_path / name)
     assert done.returncode == 5
     assert done.stderr.count("\n") == 1

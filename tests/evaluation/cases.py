@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from tests.shared import ROOT as SHARED
 
 OWN = Path(__file__).parents[1] / "data" / "evalcases"
 FOREIGN = SHARED / "evalcases"
+COCO_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
 def runs(only=lambda name, outcome: True):
@@ -28,6 +34,27 @@ def runs(only=lambda name, outcome: True):
             if case["modules"][run] == "bdd100k.eval.run" and only(name, outcome):
                 out.append(pytest.param(folder, argv, outcome, id=name))
     return out
+
+
+def pycocotools_scores(truth: COCO, found, kind: str) -> dict[str, float]:
+    """The twelve numbers of COCO's own evaluation, in percent, by our names."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        run = COCOeval(truth, truth.loadRes(found), kind)
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    return {
+        name: math.nan if value == -1 else 100 * value
+        for name, value in zip(COCO_METRICS, run.stats.tolist(), strict=True)
+    }
+
+
+def same(ours, theirs) -> None:
+    """Scores with equal numbers, bit for bit."""
+    np.testing.assert_equal(dict(ours.summary), dict(theirs.summary))
+    np.testing.assert_equal(
+        {m: dict(r) for m, r in ours.table.items()}, {m: dict(r) for m, r in theirs.table.items()}
+    )
 
 
 def assert_same(ours, theirs, where="") -> None:

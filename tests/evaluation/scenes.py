@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from pycocotools import mask as coco
+
+
+def rle(mask: np.ndarray) -> dict:
+    """A mask as pycocotools encodes it, for a file of frames."""
+    encoded = coco.encode(np.asfortranarray(mask, np.uint8))
+    return {"counts": encoded["counts"].decode(), "size": list(mask.shape)}
 
 
 def class_map(rng: np.random.Generator, shape=(24, 40), classes=19, odd=(255,)) -> np.ndarray:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pycocotools import mask as coco
 
 from bddzoo.datasets import native
 from bddzoo.datasets.formats import coco as coco_files
@@ -22,11 +21,6 @@ SHAPE = (30, 40)
 CATEGORIES = ("pedestrian", "car", "person", "other vehicle", "bicycle")
 
 
-def rle(mask):
-    encoded = coco.encode(np.asfortranarray(mask, np.uint8))
-    return {"counts": encoded["counts"].decode(), "size": list(mask.shape)}
-
-
 def labels(rng, truth):
     """Objects of a frame; detections overlap now and then, objects often."""
     ids = scenes.class_map(rng, SHAPE, classes=6, odd=(0,))
@@ -35,7 +29,7 @@ def labels(rng, truth):
         mask = ids == value
         if rng.random() < 0.2:
             mask = np.roll(mask, 2, axis=1) if truth or rng.random() < 0.2 else mask
-        label = {"category": str(rng.choice(CATEGORIES)), "rle": rle(mask)}
+        label = {"category": str(rng.choice(CATEGORIES)), "rle": scenes.rle(mask)}
         if rng.random() < 0.5:
             label["attributes"] = {
                 "crowd": bool(rng.random() < 0.3),

@@ -1,7 +1,5 @@
 """Masks on one side and RLE on the other, and COCO JSON: the numbers of the same labels in one form."""
 
-import contextlib
-import io
 import json
 import shutil
 import tempfile
@@ -20,6 +18,7 @@ from bddzoo.evaluation.options import Options
 from tests.cli.inprocess import command
 from tests.conftest import ALL
 from tests.evaluation import scenes
+from tests.evaluation.cases import pycocotools_scores, same
 from tests.evaluation.commands import refused, score
 from tests.evaluation.test_oracle import write_png
 
@@ -27,13 +26,6 @@ PLAIN = Path(__file__).parents[1] / "data/evalcases/ins-plain-a"
 seeds = st.integers(0, 2**32 - 1)
 some = settings(max_examples=15 if ALL else 6, deadline=None)
 LENIENT = Options(lenient=True)
-
-
-def same(ours, theirs):
-    np.testing.assert_equal(dict(ours.summary), dict(theirs.summary))
-    np.testing.assert_equal(
-        {m: dict(r) for m, r in ours.table.items()}, {m: dict(r) for m, r in theirs.table.items()}
-    )
 
 
 @some
@@ -145,19 +137,11 @@ def coco(tmp_path):
 
 def test_coco_as_pycocotools_scores_it(coco):
     from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
 
     ours = evaluate("ins_seg", coco / "gt.json", coco / "results.json")
     assert (ours.source, ours.official, ours.official_note) == ("coco", None, "")
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(coco / "gt.json"))
-        theirs = COCOeval(truth, truth.loadRes(str(coco / "results.json")), "segm")
-        theirs.evaluate()
-        theirs.accumulate()
-        theirs.summarize()
-    order = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-    for name, value in zip(order, theirs.stats.tolist(), strict=True):
-        assert ours.scores.summary[name] == pytest.approx(100 * value, abs=1e-9), name
+    theirs = pycocotools_scores(COCO(str(coco / "gt.json")), str(coco / "results.json"), "segm")
+    assert {name: ours.scores.summary[name] for name in theirs} == pytest.approx(theirs, abs=1e-9)
 
 
 def test_other_forms_of_segmentations_are_read(coco):

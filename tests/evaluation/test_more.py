@@ -14,6 +14,7 @@ from bddzoo.evaluation.metrics.panseg import PanSegAccumulator
 from bddzoo.evaluation.slices import frame_scores, intervals, resampled, slice_scores, weights, worst_frames
 from bddzoo.evaluation.statistics import dump, load
 from tests.evaluation import scenes
+from tests.evaluation.cases import same
 from tests.evaluation.commands import convert_labels, refused, score
 from tests.evaluation.test_oracle import write_png
 
@@ -51,13 +52,6 @@ def empty(kind):
         "box": lambda: BoxAccumulator(INS_SEG.names),
         "pan": PanSegAccumulator,
     }[kind]()
-
-
-def same(a, b):
-    np.testing.assert_equal(dict(a.summary), dict(b.summary))
-    np.testing.assert_equal(
-        {m: dict(r) for m, r in a.table.items()}, {m: dict(r) for m, r in b.table.items()}
-    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pycocotools import mask as coco
 
 from bddzoo.datasets.classes import DRIVABLE, INS_SEG, PAN_SEG, SEM_SEG
 from bddzoo.errors import MissingError
@@ -102,13 +101,8 @@ def test_panoptic_bitmasks(toolkit, seed):
         assert compare(toolkit, "pan_seg", root / "gt", root / "pred")
 
 
-def rle(mask: np.ndarray) -> dict:
-    encoded = coco.encode(np.asfortranarray(mask, np.uint8))
-    return {"counts": encoded["counts"].decode(), "size": [int(v) for v in encoded["size"]]}
-
-
 def label(number: int, category: str, mask: np.ndarray, **more) -> dict:
-    return {"id": str(number), "category": category, "rle": rle(mask), **more}
+    return {"id": str(number), "category": category, "rle": scenes.rle(mask), **more}
 
 
 def pan_labels(rng: np.random.Generator, *, shared: bool) -> list[dict]:
@@ -164,7 +158,7 @@ def test_class_maps_as_rle(toolkit, task, seed):
         if labels and rng.random() < 0.4:
             labels.append(label(99, str(rng.choice(names)), scenes.class_map(rng, shape, 2, (0,)) == 1))
         if rng.random() < 0.3:
-            labels.append({"id": "100", "category": "unicorn", "rle": rle(class_map == 0)})
+            labels.append({"id": "100", "category": "unicorn", "rle": scenes.rle(class_map == 0)})
         if rng.random() < 0.3:
             labels.append({"id": "101", "category": names[0]})
         return {"name": name, "labels": labels if labels else None}

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from pycocotools import mask as coco
 
 from bddzoo.datasets.classes import INS_SEG
+from tests.evaluation.scenes import rle
 
 DATA = Path(__file__).parents[1] / "data" / "tracking"
 OTHERS = ("bike", "caravan", "person", "van", "other person", "other vehicle", "trailer")
@@ -109,9 +109,7 @@ def masked(frames, size=SIZE, *, apart):
                 taken |= mask
             if not mask.any():
                 continue
-            encoded = coco.encode(np.asfortranarray(mask, np.uint8))
-            rle = {"counts": encoded["counts"].decode(), "size": list(size)}
-            labels.append({**{k: v for k, v in label.items() if k != "box2d"}, "rle": rle})
+            labels.append({**{k: v for k, v in label.items() if k != "box2d"}, "rle": rle(mask)})
         out.append({**frame, "labels": labels})
     return out
 
@@ -132,11 +130,10 @@ def of_bitmasks(root: Path):
             labels = []
             for ident in np.unique(ids[ids > 0]).tolist():
                 mask = ids == ident
-                encoded = coco.encode(np.asfortranarray(mask, np.uint8))
                 label = {"id": str(ident), "category": INS_SEG.names[pixels[mask][0, 2] - 1]}
                 flags = pixels[mask][0, 1]
                 label["attributes"] = {"ignored": bool(flags & 1), "crowd": bool(flags & 2)}
-                label["rle"] = {"counts": encoded["counts"].decode(), "size": list(mask.shape)}
+                label["rle"] = rle(mask)
                 labels.append(label)
             out.append(
                 {"name": f"{path.stem}.jpg", "videoName": video.name, "frameIndex": at, "labels": labels}
