@@ -12,6 +12,8 @@ import re
 import socket
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given, settings
@@ -22,7 +24,7 @@ from bddzoo.artifacts.fetcher import FetchJob, fetch_all
 from bddzoo.artifacts.http import retry_after_s
 from bddzoo.artifacts.verification import CodingError, Inflater, cut_short
 from bddzoo.errors import BddzooError, ExitCode, IntegrityError, NetworkError
-from bddzoo.registry.model import Digest
+from bddzoo.registry.model import Digest, Model
 from tests.artifacts.conftest import small_disk
 from tests.artifacts.registry import weights, write_registry
 from tests.artifacts.zoo import leftovers, make_bytes, make_fetcher, make_model
@@ -49,6 +51,13 @@ def answer(body: bytes, *headers: str, status: str = "200 OK", length: bool = Tr
     if length:
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+@contextmanager
+def served(sent: bytes, data: bytes | None = None, known: str = "", name: str = "x.bin") -> Iterator[Model]:
+    """A model whose file a server answers with these bytes for; what is known of it is that of `data`."""
+    with RawServer({f"/{name}": sent}) as server:
+        yield make_model(data, known, name=name, sources=(f"{server.url}/{name}",))
 
 
 class AnyServer(Loopback):
@@ -134,18 +143,15 @@ class TestReadings:
 
     def test_a_file_that_is_gzip_by_name_stays_so(self, tmp_path):
         body = gzip.compress(DATA)
-        with RawServer({"/x.tar.gz": answer(body, "Content-Encoding: x-gzip")}) as server:
-            model = make_model(None, name="x.tar.gz", sources=(f"{server.url}/x.tar.gz",))
+        with served(answer(body, "Content-Encoding: x-gzip"), name="x.tar.gz") as model:
             assert make_fetcher(tmp_path).fetch(model).path.read_bytes() == body
 
     @pytest.mark.parametrize("label", ["Content-Encoding: gzip", "X-Nothing: x"])
     def test_all_readings_are_named_where_none_fits(self, tmp_path, label):
         other = make_bytes(5000, 9)
         sent = gzip.compress(other)
-        with RawServer({"/x.bin": answer(sent, label)}) as server:
-            model = make_model(DATA, "md5", name="x.bin", sources=(f"{server.url}/x.bin",))
-            with pytest.raises(IntegrityError) as caught:
-                make_fetcher(tmp_path).fetch(model)
+        with served(answer(sent, label), DATA, "md5") as model, pytest.raises(IntegrityError) as caught:
+            make_fetcher(tmp_path).fetch(model)
         for content in (sent, other):
             assert hashlib.md5(content).hexdigest() in caught.value.message
         assert "as it was sent" in caught.value.message
@@ -153,32 +159,28 @@ class TestReadings:
 
     def test_a_page_in_gzip_is_a_page(self, tmp_path):
         page = gzip.compress(b"<!doctype html><title>Sign in</title>" + b" " * 5000)
-        with RawServer({"/x.bin": answer(page, "Content-Encoding: gzip")}) as server:
-            model = make_model(None, name="x.bin", sources=(f"{server.url}/x.bin",))
-            with pytest.raises(NetworkError, match='an HTML page titled "Sign in"'):
-                make_fetcher(tmp_path).fetch(model)
+        refusal = pytest.raises(NetworkError, match='an HTML page titled "Sign in"')
+        with served(answer(page, "Content-Encoding: gzip")) as model, refusal:
+            make_fetcher(tmp_path).fetch(model)
 
     @pytest.mark.parametrize("length", [True, False])
     @pytest.mark.parametrize("tail", [b"evil" * 50_000, b"\x1f", b"\x1f\x8b\x08 not gzip", b"\0" * 8 + b"x"])
     def test_bytes_behind_the_coding_are_refused(self, tmp_path, tail, length):
         body = gzip.compress(DATA) + tail
-        with RawServer({"/x.bin": answer(body, "Content-Encoding: gzip", length=length)}) as server:
-            model = make_model(None, name="x.bin", sources=(f"{server.url}/x.bin",))
+        with served(answer(body, "Content-Encoding: gzip", length=length)) as model:
             with pytest.raises((IntegrityError, NetworkError), match="gzip coding"):
                 make_fetcher(tmp_path).fetch(model)
             assert not leftovers(make_fetcher(tmp_path).cache)
 
     def test_a_coding_that_unfolds_without_end_stops_at_the_size(self, tmp_path):
         body = gzip.compress(bytes(50_000_000), 9)
-        with RawServer({"/x.bin": answer(body, "Content-Encoding: gzip")}) as server:
-            model = make_model(DATA, "md5 size", name="x.bin", sources=(f"{server.url}/x.bin",))
+        with served(answer(body, "Content-Encoding: gzip"), DATA, "md5 size") as model:
             with pytest.raises(IntegrityError, match="more than 60000 bytes"):
                 make_fetcher(tmp_path).fetch(model)
             assert not leftovers(make_fetcher(tmp_path).cache)
 
     def test_status_203_brings_the_file(self, tmp_path):
-        with RawServer({"/x.bin": answer(DATA, status="203 Non-Authoritative Information")}) as server:
-            model = make_model(DATA, "sha256", name="x.bin", sources=(f"{server.url}/x.bin",))
+        with served(answer(DATA, status="203 Non-Authoritative Information"), DATA, "sha256") as model:
             assert make_fetcher(tmp_path).fetch(model, verify=True).digest_state == "verified"
 
     @settings(max_examples=60, deadline=None)
@@ -352,10 +354,8 @@ class TestWaits:
 
         with RawServer({f"/{n}.pth": answer(DATA) for n in ("one", "two")}) as server:
             tensors = Digest("tensors", "0" * 64, "published")
-            one, two = (
-                make_model(DATA, model_id=n, sources=(f"{server.url}/{n}.pth",)) for n in ("one", "two")
-            )
             one = make_model(None, model_id="one", sources=(f"{server.url}/one.pth",), digests=(tensors,))
+            two = make_model(DATA, model_id="two", sources=(f"{server.url}/two.pth",))
             fetcher = make_fetcher(tmp_path, jobs=1, tensors=broken)
             first, second = fetch_all(fetcher, [FetchJob(m, "weights") for m in (one, two)])
         assert isinstance(first.error, BddzooError)

@@ -7,6 +7,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 from urllib.parse import unquote
@@ -15,7 +16,7 @@ import pytest
 
 from tests.artifacts.registry import weights, write_registry
 from tests.artifacts.zoo import make_bytes
-from tests.cli.command import assert_one_line, bddzoo
+from tests.cli.command import assert_one_line
 
 DATA = make_bytes(300_000)
 PATH = "testzoo/sem_seg/net_a.pth"
@@ -96,39 +97,34 @@ def hub() -> Iterator[str]:
 
 
 @pytest.fixture
-def run(hub, tmp_path):
+def fetch(hub, run, tmp_path):
     """Fetch with the hub's address and nobody's token."""
     write_registry(tmp_path / "registry.yaml", {"net_a": weights("net_a.pth", data=DATA)})
     environment = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": ""}
-
-    def run(*arguments):
-        where = ["--registry", tmp_path / "registry.yaml", "--cache", tmp_path / "cache"]
-        return bddzoo("fetch", "net_a", *arguments, *where, env=environment)
-
-    return run
+    return partial(run, "fetch", "net_a", env=environment)
 
 
-def test_fetches_from_a_model_repository(run):
-    done = run("--verify", "--from", "hf://me/zoo", "--format", "json", "--retries", "0")
+def test_fetches_from_a_model_repository(fetch):
+    done = fetch("--verify", "--from", "hf://me/zoo", "--format", "json", "--retries", "0")
     assert done.returncode == 0, done.stderr
     row = json.loads(done.stdout)[0]
     assert row["source"] == f"hf://me/zoo/{PATH}"
     assert row["md5"] == hashlib.md5(DATA).hexdigest()
 
 
-def test_the_registry_may_name_a_repository(run, tmp_path):
+def test_the_registry_may_name_a_repository(fetch, tmp_path):
     source = f"hf://me/zoo/{PATH}"
     write_registry(tmp_path / "registry.yaml", {"net_a": weights("net_a.pth", source, data=DATA)})
-    done = run("--verify", "--format", "json", "--retries", "0")
+    done = fetch("--verify", "--format", "json", "--retries", "0")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0]["source"] == source
 
 
-def test_repository_without_the_file_is_named(run):
-    done = run("--from", "hf://me/other", "--retries", "0")
+def test_repository_without_the_file_is_named(fetch):
+    done = fetch("--from", "hf://me/other", "--retries", "0")
     assert_one_line(done, 5, "hf://me/other: has no net_a.pth")
 
 
-def test_offline_asks_no_hub(run):
-    assert_one_line(run("--from", "hf://me/zoo", "--offline"), 5, "--offline allows no connection")
+def test_offline_asks_no_hub(fetch):
+    assert_one_line(fetch("--from", "hf://me/zoo", "--offline"), 5, "--offline allows no connection")
     assert not _Hub.asked

@@ -22,6 +22,17 @@ from bddzoo.artifacts.partial import (
 )
 from bddzoo.artifacts.streams import Origin
 
+ORIGIN = Origin("http://x/", etag='"1"')
+
+
+def suspended(folder, data=b"data", origin=ORIGIN) -> Partial:
+    """An unfinished download whose writer has gone."""
+    partial = Partial(folder)
+    partial.open(origin)
+    partial.write(data)
+    partial.suspend()
+    return partial
+
 
 class TestPartial:
     @settings(max_examples=40, deadline=None)
@@ -33,10 +44,7 @@ class TestPartial:
     )
     def test_only_proven_bytes_are_resumed(self, tmp_path_factory, data, at, damage, validator):
         folder = tmp_path_factory.mktemp("p")
-        first = Partial(folder)
-        first.open(Origin("http://x/", etag='"1"' if validator else None, total=9999))
-        first.write(data)
-        first.suspend()
+        first = suspended(folder, data, Origin("http://x/", etag='"1"' if validator else None, total=9999))
         note = note_path(first.path)
         if damage == "append":
             first.path.write_bytes(data + b"tail")
@@ -67,7 +75,7 @@ class TestPartial:
 
     def test_live_writer_is_left_alone(self, tmp_path):
         alive = Partial(tmp_path)
-        alive.open(Origin("http://x/", etag='"1"'))
+        alive.open(ORIGIN)
         alive.write(b"data")
         other = open_partial(tmp_path, trusted=True)
         assert other.size_bytes == 0
@@ -75,10 +83,7 @@ class TestPartial:
         assert alive.path.exists()
 
     def test_nobody_writes_into_the_file_of_another(self, tmp_path):
-        first = Partial(tmp_path)
-        first.open(Origin("http://x/", etag='"1"'))
-        first.write(b"data")
-        first.suspend()
+        first = suspended(tmp_path)
         with first.path.open("rb") as held:
             second = open_partial(tmp_path, trusted=True)
             assert (second.size_bytes, second.continued) == (4, True)
@@ -94,7 +99,7 @@ class TestPartial:
         monkeypatch.setattr("bddzoo.artifacts.partial._lock", lambda fd: True)
         slow, fast = Partial(tmp_path / "p"), Partial(tmp_path / "p")
         for partial in (slow, fast):
-            partial.open(Origin("http://x/", etag='"1"'))
+            partial.open(ORIGIN)
             partial.write(b"data")
             partial.finish()
         fast.give(tmp_path / "done")
@@ -107,20 +112,14 @@ class TestPartial:
 
     def test_where_locks_are_not_known_age_decides(self, tmp_path, monkeypatch):
         monkeypatch.setattr("bddzoo.artifacts.partial._lock", lambda fd: None)
-        first = Partial(tmp_path)
-        first.open(Origin("http://x/", etag='"1"'))
-        first.write(b"data")
-        first.suspend()
+        first = suspended(tmp_path)
         assert open_partial(tmp_path, trusted=True).size_bytes == 0, "somebody may write to it"
         old = time.time() - SILENCE_S - 10
         os.utime(first.path, (old, old))
         assert open_partial(tmp_path, trusted=True).size_bytes == 4
 
     def test_notes_of_earlier_versions_are_read(self, tmp_path):
-        first = Partial(tmp_path)
-        first.open(Origin("http://x/", etag='"1"'))
-        first.write(b"data")
-        first.suspend()
+        first = suspended(tmp_path)
         note = json.loads(note_path(first.path).read_text())
         del note["origin"]["coding"]
         note |= {"host": "elsewhere pid:[4026531836]", "pid": 17, "started": "4711"}
@@ -137,10 +136,7 @@ class TestPartial:
         ids=str,
     )  # fmt: skip
     def test_note_that_makes_no_sense_is_none(self, tmp_path, change):
-        first = Partial(tmp_path)
-        first.open(Origin("http://x/", etag='"1"'))
-        first.write(b"data")
-        first.suspend()
+        first = suspended(tmp_path)
         note = json.loads(note_path(first.path).read_text())
         note_path(first.path).write_text(json.dumps(note | change))
         again = open_partial(tmp_path, trusted=True)

@@ -60,6 +60,16 @@ def make_model(
     )
 
 
+def make_models(count: int) -> list[Model]:
+    """`m0`, `m1` and so on."""
+    return [make_model(id=f"m{i}") for i in range(count)]
+
+
+def each(count: int, times: int = 1) -> Counter[str]:
+    """Those models, as often as each is expected."""
+    return Counter({f"m{i}": times for i in range(count)})
+
+
 def make_record(model: Model | None = None, value: float = 61.592, **changes: Any) -> Record:
     """A whole, verified record of `model` whose mIoU is `value`."""
     model = model or make_model()

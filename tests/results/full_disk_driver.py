@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.results.factory import make_model, records_in
+from tests.results.factory import make_models, records_in
 from tests.results.sweep_driver import local, settings
 
 
@@ -31,14 +31,13 @@ def main() -> None:
     results = folder / "results"
     results.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(results)], check=True)
-    models = [make_model(id=f"m{i}") for i in range(3)]
     told = []
     for full in (True, False):
         if full:
             fill(results / "fill")
         else:
             (results / "fill").unlink()
-        jobs = local(models, settings(folder, retries=0)).run()
+        jobs = local(make_models(3), settings(folder, retries=0)).run()
         measured = Counter(record.model for record in records_in(results))
         left = [p.name for p in results.rglob("*.tmp")]
         states = {job.model.id: [job.state, job.reason] for job in jobs}

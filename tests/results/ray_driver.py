@@ -9,7 +9,7 @@ from pathlib import Path
 from bddzoo.runs.plan import JobStatus
 from bddzoo.runs.ray import RayExecutor
 from bddzoo.runs.sweep import Settings, Sweep
-from tests.results.factory import make_model
+from tests.results.factory import make_models
 from tests.results.sweep_driver import settings
 
 
@@ -21,9 +21,8 @@ def on_ray(
     **options: object,
 ) -> Sweep:
     """A sweep of `m0`, `m1`, ... with one processor for each model."""
-    models = [make_model(id=f"m{i}") for i in range(count)]
     chosen = {"cpus": 1, "gpus": 0, **options}
-    return Sweep(models, plan, lambda: RayExecutor(address, **chosen), watch)  # type: ignore[arg-type]
+    return Sweep(make_models(count), plan, lambda: RayExecutor(address, **chosen), watch)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from bddzoo.registry.model import Model
 from bddzoo.runs.local import LocalExecutor
 from bddzoo.runs.plan import JobStatus
 from bddzoo.runs.sweep import Settings, Sweep
-from tests.results.factory import make_model
+from tests.results.factory import make_models
 
 
 def settings(folder: Path, *arguments: str, **options: object) -> Settings:
@@ -35,5 +35,4 @@ def local(
 
 if __name__ == "__main__":
     where, count, sleep = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    models = [make_model(id=f"m{i}") for i in range(count)]
-    local(models, settings(where, "--sleep", sleep), jobs=2).run()
+    local(make_models(count), settings(where, "--sleep", sleep), jobs=2).run()

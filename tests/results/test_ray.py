@@ -20,7 +20,7 @@ from bddzoo.errors import MissingError, NetworkError, UsageError
 from bddzoo.runs.plan import Job, JobResult, JobStatus
 from bddzoo.runs.ray import connected, require_ray, run_job
 from bddzoo.version import __version__
-from tests.results.factory import measured, started
+from tests.results.factory import each, make_model, make_record, measured, started
 from tests.results.ray_driver import on_ray
 from tests.results.sweep_driver import settings
 
@@ -93,10 +93,6 @@ def running() -> Iterator[TwoNodes]:
 def nodes(running: TwoNodes, monkeypatch: pytest.MonkeyPatch) -> TwoNodes:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return running.both()
-
-
-def each(count: int) -> Counter[str]:
-    return Counter(f"m{i}" for i in range(count))
 
 
 def wait_for(what: Callable[[], bool], seconds: float = 120) -> None:
@@ -248,7 +244,6 @@ def test_records_of_something_else_are_not_kept(tmp_path: Path) -> None:
     from bddzoo.errors import IntegrityError
     from bddzoo.results.manage import keep_records, pack_records
     from bddzoo.results.store import write_record
-    from tests.results.factory import make_model, make_record
 
     there = tmp_path / "there"
     record = make_record(make_model(id="m0"), run={"sweep": "s"}, statistics={"confusion": b"counts"})

@@ -188,14 +188,12 @@ def test_a_record_is_immutable() -> None:
     record = make_record()
     with pytest.raises(AttributeError):
         record.model = "x"  # type: ignore[misc]
-    assert msgspec.structs.replace(record, model="x").model == "x"
+    assert replace(record, model="x").model == "x"
 
 
 def test_a_set_of_unknown_size_is_unverified() -> None:
     model = make_model()
-    other = msgspec.structs.replace(
-        model, protocol=msgspec.structs.replace(model.protocol, dataset="own-set")
-    )
+    other = replace(model, protocol=replace(model.protocol, dataset="own-set"))
     fields = {"dataset": "own-set", "images": 12, "split_images": None}
     assert judge(other, make_record(other, protocol=fields)).verdict is Verdict.UNVERIFIED
     fields["split_images"] = 12
@@ -260,9 +258,7 @@ def test_a_record_is_judged_by_the_protocol_that_it_was_measured_by(named: bool)
     model = with_other_protocol()
     record = make_record(model.tested_by("q"), 70.001)
     if not named:
-        record = msgspec.structs.replace(
-            record, protocol=msgspec.structs.replace(record.protocol, id=msgspec.UNSET)
-        )
+        record = replace(record, protocol=replace(record.protocol, id=msgspec.UNSET))
     for judged in (model, model.tested_by("q")):
         report = judge(judged, record)
         assert (report.verdict, report.protocol) == (Verdict.REPRODUCED, "q")
