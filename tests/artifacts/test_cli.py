@@ -28,9 +28,9 @@ class TestFetch:
     def test_json_is_one_document_and_events_are_lines(self, zoo, run):
         done = run("fetch", "--all", "--format", "json")
         rows = json.loads(done.stdout)
-        assert [(r["model"], r["digest_state"]) for r in rows] == [
-            ("net_a", "verified"),
-            ("net_b", "observed"),
+        assert [(r["model"], r["digest_state"], r["md5"]) for r in rows] == [
+            ("net_a", "verified", hashlib.md5(DATA).hexdigest()),
+            ("net_b", "observed", hashlib.md5(OTHER).hexdigest()),
         ]
         events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
         assert {e["event"] for e in events} >= {"begin", "end"}
@@ -64,6 +64,7 @@ class TestFetch:
 
     def test_offline_and_sources(self, zoo, run, tmp_path):
         assert_one_line(run("fetch", "net_a", "--offline"), 5, "--offline allows no connection")
+        assert not zoo.requests
         mirror = tmp_path / "mirror"
         mirror.mkdir()
         (mirror / "net_a.pth").write_bytes(DATA)

@@ -49,24 +49,6 @@ def test_plain_files_have_no_remarks(tmp_path, image):
     assert np.array_equal(read_image(tmp_path / "a.bmp").pixels, image)
 
 
-@pytest.mark.parametrize("orientation", range(2, 9))
-def test_exif_orientation_is_applied(tmp_path, image, orientation):
-    content = jpeg(image)
-    upright = read_image(written(tmp_path / "a.jpg", content)).pixels
-    found = read_image(written(tmp_path / "b.jpg", with_exif(content, orientation)))
-    assert found.remarks == (f"EXIF orientation {orientation} is applied",)
-    turned = {
-        2: upright[:, ::-1],
-        3: upright[::-1, ::-1],
-        4: upright[::-1],
-        5: upright.transpose(1, 0, 2),
-        6: upright.transpose(1, 0, 2)[:, ::-1],
-        7: upright.transpose(1, 0, 2)[::-1, ::-1],
-        8: upright.transpose(1, 0, 2)[::-1],
-    }[orientation]
-    assert np.array_equal(found.pixels, turned)
-
-
 def test_grey_and_16_bit_and_alpha(tmp_path, image):
     grey = image[..., 0]
     found = read_image(written(tmp_path / "a.jpg", jpeg(grey)))

@@ -20,6 +20,7 @@ from bddzoo.datasets.mini.frame import render
 from bddzoo.errors import MissingError, UsageError
 from bddzoo.evaluation.det_frames import digest_box_labels
 from bddzoo.registry import load_registry
+from tests.cli.command import assert_one_line, bddzoo
 
 DEMO = {
     "sem_seg": "demo_semfpn_r18n_sem_seg",
@@ -146,16 +147,6 @@ def test_an_empty_folder_is_filled(tmp_path):
     assert make_mini(tmp_path / "set", val=1).made
 
 
-def test_a_folder_with_something_else_is_left_alone(tmp_path):
-    precious = tmp_path / "set" / "thesis.txt"
-    precious.parent.mkdir()
-    precious.write_text("work of years")
-    with pytest.raises(UsageError, match="holds no mini set"):
-        make_mini(precious.parent, val=1)
-    assert precious.read_text() == "work of years"
-    assert len(list(tmp_path.rglob("*"))) == 2
-
-
 def test_a_file_in_the_way(tmp_path):
     (tmp_path / "set").write_text("")
     with pytest.raises(UsageError, match="is a file"):
@@ -176,10 +167,11 @@ def test_a_parent_that_is_a_file(tmp_path):
         make_mini(tmp_path / "file" / "set", val=1)
 
 
-def test_an_interruption_leaves_nothing(tmp_path):
-    def stop(done: int, total: int) -> None:
-        raise KeyboardInterrupt
+def stop(done: int, total: int) -> None:
+    raise KeyboardInterrupt
 
+
+def test_an_interruption_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         make_mini(tmp_path / "set", val=2, progress=stop)
     assert list(tmp_path.iterdir()) == []
@@ -188,24 +180,14 @@ def test_an_interruption_leaves_nothing(tmp_path):
 def test_an_interruption_leaves_the_old_set(tmp_path):
     root = make_mini(tmp_path / "set", val=1).root
     before = files(root)
-
-    def stop(done: int, total: int) -> None:
-        raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
         make_mini(root, val=2, progress=stop)
     assert files(root) == before
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
 
 
-def bddzoo(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "bddzoo", *args], capture_output=True, text=True, check=False
-    )
-
-
 def test_command_makes_a_set_and_says_so(tmp_path):
-    done = bddzoo("data", "mini", "--out", str(tmp_path / "set"), "--val", "1", "--format", "json")
+    done = bddzoo("data", "mini", "--out", tmp_path / "set", "--val", "1", "--format", "json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
         "root": str(tmp_path / "set"),
@@ -215,23 +197,26 @@ def test_command_makes_a_set_and_says_so(tmp_path):
         "dataset": None,
         "made": True,
     }
-    again = bddzoo("data", "mini", "--out", str(tmp_path / "set"), "--val", "1")
+    again = bddzoo("data", "mini", "--out", tmp_path / "set", "--val", "1")
     assert again.returncode == 0
     assert "unchanged" in again.stdout
 
 
 def test_command_refuses_a_foreign_folder_in_one_line(tmp_path):
-    (tmp_path / "thesis.txt").write_text("")
-    done = bddzoo("data", "mini", "--out", str(tmp_path))
-    assert done.returncode == 2
+    precious = tmp_path / "set" / "thesis.txt"
+    precious.parent.mkdir()
+    precious.write_text("work of years")
+    done = bddzoo("data", "mini", "--out", precious.parent)
+    assert_one_line(done, 2, "holds no mini set", str(precious.parent))
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
-    assert str(tmp_path) in done.stderr
+    assert precious.read_text() == "work of years"
+    assert len(list(tmp_path.rglob("*"))) == 2
 
 
 @pytest.mark.parametrize("args", [["--val", "-1"], ["--seed", "x"], ["--val", "0"]])
 def test_command_refuses_bad_numbers(tmp_path, args):
-    done = bddzoo("data", "mini", "--out", str(tmp_path / "set"), *args)
+    done = bddzoo("data", "mini", "--out", tmp_path / "set", *args)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "set").exists()

@@ -1,4 +1,4 @@
-"""Predictions in the forms that zoos publish: boxes next to bitmasks, RLE JSON against PNG labels."""
+"""Predictions in the form that zoos publish: boxes next to bitmasks."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from bddzoo.datasets.classes import INS_SEG
-from bddzoo.datasets.formats.convert import convert
 from bddzoo.datasets.formats.mask import read_bitmask
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.det_frames import score_detections
-from bddzoo.evaluation.disk import evaluate
 from bddzoo.evaluation.metrics.detection import boxes_of_bitmask
 from bddzoo.evaluation.prediction_files import find_detections
 from tests.support.tiny import make_data
@@ -91,22 +88,3 @@ def test_boxes_that_cannot_be_scored_are_one_line(labels: Path, tmp_path: Path, 
         return
     with pytest.raises(MissingError, match=r"det\.json"):
         scored(truth, tmp_path, frames)
-
-
-def test_rle_gives_what_the_same_class_maps_give(labels: Path, tmp_path: Path) -> None:
-    """The ground truth of one frame as the prediction of another: right in part, and the same either way."""
-    import cv2
-
-    truth = labels / "sem_seg" / "masks" / "val"
-    paths = sorted(truth.glob("*.png"))
-    masks = tmp_path / "masks"
-    masks.mkdir()
-    for path, other in zip(paths, paths[1:] + paths[:1], strict=True):
-        pixels = cv2.imread(str(other), cv2.IMREAD_UNCHANGED)
-        assert pixels.dtype == np.uint8
-        cv2.imwrite(str(masks / path.name), pixels)
-    convert("sem_seg", masks, tmp_path / "rle.json", "rle")
-    ours = evaluate("sem_seg", truth, tmp_path / "rle.json").scores
-    theirs = evaluate("sem_seg", truth, masks).scores
-    np.testing.assert_equal(ours.summary, theirs.summary)
-    np.testing.assert_equal(ours.table, theirs.table)
