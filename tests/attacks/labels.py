@@ -318,8 +318,7 @@ def _bombs() -> dict[str, bytes]:
 
     def with_chunk(kind: bytes, data: bytes) -> bytes:
         good = png(64, 32, colour=2)
-        packed = struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        return good[:33] + packed + good[33:]
+        return good[:33] + chunk(kind, data) + good[33:]
 
     tiff = b"".join(
         struct.pack("<HHII", tag, 4, 1, value)
@@ -370,12 +369,13 @@ def _data_sets(folder: Path) -> Iterator[tuple[str, Path]]:
         yield f"data set of {special}", root
 
 
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A piece of a PNG file."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def png(width: int, height: int, *, depth: int = 8, colour: int = 0, value: int = 13, rows: int = 0) -> bytes:
     """A PNG of one value whose header may lie; `rows` is how many rows it holds, all where 0."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     channels = {0: 1, 2: 3, 3: 1, 6: 4}[colour]
     packer = zlib.compressobj(9, strategy=zlib.Z_RLE)
     line = b"\0" + bytes([value]) * (min(width, 60_000) * channels * depth // 8)

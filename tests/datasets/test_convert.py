@@ -13,10 +13,9 @@ from bddzoo.datasets.formats.png import check_png
 from bddzoo.errors import BddzooError, MissingError, UsageError
 from tests.evaluation import scenes
 from tests.evaluation.commands import convert_labels
+from tests.evaluation.scenes import seeds
 from tests.evaluation.test_oracle import write_png
 from tests.shared import shared
-
-seeds = st.integers(0, 2**32 - 1)
 
 
 @settings(max_examples=25, deadline=None)

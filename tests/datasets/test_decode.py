@@ -1,7 +1,6 @@
 """Images of every awkward kind: read as upstream reads them, or refused by name."""
 
 import struct
-import zlib
 
 import cv2
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 
 from bddzoo.datasets.decode import exif_orientation, read_image
 from bddzoo.errors import MissingError
+from tests.attacks.labels import chunk
 from tests.shared import shared
 
 
@@ -28,8 +28,8 @@ def jpeg(image: np.ndarray) -> bytes:
     return cv2.imencode(".jpg", image)[1].tobytes()
 
 
-def with_exif(content: bytes, orientation: int) -> bytes:
-    body = b"Exif\0\0" + exif(orientation)
+def with_exif(content: bytes, orientation: int, thumbnail: bytes = b"") -> bytes:
+    body = b"Exif\0\0" + exif(orientation) + thumbnail
     return content[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + content[2:]
 
 
@@ -92,9 +92,7 @@ def test_a_progressive_jpeg_cut_between_scans_is_refused(tmp_path, image):
 
 def test_a_thumbnail_does_not_hide_a_truncation(tmp_path, image):
     """The end marker of a thumbnail within the EXIF block is not the end of the found."""
-    body = b"Exif\0\0" + exif(1) + jpeg(image[:8, :8])
-    content = jpeg(image)
-    content = content[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + content[2:]
+    content = with_exif(jpeg(image), 1, jpeg(image[:8, :8]))
     assert read_image(written(tmp_path / "a.jpg", content)).size == (40, 60)
     with pytest.raises(MissingError, match="cut short"):
         read_image(written(tmp_path / "a.jpg", content[:-40]))
@@ -125,10 +123,7 @@ def test_truncated_and_damaged_png(tmp_path, image):
 def test_pixels_that_cannot_be_decoded(tmp_path, image):
     content = cv2.imencode(".png", image)[1].tobytes()
     at = content.index(b"IDAT")
-    body = b"IDAT" + b"junk"
-    content = (
-        content[: at - 4] + struct.pack(">I", 4) + body + struct.pack(">I", zlib.crc32(body)) + content[-12:]
-    )
+    content = content[: at - 4] + chunk(b"IDAT", b"junk") + content[-12:]
     with pytest.raises(MissingError, match=r"a\.png is damaged or not an image"):
         read_image(written(tmp_path / "a.png", content))
 

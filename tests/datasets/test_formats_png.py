@@ -11,11 +11,7 @@ from hypothesis import strategies as st
 
 from bddzoo.datasets.formats.mask import read_bitmask, read_mask, write_mask, write_rgba
 from bddzoo.errors import MissingError
-from tests.attacks.labels import png
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+from tests.attacks.labels import chunk, png
 
 
 def palette_png(indices: np.ndarray, depth: int, colours: int) -> bytes:

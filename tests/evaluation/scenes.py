@@ -1,9 +1,12 @@
-"""Small random label maps and bitmasks."""
+"""Small random label maps and bitmasks, and the seeds that they are drawn from."""
 
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import strategies as st
 from pycocotools import mask as coco
+
+seeds = st.integers(0, 2**32 - 1)
 
 
 def rle(mask: np.ndarray) -> dict:

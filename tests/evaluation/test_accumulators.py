@@ -10,8 +10,7 @@ from bddzoo.evaluation import BoxAccumulator, InsSegAccumulator, SemSegAccumulat
 from tests.conftest import ALL
 from tests.evaluation import scenes
 from tests.evaluation.cases import pycocotools_scores
-
-seeds = st.integers(0, 2**32 - 1)
+from tests.evaluation.scenes import seeds
 
 
 def plain_confusion(gt, pred, classes):

@@ -2,9 +2,7 @@
 
 import json
 import os
-import struct
 import zipfile
-import zlib
 
 import cv2
 import numpy as np
@@ -17,6 +15,7 @@ from bddzoo.evaluation.disk import evaluate
 from bddzoo.evaluation.jobs import run_jobs
 from bddzoo.evaluation.mask_frames import MaskWork
 from bddzoo.evaluation.options import Options
+from tests.attacks.labels import png
 from tests.evaluation import scenes
 from tests.evaluation.commands import refused, score
 from tests.evaluation.test_oracle import label, write_png
@@ -92,20 +91,11 @@ def test_a_file_that_vanishes_meanwhile(masks, monkeypatch):
         evaluate("sem_seg", masks / "gt", masks / "pred", options=Options(workers=2))
 
 
-def bomb(width, height, content=1000, colour=0):
-    """A PNG that claims other pixels than the bytes that it holds."""
-    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
-    out = b"\x89PNG\r\n\x1a\n"
-    for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(content))), (b"IEND", b"")):
-        out += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-    return out
-
-
 def test_decompression_bombs_are_not_inflated(masks):
-    (masks / "pred/f2.png").write_bytes(bomb(100_000, 100_000))
+    (masks / "pred/f2.png").write_bytes(png(100_000, 100_000, rows=1))
     assert "f2.png claims 100000x100000 pixels" in refusal(masks)
     # An image whose data end early is not an image either.
-    (masks / "pred/f2.png").write_bytes(bomb(40, 24 * 1000))
+    (masks / "pred/f2.png").write_bytes(png(40, 24 * 1000, rows=24))
     assert "f2.png" in refusal(masks)
 
 
@@ -310,7 +300,7 @@ def test_pipes_are_not_waited_for(masks, rles):
 @pytest.mark.parametrize("colour", [0, 3])
 def test_more_pixels_than_the_header_says_are_refused_and_not_inflated(masks, capfd, colour):
     pytest.importorskip("imagecodecs")
-    (masks / "pred/f2.png").write_bytes(bomb(40, 24, 1 << 22, colour))
+    (masks / "pred/f2.png").write_bytes(png(40, 24, colour=colour, rows=100_000))
     assert "pred/f2.png is damaged: its pixels are not what its header says" in refusal(masks)
     assert capfd.readouterr() == ("", ""), "of what it decodes with"
 

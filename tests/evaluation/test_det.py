@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from bddzoo.datasets import native
 from bddzoo.datasets.classes import DET
@@ -20,10 +19,10 @@ from bddzoo.evaluation.statistics import dump, load
 from tests.cli.inprocess import command
 from tests.evaluation.cases import COCO_METRICS, assert_same, pycocotools_scores
 from tests.evaluation.commands import refused, score
+from tests.evaluation.scenes import seeds
 from tests.evaluation.test_native import using
 from tests.evaluation.test_oracle import compare, many
 
-seeds = st.integers(0, 2**32 - 1)
 OTHERS = ("bike", "caravan", "motor", "person", "van", "other person", "other vehicle", "trailer")
 
 

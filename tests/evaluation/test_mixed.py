@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from bddzoo.datasets.formats.convert import convert
 from bddzoo.errors import MissingError
@@ -20,10 +19,10 @@ from tests.conftest import ALL
 from tests.evaluation import scenes
 from tests.evaluation.cases import pycocotools_scores, same
 from tests.evaluation.commands import refused, score
+from tests.evaluation.scenes import seeds
 from tests.evaluation.test_oracle import write_png
 
 PLAIN = Path(__file__).parents[1] / "data/evalcases/ins-plain-a"
-seeds = st.integers(0, 2**32 - 1)
 some = settings(max_examples=15 if ALL else 6, deadline=None)
 LENIENT = Options(lenient=True)
 

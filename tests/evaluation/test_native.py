@@ -24,8 +24,7 @@ from bddzoo.evaluation.metrics.matching import IOU_THRESHOLDS, Candidates, Frame
 from bddzoo.evaluation.metrics.semseg import class_runs, confusion, decode_class_runs, runs_confusion
 from hatch_build import compile_loops
 from tests.evaluation import scenes
-
-seeds = st.integers(0, 2**32 - 1)
+from tests.evaluation.scenes import seeds
 
 
 @contextmanager

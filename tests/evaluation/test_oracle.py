@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from bddzoo.datasets.classes import DRIVABLE, INS_SEG, PAN_SEG, SEM_SEG
 from bddzoo.errors import MissingError
@@ -20,8 +19,8 @@ from tests.conftest import ALL
 from tests.evaluation import scenes
 from tests.evaluation.cases import assert_same
 from tests.evaluation.commands import score
+from tests.evaluation.scenes import seeds
 
-seeds = st.integers(0, 2**32 - 1)
 OFFICIAL = Options(official=True)
 # The toolkit takes long; more are worth a run now and then.
 EXAMPLES = int(os.environ.get("BDDZOO_ORACLE_EXAMPLES", "60" if ALL else "20"))

@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from bddzoo.evaluation.disk import evaluate
 from bddzoo.evaluation.statistics import dump, load
 from tests.evaluation.commands import score
+from tests.evaluation.scenes import seeds
 from tests.evaluation.test_oracle import compare, many
 
-seeds = st.integers(0, 2**32 - 1)
 NAMES = tuple(f"joint-{k}" for k in range(18))
 
 

@@ -7,8 +7,7 @@ from pycocotools import mask as coco
 from bddzoo.datasets.formats.rle import RleError, decode_runs, encode_rle, encode_values
 from bddzoo.evaluation.metrics.semseg import class_runs, confusion, runs_confusion
 from tests.evaluation import scenes
-
-seeds = st.integers(0, 2**32 - 1)
+from tests.evaluation.scenes import seeds
 
 
 def encoded(mask):

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from bddzoo.errors import MissingError
 from bddzoo.evaluation.disk import evaluate
@@ -15,9 +14,8 @@ from bddzoo.evaluation.options import Options
 from bddzoo.evaluation.statistics import dump, load
 from tests.evaluation import scenes, tracks
 from tests.evaluation.commands import score
+from tests.evaluation.scenes import seeds
 from tests.evaluation.test_oracle import OFFICIAL, compare, few, many, write_png
-
-seeds = st.integers(0, 2**32 - 1)
 
 
 @few
