@@ -49,6 +49,13 @@ def pycocotools_scores(truth: COCO, found, kind: str) -> dict[str, float]:
     }
 
 
+def write_sides(root: Path, gt, pred, name: str = "pred.json") -> tuple[Path, Path]:
+    """Files of ground truth and of predictions, with what is given."""
+    (root / "gt.json").write_text(json.dumps(gt))
+    (root / name).write_text(json.dumps(pred))
+    return root / "gt.json", root / name
+
+
 def same(ours, theirs) -> None:
     """Scores with equal numbers, bit for bit."""
     np.testing.assert_equal(dict(ours.summary), dict(theirs.summary))

@@ -17,7 +17,7 @@ from bddzoo.evaluation.disk import evaluate
 from bddzoo.evaluation.options import Options
 from bddzoo.evaluation.statistics import dump, load
 from tests.cli.inprocess import command
-from tests.evaluation.cases import COCO_METRICS, assert_same, pycocotools_scores
+from tests.evaluation.cases import COCO_METRICS, assert_same, pycocotools_scores, write_sides
 from tests.evaluation.commands import refused, score
 from tests.evaluation.scenes import seeds
 from tests.evaluation.test_native import using
@@ -74,9 +74,7 @@ def world(rng, *, distractors: bool = True) -> tuple[list[dict], list[dict]]:
 
 
 def write(root: Path, gt: list[dict], pred: list[dict]) -> tuple[Path, Path]:
-    (root / "gt.json").write_text(json.dumps(gt))
-    (root / "det.json").write_text(json.dumps({"frames": pred, "groups": None, "config": None}))
-    return root / "gt.json", root / "det.json"
+    return write_sides(root, gt, {"frames": pred, "groups": None, "config": None}, "det.json")
 
 
 @many

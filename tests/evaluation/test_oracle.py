@@ -17,7 +17,7 @@ from bddzoo.evaluation.options import Options
 from bddzoo.evaluation.oracle import Toolkit
 from tests.conftest import ALL
 from tests.evaluation import scenes
-from tests.evaluation.cases import assert_same
+from tests.evaluation.cases import assert_same, write_sides
 from tests.evaluation.commands import score
 from tests.evaluation.scenes import seeds
 
@@ -136,10 +136,7 @@ def test_panoptic_labels_as_rle(toolkit, seed):
         elif chance < 0.9:
             pred.append({"name": f"f{i}.jpg", "labels": pan_labels(rng, shared=rng.random() < 0.2)})
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        (root / "gt.json").write_text(json.dumps(gt))
-        (root / "pred.json").write_text(json.dumps({"frames": pred}))
-        compare(toolkit, "pan_seg", root / "gt.json", root / "pred.json")
+        compare(toolkit, "pan_seg", *write_sides(Path(folder), gt, {"frames": pred}))
 
 
 @settings(many, max_examples=EXAMPLES // 2)
@@ -169,9 +166,7 @@ def test_class_maps_as_rle(toolkit, task, seed):
             gts.append(frame(f"f{i}.jpg", truth))
             if rng.random() < 0.85:
                 preds.append(frame(f"f{i}.jpg", scenes.disturbed(rng, truth, len(names))))
-        (root / "gt.json").write_text(json.dumps(gts))
-        (root / "pred.json").write_text(json.dumps({"frames": preds, "groups": None}))
-        assert compare(toolkit, task, root / "gt.json", root / "pred.json")
+        assert compare(toolkit, task, *write_sides(root, gts, {"frames": preds, "groups": None}))
 
 
 @many
@@ -202,9 +197,7 @@ def test_instances_as_rle(toolkit, seed):
             gts.append(frame(f"f{i}.jpg", truth, scored=False))
             if rng.random() < 0.9:
                 preds.append(frame(f"f{i}.jpg", scenes.moved(rng, truth), scored=True))
-        (root / "gt.json").write_text(json.dumps(gts))
-        (root / "pred.json").write_text(json.dumps(preds))
-        assert compare(toolkit, "ins_seg", root / "gt.json", root / "pred.json")
+        assert compare(toolkit, "ins_seg", *write_sides(root, gts, preds))
 
 
 def kinds_of_png(kind: str, pixels: np.ndarray) -> bytes:

@@ -1,6 +1,5 @@
 """Poses: next to the official toolkit, and what strict mode says."""
 
-import json
 import tempfile
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from hypothesis import given
 
 from bddzoo.evaluation.disk import evaluate
 from bddzoo.evaluation.statistics import dump, load
+from tests.evaluation.cases import write_sides
 from tests.evaluation.commands import score
 from tests.evaluation.scenes import seeds
 from tests.evaluation.test_oracle import compare, many
@@ -70,17 +70,11 @@ def world(rng):
     return [gt for gt, _ in pairs], [pred for _, pred in pairs if rng.random() < 0.9]
 
 
-def write(root, gt, pred):
-    (root / "gt.json").write_text(json.dumps(gt))
-    (root / "pred.json").write_text(json.dumps(pred))
-    return root / "gt.json", root / "pred.json"
-
-
 @many
 @given(seeds)
 def test_poses_as_the_toolkit(toolkit, seed):
     with tempfile.TemporaryDirectory() as folder:
-        assert compare(toolkit, "pose", *write(Path(folder), *world(np.random.default_rng(seed))))
+        assert compare(toolkit, "pose", *write_sides(Path(folder), *world(np.random.default_rng(seed))))
 
 
 def _people(change=lambda gt, pred: None):
@@ -121,7 +115,7 @@ WRONG = {
 @pytest.mark.parametrize("kind", WRONG)
 def test_what_is_wrong_is_said(kind, tmp_path):
     change, message = WRONG[kind]
-    gt, pred = write(tmp_path, *_people(change))
+    gt, pred = write_sides(tmp_path, *_people(change))
     done = score("pose", gt, pred)
     assert done.code == 5
     assert message in done.err
@@ -134,15 +128,15 @@ def test_names_of_joints_may_differ(tmp_path):
             for node in label["graph"]["nodes"]:
                 node["category"] = "other " + node["category"]
 
-    assert evaluate("pose", *write(tmp_path, *_people(rename))).scores.summary["pose_AP"] == pytest.approx(
-        100
-    )
+    assert evaluate("pose", *write_sides(tmp_path, *_people(rename))).scores.summary[
+        "pose_AP"
+    ] == pytest.approx(100)
 
 
 def test_more_than_twenty_people(toolkit, tmp_path):
     gt, pred = frame(np.random.default_rng(0), "a.jpg", people=25, boxed=False)
     pred["labels"] = [{**k, "score": 0.5} for k in gt["labels"] if "graph" in k]
-    paths = write(tmp_path, [gt], [pred])
+    paths = write_sides(tmp_path, [gt], [pred])
     assert any("more than 20 people" in line for line in evaluate("pose", *paths).warnings)
     assert compare(toolkit, "pose", *paths)
 
@@ -151,7 +145,7 @@ def test_extras(tmp_path):
     gt, pred = world(np.random.default_rng(11))
     found = {f["name"]: f for f in pred}
     pred = [found.get(f["name"], {**f, "labels": []}) for f in gt]
-    paths = write(tmp_path, gt, pred)
+    paths = write_sides(tmp_path, gt, pred)
     done = score("pose", *paths, "--ci", "--worst", 2, "--against", paths[1], "--format", "json")
     assert done.code == 0
     shown = done.data

@@ -1,12 +1,12 @@
 """Videos with tracked objects, made up: boxes and masks that move, meet, vanish and come back."""
 
-import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from bddzoo.datasets.classes import INS_SEG
+from tests.evaluation.cases import write_sides
 from tests.evaluation.scenes import rle
 
 DATA = Path(__file__).parents[1] / "data" / "tracking"
@@ -115,9 +115,7 @@ def masked(frames, size=SIZE, *, apart):
 
 
 def write(root: Path, gt, pred) -> tuple[Path, Path]:
-    (root / "gt.json").write_text(json.dumps(gt))
-    (root / "pred.json").write_text(json.dumps({"frames": pred}))
-    return root / "gt.json", root / "pred.json"
+    return write_sides(root, gt, {"frames": pred})
 
 
 def of_bitmasks(root: Path):
