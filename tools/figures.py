@@ -86,12 +86,14 @@ def line_kinds(text: str, tree: ast.Module) -> list[str]:
             kinds[token.start[0] - 1] = "comments"
     owners = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree):
-        kind, span = "imports", node
+        span: ast.stmt
         if isinstance(node, owners) and ast.get_docstring(node, clean=False) is not None:
             kind, span = "docstrings", node.body[0]
-        elif not isinstance(node, ast.Import | ast.ImportFrom):
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            kind, span = "imports", node
+        else:
             continue
-        for at in range(span.lineno - 1, span.end_lineno):
+        for at in range(span.lineno - 1, span.end_lineno or span.lineno):
             if kinds[at] != "blank":
                 kinds[at] = kind
     return kinds
@@ -142,8 +144,8 @@ def report(modules: list[Module], tests: tuple[int, int]) -> Iterator[str]:
     rooms: defaultdict[str, list[Module]] = defaultdict(list)
     for module in modules:
         parts = module.name.split(".")
-        inside = len(parts) > 2 or any(m.name.startswith(f"{module.name}.") for m in modules)
-        rooms[parts[1] if inside and len(parts) > 1 else "(top)"].append(module)
+        of_room = len(parts) > 2 or any(m.name.startswith(f"{module.name}.") for m in modules)
+        rooms[parts[1] if of_room and len(parts) > 1 else "(top)"].append(module)
     yield f"{'room':<12} {'modules':>8} {'lines':>8} " + " ".join(f"{k:>10}" for k in KINDS) + "  imports %"
     for room, inside in [*sorted(rooms.items()), ("all", modules)]:
         sums = sum((m.lines for m in inside), Counter[str]())

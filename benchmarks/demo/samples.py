@@ -41,9 +41,9 @@ class Sample:
 def load_samples(root: Path, task: str, protocol: Protocol) -> list[Sample]:
     """All frames of split `train`, resized as the test protocol resizes them."""
     layout, samples = BddLayout(root), []
-    bitmasks = {f.stem: f.label for f in layout.frames("ins_seg", "train")}
+    bitmasks = {f.stem: f.label for f in layout.listing("ins_seg", "train").frames}
     boxes = read_boxes(root) if task == "det" else {}
-    for frame in layout.frames("drivable" if task == "drivable" else "sem_seg", "train"):
+    for frame in layout.listing("drivable" if task == "drivable" else "sem_seg", "train").frames:
         image = cv2.imread(str(frame.image), cv2.IMREAD_COLOR)
         size = rescaled_size(image.shape[1], image.shape[0], protocol.scale)
         near = {"dsize": size, "interpolation": cv2.INTER_NEAREST}

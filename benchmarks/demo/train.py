@@ -117,7 +117,7 @@ def optimise(
             for name, value in module.loss(x, labels).items()
             if "loss" in name
         }
-        loss = sum(v.mean() for v in losses.values())
+        loss: torch.Tensor = sum(v.mean() for v in losses.values())
         if not torch.isfinite(loss):
             raise SystemExit(f"loss is {float(loss)} at step {step}")
         optimiser.zero_grad(set_to_none=True)

@@ -61,7 +61,7 @@ def frames_of(model: Any, data: Path) -> list[Any]:
     """The frames of the val split."""
     from bddzoo.datasets.layouts import BddLayout
 
-    return BddLayout(data).frames(model.task, "val")
+    return BddLayout(data).listing(model.task, "val").frames
 
 
 class Ours:

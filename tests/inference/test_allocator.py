@@ -13,16 +13,21 @@ def faults():
 def work():
     for _ in range(6):
         torch.zeros(8 << 20).add_(1)
+def faults_of_work():
+    before = faults()
+    work()
+    return faults() - before
 work()
-before = faults()
-work()
-print(int(kept), faults() - before)
+print(int(kept), min(faults_of_work() for _ in range(3)))
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="settings of GNU's C library")
 def test_freed_memory_is_used_again():
-    """Six tensors of 32 MB, one after the other: their pages are mapped once, not six times."""
+    """Six tensors of 32 MB, one after the other: their pages are mapped once, not six times.
+
+    The least of three rounds counts: on a busy machine one mapping is sometimes made anew.
+    """
     faults = {}
     for mode in ("keep", "plain"):
         kept, count = map(int, python(CODE.format(keep=mode == "keep")).split())
