@@ -12,7 +12,7 @@ from bddzoo.cli import options as opt
 from bddzoo.cli.app import App, CommandGroup, Named
 from bddzoo.cli.output import check_target
 from bddzoo.cli.select import need_data
-from bddzoo.errors import ExitCode, MissingError, UsageError, install_hint
+from bddzoo.errors import ExitCode, UsageError
 from bddzoo.text import number_of, picked
 
 if TYPE_CHECKING:
@@ -133,13 +133,9 @@ def check(
 
 
 def _need_pixels() -> None:
-    try:
-        import cv2  # noqa: F401
-        import numpy  # noqa: F401
-    except ImportError as error:
-        raise MissingError(
-            f"{error.name or 'a package'} is not installed", hint=install_hint("score")
-        ) from None
+    """Import what reads images, so that a lack is told before anything is done."""
+    import cv2  # noqa: F401
+    import numpy  # noqa: F401
 
 
 def _plain(report: DataReport) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -73,6 +73,7 @@ def command(
             f"{app.registry.path} has no models of zoo '{DEMO_ZOO}'", hint="run the demo without --registry"
         )
     require_engines()
+    require_files(models)
     prepare(folder, keep=resume)
     start = time.monotonic()
     cache = app.cache_dir if app.cache_dir is not None and "cache_dir" in app.typed else folder / "cache"
@@ -111,6 +112,19 @@ def require_engines() -> None:
         raise MissingError(
             f"the demo runs networks, and {', '.join(absent)} is not installed", hint=install_engines_hint()
         )
+
+
+def require_files(models: Sequence[Model]) -> None:
+    """Refuse an installation that is not complete.
+
+    Raises:
+        MissingError: A file of a demo model is not in the package.
+    """
+    sources = [source for model in models for artifact in model.artifacts for source in artifact.sources]
+    for source in sources:
+        path = FILES.parent / source.removeprefix("package:")
+        if source.startswith("package:") and not path.is_file():
+            raise MissingError(f"{path} is missing", hint="install bddzoo anew")
 
 
 def prepare(folder: Path, *, keep: bool) -> None:

@@ -208,8 +208,6 @@ def run(argv: list[str] | None = None) -> int:
         if app.verbosity > 0:
             raise
         message, hint, exit_code = _explain(error)
-        if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
-            silence(sys.stdout)
         app.error(message, hint=hint, code=exit_code)
         return int(exit_code)
 
@@ -221,6 +219,7 @@ def _explain(error: Exception) -> tuple[str, str | None, ExitCode]:
     """
     if isinstance(error, OSError):
         if error.errno in CANNOT_WRITE:
+            silence(sys.stdout)
             return f"cannot write {error.filename or 'the output'}: {error.strerror}", None, ExitCode.MISSING
         if error.errno in (errno.EACCES, errno.EPERM) and error.filename:
             return f"cannot use {error.filename}: {error.strerror}", None, ExitCode.MISSING

@@ -181,7 +181,6 @@ def values_of_no_class(task: str, pixels: npt.NDArray[np.uint8]) -> list[int]:
     import numpy as np
 
     count = len(CLASS_SETS[task])
-    # Below the number of classes the difference wraps around, so that one comparison looks at both ends.
-    strange = pixels > count if task in BITMASK_TASKS else pixels - np.uint8(count) < IGNORED - count
+    strange = pixels > count if task in BITMASK_TASKS else (pixels >= count) & (pixels != IGNORED)
     found: list[int] = np.unique(pixels[strange]).tolist()
     return found

@@ -177,7 +177,7 @@ def make_runner(module: nn.Module, model: Model) -> Runner:
     return runner
 
 
-DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,2})?")
+DEVICE = re.compile(r"auto|cpu|cuda(:(0|[1-9][0-9]?))?")
 
 
 def check_device_name(name: str) -> str:

@@ -45,7 +45,7 @@ def default_batch_size(device: torch.device) -> int:
 
 def load_runner(
     model: Model,
-    weights: str | Path | Mapping[str, torch.Tensor] | None,
+    weights: str | Path | Mapping[str, torch.Tensor],
     device: str = "auto",
     speedups: Speedups | None = None,
 ) -> tuple[Runner, torch.device]:
@@ -53,7 +53,7 @@ def load_runner(
 
     Args:
         model: A model with network facts.
-        weights: Checkpoint file or state dict; None for those of `bddzoo.engines.recipe`.
+        weights: Checkpoint file or state dict.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         speedups: What may change the numbers a little; nothing by default.
 

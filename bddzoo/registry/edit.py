@@ -377,17 +377,18 @@ def _keep(node: Any, levels: Sequence[str], kept: Collection[str]) -> bool:
     """Leave only the rows of those ids below a node, and nothing that is empty then; whether any is left."""
     if not levels:
         return _id(node) in kept
-    for many in _values(node, levels[0]):
+    found = _values(node, levels[0])
+    for many in found:
         many.value = [item for item in many.value if _keep(_node(item), levels[1:], kept)]
-        return bool(many.value)
-    return False
+    return any(many.value for many in found)
 
 
 def _rows(node: Any, levels: Sequence[str] = _LEVELS) -> Iterator[Any]:
     """All rows below a node."""
     if not levels:
         yield node
-    for many in _values(node, levels[0]) if levels else ():
+        return
+    for many in _values(node, levels[0]):
         for item in many.value:
             yield from _rows(_node(item), levels[1:])
 

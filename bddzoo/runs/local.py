@@ -164,7 +164,7 @@ def gpu_groups(per_model: int) -> tuple[str, ...]:
     if listed is not None:
         numbers = [n.strip() for n in listed.split(",") if n.strip() and n.strip() != "-1"]
     else:
-        numbers = nvidia_smi("--query-gpu=index").split()
+        numbers = nvidia_smi("--query-gpu=index", timeout_s=60).split()
     groups = [numbers[i : i + per_model] for i in range(0, len(numbers), per_model)]
     return tuple(",".join(group) for group in groups if len(group) == per_model)
 

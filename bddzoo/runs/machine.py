@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Other processes may use so much of a core, on average, before that is said.
 OTHERS = 0.1
-_QUERY_S = 60
+_QUERY_S = 20
 # Fields of nvidia-smi that are kept with a record.
 _GPU_DETAILS = ("clocks.sm", "clocks.mem", "power.limit", "temperature.gpu")
 
@@ -135,10 +135,10 @@ def _gpu_findings() -> list[str]:
     return found
 
 
-def nvidia_smi(*query: str) -> str:
+def nvidia_smi(*query: str, timeout_s: float = _QUERY_S) -> str:
     """What NVIDIA's tool answers, a line for each GPU or process; empty without the tool or a GPU."""
     command = ["nvidia-smi", *query, "--format=csv,noheader"]
     with suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_QUERY_S, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
         return done.stdout if done.returncode == 0 else ""
     return ""

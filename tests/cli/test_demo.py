@@ -11,8 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from bddzoo.cli.demo import DEMO_ZOO, MARKER, REAL_MODELS, farewell, prepare, sample_images, serve
-from bddzoo.errors import IntegrityError, UsageError
+from bddzoo.cli.demo import (
+    DEMO_ZOO,
+    MARKER,
+    REAL_MODELS,
+    farewell,
+    prepare,
+    require_files,
+    sample_images,
+    serve,
+)
+from bddzoo.errors import IntegrityError, MissingError, UsageError
 from bddzoo.registry import load_registry
 from bddzoo.results.store import read_statistics, scan_records
 from tests.cli.command import ROOT, assert_one_line, bddzoo, interrupt
@@ -74,6 +83,16 @@ def test_the_server_gives_its_files_and_no_others(tmp_path: Path) -> None:
         for path in ("../../etc/passwd", "absent.pth"):
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 urllib.request.urlopen(url + path, timeout=10)
+
+
+def test_a_package_without_its_files() -> None:
+    from msgspec.structs import replace
+
+    model = next(m for m in load_registry(None).models if m.zoo.id == DEMO_ZOO)
+    require_files([model])
+    artifact = replace(model.artifacts[0], sources=("package:demo/absent.pth",))
+    with pytest.raises(MissingError, match=r"absent\.pth"):
+        require_files([replace(model, artifacts=(artifact,))])
 
 
 @pytest.mark.slow

@@ -234,7 +234,8 @@ def test_requests_that_make_no_sense(images):
 
 
 @pytest.mark.parametrize(
-    "name", ["gpu", "cuda:", "cuda:-1", "cpu:0", "mps", "", "auto ", "cuda:256", "cuda:\u0663"]
+    "name",
+    ["gpu", "cuda:", "cuda:-1", "cpu:0", "mps", "", "auto ", "cuda:256", "cuda:00", "cuda:07", "cuda:\u0663"],
 )
 def test_names_that_are_no_device(name):
     """PyTorch takes `cuda:256` for the first GPU."""

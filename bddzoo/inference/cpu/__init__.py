@@ -36,13 +36,14 @@ def tune_for_cpu(module: nn.Module) -> None:
     """
     keep_freed_memory()
     network: Any = module
-    openseg = type(module).__name__ == "OpensegNetwork"
+    fusible = can_fuse() and not hasattr(module, "roi_head")
+    openseg = fusible and type(module).__name__ == "OpensegNetwork"
     if openseg:
         network.forget_original()
     dilated = any(isinstance(part, nn.Conv2d) and max(part.dilation) > 1 for part in module.modules())
     if not dilated or (openseg and network.spec.base.family == "hrnet48"):
         module.to(memory_format=torch.channels_last)
-    if can_fuse() and not hasattr(module, "roi_head"):
+    if fusible:
         fuse(module)
         replace_heads(module)
     if has_fast_linear():

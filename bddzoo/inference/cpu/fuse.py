@@ -49,7 +49,7 @@ def fuse(module: nn.Module) -> None:
             _fuse_sequence(part)
         elif kind == "ConvModule":
             _fuse_conv_module(part)
-        elif kind == "ConvBlock":
+        elif kind == "ConvBlock" and hasattr(part, "activate"):
             _fuse_conv_block(part)
         elif kind in _BLOCKS and hasattr(part, "norm1_name"):
             _fuse_block(part)

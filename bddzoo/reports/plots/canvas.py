@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bddzoo.errors import MissingError, NotReproducedError, UsageError, install_hint
+from bddzoo.errors import MissingError, NotReproducedError, UsageError
 from bddzoo.files import write_bytes
 
 if TYPE_CHECKING:
@@ -76,12 +76,10 @@ def drawing() -> Iterator[None]:
     """Settings of all plots, for the time of the block.
 
     Raises:
-        MissingError: matplotlib is not installed.
+        ImportError: matplotlib is not installed.
     """
-    try:
-        import matplotlib
-    except ImportError:
-        raise MissingError("plots need matplotlib", hint=install_hint("plots")) from None
+    import matplotlib
+
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_RC)  # type: ignore[arg-type]
