@@ -238,13 +238,19 @@ def open_source(path: Path) -> Source:
 
 def _open(path: Path) -> IO[bytes]:
     """Open a file, and nothing that would be waited for without end: a pipe, a terminal."""
-    file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    special = MissingError(f"{path} is a pipe or a device, not a file", hint="copy it into one")
+    try:
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            raise special from None
+        raise
     mode = os.fstat(file).st_mode
     if not stat.S_ISREG(mode):
         os.close(file)
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        raise MissingError(f"{path} is a pipe or a device, not a file", hint="copy it into one")
+        raise special
     return os.fdopen(file, "rb", buffering=0)
 
 

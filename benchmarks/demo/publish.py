@@ -22,6 +22,7 @@ from bddzoo.evaluation.det_frames import score_detections
 from bddzoo.evaluation.disk import evaluate
 from bddzoo.evaluation.metrics.scores import Scores
 from bddzoo.evaluation.prediction_files import find_detections
+from bddzoo.files import zip_info
 
 # What of the predictions is published, and the ground truth.
 MODELS = {
@@ -34,7 +35,6 @@ MODELS = {
     "demo_semfpn_r18n_drivable": ("drivable", ("drivable.json",), "drivable/masks/val"),
     "demo_faster_rcnn_r18n_det": ("det", ("det.json",), "det_20/det_val.json"),
 }
-EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def compact(value: Any) -> bytes:
@@ -60,9 +60,8 @@ def pack(target: Path, members: dict[str, bytes]) -> None:
     """Write a zip archive whose bytes depend on nothing but its members."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, content in sorted(members.items()):
-            entry = zipfile.ZipInfo(name, EPOCH)
+            entry = zip_info(name)
             entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = 0o644 << 16
             archive.writestr(entry, content)
 
 

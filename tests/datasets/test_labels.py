@@ -166,6 +166,24 @@ def test_masks_that_are_none_are_passed_on_to_no_format(tmp_path, to, rle):
     assert not out.exists()
 
 
+def test_vis_draws_the_images_of_a_coco_file_whose_masks_are_some(tmp_path):
+    """As of every other format: what cannot be drawn is told, and the status is 5."""
+    size = {"height": 720, "width": 1280}
+    content = coco(
+        RLE,
+        images=[{"id": 1, "file_name": "a.jpg", **size}, {"id": 2, "file_name": "b.jpg", **size}],
+        annotations=[
+            {"id": 1, "image_id": 1, "category_id": 3, "segmentation": RLE},
+            {"id": 2, "image_id": 2, "category_id": 3, "segmentation": {**RLE, "size": [100, 100]}},
+        ],
+    )
+    file, out = write(tmp_path / "c.json", content), tmp_path / "out"
+    done = command("vis", "color", "-t", "ins_seg", "-l", file, "-o", out)
+    assert done.code == 5
+    assert "image b.jpg: masks of different sizes: [100, 100] and [720, 1280]; skipped" in done.err
+    assert [path.name for path in out.glob("*.png")] == ["a.png"]
+
+
 def test_a_coco_file_may_name_other_categories_and_the_ignored_ones_are_ignored(tmp_path):
     content = coco([TRIANGLE], categories=[{"id": 3, "name": "other vehicle"}, {"id": 4, "name": "kite"}])
     file, out = write(tmp_path / "c.json", content), tmp_path / "out"
@@ -201,9 +219,26 @@ COCO = {
         coco([TRIANGLE], images=[{"id": 1, "file_name": "a.jpg", "height": 2000000, "width": 2000000}]),
         "can't be meant",
     ),
-    "huge RLE": (coco({"counts": "0", "size": [2000000000, 3]}), "can't be meant"),
+    "huge RLE": (
+        coco({"counts": "0", "size": [2000000000, 3]}),
+        "annotation 1: an RLE of size [2000000000, 3], which can't be meant",
+    ),
     "negative RLE": (coco({"counts": [-5, 5], "size": [3, -3]}), "do not describe"),
     "short RLE": (coco({"counts": [5], "size": [3, 3]}), "do not describe"),
+    "of another size": (
+        coco(encode_rle(np.ones((100, 100), bool))),
+        "different sizes: [100, 100] and [720, 1280]",
+    ),
+    "second mask": (
+        coco(
+            RLE,
+            annotations=[
+                {"id": i, "image_id": 1, "category_id": 3, "segmentation": mask}
+                for i, mask in enumerate((RLE, {"counts": "zzzz9", "size": [720, 1280]}))
+            ],
+        ),
+        "image a.jpg, mask 2: the RLE does not describe 921600 pixels",
+    ),
     "no counts": (coco({"size": [3, 3]}), "not an RLE"),
     "counts of a number": (coco({"counts": 4_000_000_000, "size": [3, 3]}), "not an RLE"),
     "counts of a large number": (coco({"counts": 10**30, "size": [3, 3]}), "not an RLE"),

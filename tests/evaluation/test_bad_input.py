@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import zipfile
 
 import cv2
@@ -288,10 +289,15 @@ def test_a_result_that_cannot_be_written_says_so(masks):
     assert error.startswith("error:")
 
 
-def test_pipes_are_not_waited_for(masks, rles):
+def test_pipes_are_not_waited_for(masks, rles, monkeypatch):
     (masks / "pred/f3.png").unlink()
     os.mkfifo(masks / "pred/f3.png")
     assert "f3.png is a pipe or a device" in refusal(masks)
+    (masks / "pred/f3.png").unlink()
+    monkeypatch.chdir(masks / "pred")  # the path of a socket has to be short
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("f3.png")
+        assert "f3.png is a pipe or a device" in refusal(masks)
     os.mkfifo(rles / "pipe.json")
     line = refusal(rles, gt="gt.json", pred="pipe.json")
     assert "pipe.json is neither a file nor a folder" in line

@@ -257,9 +257,11 @@ def _mask(raw: msgspec.Raw, size: tuple[int, int] | None, where: str) -> Rle:
         if isinstance(segmentation.get("counts"), list):
             segmentation = _packed(segmentation["counts"], segmentation.get("size"), where)
         try:
-            return msgspec.convert(segmentation, Rle)
+            rle = msgspec.convert(segmentation, Rle)
         except msgspec.ValidationError as error:
             raise MissingError(f"{where}: not an RLE with 'counts' and 'size': {error}") from None
+        mask_pixels(rle.size, where)
+        return rle
     if not isinstance(segmentation, list) or not segmentation:
         raise MissingError(f"{where} has no segmentation", hint="boxes are not a segmentation")
     if size is None:

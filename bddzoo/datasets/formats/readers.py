@@ -161,7 +161,9 @@ class RleLabels(LabelSet):
         frame = self._frames.frame(self._index[key])
         labels = frame.labels or []
         said = (frame.size.height, frame.size.width) if frame.size else None
-        size = one_size(labels, where) or said or SIZE
+        own = one_size(labels, where)
+        # COCO gives the size of each image, which its masks must have.
+        size = (said or own if self.kind == "coco" else own or said) or SIZE
         out = FrameLabels(PurePosixPath(key).name, self.task, size, where=where)
         if not labels and self.kind == "coco":
             out.size = said  # not invented where a file without one is written

@@ -190,7 +190,9 @@ def _runs(counts: Sequence[bytes], pixels: int, where: str) -> MaskRuns:
     """
     try:
         return decode_runs(counts, pixels)
-    except RleError:
+    except RleError as error:
+        if len(counts) > 1:
+            where = f"{where}, mask {error.args[0] + 1}"
         raise MissingError(f"{where}: the RLE does not describe {pixels} pixels") from None
 
 

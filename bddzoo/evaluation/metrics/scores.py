@@ -9,7 +9,6 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from itertools import compress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from bddzoo.errors import UsageError
@@ -330,5 +329,7 @@ class PerFrame(Generic[Stats]):
 
     def in_order(self, chosen: NDArray[np.bool_] | None = None) -> list[Stats]:
         """Statistics of each frame in the order of `names`; of the chosen ones, (frames,) bool, if given."""
-        found = [self._frames[name] for name in self.names]
-        return found if chosen is None else list(compress(found, chosen.tolist()))
+        names = self.names
+        if chosen is not None:
+            names = [name for name, wanted in zip(names, chosen.tolist(), strict=True) if wanted]
+        return [self._frames[name] for name in names]
